@@ -1,0 +1,328 @@
+"""One gateway on this node: a thread that alone drives its namespace, guard and charon.
+
+Concurrency: every gateway has one worker thread and one inbox. What others want of it (new desired state, facts from
+charon's event thread, an end) is a message there; nothing of a gateway is touched from outside. So one gateway is
+sequential, and gateways are independent: a charon that hangs holds up nobody else.
+
+The decisions are in `core.plan` and `core.rollout`; here is only what carries them out.
+"""
+
+from __future__ import annotations
+
+import heapq
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+import structlog
+
+from linkspan.agent.outbox import Outbox
+from linkspan.core import ike, plan, rollout
+from linkspan.core.desired import Connection, Gateway, Gone
+from linkspan.core.facts import DaemonLost, Fact
+from linkspan.core.observed import ConnectionReport, GatewayReport
+from linkspan.core.rollout import Action, EndSa, Event, Initiate, Life, Look
+from linkspan.core.selectors import SelectorPair, pairs
+from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
+
+RETRY = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds between attempts to make a gateway that the machine refused."""
+HANGS = 3
+"""After so many deadlines in a row a charon that does not answer is ended and started anew."""
+
+
+class Want(msgspec.Struct, frozen=True):
+    """What the gateway should be: all of its connections, and tombstones to answer."""
+
+    gateway: Gateway
+    connections: Mapping[str, Connection]
+    gone: tuple[Gone, ...]
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """End the thread. With `teardown` the gateway goes too; without, everything that runs stays."""
+
+    teardown: bool
+    tombstones: tuple[Gone, ...] = ()
+
+
+Message = Want | Leave | Fact
+
+
+class GatewayWorker(threading.Thread):
+    """See the module. `send` is the only method for other threads."""
+
+    def __init__(self, gateway: Gateway, drivers: Drivers, outbox: Outbox) -> None:
+        super().__init__(name=f"gateway-{gateway.id[:8]}", daemon=True)
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._drivers = drivers
+        self._outbox = outbox
+        self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
+        self._gateway = gateway
+        self._charon: Charon = drivers.charon(gateway)
+        self._want: Want | None = None
+        self._gone: dict[str, Gone] = {}
+        self._lives: dict[str, Life] = {}
+        self._loaded: frozenset[str] = frozenset()
+        self._guarded: dict[str, frozenset[SelectorPair]] = {}
+        self._guard_done: tuple[Gateway, frozenset[SelectorPair]] | None = None
+        self._stale: frozenset[SelectorPair] = frozenset()
+        self._orphans: set[str] = set()
+        self._built: Gateway | None = None
+        self._listening = False
+        self._faults = 0
+        self._hangs = 0
+        self._due: float | None = None
+        self._wakes: list[tuple[float, str]] = []
+        self._touched: set[str] = set()
+        self._leaving: Leave | None = None
+
+    def send(self, message: Message) -> None:
+        """Put a message into the inbox; returns at once."""
+        self._inbox.put(message)
+
+    def run(self) -> None:
+        """Handle messages and timers until told to leave."""
+        while self._leaving is None:
+            messages = self._gather()
+            try:
+                self._handle(messages)
+                self._hangs = 0 if self._due is None else self._hangs
+            except DriverError as error:
+                self._fault(error)
+            self._say()
+        self._end(self._leaving)
+
+    # -- messages and timers -------------------------------------------------------------------------------------
+
+    def _gather(self) -> list[Message]:
+        """All messages that wait; if none does, wait for one or for the next timer."""
+        times = [self._wakes[0][0]] if self._wakes else []
+        if self._due is not None:
+            times.append(self._due)
+        timeout = max(0.0, min(times) - time.monotonic()) if times else None
+        messages: list[Message] = []
+        try:
+            messages.append(self._inbox.get(timeout=timeout))
+            while True:
+                messages.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return messages
+
+    def _handle(self, messages: list[Message]) -> None:
+        for message in messages:
+            match message:
+                case Want():
+                    self._want = message
+                    self._gone.update({gone.id: gone for gone in message.gone})
+                    self._due = time.monotonic()
+                case Leave():
+                    self._leaving = message
+                    return
+                case DaemonLost():
+                    self._log.warning("charon is gone, starting it anew")
+                    self._listening = False
+                    self._due = time.monotonic()
+                case _:
+                    self._step(message.connection_id, message)
+        if self._due is not None and self._due <= time.monotonic():
+            self._converge()
+            self._due, self._faults = None, 0
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        while self._wakes and self._wakes[0][0] <= now:
+            _, id = heapq.heappop(self._wakes)
+            life = self._lives.get(id)
+            due = rollout.wake_at(life) if life else None
+            if due is not None and due <= now:
+                self._step(id, rollout.Tick())
+
+    # -- one connection ------------------------------------------------------------------------------------------
+
+    def _step(self, id: str, event: Event) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        after, actions = rollout.step(life, event, time.monotonic())
+        self._lives[id] = after
+        self._touched.add(id)
+        for action in actions:
+            self._act(id, action)
+        self._wake(id)
+
+    def _wake(self, id: str) -> None:
+        due = rollout.wake_at(self._lives[id])
+        if due is not None:
+            heapq.heappush(self._wakes, (due, id))
+
+    def _act(self, id: str, action: Action) -> None:
+        match action:
+            case Look(name):
+                self._step(id, rollout.Seen(self._charon.sas(name)))
+            case Initiate(name, child):
+                self._tolerate(lambda: self._charon.initiate(name, child))
+            case EndSa(unique_id):
+                self._tolerate(lambda: self._charon.terminate_sa(unique_id))
+
+    def _tolerate(self, command: Callable[[], None]) -> None:
+        """charon refuses to initiate what is up and to end what is gone; the next look tells what is."""
+        try:
+            command()
+        except Unresponsive:
+            raise
+        except DriverError as error:
+            self._log.debug("charon refused a command", error=str(error))
+
+    # -- the whole gateway ---------------------------------------------------------------------------------------
+
+    def _converge(self) -> None:
+        """Make namespace, guard and charon as wanted. Safe to repeat after any failure half-way."""
+        want = self._want
+        if want is None:
+            return
+        if self._built is not want.gateway:
+            self._drivers.namespaces.apply(want.gateway)
+            self._built = self._gateway = want.gateway
+        self._run_charon()
+        todo = plan.reconcile(self._lives, want.connections, self._gone, self._loaded, self._drivers.backend)
+        self._adopt_guard(want)
+        self._guard(todo)
+        self._retire(todo)
+        for id in todo.load:
+            self._load(id)
+        for id in todo.keep:
+            self._step(id, rollout.Adopted())
+        self._unguard()
+        self._answer_tombstones()
+        self._outbox.put(GatewayReport(want.gateway.id, want.gateway.generation, want.gateway.revision, "ready"))
+
+    def _run_charon(self) -> None:
+        if self._listening:
+            return
+        fresh = self._charon.start()
+        self._charon.listen(self.send)
+        self._listening = True
+        self._loaded = frozenset() if fresh else self._charon.loaded()
+        if fresh and self._lives:
+            self._lives = {id: rollout.restarted(life) for id, life in self._lives.items()}
+            self._touched.update(self._lives)
+        self._log.info("charon started" if fresh else "charon adopted", loaded=len(self._loaded))
+
+    def _adopt_guard(self, want: Want) -> None:
+        """What an earlier run guards stays guarded until it is known to be gone; with orphans, for good."""
+        if self._guard_done is not None:
+            return
+        self._stale = self._drivers.guard.current(want.gateway.id)
+        known = want.connections.keys() | self._gone.keys()
+        self._orphans = {ike.connection_id(name) for name in self._loaded} - known
+        if self._orphans:
+            self._log.warning("connections run that are not desired; they stay", connections=sorted(self._orphans))
+
+    def _guard(self, todo: plan.Plan) -> None:
+        """Cover what runs and what is about to, before any of it is touched."""
+        for id, life in todo.lives.items():
+            old = self._lives.get(id)
+            if old is None or old.connection is not life.connection:
+                self._guarded[id] = pairs(life.connection) | self._guarded.get(id, frozenset())
+                self._touched.add(id)
+        self._apply_guard()
+
+    def _unguard(self) -> None:
+        """Uncover what is gone for good, or was before an edit."""
+        self._guarded = {
+            id: covered if id not in self._touched else pairs(self._lives[id].connection)
+            for id, covered in self._guarded.items()
+            if id in self._lives
+        }
+        if not self._orphans:
+            self._stale = frozenset()
+        self._apply_guard()
+
+    def _apply_guard(self) -> None:
+        covered = self._stale.union(*self._guarded.values())
+        if self._guard_done != (self._gateway, covered):
+            self._drivers.guard.apply(self._gateway, covered)
+            self._guard_done = (self._gateway, covered)
+
+    def _retire(self, todo: plan.Plan) -> None:
+        for name in todo.retire:
+            id = ike.connection_id(name)
+            self._charon.terminate(name)
+            replaced = id in todo.lives and todo.lives[id].config is not None
+            self._charon.unload(name, "" if replaced else id)
+            self._loaded -= {name}
+        kept = {id for id, life in todo.lives.items() if self._lives.get(id) is not life and id in self._lives}
+        self._lives = dict(todo.lives)
+        for id in kept:
+            self._step(id, rollout.Tick())
+            life = self._lives[id]
+            if life.applied and life.config:
+                self._act(id, Look(life.config.name))
+
+    def _load(self, id: str) -> None:
+        life = self._lives[id]
+        assert life.config
+        key = ike.shared_key(life.connection) if life.config.auth == "psk" else None
+        try:
+            self._charon.load(life.config, key)
+        except Unresponsive:
+            raise
+        except DriverError as error:
+            self._log.error("charon refuses a connection", connection=id, error=str(error))
+            self._step(id, rollout.LoadFailed(f"charon refuses the configuration: {error}"))
+            return
+        self._loaded |= {life.config.name}
+        self._step(id, rollout.Loaded())
+
+    def _answer_tombstones(self) -> None:
+        for gone in self._gone.values():
+            self._outbox.put(ConnectionReport(gone.id, self._gateway.generation, gone.revision, "gone"))
+        self._gone.clear()
+
+    # -- faults, reports, the end --------------------------------------------------------------------------------
+
+    def _fault(self, error: DriverError) -> None:
+        """Say so, and try the whole gateway again, later each time."""
+        delay = RETRY[min(self._faults, len(RETRY) - 1)]
+        self._faults += 1
+        self._due = time.monotonic() + delay
+        self._log.error("the gateway cannot be made as desired", error=str(error), retry_in=delay)
+        if isinstance(error, Unresponsive):
+            self._listening = False
+            self._hangs += 1
+            if self._hangs >= HANGS:
+                self._log.error("charon does not answer, ending it")
+                self._hangs = 0
+                self._tolerate(self._charon.stop)
+        gateway = self._want.gateway if self._want else self._gateway
+        self._outbox.put(GatewayReport(gateway.id, gateway.generation, gateway.revision, "error", str(error)))
+
+    def _say(self) -> None:
+        for id in self._touched:
+            life = self._lives.get(id)
+            report = rollout.report(life, self._gateway.generation) if life else None
+            if report:
+                self._outbox.put(report)
+        self._touched.clear()
+
+    def _end(self, leave: Leave) -> None:
+        try:
+            if leave.teardown:
+                self._charon.stop()
+                self._drivers.namespaces.remove(self._gateway.id)
+            else:
+                self._charon.detach()
+                return
+        except DriverError as error:
+            self._log.error("the gateway did not end cleanly", error=str(error))
+            return
+        generation = self._gateway.generation
+        for gone in (*self._gone.values(), *leave.tombstones):
+            if gone.kind == "gateway":
+                self._outbox.put(GatewayReport(gone.id, generation, gone.revision, "gone"))
+            else:
+                self._outbox.put(ConnectionReport(gone.id, generation, gone.revision, "gone"))

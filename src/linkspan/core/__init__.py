@@ -1,0 +1,1 @@
+"""The decisions: pure functions over frozen data; no clock, socket, file, log or random number."""

@@ -1,0 +1,155 @@
+"""A connection as IKE and ESP understand it: the one mapping from the API's attributes to what charon is told.
+
+Pure: the result says everything that a driver has to load. A name carries the connection's uuid and a tag, eight
+hexadecimal digits of a digest over everything charon was told. So charon itself remembers which version of a
+connection it runs, and an agent that starts anew can compare without a file of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+import msgspec
+
+from linkspan.core import crypto, identity
+from linkspan.core.desired import Connection, IpsecPolicy
+from linkspan.core.observed import Backend
+from linkspan.core.secret import Secret
+
+REKEY_PERCENT = 90
+"""A key is replaced at 90 % of its lifetime, less a random tenth so that both ends do not rekey at once."""
+
+
+class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One child SA; times in seconds, 0 = charon's default; volumes in bytes, 0 = none."""
+
+    name: str
+    local_ts: tuple[str, ...]
+    remote_ts: tuple[str, ...]
+    mode: str
+    esp_proposals: tuple[str, ...]
+    ah_proposals: tuple[str, ...]
+    rekey_time: int
+    life_time: int
+    rekey_bytes: int
+    life_bytes: int
+
+
+class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One IKE connection and its children; times in seconds, `dpd_delay` 0 = no DPD."""
+
+    name: str
+    version: int
+    aggressive: bool
+    local_address: str
+    remote_address: str
+    local_id: str
+    remote_id: str
+    auth: str
+    proposals: tuple[str, ...]
+    dpd_delay: int
+    dpd_timeout: int
+    rekey_time: int
+    over_time: int
+    rand_time: int
+    children: tuple[ChildConfig, ...]
+
+
+class SharedKey(msgspec.Struct, frozen=True):
+    """A pre-shared key and the identities that it is for; `id` is the connection's uuid."""
+
+    id: str
+    owners: tuple[str, ...]
+    key: Secret
+
+
+def build(connection: Connection) -> IkeConfig:
+    """What charon is told about a connection. IKEv1 carries one pair of selectors a child (RFC 2409 5.5)."""
+    ike = connection.ike
+    version = 1 if ike.ike_version == "v1" else 2
+    local_id = identity.parse(connection.local_id or connection.local_address).charon()
+    config = IkeConfig(
+        name="",
+        version=version,
+        aggressive=version == 1 and ike.phase1_negotiation_mode == "aggressive",
+        local_address=connection.local_address,
+        remote_address=connection.peer_address,
+        local_id=local_id,
+        remote_id=identity.parse(connection.peer_id).charon(),
+        auth="psk" if connection.auth_mode == "psk" else "pubkey",
+        proposals=(crypto.ike_proposal(ike.encryption_algorithm, ike.auth_algorithm, ike.pfs),),
+        dpd_delay=0 if connection.dpd.action == "disabled" else connection.dpd.interval,
+        dpd_timeout=connection.dpd.timeout,
+        rekey_time=ike.lifetime * REKEY_PERCENT // 100,
+        over_time=ike.lifetime - ike.lifetime * REKEY_PERCENT // 100,
+        rand_time=ike.lifetime // 10,
+        children=_children(connection, version),
+    )
+    tag = _tag(config, connection.psk_ref)
+    name = f"{connection.id}.{tag}"
+    children = tuple(
+        msgspec.structs.replace(child, name=name if len(config.children) == 1 else f"{name}-{number}")
+        for number, child in enumerate(config.children, 1)
+    )
+    return msgspec.structs.replace(config, name=name, children=children)
+
+
+def shared_key(connection: Connection) -> SharedKey:
+    """The pre-shared key of a connection, owned by its two identities."""
+    config = build(connection)
+    return SharedKey(connection.id, (config.local_id, config.remote_id), connection.psk)
+
+
+def connection_id(name: str) -> str:
+    """The connection's uuid in a name that charon reports for it or for one of its children."""
+    return name.partition(".")[0]
+
+
+def unsupported(connection: Connection, backend: Backend) -> str:
+    """Why this node cannot run the connection, in one sentence; empty if it can (dataplane: two backends)."""
+    ipsec = connection.ipsec
+    if connection.auth_mode == "certs":
+        return "certificates are not available yet: set auth_mode to psk"
+    if ipsec.transform_protocol == "ah-esp":
+        return "ah-esp is not possible: strongSwan would negotiate ESP only; set transform_protocol to esp"
+    if backend == "user-space" and ipsec.transform_protocol == "ah":
+        return "AH needs the kernel's IPsec, and this node has only user-space ESP; set transform_protocol to esp"
+    if backend == "user-space" and ipsec.encapsulation_mode == "transport":
+        return "transport mode needs the kernel's IPsec, and this node has only user-space ESP; set tunnel"
+    return ""
+
+
+def _children(connection: Connection, version: int) -> tuple[ChildConfig, ...]:
+    local = tuple(_masked(cidr) for cidr in connection.local_cidrs)
+    remote = tuple(_masked(cidr) for cidr in connection.peer_cidrs)
+    pairs = [(local, remote)] if version == 2 else [((left,), (right,)) for left in local for right in remote]
+    return tuple(_child(connection.ipsec, left, right) for left, right in pairs)
+
+
+def _child(policy: IpsecPolicy, local: tuple[str, ...], remote: tuple[str, ...]) -> ChildConfig:
+    seconds = policy.lifetime if policy.lifetime_units == "seconds" else 0
+    volume = policy.lifetime * 1024 if policy.lifetime_units == "kilobytes" else 0
+    ah = policy.transform_protocol == "ah"
+    return ChildConfig(
+        name="",
+        local_ts=local,
+        remote_ts=remote,
+        mode=policy.encapsulation_mode,
+        esp_proposals=()
+        if ah
+        else (crypto.esp_proposal(policy.encryption_algorithm, policy.auth_algorithm, policy.pfs),),
+        ah_proposals=(crypto.ah_proposal(policy.auth_algorithm, policy.pfs),) if ah else (),
+        rekey_time=seconds * REKEY_PERCENT // 100,
+        life_time=seconds,
+        rekey_bytes=volume * REKEY_PERCENT // 100,
+        life_bytes=volume,
+    )
+
+
+def _masked(cidr: str) -> str:
+    return str(ipaddress.ip_network(cidr, strict=False))
+
+
+def _tag(config: IkeConfig, psk_ref: str) -> str:
+    return hashlib.sha256(msgspec.json.encode([config, psk_ref])).hexdigest()[:8]

@@ -1,0 +1,382 @@
+"""The kinds of values that attributes take: each converts and checks one value, and describes itself.
+
+`convert` takes what JSON gave and returns what is stored, or raises a `Problem` with the type and the words that
+OpenStack's clients know. `schema` is the JSON Schema for OpenAPI. Both stay side by side so that they cannot part.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, Final, Literal
+
+import msgspec
+
+from linkspan.core import identity
+from linkspan.core.problem import Problem, invalid
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_TRUE: Final = frozenset({"true", "1", "on", "yes", "t", "y"})
+_FALSE: Final = frozenset({"false", "0", "off", "no", "f", "n"})
+MAX_INT: Final = 2**31 - 1
+
+Column = Literal["text", "integer", "boolean", "json"]
+
+
+def is_uuid(value: Any) -> bool:
+    """Whether a value is a uuid in its usual text form."""
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of value. `column` says how a store keeps it."""
+
+    @property
+    def column(self) -> Column:
+        return "text"
+
+    def convert(self, name: str, value: Any) -> Any:
+        """The value to store, or a `Problem`."""
+        raise NotImplementedError
+
+    def merge(self, name: str, stored: Any, value: Any) -> Any:
+        """The value to store when an update gives `value` over `stored`."""
+        return self.convert(name, value)
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of what is accepted."""
+        raise NotImplementedError
+
+
+class Text(Kind, frozen=True):
+    """Printable text of a limited length in characters."""
+
+    least: int = 0
+    most: int = 255
+
+    def convert(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise invalid(name, f"'{value}' is not a valid string")
+        if len(value) > self.most:
+            raise invalid(name, f"'{value}' exceeds maximum length of {self.most}")
+        if len(value) < self.least:
+            raise invalid(name, "an empty string is not allowed")
+        if not _storable(value):
+            raise invalid(name, "the text contains control characters or broken Unicode")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": self.least, "maxLength": self.most}
+
+
+def _storable(text: str) -> bool:
+    return not any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in text)
+
+
+class Choice(Kind, frozen=True):
+    """One of a few words."""
+
+    values: tuple[str, ...]
+
+    def convert(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.values:
+            raise invalid(name, f"{value} is not in valid_values")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.values)}
+
+
+class Uuid(Kind, frozen=True):
+    """The id of an object; null too where `optional`."""
+
+    optional: bool = False
+
+    def convert(self, name: str, value: Any) -> str | None:
+        if value is None and self.optional:
+            return None
+        if not is_uuid(value):
+            raise invalid(name, f"'{value}' is not a valid UUID")
+        return str(value).lower()
+
+    def schema(self) -> dict[str, Any]:
+        kind: Any = ["string", "null"] if self.optional else "string"
+        return {"type": kind, "format": "uuid"}
+
+
+class Boolean(Kind, frozen=True):
+    """True or false, also as the words and numbers that clients send for them."""
+
+    @property
+    def column(self) -> Column:
+        return "boolean"
+
+    def convert(self, name: str, value: Any) -> bool:
+        word = str(value).lower() if isinstance(value, bool | int | str) else ""
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+        raise Problem("InvalidInput", f"Invalid input for operation: '{value}' cannot be converted to boolean.")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+class Integer(Kind, frozen=True):
+    """A whole number; text of digits is converted."""
+
+    least: int = -MAX_INT
+    most: int = MAX_INT
+
+    @property
+    def column(self) -> Column:
+        return "integer"
+
+    def convert(self, name: str, value: Any) -> int:
+        number = as_integer(value)
+        if number is None:
+            raise Problem("InvalidInput", f"Invalid input for operation: '{value}' is not an integer.")
+        if number > self.most:
+            raise invalid(name, f"'{number}' is too large - must be no larger than '{self.most}'")
+        if number < self.least:
+            raise invalid(name, f"'{number}' is too small - must be at least '{self.least}'")
+        return number
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+def as_integer(value: Any) -> int | None:
+    """A whole number out of a number or its digits, else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    return None
+
+
+class Cidrs(Kind, frozen=True):
+    """A list of different CIDRs, kept as they were written; a single text is a list of one."""
+
+    most: int = 64
+
+    @property
+    def column(self) -> Column:
+        return "json"
+
+    def convert(self, name: str, value: Any) -> list[str]:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list):
+            raise invalid(name, f"'{value}' is not a list")
+        if len(items) > self.most:
+            raise invalid(name, f"at most {self.most} CIDRs are allowed, these are {len(items)}")
+        seen = set()
+        for item in items:
+            network = as_network(item)
+            if network is None:
+                raise invalid(name, f"'{item}' is not a valid IP subnet")
+            if network in seen:
+                raise invalid(name, f"Duplicate items in the list: '{item}'")
+            seen.add(network)
+        return list(items)
+
+    def schema(self) -> dict[str, Any]:
+        cidr = {"type": "string", "examples": ["10.2.0.0/24", "fd00:2::/64"]}
+        return {"oneOf": [{"type": "array", "items": cidr, "uniqueItems": True, "maxItems": self.most}, cidr]}
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def as_network(value: Any) -> Network | None:
+    """The network of a CIDR text with its host bits masked; None if it is no CIDR with a prefix length."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", value):
+        return None
+    try:
+        return ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return None
+
+
+class Endpoints(Kind, frozen=True):
+    """The members of an endpoint group; what each has to be depends on the group's type (`core.validate`)."""
+
+    @property
+    def column(self) -> Column:
+        return "json"
+
+    def convert(self, name: str, value: Any) -> list[str]:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise invalid(name, f"'{value}' is not a list of CIDRs or ids")
+        return list(items)
+
+    def schema(self) -> dict[str, Any]:
+        return {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+
+
+class Lifetime(Kind, frozen=True):
+    """`{units, value}`; null, `{}` or a part is filled from the defaults, on update from what is stored."""
+
+    units: tuple[str, ...]
+    least: int = 60
+
+    @property
+    def column(self) -> Column:
+        return "json"
+
+    def convert(self, name: str, value: Any) -> dict[str, Any]:
+        return self.merge(name, {"units": "seconds", "value": 3600}, value)
+
+    def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
+        given = {} if value is None else value
+        _only_keys(name, given, ("units", "value"))
+        if "units" in given and given["units"] not in self.units:
+            raise invalid(name, f"{given['units']} is not in valid_values")
+        if "value" in given:
+            number = as_integer(given["value"])
+            if number is None:
+                raise invalid(name, f"'{given['value']}' is not an integer")
+            if number < self.least:
+                raise invalid(name, f"'{number}' is too small - must be at least '{self.least}'")
+            if number > MAX_INT:
+                raise invalid(name, f"'{number}' is too large - must be no larger than '{MAX_INT}'")
+            given = given | {"value": number}
+        merged: dict[str, Any] = stored | given
+        return merged
+
+    def schema(self) -> dict[str, Any]:
+        properties = {
+            "units": {"type": "string", "enum": list(self.units)},
+            "value": {"type": "integer", "minimum": self.least, "maximum": MAX_INT},
+        }
+        return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+
+
+DPD_ACTIONS: Final = ("hold", "clear", "restart", "disabled", "restart-by-peer")
+DPD_MOST: Final = 86_400
+
+
+class DeadPeerDetection(Kind, frozen=True):
+    """`{action, interval, timeout}` in seconds; parts are merged over the defaults, on update over what is stored."""
+
+    @property
+    def column(self) -> Column:
+        return "json"
+
+    def convert(self, name: str, value: Any) -> dict[str, Any]:
+        return self.merge(name, {"action": "hold", "interval": 30, "timeout": 120}, value)
+
+    def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
+        given = {} if value is None else value
+        _only_keys(name, given, ("action", "interval", "timeout"))
+        if "action" in given and given["action"] not in DPD_ACTIONS:
+            raise invalid(name, f"{given['action']} is not in valid_values")
+        numbers = {key: _seconds(name, given[key]) for key in ("interval", "timeout") if key in given}
+        merged: dict[str, Any] = stored | given | numbers
+        if merged["timeout"] <= merged["interval"]:
+            raise Problem(
+                "IPsecSiteConnectionDpdIntervalValueError",
+                "ipsec_site_connection dpd_timeout is equal to or less than dpd_interval",
+            )
+        return merged
+
+    def schema(self) -> dict[str, Any]:
+        number = {"type": "integer", "minimum": 1, "maximum": DPD_MOST}
+        properties = {
+            "action": {"type": "string", "enum": list(DPD_ACTIONS)},
+            "interval": number,
+            "timeout": number,
+        }
+        return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+
+
+def _seconds(name: str, value: Any) -> int:
+    number = as_integer(value)
+    if number is None:
+        raise invalid(name, f"'{value}' is not an integer")
+    if number < 0:
+        raise invalid(name, f"'{number}' should be non-negative")
+    if number == 0:
+        raise invalid(name, "'0' should be a positive number")
+    if number > DPD_MOST:
+        raise invalid(name, f"'{number}' is too large - must be no larger than '{DPD_MOST}'")
+    return number
+
+
+def _only_keys(name: str, value: Any, keys: tuple[str, ...]) -> None:
+    if not isinstance(value, dict):
+        raise invalid(name, f"'{value}' is not a dictionary")
+    extra = sorted(set(value) - set(keys))
+    if extra:
+        raise invalid(name, f"Unexpected keys supplied: {', '.join(extra)}")
+
+
+class PeerAddress(Kind, frozen=True):
+    """A peer's public address or DNS name, kept as it was written (nodes resolve it, the API never does)."""
+
+    def convert(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise invalid(name, f"'{value}' is not a valid string")
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            address = None
+        if address is not None:
+            if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
+                raise Problem("VPNPeerAddressNotResolved", f"Peer address {value} cannot be the address of one peer")
+        elif not identity.is_peer_name(value):
+            raise Problem("VPNPeerAddressNotResolved", f"Peer address {value} is not an address or a DNS name")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 253,
+            "examples": ["198.51.100.7", "vpn.example.org"],
+        }
+
+
+class IkeIdentity(Kind, frozen=True):
+    """An IKE identity in the grammar of `core.identity`; empty too where `optional`."""
+
+    optional: bool = False
+
+    def convert(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise invalid(name, f"'{value}' is not a valid string")
+        if not value and self.optional:
+            return value
+        if not _storable(value):
+            raise invalid(name, "an identity cannot contain control characters or line breaks")
+        try:
+            identity.parse(value)
+        except ValueError as error:
+            raise invalid(name, str(error)) from None
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 0 if self.optional else 1, "maxLength": identity.MAX_LENGTH}
+
+
+class Json(Kind, frozen=True):
+    """A value that only we write: a list or an object."""
+
+    type: Literal["array", "object"] = "array"
+
+    @property
+    def column(self) -> Column:
+        return "json"
+
+    def convert(self, name: str, value: Any) -> Any:
+        if not isinstance(value, list if self.type == "array" else dict):
+            raise invalid(name, f"'{value}' is not an {self.type}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": self.type}

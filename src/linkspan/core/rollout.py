@@ -1,0 +1,310 @@
+"""The life of one connection as a machine: pure, and time comes in.
+
+The machine decides when to initiate, when an attempt has failed, when a peer is dead and what follows from that, which
+of two equal IKE SAs goes, and what is to be reported. It never trusts an event about SAs: an event makes it `Look`, and
+what was seen decides. It does not load or unload: `core.plan` says what a gateway's charon holds.
+
+States, read from the fields: error or disabled (nothing is loaded); up (`up` is not empty); an attempt runs
+(`attempt_until`); waiting to try again (`retry_at`); waiting for the peer (neither).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import zlib
+
+import msgspec
+
+from linkspan.core.desired import Connection
+from linkspan.core.facts import Alive, Cause, Fact, IkeSa, SaChanged, Unanswered
+from linkspan.core.ike import IkeConfig
+from linkspan.core.observed import ConnectionReport
+
+ATTEMPT = 15.0
+"""Seconds after which an attempt that came to nothing is given up, so that a peer that appears is met soon."""
+BACKOFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between attempts; the last one repeats for ever."""
+SETTLE = 0.05
+"""Seconds between a cause and a look at what it left behind: charon logs first and acts then."""
+DUPLICATE = 10.0
+"""Seconds after which a second equal IKE SA goes, if the peer, whose turn it was, has not ended it."""
+FATAL_TO_CHILD = frozenset({"esp-proposal", "selectors"})
+"""Causes after which charon keeps an IKE SA that will never have a child."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """charon has taken the configuration anew."""
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """charon had the configuration already, perhaps with SAs that are up: look before doing anything."""
+
+
+class LoadFailed(msgspec.Struct, frozen=True):
+    """charon has refused the configuration, in its own words."""
+
+    text: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The IKE SAs of this connection, as listed."""
+
+    sas: tuple[IkeSa, ...]
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed: `wake_at` is reached."""
+
+
+Event = Loaded | Adopted | LoadFailed | Seen | Tick | Fact
+
+
+class Look(msgspec.Struct, frozen=True):
+    """List the IKE SAs of this name and come back with `Seen`."""
+
+    ike: str
+
+
+class Initiate(msgspec.Struct, frozen=True):
+    """Begin to bring up one child."""
+
+    ike: str
+    child: str
+
+
+class EndSa(msgspec.Struct, frozen=True):
+    """End one IKE SA."""
+
+    unique_id: int
+
+
+Action = Look | Initiate | EndSa
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a connection stands. `error` is set if it cannot come up; `config` is None then and while disabled.
+
+    `attempt` counts failures in a row. `alive_at` is the last authenticated sign of the peer, `silent` whether a
+    request is unanswered since, `dead` whether it was given up and its DPD action says to wait.
+    """
+
+    connection: Connection
+    config: IkeConfig | None
+    error: str = ""
+    applied: bool = False
+    up: frozenset[str] = frozenset()
+    reason: str = ""
+    code: str = ""
+    attempt: int = 0
+    attempt_until: float | None = None
+    retry_at: float | None = None
+    look_at: float | None = None
+    alive_at: float = 0.0
+    silent: bool = False
+    dead: bool = False
+    duplicate_since: float | None = None
+
+
+Step = tuple[Life, tuple[Action, ...]]
+_set = msgspec.structs.replace
+
+
+def born(connection: Connection, config: IkeConfig | None, error: str) -> Life:
+    """A connection of which nothing is known yet. Without a configuration it is applied at once: nothing is loaded."""
+    return Life(connection=connection, config=config, error=error, applied=config is None)
+
+
+def again(life: Life, connection: Connection) -> Life:
+    """The same life under a new revision that changed nothing that charon is told."""
+    return _set(life, connection=connection)
+
+
+def restarted(life: Life) -> Life:
+    """The same connection after its charon was started anew and knows nothing; what charon refused stays refused."""
+    if life.config is None:
+        return life
+    return _set(born(life.connection, life.config, ""), reason="the gateway's charon was restarted")
+
+
+def wake_at(life: Life) -> float | None:
+    """When the next `Tick` is due, None if nothing is."""
+    times = [life.attempt_until, life.retry_at, life.look_at, _deadline(life)]
+    if life.duplicate_since is not None:
+        times.append(life.duplicate_since + DUPLICATE)
+    return min((time for time in times if time is not None), default=None)
+
+
+def report(life: Life, generation: int) -> ConnectionReport | None:
+    """What there is to say; None until the revision is applied."""
+    if not life.applied:
+        return None
+    connection = life.connection
+    make = ConnectionReport(connection.id, generation, connection.revision, "down")
+    if life.error:
+        return _set(make, state="error", reason=life.error)
+    if life.config is None:
+        return _set(make, state="disabled", reason="admin_state_up is false")
+    if life.up:
+        missing = len(life.config.children) - len(life.up)
+        why = f"{missing} of {len(life.config.children)} child SAs are not up" if missing else ""
+        return _set(make, state="up", reason=f"{why}: {life.reason}" if why and life.reason else why)
+    return _set(make, reason=life.reason or _waiting(life))
+
+
+def step(life: Life, event: Event, now: float) -> Step:
+    """What an event makes of a life, and what is to be done. `now` in seconds on one monotonic clock."""
+    if life.config is None:
+        return life, ()
+    match event:
+        case Loaded():
+            return _try(_set(life, applied=True, alive_at=now, look_at=None), now)
+        case Adopted():
+            return _set(life, applied=True, alive_at=now), (Look(life.config.name),)
+        case LoadFailed(text):
+            return _set(life, applied=True, error=text, config=None, attempt_until=None, retry_at=None), ()
+        case Seen(sas):
+            return _seen(_set(life, look_at=None), sas, now)
+        case Cause() if not life.up or len(life.up) < len(life.config.children):
+            return _set(life, reason=event.text, code=event.code, look_at=now + SETTLE), ()
+        case Alive():
+            return _set(life, alive_at=now, silent=False), ()
+        case Unanswered():
+            return (_set(life, silent=True) if life.up and life.config.dpd_delay else life), ()
+        case SaChanged():
+            return life, (Look(life.config.name),)
+        case Tick():
+            return _tick(life, now)
+    return life, ()
+
+
+def _tick(life: Life, now: float) -> Step:
+    assert life.config
+    if life.retry_at is not None and life.retry_at <= now:
+        return _try(_set(life, retry_at=None), now)
+    due = wake_at(life)
+    if due is not None and due <= now:
+        return _set(life, look_at=None), (Look(life.config.name),)
+    return life, ()
+
+
+def _try(life: Life, now: float) -> Step:
+    """Initiate what is missing, if we may."""
+    assert life.config
+    missing = [child.name for child in life.config.children if child.name not in life.up]
+    if not missing or not _may_initiate(life):
+        return life, ()
+    wanted = tuple(Initiate(life.config.name, child) for child in missing)
+    return _set(life, attempt_until=now + ATTEMPT, retry_at=None, code=""), wanted
+
+
+def _may_initiate(life: Life) -> bool:
+    return life.connection.initiator == "bi-directional" and not life.dead
+
+
+def _seen(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step:
+    assert life.config
+    children = frozenset(child.name for child in life.config.children)
+    ours = tuple(sa for sa in sas if sa.name == life.config.name and sa.state not in ("DELETING", "DESTROYING"))
+    up = children & frozenset(name for sa in ours for name in sa.installed)
+    if up == children:
+        return _complete(life, ours, up, now)
+    before, life = life, _set(life, up=up, duplicate_since=None)
+    if up:
+        dead = _if_dead(life, ours, now)
+        if dead:
+            return dead
+    working = [sa for sa in ours if sa.state == "CONNECTING" or (sa.established and not sa.installed)]
+    hopeless = life.code in FATAL_TO_CHILD and not any(sa.state == "CONNECTING" for sa in ours)
+    if life.attempt_until is not None and working and now < life.attempt_until and not hopeless:
+        return life, ()
+    stale = tuple(EndSa(sa.unique_id) for sa in working if sa.initiator)
+    if before.up and not up and life.attempt_until is None and life.retry_at is None and not life.reason:
+        life = _set(life, reason="the peer ended the tunnel")
+    if life.attempt_until is not None or life.retry_at is None:
+        life = _again_later(life, now)
+    return life, stale
+
+
+def _again_later(life: Life, now: float) -> Life:
+    if not _may_initiate(life):
+        return _set(life, attempt_until=None, retry_at=None)
+    delay = BACKOFF[min(life.attempt, len(BACKOFF) - 1)]
+    # Both ends of a tunnel that failed together must not try again together: spread by id, not by chance.
+    spread = 0.75 + zlib.crc32((life.connection.id + life.connection.local_address).encode()) % 512 / 1024
+    return _set(life, attempt=life.attempt + 1, attempt_until=None, retry_at=now + delay * spread)
+
+
+def _complete(life: Life, sas: tuple[IkeSa, ...], up: frozenset[str], now: float) -> Step:
+    """Every child is up: forget the trouble, end what is left over."""
+    fresh = life.up != up
+    life = _set(
+        life,
+        applied=True,
+        up=up,
+        reason="",
+        code="",
+        attempt=0,
+        attempt_until=None,
+        retry_at=None,
+        dead=False,
+        alive_at=now if fresh else life.alive_at,
+        silent=life.silent and not fresh,
+    )
+    dead = _if_dead(life, sas, now)
+    if dead:
+        return dead
+    half_open = tuple(EndSa(sa.unique_id) for sa in sas if sa.state == "CONNECTING" and sa.initiator)
+    complete = [sa for sa in sas if sa.established and up <= sa.installed]
+    if len(complete) < 2:
+        return _set(life, duplicate_since=None), half_open
+    since = now if life.duplicate_since is None else life.duplicate_since
+    surplus = _surplus(complete, late=now >= since + DUPLICATE)
+    return _set(life, duplicate_since=None if surplus else since), half_open + surplus
+
+
+def _surplus(sas: list[IkeSa], late: bool) -> tuple[EndSa, ...]:
+    """Which of several equal IKE SAs we end: of two that met, the one that the higher address initiated.
+
+    The end that initiated it does so at once, so that both ends do not each end the other's; `late`, any end does.
+    """
+    lower = _packed(sas[0].local_address) < _packed(sas[0].remote_address)
+    wanted = [sa for sa in sas if sa.initiator == lower]
+    keep = min(wanted or sas, key=lambda sa: sa.unique_id)
+    return tuple(EndSa(sa.unique_id) for sa in sas if sa is not keep and (late or (sa.initiator and not lower)))
+
+
+def _packed(address: str) -> bytes:
+    try:
+        return ipaddress.ip_address(address).packed
+    except ValueError:
+        return address.encode()
+
+
+def _deadline(life: Life) -> float | None:
+    return life.alive_at + life.connection.dpd.timeout if life.silent and life.up else None
+
+
+def _if_dead(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step | None:
+    """Dead peer detection (RFC 3706, RFC 7296 2.4): no authenticated sign of the peer, ESP included, for `timeout`."""
+    deadline = _deadline(life)
+    if deadline is None or now < deadline:
+        return None
+    idle = [child.idle_in for sa in sas for child in sa.children if child.idle_in >= 0]
+    timeout = life.connection.dpd.timeout
+    if idle and min(idle) < timeout:
+        return _set(life, alive_at=now - min(idle)), ()
+    gone = tuple(EndSa(sa.unique_id) for sa in sas)
+    text = f"the peer gave no sign of life for {timeout} s (dead peer detection)"
+    if life.connection.dpd.action == "clear":
+        text += "; dpd action clear: waits for the peer"
+        return _set(life, up=frozenset(), silent=False, dead=True, reason=text, retry_at=None), gone
+    again = now if _may_initiate(life) else None
+    return _set(life, up=frozenset(), silent=False, reason=text, attempt=0, retry_at=again), gone
+
+
+def _waiting(life: Life) -> str:
+    if life.attempt_until is not None:
+        return f"initiating to {life.connection.peer_address}"
+    if life.connection.initiator == "response-only":
+        return "waits for the peer to initiate (initiator is response-only)"
+    return ""

@@ -1,0 +1,24 @@
+"""Pairs of traffic selectors: what a connection protects, and so what must never pass in clear."""
+
+from __future__ import annotations
+
+import msgspec
+
+from linkspan.core.desired import Connection
+from linkspan.core.kinds import as_network
+
+
+class SelectorPair(msgspec.Struct, frozen=True, order=True):
+    """Traffic from `local` to `remote` (CIDRs, masked)."""
+
+    local: str
+    remote: str
+
+
+def pairs(connection: Connection) -> frozenset[SelectorPair]:
+    """Every local network with every peer network of a connection, host bits masked, of one IP version each."""
+    local = [network for cidr in connection.local_cidrs if (network := as_network(cidr))]
+    remote = [network for cidr in connection.peer_cidrs if (network := as_network(cidr))]
+    return frozenset(
+        SelectorPair(str(ours), str(theirs)) for ours in local for theirs in remote if ours.version == theirs.version
+    )

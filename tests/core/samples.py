@@ -1,0 +1,58 @@
+"""Connections and SAs for the tests of the core: a valid one of each, and what a test wants to differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.facts import ChildSa, IkeSa
+from linkspan.core.secret import Secret
+
+ID = "0d1c7c3e-6a55-4b8c-9a56-2f6f5a9f0b11"
+GATEWAY_ID = "5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"
+
+CONNECTION = Connection(
+    id=ID,
+    gateway_id=GATEWAY_ID,
+    revision=1,
+    enabled=True,
+    local_address="198.51.100.1",
+    local_id="",
+    peer_address="198.51.100.2",
+    peer_id="198.51.100.2",
+    local_cidrs=("10.1.0.0/24",),
+    peer_cidrs=("10.2.0.0/24",),
+    mtu=1500,
+    initiator="bi-directional",
+    dpd=Dpd("restart", 10, 30),
+    auth_mode="psk",
+    psk=Secret("correct horse"),
+    psk_ref="ref-1",
+    ike=IkePolicy("v2", "main", "aes-128", "sha256", "group14", 3600),
+    ipsec=IpsecPolicy("esp", "tunnel", "aes-128", "sha256", "group14", "seconds", 3600),
+)
+
+GATEWAY = Gateway(
+    id=GATEWAY_ID,
+    revision=1,
+    generation=1,
+    outside=OutsideLeg("5f1a", "internet", ("198.51.100.1/24",), ("198.51.100.254",)),
+    inside=(InsideLeg("6f1a", ("10.1.0.1/24",)),),
+)
+
+
+def connection(**changes: Any) -> Connection:
+    """A valid connection with some attributes changed."""
+    return msgspec.structs.replace(CONNECTION, **changes)
+
+
+def child(name: str, *, idle: int = -1, state: str = "INSTALLED") -> ChildSa:
+    """A child SA of this name."""
+    return ChildSa(name, 1, state, "c0ffee01", "c0ffee02", 0, 0, 0, 0, idle)
+
+
+def sa(name: str, *children: ChildSa, unique_id: int = 1, state: str = "ESTABLISHED", initiator: bool = True) -> IkeSa:
+    """An IKE SA between the two addresses of the sample connection."""
+    return IkeSa(name, unique_id, state, initiator, "198.51.100.1", "198.51.100.2", 1, children)

@@ -1,0 +1,279 @@
+"""The life of a connection: single stories, and what must hold in every story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.core import ike, plan, rollout
+from linkspan.core.desired import Connection, Dpd
+from linkspan.core.facts import Alive, Cause, IkeSa, SaChanged, Unanswered
+from linkspan.core.rollout import Adopted, EndSa, Initiate, Life, Loaded, LoadFailed, Look, Seen, Tick
+from tests.core.samples import child, connection, sa
+
+
+def born(**changes: Any) -> Life:
+    return plan.life(connection(**changes), "user-space")
+
+
+def name(life: Life) -> str:
+    assert life.config
+    return life.config.name
+
+
+def play(life: Life, *events: Any, now: float = 0.0) -> tuple[Life, list[Any]]:
+    done: list[Any] = []
+    for event in events:
+        life, actions = rollout.step(life, event, now)
+        done += actions
+    return life, done
+
+
+def up(life: Life, **more: Any) -> IkeSa:
+    assert life.config
+    return sa(name(life), *(child(item.name) for item in life.config.children), **more)
+
+
+def state(life: Life) -> tuple[str, str]:
+    report = rollout.report(life, generation=1)
+    assert report
+    return report.state, report.reason
+
+
+def test_a_loaded_connection_initiates_and_reports_up_once_seen() -> None:
+    life = born()
+    assert rollout.report(life, 1) is None, "nothing is said before it is applied"
+    life, actions = play(life, Loaded())
+    assert actions == [Initiate(name(life), name(life))]
+    assert state(life) == ("down", "initiating to 198.51.100.2")
+    life, actions = play(life, SaChanged(life.connection.id))
+    assert actions == [Look(name(life))]
+    life, actions = play(life, Seen((up(life),)))
+    assert actions == []
+    assert state(life) == ("up", "")
+    assert rollout.wake_at(life) is None
+
+
+def test_response_only_waits_and_comes_up_by_the_peer() -> None:
+    life, actions = play(born(initiator="response-only"), Loaded())
+    assert actions == []
+    assert state(life) == ("down", "waits for the peer to initiate (initiator is response-only)")
+    life, actions = play(life, Seen((up(life, initiator=False),)))
+    assert (actions, state(life)) == ([], ("up", ""))
+
+
+def test_an_adopted_tunnel_is_left_alone() -> None:
+    life, actions = play(born(), Adopted())
+    assert actions == [Look(name(life))]
+    life, actions = play(life, Seen((up(life),)))
+    assert (actions, state(life)) == ([], ("up", ""))
+
+
+def test_a_refusal_is_told_at_once_and_tried_again_later() -> None:
+    life, _ = play(born(), Loaded())
+    why = Cause(life.connection.id, "auth-failed", "the peer refused our authentication")
+    life, _ = play(life, why)
+    assert state(life) == ("down", "the peer refused our authentication")
+    assert rollout.wake_at(life) == rollout.SETTLE
+    life, actions = play(life, Tick(), now=rollout.SETTLE)
+    assert actions == [Look(name(life))]
+    life, _ = play(life, Seen(()), now=rollout.SETTLE)
+    assert life.retry_at is not None
+    assert 0.5 < life.retry_at < 2.0
+    life, actions = play(life, Tick(), now=life.retry_at)
+    assert actions == [Initiate(name(life), name(life))]
+
+
+def test_waiting_grows_to_a_limit_and_success_forgets_it() -> None:
+    life, _ = play(born(), Loaded())
+    now, waits = 0.0, []
+    for _ in range(8):
+        life, _ = play(life, Seen(()), now=now)
+        assert life.retry_at is not None
+        waits.append(life.retry_at - now)
+        now = life.retry_at
+        life, _ = play(life, Tick(), now=now)
+    assert waits == sorted(waits)
+    assert waits[-1] < 1.25 * rollout.BACKOFF[-1]
+    life, _ = play(life, Seen((up(life),)), now=now)
+    assert life.attempt == 0
+
+
+def test_an_ike_sa_that_will_never_have_a_child_is_ended() -> None:
+    life, _ = play(born(), Loaded())
+    bare = sa(name(life))
+    life, actions = play(life, Seen((bare,)), now=0.1)
+    assert actions == [], "the child may still come"
+    life, _ = play(life, Cause(life.connection.id, "esp-proposal", "none of our proposals"), now=0.2)
+    life, actions = play(life, Seen((bare,)), now=0.3)
+    assert actions == [EndSa(bare.unique_id)]
+    assert life.retry_at is not None
+
+
+def test_a_silent_attempt_is_given_up() -> None:
+    life, _ = play(born(), Loaded())
+    connecting = sa(name(life), state="CONNECTING")
+    life, actions = play(life, Seen((connecting,)), now=1.0)
+    assert actions == []
+    life, actions = play(life, Tick(), Seen((connecting,)), now=rollout.ATTEMPT)
+    assert EndSa(connecting.unique_id) in actions
+    assert life.retry_at is not None
+
+
+def test_what_is_left_over_of_our_attempt_goes_once_the_peers_is_up() -> None:
+    life, _ = play(born(), Loaded())
+    half = sa(name(life), unique_id=7, state="CONNECTING")
+    _, actions = play(life, Seen((half, up(life, unique_id=8, initiator=False))))
+    assert actions == [EndSa(7)]
+
+
+@pytest.mark.parametrize(("local", "ours_goes"), [("198.51.100.1", False), ("198.51.100.9", True)])
+def test_of_two_that_met_the_one_of_the_higher_address_goes(local: str, ours_goes: bool) -> None:
+    life, _ = play(born(), Loaded())
+    both = [
+        msgspec.structs.replace(up(life, unique_id=number, initiator=initiator), local_address=local)
+        for number, initiator in ((1, True), (2, False))
+    ]
+    life, actions = play(life, Seen(tuple(both)))
+    assert actions == ([EndSa(1)] if ours_goes else [])
+    if not ours_goes:
+        assert rollout.wake_at(life) == rollout.DUPLICATE
+        _, actions = play(life, Tick(), Seen(tuple(both)), now=rollout.DUPLICATE)
+        assert EndSa(2) in actions, "the peer did not: somebody has to"
+
+
+def test_the_peer_ends_it_and_we_come_back() -> None:
+    life, _ = play(born(), Loaded(), Seen((up(born()),)))
+    life, _ = play(life, Seen(()), now=100.0)
+    assert state(life) == ("down", "the peer ended the tunnel")
+    assert life.retry_at is not None
+    _, actions = play(life, Tick(), now=life.retry_at)
+    assert actions == [Initiate(name(life), name(life))]
+
+
+@pytest.mark.parametrize("action", ["hold", "restart", "restart-by-peer", "clear"])
+def test_a_dead_peer_is_noticed_at_the_timeout_of_the_connection(action: str) -> None:
+    life, _ = play(born(dpd=Dpd(action, 10, 30)), Loaded())  # type: ignore[arg-type]
+    life, _ = play(life, Seen((up(life),)), now=5.0)
+    life, _ = play(life, Unanswered(life.connection.id), now=17.0)
+    assert rollout.wake_at(life) == 35.0
+    life, actions = play(life, Tick(), Seen((up(life),)), now=35.0)
+    assert EndSa(1) in actions
+    assert state(life)[0] == "down"
+    assert "no sign of life for 30 s" in state(life)[1]
+    life, _ = play(life, Seen(()), now=35.1)
+    if action == "clear":
+        assert rollout.wake_at(life) is None, "stays down until the peer or the user acts"
+        life, _ = play(life, Seen((up(life, initiator=False),)), now=400.0)
+        assert state(life) == ("up", "")
+    else:
+        assert rollout.wake_at(life) is not None
+
+
+def test_inbound_traffic_or_an_answer_keeps_a_peer_alive() -> None:
+    life, _ = play(born(), Loaded(), Seen((up(born()),)))
+    life, _ = play(life, Unanswered(life.connection.id), now=12.0)
+    busy = sa(name(life), child(name(life), idle=2))
+    life, actions = play(life, Tick(), Seen((busy,)), now=30.0)
+    assert not [action for action in actions if isinstance(action, EndSa)]
+    assert rollout.wake_at(life) == 58.0
+    life, _ = play(life, Alive(life.connection.id), now=31.0)
+    assert rollout.wake_at(life) is None
+
+
+def test_no_deadline_without_dpd() -> None:
+    life, _ = play(born(dpd=Dpd("disabled", 10, 30)), Loaded(), Seen((up(born(dpd=Dpd("disabled", 10, 30))),)))
+    life, _ = play(life, Unanswered(life.connection.id), now=12.0)
+    assert rollout.wake_at(life) is None
+
+
+def test_several_children_are_up_with_a_reason_while_some_are_missing() -> None:
+    life = born(
+        ike=msgspec.structs.replace(connection().ike, ike_version="v1"), peer_cidrs=("10.2.0.0/24", "10.3.0.0/24")
+    )
+    life, actions = play(life, Loaded())
+    assert len(actions) == 2
+    first = sa(name(life), child(f"{name(life)}-1"))
+    life, _ = play(life, Seen((first,)), now=1.0)
+    assert state(life) == ("up", "1 of 2 child SAs are not up")
+
+
+def test_what_charon_refuses_is_an_error_and_not_tried_again() -> None:
+    life, actions = play(born(), LoadFailed("no such proposal"), Tick(), Seen(()))
+    assert (actions, state(life)) == ([], ("error", "no such proposal"))
+    assert rollout.wake_at(life) is None
+    assert rollout.restarted(life) == life
+
+
+def test_disabled_and_unsupported_are_applied_without_loading_anything() -> None:
+    assert state(born(enabled=False)) == ("disabled", "admin_state_up is false")
+    transport = msgspec.structs.replace(connection().ipsec, encapsulation_mode="transport")
+    assert state(born(ipsec=transport))[0] == "error"
+    assert plan.life(connection(ipsec=transport), "kernel").config is not None
+
+
+# -- what holds in every story -----------------------------------------------------------------------------------
+
+CONNECTIONS = st.builds(
+    connection,
+    initiator=st.sampled_from(["bi-directional", "response-only"]),
+    dpd=st.builds(
+        Dpd, st.sampled_from(["hold", "clear", "restart", "disabled", "restart-by-peer"]), st.just(5), st.just(9)
+    ),
+    peer_cidrs=st.sampled_from([("10.2.0.0/24",), ("10.2.0.0/24", "10.3.0.0/24")]),
+    ike=st.sampled_from([connection().ike, msgspec.structs.replace(connection().ike, ike_version="v1")]),
+)
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> tuple[Connection, list[tuple[Any, float]]]:
+    item = draw(CONNECTIONS)
+    config = ike.build(item)
+    names = [part.name for part in config.children]
+    some_sas = st.lists(
+        st.builds(
+            lambda parts, state, initiator, number: sa(
+                config.name, *(child(part) for part in parts), state=state, initiator=initiator, unique_id=number
+            ),
+            st.lists(st.sampled_from(names), unique=True),
+            st.sampled_from(["CONNECTING", "ESTABLISHED", "DELETING"]),
+            st.booleans(),
+            st.integers(1, 9),
+        ),
+        max_size=3,
+    )
+    events = st.one_of(
+        st.builds(lambda found: Seen(tuple(found)), some_sas),
+        st.just(Tick()),
+        st.builds(Cause, st.just(item.id), st.sampled_from(["auth-failed", "esp-proposal"]), st.just("why")),
+        st.just(Alive(item.id)),
+        st.just(Unanswered(item.id)),
+        st.just(SaChanged(item.id)),
+    )
+    return item, draw(st.lists(st.tuples(events, st.floats(0.0, 40.0)), max_size=40))
+
+
+@given(stories())
+def test_in_every_story(story: tuple[Connection, list[tuple[Any, float]]]) -> None:
+    item, events = story
+    life, actions = play(plan.life(item, "user-space"), Loaded())
+    now = 0.0
+    for event, later in events:
+        due = rollout.wake_at(life)
+        now = min(now + later, due) if due is not None and event == Tick() else now + later
+        life, actions = play(life, event, now=now)
+        initiated = [action for action in actions if isinstance(action, Initiate)]
+        assert life.config
+        children = {part.name for part in life.config.children}
+        assert not initiated or item.initiator == "bi-directional", "response-only never initiates"
+        assert not {action.child for action in initiated} & life.up, "what is up is not initiated"
+        if event == Tick() and due is not None and due <= now:
+            later_due = rollout.wake_at(life)
+            assert actions or later_due is None or later_due > now, "a timer that fires does something"
+        if isinstance(event, Seen) and life.up != children and item.initiator == "bi-directional" and not life.dead:
+            assert rollout.wake_at(life) is not None, "nothing that we may bring up is ever forgotten"
+        assert rollout.report(life, 1) is not None
