@@ -1,0 +1,134 @@
+"""What charon is told about a connection, and when a node must say no."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.core import crypto, ike
+from linkspan.core.desired import Dpd
+from linkspan.core.secret import Secret
+from tests.core.samples import CONNECTION, ID, connection
+
+replace = msgspec.structs.replace
+
+
+def test_a_connection_as_charon_takes_it() -> None:
+    config = ike.build(CONNECTION)
+    assert config.name.partition(".")[0] == ID
+    assert config.proposals == ("aes128-sha256-modp2048",)
+    assert (config.local_id, config.remote_id) == ("198.51.100.1", "198.51.100.2")
+    assert (config.rekey_time, config.over_time, config.rand_time) == (3240, 360, 360)
+    (child,) = config.children
+    assert child.name == config.name
+    assert child.esp_proposals == ("aes128-sha256-modp2048",)
+    assert (child.local_ts, child.remote_ts) == (("10.1.0.0/24",), ("10.2.0.0/24",))
+    assert (child.rekey_time, child.life_time, child.life_bytes) == (3240, 3600, 0)
+
+
+def test_kilobytes_are_counted_in_bytes_and_rekey_before_the_end() -> None:
+    policy = replace(CONNECTION.ipsec, lifetime_units="kilobytes", lifetime=1000)
+    (child,) = ike.build(connection(ipsec=policy)).children
+    assert (child.rekey_bytes, child.life_bytes, child.life_time) == (921_600, 1_024_000, 0)
+
+
+def test_ikev1_has_a_child_for_each_pair_and_ikev2_one_with_lists() -> None:
+    cidrs: dict[str, Any] = {
+        "local_cidrs": ("10.1.0.0/24", "10.5.0.0/24"),
+        "peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24"),
+    }
+    v1 = ike.build(connection(ike=replace(CONNECTION.ike, ike_version="v1"), **cidrs))
+    assert len({(child.local_ts, child.remote_ts) for child in v1.children}) == 6
+    assert len({child.name for child in v1.children}) == 6
+    (only,) = ike.build(connection(**cidrs)).children
+    assert only.remote_ts == cidrs["peer_cidrs"]
+
+
+def test_host_bits_are_masked() -> None:
+    (child,) = ike.build(connection(peer_cidrs=("10.2.0.77/24", "fd00:2::5/64"))).children
+    assert child.remote_ts == ("10.2.0.0/24", "fd00:2::/64")
+
+
+def test_aggressive_mode_belongs_to_ikev1() -> None:
+    policy = replace(CONNECTION.ike, phase1_negotiation_mode="aggressive")
+    assert not ike.build(connection(ike=policy)).aggressive
+    assert ike.build(connection(ike=replace(policy, ike_version="v1"))).aggressive
+
+
+def test_disabled_dpd_has_no_delay() -> None:
+    assert ike.build(connection(dpd=Dpd("disabled", 10, 30))).dpd_delay == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"peer_address": "198.51.100.3"},
+        {"peer_id": "other"},
+        {"local_id": "me"},
+        {"peer_cidrs": ("10.9.0.0/24",)},
+        {"psk_ref": "ref-2"},
+        {"ike": replace(CONNECTION.ike, pfs="group19")},
+        {"ipsec": replace(CONNECTION.ipsec, lifetime=7200)},
+        {"dpd": Dpd("restart", 11, 30)},
+    ],
+)
+def test_what_charon_is_told_changes_the_name(change: dict[str, Any]) -> None:
+    assert ike.build(connection(**change)).name != ike.build(CONNECTION).name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"revision": 9}, {"mtu": 1400}, {"initiator": "response-only"}, {"dpd": Dpd("clear", 10, 30)}],
+)
+def test_what_charon_is_not_told_does_not(change: dict[str, Any]) -> None:
+    assert ike.build(connection(**change)) == ike.build(CONNECTION)
+
+
+def test_the_key_itself_leaves_no_trace_in_names_or_texts() -> None:
+    key = ike.shared_key(CONNECTION)
+    assert key.key.reveal() == "correct horse"
+    assert "correct horse" not in repr(key) + repr(CONNECTION) + repr(ike.build(CONNECTION))
+    assert ike.build(connection(psk=Secret("other"))) == ike.build(CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("change", "backend", "works"),
+    [
+        ({}, "user-space", True),
+        ({"transform_protocol": "ah"}, "user-space", False),
+        ({"transform_protocol": "ah"}, "kernel", True),
+        ({"transform_protocol": "ah-esp"}, "kernel", False),
+        ({"encapsulation_mode": "transport"}, "user-space", False),
+        ({"encapsulation_mode": "transport"}, "kernel", True),
+    ],
+)
+def test_a_node_says_what_its_backend_cannot_do(change: dict[str, Any], backend: Any, works: bool) -> None:
+    why = ike.unsupported(connection(ipsec=replace(CONNECTION.ipsec, **change)), backend)
+    assert (why == "") is works
+    assert "set" in why or works, "it says what to do"
+
+
+@given(
+    st.sampled_from(sorted(crypto.ENCRYPTION)),
+    st.sampled_from(sorted(crypto.INTEGRITY)),
+    st.sampled_from(sorted(crypto.GROUPS)),
+)
+def test_proposals_name_each_part_once(encryption: str, integrity: str, group: str) -> None:
+    for proposal in (
+        crypto.ike_proposal(encryption, integrity, group),
+        crypto.esp_proposal(encryption, integrity, group),
+    ):
+        parts = proposal.split("-")
+        assert parts[0] == crypto.ENCRYPTION[encryption]
+        assert parts[-1] == crypto.GROUPS[group]
+    has_integrity = crypto.INTEGRITY[integrity] in crypto.esp_proposal(encryption, integrity, group).split("-")
+    assert has_integrity is not crypto.is_aead(encryption)
+
+
+def test_a_name_leads_back_to_its_connection() -> None:
+    config = ike.build(CONNECTION)
+    assert {ike.connection_id(name) for name in (config.name, config.children[0].name)} == {ID}
