@@ -89,7 +89,7 @@ def test_what_charon_is_not_told_does_not(change: dict[str, Any]) -> None:
 
 
 def test_the_key_itself_leaves_no_trace_in_names_or_texts() -> None:
-    key = ike.shared_key(CONNECTION)
+    key = ike.shared_key(CONNECTION, ike.build(CONNECTION))
     assert key.key.reveal() == "correct horse"
     assert "correct horse" not in repr(key) + repr(CONNECTION) + repr(ike.build(CONNECTION))
     assert ike.build(connection(psk=Secret("other"))) == ike.build(CONNECTION)

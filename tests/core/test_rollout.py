@@ -146,6 +146,14 @@ def test_of_two_that_met_the_one_of_the_higher_address_goes(local: str, ours_goe
         assert EndSa(2) in actions, "the peer did not: somebody has to"
 
 
+@pytest.mark.parametrize("initiator", [True, False])
+def test_of_two_that_the_same_end_initiated_the_older_goes(initiator: bool) -> None:
+    life, _ = play(born(), Loaded())
+    both = (up(life, unique_id=3, initiator=initiator), up(life, unique_id=4, initiator=initiator))
+    life, actions = play(life, Seen(both))
+    assert actions == [EndSa(3)], "whoever initiated again has lost the older one"
+
+
 def test_the_peer_ends_it_and_we_come_back() -> None:
     life, _ = play(born(), Loaded(), Seen((up(born()),)))
     life, _ = play(life, Seen(()), now=100.0)

@@ -266,7 +266,7 @@ class GatewayWorker(threading.Thread):
     def _load(self, id: str) -> None:
         life = self._lives[id]
         assert life.config
-        key = ike.shared_key(life.connection) if life.config.auth == "psk" else None
+        key = ike.shared_key(life.connection, life.config) if life.config.auth == "psk" else None
         try:
             self._charon.load(life.config, key)
         except Unresponsive:

@@ -141,16 +141,33 @@ def _child_sa(section: dict[str, Any]) -> ChildSa:
     )
 
 
+_NO_ANSWER: Final = "the peer does not answer: check peer_address, routing and that UDP 500 and 4500 pass"
+_SELECTORS: Final = (
+    "the traffic selectors do not match: compare local and peer CIDRs and encapsulation_mode on both sides"
+)
+_WRONG_ID: Final = "the peer's identity is not the one configured: compare peer_id here with the peer's own identity"
+_IKE_REFUSED: Final = (
+    "the peer refused our IKE proposal or knows no connection for our address: compare the IKE policies "
+    "and peer_address on both sides"
+)
+_ESP_REFUSED: Final = "the peer accepts none of our IPsec proposals: compare the IPsec policies, pfs included"
+
 _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
     (
-        r"received AUTHENTICATION_FAILED notify|received AUTHENTICATION_FAILED error notify",
+        r"received AUTHENTICATION_FAILED (error )?notify",
         "auth-failed",
         "the peer refused our authentication: compare the pre-shared key and the identities on both sides",
     ),
     (
-        r"MAC mismatched|tried \d+ shared keys? for .* but MAC mismatched",
+        r"tried \d+ shared keys? for .*, but MAC mismatched|calculated HASH does not match HASH payload",
         "auth-failed",
         "the peer's authentication is wrong: compare the pre-shared key on both sides",
+    ),
+    (
+        # IKEv1 main mode encrypts with a key that depends on the pre-shared one.
+        r"could not decrypt payloads",
+        "auth-failed",
+        "the peer's messages cannot be decrypted: compare the pre-shared key on both sides",
     ),
     (
         r"no shared key found for",
@@ -158,95 +175,104 @@ _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
         "no pre-shared key for the identities that the peer uses: compare peer_id and local_id on both sides",
     ),
     (
-        (
-            r"no matching peer config found|peer requested EAP, config unacceptable"
-            r"|constraint check failed: identity"
-        ),
+        r"received INVALID_KE_PAYLOAD error notify",
+        "no-psk",
+        "the peer has no pre-shared key for us: compare peer_id and local_id on both sides",
+    ),
+    (
+        r"no matching peer config found|no peer config found|IDir '.*' does not match to",
         "auth-failed",
-        "the peer's identity is not the one configured: compare peer_id here with the peer's own identity",
+        _WRONG_ID,
     ),
     (
-        (
-            r"received NO_PROPOSAL_CHOSEN (error )?notify, no CHILD_SA built|no acceptable proposal found"
-            r"|received NO_PROPOSAL_CHOSEN notify, no CHILD_SA"
-        ),
+        r"found \d+ matching configs?, but none allows pre-shared key authentication using (Main|Aggressive) Mode",
+        "no-config",
+        "the peer uses the other negotiation mode: compare phase1_negotiation_mode on both sides",
+    ),
+    # IKEv1 says NO_PROPOSAL_CHOSEN of both phases in the same words; only what belongs to phase 2 is hashed.
+    (r"parsed INFORMATIONAL_V1 request \d+ \[ HASH N\(NO_PROP\)", "esp-proposal", _ESP_REFUSED),
+    (r"parsed INFORMATIONAL_V1 request \d+ \[ N\(NO_PROP\)", "ike-proposal", _IKE_REFUSED),
+    (r"received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "esp-proposal", _ESP_REFUSED),
+    (r"received NO_PROPOSAL_CHOSEN notify error", "ike-proposal", _IKE_REFUSED),
+    (
+        r"no acceptable proposal found|no matching proposal found, sending NO_PROPOSAL_CHOSEN",
         "esp-proposal",
-        "the peer accepts none of our IPsec proposals: compare the IPsec policies, pfs included",
+        "the peer's IPsec proposal does not match: compare the IPsec policies on both sides, pfs included",
     ),
     (
-        r"received NO_PROPOSAL_CHOSEN (error )?notify|NO_PROPOSAL_CHOSEN error notify",
-        "ike-proposal",
-        (
-            "the peer refused our IKE proposal or knows no connection for our address: compare the IKE policies "
-            "and peer_address on both sides"
-        ),
-    ),
-    (
-        r"no proposal found|received proposals unacceptable|received proposals inacceptable",
+        r"no proposal found|received proposals unacceptable",
         "ike-proposal",
         "the peer's IKE proposal does not match: compare the IKE policies on both sides",
     ),
     (
-        r"received TS_UNACCEPTABLE notify|traffic selectors .* (un|in)acceptable|no matching CHILD_SA config found",
+        (
+            r"received TS_UNACCEPTABLE notify|traffic selectors .* unacceptable|no matching CHILD_SA config found"
+            r"|received INVALID_ID_INFORMATION error notify"
+        ),
         "selectors",
-        "the traffic selectors do not match: compare local and peer CIDRs on both sides",
+        _SELECTORS,
+    ),
+    (
+        r"error installing route with policy",
+        "selectors",
+        "user-space ESP needs an address of the gateway inside each local network: attach the subnet to its router",
     ),
     (
         r"no IKE config found for",
         "no-config",
         "a peer called that no connection here expects: compare peer_address and the IKE version",
     ),
+    (r"giving up after \d+ retransmits", "no-answer", _NO_ANSWER),
+    (r"retransmit \d+ of request (with )?message ID 0\b", "no-answer", _NO_ANSWER),
     (
-        r"giving up after \d+ retransmits|peer not responding",
-        "no-answer",
-        "the peer does not answer: check peer_address, routing and that UDP 500 and 4500 pass",
+        r"DPD check timed out",
+        "dpd-timeout",
+        "the peer gave no sign of life (dead peer detection)",
     ),
     (
-        r"retransmit \d+ of request with message ID 0",
-        "no-answer",
-        "the peer does not answer: check peer_address, routing and that UDP 500 and 4500 pass",
-    ),
-    (
-        r"unable to resolve|resolving '.*' failed|could not be resolved|name resolution failed",
+        r"unable to resolve .*, initiate aborted|resolving '.*' failed",
         "no-route",
         "the peer's name cannot be resolved in the gateway",
     ),
     (
-        r"error sending .*(Network is unreachable|No route to host)|sendto\(\) failed|no route found",
+        r"error writing to socket: (Network is unreachable|No route to host)",
         "no-route",
         "the gateway has no route to the peer: check the external network and peer_address",
     ),
     (
-        r"received INVALID_ID_INFORMATION|INVALID_ID_INFORMATION error notify",
-        "selectors",
-        "the traffic selectors do not match: compare local and peer CIDRs on both sides",
-    ),
-    (
-        r"received (?P<notify>[A-Z0-9_]+) (error )?notify, no CHILD_SA built",
+        r"received [A-Z0-9_]+ notify, no CHILD_SA built",
         "refused",
         "the peer refused the connection",
     ),
 )
 _CAUSES: Final = tuple((re.compile(pattern), code, text) for pattern, code, text in _TABLE)
-_UNANSWERED = re.compile(r"retransmit \d+ of request")
-_ALIVE = re.compile(r"parsed (INFORMATIONAL|INFORMATIONAL_V1|IKE_AUTH|CREATE_CHILD_SA) response")
+_UNANSWERED = re.compile(r"(sending )?retransmit \d+ of request")
+_ALIVE = re.compile(
+    # Only what could be made with the keys of an authenticated IKE SA: not IKE_AUTH, nor IKEv1 without its hash.
+    r"parsed ((INFORMATIONAL|CREATE_CHILD_SA) (request|response)|(INFORMATIONAL_V1|QUICK_MODE) .* \[ HASH )"
+)
+_UNNAMED: Final = "(unnamed)"
+"""What charon calls an IKE SA before it knows the connection."""
 
 
 def from_event(name: str, message: dict[str, Any]) -> tuple[Fact, ...]:
     """The facts in one VICI event; none if it says nothing that matters."""
     if name == "log":
         return from_log(_text(message.get("ikesa-name", b"")), _text(message.get("msg", b"")))
-    names = [key for key, value in message.items() if isinstance(value, dict)]
+    names = [key for key, value in message.items() if isinstance(value, dict) and key != _UNNAMED]
     return tuple(SaChanged(ike.connection_id(key)) for key in names)
 
 
 def from_log(ike_name: str, line: str) -> tuple[Fact, ...]:
-    """The facts in one line of charon's log."""
-    connection = ike.connection_id(ike_name)
+    """The facts in one line of charon's log; the worst comes last."""
+    connection = "" if ike_name == _UNNAMED else ike.connection_id(ike_name)
+    found: list[Fact] = []
     if connection and _ALIVE.match(line):
-        return (Alive(connection),)
-    silence = (Unanswered(connection),) if connection and _UNANSWERED.match(line) else ()
+        found.append(Alive(connection))
+    if connection and _UNANSWERED.match(line):
+        found.append(Unanswered(connection))
     for pattern, code, text in _CAUSES:
         if pattern.search(line):
-            return (*silence, Cause(connection, code, text))
-    return silence
+            found.append(Cause(connection, code, text))
+            break
+    return tuple(found)

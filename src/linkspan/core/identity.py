@@ -6,6 +6,7 @@ could match more than one peer is refused. Distinguished names belong to certifi
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Literal
@@ -33,6 +34,7 @@ class Identity(msgspec.Struct, frozen=True):
         return f"{self.kind}:{self.text}"
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Identity:
     """Type an identity by its form. Raises ValueError with one sentence that says what to write instead."""
     if not text:

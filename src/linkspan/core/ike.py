@@ -7,6 +7,7 @@ connection it runs, and an agent that starts anew can compare without a file of 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 
@@ -95,9 +96,8 @@ def build(connection: Connection) -> IkeConfig:
     return msgspec.structs.replace(config, name=name, children=children)
 
 
-def shared_key(connection: Connection) -> SharedKey:
-    """The pre-shared key of a connection, owned by its two identities."""
-    config = build(connection)
+def shared_key(connection: Connection, config: IkeConfig) -> SharedKey:
+    """The pre-shared key of a connection, owned by the two identities of its configuration."""
     return SharedKey(connection.id, (config.local_id, config.remote_id), connection.psk)
 
 
@@ -147,6 +147,7 @@ def _child(policy: IpsecPolicy, local: tuple[str, ...], remote: tuple[str, ...])
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def _masked(cidr: str) -> str:
     return str(ipaddress.ip_network(cidr, strict=False))
 

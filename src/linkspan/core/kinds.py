@@ -6,6 +6,7 @@ OpenStack's clients know. `schema` is the JSON Schema for OpenAPI. Both stay sid
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Any, Final, Literal
@@ -194,7 +195,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def as_network(value: Any) -> Network | None:
     """The network of a CIDR text with its host bits masked; None if it is no CIDR with a prefix length."""
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", value):
+    return _network(value) if isinstance(value, str) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _network(value: str) -> Network | None:
+    if not re.fullmatch(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", value):
         return None
     try:
         return ipaddress.ip_network(value, strict=False)

@@ -263,14 +263,25 @@ def _complete(life: Life, sas: tuple[IkeSa, ...], up: frozenset[str], now: float
 
 
 def _surplus(sas: list[IkeSa], late: bool) -> tuple[EndSa, ...]:
-    """Which of several equal IKE SAs we end: of two that met, the one that the higher address initiated.
+    """Which of several equal IKE SAs we end.
 
-    The end that initiated it does so at once, so that both ends do not each end the other's; `late`, any end does.
+    Of two that the same end initiated, the older one: whoever initiates again has lost it. Of two that met, the one
+    that the higher address initiated: that end does it at once, so that both do not each end the other's; `late`, any.
     """
+    newest = {
+        initiator: max(of, key=lambda sa: sa.unique_id) for initiator in (True, False) if (of := _by(sas, initiator))
+    }
     lower = _packed(sas[0].local_address) < _packed(sas[0].remote_address)
-    wanted = [sa for sa in sas if sa.initiator == lower]
-    keep = min(wanted or sas, key=lambda sa: sa.unique_id)
-    return tuple(EndSa(sa.unique_id) for sa in sas if sa is not keep and (late or (sa.initiator and not lower)))
+    keep = newest[lower] if lower in newest else newest[not lower]
+    return tuple(
+        EndSa(sa.unique_id)
+        for sa in sas
+        if sa is not keep and (late or sa is not newest[sa.initiator] or (sa.initiator and not lower))
+    )
+
+
+def _by(sas: list[IkeSa], initiator: bool) -> list[IkeSa]:
+    return [sa for sa in sas if sa.initiator == initiator]
 
 
 def _packed(address: str) -> bytes:
