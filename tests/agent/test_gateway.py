@@ -1,0 +1,220 @@
+"""A gateway's worker over fakes that behave: what it makes of a world in which things break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import pytest
+
+from linkspan.agent.gateway import GatewayWorker, Leave, Want
+from linkspan.agent.outbox import Outbox
+from linkspan.core import ike
+from linkspan.core.desired import Connection, Gateway, Gone
+from linkspan.core.facts import IkeSa
+from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.observed import ConnectionReport, GatewayReport
+from linkspan.core.secret import Secret
+from linkspan.core.selectors import SelectorPair
+from linkspan.drivers.fake import FakeCharon, FakeDrivers
+from linkspan.drivers.fake_world import FakeWorld
+from tests.drivers.machine import connection, eventually, gateway
+
+LEFT, RIGHT = gateway(1), gateway(2)
+replace = msgspec.structs.replace
+THERE, BACK = connection(1, 2), replace(connection(2, 1), initiator="response-only")
+
+
+class Site:
+    """One gateway's worker, and what it reported last."""
+
+    def __init__(self, drivers: FakeDrivers, gateway: Gateway) -> None:
+        self.drivers = drivers
+        self.gateway = gateway
+        self.outbox = Outbox()
+        self.said: dict[str, GatewayReport | ConnectionReport] = {}
+        self.worker = GatewayWorker(gateway, drivers, self.outbox)
+        self.worker.start()
+
+    def want(self, *connections: Connection, gone: tuple[Gone, ...] = ()) -> None:
+        wanted: Mapping[str, Connection] = {one.id: one for one in connections}
+        self.worker.send(Want(self.gateway, wanted, gone))
+
+    def state(self, id: str) -> str:
+        batch = self.outbox.take(0)
+        self.said.update({one.id: one for one in batch.gateways})
+        self.said.update({one.id: one for one in batch.connections})
+        return self.said[id].state if id in self.said else ""
+
+    def wait(self, id: str, state: str) -> GatewayReport | ConnectionReport:
+        eventually(lambda: self.state(id) == state)
+        return self.said[id]
+
+    def leave(self, teardown: bool = False) -> None:
+        self.worker.send(Leave(teardown))
+        self.worker.join(10)
+        assert not self.worker.is_alive()
+
+
+@pytest.fixture
+def world() -> FakeWorld:
+    return FakeWorld()
+
+
+@pytest.fixture
+def left(world: FakeWorld) -> Iterator[Site]:
+    site = Site(FakeDrivers(world), LEFT)
+    yield site
+    site.leave()
+
+
+@pytest.fixture
+def right(world: FakeWorld) -> Iterator[Site]:
+    site = Site(FakeDrivers(world), RIGHT)
+    yield site
+    site.leave()
+
+
+def loaded(site: Site) -> frozenset[str]:
+    return site.drivers.charon(site.gateway).loaded()
+
+
+def sas(site: Site) -> tuple[IkeSa, ...]:
+    return site.drivers.charon(site.gateway).sas(ike.build(THERE).name)
+
+
+def test_two_ends_come_up_and_say_so(left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    assert left.wait(LEFT.id, "ready").revision == LEFT.revision
+    left.wait(THERE.id, "up")
+    right.wait(BACK.id, "up")
+
+
+def test_a_wrong_key_is_told_on_both_sides(left: Site, right: Site) -> None:
+    left.want(replace(THERE, psk=Secret("wrong"), psk_ref="2"))
+    right.want(BACK)
+    eventually(lambda: "key" in told(left, THERE.id) and "key" in told(right, BACK.id))
+
+
+def told(site: Site, id: str) -> str:
+    site.state(id)
+    return site.said[id].reason if id in site.said else ""
+
+
+def test_the_guard_stands_before_anything_is_loaded(left: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    left.want()
+    left.wait(LEFT.id, "ready")
+    seen: list[frozenset[SelectorPair]] = []
+    load = FakeCharon.load
+
+    def watched(self: FakeCharon, config: IkeConfig, key: SharedKey | None) -> None:
+        seen.append(left.drivers.guard.current(LEFT.id))
+        load(self, config, key)
+
+    monkeypatch.setattr(FakeCharon, "load", watched)
+    left.want(THERE)
+    left.wait(THERE.id, "down")
+    assert seen == [frozenset({SelectorPair("10.1.0.0/24", "10.2.0.0/24")})]
+
+
+def test_a_disabled_connection_is_guarded_and_not_loaded(left: Site) -> None:
+    left.want(replace(THERE, enabled=False))
+    left.wait(THERE.id, "disabled")
+    assert loaded(left) == frozenset()
+    assert left.drivers.guard.current(LEFT.id)
+
+
+def test_a_tombstone_removes_and_is_answered_and_absence_does_not(left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    left.want(THERE, gone=(Gone("connection", "unknown", 7, LEFT.id),))
+    assert left.wait("unknown", "gone").revision == 7
+    left.want(gone=(Gone("connection", THERE.id, 8, LEFT.id),))
+    assert left.wait(THERE.id, "gone").revision == 8
+    assert loaded(left) == frozenset()
+    assert left.drivers.guard.current(LEFT.id) == frozenset()
+    eventually(lambda: right.state(BACK.id) == "down")
+
+
+def test_an_edit_of_one_leaves_the_other_alone(world: FakeWorld, left: Site, right: Site) -> None:
+    other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",))
+    left.want(THERE, other)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    before = sas(left)
+    left.want(THERE, replace(other, peer_cidrs=("10.4.0.0/24",), revision=2))
+    eventually(lambda: left.state(other.id) == "down" and left.said[other.id].revision == 2)
+    assert sas(left) == before
+
+
+def test_charon_is_killed_and_everything_comes_back(world: FakeWorld, left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    world.kill(LEFT.id)
+    eventually(lambda: len(loaded_or_none(left)) == 1)
+    left.wait(THERE.id, "up")
+
+
+def loaded_or_none(site: Site) -> frozenset[str]:
+    try:
+        return loaded(site)
+    except Exception:
+        return frozenset()
+
+
+def test_an_agent_that_starts_anew_adopts_and_touches_nothing(world: FakeWorld, left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    before = sas(left)
+    left.leave()
+    again = Site(FakeDrivers(world), LEFT)
+    again.want(THERE)
+    again.wait(THERE.id, "up")
+    assert sas(again) == before
+    again.leave()
+
+
+def test_what_ran_and_is_neither_desired_nor_gone_stays_and_stays_guarded(world: FakeWorld, left: Site) -> None:
+    left.want(THERE)
+    left.wait(THERE.id, "down")
+    left.leave()
+    again = Site(FakeDrivers(world), LEFT)
+    again.want()
+    again.wait(LEFT.id, "ready")
+    assert loaded(again) == {ike.build(THERE).name}
+    assert again.drivers.guard.current(LEFT.id)
+    again.leave()
+
+
+def test_a_namespace_that_cannot_be_made_is_told_and_tried_again(left: Site) -> None:
+    left.drivers.namespaces.refusal = "no more interfaces"
+    left.want(THERE)
+    assert left.wait(LEFT.id, "error").reason == "no more interfaces"
+    left.drivers.namespaces.refusal = ""
+    left.wait(LEFT.id, "ready")
+
+
+def test_a_charon_that_hangs_is_told_and_in_the_end_replaced(world: FakeWorld, left: Site) -> None:
+    left.want()
+    left.wait(LEFT.id, "ready")
+    world.freeze(LEFT.id)
+    left.want(THERE)
+    assert "did not answer" in left.wait(LEFT.id, "error").reason
+    left.wait(LEFT.id, "ready")
+    eventually(lambda: len(loaded_or_none(left)) == 1)
+
+
+def test_teardown_leaves_nothing_and_leaving_leaves_everything(world: FakeWorld, left: Site) -> None:
+    left.want(THERE)
+    left.wait(THERE.id, "down")
+    left.leave()
+    assert loaded(left)
+    again = Site(FakeDrivers(world), LEFT)
+    again.want(THERE)
+    again.wait(LEFT.id, "ready")
+    again.leave(teardown=True)
+    assert again.drivers.namespaces.present() == frozenset()
