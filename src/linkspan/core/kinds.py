@@ -51,10 +51,11 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Text(Kind, frozen=True):
-    """Printable text of a limited length in characters."""
+    """Printable text of a limited length in characters; `controls`: which control characters it may have besides."""
 
     least: int = 0
     most: int = 255
+    controls: Literal["none", "lines", "any"] = "none"
 
     def convert(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
@@ -63,7 +64,7 @@ class Text(Kind, frozen=True):
             raise invalid(name, f"'{value}' exceeds maximum length of {self.most}")
         if len(value) < self.least:
             raise invalid(name, "an empty string is not allowed")
-        if not _storable(value):
+        if not _storable(value, _CONTROLS[self.controls]):
             raise invalid(name, "the text contains control characters or broken Unicode")
         return value
 
@@ -71,8 +72,19 @@ class Text(Kind, frozen=True):
         return {"type": "string", "minLength": self.least, "maxLength": self.most}
 
 
-def _storable(text: str) -> bool:
-    return not any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in text)
+_CONTROLS: Final = {
+    "none": frozenset[str](),
+    "lines": frozenset("\t\n\r"),
+    "any": frozenset(map(chr, range(32))) | {"\x7f"},
+}
+
+
+def _storable(text: str, controls: frozenset[str] = frozenset()) -> bool:
+    if text.isprintable():
+        return True
+    return not any(
+        ((char < " " or char == "\x7f") and char not in controls) or "\ud800" <= char <= "\udfff" for char in text
+    )
 
 
 class Choice(Kind, frozen=True):

@@ -85,7 +85,7 @@ _COMMON: Final = (
     _own("id", Uuid(), "unique identifier"),
     Attribute(name="project_id", kind=Text(most=64), help="project that owns it", put=False, default=None),
     Attribute(name="name", kind=Text(), help="name, need not be unique", default=""),
-    Attribute(name="description", kind=Text(), help="description", default=""),
+    Attribute(name="description", kind=Text(controls="lines"), help="description", default=""),
 )
 _STATUS: Final = (
     _own("status", Choice(STATUSES), "whether it is operational now", stored=False),
@@ -232,7 +232,7 @@ CONNECTION: Final = Resource(
         ),
         Attribute(
             name="psk",
-            kind=Text(least=1),
+            kind=Text(least=1, controls="any"),
             help="pre-shared key (required while auth_mode is psk)",
             default=None,
             secret=True,

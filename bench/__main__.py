@@ -1,0 +1,54 @@
+"""`./dev bench`: what Linkspan costs beside the bare thing, measured in one run, as ratios.
+
+Absolute figures belong to the machine and its mood; a ratio of two things that were measured alternately belongs to the
+code. Prints a table and writes JSON to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+
+from bench import activation, api, load
+from bench.measure import Result, table
+
+BENCHES = {"load": load.run, "activation": activation.run, "api": api.run}
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Run the benches that are named, or all."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(BENCHES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: to see that the benches work")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - BENCHES.keys()
+    if unknown:
+        parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    results: list[Result] = []
+    for name in arguments.names or BENCHES:
+        print(f"==> {name}", flush=True)
+        results += BENCHES[name](arguments.quick)
+    print(table(results))
+    print(f"written to {write(results)}")
+    return 0 if all(result.holds for result in results) else 1
+
+
+def write(results: list[Result]) -> Path:
+    """Keep the figures as JSON, one file a run."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    record = {
+        "machine": f"{platform.machine()} {platform.release()}",
+        "python": platform.python_version(),
+        "results": [result.record() for result in results],
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,68 @@
+"""Gateways to measure with: real namespaces and charons, in an instance of their own that is swept afterwards."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.secret import Secret
+from linkspan.drivers import netns
+from linkspan.drivers.local import LocalDrivers, sweep
+
+NETWORK = str(uuid.uuid4())
+
+
+@contextmanager
+def machine() -> Iterator[LocalDrivers]:
+    """Drivers whose gateways live beside everything else on this machine, and go afterwards."""
+    instance = f"b{os.getpid() % 100_000}"
+    fabric = f"ls-{instance}-fabric"
+    sweep(instance)
+    netns.create(fabric, lambda: None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as state:
+            yield LocalDrivers(instance, "bench", Path(state), fabric)
+            sweep(instance)
+    finally:
+        sweep(instance)
+
+
+def gateway(number: int) -> Gateway:
+    """The gateway 198.51.100.N with the LAN 10.N.0.0/24."""
+    return Gateway(
+        id=str(uuid.uuid4()),
+        revision=1,
+        generation=1,
+        outside=OutsideLeg(NETWORK, "internet", (f"198.51.100.{number}/24",), ()),
+        inside=(InsideLeg(str(uuid.uuid4()), (f"10.{number}.0.1/24",)),),
+    )
+
+
+def connection(gateway_id: str, number: int) -> Connection:
+    """One of many connections of a gateway, to a peer that nobody is: it waits for it."""
+    peer = f"203.0.{number // 250 + 1}.{number % 250 + 1}"
+    return Connection(
+        id=str(uuid.uuid4()),
+        gateway_id=gateway_id,
+        revision=1,
+        enabled=True,
+        local_address="198.51.100.1",
+        local_id="",
+        peer_address=peer,
+        peer_id=peer,
+        local_cidrs=("10.1.0.0/24",),
+        peer_cidrs=(f"10.{number // 250 + 10}.{number % 250}.0/24",),
+        mtu=1500,
+        initiator="response-only",
+        dpd=Dpd("restart", 30, 120),
+        auth_mode="psk",
+        psk=Secret(f"key number {number}"),
+        psk_ref=f"ref-{number}",
+        ike=IkePolicy("v2", "main", "aes-128", "sha256", "group31", 3600),
+        ipsec=IpsecPolicy("esp", "tunnel", "aes-128", "sha256", "group14", "seconds", 3600),
+    )

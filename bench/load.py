@@ -1,0 +1,90 @@
+"""1,000 connections into one gateway: desired state as it comes from the API -> loaded and reported.
+
+Beside it the same 1,000 messages over a bare VICI session into an equal charon.
+"""
+
+from __future__ import annotations
+
+import time
+
+import vici
+
+from bench import gateways
+from bench.measure import Result, median
+from linkspan.agent.gateway import GatewayWorker, Leave, Want
+from linkspan.agent.outbox import Outbox
+from linkspan.core import desired, ike
+from linkspan.core.desired import Delta, Gateway
+from linkspan.drivers import vici_map
+from linkspan.drivers.local import LocalDrivers
+from linkspan.drivers.vici import _Socket
+
+COUNT = 1000
+
+
+def run(quick: bool) -> list[Result]:
+    """Rates, connections per second; the two alternate."""
+    rounds = 1 if quick else 3
+    ours, bare = [], []
+    for _ in range(rounds):
+        with gateways.machine() as drivers:
+            gateway = gateways.gateway(1)
+            body = _delta(gateway)
+            bare.append(COUNT / _bare(drivers, gateway, body))
+            ours.append(COUNT / _ours(drivers, gateway, body))
+    return [Result(name=f"load {COUNT} connections", ours=median(ours), bare=median(bare), unit="conn/s", least=0.5)]
+
+
+def _delta(gateway: Gateway) -> bytes:
+    connections = tuple(gateways.connection(gateway.id, number) for number in range(COUNT))
+    stamps = [("gateway", gateway.id, 1), *(("connection", one.id, 1) for one in connections)]
+    return desired.encode(
+        Delta(
+            since=0,
+            revision=1,
+            gateways=(gateway,),
+            connections=connections,
+            gone=(),
+            count=len(stamps),
+            digest=desired.digest(stamps),  # type: ignore[arg-type]
+        )
+    )
+
+
+def _ours(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
+    outbox = Outbox()
+    worker = GatewayWorker(gateway, drivers, outbox)
+    worker.start()
+    worker.send(Want(gateway, {}, ()))
+    while not outbox.take(5.0).gateways:
+        pass
+    begun = time.perf_counter()
+    state = desired.merge(desired.EMPTY, desired.decode(body))
+    worker.send(Want(gateway, state.connections, ()))
+    seen = 0
+    while seen < COUNT:
+        seen += len(outbox.take(60.0).connections)
+    took = time.perf_counter() - begun
+    worker.send(Leave(teardown=True))
+    worker.join()
+    return took
+
+
+def _bare(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
+    drivers.namespaces.apply(gateway)
+    charon = drivers.charon(gateway)
+    charon.start()
+    messages = [
+        (vici_map.shared(ike.shared_key(one, config)), vici_map.connection(config))
+        for one in desired.decode(body).connections
+        for config in (ike.build(one),)
+    ]
+    session = vici.Session(_Socket(charon._directory, 60.0))
+    begun = time.perf_counter()
+    for key, config in messages:
+        session.load_shared(key)
+        session.load_conn(config)
+    took = time.perf_counter() - begun
+    charon.stop()
+    drivers.namespaces.remove(gateway.id)
+    return took

@@ -1,0 +1,188 @@
+"""Writes docs/reference/*.md out of the registries: attributes, command line, settings, errors.
+
+Nothing in those pages is written by hand, so they cannot be wrong about names, defaults and limits. `--check` writes
+nothing and fails if a page is not what would be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from linkspan import bootstrap
+from linkspan.core.problem import STATUS
+from linkspan.core.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
+from linkspan.settings import registry
+
+REFERENCE = Path(__file__).parent / "reference"
+MADE = "<!-- Made by docs/generate.py: change the source, not this file. -->\n"
+LATE = ("db", "node", "user", "project")
+"""Groups on the machine itself, listed after those that speak HTTP."""
+
+
+def pages() -> dict[str, str]:
+    """Every page by file name."""
+    return {
+        "attributes.md": attributes(),
+        "cli.md": cli(),
+        "errors.md": errors(),
+        "settings.md": settings(),
+    }
+
+
+def page(title: str, intro: str, parts: Iterator[str]) -> str:
+    """A page of Markdown."""
+    return "\n".join([MADE, f"# {title}\n", f"{intro}\n", *parts]).rstrip() + "\n"
+
+
+def table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    """A table of Markdown, with what would break it escaped."""
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def code(value: Any) -> str:
+    """A value as code; nothing stays nothing."""
+    return f"`{value}`" if value not in ("", None) else ""
+
+
+def attributes() -> str:
+    """Every resource with its attributes."""
+    intro = (
+        "All resources of the API and their attributes. *POST* and *PUT*: whether a client may give the attribute; "
+        "a default is filled in on POST. What is neither is read-only."
+    )
+
+    def parts() -> Iterator[str]:
+        for resource in (*VPN, *INVENTORY):
+            yield f"## {resource.label}\n"
+            yield f"{resource.help[:1].upper()}{resource.help[1:]}. `/v2.0/{resource.path}`, `{resource.singular}`.\n"
+            yield table(("attribute", "POST", "PUT", "default", "type", "meaning"), rows(resource))
+
+    def rows(resource: Resource) -> Iterator[tuple[str, ...]]:
+        for item in resource.attributes:
+            meaning = item.help + (" (secret)" if item.secret else "")
+            yield (f"`{item.name}`", yes(item.post), yes(item.put), default(item), kind(item), meaning)
+
+    return page("Attributes", intro, parts())
+
+
+def yes(value: bool) -> str:
+    """Yes or nothing."""
+    return "yes" if value else ""
+
+
+def default(item: Attribute) -> str:
+    """An attribute's default."""
+    if not item.post:
+        return ""
+    if item.default is REQUIRED:
+        return "required"
+    if item.default is None:
+        return "null"
+    return f"`{json.dumps(item.default)}`"
+
+
+def kind(item: Attribute) -> str:
+    """An attribute's type, from its JSON Schema."""
+    schema = item.kind.schema()
+    schema = schema.get("oneOf", [schema])[0]
+    names = schema.get("type", "")
+    text = " or ".join(names) if isinstance(names, list) else str(names)
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("format"):
+        text = f"{schema['format']}{' or null' if 'null' in text else ''}"
+    if "minimum" in schema and abs(schema["minimum"]) < 2**31 - 1:
+        text += f", {schema['minimum']} to {schema['maximum']}"
+    if schema.get("maxLength"):
+        text += f", at most {schema['maxLength']} characters"
+    return text
+
+
+def cli() -> str:
+    """Every command with its options."""
+    intro = (
+        "Exit codes: 0 done, 1 failed (one line on standard error says what and what to do), 2 usage. "
+        "`-f json` on every command that prints data."
+    )
+    root = bootstrap.root()
+    names = sorted(root.commands, key=lambda name: (name in LATE, name))
+
+    def parts() -> Iterator[str]:
+        for name in names:
+            yield from command(root.commands[name], f"linkspan {name}", click.Context(root, info_name="linkspan"))
+
+    return page("Commands", intro, parts())
+
+
+def command(item: click.Command, path: str, parent: click.Context) -> Iterator[str]:
+    """A command or a group, and what is in it."""
+    context = click.Context(item, parent=parent, info_name=path.rpartition(" ")[2])
+    if isinstance(item, click.Group):
+        yield f"## {path}\n"
+        yield f"{item.help}\n"
+        for name in item.list_commands(context):
+            inner = item.get_command(context, name)
+            assert inner is not None
+            yield from command(inner, f"{path} {name}", context)
+        return
+    arguments = [parameter.make_metavar(context) for parameter in item.params if isinstance(parameter, click.Argument)]
+    yield f"{'##' if parent.parent is None else '###'} {path} {' '.join(arguments)}".rstrip() + "\n"
+    yield f"{item.help}\n"
+    options = [parameter for parameter in item.params if isinstance(parameter, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(context))]
+    if records:
+        yield table(("option", "meaning"), ((f"`{option}`", text) for option, text in records))
+
+
+def errors() -> str:
+    """Every error type with its HTTP code."""
+    intro = 'Errors are `{"NeutronError": {"type": …, "message": …, "detail": ""}}`. Clients match on `type`.'
+    by_code = sorted(STATUS.items(), key=lambda item: (item[1], item[0]))
+    return page("Errors", intro, iter([table(("HTTP", "type"), ((str(code), f"`{name}`") for name, code in by_code))]))
+
+
+def settings() -> str:
+    """Every setting."""
+    intro = (
+        "A setting comes from the command line, else the environment, else the file that `--config` names (TOML; the "
+        "word before the dot is the table), else its default. An unknown key is an error."
+    )
+    rows = (
+        (f"`{s.key}`", f"`{s.environment}`", s.kind, code("" if s.default in ("", {}) else s.default), s.help)
+        for s in registry()
+    )
+    return page("Settings", intro, iter([table(("setting", "environment", "type", "default", "meaning"), rows)]))
+
+
+def main() -> int:
+    """Write the pages, or with --check say which are not up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not up to date")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in pages().items():
+        file = REFERENCE / name
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            continue
+        if check:
+            stale.append(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        print(f"wrote {file.name}")
+    if stale:
+        print(f"not up to date: {', '.join(stale)}; run 'python docs/generate.py'", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What has to be so on this machine before something starts: each is asked early and refused in one line.
+
+Nothing here repairs anything; the line says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+TOOLS: Final = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "charon-systemd": "charon-systemd",
+    "ping": "iputils-ping",
+}
+"""Programs that a node needs, and the Debian packages that bring them."""
+
+
+def root(command: str) -> None:
+    """Refuse to go on as an ordinary user. Raises ClickException."""
+    if os.geteuid() != 0:
+        raise click.ClickException(f"{command} needs root, for network namespaces and charon: run it with sudo")
+
+
+def tools(names: Sequence[str]) -> None:
+    """Refuse to go on without these programs. Raises ClickException that names the packages."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    missing = [name for name in names if shutil.which(name, path=path) is None]
+    if missing:
+        packages = " ".join(TOOLS[name] for name in missing)
+        raise click.ClickException(
+            f"not on this machine: {', '.join(missing)}; install with 'apt-get install {packages}'"
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ClickException where the port is taken or the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        # Of an error of the resolver only the text says anything.
+        known = error.errno if error.errno and error.errno > 0 else 0
+        reason = (os.strerror(known) if known else str(error.strerror or error)).lower()
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+        ) from None
+
+
+def certificate(cert: Path | None, key: Path | None) -> None:
+    """Refuse a certificate that cannot be served. Raises ClickException."""
+    if cert is None and key is None:
+        return
+    if cert is None or key is None:
+        raise click.ClickException("api.tls_cert and api.tls_key go together: give both, or none")
+    for path in (cert, key):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise click.ClickException(f"cannot read {path}: {error.strerror}") from None
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise click.ClickException(f"{cert} and {key} are no certificate and its key: {error.reason}") from None

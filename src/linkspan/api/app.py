@@ -1,0 +1,68 @@
+"""The API as one ASGI application: hooks, handlers and routes of every resource, put together.
+
+Nothing is configured by reading it from somewhere: store, authentication, hub and numbers come from `bootstrap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+
+from linkspan.api import openapi, vpn
+from linkspan.api.agents import HEARTBEAT, Agents
+from linkspan.api.auth import Auth
+from linkspan.api.discovery import Discovery
+from linkspan.api.edge import LARGEST_BODY, Edge, Route
+from linkspan.api.inventory import Networks, Ports, Subnets
+from linkspan.api.resources import HOLD, Collection, Context
+from linkspan.api.routers import RouterCollection, Routers
+from linkspan.api.wake import Hub
+from linkspan.core import query, status
+from linkspan.core.resources import RESOURCES
+from linkspan.core.validate import Limits
+from linkspan.store.store import Store
+
+
+def create_app(
+    store: Store,
+    auth: Auth,
+    wake: Hub,
+    *,
+    grace: float = status.GRACE,
+    hold: float = HOLD,
+    heartbeat: float = HEARTBEAT,
+    limits: Limits | None = None,
+    page: int = query.PAGE,
+    largest_body: int = LARGEST_BODY,
+    mounts: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The application. `wake` is the hub whose `publish` the store calls after commits.
+
+    `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
+    `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer;
+    `largest_body`: bytes; `mounts`: applications that are asked before ours.
+    """
+    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page)
+    edge = Edge(_routes(store, wake, context, limits or Limits(), heartbeat), auth, wake, largest_body=largest_body)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        wake.attach(asyncio.get_running_loop())
+        yield
+        wake.close()
+        edge.close()
+
+    return Starlette(routes=[*mounts, Mount("/", app=edge)], lifespan=lifespan)
+
+
+def _routes(store: Store, wake: Hub, context: Context, limits: Limits, heartbeat: float) -> list[Route]:
+    hooks = [*vpn.hooks(limits), Networks(), Subnets(), Ports()]
+    collections = [*(Collection(each, context) for each in hooks), RouterCollection(Routers(), context)]
+    if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
+        raise AssertionError("every resource of the registry needs its hooks")
+    routes = [route for collection in collections for route in collection.routes()]
+    return [*routes, *Discovery(store).routes(), *Agents(store, wake, heartbeat).routes(), *openapi.routes()]

@@ -1,0 +1,166 @@
+"""One resource's attributes on their way in and out: tables made once, from the registry.
+
+On the way in every value is converted by its kind; on the way out a row is trusted and only put together. It refuses
+unknown attributes and those that a client may not set; what involves other objects is not its affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from linkspan.api.call import Identity
+from linkspan.core import access, status
+from linkspan.core.kinds import Text
+from linkspan.core.problem import Problem, invalid
+from linkspan.core.resources import Attribute, Resource
+from linkspan.core.secret import Secret
+
+Row = dict[str, Any]
+KEPT: Final = ("created_at", "updated_at", "revision_number")
+_PROJECT: Final = Text(most=64)
+
+
+class Attributes:
+    """A resource's attributes.
+
+    `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
+    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names that the
+    hooks' `complete` adds to a row.
+    """
+
+    def __init__(
+        self,
+        resource: Resource,
+        constants: Mapping[str, Any] | None = None,
+        special: tuple[str, ...] = (),
+        always: Mapping[str, Any] | None = None,
+        derived: tuple[str, ...] = (),
+    ) -> None:
+        self.resource = resource
+        self.constants = dict(constants or {})
+        self._special = frozenset(special)
+        self._known = {a.name for a in resource.attributes} | set(self.constants) | {*KEPT, "tenant_id", *derived}
+        self._post: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.post}
+        self._put: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.put}
+        self._required = tuple(a.name for a in resource.attributes if a.required)
+        self._defaults = tuple(
+            (a.name, a.default)
+            for a in resource.attributes
+            if a.post and not a.required and a.name not in ("project_id", *special)
+        )
+        self._secrets = tuple(a.name for a in resource.attributes if a.secret)
+        self._plain = (
+            *(a.name for a in resource.attributes if not a.secret and a.name not in ("status", "status_reason")),
+            *derived,
+        )
+        self._always = {**(always or {}), **self.constants}
+        self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
+        self.names = frozenset(self._known)
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def check_names(self, given: Mapping[str, Any], allowed: Mapping[str, Attribute], refusal: str) -> None:
+        """Raises Problem for a name that is unknown or not `allowed`; `refusal` has a place for the name."""
+        unknown = [name for name in given if name not in self._known]
+        if unknown:
+            raise Problem("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
+        for name, value in given.items():
+            if name in self.constants:
+                if value is not None and value != self.constants[name]:
+                    raise invalid(name, f"only '{self.constants[name]}' is supported")
+            elif name not in allowed and not (name == "tenant_id" and "project_id" in allowed):
+                raise Problem("HTTPBadRequest", refusal.format(name))
+
+    def for_create(self, given: Mapping[str, Any], identity: Identity) -> Row:
+        """The values of a new object: converted, defaults filled in, with its project. Raises Problem."""
+        self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
+        for name in self._required:
+            if name not in given:
+                raise Problem("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified")
+        values: Row = {"project_id": _project(given, identity)}
+        for name, default in self._defaults:
+            if name not in given:
+                values[name] = default
+        for name, value in given.items():
+            attribute = self._post.get(name)
+            if attribute is None or name == "project_id" or name in self._special:
+                continue
+            values[name] = _secret(attribute, value) if attribute.secret else attribute.kind.convert(name, value)
+        access.require_values(identity.roles, "create", self.resource, values)
+        return values
+
+    def check_update(self, given: Mapping[str, Any]) -> None:
+        """Raises Problem for a name that an update cannot have."""
+        self.check_names(given, self._put, "Cannot update read-only attribute {}")
+
+    def for_update(self, given: Mapping[str, Any], row: Row) -> Row:
+        """The values that an update asks for, merged over what is stored. Raises Problem."""
+        values: Row = {}
+        for name, value in given.items():
+            attribute = self._put.get(name)
+            if attribute is None or name in self._special:
+                continue
+            if attribute.secret:
+                values[name] = _secret(attribute, value)
+            else:
+                values[name] = attribute.kind.merge(name, row.get(name), value)
+        return values
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Row:
+        """What a client reads of a row. Without `with_secrets` a secret is null."""
+        shown: Row = {"id": row["id"], "tenant_id": row["project_id"]}
+        for name in self._plain:
+            shown[name] = row.get(name)
+        for name in self._secrets:
+            secret = row.get(name) if with_secrets else None
+            shown[name] = secret.reveal() if secret is not None else None
+        if self._always:
+            shown |= self._always
+        if self._has_facts:
+            shown["status"], shown["status_reason"] = status.of(row["facts"], now, grace)
+        shown["created_at"] = whole_seconds(row["created_at"])
+        shown["updated_at"] = whole_seconds(row["updated_at"])
+        shown["revision_number"] = row["revision_number"]
+        return shown
+
+
+def whole_seconds(time: datetime) -> datetime:
+    """As clients expect times: 2026-11-23T01:41:31Z."""
+    return time.replace(microsecond=0)
+
+
+def _secret(attribute: Attribute, value: Any) -> Secret:
+    """A secret that a client gave. What is wrong with one is said without it."""
+    try:
+        return Secret(attribute.kind.convert(attribute.name, value))
+    except Problem as problem:
+        if not isinstance(value, str) or not value:
+            raise
+        raise Problem(problem.type, problem.message.replace(value, "***")) from None
+
+
+def _project(given: Mapping[str, Any], identity: Identity) -> str:
+    """The project of a new object: the caller's, or the one that an admin names."""
+    wanted = [_PROJECT.convert(name, given[name]) for name in ("project_id", "tenant_id") if given.get(name)]
+    if len(set(wanted)) > 1:
+        raise Problem("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
+    project = wanted[0] if wanted else identity.project_id
+    if project != identity.project_id and not access.is_admin(identity.roles):
+        message = (
+            "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires "
+            "admin privileges"
+        )
+        raise Problem("HTTPBadRequest", message)
+    return project
+
+
+def echo(resource: Resource, given: Mapping[str, Any], shown: Row) -> Row:
+    """An updated object as its PUT is answered: a lifetime's value in the type that it was sent in."""
+    lifetime = given.get("lifetime")
+    if "lifetime" in resource.by_name and isinstance(lifetime, dict) and isinstance(lifetime.get("value"), str):
+        shown["lifetime"] = shown["lifetime"] | {"value": lifetime["value"]}
+    return shown

@@ -1,0 +1,147 @@
+"""A request and its answer as plain values: what handlers take and give, in a worker thread.
+
+A handler is `Call -> Reply`. It knows no ASGI, no event loop and no socket, so it can be called from a test; it may
+be called twice for one request, when another transaction was faster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from linkspan.core.problem import Problem
+
+Header = tuple[bytes, bytes]
+JSON: Final[Header] = (b"content-type", b"application/json")
+_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who asks: a user, the project that the request acts in, and the roles there."""
+
+    user_id: str
+    name: str
+    project_id: str
+    roles: frozenset[str]
+
+
+NOBODY: Final = Identity("", "", "", frozenset())
+
+
+class Call:
+    """One request. `id` is what stands in the path's place for an id, "" if there is none."""
+
+    __slots__ = (
+        "body",
+        "headers",
+        "id",
+        "identity",
+        "method",
+        "path",
+        "query",
+        "request_id",
+        "scheme",
+        "server",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        id: str = "",
+        *,
+        query: str = "",
+        body: bytes = b"",
+        headers: Sequence[Header] = (),
+        scheme: str = "http",
+        server: str = "localhost",
+        request_id: str = "",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.id = id
+        self.query = query
+        self.body = body
+        self.headers = headers
+        self.scheme = scheme
+        self.server = server
+        self.request_id = request_id
+        self.identity = NOBODY
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a header, by its lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """The pairs of the query string."""
+        return parse_qsl(self.query, keep_blank_values=True) if self.query else []
+
+    @property
+    def base(self) -> str:
+        """Scheme and host as the client wrote them; what cannot be a host is replaced by our own address."""
+        host = self.header(b"host") or b""
+        return f"{self.scheme}://{host.decode() if _HOST.fullmatch(host) else self.server}"
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Something that the answer waits for, off the worker thread: until `done()` or for `seconds`.
+
+    `key` is what `wake.Hub.expect` was called with; `done` is asked in a worker thread each time the key is woken.
+    """
+
+    ticket: Any
+    done: Callable[[], bool]
+    seconds: float
+
+
+class Reply:
+    """One answer. `hold`: what has to happen before it is sent."""
+
+    __slots__ = ("body", "headers", "hold", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", headers: tuple[Header, ...] = (JSON,), hold: Hold | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.hold = hold
+
+
+Handler = Callable[[Call], Reply]
+
+
+def ok(value: Any, status: int = 200) -> Reply:
+    """A value as JSON."""
+    return Reply(status, encode(value))
+
+
+def no_content(hold: Hold | None = None) -> Reply:
+    """204."""
+    return Reply(204, b"", (), hold)
+
+
+def fault(type: str, message: str, status: int) -> Reply:
+    """An error in the shape that OpenStack's network clients render."""
+    return Reply(status, encode({"NeutronError": {"type": type, "message": message, "detail": ""}}))
+
+
+def refused(problem: Problem) -> Reply:
+    """A problem as an answer; a 401 has Keystone's shape."""
+    if problem.status == 401:
+        body = {"error": {"code": 401, "title": "Unauthorized", "message": problem.message}}
+        return Reply(401, encode(body), (JSON, (b"www-authenticate", b'Basic realm="linkspan", charset="UTF-8"')))
+    headers: tuple[Header, ...] = (JSON,)
+    if problem.status in (429, 503):
+        headers = (JSON, (b"retry-after", b"1"))
+    reply = fault(problem.type, problem.message, problem.status)
+    return Reply(reply.status, reply.body, headers)

@@ -1,0 +1,117 @@
+"""What clients read before they ask for anything: versions, extensions, health.
+
+Links are absolute and start where the client found us. Nothing here needs to know who asks, except extensions, which
+Neutron too shows to users only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from linkspan import __version__
+from linkspan.api.call import Call, Reply, fault, ok
+from linkspan.api.edge import Route
+from linkspan.core import access
+from linkspan.core.problem import Problem
+from linkspan.core.resources import RESOURCES
+from linkspan.store.store import Store
+
+_UPDATED: Final = "2026-01-01T00:00:00-00:00"
+EXTENSIONS: Final[dict[str, tuple[str, str, str]]] = {
+    "vpnaas": ("VPN service", "Extension for VPN service", "2013-05-29T10:00:00-00:00"),
+    "vpn-endpoint-groups": (
+        "VPN Endpoint Groups",
+        "VPN endpoint groups support",
+        "2015-08-04T10:00:00-00:00",
+    ),
+    "vpn-flavors": (
+        "VPN Service Flavor Extension",
+        "Flavor support for vpnservices.",
+        "2017-04-19T00:00:00-00:00",
+    ),
+    "vpn-aes-ctr": ("VPN AES-CTR", "AES-CTR encryption algorithms for VPN policies", _UPDATED),
+    "vpn-aes-ccm-gcm": ("VPN AES-CCM and AES-GCM", "AEAD encryption algorithms for VPN policies", _UPDATED),
+    "router": ("Neutron L3 Router", "Routers and their interfaces", "2012-07-20T10:00:00-00:00"),
+    "external-net": ("Neutron external network", "External networks", "2013-01-14T10:00:00-00:00"),
+    "quotas": ("Quota management support", "Quotas per project", "2012-07-29T10:00:00-00:00"),
+    "standard-attr-revisions": ("Resource revision numbers", "revision_number on every object", _UPDATED),
+    "standard-attr-timestamp": ("Resource timestamps", "created_at and updated_at on every object", _UPDATED),
+    "linkspan-status-reason": ("Status reason", "status_reason: why an object is not ACTIVE", _UPDATED),
+    "linkspan-nodes": ("Gateway nodes", "The nodes that carry gateways, for admins", _UPDATED),
+}
+"""alias -> name, description, updated."""
+
+
+class Discovery:
+    """Handlers of the paths that describe the service."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        return [
+            Route("GET", "/", self.versions, public=True),
+            Route("GET", "/v2.0", self.version, public=True),
+            Route("GET", "/v2.0/extensions", self.extensions),
+            Route("GET", "/v2.0/extensions/{id}", self.extension),
+            Route("GET", "/v2.0/service-providers", self.providers),
+            Route("GET", "/v2.0/linkspan/nodes", self.nodes),
+            Route("GET", "/healthz", self.health, public=True),
+        ]
+
+    def versions(self, call: Call) -> Reply:
+        """The versions of the API, in Neutron's shape."""
+        return ok({"versions": [_version(call)]})
+
+    def version(self, call: Call) -> Reply:
+        """Version 2.0, as what Neutron and what keystoneauth expect there."""
+        resources = [
+            {
+                "name": resource.singular,
+                "collection": resource.plural,
+                "links": [{"rel": "self", "href": f"{call.base}/v2.0/{resource.path}"}],
+            }
+            for resource in RESOURCES
+        ]
+        return ok({"resources": resources, "version": _version(call)})
+
+    def extensions(self, call: Call) -> Reply:
+        """All extensions."""
+        return ok({"extensions": [_extension(alias) for alias in EXTENSIONS]})
+
+    def extension(self, call: Call) -> Reply:
+        """One extension, by its alias."""
+        if call.id not in EXTENSIONS:
+            return fault("HTTPNotFound", f"Extension with alias {call.id} does not exist", 404)
+        return ok({"extension": _extension(call.id)})
+
+    def providers(self, call: Call) -> Reply:
+        """Who provides VPN services: one."""
+        return ok({"service_providers": [{"service_type": "VPN", "name": "strongswan", "default": True}]})
+
+    def nodes(self, call: Call) -> Reply:
+        """The gateway nodes, for admins."""
+        if not access.is_admin(call.identity.roles):
+            raise Problem("PolicyNotAuthorized", "rule:get_node is disallowed by policy")
+        with self._store.read() as tx:
+            found, now = tx.nodes(), tx.now
+        names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")
+        return ok(
+            {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in found]}
+        )
+
+    def health(self, call: Call) -> Reply:
+        """Whether the API can reach its database; a database that is away makes it a 503."""
+        with self._store.read() as tx:
+            tx.project(id="")
+        return ok({"status": "ok", "version": __version__})
+
+
+def _version(call: Call) -> dict[str, Any]:
+    return {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{call.base}/v2.0/"}]}
+
+
+def _extension(alias: str) -> dict[str, Any]:
+    name, description, updated = EXTENSIONS[alias]
+    return {"name": name, "alias": alias, "description": description, "updated": updated, "links": []}

@@ -1,0 +1,267 @@
+"""CRUD over the registry: what GET, POST, PUT and DELETE do alike for every resource.
+
+One transaction a request. What is peculiar to a resource stands in its `Hooks`. Another project's object is treated
+as one that does not exist before anything else is judged; only then roles are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from linkspan.api import body
+from linkspan.api.attributes import Attributes, Row, echo
+from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
+from linkspan.api.edge import Route
+from linkspan.api.wake import Hub
+from linkspan.core import access, query, status
+from linkspan.core.kinds import is_uuid
+from linkspan.core.problem import Problem
+from linkspan.core.query import Query
+from linkspan.core.resources import CONNECTION, Resource
+from linkspan.store import affects
+from linkspan.store.store import Store, Tx
+
+HOLD: Final = 2.0
+"""Seconds for which DELETE waits for a node's word that it is gone."""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer."""
+
+    store: Store
+    hub: Hub
+    grace: float = status.GRACE
+    hold: float = HOLD
+    page: int = query.PAGE
+
+
+class Hooks:
+    """What is peculiar to a resource. These are what a resource does that has nothing peculiar."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.attributes = Attributes(resource)
+
+    def find(self, tx: Tx, id: str, identity: Identity, lock: bool = False) -> Row | None:
+        """The row that an identity may know of."""
+        return find(tx, self.resource, id, identity, lock)
+
+    def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
+        """Makes the object; the row as `Tx.get` gives it. `given`: the attributes as the client wrote them."""
+        return tx.insert(self.resource, values)
+
+    def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        """Changes the object; `values` holds only what differs from `row`, and may be empty."""
+        return change(tx, self.resource, row, values)
+
+    def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
+        """Deletes the object; what to wait for, None if it is gone."""
+        tx.remove(self.resource, row["id"])
+        return None
+
+    def complete(self, tx: Tx, rows: list[Row]) -> None:
+        """Adds to rows what a view needs from elsewhere."""
+
+
+def find(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row | None:
+    """The object that an identity may know of, by id."""
+    if not is_uuid(id):
+        return None
+    return tx.get(resource, id.lower(), None if access.is_admin(identity.roles) else identity.project_id, lock)
+
+
+def change(tx: Tx, resource: Resource, row: Row, values: Row) -> Row:
+    """Updates a row and says so to the nodes that have to know; without values it is as it was."""
+    if not values:
+        return row
+    if affects.matters(resource, values):
+        connections, gateways = tx.affected_by(resource, row["id"])
+        tx.touch(connections=connections, gateways=gateways)
+    return tx.update(resource, row["id"], values)
+
+
+def missing(resource: Resource, id: str) -> Problem:
+    """The 404 of a resource, in Neutron's words."""
+    if resource is CONNECTION:
+        return Problem(resource.not_found, f"{resource.label} {id} not found")
+    stop = "." if resource.name in ("network", "subnet", "port") else ""
+    return Problem(resource.not_found, f"{resource.label} {id} could not be found{stop}")
+
+
+class Collection:
+    """The handlers of one resource."""
+
+    def __init__(self, hooks: Hooks, context: Context) -> None:
+        self.hooks = hooks
+        self.resource = hooks.resource
+        self._attributes = hooks.attributes
+        self._context = context
+        self._store = context.store
+        self._everything = query.parse(self.resource, (), context.page)
+
+    def routes(self) -> list[Route]:
+        """All paths of the resource; also without the prefix of the service, as Neutron takes them."""
+        made: list[Route] = []
+        for path in {f"/v2.0/{self.resource.path}", f"/v2.0/{self.resource.path.rpartition('/')[2]}"}:
+            made += [Route("GET", path, self.list), Route("GET", f"{path}/{{id}}", self.show)]
+            if self.resource.writable:
+                made += [
+                    Route("POST", path, self.create),
+                    Route("PUT", f"{path}/{{id}}", self.update),
+                    Route("DELETE", f"{path}/{{id}}", self.delete),
+                    Route("PUT", path, self.no_id),
+                    Route("DELETE", path, self.no_id),
+                ]
+        return made
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def list(self, call: Call) -> Reply:
+        """The objects that the query string asks for."""
+        identity, resource = call.identity, self.resource
+        access.require(identity.roles, "get", resource)
+        pairs = call.parameters()
+        asked = query.parse(resource, pairs, self._context.page) if pairs else self._everything
+        computed = query.is_computed(resource, asked)
+        with self._store.read() as tx:
+            rows = tx.find(
+                resource,
+                self._readable(query.for_store(resource, asked), identity),
+                None if access.is_admin(identity.roles) else identity.project_id,
+            )
+            self.hooks.complete(tx, rows)
+            now = tx.now
+        shown = [self._view(row, identity, now) for row in rows]
+        if computed:
+            shown = query.page(asked, shown)
+        answer: dict[str, Any] = {resource.plural: [_only(asked.fields, each) for each in shown]}
+        limited = any(name == "limit" for name, _ in pairs)
+        if limited or len(shown) == self._context.page:
+            answer[f"{resource.plural}_links"] = _links(call, pairs, asked, [each["id"] for each in shown])
+        return ok(answer)
+
+    def _readable(self, asked: Query, identity: Identity) -> Query:
+        """For who may not see keys they stay in their envelopes."""
+        if self.resource is not CONNECTION or access.sees_secrets(identity.roles):
+            return asked
+        return msgspec.structs.replace(asked, fields=("id",))
+
+    def show(self, call: Call) -> Reply:
+        """One object."""
+        access.require(call.identity.roles, "get", self.resource)
+        with self._store.read() as tx:
+            row = self.hooks.find(tx, call.id, call.identity)
+            if row is None:
+                raise missing(self.resource, call.id)
+            self.hooks.complete(tx, [row])
+            now = tx.now
+        shown = self._view(row, call.identity, now)
+        if call.query:
+            shown = _only(query.parse(self.resource, _fields(call)).fields, shown)
+        return ok({self.resource.singular: shown})
+
+    def _view(self, row: Row, identity: Identity, now: float) -> Row:
+        return self._attributes.view(row, now, self._context.grace, access.sees_secrets(identity.roles))
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def create(self, call: Call) -> Reply:
+        """A new object. (Many at once have a place here: the plural envelope in one transaction.)"""
+        identity = call.identity
+        access.require(identity.roles, "create", self.resource)
+        given = body.enveloped(call.body, self.resource)
+        values = self._attributes.for_create(given, identity)
+        with self._store.write() as tx:
+            row = self.hooks.create(tx, identity, values, given)
+            self.hooks.complete(tx, [row])
+            now = tx.now
+        return ok({self.resource.singular: self._view(row, identity, now)}, 201)
+
+    def update(self, call: Call) -> Reply:
+        """Other values for some attributes."""
+        identity = call.identity
+        self._require_own(call, "update")
+        given = body.enveloped(call.body, self.resource)
+        self._attributes.check_update(given)
+        with self._store.write() as tx:
+            row = self._owned(tx, call, "update")
+            values = affects.differences(row, self._attributes.for_update(given, row))
+            access.require_values(identity.roles, "update", self.resource, values)
+            row = self.hooks.update(tx, identity, row, values, given)
+            self.hooks.complete(tx, [row])
+            now = tx.now
+        return ok({self.resource.singular: echo(self.resource, given, self._view(row, identity, now))})
+
+    def delete(self, call: Call) -> Reply:
+        """The end of an object; the answer waits a moment for its node."""
+        self._require_own(call, "delete")
+        hub = self._context.hub
+        ticket = None
+        try:
+            with self._store.write() as tx:
+                row = self._owned(tx, call, "delete")
+                key = self.hooks.delete(tx, call.identity, row)
+                if key is None:
+                    return no_content()
+                # Before the commit: the node's word may come right after it.
+                ticket = hub.expect(key)
+        except BaseException:
+            if ticket is not None:
+                hub.forget(ticket)
+            raise
+        return no_content(Hold(ticket, lambda: not self._present(row["id"]), self._context.hold))
+
+    def _present(self, id: str) -> bool:
+        with self._store.read() as tx:
+            return tx.is_present(self.resource, id)
+
+    def _require_own(self, call: Call, action: access.Action) -> None:
+        """Refuses who may not write at all, without opening a transaction for writing; 404 goes before 403."""
+        if access.allows(call.identity.roles, action, self.resource):
+            return
+        with self._store.read() as tx:
+            readable = access.allows(call.identity.roles, "get", self.resource)
+            if readable and self.hooks.find(tx, call.id, call.identity) is None:
+                raise missing(self.resource, call.id)
+        raise access.refusal(action, self.resource)
+
+    def _owned(self, tx: Tx, call: Call, action: access.Action) -> Row:
+        row = self.hooks.find(tx, call.id, call.identity, lock=True)
+        if row is None or (action == "update" and is_deleted(row)):
+            raise missing(self.resource, call.id)
+        if row["project_id"] != call.identity.project_id and not access.is_admin(call.identity.roles):
+            # Seen because it is shared; that does not make it theirs.
+            raise access.refusal(action, self.resource)
+        return row
+
+    def no_id(self, call: Call) -> Reply:
+        """PUT and DELETE on the collection, answered as Neutron does."""
+        raise missing(self.resource, "None")
+
+
+def is_deleted(row: Row) -> bool:
+    """Whether an object only waits for its node to let go of it."""
+    facts: status.Facts | None = row.get("facts")
+    return facts is not None and facts.deleted
+
+
+def _fields(call: Call) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in call.parameters() if name == "fields"]
+
+
+def _only(fields: tuple[str, ...], shown: Row) -> Row:
+    return {name: shown[name] for name in shown if name in fields} if fields else shown
+
+
+def _links(call: Call, pairs: list[tuple[str, str]], asked: Query, ids: list[str]) -> list[dict[str, str]]:
+    kept = [(name, value) for name, value in pairs if name not in ("marker", "page_reverse")]
+    if not any(name == "limit" for name, _ in pairs):
+        kept.append(("limit", str(asked.limit)))
+    return [
+        {"rel": rel, "href": f"{call.base}{call.path}?{urlencode([*kept, *changes.items()])}"}
+        for rel, changes in query.next_and_previous(asked, ids).items()
+    ]

@@ -1,0 +1,69 @@
+"""The HTTP server around the application: uvicorn, told to let hint streams go when it is asked to stop.
+
+Without that a server would wait for streams that never end by themselves.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from linkspan.api.wake import Hub
+
+STOPPING: Final = 5.0
+"""Seconds that requests in flight get to end."""
+
+
+class Server(uvicorn.Server):
+    """A uvicorn that wakes whoever waits in the hub before it goes down."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT."""
+        self._hub.close()
+        super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        """The same, from another thread."""
+        self.should_exit = True
+        self._hub.close()
+
+
+def server(app: Starlette, hub: Hub, *, tls_cert: Path | None = None, tls_key: Path | None = None) -> Server:
+    """A server for an application; give its `run` the sockets to listen on."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(STOPPING),
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )
+    return Server(config, hub)
+
+
+def serve(
+    app: Starlette,
+    hub: Hub,
+    listener: socket.socket,
+    *,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+) -> None:
+    """Serves on a listening socket until SIGTERM or SIGINT."""
+    server(app, hub, tls_cert=tls_cert, tls_key=tls_key).run(sockets=[listener])

@@ -1,0 +1,239 @@
+"""What the five VPN resources do around plain CRUD: read what a rule needs, let `core.validate` judge, tell the nodes.
+
+Nothing is judged here. References are looked up as the caller sees them, so a connection cannot name what its owner
+cannot read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from linkspan.api.attributes import Attributes, Row
+from linkspan.api.call import Identity
+from linkspan.api.resources import Hooks, change, find, is_deleted, missing
+from linkspan.core import access, status, validate
+from linkspan.core.problem import Problem
+from linkspan.core.query import Query
+from linkspan.core.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+from linkspan.core.validate import Group, Limits, Place
+from linkspan.store.store import Tx
+
+STATIC = {"route_mode": "static"}
+
+
+def named(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row:
+    """The live object that an attribute names. Raises Problem, the resource's own 404."""
+    row = find(tx, resource, id, identity, lock)
+    if row is None or is_deleted(row):
+        raise missing(resource, id)
+    return row
+
+
+def subnets(tx: Tx, ids: tuple[str, ...] | list[str], project: str | None) -> dict[str, Row]:
+    """Subnets by id; those that are not there are absent."""
+    if not ids:
+        return {}
+    return {row["id"]: row for row in tx.find(SUBNET, Query(filters={"id": tuple(ids)}), project)}
+
+
+def attached(tx: Tx, router_id: str) -> set[str]:
+    """The subnets that a router has interfaces on."""
+    return {
+        fixed["subnet_id"]
+        for port in tx.ports_of(router_id)
+        if port["device_owner"] == "network:router_interface"
+        for fixed in port["fixed_ips"]
+    }
+
+
+class Services(Hooks):
+    """VPN services: a router becomes a gateway with its first one, and ceases to be one with its last."""
+
+    def __init__(self) -> None:
+        super().__init__(SERVICE)
+
+    def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
+        if values["flavor_id"] is not None:
+            raise Problem("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
+        router = named(tx, ROUTER, values["router_id"], identity, lock=True)
+        subnet_id = values["subnet_id"]
+        on_router = attached(tx, router["id"]) if subnet_id is not None else set()
+        validate.service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
+        made = tx.insert(SERVICE, values)
+        tx.ensure_gateway(router["id"])
+        return _again(tx, SERVICE, made)
+
+    def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
+        if not is_deleted(row) and tx.connections_using(service=row["id"]):
+            raise Problem("VPNServiceInUse", f"VPNService {row['id']} is still in use")
+        router_id: str = row["router_id"]
+        # With the last service goes the gateway, and the node says so under the router's id.
+        return None if tx.soft_delete(SERVICE, row["id"]) else router_id
+
+
+class Policies(Hooks):
+    """IKE and IPsec policies: an edit reaches every connection that uses them."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource)
+        self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
+
+    def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        changed = change(tx, self.resource, row, values)
+        if values.keys() & {"ike_version", "phase1_negotiation_mode"}:
+            _check_conflicts(tx, tx.connections_using(ike_policy=row["id"]))
+        return changed
+
+    def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
+        if tx.connections_using(**{self._by: row["id"]}):
+            message = (
+                f"{self.resource.label} {row['id']} is in use by existing IPsecSiteConnection and can't be updated "
+                "or deleted"
+            )
+            raise Problem(f"{self.resource.label}InUse", message)
+        return super().delete(tx, identity, row)
+
+
+def _check_conflicts(tx: Tx, connections: list[str]) -> None:
+    routers = set()
+    for id in connections:
+        connection = tx.get(CONNECTION, id)
+        service = connection and tx.get(SERVICE, connection["vpnservice_id"])
+        routers |= {service["router_id"]} if service else set()
+    for router in sorted(routers):
+        validate.conflicts(tx.siblings(router), connections)
+
+
+class EndpointGroups(Hooks):
+    """Endpoint groups: their members are fixed; their use is judged by the connections."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(ENDPOINT_GROUP)
+        self._limits = limits
+
+    def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
+        endpoints: list[str] = values["endpoints"]
+        validate.endpoint_group(values["type"], endpoints, values["name"], self._limits)
+        if values["type"] == "subnet":
+            project = None if access.is_admin(identity.roles) else identity.project_id
+            validate.known_subnets(endpoints, subnets(tx, endpoints, project))
+        return tx.insert(ENDPOINT_GROUP, values)
+
+    def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
+        if tx.connections_using(endpoint_group=row["id"]):
+            raise Problem("EndpointGroupInUse", f"Endpoint group {row['id']} is in use and cannot be deleted")
+        return super().delete(tx, identity, row)
+
+
+class Connections(Hooks):
+    """IPsec site connections."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(CONNECTION)
+        self.attributes = Attributes(CONNECTION, always=STATIC)
+        self._limits = limits
+
+    def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
+        if values["psk"] is None and values["auth_mode"] == "psk":
+            raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
+        service = named(tx, SERVICE, values["vpnservice_id"], identity)
+        named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
+        named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity)
+        validate.connection(values, self._place(tx, identity, service, values))
+        # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
+        tx.get(ROUTER, service["router_id"], lock=True)
+        made = tx.insert(CONNECTION, values)
+        self._check_gateway(tx, service["router_id"], made["id"])
+        tx.touch(connections=[made["id"]])
+        made["facts"] = _new_facts(service, made, tx.now)
+        return made
+
+    def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        if values.keys() <= {"name", "description", "admin_state_up"}:
+            return change(tx, CONNECTION, row, values)
+        service = tx.get(SERVICE, row["vpnservice_id"])
+        if service is None:
+            raise missing(CONNECTION, row["id"])
+        validate.connection(row | values, self._place(tx, identity, service, row | values))
+        tx.get(ROUTER, service["router_id"], lock=True)
+        changed = change(tx, CONNECTION, row, values)
+        self._check_gateway(tx, service["router_id"], row["id"])
+        return changed
+
+    def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
+        id: str = row["id"]
+        return None if tx.soft_delete(CONNECTION, id) else id
+
+    def _check_gateway(self, tx: Tx, router_id: str, changed: str) -> None:
+        siblings = tx.siblings(router_id)
+        validate.gateway_room(len(siblings), self._limits)
+        validate.conflicts(siblings, [changed])
+
+    def _place(self, tx: Tx, identity: Identity, service: Row, values: Row) -> Place:
+        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+        groups = {}
+        for side in ("local", "peer"):
+            id = values[f"{side}_ep_group_id"]
+            groups[side] = None if id is None else self._group(tx, identity, id, service["router_id"], side)
+        addresses = (service["external_v4_ip"], service["external_v6_ip"])
+        return Place(
+            router_id=service["router_id"],
+            addresses=tuple(address for address in addresses if address),
+            subnet_cidr=subnet["cidr"] if subnet else None,
+            local=groups["local"],
+            peer=groups["peer"],
+        )
+
+    def _group(self, tx: Tx, identity: Identity, id: str, router_id: str, side: str) -> Group:
+        row = named(tx, ENDPOINT_GROUP, id, identity)
+        endpoints: list[str] = row["endpoints"]
+        if row["type"] != "subnet":
+            return Group(id, row["type"], tuple(endpoints))
+        found = subnets(tx, endpoints, None)
+        on_router = attached(tx, router_id) if side == "local" else set()
+        return Group(
+            id,
+            "subnet",
+            tuple(found[each]["cidr"] for each in endpoints if each in found),
+            tuple(each for each in endpoints if each not in on_router),
+        )
+
+
+def _again(tx: Tx, resource: Resource, row: Row) -> Row:
+    found = tx.get(resource, row["id"])
+    if found is None:
+        raise missing(resource, row["id"])
+    return found
+
+
+def _new_facts(service: Row, made: Row, now: float) -> status.Facts:
+    """What is known of a connection that was made just now, without asking for it again: nobody has seen it."""
+    return status.Facts(
+        deleted=False,
+        enabled=made["admin_state_up"] and service["admin_state_up"],
+        revision=1,
+        changed_at=now,
+        node=service["facts"].node,
+        observed=None,
+    )
+
+
+def hooks(limits: Limits) -> list[Hooks]:
+    """The hooks of all VPN resources."""
+    return [
+        Services(),
+        Policies(IKE_POLICY),
+        Policies(IPSEC_POLICY),
+        EndpointGroups(limits),
+        Connections(limits),
+    ]

@@ -1,0 +1,185 @@
+"""`linkspan RESOURCE create|list|show|set|delete`, generated from the registry, and what routers can do besides.
+
+A command says what it did only where data was asked for; an error is the API's own sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from linkspan.cli import options, render, resolve
+from linkspan.cli.client import Client, clouds_file, load_cloud
+from linkspan.core.resources import RESOURCES, ROUTER, SUBNET, Resource
+
+Handler = Callable[..., None]
+
+
+def cloud_options() -> list[click.Parameter]:
+    """The options of every command that speaks to the API."""
+    return [
+        click.Option(["--cloud"], metavar="NAME", help="cloud in the clouds file (default: OS_CLOUD, linkspan-demo)"),
+        click.Option(
+            ["--state"],
+            type=click.Path(path_type=Path),
+            default=Path(".linkspan"),
+            envvar="LINKSPAN_STATE",
+            metavar="DIR",
+            help="state directory, where the clouds file is unless OS_CLIENT_CONFIG_FILE names one (default .linkspan)",
+        ),
+    ]
+
+
+def format_option() -> click.Option:
+    """The option of every command that prints data."""
+    return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
+
+
+def client_of(cloud: str | None, state: Path) -> Client:
+    """The client that --cloud and --state ask for. Raises CliError."""
+    return Client(load_cloud(cloud, clouds_file(state)))
+
+
+def build() -> list[click.Command]:
+    """A group of commands for every resource."""
+    return [_group(resource) for resource in RESOURCES]
+
+
+def _group(resource: Resource) -> click.Group:
+    group = click.Group(resolve.command_name(resource), help=f"{resource.label}: {resource.help}.")
+    group.short_help = resource.help
+    group.add_command(_list(resource))
+    group.add_command(_show(resource))
+    if resource.writable:
+        group.add_command(_create(resource))
+        group.add_command(_set(resource))
+        group.add_command(_delete(resource))
+    if resource is ROUTER:
+        group.add_command(_interface("add", "attach a subnet to a router"))
+        group.add_command(_interface("remove", "detach a subnet from a router"))
+    return group
+
+
+def _command(name: str, help: str, handler: Handler, parameters: Sequence[click.Parameter]) -> click.Command:
+    """A command whose handler gets a client first, then its own parameters."""
+
+    def run(cloud: str | None, state: Path, **given: Any) -> None:
+        handler(client_of(cloud, state), **given)
+
+    return click.Command(
+        name, callback=run, help=f"{help[:1].upper()}{help[1:]}.", params=[*parameters, *cloud_options()]
+    )
+
+
+def _secrets(resource: Resource) -> list[click.Parameter]:
+    hidden = any(attribute.secret for attribute in resource.attributes)
+    return [click.Option(["--show-secrets"], is_flag=True, help="show secrets instead of ***")] if hidden else []
+
+
+def _noun(resource: Resource) -> str:
+    return resource.name.replace("_", " ")
+
+
+def _a(resource: Resource) -> str:
+    return f"{'an' if resource.name[0] in 'aeiou' else 'a'} {_noun(resource)}"
+
+
+def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets: bool) -> None:
+    shown = item if show_secrets else render.hide(resource, item)
+    if format_ == "json":
+        render.as_json(shown)
+    else:
+        render.as_details(shown)
+
+
+def _list(resource: Resource) -> click.Command:
+    def handler(client: Client, format_: str, long: bool, filters: tuple[str, ...], show_secrets: bool = False) -> None:
+        query = [_filter(item) for item in filters]
+        items = list(resolve.listing(client, resource, query))
+        shown = items if show_secrets else [render.hide(resource, item) for item in items]
+        if format_ == "json":
+            render.as_json(shown)
+            return
+        columns = tuple(a.name for a in resource.attributes) if long else resource.own
+        render.as_table(columns, ([item.get(column) for column in columns] for item in shown))
+
+    parameters: list[click.Parameter] = [
+        click.Option(
+            ["--filter", "filters"],
+            multiple=True,
+            metavar="ATTRIBUTE=VALUE",
+            help="only such; repeat for more",
+        ),
+        click.Option(["--long"], is_flag=True, help="all attributes, ids too"),
+        *_secrets(resource),
+        format_option(),
+    ]
+    return _command("list", f"list every {_noun(resource)}", handler, parameters)
+
+
+def _filter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"'{text}' is not of the form ATTRIBUTE=VALUE", param_hint="'--filter'")
+    return name, value
+
+
+def _show(resource: Resource) -> click.Command:
+    def handler(client: Client, wanted: str, format_: str, show_secrets: bool = False) -> None:
+        _print(resource, resolve.find(client, resource, wanted), format_, show_secrets)
+
+    parameters = [_wanted(), *_secrets(resource), format_option()]
+    return _command("show", f"show one {_noun(resource)}", handler, parameters)
+
+
+def _create(resource: Resource) -> click.Command:
+    def handler(client: Client, format_: str, show_secrets: bool = False, **given: Any) -> None:
+        body = {resource.singular: options.body(client, resource, given)}
+        answer = client.request("POST", resolve.collection(resource), body)
+        _print(resource, answer[resource.singular], format_, show_secrets)
+
+    parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
+    return _command(
+        "create",
+        f"create {_a(resource)}",
+        handler,
+        parameters,
+    )
+
+
+def _set(resource: Resource) -> click.Command:
+    def handler(client: Client, wanted: str, **given: Any) -> None:
+        item = resolve.find(client, resource, wanted)
+        body = options.body(client, resource, {"type": item.get("type"), **given})
+        if not body:
+            raise click.UsageError("nothing to change: give at least one option")
+        client.request("PUT", resolve.member(resource, item["id"]), {resource.singular: body})
+
+    parameters = [_wanted(), *options.options(resource, create=False)]
+    return _command("set", f"change {_a(resource)}", handler, parameters)
+
+
+def _delete(resource: Resource) -> click.Command:
+    def handler(client: Client, wanted: tuple[str, ...]) -> None:
+        # All names are looked up first, so that a misspelt one deletes nothing.
+        for id in [resolve.find(client, resource, name)["id"] for name in wanted]:
+            client.request("DELETE", resolve.member(resource, id))
+
+    parameters = [click.Argument(["wanted"], nargs=-1, required=True, metavar="NAME|ID...")]
+    return _command("delete", f"delete one {_noun(resource)} or several", handler, parameters)
+
+
+def _interface(verb: str, help: str) -> click.Command:
+    def handler(client: Client, router: str, subnet: str) -> None:
+        path = f"{resolve.member(ROUTER, resolve.find(client, ROUTER, router)['id'])}/{verb}_router_interface"
+        client.request("PUT", path, {"subnet_id": resolve.find_id(client, SUBNET, subnet)})
+
+    parameters = [click.Argument(["router"]), click.Argument(["subnet"])]
+    return _command(f"{verb}-interface", help, handler, parameters)
+
+
+def _wanted() -> click.Argument:
+    return click.Argument(["wanted"], metavar="NAME|ID")

@@ -1,0 +1,57 @@
+"""`linkspan lab show`: the names, addresses and ids of the laboratory that `linkspan run` built.
+
+It reads the file that the run wrote into its state directory; it does not look whether all of it still runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from linkspan.cli import render
+from linkspan.cli.client import CliError
+from linkspan.cli.commands import cloud_options, format_option
+
+
+def load(state: Path) -> dict[str, Any]:
+    """The laboratory of a state directory. Raises CliError."""
+    file = state / "lab.json"
+    try:
+        lab: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CliError(f"no laboratory in {state}: 'linkspan run' builds one; --state DIR names another") from None
+    except (OSError, ValueError) as error:
+        raise CliError(f"cannot read {file}: {error}") from None
+    return lab
+
+
+def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested names with dots."""
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    return [row for key, item in value.items() for row in flat(item, f"{prefix}.{key}" if prefix else key)]
+
+
+def group() -> click.Group:
+    """The group with its one command."""
+
+    def run(state: Path, format_: str) -> None:
+        lab = load(state)
+        if format_ == "json":
+            render.as_json(lab)
+        else:
+            render.as_table(("name", "value"), flat(lab))
+
+    state = next(option for option in cloud_options() if option.name == "state")
+    show = click.Command(
+        "show", callback=run, params=[format_option(), state], help="Show the laboratory's names, addresses and ids."
+    )
+    return click.Group(
+        "lab",
+        commands=[show],
+        help="The laboratory of 'linkspan run': two sites on this machine.",
+        short_help="the laboratory's names, addresses, ids",
+    )

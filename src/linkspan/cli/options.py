@@ -1,0 +1,193 @@
+"""One attribute of the registry -> one option of the command line, and back to what the API takes.
+
+The API validates; here is only what makes a value easy to type: names for ids, lists by repeating, `key=value` for
+objects. The one thing that is refused here is a secret that would be read from nowhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from linkspan.cli.client import Client, CliError
+from linkspan.cli.resolve import find_id
+from linkspan.core import kinds
+from linkspan.core.resources import (
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    REQUIRED,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Attribute,
+    Resource,
+)
+
+REFERENCES: Final[dict[str, tuple[str, Resource]]] = {
+    "vpnservice_id": ("service", SERVICE),
+    "ikepolicy_id": ("ike-policy", IKE_POLICY),
+    "ipsecpolicy_id": ("ipsec-policy", IPSEC_POLICY),
+    "router_id": ("router", ROUTER),
+    "subnet_id": ("subnet", SUBNET),
+    "network_id": ("network", NETWORK),
+    "local_ep_group_id": ("local-endpoint-group", ENDPOINT_GROUP),
+    "peer_ep_group_id": ("peer-endpoint-group", ENDPOINT_GROUP),
+}
+"""Attributes that name another object: their option, and what it names."""
+
+ENDPOINT_KINDS: Final = {"subnet": SUBNET, "network": NETWORK, "router": ROUTER}
+PSK_WARNING: Final = (
+    "every user of this machine sees --psk in the list of processes; better: --psk-file FILE, or --psk -"
+)
+_OBJECTS: Final = {
+    "lifetime": "units=seconds,value=3600",
+    "dpd": "action=hold,interval=30,timeout=120",
+}
+
+
+def options(resource: Resource, *, create: bool) -> list[click.Parameter]:
+    """The options with which an object is created or changed."""
+    made: list[click.Parameter] = []
+    for attribute in resource.attributes:
+        if attribute.post if create else attribute.put:
+            made += _options(attribute, create=create)
+    return made
+
+
+def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
+    flag, kind, name = flag_of(attribute), attribute.kind, parameter(attribute)
+    common: dict[str, Any] = {"help": _help(attribute, create=create)}
+    if attribute.name == "name" and create:
+        return [click.Argument(["name"], required=False)]
+    if attribute.name == "external_gateway_info":
+        clear = click.Option(["--no-external-gateway"], is_flag=True, help="take the external gateway away")
+        gateway = click.Option([flag, name], metavar="NETWORK", help="external network, by name or id")
+        return [gateway] if create else [gateway, clear]
+    if attribute.secret:
+        common["help"] += " (- reads it from standard input; on the command line every user of this machine sees it)"
+        file = click.Option(
+            [f"{flag}-file"],
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help=f"file that holds the {attribute.name}",
+        )
+        return [click.Option([flag, name], metavar="TEXT", **common), file]
+    if isinstance(kind, kinds.Boolean):
+        # None: neither was given, so the API decides.
+        return [click.Option([f"{flag}/--no-{flag[2:]}", name], default=None, **common)]
+    if isinstance(kind, kinds.Cidrs | kinds.Endpoints):
+        metavar = "CIDR" if isinstance(kind, kinds.Cidrs) else "CIDR|NAME|ID"
+        common["help"] += "; repeat for several"
+        return [click.Option([flag, name], multiple=True, metavar=metavar, help=common["help"])]
+    required = create and attribute.default is REQUIRED
+    return [click.Option([flag, name], required=required, type=_type(attribute), metavar=_metavar(attribute), **common)]
+
+
+def flag_of(attribute: Attribute) -> str:
+    """The option of an attribute."""
+    if attribute.name in REFERENCES:
+        return f"--{REFERENCES[attribute.name][0]}"
+    special = {
+        "project_id": "project",
+        "flavor_id": "flavor",
+        "peer_cidrs": "peer-cidr",
+        "endpoints": "endpoint",
+        "router:external": "external",
+        "external_gateway_info": "external-gateway",
+        "phase1_negotiation_mode": "phase1-mode",
+    }
+    return "--" + special.get(attribute.name, attribute.name.replace("_", "-"))
+
+
+def parameter(attribute: Attribute) -> str:
+    """The name of an attribute where a name has to be an identifier."""
+    return attribute.name.replace(":", "_")
+
+
+def _type(attribute: Attribute) -> click.ParamType[Any]:
+    if isinstance(attribute.kind, kinds.Choice):
+        return click.Choice(attribute.kind.values)
+    return click.INT if isinstance(attribute.kind, kinds.Integer) else click.STRING
+
+
+def _metavar(attribute: Attribute) -> str | None:
+    if attribute.name in REFERENCES:
+        return "NAME|ID"
+    if attribute.name in _OBJECTS:
+        return "KEY=VALUE,…"
+    # Thirty algorithms in every help text would hide the rest; a wrong one is answered with all of them.
+    if isinstance(attribute.kind, kinds.Choice) and len(attribute.kind.values) > 6:
+        return "ALGORITHM" if "algorithm" in attribute.name else "GROUP"
+    return None
+
+
+def _help(attribute: Attribute, *, create: bool) -> str:
+    if attribute.name in _OBJECTS:
+        return f"{attribute.help.partition(': {')[0]}, such as {_OBJECTS[attribute.name]}"
+    default = attribute.default
+    if not create or default is REQUIRED or default is None or default in ("", []):
+        return attribute.help
+    words = {True: "true", False: "false"}
+    return f"{attribute.help} (default {words[default] if isinstance(default, bool) else default})"
+
+
+def body(client: Client, resource: Resource, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the API takes, from the options that were given; names become ids."""
+    found: dict[str, Any] = {}
+    for attribute in resource.attributes:
+        value = given.get(parameter(attribute))
+        if attribute.secret:
+            value = secret(attribute, value, given.get(f"{parameter(attribute)}_file"))
+        if attribute.name == "external_gateway_info" and given.get("no_external_gateway"):
+            found[attribute.name] = None
+        elif value is not None and value != ():
+            found[attribute.name] = _value(client, attribute, value, given)
+    return found
+
+
+def _value(client: Client, attribute: Attribute, value: Any, given: Mapping[str, Any]) -> Any:
+    if attribute.name in REFERENCES:
+        # An empty name takes an optional reference away.
+        return find_id(client, REFERENCES[attribute.name][1], value) if value else None
+    if attribute.name == "external_gateway_info":
+        return {"network_id": find_id(client, NETWORK, value)}
+    if attribute.name == "endpoints" and given.get("type") in ENDPOINT_KINDS:
+        return [find_id(client, ENDPOINT_KINDS[given["type"]], item) for item in value]
+    if isinstance(attribute.kind, kinds.Lifetime | kinds.DeadPeerDetection):
+        return pairs(flag_of(attribute), value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def pairs(flag: str, text: str) -> dict[str, Any]:
+    """`a=b,c=1` as an object; numbers become numbers. Raises BadParameter on anything else."""
+    found: dict[str, Any] = {}
+    for item in text.split(","):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not key or not equals or not value or key in found:
+            raise click.BadParameter(f"'{text}' is not of the form key=value,key=value", param_hint=f"'{flag}'")
+        found[key] = int(value) if value.isascii() and value.isdigit() else value
+    return found
+
+
+def secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:
+    """A secret from an option, standard input or a file; a last line break does not belong to it. Raises CliError."""
+    flag = flag_of(attribute)
+    if text is not None and file is not None:
+        raise click.UsageError(f"{flag} and {flag}-file cannot be given together")
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CliError(f"cannot read {flag}-file {file}: {getattr(error, 'strerror', None) or error}") from None
+    elif text == "-":
+        text = sys.stdin.read()
+    elif text is not None:
+        click.echo(f"warning: {PSK_WARNING}", err=True)
+        return text
+    return None if text is None else text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,102 @@
+"""How answers look: JSON for programs, aligned plain text in a pipe, a coloured table on a terminal.
+
+Secrets are replaced here unless they were asked for, in every format. Nothing is cut off: a value that does not fit
+is wrapped on a terminal and kept whole in a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from linkspan.core.resources import Resource
+
+HIDDEN: Final = "***"
+COLOURS: Final = {
+    "ACTIVE": "green",
+    "PENDING": "yellow",
+    "DOWN": "red",
+    "ERROR": "red",
+    "up": "green",
+    "lost": "red",
+}
+
+
+def hide(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
+    """An object without its secrets; an unset one stays visibly unset."""
+    secret = {attribute.name for attribute in resource.attributes if attribute.secret}
+    return {key: HIDDEN if key in secret and value else value for key, value in item.items()}
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def as_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows under their column names."""
+    cells = [[text(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _pretty(columns, cells)
+        return
+    cells = [[cell.replace("\n", "; ") for cell in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in [list(columns), *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def as_details(item: Mapping[str, Any]) -> None:
+    """Print one object, an attribute per line."""
+    as_table(("attribute", "value"), item.items())
+
+
+def _pretty(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for row in cells:
+        table.add_row(*(Text(cell, style=colour(cell), overflow="fold") for cell in row))
+    Console().print(table)
+
+
+def colour(word: str) -> str:
+    """The colour of a status, empty for anything else."""
+    return COLOURS.get(word.partition("_")[0], "")
+
+
+def text(value: Any) -> str:
+    """A value as a cell: lists joined, objects as key=value, nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return (
+            "\n".join(map(text, value))
+            if any(isinstance(item, Mapping) for item in value)
+            else ", ".join(map(text, value))
+        )
+    return str(value)
+
+
+def age(then: str | None, now: datetime | None = None) -> str:
+    """How long ago an ISO time (UTC) was, as a person says it: 12s, 5m, 3h, 2d."""
+    if not then:
+        return ""
+    moment = datetime.fromisoformat(then)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,159 @@
+"""`linkspan status`: what runs and what does not, and why, on one screen.
+
+It asks, it never concludes: status and reason are the API's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from linkspan.cli import render
+from linkspan.cli.client import ApiError, Client, CliError
+from linkspan.cli.commands import client_of, cloud_options, format_option
+from linkspan.cli.resolve import listing
+from linkspan.core.resources import CONNECTION, SERVICE
+
+INTERVAL: Final = 1.0
+CONNECTION_COLUMNS: Final = ("connection", "status", "age", "peer", "reason")
+SERVICE_COLUMNS: Final = ("service", "status", "age", "address", "reason")
+NODE_COLUMNS: Final = ("node", "state", "esp", "gateways", "strongswan")
+
+Board = dict[str, list[dict[str, Any]]]
+
+
+def read(client: Client, operator: Client) -> Board:
+    """Everything that status shows: connections and services of `client`, the nodes that `operator` may see."""
+    connections = [
+        {
+            "connection": item["name"] or item["id"],
+            "id": item["id"],
+            "status": item["status"],
+            "since": item.get("created_at"),
+            "peer": item["peer_address"],
+            "reason": item.get("status_reason") or "",
+        }
+        for item in listing(client, CONNECTION, [])
+    ]
+    services = [
+        {
+            "service": item["name"] or item["id"],
+            "id": item["id"],
+            "status": item["status"],
+            "since": item.get("created_at"),
+            "address": item.get("external_v4_ip") or item.get("external_v6_ip") or "",
+            "reason": item.get("status_reason") or "",
+        }
+        for item in listing(client, SERVICE, [])
+    ]
+    return {"connections": connections, "services": services, "nodes": _nodes(operator)}
+
+
+def _nodes(client: Client) -> list[dict[str, Any]]:
+    try:
+        answer = client.request("GET", "/v2.0/linkspan/nodes")
+    except ApiError as error:
+        # For a user who may not see them, or under another implementation of the API, there are none to show.
+        if error.status in {403, 404}:
+            return []
+        raise
+    return [
+        {
+            "node": item["name"],
+            "state": "up" if item["alive"] else "lost",
+            "esp": item["backend"] or "",
+            "gateways": item["gateways"],
+            "strongswan": item["charon_version"] or "",
+        }
+        for item in answer["nodes"]
+    ]
+
+
+def tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
+    """The board as tables: columns and rows."""
+    found: list[tuple[tuple[str, ...], list[list[Any]]]] = []
+    for columns, key in ((CONNECTION_COLUMNS, "connections"), (SERVICE_COLUMNS, "services"), (NODE_COLUMNS, "nodes")):
+        if board[key]:
+            found.append((columns, [[_cell(item, column) for column in columns] for item in board[key]]))
+    return found
+
+
+def _cell(item: Mapping[str, Any], column: str) -> Any:
+    return render.age(item["since"]) if column == "age" else item[column]
+
+
+def show(board: Board) -> None:
+    """Print the board once."""
+    shown = tables(board)
+    if not shown:
+        click.echo("no connections yet: see 'linkspan connection create --help'")
+    for number, (columns, rows) in enumerate(shown):
+        if number and not sys.stdout.isatty():
+            click.echo()
+        render.as_table(columns, rows)
+
+
+def operator_of(cloud: str | None, state: Path, client: Client) -> Client:
+    """Who asks for the nodes, which only an admin sees.
+
+    Where no cloud was asked for, that is linkspan-admin of the same clouds file: whoever can read it may.
+    """
+    if cloud or os.environ.get("OS_CLOUD"):
+        return client
+    try:
+        return client_of("linkspan-admin", state)
+    except CliError:
+        return client
+
+
+def watch(client: Client, operator: Client, format_: str) -> None:
+    """Print the board whenever it changes; on a terminal the screen is kept up to date. Ends with Ctrl-C."""
+    last: Board | None = None
+    while True:
+        board = read(client, operator)
+        if format_ == "json":
+            if board != last:
+                render.as_json(board)
+        elif sys.stdout.isatty():
+            click.clear()
+            show(board)
+            click.echo("\nCtrl-C ends this")
+        elif board != last:
+            show(board)
+        last = board
+        time.sleep(INTERVAL)
+
+
+def command() -> click.Command:
+    """The command."""
+
+    def run(cloud: str | None, state: Path, format_: str, watching: bool) -> None:
+        client = client_of(cloud, state)
+        operator = operator_of(cloud, state, client)
+        if watching:
+            watch(client, operator, format_)
+            return
+        board = read(client, operator)
+        if format_ == "json":
+            render.as_json(board)
+        else:
+            show(board)
+
+    parameters = [
+        click.Option(["-w", "--watch", "watching"], is_flag=True, help="go on until Ctrl-C"),
+        format_option(),
+        *cloud_options(),
+    ]
+    return click.Command(
+        "status",
+        callback=run,
+        params=parameters,
+        help="Show connections, services and nodes: status, age, and in one sentence why something is down.",
+        short_help="connections with status, age, reason; nodes",
+    )

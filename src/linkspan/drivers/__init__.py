@@ -1,0 +1,1 @@
+"""What touches the machine: namespaces, nftables and charon, behind three small protocols, and fakes of each."""

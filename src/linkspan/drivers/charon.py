@@ -1,0 +1,261 @@
+"""One gateway's charon: its directory, its process, its commands and its facts.
+
+charon-systemd runs inside the gateway's namespace, outlives the agent, and is found again by its VICI socket: the
+kernel tells who listens there, so no pid file can lie. Its directory holds a configuration that is the same text for
+every gateway; everything that a user has a say in goes through VICI, pre-shared keys above all. Every command has a
+deadline. It refuses to decide anything: whether to start over, initiate or give up is the agent's affair.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from linkspan.core import facts
+from linkspan.core.facts import Fact, IkeSa
+from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.observed import Backend
+from linkspan.drivers import charon_conf, netns, process, vici_map
+from linkspan.drivers.ports import DriverError, Unresponsive
+from linkspan.drivers.vici import DEADLINE, SOCKET, Absent, Events, Refused, Requests
+
+_START_DEADLINE: Final = 15.0
+_STOP_DEADLINE: Final = 5.0
+_PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RESOLVER: Final = {"RES_OPTIONS": "timeout:1 attempts:1"}
+"""While charon resolves a peer's name, VICI's `initiate` and `list-sas` wait: with a silent name server 10 s by the
+defaults of resolv.conf(5), 2 s like this (SAW), which is within their deadline."""
+
+T = TypeVar("T")
+
+
+class StrongswanCharon:
+    """The `Charon` of one gateway; see `drivers.ports`. `directory` is its own, `namespace` the gateway's."""
+
+    def __init__(self, directory: Path, namespace: str, backend: Backend, deadline: float = DEADLINE) -> None:
+        self._directory = directory
+        self._namespace = namespace
+        self._backend = backend
+        self._deadline = deadline
+        self._requests: Requests | None = None
+        self._events: Events | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process behind the socket. `Absent` if there is none."""
+        return self._connected().pid
+
+    def start(self) -> bool:
+        self.detach()
+        process.reap()
+        if self._adopt():
+            return False
+        if (self._directory / SOCKET).exists():
+            process.end(self._leftovers())
+        self._prepare()
+        try:
+            self._wait(self._spawn())
+            self._check_plugins()
+        except DriverError:
+            self.stop()
+            raise
+        return True
+
+    def stop(self) -> None:
+        if not (self._directory / SOCKET).exists():
+            return
+        if self._events:
+            self._events.expect_end()
+        try:
+            pids = [self.pid]
+        except Unresponsive:
+            pids = self._leftovers()
+        process.end(pids, _STOP_DEADLINE)
+        self.detach()
+        process.reap()
+
+    def detach(self) -> None:
+        if self._events:
+            self._events.stop()
+        if self._requests:
+            self._requests.close()
+        self._events = self._requests = None
+
+    def listen(self, deliver: Callable[[Fact], None]) -> None:
+        if self._events:
+            self._events.stop()
+
+        def hand_over(name: str, message: dict[str, Any]) -> None:
+            for fact in facts.from_event(name, message):
+                deliver(fact)
+
+        self._events = Events(self._directory, facts.EVENTS, hand_over, lambda: deliver(facts.DaemonLost()))
+
+    def load(self, config: IkeConfig, key: SharedKey | None) -> None:
+        if key is not None:
+            self._ask("load-shared", vici_map.shared(key))
+        self._ask("load-conn", vici_map.connection(config))
+
+    def unload(self, name: str, key_id: str) -> None:
+        if name in self.loaded():
+            self._ask("unload-conn", {"name": name})
+        if key_id and key_id in _strings(self._ask("get-shared").get("keys")):
+            self._ask("unload-shared", {"id": key_id})
+
+    def initiate(self, ike: str, child: str) -> None:
+        self._ask("initiate", {"ike": ike, "child": child, "timeout": "-1"})
+
+    def terminate(self, ike: str) -> None:
+        self._terminate({"ike": ike})
+
+    def terminate_sa(self, unique_id: int) -> None:
+        self._terminate({"ike-id": str(unique_id)})
+
+    def loaded(self) -> frozenset[str]:
+        return frozenset(_strings(self._ask("get-conns").get("conns")))
+
+    def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
+        only = {"ike": ike} if ike else {}
+        messages = self._use(lambda requests: requests.list("list-sas", "list-sa", only))
+        try:
+            return facts.ike_sas(messages)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Unresponsive(f"charon's list of SAs made no sense: {error}") from error
+
+    def version(self) -> str:
+        """charon's own version, as `5.9.8`."""
+        return str(self._ask("version")["version"].decode())
+
+    def _terminate(self, what: dict[str, str]) -> None:
+        # Its answer says little: "no matching SAs" is what was wanted, and it has been an error with the SA gone.
+        try:
+            self._ask("terminate", what | {"force": "yes", "timeout": "1000"})
+        except Refused:
+            return
+
+    def _ask(self, command: str, message: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self._use(lambda requests: requests.ask(command, message))
+
+    def _use(self, function: Callable[[Requests], T]) -> T:
+        try:
+            return function(self._connected())
+        except Unresponsive:
+            self._requests = None
+            raise
+
+    def _connected(self) -> Requests:
+        if self._requests is None:
+            self._requests = Requests(self._directory, self._deadline)
+        return self._requests
+
+    def _adopt(self) -> bool:
+        """Whether one runs and answers, in this namespace. `Unresponsive` if it runs and does not answer."""
+        try:
+            pid = self.pid
+        except Absent:
+            return False
+        if not netns.is_inside(pid, self._namespace):
+            self.stop()  # of a namespace that had this name before
+            return False
+        self.version()
+        return True
+
+    def _prepare(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.chmod(0o700)
+            (self._directory / charon_conf.FILE).write_text(charon_conf.text(self._backend))
+            if self._backend == "kernel":
+                # States that outlive their charon would go on encrypting, or lose their policies and let go.
+                netns.inside(self._namespace, _flush_xfrm)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise DriverError(f"charon cannot be prepared: {error}") from error
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = ["ip", "netns", "exec", self._namespace, *_unconfined(), "charon-systemd"]
+        output = os.open(self._directory / "charon.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=self._directory,
+                env={"PATH": _PATH, "STRONGSWAN_CONF": charon_conf.FILE} | _RESOLVER,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                umask=0o077,
+            )
+        except OSError as error:
+            raise DriverError(f"charon cannot be started: {error}") from error
+        finally:
+            os.close(output)
+        process.adopt(child)
+        return child
+
+    def _wait(self, child: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + _START_DEADLINE
+        while time.monotonic() < end:
+            if child.poll() is not None:
+                raise DriverError(f"charon ended at once: {self._last_words()}")
+            try:
+                self._connected()
+                break
+            except Absent:
+                time.sleep(0.005)
+        else:
+            raise DriverError(f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._last_words()}")
+        (self._directory / SOCKET).chmod(0o600)
+        self.version()
+
+    def _last_words(self) -> str:
+        lines = []
+        for name in (charon_conf.LOG, "charon.out"):
+            try:
+                lines += (self._directory / name).read_text(errors="replace").splitlines()[-1:]
+            except OSError:
+                continue
+        return " / ".join(lines) or "it said nothing"
+
+    def _check_plugins(self) -> None:
+        loaded = frozenset(_strings(self._ask("stats").get("plugins")))
+        if extra := loaded - charon_conf.allowed(self._backend):
+            raise DriverError(f"charon loaded plugins that it may not: {', '.join(sorted(extra))}")
+        if missing := charon_conf.required(self._backend) - loaded:
+            raise DriverError(
+                f"charon lacks the plugins {', '.join(sorted(missing))}: "
+                "install libcharon-extra-plugins and libstrongswan-extra-plugins"
+            )
+
+    def _leftovers(self) -> list[int]:
+        """charons in the namespace that do not answer on the socket; only needed after something went wrong."""
+        return [pid for pid in netns.processes(self._namespace) if _is_charon(pid)]
+
+
+def _is_charon(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name.startswith("charon")
+    except OSError:
+        return False
+
+
+def _strings(values: Any) -> list[str]:
+    return [value.decode(errors="replace") for value in values or ()]
+
+
+def _flush_xfrm() -> None:
+    commands = b"xfrm state flush\nxfrm policy flush\n"
+    subprocess.run(["ip", "-batch", "-"], input=commands, check=True, capture_output=True, timeout=DEADLINE)
+
+
+def _unconfined() -> list[str]:
+    """The distributions' AppArmor profile lets charon read its configuration in /etc only."""
+    try:
+        on = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
+    except OSError:
+        return []
+    return ["aa-exec", "-p", "unconfined", "--"] if on and shutil.which("aa-exec", path=_PATH) else []

@@ -1,0 +1,175 @@
+"""The drivers in memory: for tests of everything above them, and for a trial without root.
+
+They pass the same contract tests as the real ones. What outlives an agent on a real machine (namespaces, guards,
+charons) lives in the `FakeWorld`, so a second `FakeDrivers` of the same node finds what the first one left. Facts are
+delivered by whichever thread caused them, before its call returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from linkspan.core.desired import Gateway
+from linkspan.core.facts import Fact, IkeSa
+from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.observed import Backend
+from linkspan.core.selectors import SelectorPair
+from linkspan.drivers.fake_world import Daemon, FakeWorld, Sa
+from linkspan.drivers.ports import DriverError, Unresponsive
+
+VERSION: Final = "5.9.8-fake"
+
+
+class FakeDrivers:
+    """The `Drivers` of one node in a world; see `drivers.ports`."""
+
+    def __init__(self, world: FakeWorld, node: str = "node-1", backend: Backend = "user-space") -> None:
+        self.world = world
+        self.node = node
+        self.backend: Backend = backend
+        self.charon_version = VERSION
+        self.namespaces = FakeNamespaces(world, node)
+        self.guard = FakeGuard(world, node)
+
+    def charon(self, gateway: Gateway) -> FakeCharon:
+        return FakeCharon(self.world, self.node, gateway)
+
+
+class FakeNamespaces:
+    """The `Namespaces` of one node. `refusal`: set it, and `apply` fails with these words."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+        self.refusal = ""
+
+    def apply(self, gateway: Gateway) -> None:
+        if self.refusal:
+            raise DriverError(self.refusal)
+        with self._world.lock:
+            key = (self._node, gateway.id)
+            self._world.gateways[key] = gateway
+            if key in self._world.daemons:
+                self._world.daemons[key].gateway = gateway
+
+    def remove(self, gateway_id: str) -> None:
+        with self._world.lock:
+            key = (self._node, gateway_id)
+            if key in self._world.daemons:
+                self._world.kill(gateway_id)
+            self._world.gateways.pop(key, None)
+            self._world.guards.pop(key, None)
+
+    def present(self) -> frozenset[str]:
+        with self._world.lock:
+            return frozenset(id for node, id in self._world.gateways if node == self._node)
+
+
+class FakeGuard:
+    """The `Guard` of one node."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
+        with self._world.lock:
+            if (self._node, gateway.id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway.id} to guard")
+            self._world.guards[self._node, gateway.id] = frozenset(pairs)
+
+    def current(self, gateway_id: str) -> frozenset[SelectorPair]:
+        with self._world.lock:
+            return self._world.guards.get((self._node, gateway_id), frozenset())
+
+
+class FakeCharon:
+    """The `Charon` of one gateway. Commands from one thread, as with the real one."""
+
+    def __init__(self, world: FakeWorld, node: str, gateway: Gateway) -> None:
+        self._world = world
+        self._gateway = gateway
+        self._key = (node, gateway.id)
+        self._listener: Callable[[Fact], None] | None = None
+
+    def start(self) -> bool:
+        with self._world.lock:
+            self.detach()
+            if self._key in self._world.daemons:
+                self._daemon()
+                return False
+            if self._key not in self._world.gateways:
+                raise DriverError(f"charon cannot be started: gateway {self._gateway.id} has no namespace")
+            self._world.daemons[self._key] = Daemon(self._world.gateways[self._key])
+            return True
+
+    def stop(self) -> None:
+        with self._world.lock:
+            self._world.end(self._key)
+            self._listener = None
+
+    def detach(self) -> None:
+        with self._world.lock:
+            daemon = self._world.daemons.get(self._key)
+            if daemon and self._listener in daemon.listeners:
+                daemon.listeners.remove(self._listener)
+            self._listener = None
+
+    def listen(self, deliver: Callable[[Fact], None]) -> None:
+        with self._world.lock:
+            self.detach()
+            self._listener = deliver
+            self._daemon().listeners.append(deliver)
+
+    def load(self, config: IkeConfig, key: SharedKey | None) -> None:
+        with self._world.lock:
+            daemon = self._daemon()
+            if key is not None:
+                daemon.keys.pop(key.id, None)
+                daemon.keys[key.id] = key
+            daemon.configs[config.name] = config
+
+    def unload(self, name: str, key_id: str) -> None:
+        with self._world.lock:
+            daemon = self._daemon()
+            daemon.configs.pop(name, None)
+            daemon.keys.pop(key_id, None)
+
+    def initiate(self, ike: str, child: str) -> None:
+        with self._world.lock:
+            daemon = self._daemon()
+            config = daemon.configs.get(ike)
+            if config is None or child not in {one.name for one in config.children}:
+                raise DriverError(f"CHILD_SA config '{child}' not found")
+            if any(child in sa.children for sa in daemon.sas if sa.config.name == ike):
+                return
+            self._world.begin(daemon, config, child)
+
+    def terminate(self, ike: str) -> None:
+        self._drop(lambda sa: sa.config.name == ike)
+
+    def terminate_sa(self, unique_id: int) -> None:
+        self._drop(lambda sa: sa.unique_id == unique_id)
+
+    def loaded(self) -> frozenset[str]:
+        with self._world.lock:
+            return frozenset(self._daemon().configs)
+
+    def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
+        with self._world.lock:
+            return tuple(sa.listed() for sa in self._daemon().sas if ike in ("", sa.config.name))
+
+    def _drop(self, which: Callable[[Sa], bool]) -> None:
+        with self._world.lock:
+            daemon = self._daemon()
+            for sa in [sa for sa in daemon.sas if which(sa)]:
+                self._world.drop(daemon, sa)
+
+    def _daemon(self) -> Daemon:
+        daemon = self._world.daemons.get(self._key)
+        if daemon is None:
+            raise Unresponsive("charon does not run")
+        if daemon.frozen:
+            raise Unresponsive("charon did not answer within 5 s")
+        return daemon

@@ -1,0 +1,119 @@
+"""The drivers that a gateway needs, as protocols. Real ones and fakes pass the same contract tests.
+
+Every driver is declarative: it takes the whole desired state, and applying twice equals once. A gateway is known by
+its router's uuid; what names that becomes on the machine is the driver's own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from linkspan.core.desired import Gateway
+from linkspan.core.facts import Fact, IkeSa
+from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.observed import Backend
+from linkspan.core.selectors import SelectorPair
+
+
+class DriverError(Exception):
+    """The machine refused something; the message is one sentence that says what, for status and log."""
+
+
+class Unresponsive(DriverError):
+    """charon did not answer within its deadline, or is gone: whatever was asked may or may not have happened."""
+
+
+class Namespaces(Protocol):
+    """Network namespaces with their legs, addresses and default routes."""
+
+    def apply(self, gateway: Gateway) -> None:
+        """Make the gateway's namespace exactly so: both legs, every address, forwarding on. Raises DriverError.
+
+        A new one lets nothing but IKE and ESP out until its guard is applied for the first time.
+        """
+
+    def remove(self, gateway_id: str) -> None:
+        """Remove the namespace, its legs, and bridges that nobody else uses. Nothing happens if there is none."""
+
+    def present(self) -> frozenset[str]:
+        """Ids of the gateways that have a namespace here, also those of an earlier run of this agent."""
+
+
+class Guard(Protocol):
+    """The rules that keep protected traffic from leaving a gateway in clear."""
+
+    def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
+        """Guard exactly these pairs, atomically: no moment without the pairs that stay. Raises DriverError.
+
+        Apply it before a connection is loaded, and lift it only after its SAs are gone.
+        """
+
+    def current(self, gateway_id: str) -> frozenset[SelectorPair]:
+        """The pairs that are guarded now; empty if there is no guard. Survives the agent's and charon's death."""
+
+
+class Charon(Protocol):
+    """One gateway's charon. Commands come from one thread; facts are delivered from another."""
+
+    def start(self) -> bool:
+        """Make sure that it runs and answers; adopts one that does. True if it was started anew, so knows nothing."""
+
+    def stop(self) -> None:
+        """End it, so that it says goodbye to its peers. Nothing happens if it does not run."""
+
+    def detach(self) -> None:
+        """Close the sessions and leave it running."""
+
+    def listen(self, deliver: Callable[[Fact], None]) -> None:
+        """Deliver facts from now on, and `DaemonLost` once when the stream ends. Called after each `start`.
+
+        After `stop` or `detach` the end is no news and `DaemonLost` is not delivered. `deliver` has to be quick.
+        """
+
+    def load(self, config: IkeConfig, key: SharedKey | None) -> None:
+        """Load or replace a connection and its key; SAs that are up stay. Raises DriverError with charon's words."""
+
+    def unload(self, name: str, key_id: str) -> None:
+        """Unload a connection; its key too unless `key_id` is empty. SAs stay; an unknown name is no error."""
+
+    def initiate(self, ike: str, child: str) -> None:
+        """Begin to bring up a child and return at once; how it went arrives as facts. One that is up stays as it is.
+
+        A peer's name is resolved first, which may take some seconds; if it cannot be, DriverError.
+        """
+
+    def terminate(self, ike: str) -> None:
+        """End all IKE SAs of this name at once, telling the peer once. Judge by `sas`."""
+
+    def terminate_sa(self, unique_id: int) -> None:
+        """End one IKE SA by its unique id."""
+
+    def loaded(self) -> frozenset[str]:
+        """Names of the loaded connections."""
+
+    def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
+        """The IKE SAs, all or those of one name."""
+
+
+class Drivers(Protocol):
+    """What a node offers to its gateways. Several gateways use it at once, each from its own thread."""
+
+    @property
+    def backend(self) -> Backend:
+        """Which ESP this machine does."""
+
+    @property
+    def charon_version(self) -> str:
+        """As charon says it itself."""
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """The namespaces of this node."""
+
+    @property
+    def guard(self) -> Guard:
+        """The guards of this node."""
+
+    def charon(self, gateway: Gateway) -> Charon:
+        """The charon of a gateway, not started."""

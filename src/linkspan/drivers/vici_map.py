@@ -1,0 +1,66 @@
+"""From the core's configuration to the messages that VICI takes. Pure.
+
+Whatever charon could do by itself is switched off here, since the agent decides: nothing starts, restarts or trapped
+by charon, no scripts, no moving to other addresses, no uniqueness policy that ends a tunnel. `updown` is never sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey
+
+Message = dict[str, Any]
+
+
+def connection(config: IkeConfig) -> Message:
+    """The message of `load-conn` (strongswan: src/libcharon/plugins/vici/README.md, swanctl.conf(5))."""
+    section: Message = {
+        "version": str(config.version),
+        "local_addrs": [config.local_address],
+        "remote_addrs": [config.remote_address],
+        "proposals": list(config.proposals),
+        "mobike": "no",
+        "unique": "never",
+        "keyingtries": "1",
+        "reauth_time": "0",
+        "rekey_time": str(config.rekey_time),
+        "over_time": str(config.over_time),
+        "rand_time": str(config.rand_time),
+        "local": {"auth": config.auth, "id": config.local_id},
+        "remote": {"auth": config.auth, "id": config.remote_id},
+        "children": {child.name: _child(child) for child in config.children},
+    }
+    if config.aggressive:
+        section["aggressive"] = "yes"
+    if config.dpd_delay:
+        section["dpd_delay"] = str(config.dpd_delay)
+        section["dpd_timeout"] = str(config.dpd_timeout)
+    return {config.name: section}
+
+
+def shared(key: SharedKey) -> Message:
+    """The message of `load-shared`: the only way by which a pre-shared key reaches charon."""
+    return {"id": key.id, "type": "IKE", "data": key.key.reveal().encode(), "owners": list(key.owners)}
+
+
+def _child(config: ChildConfig) -> Message:
+    section: Message = {
+        "local_ts": list(config.local_ts),
+        "remote_ts": list(config.remote_ts),
+        "mode": config.mode,
+        "start_action": "none",
+        "close_action": "none",
+        "dpd_action": "clear",
+    }
+    lists = {"esp_proposals": config.esp_proposals, "ah_proposals": config.ah_proposals}
+    section |= {name: list(value) for name, value in lists.items() if value}
+    # charon's default for what is left out: a limit one tenth above, and a random tenth less, of what is given.
+    numbers = {
+        "rekey_time": config.rekey_time,
+        "life_time": config.life_time,
+        "rekey_bytes": config.rekey_bytes,
+        "life_bytes": config.life_bytes,
+    }
+    section |= {name: str(value) for name, value in numbers.items() if value}
+    return section

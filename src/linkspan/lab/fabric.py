@@ -1,0 +1,149 @@
+"""The machine's side of the laboratory: a namespace for the bridges, and one for each host.
+
+Everything carries the instance's names and marks, so that `linkspan sweep` finds it after any crash. Hosts know
+nothing of VPN: an address, a default route, no more.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from linkspan.drivers import naming, netlink, netns
+from linkspan.drivers.netlink import Route
+
+_INTERFACE: Final = "eth0"
+_LOSS: Final = re.compile(r"(\d+) packets transmitted, (\d+) received")
+_TIME: Final = re.compile(r"= [\d.]+/([\d.]+)/")
+
+
+class LabError(Exception):
+    """The laboratory could not be built, or the proof failed; one line that says what."""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A host on a site's network; addresses with prefix length."""
+
+    name: str
+    namespace: str
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...]
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """The outcome of a series of pings; `milliseconds` is the mean round trip, 0 without an answer."""
+
+    source: str
+    destination: str
+    sent: int
+    received: int
+    milliseconds: float
+
+    @property
+    def loss(self) -> float:
+        """Lost packets in per cent."""
+        return 100.0 * (self.sent - self.received) / self.sent if self.sent else 100.0
+
+
+def fabric_namespace(instance: str) -> str:
+    """The name of the namespace that holds an instance's bridges."""
+    return f"{naming.namespace_prefix(instance)}fabric"
+
+
+def host_namespace(instance: str, name: str) -> str:
+    """The name of a host's namespace."""
+    return f"{naming.namespace_prefix(instance)}host-{name}"
+
+
+def make_fabric(instance: str) -> str:
+    """Make the namespace of the bridges; its name. Nothing happens if it is there."""
+    name = fabric_namespace(instance)
+    if not netns.exists(name):
+        netns.create(name, _quiet)
+    return name
+
+
+def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str], gateways: Sequence[str]) -> Host:
+    """Make a host and plug it into the bridge of a network in the fabric. Raises LabError, OSError.
+
+    The bridge is there once a gateway has a leg on that network.
+    """
+    namespace, fabric = host_namespace(instance, name), fabric_namespace(instance)
+    port = naming.port(instance, "lab", name, _INTERFACE)
+    home = os.open(netns.path(fabric), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        netns.create(namespace, lambda: _furnish(port, home, addresses))
+    finally:
+        os.close(home)
+    netns.inside(fabric, lambda: _plug(port, naming.bridge(instance, network_id), instance, name))
+    # Routes last: the kernel drops those of a link that is not yet connected.
+    netns.inside(namespace, lambda: _route(gateways))
+    return Host(name, namespace, tuple(addresses), tuple(gateways))
+
+
+def remove(instance: str, name: str) -> None:
+    """Remove a host. Nothing happens if there is none."""
+    netns.delete(host_namespace(instance, name))
+
+
+def _quiet() -> None:
+    with netlink.connect() as kernel:
+        kernel.change(kernel.links()["lo"], state="up")
+
+
+def _furnish(port: str, home: int, addresses: Sequence[str]) -> None:
+    _quiet()
+    with netlink.connect() as kernel:
+        kernel.add_veth(_INTERFACE, port, home)
+        link = kernel.links()[_INTERFACE]
+        netlink.sysctl(f"ipv6/conf/{_INTERFACE}/accept_ra", "0")
+        for address in addresses:
+            kernel.add_address(link, address)
+        kernel.change(link, state="up")
+
+
+def _plug(port: str, bridge_name: str, instance: str, name: str) -> None:
+    netlink.sysctl(f"ipv6/conf/{port}/disable_ipv6", "1")
+    with netlink.connect() as kernel:
+        bridge, link = kernel.link(bridge_name), kernel.link(port)
+        if bridge is None or link is None:
+            raise LabError(f"host {name} has nothing to be plugged into: no gateway has a leg on its network yet")
+        kernel.change(link, ifalias=naming.Mark(instance, "lab", name).text(), master=bridge.index, state="up")
+
+
+def _route(gateways: Sequence[str]) -> None:
+    with netlink.connect() as kernel:
+        link = kernel.links()[_INTERFACE]
+        for gateway in gateways:
+            version = ipaddress.ip_address(gateway).version
+            kernel.put_route(Route(version, gateway, link.index, 1024, True))
+
+
+def ping(namespace: str, destination: str, count: int = 10, interval: float = 0.1, timeout: int = 2) -> Ping:
+    """Ping from inside a namespace; `interval` and `timeout` (for each answer) in seconds. Raises LabError."""
+    command = ["ping", "-n", "-q", "-c", str(count), "-i", str(interval), "-W", str(timeout), destination]
+    patience = count * interval + timeout + 10
+    try:
+        done = netns.inside(
+            namespace,
+            lambda: subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False),
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"ping to {destination} did not end within {patience:.0f} s") from None
+    return parse_ping(namespace, destination, done.stdout, done.stderr)
+
+
+def parse_ping(source: str, destination: str, output: str, errors: str = "") -> Ping:
+    """What ping (iputils) reported. Raises LabError if it did not even send."""
+    found = _LOSS.search(output)
+    if found is None:
+        words = (errors or output).strip().rpartition("\n")[2] or "it said nothing"
+        raise LabError(f"ping from {source} to {destination} could not send: {words}")
+    mean = _TIME.search(output)
+    return Ping(source, destination, int(found[1]), int(found[2]), float(mean[1]) if mean else 0.0)

@@ -1,0 +1,68 @@
+"""Steps that take longer than a moment, shown while they run.
+
+On a terminal the current step is one line that changes in place; in a pipe or a log every finished step, and every
+change of what it waits for, is a line of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+_CLEAR = "\r\x1b[K"
+
+
+class Progress:
+    """Writes to one stream, normally standard error, so that reports can be piped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._detail = ""
+        self._text = ""
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """One step: shown at once, and with the seconds it took when it is done. A failure leaves its line."""
+        started = time.monotonic()
+        self._text, self._detail = text, ""
+        self._draw(f"  … {text}")
+        try:
+            yield
+        except BaseException:
+            self._line(f"  ✗ {self._text}", "31")
+            raise
+        self._line(f"  ✓ {self._text}  {time.monotonic() - started:.1f} s", "32")
+
+    def detail(self, text: str) -> None:
+        """What the current step waits for now."""
+        if text == self._detail:
+            return
+        self._detail = text
+        if self._terminal:
+            self._draw(f"  … {self._text}: {text}")
+        elif text:
+            self._write(f"  … {text}\n")
+
+    def say(self, text: str) -> None:
+        """A line beside the steps."""
+        self._line(f"  {text}", "")
+
+    def _draw(self, text: str) -> None:
+        if self._terminal:
+            self._write(_CLEAR + text[:200])
+
+    def _line(self, text: str, colour: str) -> None:
+        if self._terminal:
+            text = _CLEAR + (f"\x1b[{colour}m{text[:3]}\x1b[0m{text[3:]}" if colour else text)
+        self._write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        # A terminal that went away must not keep the run from cleaning up.
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            return

@@ -1,0 +1,176 @@
+"""The API's side of the laboratory: everything is made as any user makes it, through the public API.
+
+What is there already, by name, is taken as it is; so a second run with the same state goes on where the first ended.
+The key of the tunnel is random, and the only place it is kept is the API.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from linkspan.core.resources import (
+    CONNECTION,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    PORT,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+from linkspan.core.secret import Secret
+
+INTERNET: Final = "internet"
+INTERNET_CIDRS: Final = ("198.51.100.0/24", "2001:db8:ffff::/64")
+LANS: Final = {"left": ("10.1.0.0/24", "fd00:1::/64"), "right": ("10.2.0.0/24", "fd00:2::/64")}
+OTHER: Final = {"left": "right", "right": "left"}
+HOST: Final = 10
+"""The hosts' number in each of their subnets; written as in the other notation in IPv6: ::10."""
+
+
+class Api(Protocol):
+    """The API as one user."""
+
+    def request(self, method: str, path: str, body: Any = None, query: Any = ()) -> Any:
+        """The decoded answer of one request."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of the tunnel: ids and addresses as the API gave them."""
+
+    name: str
+    network_id: str
+    subnet_ids: tuple[str, ...]
+    router_id: str
+    service_id: str
+    connection_id: str
+    connection: str
+    cidrs: tuple[str, ...]
+    gateway_addresses: tuple[str, ...]
+    outside_address: str
+    host_addresses: tuple[str, ...]
+
+
+class Lab(msgspec.Struct, frozen=True, kw_only=True):
+    """Both sites and what they share."""
+
+    internet_id: str
+    ike_policy_id: str
+    ipsec_policy_id: str
+    sites: dict[str, Site]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The inside prefixes of both sites."""
+        return [cidr for site in self.sites.values() for cidr in site.cidrs]
+
+
+def find(api: Api, resource: Resource, **filters: str) -> dict[str, Any] | None:
+    """The first object with these attributes."""
+    found = api.request("GET", f"/v2.0/{resource.path}", query=list(filters.items()))[resource.plural]
+    return found[0] if found else None
+
+
+def create(api: Api, resource: Resource, **values: Any) -> dict[str, Any]:
+    """Make an object."""
+    made: dict[str, Any] = api.request("POST", f"/v2.0/{resource.path}", {resource.singular: values})[resource.singular]
+    return made
+
+
+def ensure(api: Api, resource: Resource, name: str, **values: Any) -> dict[str, Any]:
+    """The object of that name, made if it is not there."""
+    return find(api, resource, name=name) or create(api, resource, name=name, **values)
+
+
+def host_address(cidr: str) -> str:
+    """The host's address in a subnet, with prefix length: 10.1.0.10/24, fd00:1::10/64."""
+    network = ipaddress.ip_network(cidr)
+    return f"{network[HOST if network.version == 4 else 0x10]}/{network.prefixlen}"
+
+
+def build(admin: Api, user: Api, psk: Secret | None = None) -> Lab:
+    """Everything of the laboratory that the API knows. `admin` makes the external network, `user` all the rest."""
+    internet = ensure(admin, NETWORK, INTERNET, **{"router:external": True})
+    _subnets(admin, INTERNET, internet["id"], INTERNET_CIDRS)
+    ike = ensure(user, IKE_POLICY, "lab-ike")
+    ipsec = ensure(user, IPSEC_POLICY, "lab-ipsec")
+    halves = {side: _half(user, side, internet["id"]) for side in LANS}
+    key = _key(user, psk)
+    sites = {side: _join(user, halves[side], halves[OTHER[side]], ike["id"], ipsec["id"], key) for side in LANS}
+    return Lab(internet_id=internet["id"], ike_policy_id=ike["id"], ipsec_policy_id=ipsec["id"], sites=sites)
+
+
+def _subnets(api: Api, prefix: str, network_id: str, cidrs: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        ensure(api, SUBNET, f"{prefix}-v{ipaddress.ip_network(cidr).version}", network_id=network_id, cidr=cidr)
+        for cidr in cidrs
+    ]
+
+
+def _half(api: Api, side: str, internet_id: str) -> dict[str, Any]:
+    """A site without its connection: network, subnets, router, service."""
+    network = ensure(api, NETWORK, f"{side}-lan")
+    subnets = _subnets(api, f"{side}-lan", network["id"], LANS[side])
+    router = ensure(api, ROUTER, side, external_gateway_info={"network_id": internet_id})
+    ports = api.request("GET", f"/v2.0/{PORT.path}", query=[("device_id", router["id"])])[PORT.plural]
+    plugged = {address["subnet_id"] for port in ports for address in port["fixed_ips"]}
+    for subnet in subnets:
+        if subnet["id"] not in plugged:
+            path = f"/v2.0/{ROUTER.path}/{router['id']}/add_router_interface"
+            api.request("PUT", path, {"subnet_id": subnet["id"]})
+    service = ensure(api, SERVICE, side, router_id=router["id"], subnet_id=subnets[0]["id"])
+    return {"side": side, "network": network, "subnets": subnets, "router": router, "service": service}
+
+
+def _name(side: str) -> str:
+    return f"{side}-to-{OTHER[side]}"
+
+
+def _key(api: Api, psk: Secret | None) -> Secret:
+    """The key of the tunnel: that of a connection which is there, else the one given, else a new one."""
+    for side in LANS:
+        connection = find(api, CONNECTION, name=_name(side))
+        if connection is not None:
+            return Secret(connection["psk"])
+    return psk or Secret(secrets.token_urlsafe(32))
+
+
+def _join(api: Api, here: dict[str, Any], there: dict[str, Any], ike: str, ipsec: str, psk: Secret) -> Site:
+    side, peer = here["side"], there["service"]["external_v4_ip"]
+    connection = ensure(
+        api,
+        CONNECTION,
+        _name(side),
+        vpnservice_id=here["service"]["id"],
+        ikepolicy_id=ike,
+        ipsecpolicy_id=ipsec,
+        peer_address=peer,
+        peer_id=peer,
+        peer_cidrs=[LANS[OTHER[side]][0]],
+        psk=psk.reveal(),
+    )
+    return Site(
+        name=side,
+        network_id=here["network"]["id"],
+        subnet_ids=tuple(subnet["id"] for subnet in here["subnets"]),
+        router_id=here["router"]["id"],
+        service_id=here["service"]["id"],
+        connection_id=connection["id"],
+        connection=connection["name"],
+        cidrs=LANS[side],
+        gateway_addresses=tuple(subnet["gateway_ip"] for subnet in here["subnets"]),
+        outside_address=here["service"]["external_v4_ip"],
+        host_addresses=tuple(host_address(cidr) for cidr in LANS[side]),
+    )
+
+
+def statuses(api: Api, lab: Lab) -> dict[str, tuple[str, str]]:
+    """Status and reason of both connections, by name."""
+    found = api.request("GET", f"/v2.0/{CONNECTION.path}", query=[("id", s.connection_id) for s in lab.sites.values()])
+    return {item["name"]: (item["status"], item.get("status_reason") or "") for item in found[CONNECTION.plural]}

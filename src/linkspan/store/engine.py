@@ -1,0 +1,154 @@
+"""Engines: SQLite and PostgreSQL behind one URL, each told to be durable and to fail in good time.
+
+Transactions begin where we say: deferred for reads, `BEGIN IMMEDIATE` for writes on SQLite (a read that turns into a
+write would fail at a random place); repeatable read for reads and read committed with row locks for writes on
+PostgreSQL. One process per SQLite file, held by a file lock that dies with the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import URL, make_url
+
+BUSY: Final = 10.0
+"""Seconds to wait for a lock of the database."""
+
+
+class DatabaseLocked(Exception):
+    """Another process holds this SQLite file; the text says what to do."""
+
+
+class FileLock:
+    """An exclusive lock beside the database file. The kernel lets go of it when the process dies."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise DatabaseLocked(
+                f"another linkspan api uses {database}: stop it, or use PostgreSQL for several"
+            ) from None
+
+    def release(self) -> None:
+        """Lets go. Twice equals once."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def lock(engine: Engine) -> FileLock | None:
+    """Takes the SQLite file for this process; None where several may work. Raises `DatabaseLocked`."""
+    path = database_file(engine)
+    return None if path is None else FileLock(path)
+
+
+def database_file(engine: Engine) -> Path | None:
+    """The SQLite file of an engine, None for PostgreSQL."""
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return None
+    return Path(engine.url.database).absolute()
+
+
+def connect(url: str, *, pool: int = 16) -> Engine:
+    """An engine from `sqlite:///path` or `postgresql://…`; `pool` is the most connections at a time.
+
+    Nothing is connected yet, but the folder of a SQLite file is made (mode 0700).
+    """
+    where = make_url(url)
+    match where.get_backend_name():
+        case "sqlite":
+            return _sqlite(where, pool)
+        case "postgresql":
+            return _postgresql(where, pool)
+        case other:
+            raise ValueError(f"cannot use a {other} database: give sqlite:///FILE or postgresql://HOST/NAME")
+
+
+def _sqlite(url: URL, pool: int) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise ValueError("a database in memory is lost with the process: give sqlite:///FILE")
+    path = Path(url.database).absolute()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(
+        url.set(drivername="sqlite+pysqlite", database=str(path)),
+        poolclass=QueuePool,
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=BUSY,
+        pool_reset_on_return="rollback",
+        hide_parameters=True,
+        connect_args={"timeout": BUSY, "check_same_thread": False, "cached_statements": 512},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    # None: the driver begins no transactions of its own; `_begin` does.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+        "cache_size = -16000",
+        "secure_delete = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("linkspan_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgresql(url: URL, pool: int) -> Engine:
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=BUSY,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "linkspan",
+            "options": " ".join(
+                f"-c {name}={milliseconds}"
+                for name, milliseconds in (
+                    ("lock_timeout", 10_000),
+                    ("statement_timeout", 30_000),
+                    ("idle_in_transaction_session_timeout", 60_000),
+                )
+            ),
+            # A server that vanished is noticed within half a minute.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
+    )
+
+
+def reader(engine: Engine) -> Engine:
+    """The same engine, its transactions begun for reading: all that one reads is of one moment."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def writer(engine: Engine) -> Engine:
+    """The same engine, its transactions begun for writing."""
+    return engine.execution_options(linkspan_writes=True) if engine.dialect.name == "sqlite" else engine

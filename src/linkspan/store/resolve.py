@@ -1,0 +1,186 @@
+"""Rows -> connections as a node needs them: references followed, selectors computed, keys out of their envelopes.
+
+Two statements whatever the number of connections: one row each with everything that has one value, and the CIDRs of
+the subnets that endpoint groups name. What only a write can get wrong (a group of the wrong type) is not refused here.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Select, and_, bindparam, select
+
+from linkspan.core.desired import Connection, Dpd, IkePolicy, IpsecPolicy
+from linkspan.core.kinds import as_network
+from linkspan.core.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    PORT,
+    SERVICE,
+    SUBNET,
+)
+from linkspan.core.secret import Secret
+from linkspan.store.changes import stamped
+from linkspan.store.rows import outside
+from linkspan.store.sql import Statement, chunks, fill, one_of, room, statement
+from linkspan.store.tables import CHANGE, GATEWAY_PORT, TABLES
+from linkspan.store.work import Work
+
+_decode: Final = msgspec.json.Decoder().decode
+_connection = TABLES[CONNECTION.name]
+_service = TABLES[SERVICE.name]
+_ike = TABLES[IKE_POLICY.name]
+_ipsec = TABLES[IPSEC_POLICY.name]
+_subnet = TABLES[SUBNET.name]
+_outside = TABLES[PORT.name].alias("outside")
+_local = TABLES[ENDPOINT_GROUP.name].alias("local_group")
+_peer = TABLES[ENDPOINT_GROUP.name].alias("peer_group")
+
+_BODY = (
+    _connection.c.id,
+    _connection.c.project_id,
+    _service.c.router_id,
+    _connection.c.admin_state_up,
+    _service.c.admin_state_up,
+    _connection.c.local_id,
+    _connection.c.peer_address,
+    _connection.c.peer_id,
+    _connection.c.peer_cidrs,
+    _connection.c.mtu,
+    _connection.c.initiator,
+    _connection.c.dpd,
+    _connection.c.auth_mode,
+    _connection.c.psk,
+    _connection.c.psk_key_id,
+    _connection.c.psk_ref,
+    _subnet.c.cidr,
+    _local.c.type,
+    _local.c.endpoints,
+    _peer.c.endpoints,
+    _outside.c.fixed_ips,
+    _ike.c.ike_version,
+    _ike.c.phase1_negotiation_mode,
+    _ike.c.encryption_algorithm,
+    _ike.c.auth_algorithm,
+    _ike.c.pfs,
+    _ike.c.lifetime,
+    _ipsec.c.transform_protocol,
+    _ipsec.c.encapsulation_mode,
+    _ipsec.c.encryption_algorithm,
+    _ipsec.c.auth_algorithm,
+    _ipsec.c.pfs,
+    _ipsec.c.lifetime,
+)
+
+
+@statement
+def bodies(only_stamped: bool, of_gateway: bool) -> Statement:
+    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both."""
+    source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
+    source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
+    source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
+    source = source.outerjoin(_local, _local.c.id == _connection.c.local_ep_group_id)
+    source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
+    source = source.outerjoin(
+        _outside,
+        and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == GATEWAY_PORT),
+    )
+    made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if only_stamped else ()))
+    made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
+    if of_gateway:
+        made = made.where(_service.c.router_id == bindparam("gateway"))
+    return Statement(made.order_by(_connection.c.id))
+
+
+@statement
+def _cidrs(count: int) -> Statement:
+    return Statement(select(_subnet.c.id, _subnet.c.cidr).where(one_of(_subnet.c.id, "id", count)))
+
+
+def connections(work: Work, rows: Sequence[Any]) -> tuple[Connection, ...]:
+    """The connections that rows of `bodies` stand for."""
+    wanted = {id for row in rows if row[17] == "subnet" for id in _decode(row[18])}
+    subnets: dict[str, str] = {}
+    for ids in chunks(sorted(wanted)):
+        subnets |= dict(work.rows(_cidrs(room(ids)), **fill("id", ids)))
+    return tuple(_resolved(work, row, subnets) for row in rows)
+
+
+def _resolved(work: Work, row: Sequence[Any], subnets: dict[str, str]) -> Connection:
+    id, project, router, up, service_up, local_id, peer_address, peer_id, peer_cidrs, mtu, initiator = row[:11]
+    dpd, auth_mode, psk, key_id, ref, cidr, local_type, local, peer, fixed_ips = row[11:21]
+    if cidr is not None:
+        here, there = [cidr], _decode(peer_cidrs)
+    else:
+        ends = _decode(local) if local else []
+        here = [subnets[end] for end in ends if end in subnets] if local_type == "subnet" else ends
+        there = _decode(peer) if peer else []
+    secret = Secret("") if psk is None else work.keyring.open(key_id, bytes(psk), project, id, "psk")
+    return Connection(
+        id=id,
+        gateway_id=router,
+        revision=row[33] if len(row) > 33 else 0,
+        enabled=bool(up and service_up),
+        local_address=local_address(peer_address, *outside(fixed_ips)),
+        local_id=local_id,
+        peer_address=peer_address,
+        peer_id=peer_id,
+        local_cidrs=_masked(here),
+        peer_cidrs=_masked(there),
+        mtu=mtu,
+        initiator=initiator,
+        dpd=_dpd(dpd),
+        auth_mode=auth_mode,
+        psk=secret,
+        psk_ref=ref or "",
+        ike=_ike_policy(*row[21:27]),
+        ipsec=_ipsec_policy(*row[27:33]),
+    )
+
+
+# Policies and DPD are few and shared by many connections.
+@functools.lru_cache(maxsize=4096)
+def _ike_policy(version: Any, mode: Any, cipher: str, auth: str, pfs: str, lifetime: str) -> IkePolicy:
+    return IkePolicy(version, mode, cipher, auth, pfs, _decode(lifetime)["value"])
+
+
+@functools.lru_cache(maxsize=4096)
+def _ipsec_policy(protocol: Any, mode: Any, cipher: str, auth: str, pfs: str, lifetime: str) -> IpsecPolicy:
+    length = _decode(lifetime)
+    return IpsecPolicy(protocol, mode, cipher, auth, pfs, length["units"], length["value"])
+
+
+@functools.lru_cache(maxsize=4096)
+def _dpd(text: str) -> Dpd:
+    return Dpd(**_decode(text))
+
+
+def local_address(peer_address: str, v4: str | None, v6: str | None) -> str:
+    """Our end towards a peer: of the peer's IP version; towards a name the IPv4 one if there is one. "" if none."""
+    try:
+        version = ipaddress.ip_address(peer_address).version
+    except ValueError:
+        return v4 or v6 or ""
+    return (v4 if version == 4 else v6) or ""
+
+
+@functools.lru_cache(maxsize=65_536)
+def _mask(cidr: str) -> str | None:
+    network = as_network(cidr)
+    return None if network is None else str(network)
+
+
+def _masked(cidrs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(masked for masked in map(_mask, cidrs) if masked is not None)
+
+
+def siblings(work: Work, router_id: str) -> list[Connection]:
+    """See `store.Tx.siblings`."""
+    return list(connections(work, work.rows(bodies(False, True), gateway=router_id)))

@@ -1,0 +1,350 @@
+"""The store's interface: one transaction over rows. All that API and admin may know of the database is here.
+
+A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
+(aware datetimes, UTC). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
+(`core.status.Facts`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
+`external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
+
+It refuses to judge: it knows no project rules beyond "only this project's rows", and no validation. It raises
+`Conflict` when another transaction got there first; whoever runs the request starts it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final
+
+from sqlalchemy import Engine
+
+from linkspan.core.desired import Connection, Delta
+from linkspan.core.observed import Hello, Report
+from linkspan.core.query import EVERYTHING, Query
+from linkspan.core.resources import PORT, Resource
+from linkspan.store import (
+    changes,
+    deleting,
+    desired,
+    finding,
+    gateways,
+    inventory,
+    keys,
+    nodes,
+    people,
+    resolve,
+    writing,
+)
+from linkspan.store.clock import Clock
+from linkspan.store.engine import reader, writer
+from linkspan.store.errors import Conflict, Unavailable, translated
+from linkspan.store.secrets import Keyring
+from linkspan.store.work import Row, Work
+
+__all__ = ["LEASE", "Conflict", "Row", "Store", "Tx", "Unavailable"]
+
+LEASE: Final = 40.0
+"""Seconds for which a node that said something counts as alive (a setting)."""
+
+
+def _nobody(revisions: dict[str, int]) -> None:
+    """Nobody waits for commits."""
+
+
+class Store:
+    """A database and its keys. Thread-safe; `on_commit` gets {node id: new revision} after each commit that touched
+    nodes, in the thread that committed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        keyring: Keyring,
+        on_commit: Callable[[dict[str, int]], None] = _nobody,
+        *,
+        lease: float = LEASE,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`lease` in seconds. `clock`: another clock than the database's (tests)."""
+        self.lease = lease
+        self._engine = engine
+        self._keyring = keyring
+        self._on_commit = on_commit
+        self._clock = Clock(server=engine.dialect.name != "sqlite", other=clock)
+        self._dbapi = engine.dialect.loaded_dbapi
+        self._reader = reader(engine)
+        self._writer = writer(engine)
+        # SQLite has one writer: wait for it here, in order, and not in its busy handler that sleeps.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        with self._writing() as work:
+            keys.register(work)
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """One read transaction: everything it reads is of one moment."""
+        with translated(self._dbapi), self._reader.connect() as connection, connection.begin():
+            yield Tx(Work(connection, self._keyring, self._clock, self.lease))
+
+    @contextmanager
+    def write(self) -> Iterator[Tx]:
+        """One write transaction: commits at the end, rolls back on an exception; then tells `on_commit`.
+
+        Raises `Conflict` if another transaction got there first.
+        """
+        with self._writing() as work:
+            yield Tx(work)
+        if work.revisions:
+            self._on_commit(dict(work.revisions))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Work]:
+        with translated(self._dbapi), self._turn, self._writer.connect() as connection, connection.begin():
+            work = Work(connection, self._keyring, self._clock, self.lease)
+            yield work
+            changes.flush(work)
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._engine.dispose()
+
+
+class Tx:
+    """One transaction. Not for more than one thread, and not beyond its `with` block."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    @property
+    def now(self) -> float:
+        """The database's clock, seconds; read once per transaction."""
+        return self._work.now
+
+    @property
+    def statements(self) -> int:
+        """How many statements this transaction has sent so far."""
+        return self._work.statements
+
+    # --- rows ---------------------------------------------------------------------------------------------------
+
+    def get(self, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
+        """One row, or None if it is not there or (with `project`) is another project's.
+
+        PENDING_DELETE rows count (`facts.deleted`): show them, but build nothing on them.
+        `lock`: nobody else changes it until this transaction ends; lock what a write depends on.
+        """
+        return finding.get(self._work, resource, id, project, lock)
+
+    def find(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
+        """The rows that a query asks for, in one statement. `project` None: everybody's.
+
+        Networks that are shared or external are visible to every project. An unknown marker gives []. `fields` is
+        left to the caller, but a row without `psk` in `fields` does not carry the key.
+        """
+        return finding.find(self._work, resource, query, project)
+
+    def count(self, resource: Resource, project: str) -> int:
+        """How many live rows a project has, for quotas."""
+        return finding.count(self._work, resource, project)
+
+    def insert(self, resource: Resource, values: Row) -> Row:
+        """Adds a row and returns it as `get` would, without facts. The id is made if absent."""
+        return writing.add(self._work, resource, values)
+
+    def update(self, resource: Resource, id: str, values: Row) -> Row:
+        """Changes the given attributes, bumps `revision_number` and `updated_at`; returns the row as `get` would.
+
+        Raises KeyError if it is not there.
+        """
+        return writing.change(self._work, resource, id, values)
+
+    def remove(self, resource: Resource, id: str) -> None:
+        """Removes a row at once. Raises `Conflict` while something live refers to it."""
+        writing.remove(self._work, resource, id)
+
+    def soft_delete(self, resource: Resource, id: str) -> bool:
+        """Deletes a connection or service and stamps the tombstone; nothing else has to be touched or released.
+
+        True: it is gone at once (no live node holds it). False: it reads PENDING_DELETE until its node confirms, or
+        the node's lease ends. The last service of a router takes the gateway with it. Raises `Conflict` while the
+        service has live connections.
+        """
+        return deleting.soft_delete(self._work, resource, id)
+
+    def is_present(self, resource: Resource, id: str) -> bool:
+        """Whether `get` would find it, PENDING_DELETE included."""
+        return finding.is_present(self._work, resource, id)
+
+    # --- what depends on what -----------------------------------------------------------------------------------
+
+    def connections_using(
+        self,
+        *,
+        service: str | None = None,
+        ike_policy: str | None = None,
+        ipsec_policy: str | None = None,
+        endpoint_group: str | None = None,
+    ) -> list[str]:
+        """Ids of the live connections that name any of these."""
+        return inventory.connections_using(
+            self._work,
+            vpnservice_id=service,
+            ikepolicy_id=ike_policy,
+            ipsecpolicy_id=ipsec_policy,
+            local_ep_group_id=endpoint_group,
+            peer_ep_group_id=endpoint_group,
+        )
+
+    def services_on(self, *, router: str | None = None, subnet: str | None = None) -> list[Row]:
+        """Live services on this router and (if both are given) this subnet."""
+        return inventory.services_on(self._work, router, subnet)
+
+    def endpoint_groups_with(self, subnet: str) -> list[Row]:
+        """Endpoint groups of type subnet that hold this subnet."""
+        return inventory.endpoint_groups_with(self._work, subnet)
+
+    def siblings(self, gateway_router_id: str) -> list[Connection]:
+        """All live connections of one router, resolved as its node would see them, for the conflict rule."""
+        return resolve.siblings(self._work, gateway_router_id)
+
+    def affected_by(self, resource: Resource, id: str) -> tuple[list[str], list[str]]:
+        """(connections, gateways) to `touch` when this object changes. Ask before a removal, after an update."""
+        return inventory.affected_by(self._work, resource, id)
+
+    # --- inventory ----------------------------------------------------------------------------------------------
+
+    def ports_of(self, router_id: str) -> list[Row]:
+        """The ports of a router, the gateway port first."""
+        return inventory.ports_of(self._work, router_id)
+
+    def add_port(self, values: Row) -> Row:
+        """Adds a port and takes its addresses (`fixed_ips`). Raises `Conflict` if one is taken."""
+        return writing.add(self._work, PORT, values)
+
+    def remove_port(self, id: str) -> None:
+        """Removes a port and frees its addresses."""
+        writing.remove(self._work, PORT, id)
+
+    def used_addresses(self, subnet_id: str) -> set[str]:
+        """Addresses of a subnet that ports have."""
+        return inventory.used_addresses(self._work, subnet_id)
+
+    # --- revisions ----------------------------------------------------------------------------------------------
+
+    def touch(self, *, connections: Iterable[str] = (), gateways: Iterable[str] = ()) -> None:
+        """Says that the nodes of these live objects have to take them up anew (gateways by router id).
+
+        Each node's revision goes up once per transaction. Unassigned gateways are stamped when they are assigned.
+        """
+        changes.touch(self._work, connections, gateways)
+
+    def ensure_gateway(self, router_id: str) -> None:
+        """Makes sure that a router with a service has a gateway; call it after inserting the service.
+
+        It goes to the live node with the fewest gateways; without one it waits for a node's hello.
+        """
+        gateways.ensure(self._work, router_id)
+
+    def release_gateway(self, router_id: str) -> None:
+        """Takes the gateway away once no live service is on the router; `soft_delete` does it by itself."""
+        gateways.release(self._work, router_id)
+
+    # --- nodes --------------------------------------------------------------------------------------------------
+
+    def add_node(self, name: str, token_hash: str) -> Row:
+        """A node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
+        return nodes.add(self._work, name, token_hash)
+
+    def nodes(self) -> list[Row]:
+        """Every node: id, name, revision, lease_until, backend, agent_version, charon_version, gateways (count)."""
+        return nodes.all(self._work)
+
+    def node_by_token(self, token_hash: str) -> Row | None:
+        """The node with this token."""
+        return nodes.by_token(self._work, token_hash)
+
+    def hello(self, node_id: str, hello: Hello) -> int:
+        """Takes down what the node says of itself, renews its lease, assigns waiting gateways; its revision."""
+        return nodes.hello(self._work, node_id, hello)
+
+    def desired(self, node_id: str, since: int) -> Delta:
+        """What the node has to take up after `since`; 0, unknown or newer than its revision: everything."""
+        return desired.delta(self._work, node_id, since)
+
+    def gateway_state(self, node_id: str, gateway_id: str) -> Delta | None:
+        """One gateway and its connections; None if it is not this node's."""
+        return desired.one_gateway(self._work, node_id, gateway_id)
+
+    def report(self, node_id: str, report: Report) -> None:
+        """Takes down what a node observed, renews its lease, lets go what it confirms as gone.
+
+        Reports about what is not (or no longer) assigned to the node at that generation are dropped.
+        """
+        nodes.report(self._work, node_id, report)
+
+    # --- people -------------------------------------------------------------------------------------------------
+
+    def add_project(self, name: str, id: str | None = None, description: str = "") -> Row:
+        """Adds a project. Raises `Conflict` if the name is taken."""
+        return people.add_project(self._work, name, id, description)
+
+    def projects(self) -> list[Row]:
+        """All projects (id, name, description), by name."""
+        return people.projects(self._work)
+
+    def project(self, id: str | None = None, name: str | None = None) -> Row | None:
+        """One project, by id or name."""
+        by, value = ("id", id) if id is not None else ("name", name or "")
+        return next(iter(people.projects(self._work, by, value)), None)
+
+    def remove_project(self, id: str) -> None:
+        """Removes a project with its users' roles in it; its objects stay."""
+        people.remove_project(self._work, id)
+
+    def add_user(self, name: str, password_hash: str, project_id: str, roles: Iterable[str] = ("member",)) -> Row:
+        """Adds a user with a default project and roles in it. Raises `Conflict` if the name is taken."""
+        return people.add_user(self._work, name, password_hash, project_id, roles)
+
+    def users(self) -> list[Row]:
+        """All users, as `user_by_name` gives them, by name."""
+        return people.users(self._work)
+
+    def user_by_name(self, name: str) -> Row | None:
+        """id, name, password_hash, project_id (default), project_name, roles (there), grants {project: roles}."""
+        return next(iter(people.users(self._work, "name", name)), None)
+
+    def user(self, id: str) -> Row | None:
+        """The same, by id."""
+        return next(iter(people.users(self._work, "id", id)), None)
+
+    def set_password(self, user_id: str, password_hash: str) -> None:
+        """Gives a user another password."""
+        people.set_password(self._work, user_id, password_hash)
+
+    def set_roles(self, user_id: str, project_id: str, roles: Iterable[str]) -> None:
+        """Makes these the user's roles in a project; none: takes them away."""
+        people.set_roles(self._work, user_id, project_id, roles)
+
+    def remove_user(self, id: str) -> None:
+        """Removes a user with roles and tokens."""
+        people.remove_user(self._work, id)
+
+    def add_token(
+        self, token_hash: str, user_id: str, project_id: str, name: str = "", expires_at: float | None = None
+    ) -> Row:
+        """A token of a user in a project, known by its SHA-256 hex digest; `expires_at` on the database's clock."""
+        return people.add_token(self._work, token_hash, user_id, project_id, name, expires_at)
+
+    def token(self, token_hash: str) -> Row | None:
+        """user_id, user_name, project_id, project_name, roles, name, expires_at; None if unknown or expired."""
+        return people.token(self._work, token_hash)
+
+    def remove_token(self, token_hash: str) -> None:
+        """Ends a token."""
+        people.remove_token(self._work, token_hash)
+
+    def quotas(self, project_id: str) -> dict[str, int]:
+        """The project's own quotas, by resource name; what is absent has the default."""
+        return people.quotas(self._work, project_id)
+
+    def set_quotas(self, project_id: str, limits: dict[str, int] | None) -> None:
+        """Sets these quotas (-1: unlimited); None: back to the defaults."""
+        people.set_quotas(self._work, project_id, limits)

@@ -1,0 +1,278 @@
+"""The tables: one per noun of the registry, generated from it, and ours for nodes, revisions, people and keys.
+
+Times are seconds on the database's clock, JSON is text (echoed exactly as it was written). Services and connections
+are deleted softly: `deleted_at` is set until `holder_id`, the node that still carries them, confirms. The database
+itself refuses that something live refers to something gone: a `live_…` column is the reference while its row lives,
+and the foreign key is on that. Small tables are WITHOUT ROWID: one descent per look-up
+instead of two. Nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from linkspan.core.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    PORT,
+    RESOURCES,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Attribute,
+    Resource,
+)
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# Bytewise order and comparison, the same on both databases whatever the server's locale.
+WORDS: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
+SOFT: Final = frozenset({SERVICE.name, CONNECTION.name})
+"""Nouns that are deleted softly."""
+
+GATEWAY_PORT: Final = "network:router_gateway"
+
+_TYPES: Final[dict[str, Any]] = {"text": WORDS, "integer": Integer, "boolean": Boolean, "json": Text}
+_NULLABLE: Final = {(CONNECTION.name, "psk"), (SUBNET.name, "gateway_ip")}
+_INDEXED: Final = {
+    (SUBNET.name, "network_id"),
+    (PORT.name, "device_id"),
+    (PORT.name, "network_id"),
+}
+_REFERENCES: Final[dict[str, dict[str, str]]] = {
+    CONNECTION.name: {
+        "vpnservice_id": SERVICE.name,
+        "ikepolicy_id": IKE_POLICY.name,
+        "ipsecpolicy_id": IPSEC_POLICY.name,
+        "local_ep_group_id": ENDPOINT_GROUP.name,
+        "peer_ep_group_id": ENDPOINT_GROUP.name,
+    },
+    SERVICE.name: {"router_id": ROUTER.name, "subnet_id": SUBNET.name},
+    SUBNET.name: {"network_id": NETWORK.name},
+    PORT.name: {"network_id": NETWORK.name},
+}
+
+
+def column_name(attribute: Attribute) -> str:
+    """The column that keeps an attribute (`router:external` cannot be the name of a parameter)."""
+    return attribute.name.replace(":", "_")
+
+
+def _columns(resource: Resource) -> list[Column[Any]]:
+    references = _REFERENCES.get(resource.name, {})
+    soft = resource.name in SOFT
+    made: list[Column[Any]] = []
+    for attribute in resource.attributes:
+        if attribute.name == "id" or not attribute.stored:
+            continue
+        if attribute.secret:
+            made += _envelope(attribute.name)
+            continue
+        name = column_name(attribute)
+        target = references.get(name)
+        optional = (attribute.default is None and attribute.name not in _ALWAYS) or ((resource.name, name) in _NULLABLE)
+        keys = () if target is None or soft else (ForeignKey(f"{target}.id"),)
+        indexed = (resource.name, name) in _INDEXED
+        made.append(Column(name, _TYPES[attribute.kind.column], *keys, nullable=optional, index=indexed or None))
+    if soft:
+        made += [
+            Column("deleted_at", Double),
+            Column("holder_id", WORDS, ForeignKey("node.id", ondelete="SET NULL")),
+            *(_live(name, target) for name, target in references.items()),
+        ]
+    return made
+
+
+# The store or the API always fills these in.
+_ALWAYS: Final = frozenset(
+    {"project_id", "ip_version", "network_id", "device_id", "device_owner", "fixed_ips", "mac_address"}
+)
+
+
+def _envelope(name: str) -> list[Column[Any]]:
+    return [
+        Column(name, LargeBinary),
+        Column(f"{name}_key_id", WORDS, ForeignKey("encryption_key.id")),
+        Column(f"{name}_ref", WORDS),
+    ]
+
+
+def _live(name: str, target: str) -> Column[Any]:
+    only = Computed(f"CASE WHEN deleted_at IS NULL THEN {name} END", persisted=True)
+    return Column(f"live_{name}", WORDS, only, ForeignKey(f"{target}.id"), index=True)
+
+
+def _noun(resource: Resource) -> Table:
+    return Table(
+        resource.name,
+        METADATA,
+        Column("id", WORDS, primary_key=True),
+        *_columns(resource),
+        Column("revision_number", Integer, nullable=False),
+        Column("created_at", Double, nullable=False),
+        Column("updated_at", Double, nullable=False),
+        Index(f"ix_{resource.name}_project_id", "project_id", "name", "id"),
+    )
+
+
+ENCRYPTION_KEY: Final = Table(
+    "encryption_key",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    # A known text under this key: tells at start whether the key file belongs to this database.
+    Column("proof", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+NODE: Final = Table(
+    "node",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("name", WORDS, nullable=False, unique=True),
+    Column("token_hash", WORDS, nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("backend", WORDS, nullable=False),
+    Column("agent_version", WORDS, nullable=False),
+    Column("charon_version", WORDS, nullable=False),
+    Column("created_at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+TABLES: Final[dict[str, Table]] = {resource.name: _noun(resource) for resource in RESOURCES}
+
+Index(
+    "uq_port_gateway",
+    TABLES[PORT.name].c.device_id,
+    unique=True,
+    sqlite_where=text(f"device_owner = '{GATEWAY_PORT}'"),
+    postgresql_where=text(f"device_owner = '{GATEWAY_PORT}'"),
+)
+
+ADDRESS: Final = Table(
+    "address",
+    METADATA,
+    Column("subnet_id", WORDS, ForeignKey("subnet.id"), primary_key=True),
+    Column("ip_address", WORDS, primary_key=True),
+    Column("port_id", WORDS, ForeignKey("port.id", ondelete="CASCADE"), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+GATEWAY: Final = Table(
+    "gateway",
+    METADATA,
+    # A router's row outlives its gateway, so that a generation never comes twice.
+    Column("router_id", WORDS, primary_key=True),
+    Column("node_id", WORDS, ForeignKey("node.id", ondelete="SET NULL"), index=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("deleted_at", Double),
+    sqlite_with_rowid=False,
+)
+
+_KINDS = CheckConstraint("kind IN ('gateway', 'connection')", name="kind")
+
+CHANGE: Final = Table(
+    "change",
+    METADATA,
+    Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", WORDS, primary_key=True),
+    Column("object_id", WORDS, primary_key=True),
+    # The router whose gateway it is or was in: a tombstone has nothing else to be found by.
+    Column("gateway_id", WORDS, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("at", Double, nullable=False),
+    _KINDS,
+    Index("ix_change_node_id", "node_id", "revision"),
+    sqlite_with_rowid=False,
+)
+
+OBSERVED: Final = Table(
+    "observed",
+    METADATA,
+    Column("kind", WORDS, primary_key=True),
+    Column("object_id", WORDS, primary_key=True),
+    Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("state", WORDS, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("applied_at", Double, nullable=False),
+    Column("ready_at", Double),
+    CheckConstraint("kind IN ('gateway', 'connection')", name="kind"),
+    sqlite_with_rowid=False,
+)
+
+PROJECT: Final = Table(
+    "project",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("name", WORDS, nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+)
+
+USER: Final = Table(
+    "account",  # "user" is a reserved word in PostgreSQL
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("name", WORDS, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("project_id", WORDS, ForeignKey("project.id", ondelete="SET NULL")),
+)
+
+GRANT: Final = Table(
+    "account_role",
+    METADATA,
+    Column("user_id", WORDS, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", WORDS, ForeignKey("project.id", ondelete="CASCADE"), primary_key=True),
+    Column("role", WORDS, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+TOKEN: Final = Table(
+    "token",
+    METADATA,
+    Column("token_hash", WORDS, primary_key=True),
+    Column("user_id", WORDS, ForeignKey("account.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("project_id", WORDS, ForeignKey("project.id", ondelete="CASCADE"), nullable=False),
+    Column("name", WORDS, nullable=False),
+    Column("expires_at", Double),
+    sqlite_with_rowid=False,
+)
+
+QUOTA: Final = Table(
+    "quota",
+    METADATA,
+    Column("project_id", WORDS, primary_key=True),
+    Column("resource", WORDS, primary_key=True),
+    Column("most", Integer, nullable=False),
+)

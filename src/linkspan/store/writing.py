@@ -1,0 +1,91 @@
+"""Writing rows: insert, update, remove; one statement each, built once per set of columns.
+
+Secrets are sealed on their way in. What is deleted softly is not removed here (see `gateways`). Refuses what the
+database refuses: a reference to something that is gone is a `Conflict`.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from linkspan.core.resources import PORT, Resource
+from linkspan.store import finding, inventory
+from linkspan.store.rows import MAPPERS, created
+from linkspan.store.sql import Statement, statement
+from linkspan.store.tables import SOFT, TABLES
+from linkspan.store.work import Row, Work
+
+
+def new_id() -> str:
+    """A new id."""
+    return str(uuid.uuid4())
+
+
+@statement
+def _insert(name: str, columns: tuple[str, ...]) -> Statement:
+    return Statement(insert(TABLES[name]), columns)
+
+
+def add(work: Work, resource: Resource, values: Row) -> Row:
+    """See `store.Tx.insert`."""
+    mapper = MAPPERS[resource.name]
+    row = mapper.complete(values)
+    row["id"] = id = row["id"] or new_id()
+    parameters = mapper.parameters(row, work, row["project_id"], id)
+    wall = work.wall
+    parameters |= {"revision_number": 1, "created_at": wall, "updated_at": wall}
+    work.run(_insert(resource.name, tuple(parameters)), **parameters)
+    if resource.name == PORT.name:
+        inventory.take(work, id, row["fixed_ips"])
+    return created(mapper, row, wall)
+
+
+@statement
+def _update(name: str, columns: tuple[str, ...]) -> Statement:
+    table = TABLES[name]
+    made = update(table).where(table.c.id == bindparam("id_"))
+    values: Row = {column: bindparam(column) for column in columns}
+    made = made.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
+    return Statement(made)
+
+
+@statement
+def _project(name: str) -> Statement:
+    table = TABLES[name]
+    return Statement(select(table.c.project_id).where(table.c.id == bindparam("id")))
+
+
+def change(work: Work, resource: Resource, id: str, values: Row) -> Row:
+    """See `store.Tx.update`."""
+    mapper = MAPPERS[resource.name]
+    chosen = mapper.chosen(values)
+    project = ""
+    if any(name in chosen for name in mapper.secrets):
+        found = work.first(_project(resource.name), id=id)
+        project = found[0] if found else ""
+    parameters = mapper.parameters(chosen, work, project, id)
+    statement = _update(resource.name, tuple(sorted(parameters)))
+    if not work.run(statement, **parameters, id_=id, updated_at=work.wall):
+        raise KeyError(f"{resource.name} {id} is not there")
+    if resource.name == PORT.name and "fixed_ips" in chosen:
+        inventory.free(work, id)
+        inventory.take(work, id, chosen["fixed_ips"])
+    row = finding.get(work, resource, id)
+    if row is None:
+        raise KeyError(f"{resource.name} {id} is not there")
+    return row
+
+
+@statement
+def _remove(name: str) -> Statement:
+    table = TABLES[name]
+    return Statement(delete(table).where(table.c.id == bindparam("id")))
+
+
+def remove(work: Work, resource: Resource, id: str) -> None:
+    """See `store.Tx.remove`."""
+    if resource.name in SOFT:
+        raise ValueError(f"a {resource.name} is deleted softly, not removed")
+    work.run(_remove(resource.name), id=id)

@@ -1,0 +1,142 @@
+"""The first start: users, projects, nodes and a clouds.yaml; the second start changes nothing but the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from linkspan.admin import people
+from linkspan.admin.first import bootstrap_state
+from linkspan.store import engine as engines
+from linkspan.store import secrets
+from linkspan.store.migrate import upgrade
+from linkspan.store.people import verify_password
+from linkspan.store.store import Store
+
+URL = "http://127.0.0.1:9696"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    engine = engines.connect(f"sqlite:///{tmp_path}/linkspan.db")
+    upgrade(engine)
+    yield Store(engine, secrets.load(tmp_path / "keys"))
+    engine.dispose()
+
+
+def begin(store: Store, state: Path, url: str = URL, nodes: tuple[str, ...] = ("node-1",), **more: Any) -> Any:
+    bootstrap_state(store, state, url, {name: state / "nodes" / f"{name}.token" for name in nodes}, **more)
+    return yaml.safe_load((state / "clouds.yaml").read_text())["clouds"]
+
+
+def test_four_clouds_with_passwords_that_hold(store: Store, tmp_path: Path) -> None:
+    clouds = begin(store, tmp_path)
+    assert set(clouds) == {"linkspan-admin", "linkspan-demo", "linkspan-reader", "linkspan-other"}
+    with store.read() as tx:
+        for user in ("admin", "demo", "reader", "other"):
+            cloud = clouds[f"linkspan-{user}"]
+            assert cloud["auth_type"] == "http_basic"
+            assert (cloud["auth"]["endpoint"], cloud["auth"]["username"]) == (URL, user)
+            row = tx.user_by_name(user)
+            assert row is not None
+            assert verify_password(row["password_hash"], cloud["auth"]["password"])
+        found = {row["name"]: (row["project_name"], row["roles"]) for row in tx.users()}
+    assert found == {
+        "admin": ("admin", ["admin"]),
+        "demo": ("demo", ["member"]),
+        "other": ("other", ["member"]),
+        "reader": ("demo", ["reader"]),
+    }
+
+
+def test_files_with_secrets_are_for_their_owner(store: Store, tmp_path: Path) -> None:
+    begin(store, tmp_path)
+    modes = {
+        name: (tmp_path / name).stat().st_mode & 0o777 for name in ("clouds.yaml", "curl.conf", "nodes/node-1.token")
+    }
+    assert modes == {"clouds.yaml": 0o600, "curl.conf": 0o600, "nodes/node-1.token": 0o400}
+
+
+def test_a_second_start_keeps_passwords_and_tokens_and_takes_the_new_port(store: Store, tmp_path: Path) -> None:
+    first = begin(store, tmp_path)
+    token = (tmp_path / "nodes" / "node-1.token").read_text()
+    second = begin(store, tmp_path, "http://127.0.0.1:9999", ("node-1", "node-2"))
+    assert (tmp_path / "nodes" / "node-1.token").read_text() == token
+    for name, cloud in second.items():
+        assert cloud["auth"]["endpoint"] == "http://127.0.0.1:9999"
+        assert cloud["auth"]["password"] == first[name]["auth"]["password"]
+    with store.read() as tx:
+        assert [node["name"] for node in tx.nodes()] == ["node-1", "node-2"]
+        assert len(tx.users()) == 4
+
+
+def test_a_lost_clouds_file_gets_new_passwords_that_hold(store: Store, tmp_path: Path) -> None:
+    first = begin(store, tmp_path)
+    (tmp_path / "clouds.yaml").unlink()
+    second = begin(store, tmp_path)
+    password = second["linkspan-demo"]["auth"]["password"]
+    assert password != first["linkspan-demo"]["auth"]["password"]
+    with store.read() as tx:
+        row = tx.user_by_name("demo")
+    assert row is not None
+    assert verify_password(row["password_hash"], password)
+
+
+def test_without_authentication_nobody_is_asked_and_passwords_are_kept_for_later(store: Store, tmp_path: Path) -> None:
+    first = begin(store, tmp_path)
+    none = begin(store, tmp_path, authenticated=False)
+    assert none["linkspan-demo"]["auth_type"] == "none"
+    assert none["linkspan-demo"]["auth"] == {"endpoint": URL}
+    assert begin(store, tmp_path) == first
+
+
+def test_a_node_whose_token_is_lost_is_said_so(store: Store, tmp_path: Path) -> None:
+    begin(store, tmp_path)
+    (tmp_path / "nodes" / "node-1.token").unlink()
+    with pytest.raises(click.ClickException, match="does not hold its token"):
+        begin(store, tmp_path)
+
+
+def test_a_foreign_clouds_file_is_not_overwritten(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "clouds.yaml").write_text("something else")
+    with pytest.raises(click.ClickException, match="move it away"):
+        begin(store, tmp_path)
+    assert (tmp_path / "clouds.yaml").read_text() == "something else"
+
+
+def test_people(store: Store, tmp_path: Path) -> None:
+    people.create_project(store, "p")
+    people.create_user(store, "u", "one", "p", ("reader",))
+    people.set_password(store, "u", "two")
+    with store.read() as tx:
+        row = tx.user_by_name("u")
+    assert row is not None
+    assert verify_password(row["password_hash"], "two")
+    assert not verify_password(row["password_hash"], "one")
+    with pytest.raises(click.ClickException, match="exists already"):
+        people.create_project(store, "p")
+    with pytest.raises(click.ClickException, match="exists already"):
+        people.create_user(store, "u", "x", "p", ("member",))
+    with pytest.raises(click.ClickException, match="no project named"):
+        people.create_user(store, "v", "x", "q", ("member",))
+    with pytest.raises(click.ClickException, match="no user named"):
+        people.set_password(store, "v", "x")
+
+
+def test_a_node_without_a_token_file_is_not_made(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(click.ClickException, match="exists already"):
+        people.create_node(store, "n", tmp_path / "taken")
+    with store.read() as tx:
+        assert tx.nodes() == []
+    people.create_node(store, "n", tmp_path / "token")
+    with store.read() as tx:
+        token = (tmp_path / "token").read_text().strip()
+        found = tx.node_by_token(people.hash_token(token))
+    assert found is not None
+    assert found["name"] == "n"

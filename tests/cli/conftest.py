@@ -1,0 +1,101 @@
+"""The real API on a free port, in a thread of the test, with the users of a first start."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from linkspan import bootstrap
+from linkspan.admin.first import bootstrap_state
+from linkspan.api.server import server
+from linkspan.settings import load
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A running API: its state directory and its URL."""
+
+    state: Path
+    url: str
+
+
+class Linkspan:
+    """The command line, in this process, as one user."""
+
+    def __init__(self, service: Service, capsys: pytest.CaptureFixture[str], cloud: str = "linkspan-demo") -> None:
+        self._service = service
+        self._capsys = capsys
+        self._cloud = cloud
+        self.errors = ""
+
+    def as_user(self, name: str) -> Linkspan:
+        """The same, as another user of the first start."""
+        return Linkspan(self._service, self._capsys, f"linkspan-{name}")
+
+    def code(self, *arguments: str) -> int:
+        """The exit code of a command; what it said is in `errors`."""
+        return self._execute(*arguments, "--state", str(self._service.state), "--cloud", self._cloud)
+
+    def run(self, *arguments: str) -> str:
+        """What a command prints that gets nothing but these arguments."""
+        assert self._execute(*arguments) == 0, self.errors
+        return self.output
+
+    def _execute(self, *arguments: str) -> int:
+        self._capsys.readouterr()
+        code = bootstrap.execute(arguments)
+        captured = self._capsys.readouterr()
+        self.output, self.errors = captured.out, captured.err
+        assert "Traceback" not in self.errors
+        return code
+
+    def __call__(self, *arguments: str) -> str:
+        """What a command that succeeds prints."""
+        assert self.code(*arguments) == 0, self.errors
+        return self.output
+
+    def json(self, *arguments: str) -> Any:
+        """The same, decoded."""
+        return json.loads(self(*arguments, "-f", "json"))
+
+    def fails(self, *arguments: str) -> str:
+        """The one line that a command says when it fails."""
+        assert self.code(*arguments) == 1, self.output
+        assert len(self.errors.splitlines()) == 1, self.errors
+        return self.errors
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    mask = os.umask(0o077)
+    state = tmp_path_factory.mktemp("cli")
+    settings = load(environment={}, overrides={"state": state})
+    with bootstrap.application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with bootstrap.opened(settings) as store:
+            bootstrap_state(store, state, url, {"node-1": state / "nodes" / "node-1.token"})
+        running = server(app, hub)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not running.started:
+            time.sleep(0.01)
+        yield Service(state, url)
+        running.stop()
+        thread.join()
+    os.umask(mask)
+
+
+@pytest.fixture
+def linkspan(service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Linkspan:
+    for name in list(os.environ):
+        if name.startswith(("LINKSPAN_", "OS_")):
+            monkeypatch.delenv(name)
+    return Linkspan(service, capsys)

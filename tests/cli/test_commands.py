@@ -1,0 +1,234 @@
+"""The command line against the real API, the way a tenant uses it: by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from linkspan import bootstrap
+from linkspan.cli import commands
+from tests.cli.conftest import Linkspan, Service
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:6]}"
+
+
+@pytest.fixture(scope="session")
+def site_names() -> dict[str, str]:
+    return {what: unique(what) for what in ("net", "lan", "router", "service", "ike", "ipsec")}
+
+
+@pytest.fixture
+def site(linkspan: Linkspan, site_names: dict[str, str]) -> dict[str, str]:
+    """A service that connections can be made on; made once, through the command line."""
+    names = site_names
+    if not linkspan.json("service", "list", "--filter", f"name={names['service']}"):
+        linkspan.as_user("admin")("network", "create", names["net"], "--external")
+        outside = ("--network", names["net"], "--cidr", "203.0.113.0/24")
+        linkspan.as_user("admin")("subnet", "create", unique("outside"), *outside)
+        linkspan("network", "create", names["lan"])
+        linkspan("subnet", "create", names["lan"], "--network", names["lan"], "--cidr", "10.9.0.0/24")
+        linkspan("router", "create", names["router"], "--external-gateway", names["net"])
+        linkspan("router", "add-interface", names["router"], names["lan"])
+        linkspan("service", "create", names["service"], "--router", names["router"], "--subnet", names["lan"])
+        linkspan("ike-policy", "create", names["ike"], "--lifetime", "units=seconds,value=7200")
+        linkspan("ipsec-policy", "create", names["ipsec"], "--pfs", "group19")
+    return names
+
+
+def connect(site: dict[str, str], name: str, *more: str, third: int = 77) -> list[str]:
+    # Several connections of one gateway: each to another peer.
+    peer = f"198.51.100.{third}"
+    return [
+        "connection", "create", name,
+        "--service", site["service"], "--ike-policy", site["ike"], "--ipsec-policy", site["ipsec"],
+        "--peer-address", peer, "--peer-id", peer, "--peer-cidr", f"10.{third}.0.0/24",
+        *more,
+    ]  # fmt: skip
+
+
+def test_a_policy_is_created_listed_shown_changed_and_deleted(linkspan: Linkspan) -> None:
+    name = unique("ike")
+    made = linkspan.json("ike-policy", "create", name, "--ike-version", "v1", "--description", "a b")
+    assert (made["name"], made["ike_version"], made["description"], made["pfs"]) == (name, "v1", "a b", "group14")
+    assert made in linkspan.json("ike-policy", "list")
+    assert linkspan.json("ike-policy", "show", name) == linkspan.json("ike-policy", "show", made["id"]) == made
+    assert linkspan("ike-policy", "set", name, "--name", f"{name}2", "--pfs", "group20") == ""
+    assert linkspan.json("ike-policy", "show", f"{name}2")["pfs"] == "group20"
+    assert linkspan("ike-policy", "delete", f"{name}2") == ""
+    assert f"no ike policy with the name or id '{name}2'" in linkspan.fails("ike-policy", "show", f"{name}2")
+
+
+def test_tables_are_plain_and_whole_in_a_pipe(linkspan: Linkspan, site: dict[str, str]) -> None:
+    lines = linkspan("service", "list").splitlines()
+    assert lines[0].split() == ["name", "status", "router_id", "subnet_id", "external_v4_ip"]
+    assert any(line.startswith(site["service"]) for line in lines[1:])
+    shown = dict(
+        line.split(None, 1) for line in linkspan("ike-policy", "show", site["ike"]).splitlines() if " " in line
+    )
+    assert shown["lifetime"] == "units=seconds, value=7200"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_references_are_names(linkspan: Linkspan, site: dict[str, str]) -> None:
+    service = linkspan.json("service", "show", site["service"])
+    assert service["router_id"] == linkspan.json("router", "show", site["router"])["id"]
+    assert service["subnet_id"] == linkspan.json("subnet", "show", site["lan"])["id"]
+    assert service["external_v4_ip"].startswith("203.0.113.")
+
+
+def test_a_connection_with_everything(linkspan: Linkspan, site: dict[str, str], tmp_path: Path) -> None:
+    name = unique("conn")
+    key = tmp_path / "psk"
+    key.write_text("a very secret key\n")
+    more = ("--psk-file", str(key), "--peer-cidr", "10.78.0.0/24", "--dpd", "action=restart,interval=5,timeout=60")
+    made = linkspan.json(*connect(site, name, *more, "--initiator", "response-only", "--no-admin-state-up"))
+    assert made["psk"] == "***"
+    assert made["peer_cidrs"] == ["10.77.0.0/24", "10.78.0.0/24"]
+    assert made["dpd"] == {"action": "restart", "interval": 5, "timeout": 60}
+    assert (made["initiator"], made["admin_state_up"]) == ("response-only", False)
+    assert linkspan.json("connection", "show", name, "--show-secrets")["psk"] == "a very secret key"
+    assert linkspan.as_user("reader").json("connection", "show", name, "--show-secrets")["psk"] is None
+    linkspan("connection", "set", name, "--dpd", "timeout=90", "--mtu", "1400")
+    changed = linkspan.json("connection", "show", name)
+    assert changed["dpd"] == {"action": "restart", "interval": 5, "timeout": 90}
+    assert changed["mtu"] == 1400
+    assert "a very secret key" not in linkspan("connection", "list", "--long")
+    board = linkspan.json("status")
+    assert next(c for c in board["connections"] if c["connection"] == name)["peer"] == "198.51.100.77"
+    assert name in linkspan("status")
+    linkspan("connection", "delete", name)
+
+
+def test_a_secret_from_standard_input(
+    linkspan: Linkspan, site: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = unique("conn")
+    monkeypatch.setattr("sys.stdin", io.StringIO("from stdin\n"))
+    linkspan(*connect(site, name, "--psk", "-", third=80))
+    assert linkspan.errors == ""
+    assert linkspan.json("connection", "show", name, "--show-secrets")["psk"] == "from stdin"
+    linkspan("connection", "set", name, "--psk", "visible")
+    assert "every user of this machine" in linkspan.errors
+    linkspan("connection", "delete", name)
+
+
+def test_a_name_that_means_several_lists_their_ids(linkspan: Linkspan) -> None:
+    name = unique("twin")
+    ids = sorted(linkspan.json("network", "create", name)["id"] for _ in range(2))
+    said = linkspan.fails("network", "show", name)
+    assert f"'{name}' is the name of 2 network objects; give one's id: {ids[0]}, {ids[1]}" in said
+    assert linkspan.fails("network", "delete", name) == said
+    linkspan("network", "delete", *ids)
+    assert linkspan.json("network", "list", "--filter", f"name={name}") == []
+
+
+def test_a_misspelt_name_among_several_deletes_nothing(linkspan: Linkspan) -> None:
+    name = unique("net")
+    linkspan("network", "create", name)
+    linkspan.fails("network", "delete", name, "no-such")
+    assert linkspan.json("network", "show", name)["name"] == name
+    linkspan("network", "delete", name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ike-policy", "create", "x", "--lifetime", "value=5"], "lifetime"),
+        (["endpoint-group", "create", "x", "--type", "cidr"], "endpoint"),
+        (["subnet", "create", "x", "--network", "no-such", "--cidr", "10.0.0.0/24"], "no network with the name or id"),
+        (["network", "create", "x", "--external"], "policy"),
+        (["port", "show", "0" * 8 + "-0000-4000-8000-000000000000"], "no port with the name or id"),
+    ],
+)
+def test_what_the_api_refuses_is_its_own_sentence(linkspan: Linkspan, arguments: list[str], words: str) -> None:
+    assert words in linkspan.fails(*arguments)
+
+
+def test_groups_take_names_of_subnets(linkspan: Linkspan, site: dict[str, str]) -> None:
+    name = unique("group")
+    made = linkspan.json("endpoint-group", "create", name, "--type", "subnet", "--endpoint", site["lan"])
+    assert made["endpoints"] == [linkspan.json("subnet", "show", site["lan"])["id"]]
+    linkspan("endpoint-group", "delete", name)
+
+
+def test_ports_are_read_only(linkspan: Linkspan, site: dict[str, str]) -> None:
+    owners = {port["device_owner"] for port in linkspan.json("port", "list")}
+    assert "network:router_gateway" in owners or "network:router_interface" in owners
+    assert linkspan.code("port", "create", "x") == 2
+
+
+def test_nothing_to_change_is_usage(linkspan: Linkspan, site: dict[str, str]) -> None:
+    assert linkspan.code("ike-policy", "set", site["ike"]) == 2
+    assert "at least one option" in linkspan.errors
+
+
+def test_a_router_in_use_stays(linkspan: Linkspan, site: dict[str, str]) -> None:
+    assert "is used by VPNService" in linkspan.fails("router", "remove-interface", site["router"], site["lan"])
+    assert linkspan.code("router", "set", site["router"], "--no-external-gateway") == 1
+
+
+def test_another_projects_objects_do_not_exist(linkspan: Linkspan, site: dict[str, str]) -> None:
+    other = linkspan.as_user("other")
+    assert other.json("ike-policy", "list") == []
+    assert "no ike policy" in other.fails("ike-policy", "show", site["ike"])
+
+
+def test_nodes_are_for_admins_and_for_who_holds_the_clouds_file(linkspan: Linkspan, service: Service) -> None:
+    assert [node["node"] for node in linkspan.as_user("admin").json("status")["nodes"]] == ["node-1"]
+    assert linkspan.json("status")["nodes"] == []
+    command = ["status", "-f", "json", "--state", str(service.state)]
+    assert [node["node"] for node in json.loads(linkspan.run(*command))["nodes"]] == ["node-1"]
+
+
+def test_wrong_credentials_are_one_line(linkspan: Linkspan, service: Service, tmp_path: Path) -> None:
+    text = (service.state / "clouds.yaml").read_text().replace("password: ", "password: x")
+    (tmp_path / "clouds.yaml").write_text(text)
+    assert bootstrap.execute(["network", "list", "--state", str(tmp_path)]) == 1
+
+
+def test_every_command_that_prints_has_a_format_and_every_other_has_none() -> None:
+    for group in commands.build():
+        assert hasattr(group, "commands")
+        for name, command in group.commands.items():
+            options = {option for parameter in command.params for option in parameter.opts}
+            assert ("--format" in options) == (name in {"list", "show", "create"})
+            assert "--cloud" in options
+
+
+@pytest.mark.clients
+def test_the_clouds_file_works_with_openstack_as_it_stands(service: Service, linkspan: Linkspan) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
+    environment["OS_CLIENT_CONFIG_FILE"] = str(service.state / "clouds.yaml")
+    name = unique("seen")
+    linkspan("network", "create", name)
+    for user, seen in (("demo", True), ("reader", True), ("admin", True), ("other", False)):
+        command = [
+            str(Path(sys.executable).with_name("openstack")),
+            "--os-cloud",
+            f"linkspan-{user}",
+            "network",
+            "list",
+        ]
+        done = subprocess.run([*command, "-f", "json"], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (name in {network["Name"] for network in json.loads(done.stdout)}) is seen
+    linkspan("network", "delete", name)
+
+
+@pytest.mark.clients
+def test_the_curl_file_works_as_it_stands(service: Service) -> None:
+    command = ["curl", "-K", str(service.state / "curl.conf"), f"{service.url}/v2.0/networks"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        pytest.skip("needs curl: apt-get install curl")
+    assert "networks" in json.loads(done.stdout)

@@ -1,0 +1,140 @@
+"""Options made from attributes, and what they become for the API."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from linkspan.cli import options, render
+from linkspan.cli.client import Client, CliError, Cloud
+from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, ROUTER
+
+NOWHERE = Client(Cloud(name="none", url="http://127.0.0.1:1"))
+ID = "0" * 8 + "-0000-4000-8000-000000000000"
+
+
+def names(resource: Any, *, create: bool) -> set[str]:
+    found = options.options(resource, create=create)
+    return {flag for item in found for flag in (*item.opts, *item.secondary_opts)}
+
+
+@pytest.mark.parametrize("resource", [r for r in RESOURCES if r.writable], ids=lambda r: r.name)
+def test_every_attribute_that_may_be_given_has_an_option(resource: Any) -> None:
+    for create in (True, False):
+        found = {item.name for item in options.options(resource, create=create)}
+        wanted = {options.parameter(a) for a in resource.attributes if (a.post if create else a.put)}
+        assert wanted <= found
+
+
+def test_names_of_options() -> None:
+    assert {"--service", "--ike-policy", "--peer-cidr", "--psk", "--psk-file", "--dpd", "--admin-state-up"} <= names(
+        CONNECTION, create=True
+    )
+    assert "--service" not in names(CONNECTION, create=False)
+    assert {"--external", "--no-external"} <= names(NETWORK, create=True)
+    assert {"--external-gateway", "--no-external-gateway"} <= names(ROUTER, create=False)
+    assert "--no-external-gateway" not in names(ROUTER, create=True)
+
+
+def test_what_was_not_given_is_not_sent() -> None:
+    assert options.body(NOWHERE, CONNECTION, {"peer_cidrs": (), "name": None, "admin_state_up": None}) == {}
+
+
+def test_values_become_what_the_api_takes() -> None:
+    given = {
+        "vpnservice_id": ID,
+        "peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24"),
+        "dpd": "action=restart,interval=5",
+        "admin_state_up": False,
+        "local_ep_group_id": "",
+    }
+    assert options.body(NOWHERE, CONNECTION, given) == {
+        "vpnservice_id": ID,
+        "peer_cidrs": ["10.2.0.0/24", "10.3.0.0/24"],
+        "dpd": {"action": "restart", "interval": 5},
+        "admin_state_up": False,
+        "local_ep_group_id": None,
+    }
+    assert options.body(NOWHERE, ROUTER, {"no_external_gateway": True}) == {"external_gateway_info": None}
+    assert options.body(NOWHERE, NETWORK, {"router_external": True}) == {"router:external": True}
+    assert options.body(NOWHERE, ENDPOINT_GROUP, {"type": "cidr", "endpoints": ("10.0.0.0/8",)}) == {
+        "type": "cidr",
+        "endpoints": ["10.0.0.0/8"],
+    }
+
+
+@pytest.mark.parametrize("text", ["", "units", "units=", "=3", "value=1,value=2", "units=seconds,,"])
+def test_objects_that_are_no_pairs_are_usage_errors(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="key=value"):
+        options.pairs("--lifetime", text)
+
+
+def psk(text: str | None = None, file: Path | None = None) -> str | None:
+    return options.secret(CONNECTION["psk"], text, file)
+
+
+def test_a_secret_comes_from_a_file_or_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "psk"
+    file.write_bytes(b"a secret \r\n")
+    assert psk(file=file) == "a secret "
+    monkeypatch.setattr("sys.stdin", io.StringIO("from stdin\n"))
+    assert psk("-") == "from stdin"
+    assert psk() is None
+
+
+def test_a_secret_on_the_command_line_is_taken_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert psk("geheim") == "geheim"
+    shown = capsys.readouterr().err
+    assert "--psk-file" in shown
+    assert "geheim" not in shown
+
+
+def test_a_secret_from_nowhere_or_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="No such file"):
+        psk(file=tmp_path / "absent")
+    with pytest.raises(click.UsageError):
+        psk("a", tmp_path)
+
+
+def test_help_tells_defaults_of_create_only() -> None:
+    def text(create: bool) -> str:
+        item = next(i for i in options.options(IKE_POLICY, create=create) if i.name == "ike_version")
+        assert isinstance(item, click.Option)
+        return item.help or ""
+
+    assert "default v2" in text(create=True)
+    assert "default" not in text(create=False)
+
+
+def test_secrets_are_hidden_and_absence_is_seen() -> None:
+    assert render.hide(CONNECTION, {"psk": "geheim", "name": "n"}) == {"psk": "***", "name": "n"}
+    assert render.hide(CONNECTION, {"psk": None}) == {"psk": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (None, ""),
+        (True, "true"),
+        ([], ""),
+        (["a", "b"], "a, b"),
+        ({"units": "seconds", "value": 60}, "units=seconds, value=60"),
+        ([{"ip_address": "10.0.0.1"}, {"ip_address": "10.0.0.2"}], "ip_address=10.0.0.1\nip_address=10.0.0.2"),
+    ],
+)
+def test_cells(value: Any, cell: str) -> None:
+    assert render.text(value) == cell
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "0s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (172_800, "2d")])
+def test_ages(seconds: int, words: str) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    assert render.age((now - timedelta(seconds=seconds)).isoformat(), now) == words
+    assert render.age((now - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"), now) == words
+    assert render.age(None) == ""

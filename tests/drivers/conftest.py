@@ -1,0 +1,106 @@
+"""The two worlds that the contract tests run in: fakes in memory, and the drivers of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from linkspan.core import ike
+from linkspan.core.desired import Connection, Gateway
+from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.fake import FakeDrivers
+from linkspan.drivers.fake_world import FakeWorld
+from linkspan.drivers.ports import Charon, Drivers
+from tests.drivers.machine import Facts, Machine, connection, gateway, machine
+
+
+class Bench(Protocol):
+    """A world that a contract test works in, with the accidents that can happen in it."""
+
+    def drivers(self, node: str = "node-a") -> Drivers: ...
+
+    def kill(self, charon: Charon, gateway: Gateway) -> None: ...
+
+    def freeze(self, charon: Charon, gateway: Gateway) -> None: ...
+
+
+class FakeBench:
+    def __init__(self) -> None:
+        self._world = FakeWorld()
+
+    def drivers(self, node: str = "node-a") -> Drivers:
+        return FakeDrivers(self._world, node)
+
+    def kill(self, charon: Charon, gateway: Gateway) -> None:
+        self._world.kill(gateway.id)
+
+    def freeze(self, charon: Charon, gateway: Gateway) -> None:
+        self._world.freeze(gateway.id)
+
+
+class RealBench:
+    def __init__(self, here: Machine) -> None:
+        self._machine = here
+
+    def drivers(self, node: str = "node-a") -> Drivers:
+        return self._machine.drivers(node)
+
+    def kill(self, charon: Charon, gateway: Gateway) -> None:
+        assert isinstance(charon, StrongswanCharon)
+        os.kill(charon.pid, signal.SIGKILL)
+
+    def freeze(self, charon: Charon, gateway: Gateway) -> None:
+        assert isinstance(charon, StrongswanCharon)
+        os.kill(charon.pid, signal.SIGSTOP)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    """A piece of this machine."""
+    with machine(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.root, pytest.mark.wire])])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """Both worlds, one after the other."""
+    if request.param == "fake":
+        yield FakeBench()
+        return
+    with machine(tmp_path) as one:
+        yield RealBench(one)
+
+
+class Site:
+    """A gateway with a running charon that has one connection to its peer loaded."""
+
+    def __init__(self, drivers: Drivers, number: int, peer: int, **changes: object) -> None:
+        self.gateway = gateway(number)
+        self.connection: Connection = connection(number, peer, **changes)
+        self.config = ike.build(self.connection)
+        self.facts = Facts()
+        drivers.namespaces.apply(self.gateway)
+        drivers.guard.apply(self.gateway, ())
+        self.charon = drivers.charon(self.gateway)
+        assert self.charon.start()
+        self.charon.listen(self.facts)
+        self.load()
+
+    def load(self) -> None:
+        self.charon.load(self.config, ike.shared_key(self.connection, self.config))
+
+    def initiate(self) -> None:
+        self.charon.initiate(self.config.name, self.config.children[0].name)
+
+    def idle(self) -> bool:
+        """Whether no IKE SA is there."""
+        return self.charon.sas() == ()
+
+    def up(self) -> bool:
+        """Whether exactly one IKE SA with its child is there."""
+        return [sa.installed for sa in self.charon.sas()] == [{self.config.children[0].name}]

@@ -1,0 +1,229 @@
+"""A piece of this machine for one test: an instance with a name of its own, its bridges in a namespace of its own.
+
+Everything is swept away at the end, whatever the test did. Only processes inside these namespaces are signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.facts import Fact
+from linkspan.core.secret import Secret
+from linkspan.drivers import naming, netlink, netns
+from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.local import LocalDrivers, sweep
+
+OUTSIDE = "11111111-0000-4000-8000-000000000000"
+
+
+class Machine:
+    """One instance; `home` is the namespace of its bridges."""
+
+    def __init__(self, state: Path) -> None:
+        self.instance = f"t{secrets.token_hex(3)}"
+        self.home = f"lst-{self.instance}"
+        self.state = state
+        self.charons: list[StrongswanCharon] = []
+
+    def drivers(self, node: str = "node-a", deadline: float = 1.0) -> LocalDrivers:
+        """A new object, as a new agent would make it."""
+        return _Drivers(self, node, deadline)
+
+
+class _Drivers(LocalDrivers):
+    """Remembers whose sessions are to be closed at the end of the test."""
+
+    def __init__(self, here: Machine, node: str, deadline: float) -> None:
+        super().__init__(here.instance, node, here.state / node, here.home, deadline=deadline)
+        self._here = here
+
+    def charon(self, gateway: Gateway) -> StrongswanCharon:
+        made = super().charon(gateway)
+        self._here.charons.append(made)
+        return made
+
+
+@contextmanager
+def machine(state: Path) -> Iterator[Machine]:
+    """Give a piece of the machine and take everything of it away."""
+    here = Machine(state)
+    try:
+        netns.create(here.home, lambda: None)
+        yield here
+    finally:
+        for charon in here.charons:
+            charon.detach()
+        sweep(here.instance)
+        netns.delete(here.home)
+
+
+def gateway(number: int, *, inside: int = 1, next_hops: tuple[str, ...] = ()) -> Gateway:
+    """Gateway 1, 2, …: 203.0.113.N and 2001:db8:ff::N outside, 10.N.x.1 and 2001:db8:N:x::1 inside."""
+    return Gateway(
+        id=f"{number}0e8400e-e29b-41d4-a716-446655440000",
+        revision=1,
+        generation=1,
+        outside=OutsideLeg(OUTSIDE, "public", (f"203.0.113.{number}/24", f"2001:db8:ff::{number}/64"), next_hops),
+        inside=tuple(
+            InsideLeg(inside_network(number, leg), (f"10.{number}.{leg}.1/24", f"2001:db8:{number}:{leg}::1/64"))
+            for leg in range(inside)
+        ),
+    )
+
+
+def inside_network(number: int, leg: int = 0) -> str:
+    """The id of an inside network of gateway N."""
+    return f"{number:04x}{leg:04x}-0000-4000-8000-000000000000"
+
+
+def connection(number: int, peer: int, **changes: object) -> Connection:
+    """A connection that gateway N has to gateway M, IPv4 outside and inside."""
+    base = Connection(
+        id=f"{number:04x}{peer:04x}-e29b-41d4-a716-446655440000",
+        gateway_id=gateway(number).id,
+        revision=1,
+        enabled=True,
+        local_address=f"203.0.113.{number}",
+        local_id="",
+        peer_address=f"203.0.113.{peer}",
+        peer_id=f"203.0.113.{peer}",
+        local_cidrs=(f"10.{number}.0.0/24",),
+        peer_cidrs=(f"10.{peer}.0.0/24",),
+        mtu=1500,
+        initiator="bi-directional",
+        dpd=Dpd("hold", 30, 120),
+        auth_mode="psk",
+        psk=Secret("open sesame"),
+        psk_ref="1",
+        ike=IkePolicy("v2", "main", "aes-128", "sha256", "group14", 3600),
+        ipsec=IpsecPolicy("esp", "tunnel", "aes-128", "sha256", "group14", "seconds", 3600),
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+class Facts:
+    """What a charon delivered, to wait for."""
+
+    def __init__(self) -> None:
+        self.all: list[Fact] = []
+        self._news = threading.Condition()
+
+    def __call__(self, fact: Fact) -> None:
+        with self._news:
+            self.all.append(fact)
+            self._news.notify_all()
+
+    def wait(self, wanted: Callable[[Fact], bool], seconds: float = 10.0) -> Fact:
+        """The first fact that is wanted, also one that has arrived before."""
+        with self._news:
+            assert self._news.wait_for(lambda: any(map(wanted, self.all)), seconds), f"not in {self.all}"
+            return next(filter(wanted, self.all))
+
+
+def eventually(what: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not become so in time"
+        time.sleep(0.01)
+
+
+def run(namespace: str, *command: str) -> str:
+    """What a command in a namespace prints; it may fail."""
+    whole = ["ip", "netns", "exec", namespace, *command]
+    done = subprocess.run(whole, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+def ping(namespace: str, target: str, source: str = "", count: int = 3) -> int:
+    """How many of so many pings were answered."""
+    binding = ["-I", source] if source else []
+    out = run(namespace, "ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", *binding, target)
+    return out.count("bytes from")
+
+
+def host(machine: Machine, name: str, network: str, number: int) -> str:
+    """A host on an inside network of gateway N (10.N.0.10), in a namespace of its own."""
+    namespace = f"{naming.namespace_prefix(machine.instance)}{name}"
+    netns.create(namespace, lambda: None)
+    port = f"h{number}{secrets.token_hex(3)}"
+    home = os.open(netns.path(machine.home), os.O_RDONLY)
+
+    def inside() -> None:
+        with netlink.connect() as kernel:
+            netlink.sysctl("ipv6/conf/default/accept_dad", "0")
+            kernel.add_veth("eth0", port, home)
+            link = kernel.links()["eth0"]
+            kernel.add_address(link, f"10.{number}.0.10/24")
+            kernel.add_address(link, f"2001:db8:{number}:0::10/64")
+            kernel.change(link, state="up")
+            for version, hop in ((4, f"10.{number}.0.1"), (6, f"2001:db8:{number}:0::1")):
+                kernel.put_route(netlink.Route(version, hop, link.index, 100, True))
+
+    def outside() -> None:
+        with netlink.connect() as kernel:
+            links = kernel.links()
+            kernel.change(links[port], master=links[naming.bridge(machine.instance, network)].index, state="up")
+
+    try:
+        netns.inside(namespace, inside)
+        netns.inside(machine.home, outside)
+    finally:
+        os.close(home)
+    return namespace
+
+
+class Wire:
+    """Counts what passes a link, by what it is: `clear` inner packets, `esp` (in UDP or not)."""
+
+    def __init__(self, namespace: str, link: str) -> None:
+        self._socket = netns.inside(namespace, lambda: self._open(link))
+        self.clear = 0
+        self.esp = 0
+
+    def _open(self, link: str) -> socket.socket:
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        raw.bind((link, 0))
+        raw.setblocking(False)
+        return raw
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self) -> Wire:
+        """Count what has passed since."""
+        while True:
+            try:
+                self._count(self._socket.recv(65536))
+            except BlockingIOError:
+                return self
+
+    def _count(self, frame: bytes) -> None:
+        kind = struct.unpack("!H", frame[12:14])[0]
+        packet = frame[14:]
+        if kind == 0x0800:
+            inner, protocol, payload = packet[12] == 10, packet[9], packet[(packet[0] & 15) * 4 :]
+        elif kind == 0x86DD:
+            # The test's inside networks are 2001:db8:N:…, the outside one is 2001:db8:ff:….
+            inner = packet[8:12] == b"\x20\x01\x0d\xb8" and packet[12:14] != b"\x00\xff"
+            protocol, payload = packet[6], packet[40:]
+        else:
+            return
+        self.clear += inner
+        self.esp += not inner and (protocol in (50, 51) or _esp_in_udp(protocol, payload))
+
+
+def _esp_in_udp(protocol: int, payload: bytes) -> bool:
+    return protocol == 17 and payload[2:4] == b"\x11\x94" and len(payload) > 12 and payload[8:12] != bytes(4)

@@ -1,0 +1,315 @@
+"""What every implementation of `drivers.ports` does, fakes and real ones alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from linkspan.core.desired import IpsecPolicy
+from linkspan.core.facts import Cause, DaemonLost, Fact, SaChanged
+from linkspan.core.secret import Secret
+from linkspan.core.selectors import SelectorPair
+from linkspan.drivers.ports import DriverError, Unresponsive
+from tests.drivers.conftest import Bench, Site
+from tests.drivers.machine import connection, eventually, gateway
+
+AES_256 = IpsecPolicy("esp", "tunnel", "aes-256", "sha256", "group14", "seconds", 3600)
+
+
+def lost(fact: Fact) -> bool:
+    return isinstance(fact, DaemonLost)
+
+
+def cause(code: str) -> Callable[[Fact], bool]:
+    return lambda fact: isinstance(fact, Cause) and fact.code == code and bool(fact.connection_id)
+
+
+def changed(site: Site) -> Callable[[Fact], bool]:
+    return lambda fact: fact == SaChanged(site.connection.id)
+
+
+# -- namespaces ------------------------------------------------------------------------------------------------------
+
+
+def test_a_namespace_is_there_until_it_is_removed(bench: Bench) -> None:
+    namespaces = bench.drivers().namespaces
+    assert namespaces.present() == frozenset()
+    namespaces.apply(gateway(1))
+    namespaces.apply(gateway(1))
+    namespaces.apply(gateway(2))
+    assert namespaces.present() == {gateway(1).id, gateway(2).id}
+    namespaces.remove(gateway(1).id)
+    namespaces.remove(gateway(1).id)
+    assert namespaces.present() == {gateway(2).id}
+
+
+def test_a_later_agent_of_the_node_finds_its_namespaces_and_no_others(bench: Bench) -> None:
+    bench.drivers().namespaces.apply(gateway(1))
+    bench.drivers("node-b").namespaces.apply(gateway(2))
+    assert bench.drivers().namespaces.present() == {gateway(1).id}
+    bench.drivers("node-b").namespaces.remove(gateway(1).id)
+    assert bench.drivers().namespaces.present() == {gateway(1).id}
+
+
+# -- guard -----------------------------------------------------------------------------------------------------------
+
+PAIRS = frozenset(
+    {
+        SelectorPair("10.1.0.0/24", "10.2.0.0/24"),
+        SelectorPair("10.1.0.0/24", "0.0.0.0/0"),
+        SelectorPair("10.0.0.0/8", "10.2.0.7/32"),
+        SelectorPair("203.0.113.1/32", "203.0.113.2/32"),
+        SelectorPair("2001:db8:1::/64", "2001:db8:2::/56"),
+        SelectorPair("2001:db8:1::/64", "::/0"),
+        SelectorPair("2001:db8:1::7/128", "2001:db8:2::8/128"),
+    }
+)
+
+
+def test_the_guard_reads_back_what_it_guards(bench: Bench) -> None:
+    drivers = bench.drivers()
+    assert drivers.guard.current(gateway(1).id) == frozenset()
+    drivers.namespaces.apply(gateway(1))
+    assert drivers.guard.current(gateway(1).id) == frozenset()
+    for pairs in (PAIRS, PAIRS, frozenset(list(PAIRS)[:3]), frozenset[SelectorPair]()):
+        drivers.guard.apply(gateway(1), pairs)
+        assert drivers.guard.current(gateway(1).id) == pairs
+
+
+def test_the_guard_outlives_the_agent(bench: Bench) -> None:
+    drivers = bench.drivers()
+    drivers.namespaces.apply(gateway(1))
+    drivers.guard.apply(gateway(1), PAIRS)
+    drivers.namespaces.apply(gateway(1))
+    assert bench.drivers().guard.current(gateway(1).id) == PAIRS
+
+
+def test_there_is_nothing_to_guard_without_a_namespace(bench: Bench) -> None:
+    with pytest.raises(DriverError):
+        bench.drivers().guard.apply(gateway(1), PAIRS)
+
+
+# -- one charon ------------------------------------------------------------------------------------------------------
+
+
+def test_a_charon_needs_a_namespace(bench: Bench) -> None:
+    with pytest.raises(DriverError):
+        bench.drivers().charon(gateway(1)).start()
+
+
+def test_what_is_loaded_is_known(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    assert site.charon.loaded() == {site.config.name}
+    site.load()
+    assert site.charon.loaded() == {site.config.name}
+    site.charon.unload("nobody", "nothing")
+    site.charon.unload(site.config.name, site.connection.id)
+    assert site.charon.loaded() == frozenset()
+
+
+def test_a_second_agent_adopts_what_runs(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    site.charon.detach()
+    other = bench.drivers().charon(gateway(1))
+    assert not other.start()
+    assert other.loaded() == {site.config.name}
+    assert not other.start()
+
+
+def test_stop_can_be_repeated_and_start_is_anew_afterwards(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    site.charon.stop()
+    site.charon.stop()
+    with pytest.raises(Unresponsive):
+        site.charon.loaded()
+    assert site.charon.start()
+    assert site.charon.loaded() == frozenset()
+
+
+def test_a_gateway_that_never_ran_can_be_stopped(bench: Bench) -> None:
+    bench.drivers().charon(gateway(1)).stop()
+
+
+def test_to_initiate_the_unknown_is_refused_in_words(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    with pytest.raises(DriverError) as refusal:
+        site.charon.initiate("nobody", "nothing")
+    assert not isinstance(refusal.value, Unresponsive)
+    assert str(refusal.value)
+    assert site.charon.loaded() == {site.config.name}
+
+
+def test_to_end_the_unknown_is_no_error(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    site.charon.terminate("nobody")
+    site.charon.terminate_sa(4711)
+    assert site.charon.sas() == ()
+
+
+def test_a_silent_peer_is_a_cause_early(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 9)
+    site.initiate()
+    site.facts.wait(cause("no-answer"), 5)
+    (sa,) = site.charon.sas(site.config.name)
+    assert (sa.state, sa.initiator, sa.established) == ("CONNECTING", True, False)
+    site.charon.terminate(site.config.name)
+    eventually(site.idle)
+
+
+# -- two of them -----------------------------------------------------------------------------------------------------
+
+
+def test_a_tunnel_comes_up_and_goes_at_both_ends(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    for site in (left, right):
+        eventually(site.up)
+        site.facts.wait(changed(site))
+    ours, theirs = left.charon.sas()[0], right.charon.sas()[0]
+    assert (ours.initiator, theirs.initiator) == (True, False)
+    assert (ours.local_address, ours.remote_address) == (theirs.remote_address, theirs.local_address)
+    assert ours.children[0].spi_in == theirs.children[0].spi_out
+    assert left.charon.sas("nobody") == ()
+    left.initiate()
+    assert left.charon.sas()[0].children == ours.children
+    left.charon.terminate(left.config.name)
+    for site in (left, right):
+        eventually(site.idle)
+
+
+def test_one_sa_ends_by_its_number(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(left.up)
+    right.charon.terminate_sa(right.charon.sas()[0].unique_id)
+    for site in (left, right):
+        eventually(site.idle)
+
+
+def test_loading_and_unloading_leaves_tunnels_up(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    spi = left.charon.sas()[0].children[0].spi_in
+    left.connection = connection(1, 2, psk=Secret("another"))
+    left.load()
+    left.charon.unload(left.config.name, left.connection.id)
+    assert left.charon.loaded() == frozenset()
+    assert left.charon.sas()[0].children[0].spi_in == spi
+
+
+def test_a_charon_that_ends_takes_leave_of_its_peer(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    left.charon.stop()
+    eventually(right.idle)
+    assert not any(map(lost, left.facts.all))
+
+
+def test_tunnels_and_facts_outlive_the_agent(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    before = left.charon.sas()[0].children[0].spi_in
+    left.charon.detach()
+    seen = len(left.facts.all)
+    left.charon = bench.drivers().charon(left.gateway)
+    assert not left.charon.start()
+    assert left.charon.sas()[0].children[0].spi_in == before
+    facts = type(left.facts)()
+    left.charon.listen(facts)
+    right.charon.terminate(right.config.name)
+    facts.wait(changed(left))
+    assert len(left.facts.all) == seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "initiator", "responder"),
+    [
+        ({"psk": Secret("wrong")}, "auth-failed", "auth-failed"),
+        ({"peer_id": "somebody.example"}, "auth-failed", ""),
+        ({"peer_address": "203.0.113.77"}, "ike-proposal", ""),
+        ({"ipsec": AES_256}, "esp-proposal", "esp-proposal"),
+        ({"local_cidrs": ("10.9.0.0/24",)}, "selectors", "selectors"),
+    ],
+)
+def test_what_is_wrong_is_said_at_the_end_that_knows(
+    bench: Bench, changes: dict[str, object], initiator: str, responder: str
+) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1, **changes)
+    left.initiate()
+    left.facts.wait(cause(initiator))
+    if responder:
+        right.facts.wait(cause(responder))
+    assert not any(sa.installed for sa in left.charon.sas())
+    half_way = [sa.established for sa in left.charon.sas()]
+    assert half_way == ([True] if initiator in ("esp-proposal", "selectors") else [])
+
+
+def test_the_last_loaded_key_of_two_identities_counts(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2, psk=Secret("old")), Site(drivers, 2, 1, psk=Secret("new"))
+    left.initiate()
+    left.facts.wait(cause("auth-failed"))
+    left.connection = msgspec.structs.replace(left.connection, psk=Secret("new"))
+    left.load()
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+
+
+# -- accidents -------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_charon_is_noticed_once_and_knows_nothing_afterwards(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    bench.kill(left.charon, left.gateway)
+    left.facts.wait(lost, 2)
+    with pytest.raises(Unresponsive):
+        left.charon.loaded()
+    assert left.charon.start()
+    left.charon.listen(left.facts)
+    assert (left.charon.loaded(), left.charon.sas()) == (frozenset(), ())
+    left.load()
+    left.initiate()
+    eventually(left.up)
+    assert sum(map(lost, left.facts.all)) == 1
+
+
+def test_a_charon_killed_while_nobody_looked_is_started_anew(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    bench.kill(site.charon, site.gateway)
+    assert bench.drivers().charon(gateway(1)).start()
+
+
+def test_a_charon_that_hangs_does_not_hang_us(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    bench.freeze(site.charon, site.gateway)
+    before = time.monotonic()
+    for command in (site.charon.loaded, site.charon.sas, site.charon.start, site.load):
+        with pytest.raises(Unresponsive):
+            command()
+    assert time.monotonic() - before < 6
+    site.charon.stop()
+    assert site.charon.start()
+    assert site.charon.loaded() == frozenset()
+
+
+def test_after_detach_nothing_is_delivered(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    site.charon.detach()
+    bench.kill(site.charon, site.gateway)
+    time.sleep(0.1)
+    assert not any(map(lost, site.facts.all))

@@ -1,0 +1,57 @@
+"""Names fit into what the kernel allows, and marks survive the round trip."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.drivers import naming
+from linkspan.drivers.naming import Mark, read_mark
+
+INSTANCES = st.from_regex(r"[a-z0-9]{1,10}", fullmatch=True)
+NODES = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable())
+
+
+@given(INSTANCES, NODES, st.uuids(), st.uuids())
+def test_names_of_interfaces_fit(instance: str, node: str, gateway: uuid.UUID, network: uuid.UUID) -> None:
+    names = (
+        naming.bridge(instance, str(network)),
+        naming.port(instance, node, str(gateway), "out0"),
+        naming.inside_leg(str(network)),
+    )
+    for name in names:
+        assert len(name) <= 15
+        assert name.replace("-", "").isalnum()
+
+
+@given(INSTANCES, NODES, st.uuids())
+def test_a_mark_says_whose_it_is(instance: str, node: str, gateway: uuid.UUID) -> None:
+    mark = Mark(instance, node, str(gateway))
+    assert read_mark(mark.text()) == mark
+
+
+@pytest.mark.parametrize("alias", ["", "uplink", "linkspan", "linkspan/a/b", "linkspan/a/b/c/d", "other/a/b/c"])
+def test_an_alias_of_somebody_else_is_no_mark(alias: str) -> None:
+    assert read_mark(alias) is None
+
+
+def test_a_namespace_is_told_apart_by_instance_node_and_gateway() -> None:
+    gateway = "5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"
+    twin = "5c1f9f1c-ffff-4a47-9a3b-7a3f1f0e2d22"
+    names = {
+        naming.namespace("a1b2c3", "node-1", gateway),
+        naming.namespace("a1b2c3", "node-2", gateway),
+        naming.namespace("a1b2c3", "node-1", twin),
+        naming.namespace("a1b2c4", "node-1", gateway),
+    }
+    assert len(names) == 4
+    assert sum(name.startswith("ls-a1b2c3-5c1f9f1c") for name in names) == 3
+
+
+@pytest.mark.parametrize("instance", ["", "a-b", "A", "elevenchars", "a/b", "ä"])
+def test_an_instance_whose_prefix_could_be_anothers_is_refused(instance: str) -> None:
+    with pytest.raises(ValueError, match="an instance is named"):
+        naming.check_instance(instance)

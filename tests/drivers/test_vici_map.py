@@ -1,0 +1,97 @@
+"""Exactly what charon is told: the messages as they are sent."""
+
+from __future__ import annotations
+
+import msgspec
+
+from linkspan.core import ike
+from linkspan.core.desired import Dpd, IkePolicy, IpsecPolicy
+from linkspan.drivers import vici_map
+from tests.drivers.machine import connection
+
+ID = "00010002-e29b-41d4-a716-446655440000"
+
+
+def _sent(**changes: object) -> tuple[str, dict[str, object]]:
+    ((name, section),) = vici_map.connection(ike.build(connection(1, 2, **changes))).items()
+    return name, section
+
+
+def test_an_ikev2_connection() -> None:
+    name, section = _sent(dpd=Dpd("restart", 10, 60))
+    assert name.partition(".")[0] == ID
+    assert section == {
+        "version": "2",
+        "local_addrs": ["203.0.113.1"],
+        "remote_addrs": ["203.0.113.2"],
+        "proposals": ["aes128-sha256-modp2048"],
+        "mobike": "no",
+        "unique": "never",
+        "keyingtries": "1",
+        "reauth_time": "0",
+        "rekey_time": "3240",
+        "over_time": "360",
+        "rand_time": "360",
+        "dpd_delay": "10",
+        "dpd_timeout": "60",
+        "local": {"auth": "psk", "id": "203.0.113.1"},
+        "remote": {"auth": "psk", "id": "203.0.113.2"},
+        "children": {
+            name: {
+                "local_ts": ["10.1.0.0/24"],
+                "remote_ts": ["10.2.0.0/24"],
+                "mode": "tunnel",
+                "esp_proposals": ["aes128-sha256-modp2048"],
+                "start_action": "none",
+                "close_action": "none",
+                "dpd_action": "clear",
+                "rekey_time": "3240",
+                "life_time": "3600",
+            }
+        },
+    }
+
+
+def test_an_ikev1_connection_with_everything_different() -> None:
+    name, section = _sent(
+        ike=IkePolicy("v1", "aggressive", "aes-256", "sha512", "group19", 7200),
+        ipsec=IpsecPolicy("ah", "transport", "aes-128", "sha384", "group20", "kilobytes", 1000),
+        dpd=Dpd("disabled", 10, 60),
+        local_id="admin@site-a.example",
+        peer_id="branch office",
+        local_cidrs=("10.1.0.0/24", "10.3.0.0/24"),
+    )
+    assert section["version"] == "1"
+    assert section["aggressive"] == "yes"
+    assert not {"dpd_delay", "dpd_timeout"} & section.keys()
+    assert section["local"] == {"auth": "psk", "id": "email:admin@site-a.example"}
+    assert section["remote"] == {"auth": "psk", "id": "keyid:branch office"}
+    assert section["children"] == {
+        f"{name}-{number}": {
+            "local_ts": [local],
+            "remote_ts": ["10.2.0.0/24"],
+            "mode": "transport",
+            "ah_proposals": ["sha384-ecp384"],
+            "start_action": "none",
+            "close_action": "none",
+            "dpd_action": "clear",
+            "rekey_bytes": "921600",
+            "life_bytes": "1024000",
+        }
+        for number, local in ((1, "10.1.0.0/24"), (2, "10.3.0.0/24"))
+    }
+
+
+def test_nothing_that_runs_a_program_is_ever_sent() -> None:
+    text = msgspec.json.encode(vici_map.connection(ike.build(connection(1, 2)))).decode()
+    assert "updown" not in text
+
+
+def test_a_key_and_its_owners() -> None:
+    one = connection(1, 2, peer_id="site-b.example")
+    assert vici_map.shared(ike.shared_key(one, ike.build(one))) == {
+        "id": ID,
+        "type": "IKE",
+        "data": b"open sesame",
+        "owners": ["203.0.113.1", "fqdn:site-b.example"],
+    }

@@ -1,0 +1,234 @@
+"""Real packets through the real drivers: nothing in clear, and a tunnel that carries both ways.
+
+Every leak test has its negative control: the same packets without the guard do leak, or the test proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+
+from linkspan.core.desired import Dpd, IkePolicy
+from linkspan.core.facts import Alive
+from linkspan.core.selectors import SelectorPair, pairs
+from linkspan.drivers import naming
+from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.local import LocalDrivers
+from tests.drivers.conftest import Site
+from tests.drivers.machine import Machine, Wire, eventually, gateway, host, inside_network, ping, run
+
+pytestmark = [pytest.mark.root, pytest.mark.wire]
+
+TARGETS = {4: "10.2.0.1", 6: "2001:db8:2:0::1"}
+LEFT_PAIRS = [SelectorPair("10.1.0.0/24", "10.2.0.0/24"), SelectorPair("2001:db8:1::/64", "2001:db8:2::/64")]
+RIGHT_PAIRS = [SelectorPair(pair.remote, pair.local) for pair in LEFT_PAIRS]
+
+
+class Two:
+    """Two gateways with a host behind the left one, and the wire between them. Each routes to the other in clear."""
+
+    def __init__(self, here: Machine) -> None:
+        self.here = here
+        self.drivers: LocalDrivers = here.drivers()
+        self.left = gateway(1, next_hops=("203.0.113.2", "2001:db8:ff::2"))
+        self.right = gateway(2, next_hops=("203.0.113.1", "2001:db8:ff::1"))
+        for one in (self.left, self.right):
+            self.drivers.namespaces.apply(one)
+        self.host = host(here, "host", inside_network(1), 1)
+        self.left_name, self.right_name = (self.drivers.namespaces.name(one.id) for one in (self.left, self.right))
+        self.wire = Wire(here.home, naming.port(here.instance, "node-a", self.left.id, naming.OUTSIDE))
+
+    def send(self) -> int:
+        """Ping from the host and from the gateway itself, IPv4 and IPv6; the number of answers."""
+        answers = sum(ping(self.host, target) for target in TARGETS.values())
+        answers += ping(self.left_name, TARGETS[4], "10.1.0.1")
+        return answers + ping(self.left_name, TARGETS[6], "2001:db8:1:0::1")
+
+    def drops(self, name: str, counter: str) -> int:
+        """What one of the guard's counters says."""
+        listed = run(name, "nft", "list", "counter", "inet", "linkspan", counter)
+        return sum(int(number) for number in re.findall(r"packets (\d+) bytes", listed))
+
+
+@pytest.fixture
+def two(here: Machine) -> Iterator[Two]:
+    made = Two(here)
+    yield made
+    made.wire.close()
+
+
+def test_a_new_gateway_is_sealed_until_it_is_guarded(two: Two) -> None:
+    two.drivers.guard.apply(two.right, ())
+    assert two.send() == 0
+    assert two.wire.read().clear == 0
+    two.drivers.guard.apply(two.left, ())
+    assert two.send() == 12
+    assert two.wire.read().clear == 24
+
+
+def test_guarded_pairs_do_not_leave_in_clear(two: Two) -> None:
+    two.drivers.guard.apply(two.right, ())
+    two.drivers.guard.apply(two.left, LEFT_PAIRS)
+    assert two.send() == 0
+    assert two.wire.read().clear == 0
+    assert two.drops(two.left_name, "dropped_out") >= 12
+    # What no pair names still passes.
+    assert ping(two.left_name, "203.0.113.2") == 3
+    # The negative control: without the pairs the same packets leak.
+    two.drivers.guard.apply(two.left, ())
+    assert two.send() == 12
+    leaked = two.wire.read().clear
+    print(f"with the guard 0 packets in clear, without it {leaked}")
+    assert leaked >= 24
+
+
+def test_guarded_pairs_do_not_enter_in_clear(two: Two) -> None:
+    two.drivers.guard.apply(two.left, ())
+    two.drivers.guard.apply(two.right, RIGHT_PAIRS)
+    answers = two.drops(two.right_name, "dropped_out")
+    assert two.send() == 0
+    assert two.wire.read().clear >= 12
+    assert two.drops(two.right_name, "dropped_in") >= 12
+    # They did not arrive, so nothing was answered either; the negative control answers.
+    assert two.drops(two.right_name, "dropped_out") == answers
+    two.drivers.guard.apply(two.right, ())
+    assert two.send() == 12
+
+
+FLOOD = """
+import socket, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end, sent = time.monotonic() + 3, 0
+while time.monotonic() < end:
+    sender.sendto(b"x", ("10.2.0.1", 9))
+    sent += 1
+print(sent)
+"""
+
+
+def test_changing_the_guard_leaves_no_gap_for_what_stays(two: Two) -> None:
+    two.drivers.guard.apply(two.right, ())
+    others = [
+        [SelectorPair(f"10.1.{number}.0/24", "10.2.0.0/24") for number in range(1, 20)],
+        [SelectorPair("10.1.0.0/25", "10.3.0.0/16"), SelectorPair("10.1.7.0/24", "10.2.0.0/24")],
+        [SelectorPair("2001:db8:7::/48", "2001:db8:8::/48")],
+        [],
+    ]
+    two.wire.read()
+    command = ["ip", "netns", "exec", two.host, sys.executable, "-c", FLOOD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        time.sleep(0.5)  # the flood begins at the seal
+        changes = 0
+        while child.poll() is None:
+            two.drivers.guard.apply(two.left, [*LEFT_PAIRS, *others[changes % len(others)]])
+            changes += 1
+        sent = int(child.communicate()[0])
+    two.wire.read()
+    print(f"{changes} changes under {sent} packets, {two.wire.clear} in clear")
+    assert two.wire.clear == 0
+    assert (changes > 3, sent > 1000) == (True, True)
+
+
+def test_the_guard_lets_the_gateways_own_ike_and_esp_pass_whatever_the_pairs(here: Machine) -> None:
+    drivers = here.drivers()
+    everything = [SelectorPair("0.0.0.0/0", "0.0.0.0/0"), SelectorPair("::/0", "::/0")]
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    for site in (left, right):
+        drivers.guard.apply(site.gateway, everything)
+    left.initiate()
+    eventually(right.up)
+    assert ping(drivers.namespaces.name(left.gateway.id), "10.2.0.1", "10.1.0.1") == 3
+    assert ping(drivers.namespaces.name(left.gateway.id), "203.0.113.2") == 0
+
+
+def test_a_tunnel_carries_both_ways_and_only_esp_is_on_the_wire(two: Two) -> None:
+    left = Site(two.drivers, 1, 2)
+    right = Site(two.drivers, 2, 1)
+    for site in (left, right):
+        two.drivers.guard.apply(site.gateway, pairs(site.connection))
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    two.wire.read()
+    two.wire.clear = two.wire.esp = 0
+    assert ping(two.left_name, "10.2.0.1", "10.1.0.1", 10) == 10
+    assert ping(two.right_name, "10.1.0.1", "10.2.0.1", 10) == 10
+    assert ping(two.host, "10.2.0.1", count=10) == 10
+    two.wire.read()
+    assert (two.wire.clear, two.wire.esp) == (0, 60)
+    child = left.charon.sas()[0].children[0]
+    assert (child.packets_in, child.packets_out) == (30, 30)
+    assert child.idle_in >= 0
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> None:
+    left, right = Site(two.drivers, 1, 2), Site(two.drivers, 2, 1)
+    for site in (left, right):
+        two.drivers.namespaces.apply(two.left if site is left else two.right)
+        two.drivers.guard.apply(site.gateway, pairs(site.connection) if guarded else ())
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    assert isinstance(left.charon, StrongswanCharon)
+    os.kill(left.charon.pid, signal.SIGKILL)
+    two.wire.read()
+    two.wire.clear = two.wire.esp = 0
+    # The kernel's SAs outlive charon and go on; those of user space end with it, and clear text is what is left.
+    answers = ping(two.host, "10.2.0.1", count=5)
+    two.wire.read()
+    if two.drivers.backend == "kernel":
+        assert (answers, two.wire.clear, two.wire.esp) == (5, 0, 10)
+    elif guarded:
+        assert (answers, two.wire.clear) == (0, 0)
+    else:
+        assert two.wire.clear >= 5, "the negative control has to leak"
+    assert left.charon.start()
+    left.load()
+    left.initiate()
+    eventually(left.up)
+    assert ping(two.host, "10.2.0.1", count=5) == 5
+
+
+def test_a_change_of_the_namespace_does_not_disturb_a_tunnel(two: Two) -> None:
+    left, right = Site(two.drivers, 1, 2), Site(two.drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    more = gateway(1, inside=3, next_hops=("203.0.113.254",))
+    for _ in range(3):
+        two.drivers.namespaces.apply(more)
+        assert ping(two.left_name, "10.2.0.1", "10.1.0.1", 5) == 5
+        two.drivers.namespaces.apply(two.left)
+        assert ping(two.left_name, "10.2.0.1", "10.1.0.1", 5) == 5
+
+
+def test_ipv6_outside(here: Machine) -> None:
+    drivers = here.drivers()
+    ends = [
+        {"local_address": f"2001:db8:ff::{a}", "peer_address": f"2001:db8:ff::{b}", "peer_id": f"2001:db8:ff::{b}"}
+        | {"local_cidrs": (f"2001:db8:{a}::/64",), "peer_cidrs": (f"2001:db8:{b}::/64",)}
+        for a, b in ((1, 2), (2, 1))
+    ]
+    left, right = Site(drivers, 1, 2, **ends[0]), Site(drivers, 2, 1, **ends[1])
+    for site in (left, right):
+        drivers.guard.apply(site.gateway, pairs(site.connection))
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    assert ping(drivers.namespaces.name(left.gateway.id), "2001:db8:2::1", "2001:db8:1::1", 5) == 5
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_signs_of_life_are_delivered(here: Machine, version: Literal["v1", "v2"]) -> None:
+    drivers = here.drivers()
+    changes = {"dpd": Dpd("restart", 1, 60), "ike": IkePolicy(version, "main", "aes-128", "sha256", "group14", 3600)}
+    left, right = Site(drivers, 1, 2, **changes), Site(drivers, 2, 1, **changes)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    left.facts.all.clear()
+    left.facts.wait(lambda fact: fact == Alive(left.connection.id), 6)

@@ -1,0 +1,198 @@
+"""The whole service as its users meet it: API, agent and laboratory as real processes, in a state directory of its own.
+
+Made once for several tests. Whatever a test does to it, `stop` leaves nothing on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from linkspan.cli.client import Client, load_cloud
+from linkspan.drivers import naming, netns
+from linkspan.drivers.charon import StrongswanCharon
+from linkspan.lab.wire import WireCounter
+
+READY = 60.0
+INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
+
+
+class World:
+    """`lab` is what `linkspan lab show` tells; `user` and `admin` are clients of the API."""
+
+    def __init__(self, state: Path, *arguments: str) -> None:
+        self.state = state
+        self.port = free_port()
+        self._output = state.parent / f"{state.name}.out"
+        command = [sys.executable, "-m", "linkspan.bootstrap", "run", "--state", str(state), "--port", str(self.port)]
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self._wait_until_built()
+        self.lab: dict[str, Any] = json.loads((state / "lab.json").read_text())
+        self.user = self.client("demo")
+        self.admin = self.client("admin")
+
+    @property
+    def output(self) -> str:
+        """What the service printed so far."""
+        return self._output.read_text(errors="replace")
+
+    def _wait_until_built(self) -> None:
+        until(lambda: "0 % loss" in self.output or self.process.poll() is not None, READY, lambda: self.output)
+        until(lambda: (self.state / "lab.json").exists() or self.process.poll() is not None, 5.0)
+        if self.process.poll() is not None:
+            raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.output}")
+
+    def client(self, name: str) -> Client:
+        """The API as one of the users of the first start: admin, demo, reader, other."""
+        return Client(load_cloud(f"linkspan-{name}", self.state / "clouds.yaml"))
+
+    def stop(self) -> None:
+        """End the service as Ctrl-C does, and wait for it."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(40.0)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    # -- the API -------------------------------------------------------------------------------------------------
+
+    def connection(self, id: str) -> dict[str, Any]:
+        """A connection as its user sees it."""
+        found: dict[str, Any] = self.user.request("GET", f"/v2.0/vpn/ipsec-site-connections/{id}")
+        body: dict[str, Any] = found["ipsec_site_connection"]
+        return body
+
+    def other_node(self, name: str) -> str:
+        """The token of a node that nothing is assigned to."""
+        file = self.state.parent / f"{name}.token"
+        command = [sys.executable, "-m", "linkspan.bootstrap", "node", "create", name, "--token-file", str(file)]
+        subprocess.run([*command, "--state", str(self.state)], check=True, capture_output=True)
+        return file.read_text().strip()
+
+    def wait_status(self, id: str, status: str, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until a connection reads this status; the connection."""
+        until(lambda: self.connection(id)["status"] == status, seconds, lambda: str(self.connection(id)))
+        return self.connection(id)
+
+    # -- the machine ---------------------------------------------------------------------------------------------
+
+    @property
+    def agent_pid(self) -> int:
+        """The process of the first agent."""
+        return self.child_pid("agent")
+
+    def child_pid(self, word: str) -> int:
+        """The service's child process whose command has this word in it."""
+        for entry in Path("/proc").iterdir():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.process.pid and word in (entry / "cmdline").read_bytes().decode().split("\0"):
+                    return int(entry.name)
+            except (OSError, ValueError):
+                continue
+        raise AssertionError(f"no process {word!r} below {self.process.pid}")
+
+    def charon_pid(self, side: str) -> int:
+        """The charon of a site's gateway."""
+        for pid in netns.processes(self.gateway(side)):
+            if Path(f"/proc/{pid}/exe").readlink().name.startswith("charon"):
+                return pid
+        raise AssertionError(f"no charon in gateway {side}")
+
+    @contextmanager
+    def charon(self, side: str) -> Iterator[StrongswanCharon]:
+        """A session of our own with the charon of a site's gateway."""
+        (directory,) = self.state.glob(f"**/gateways/{self.lab['sites'][side]['router_id']}")
+        charon = StrongswanCharon(directory, self.gateway(side), "user-space")
+        try:
+            yield charon
+        finally:
+            charon.detach()
+
+    def gateway(self, side: str) -> str:
+        """The namespace of a site's gateway."""
+        name: str = self.lab["sites"][side]["gateway"]["namespace"]
+        return name
+
+    def host(self, side: str) -> str:
+        """The namespace of a site's host."""
+        name: str = self.lab["sites"][side]["host"]["namespace"]
+        return name
+
+    def inside(self, namespace: str, *command: str) -> str:
+        """What a command prints inside a namespace."""
+        done = netns.inside(
+            namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def wire(self) -> WireCounter:
+        """A witness on the wire between the gateways."""
+        return WireCounter(self.lab["fabric"], self.lab["internet"]["bridge"], INSIDE)
+
+    @contextmanager
+    def next_hop(self) -> Iterator[None]:
+        """A router on the external network, so that what leaves a gateway in clear finds somebody to take it."""
+        bridge = self.lab["internet"]["bridge"]
+        addresses = ("198.51.100.1/24", "2001:db8:ffff::1/64")
+        for address in addresses:
+            self.inside(self.lab["fabric"], "ip", "address", "add", address, "dev", bridge, *nodad(address))
+        try:
+            yield
+        finally:
+            for address in addresses:
+                self.inside(self.lab["fabric"], "ip", "address", "del", address, "dev", bridge)
+
+
+def nodad(address: str) -> tuple[str, ...]:
+    """An IPv6 address is usable at once only without duplicate address detection."""
+    return ("nodad",) if ":" in address else ()
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Nothing happens in a process meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def until(condition: Callable[[], bool], seconds: float, tell: Callable[[], str] = str) -> float:
+    """Wait for a condition, seconds it took; fail with what `tell` says."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            raise AssertionError(f"not within {seconds} s: {tell()}")
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def leftovers(instance: str) -> list[str]:
+    """Namespaces of an instance, and processes inside them."""
+    prefix = naming.namespace_prefix(instance)
+    return [name for name in netns.names() if name.startswith(prefix)]

@@ -1,0 +1,219 @@
+"""Bad input, a hostile machine, a taken port: each is one line that says what and what to do, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from linkspan import bootstrap
+from linkspan.admin import checks, children
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of a command; asserts that there is one line, ours."""
+    code = bootstrap.execute(arguments)
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1, shown
+    assert shown.startswith("linkspan: ")
+    assert "Traceback" not in shown
+    return code, shown
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("LINKSPAN_", "OS_")):
+            monkeypatch.delenv(name)
+    mask = os.umask(0)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["--nonsense"], "No such option"),
+        (["run", "--onec"], "--once"),
+        (["run", "--nodes", "0"], "--nodes"),
+        (["run", "--port", "99999"], "--port"),
+        (["api", "--port", "x"], "--port"),
+        (["api", "--auth", "maybe"], "--auth"),
+        (["connection", "show"], "Missing argument"),
+        (["connection", "create", "x"], "Missing option '--service'"),
+        (["connection", "list", "-f", "xml"], "'xml' is not one of"),
+        (["ike-policy", "create", "--pfs", "group1"], "'group1' is not one of"),
+        (["user", "create", "x"], "Missing option '--project'"),
+        (["node", "nonsense"], "No such command"),
+    ],
+)
+def test_usage_is_2_and_names_the_help(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    code, shown = run(capsys, *arguments)
+    assert code == 2
+    assert words in shown
+    assert "--help" in shown
+
+
+def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bootstrap.execute([]) == 2
+    assert "Usage: linkspan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["api", "--config", "absent.toml"], "cannot read the settings file absent.toml"),
+        (["api", "--auth", "none", "--host", "0.0.0.0"], "makes everybody an admin"),
+        (["api", "--host", "192.0.2.1", "--port", "1"], "cannot listen on 192.0.2.1 port 1"),
+        (["api", "--host", "no such host", "--port", "1"], "cannot listen on no such host"),
+        (["db", "upgrade", "--database", "mysql://h/x"], "cannot use a mysql database"),
+        (["db", "upgrade", "--database", "nonsense"], "that is no database URL"),
+        (["db", "upgrade", "--database", "postgresql://127.0.0.1:1/x"], "the database"),
+        (["user", "list"], "run 'linkspan db upgrade'"),
+        (["agent", "--api", "http://192.0.2.1:9696"], "plain HTTP"),
+        (["agent", "--api", "ftp://127.0.0.1"], "no URL of an API"),
+        (["agent"], "no token file .linkspan/nodes/node-1.token"),
+        (["connection", "list"], "'linkspan run'"),
+        (["lab", "show"], "no laboratory in .linkspan"),
+        (["status"], "no clouds file"),
+    ],
+)
+def test_failure_is_1_and_says_what_to_do(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    code, shown = run(capsys, *arguments)
+    assert code == 1
+    assert words in shown
+
+
+def test_a_setting_that_nobody_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("[api]\nprot = 1\n", encoding="utf-8")
+    code, shown = run(capsys, "api", "--config", "x.toml")
+    assert code == 1
+    assert "'api.prot'; did you mean 'api.port'?" in shown
+
+
+def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, shown = run(capsys, "api", "--port", str(taken.getsockname()[1]))
+    assert code == 1
+    assert "address already in use; choose another with --port" in shown
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "words"),
+    [
+        ("cert.pem", None, "go together"),
+        ("absent.pem", "absent.pem", "cannot read absent.pem: No such file"),
+        ("cert.pem", "cert.pem", "are no certificate and its key"),
+    ],
+)
+def test_a_certificate_that_cannot_be_served(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, cert: str, key: str | None, words: str
+) -> None:
+    (tmp_path / "cert.pem").write_text("no PEM\n", encoding="ascii")
+    lines = ["[api]", f'tls_cert = "{cert}"', *([f'tls_key = "{key}"'] if key else [])]
+    (tmp_path / "x.toml").write_text("\n".join(lines), encoding="ascii")
+    code, shown = run(capsys, "api", "--config", "x.toml")
+    assert code == 1
+    assert words in shown
+
+
+def test_a_key_file_that_others_can_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bootstrap.execute(["db", "upgrade"]) == 0
+    assert bootstrap.execute(["user", "list"]) == 0
+    capsys.readouterr()
+    Path(".linkspan/keys/seal").chmod(0o644)
+    code, shown = run(capsys, "user", "list")
+    assert code == 1
+    assert "run 'chmod 0400 .linkspan/keys/seal'" in shown
+
+
+def test_a_database_that_another_api_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    from linkspan.settings import load
+    from linkspan.store import engine as engines
+
+    assert bootstrap.execute(["db", "upgrade"]) == 0
+    capsys.readouterr()
+    engine = engines.connect(load(environment={}).database_url)
+    lock = engines.lock(engine)
+    try:
+        code, shown = run(capsys, "db", "upgrade")
+    finally:
+        engine.dispose()
+        assert lock is not None
+        lock.release()
+    assert code == 1
+    assert "another linkspan api uses" in shown
+
+
+def test_a_file_where_a_directory_should_be(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / ".linkspan").write_text("", encoding="ascii")
+    code, shown = run(capsys, "db", "upgrade")
+    assert code == 1
+    assert ".linkspan" in shown
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_no_root(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    code, shown = run(capsys, command)
+    assert code == 1
+    assert "run it with sudo" in shown
+
+
+def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, path: None if name in {"nft", "ping"} else name)
+    with pytest.raises(click.ClickException, match="nft, ping; install with 'apt-get install nftables iputils-ping'"):
+        checks.tools(tuple(checks.TOOLS))
+
+
+def test_a_state_directory_in_use(tmp_path: Path) -> None:
+    lock = children.Lock(tmp_path)
+    with pytest.raises(click.ClickException, match=rf"already runs with the state directory .*process {os.getpid()}"):
+        children.Lock(tmp_path)
+    lock.release()
+    children.Lock(tmp_path).release()
+
+
+def test_what_nobody_expected_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> click.Group:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(bootstrap, "root", fail)
+    code, shown = run(capsys, "api")
+    assert code == 1
+    assert "unexpected ZeroDivisionError: by zero" in shown
+
+
+def test_a_reader_that_had_enough_is_no_error() -> None:
+    piped = f"{sys.executable} -m linkspan.bootstrap connection create --help | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["connection", "list", "--help"], ["connection", "list"]])
+def test_commands_start_in_no_time(arguments: list[str]) -> None:
+    """Measured beside a bare interpreter in the same run, so that a busy machine does not decide."""
+
+    def best(*command: str) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=False)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    bare = best("-c", "import json, http.client, typing")
+    ours = best("-m", "linkspan.bootstrap", *arguments)
+    assert ours < max(0.2, 6 * bare), f"{ours:.3f} s beside {bare:.3f} s of a bare interpreter"

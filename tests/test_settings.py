@@ -1,0 +1,107 @@
+"""Settings: where they come from, which wins, and what a mistake reads like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from linkspan.settings import SettingsError, instance_of, load, registry, to_toml
+
+
+def write(path: Path, text: str) -> Path:
+    file = path / "linkspan.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults_need_no_file_and_no_environment() -> None:
+    got = load(environment={})
+    assert (got.api.host, got.api.port, got.api.auth) == ("127.0.0.1", 9696, "http_basic")
+    assert got.api_url == "http://127.0.0.1:9696"
+    assert got.database_url == f"sqlite:///{Path.cwd()}/.linkspan/linkspan.db"
+    assert got.token_file == Path(".linkspan/nodes/node-1.token")
+
+
+def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    file = write(tmp_path, "[api]\nport = 1\nlease = 11\n")
+    environment = {"LINKSPAN_API_PORT": "2", "LINKSPAN_API_HOST": "::1"}
+    assert load(file, {}).api.port == 1
+    assert load(file, environment).api.port == 2
+    got = load(file, environment, {"api.port": 3, "api.host": None})
+    assert (got.api.port, got.api.host, got.api.lease, got.api.grace) == (3, "::1", 11.0, 60.0)
+    assert got.api_url == "http://[::1]:3"
+
+
+def test_bridges_come_from_a_table_or_from_text(tmp_path: Path) -> None:
+    file = write(tmp_path, '[agent.bridges]\ninternet = "br-ex"\n"my net" = "br2"\n')
+    assert load(file, {}).agent.bridges == {"internet": "br-ex", "my net": "br2"}
+    assert load(None, {"LINKSPAN_AGENT_BRIDGES": "internet=br-ex, other = br2"}).agent.bridges["other"] == "br2"
+
+
+def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
+    got = load(
+        None,
+        {"LINKSPAN_AGENT_BRIDGES": 'a "b"=c\\d'},
+        {"state": tmp_path / 'o"dd', "api.tls_cert": Path("/x"), "agent.instance": "0123ab"},
+    )
+    assert load(write(tmp_path, to_toml(got)), {}) == got
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stat = 'x'", "unknown setting 'stat'; did you mean 'state'?"),
+        ("[api]\nhosts = 'x'", "unknown setting 'api.hosts'; did you mean 'api.host'?"),
+        ("[nonsense]\nqqqq = 1", "unknown setting 'nonsense.qqqq'"),
+        ("api = 3", "unknown setting 'api'"),
+        ("[api]\nport = 0", "setting api.port cannot be '0'"),
+        ("[api]\nport = 'many'", "it takes integer: TCP port to listen on"),
+        ("[api]\nauth = 'maybe'", "http_basic | none"),
+        ("[agent]\ninstance = 'UPPER!'", "six hex digits"),
+        ("[agent.bridges]\ninternet = 3", "setting agent.bridges"),
+        ("[api\n", "is not valid TOML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, text), {})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["LINKSPAN_API_PROT", "LINKSPAN_AGENT_NAM", "LINKSPAN_API_WHATEVER", "LINKSPAN_STATES"]
+)
+def test_a_misspelt_variable_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load(None, {name: "1"})
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    assert load(None, {"LINKSPAN_TEST_KERNEL": "/x", "HOME": "/"}) == load(None, {})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        load(tmp_path / "absent.toml", {})
+
+
+def test_the_registry_knows_every_setting_and_explains_it() -> None:
+    found = {setting.key: setting for setting in registry()}
+    assert found["api.port"].environment == "LINKSPAN_API_PORT"
+    assert found["agent.bridges"].kind == "table of text"
+    assert found["api.tls_cert"].kind == "path"
+    assert all(setting.help for setting in found.values())
+
+
+def test_the_instance_is_made_once(tmp_path: Path) -> None:
+    first = instance_of(tmp_path / "state")
+    assert len(first) == 6
+    assert instance_of(tmp_path / "state") == first
+
+
+def test_a_damaged_instance_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "instance").write_text("../../etc\n", encoding="ascii")
+    with pytest.raises(SettingsError, match="six hex digits"):
+        instance_of(tmp_path)

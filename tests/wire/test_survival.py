@@ -1,0 +1,74 @@
+"""A part dies under traffic: what runs goes on, what died comes back, and nothing is in clear meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from linkspan.drivers import netns
+from linkspan.lab.fabric import ping
+from tests.harness.world import World, until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+
+def spis(world: World, side: str) -> list[tuple[str, str]]:
+    with world.charon(side) as charon:
+        return sorted((child.spi_in, child.spi_out) for sa in charon.sas() for child in sa.children)
+
+
+def test_the_agent_is_killed_under_ping_and_nothing_is_lost(world: World) -> None:
+    before = spis(world, "left"), spis(world, "right")
+    pid = world.agent_pid
+    with ThreadPoolExecutor(1) as pool, world.wire() as wire:
+        pinging = pool.submit(ping, world.host("left"), "10.2.0.10", 500, 0.01)
+        time.sleep(1.0)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: world.agent_pid != pid, 10.0)
+        answer = pinging.result()
+    assert (answer.sent, answer.received) == (500, 500)
+    assert wire.tally.clear == 0
+    assert wire.tally.protected >= 1000, "without ESP on the wire, '0 lost' would say nothing"
+    world.wait_status(world.lab["sites"]["left"]["connection_id"], "ACTIVE")
+    until(lambda: "charon adopted" in (world.state / "logs" / "node-1.log").read_text(), 10.0)
+    assert (spis(world, "left"), spis(world, "right")) == before, "it adopts what runs and re-initiates nothing"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_charon_is_killed_and_comes_back_by_itself(world: World, side: str) -> None:
+    pid = world.charon_pid(side)
+    with world.next_hop(), world.wire() as wire:
+        start = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: ping(world.host("left"), "10.2.0.10", 1, timeout=1).received == 1, 10.0)
+        took = time.monotonic() - start
+        ping(world.host("left"), "10.2.0.10", 20, 0.02)
+    assert took < 10.0
+    assert wire.tally.clear == 0
+    assert wire.tally.protected > 20
+    assert pid not in netns.processes(world.gateway(side))
+    for site in world.lab["sites"].values():
+        world.wait_status(site["connection_id"], "ACTIVE")
+    print(f"charon of {side} back after {took:.2f} s, {wire.tally.protected} protected packets, 0 in clear")
+
+
+def test_the_api_is_killed_and_tunnels_stay(world: World) -> None:
+    pid = world.child_pid("api")
+    os.kill(pid, signal.SIGKILL)
+    answer = ping(world.host("left"), "10.2.0.10", 50, 0.02)
+    assert answer.received == 50
+    until(lambda: world.child_pid("api") != pid, 10.0)
+    until(lambda: healthy(world), 10.0)
+    world.wait_status(world.lab["sites"]["left"]["connection_id"], "ACTIVE")
+
+
+def healthy(world: World) -> bool:
+    try:
+        world.admin.request("GET", "/healthz")
+    except Exception:
+        return False
+    return True
