@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import platform
 import time
 from pathlib import Path
+
+import structlog
 
 from bench import activation, api, load
 from bench.measure import Result, table
@@ -28,6 +31,7 @@ def main() -> int:
     unknown = set(arguments.names) - BENCHES.keys()
     if unknown:
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     results: list[Result] = []
     for name in arguments.names or BENCHES:
         print(f"==> {name}", flush=True)

@@ -101,11 +101,11 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         begun = time.perf_counter()
         session.load_shared(key)
         session.load_conn(message)
-        list(session.initiate({"ike": config.name, "child": config.name, "timeout": "10000"}))
+        list(session.initiate({"ike": config.name, "child": config.children[0].name, "timeout": "10000"}))
         took = time.perf_counter() - begun
         list(session.terminate({"ike": config.name, "timeout": "5000"}))
         session.unload_conn({"name": config.name})
-        session.unload_shared({"id": "bare"})
+        session.unload_shared({"id": config.name})
     _settled(world)
     return took
 

@@ -123,13 +123,16 @@ def test_once_proves_and_leaves_nothing(state: Path) -> None:
     print(f"run --once took {took:.1f} s")
 
 
-def test_a_second_run_goes_on_where_the_first_ended(state: Path) -> None:
+@pytest.mark.parametrize("nodes", [("1", "1"), ("2", "1")])
+def test_a_second_run_goes_on_where_the_first_ended(state: Path, nodes: tuple[str, str]) -> None:
     port = free_port()
-    first = Run(state, port, "--once")
+    first = Run(state, port, "--once", "--nodes", nodes[0])
     assert first.process.wait(90.0) == 0, first.output
     clouds = (state / "clouds.yaml").read_text()
-    second = Run(state, port, "--once")
+    # Also with fewer agents: the node that carried a gateway starts too.
+    second = Run(state, port, "--once", "--nodes", nodes[1])
     assert second.process.wait(90.0) == 0, second.output
+    assert "of the earlier run again" in second.output
     assert (state / "clouds.yaml").read_text() == clouds
 
 

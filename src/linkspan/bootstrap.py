@@ -6,6 +6,7 @@ Imports are late on purpose: a command pays for what it uses, and `linkspan --he
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -46,6 +47,7 @@ EXPECTED: Final = frozenset(
 """Errors whose text is meant for a person as it stands."""
 LEAVE: Final = 25.0
 """Seconds that agents have to take their gateways down."""
+ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 START: Final = 30.0
 """Seconds that the API and the agents have to start."""
 
@@ -123,6 +125,7 @@ def _sweep(config: Path | None, state: Path | None) -> None:
 
     settings = _settings(config, state=state)
     checks.root("linkspan sweep")
+    _log(settings)
     lock = Lock(settings.state)
     clean(settings)
     lock.release()
@@ -365,10 +368,12 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     checks.certificate(settings.api.tls_cert, settings.api.tls_key)
     from linkspan.admin.children import Children, Lock
     from linkspan.lab.progress import Progress
+    from linkspan.telemetry import configure
 
     progress = Progress(sys.stderr)
     lock = Lock(settings.state)
     checks.listen(settings.api.host, settings.api.port).close()
+    configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
     children = Children(settings.state, progress.say)
     _interruptible()
     try:
@@ -377,8 +382,8 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
         return _Run(settings, progress, children, nodes).go(once=once, lab=lab)
     finally:
         # A second Ctrl-C would leave behind what the first one began to clean up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
         with progress.step("take everything down"):
             children.stop(lambda name: name != "api", LEAVE)
             children.stop(lambda name: name == "api", 5.0)
@@ -386,11 +391,20 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
             lock.release()
 
 
+def _own_name() -> str:
+    """How this program is called from here, to be pasted."""
+    path = shutil.which(sys.argv[0])
+    if path is None or not os.access(path, os.X_OK) or path.endswith(".py"):
+        return f"{sys.executable} -m linkspan.bootstrap"
+    name = Path(path).name
+    return name if shutil.which(name) == path else os.path.relpath(path)
+
+
 def _interruptible() -> None:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDINGS:
         signal.signal(number, interrupt)
 
 
@@ -427,8 +441,7 @@ class _Run:
             return code
         from linkspan.lab.report import hints
 
-        command = os.environ.get("LINKSPAN_COMMAND", "linkspan")
-        click.echo(hints(self._url, self._settings.state, command, described))
+        click.echo(hints(self._url, self._settings.state, _own_name(), described))
         try:
             while True:
                 self._children.revive()
@@ -437,16 +450,19 @@ class _Run:
             return code
 
     def _prepare_state(self) -> None:
-        from linkspan.admin.first import bootstrap_state
+        from linkspan.admin.first import bootstrap_state, nodes_to_run
         from linkspan.store.migrate import upgrade
 
         with database(self._settings, exclusive=True) as engine:
             upgrade(engine)
+            store = store_on(engine, self._settings)
+            nodes = nodes_to_run(store, self._settings.state, self._nodes)
+            self._nodes = list(nodes)
             bootstrap_state(
-                store_on(engine, self._settings),
+                store,
                 self._settings.state,
                 self._url,
-                {name: self._settings.state / "nodes" / f"{name}.token" for name in self._nodes},
+                nodes,
                 authenticated=self._settings.api.auth != "none",
                 cacert=self._settings.agent.ca_file,
             )

@@ -74,6 +74,9 @@ def configure(*, file: Path | None = None, terminal: str = "human", level: str =
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Bridge()], level=max(_LEVELS[level], logging.INFO), force=True)
+    for talker in ("httpx", "httpcore"):
+        # A line for every request, of which an agent makes one every few seconds for ever.
+        logging.getLogger(talker).setLevel(logging.WARNING)
     return stream.close if stream else lambda: None
 
 

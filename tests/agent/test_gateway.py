@@ -76,7 +76,7 @@ def right(world: FakeWorld) -> Iterator[Site]:
 
 
 def loaded(site: Site) -> frozenset[str]:
-    return site.drivers.charon(site.gateway).loaded()
+    return frozenset(site.drivers.charon(site.gateway).loaded())
 
 
 def sas(site: Site) -> tuple[IkeSa, ...]:

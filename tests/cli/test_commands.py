@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -187,6 +188,16 @@ def test_nodes_are_for_admins_and_for_who_holds_the_clouds_file(linkspan: Linksp
     assert linkspan.json("status")["nodes"] == []
     command = ["status", "-f", "json", "--state", str(service.state)]
     assert [node["node"] for node in json.loads(linkspan.run(*command))["nodes"]] == ["node-1"]
+
+
+def test_status_can_be_watched(service: Service) -> None:
+    command = [sys.executable, "-m", "linkspan.bootstrap", "status", "--watch", "--state", str(service.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().split()[0] in {"connection", "service", "node"}
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=10)
+    assert (watching.returncode, errors.strip()) == (130, "")
 
 
 def test_wrong_credentials_are_one_line(linkspan: Linkspan, service: Service, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
 from linkspan.core.facts import ChildSa, IkeSa
+from linkspan.core.problem import Problem
 from linkspan.core.secret import Secret
 
 ID = "0d1c7c3e-6a55-4b8c-9a56-2f6f5a9f0b11"
@@ -56,3 +58,14 @@ def child(name: str, *, idle: int = -1, state: str = "INSTALLED") -> ChildSa:
 def sa(name: str, *children: ChildSa, unique_id: int = 1, state: str = "ESTABLISHED", initiator: bool = True) -> IkeSa:
     """An IKE SA between the two addresses of the sample connection."""
     return IkeSa(name, unique_id, state, initiator, "198.51.100.1", "198.51.100.2", 1, children)
+
+
+def attempt(function: Callable[..., Any], *given: Any) -> Any:
+    """What a function gives back, None if it refuses; a refusal has to be a 400."""
+    refused = None
+    try:
+        return function(*given)
+    except Problem as problem:
+        refused = problem.status
+    assert refused == 400
+    return None

@@ -81,7 +81,7 @@ def _causes(found: tuple[facts.Fact, ...]) -> list[Cause]:
 @pytest.mark.parametrize(("line", "code"), CAUSES)
 def test_a_line_that_names_a_cause(line: str, code: str) -> None:
     (cause,) = _causes(facts.from_log(NAME, line))
-    assert (cause.connection_id, cause.code) == (ID, code)
+    assert (cause.about, cause.code) == (ID, code)
     assert cause.text
 
 
@@ -113,12 +113,17 @@ def test_an_unanswered_request_of_an_established_sa_is_no_cause() -> None:
 
 def test_an_sa_without_a_name_belongs_to_nobody() -> None:
     (cause,) = _causes(facts.from_log("(unnamed)", "no matching peer config found"))
-    assert cause.connection_id == ""
+    assert cause.about == ""
     assert facts.from_event("ike-updown", {"(unnamed)": {"uniqueid": b"1"}}) == ()
 
 
 def test_updown_events_ask_for_a_look() -> None:
-    assert facts.from_event("ike-updown", {"up": b"yes", NAME: {"uniqueid": b"1"}}) == (SaChanged(ID),)
+    peer = "peer-0a1b2c3d-4e5f6071"
+    assert facts.from_event("ike-updown", {"up": b"yes", peer: {"uniqueid": b"1"}}) == (SaChanged(peer),)
+    children = {f"{NAME}-7": {"name": NAME.encode()}}
+    assert facts.from_event("child-updown", {peer: {"child-sas": children}}) == (SaChanged(ID),)
+    rekeyed = {NAME: {"old": {"name": NAME.encode()}, "new": {"name": NAME.encode()}}}
+    assert facts.from_event("child-rekey", {peer: {"child-sas": rekeyed}}) == (SaChanged(ID),)
 
 
 def test_a_log_event_is_read_as_a_line() -> None:

@@ -19,12 +19,12 @@ replace = msgspec.structs.replace
 
 def test_a_connection_as_charon_takes_it() -> None:
     config = ike.build(CONNECTION)
-    assert config.name.partition(".")[0] == ID
+    assert config.name.startswith(config.peer)
     assert config.proposals == ("aes128-sha256-modp2048",)
     assert (config.local_id, config.remote_id) == ("198.51.100.1", "198.51.100.2")
     assert (config.rekey_time, config.over_time, config.rand_time) == (3240, 360, 360)
     (child,) = config.children
-    assert child.name == config.name
+    assert child.name.partition(".")[0] == ID
     assert child.esp_proposals == ("aes128-sha256-modp2048",)
     assert (child.local_ts, child.remote_ts) == (("10.1.0.0/24",), ("10.2.0.0/24",))
     assert (child.rekey_time, child.life_time, child.life_bytes) == (3240, 3600, 0)
@@ -77,7 +77,9 @@ def test_disabled_dpd_has_no_delay() -> None:
     ],
 )
 def test_what_charon_is_told_changes_the_name(change: dict[str, Any]) -> None:
-    assert ike.build(connection(**change)).name != ike.build(CONNECTION).name
+    assert {one.name for one in ike.build(connection(**change)).children}.isdisjoint(
+        one.name for one in ike.build(CONNECTION).children
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,4 +133,20 @@ def test_proposals_name_each_part_once(encryption: str, integrity: str, group: s
 
 def test_a_name_leads_back_to_its_connection() -> None:
     config = ike.build(CONNECTION)
-    assert {ike.connection_id(name) for name in (config.name, config.children[0].name)} == {ID}
+    assert ike.subject(config.children[0].name) == ID
+    assert ike.subject(config.name) == config.name
+    assert ike.peer(config.name) == config.peer
+
+
+def test_connections_to_one_peer_share_its_ike_connection() -> None:
+    one, other = ike.build(CONNECTION), ike.build(connection(id="other", peer_cidrs=("10.9.0.0/24",)))
+    assert one.name == other.name
+    both = ike.joined(one, [one, other])
+    assert {child.name for child in both.children} == {one.children[0].name, other.children[0].name}
+    assert ike.joined(other, [one]) == both, "in one order, whoever asks"
+
+
+def test_what_differs_on_the_ike_level_has_its_own_ike_connection_at_the_same_peer() -> None:
+    one, other = ike.build(CONNECTION), ike.build(connection(id="other", dpd=Dpd("restart", 5, 30)))
+    assert one.name != other.name
+    assert one.peer == other.peer

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection
-from linkspan.core.rollout import Loaded
-from tests.core.samples import connection
+from linkspan.core.rollout import EndChild, EndSa, Loaded
+from tests.core.samples import child, connection, sa
 
 IDS = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(4)]
 
@@ -19,46 +19,79 @@ def wanted(*items: Connection) -> dict[str, Connection]:
     return {item.id: item for item in items}
 
 
-def names(*items: Connection) -> frozenset[str]:
-    return frozenset(ike.build(item).name for item in items)
+def names(*items: Connection) -> dict[str, frozenset[str]]:
+    """What charon holds when it was told these connections, each to a peer of its own or to one that they share."""
+    held: dict[str, frozenset[str]] = {}
+    for item in items:
+        config = ike.build(item)
+        held[config.name] = held.get(config.name, frozenset()) | {child.name for child in config.children}
+    return held
 
 
-def run(desired: dict[str, Connection], loaded: frozenset[str], gone: Any = (), lives: Any = None) -> plan.Plan:
+def children(*items: Connection) -> frozenset[str]:
+    return frozenset(child.name for item in items for child in ike.build(item).children)
+
+
+def run(desired: dict[str, Connection], loaded: plan.Loaded, gone: Any = (), lives: Any = None) -> plan.Plan:
     return plan.reconcile(lives or {}, desired, gone, loaded, "user-space")
 
 
 def test_what_runs_as_desired_is_kept() -> None:
     one = connection(id=IDS[0])
     todo = run(wanted(one), names(one))
-    assert (todo.load, todo.keep, todo.retire) == ((), (one.id,), ())
+    assert (todo.load, todo.keep, todo.end, todo.unload) == ((), (one.id,), frozenset(), ())
 
 
-def test_an_edit_retires_the_old_and_loads_the_new_and_nothing_else() -> None:
-    old, new, other = connection(id=IDS[0]), connection(id=IDS[0], peer_id="new"), connection(id=IDS[1])
+def test_an_edit_ends_the_old_and_loads_the_new_and_nothing_else() -> None:
+    old, new, other = connection(id=IDS[0]), connection(id=IDS[0], peer_id="new"), connection(id=IDS[1], peer_id="b")
     todo = run(wanted(new, other), names(old, other))
-    assert (todo.load, todo.retire) == ((new.id,), tuple(names(old)))
-    assert todo.keep == (other.id,)
+    assert todo.load == (ike.build(new),)
+    assert (todo.end, todo.unload) == (children(old), tuple(names(old)))
+    assert (todo.fresh, todo.keep) == ((new.id,), (other.id,))
+
+
+def test_a_second_connection_to_a_peer_joins_the_first_in_place() -> None:
+    one, two = connection(id=IDS[0]), connection(id=IDS[1], peer_cidrs=("10.9.0.0/24",))
+    todo = run(wanted(one, two), names(one))
+    (config,) = todo.load
+    assert {child.name for child in config.children} == children(one, two)
+    assert (todo.fresh, todo.keep, todo.end, todo.unload) == ((two.id,), (one.id,), frozenset(), ())
+
+
+def test_the_last_but_one_leaves_a_peer_without_touching_the_other() -> None:
+    one, two = connection(id=IDS[0]), connection(id=IDS[1], peer_cidrs=("10.9.0.0/24",))
+    todo = run(wanted(one), names(one, two), gone={two.id})
+    assert (todo.end, todo.unload) == (children(two), ())
+    assert todo.load == (ike.build(one),)
 
 
 def test_absence_never_deletes_and_a_tombstone_does() -> None:
     one = connection(id=IDS[0])
-    assert run({}, names(one)).retire == ()
-    assert run({}, names(one), gone={one.id}).retire == tuple(names(one))
+    assert run({}, names(one)).unload == ()
+    todo = run({}, names(one), gone={one.id})
+    assert (todo.end, todo.unload) == (children(one), tuple(names(one)))
 
 
-def test_a_disabled_connection_is_retired() -> None:
+def test_a_disabled_connection_is_unloaded() -> None:
     one = connection(id=IDS[0])
     todo = run(wanted(connection(id=IDS[0], enabled=False)), names(one))
-    assert (todo.load, todo.retire) == ((), tuple(names(one)))
+    assert (todo.load, todo.end) == ((), children(one))
+
+
+def test_children_end_with_their_ike_sa_unless_it_carries_others() -> None:
+    alone = sa("peer", child("a.1"), unique_id=1)
+    shared = sa("peer", child("a.1"), child("b.1"), unique_id=2)
+    assert plan.ends([alone, shared], {"a.1"}) == (EndSa(1), EndChild(1))
+    assert plan.ends([sa("peer", unique_id=3)], {"a.1"}) == ()
 
 
 def test_a_life_goes_on_where_charon_is_told_nothing_new() -> None:
     one = connection(id=IDS[0])
-    first = run(wanted(one), frozenset())
+    first = run(wanted(one), {})
     life, _ = rollout.step(first.lives[one.id], Loaded(), 0.0)
     renamed = connection(id=IDS[0], revision=2, mtu=1400)
     todo = run(wanted(renamed), names(one), lives={one.id: life})
-    assert (todo.load, todo.keep, todo.retire) == ((), (), ())
+    assert (todo.load, todo.keep, todo.end, todo.unload) == ((), (), frozenset(), ())
     assert todo.lives[one.id].attempt_until == life.attempt_until
     assert todo.lives[one.id].connection.revision == 2
 
@@ -74,10 +107,12 @@ def test_afterwards_charon_holds_what_is_desired(
     loaded = names(*before)
     gone -= desired.keys()
     todo = run(desired, loaded, gone)
-    holds = (loaded - set(todo.retire)) | {todo.lives[id].config.name for id in todo.load}  # type: ignore[union-attr]
-    ours = {name for name in holds if ike.connection_id(name) in desired.keys() | gone}
-    assert ours == names(*(item for item in desired.values() if item.enabled))
-    untouched = {name for name in loaded if ike.connection_id(name) not in desired.keys() | gone}
-    assert untouched <= holds, "what nobody spoke of stays"
-    again = run(desired, frozenset(holds), gone)
-    assert (again.load, again.retire) == ((), ()), "applying twice equals once"
+    holds = loaded | {config.name: frozenset(child.name for child in config.children) for config in todo.load}
+    holds = {name: held for name, held in holds.items() if name not in todo.unload}
+    known = [held for held in holds.values() if all(ike.subject(child) in desired.keys() | gone for child in held)]
+    assert frozenset().union(*known) == children(*(item for item in desired.values() if item.enabled))
+    again = run(desired, holds, gone)
+    assert (again.load, again.unload, again.fresh) == ((), (), ()), "twice equals once"
+    assert not again.end & frozenset().union(*known), "what shares an IKE connection with a stranger stays loaded there"
+    strangers = {child for held in loaded.values() for child in held if ike.subject(child) not in desired.keys() | gone}
+    assert not strangers & todo.end, "what nobody spoke of is not ended"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection, Dpd
 from linkspan.core.facts import Alive, Cause, IkeSa, SaChanged, Unanswered
-from linkspan.core.rollout import Adopted, EndSa, Initiate, Life, Loaded, LoadFailed, Look, Seen, Tick
+from linkspan.core.rollout import Adopted, EndChild, EndSa, Initiate, Life, Loaded, LoadFailed, Look, Seen, Tick
 from tests.core.samples import child, connection, sa
 
 
@@ -23,6 +23,11 @@ def born(**changes: Any) -> Life:
 def name(life: Life) -> str:
     assert life.config
     return life.config.name
+
+
+def cname(life: Life) -> str:
+    assert life.config
+    return life.config.children[0].name
 
 
 def play(life: Life, *events: Any, now: float = 0.0) -> tuple[Life, list[Any]]:
@@ -48,10 +53,10 @@ def test_a_loaded_connection_initiates_and_reports_up_once_seen() -> None:
     life = born()
     assert rollout.report(life, 1) is None, "nothing is said before it is applied"
     life, actions = play(life, Loaded())
-    assert actions == [Initiate(name(life), name(life))]
+    assert actions == [Initiate(name(life), cname(life))]
     assert state(life) == ("down", "initiating to 198.51.100.2")
     life, actions = play(life, SaChanged(life.connection.id))
-    assert actions == [Look(name(life))]
+    assert actions == [Look()]
     life, actions = play(life, Seen((up(life),)))
     assert actions == []
     assert state(life) == ("up", "")
@@ -68,7 +73,7 @@ def test_response_only_waits_and_comes_up_by_the_peer() -> None:
 
 def test_an_adopted_tunnel_is_left_alone() -> None:
     life, actions = play(born(), Adopted())
-    assert actions == [Look(name(life))]
+    assert actions == [Look()]
     life, actions = play(life, Seen((up(life),)))
     assert (actions, state(life)) == ([], ("up", ""))
 
@@ -80,12 +85,12 @@ def test_a_refusal_is_told_at_once_and_tried_again_later() -> None:
     assert state(life) == ("down", "the peer refused our authentication")
     assert rollout.wake_at(life) == rollout.SETTLE
     life, actions = play(life, Tick(), now=rollout.SETTLE)
-    assert actions == [Look(name(life))]
+    assert actions == [Look()]
     life, _ = play(life, Seen(()), now=rollout.SETTLE)
     assert life.retry_at is not None
     assert 0.5 < life.retry_at < 2.0
     life, actions = play(life, Tick(), now=life.retry_at)
-    assert actions == [Initiate(name(life), name(life))]
+    assert actions == [Initiate(name(life), cname(life))]
 
 
 def test_waiting_grows_to_a_limit_and_success_forgets_it() -> None:
@@ -154,13 +159,48 @@ def test_of_two_that_the_same_end_initiated_the_older_goes(initiator: bool) -> N
     assert actions == [EndSa(3)], "whoever initiated again has lost the older one"
 
 
+def test_what_carries_others_is_not_ended_with_ours() -> None:
+    life, _ = play(born(), Loaded())
+    other = msgspec.structs.replace(child("other.0"), unique_id=77)
+    mine = msgspec.structs.replace(child(cname(life)), unique_id=78)
+    shared = sa(name(life), other, mine, unique_id=3)
+    newer = sa(name(life), child(cname(life)), unique_id=4)
+    _, actions = play(life, Seen((shared, newer)))
+    assert actions == [EndChild(78)]
+
+
+@pytest.mark.parametrize(("local", "acts"), [("198.51.100.1", True), ("198.51.100.9", False)])
+def test_children_that_both_ends_made_in_one_ike_sa_are_thinned_by_one_end(local: str, acts: bool) -> None:
+    life, _ = play(born(), Loaded())
+    twins = [
+        msgspec.structs.replace(child(cname(life)), unique_id=number, spi_in=spi_in, spi_out=spi_out)
+        for number, spi_in, spi_out in ((5, "c2", "c9"), (6, "c8", "c1"))
+    ]
+    seen = Seen((msgspec.structs.replace(sa(name(life), *twins), local_address=local),))
+    life, actions = play(life, seen)
+    assert actions == [], "a rekeying shows two for a moment"
+    _, actions = play(life, seen, now=rollout.DUPLICATE)
+    assert actions == ([EndChild(5)] if acts else [])
+
+
+def test_a_sibling_in_the_shared_ike_sa_is_no_reason_to_wait_after_a_refusal() -> None:
+    life, _ = play(born(), Loaded())
+    shared = sa(name(life), child("other.0"))
+    life, actions = play(life, Seen((shared,)), now=0.1)
+    assert (actions, life.retry_at) == ([], None)
+    life, _ = play(life, Cause(name(life), "selectors", "the traffic selectors do not match"), now=0.2)
+    life, actions = play(life, Seen((shared,)), now=0.3)
+    assert actions == [], "the IKE SA carries another connection"
+    assert life.retry_at is not None
+
+
 def test_the_peer_ends_it_and_we_come_back() -> None:
     life, _ = play(born(), Loaded(), Seen((up(born()),)))
     life, _ = play(life, Seen(()), now=100.0)
     assert state(life) == ("down", "the peer ended the tunnel")
     assert life.retry_at is not None
     _, actions = play(life, Tick(), now=life.retry_at)
-    assert actions == [Initiate(name(life), name(life))]
+    assert actions == [Initiate(name(life), cname(life))]
 
 
 @pytest.mark.parametrize("action", ["hold", "restart", "restart-by-peer", "clear"])
@@ -185,7 +225,7 @@ def test_a_dead_peer_is_noticed_at_the_timeout_of_the_connection(action: str) ->
 def test_inbound_traffic_or_an_answer_keeps_a_peer_alive() -> None:
     life, _ = play(born(), Loaded(), Seen((up(born()),)))
     life, _ = play(life, Unanswered(life.connection.id), now=12.0)
-    busy = sa(name(life), child(name(life), idle=2))
+    busy = sa(name(life), child(cname(life), idle=2))
     life, actions = play(life, Tick(), Seen((busy,)), now=30.0)
     assert not [action for action in actions if isinstance(action, EndSa)]
     assert rollout.wake_at(life) == 58.0
@@ -205,7 +245,7 @@ def test_several_children_are_up_with_a_reason_while_some_are_missing() -> None:
     )
     life, actions = play(life, Loaded())
     assert len(actions) == 2
-    first = sa(name(life), child(f"{name(life)}-1"))
+    first = sa(name(life), child(cname(life)))
     life, _ = play(life, Seen((first,)), now=1.0)
     assert state(life) == ("up", "1 of 2 child SAs are not up")
 

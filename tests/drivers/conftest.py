@@ -16,7 +16,7 @@ from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.fake import FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
 from linkspan.drivers.ports import Charon, Drivers
-from tests.drivers.machine import Facts, Machine, connection, gateway, machine
+from tests.drivers.machine import Facts, Machine, connection, eventually, gateway, machine
 
 
 class Bench(Protocol):
@@ -57,6 +57,9 @@ class RealBench:
     def freeze(self, charon: Charon, gateway: Gateway) -> None:
         assert isinstance(charon, StrongswanCharon)
         os.kill(charon.pid, signal.SIGSTOP)
+        # A signal is on its way for a moment: its threads may still answer until each has stopped.
+        states = [task / "status" for task in Path(f"/proc/{charon.pid}/task").iterdir()]
+        eventually(lambda: all("State:\tT" in state.read_text() for state in states))
 
 
 @pytest.fixture
@@ -97,9 +100,24 @@ class Site:
     def initiate(self) -> None:
         self.charon.initiate(self.config.name, self.config.children[0].name)
 
+    @property
+    def held(self) -> dict[str, frozenset[str]]:
+        """What its charon holds, once it is loaded."""
+        return {self.config.name: frozenset(child.name for child in self.config.children)}
+
+    def end(self) -> None:
+        """End every IKE SA of the connection."""
+        for sa in self.charon.sas(self.config.name):
+            self.charon.terminate_sa(sa.unique_id)
+
     def idle(self) -> bool:
         """Whether no IKE SA is there."""
         return self.charon.sas() == ()
+
+    def children(self) -> int:
+        """How many children carry traffic; -1 if there is not exactly one IKE SA."""
+        found = self.charon.sas()
+        return len(found[0].installed) if len(found) == 1 else -1
 
     def up(self) -> bool:
         """Whether exactly one IKE SA with its child is there."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from linkspan.core import ike
 from linkspan.core.desired import IpsecPolicy
 from linkspan.core.facts import Cause, DaemonLost, Fact, SaChanged
 from linkspan.core.secret import Secret
@@ -24,11 +25,11 @@ def lost(fact: Fact) -> bool:
 
 
 def cause(code: str) -> Callable[[Fact], bool]:
-    return lambda fact: isinstance(fact, Cause) and fact.code == code and bool(fact.connection_id)
+    return lambda fact: isinstance(fact, Cause) and fact.code == code and bool(fact.about)
 
 
 def changed(site: Site) -> Callable[[Fact], bool]:
-    return lambda fact: fact == SaChanged(site.connection.id)
+    return lambda fact: fact == SaChanged(site.config.name)
 
 
 # -- namespaces ------------------------------------------------------------------------------------------------------
@@ -102,12 +103,12 @@ def test_a_charon_needs_a_namespace(bench: Bench) -> None:
 
 def test_what_is_loaded_is_known(bench: Bench) -> None:
     site = Site(bench.drivers(), 1, 2)
-    assert site.charon.loaded() == {site.config.name}
+    assert site.charon.loaded() == site.held
     site.load()
-    assert site.charon.loaded() == {site.config.name}
-    site.charon.unload("nobody", "nothing")
-    site.charon.unload(site.config.name, site.connection.id)
-    assert site.charon.loaded() == frozenset()
+    assert site.charon.loaded() == site.held
+    site.charon.unload("nobody")
+    site.charon.unload(site.config.name)
+    assert site.charon.loaded() == {}
 
 
 def test_a_second_agent_adopts_what_runs(bench: Bench) -> None:
@@ -115,7 +116,7 @@ def test_a_second_agent_adopts_what_runs(bench: Bench) -> None:
     site.charon.detach()
     other = bench.drivers().charon(gateway(1))
     assert not other.start()
-    assert other.loaded() == {site.config.name}
+    assert other.loaded() == site.held
     assert not other.start()
 
 
@@ -126,7 +127,7 @@ def test_stop_can_be_repeated_and_start_is_anew_afterwards(bench: Bench) -> None
     with pytest.raises(Unresponsive):
         site.charon.loaded()
     assert site.charon.start()
-    assert site.charon.loaded() == frozenset()
+    assert site.charon.loaded() == {}
 
 
 def test_a_gateway_that_never_ran_can_be_stopped(bench: Bench) -> None:
@@ -139,12 +140,12 @@ def test_to_initiate_the_unknown_is_refused_in_words(bench: Bench) -> None:
         site.charon.initiate("nobody", "nothing")
     assert not isinstance(refusal.value, Unresponsive)
     assert str(refusal.value)
-    assert site.charon.loaded() == {site.config.name}
+    assert site.charon.loaded() == site.held
 
 
 def test_to_end_the_unknown_is_no_error(bench: Bench) -> None:
     site = Site(bench.drivers(), 1, 2)
-    site.charon.terminate("nobody")
+    site.charon.terminate_child(4711)
     site.charon.terminate_sa(4711)
     assert site.charon.sas() == ()
 
@@ -155,7 +156,7 @@ def test_a_silent_peer_is_a_cause_early(bench: Bench) -> None:
     site.facts.wait(cause("no-answer"), 5)
     (sa,) = site.charon.sas(site.config.name)
     assert (sa.state, sa.initiator, sa.established) == ("CONNECTING", True, False)
-    site.charon.terminate(site.config.name)
+    site.end()
     eventually(site.idle)
 
 
@@ -176,7 +177,7 @@ def test_a_tunnel_comes_up_and_goes_at_both_ends(bench: Bench) -> None:
     assert left.charon.sas("nobody") == ()
     left.initiate()
     assert left.charon.sas()[0].children == ours.children
-    left.charon.terminate(left.config.name)
+    left.end()
     for site in (left, right):
         eventually(site.idle)
 
@@ -191,6 +192,40 @@ def test_one_sa_ends_by_its_number(bench: Bench) -> None:
         eventually(site.idle)
 
 
+def test_one_child_ends_by_its_number_and_its_ike_sa_stays(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    left.charon.terminate_child(left.charon.sas()[0].children[0].unique_id)
+    eventually(lambda: (left.children(), right.children()) == (0, 0))
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+
+
+def test_a_second_connection_to_a_peer_joins_its_ike_sa(bench: Bench) -> None:
+    """Loaded again with one child more, the connection keeps its SAs, and the new child comes up beside the old."""
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(right.up)
+    before = left.charon.sas()[0]
+    more = {
+        left: connection(1, 2, id="0000aaaa-e29b-41d4-a716-446655440000", local_cidrs=("10.1.0.1/32",)),
+        right: connection(2, 1, id="0000bbbb-e29b-41d4-a716-446655440000", peer_cidrs=("10.1.0.1/32",)),
+    }
+    for site, second in more.items():
+        site.config = ike.joined(site.config, [ike.build(second)])
+        assert len(site.config.children) == 2
+        site.load()
+        assert site.charon.loaded() == site.held
+    left.charon.initiate(left.config.name, ike.build(more[left]).children[0].name)
+    eventually(lambda: (left.children(), right.children()) == (2, 2))
+    after = left.charon.sas()[0]
+    assert after.unique_id == before.unique_id
+    assert before.children[0].spi_in in {child.spi_in for child in after.children}
+
+
 def test_loading_and_unloading_leaves_tunnels_up(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
@@ -199,8 +234,8 @@ def test_loading_and_unloading_leaves_tunnels_up(bench: Bench) -> None:
     spi = left.charon.sas()[0].children[0].spi_in
     left.connection = connection(1, 2, psk=Secret("another"))
     left.load()
-    left.charon.unload(left.config.name, left.connection.id)
-    assert left.charon.loaded() == frozenset()
+    left.charon.unload(left.config.name)
+    assert left.charon.loaded() == {}
     assert left.charon.sas()[0].children[0].spi_in == spi
 
 
@@ -227,7 +262,7 @@ def test_tunnels_and_facts_outlive_the_agent(bench: Bench) -> None:
     assert left.charon.sas()[0].children[0].spi_in == before
     facts = type(left.facts)()
     left.charon.listen(facts)
-    right.charon.terminate(right.config.name)
+    right.end()
     facts.wait(changed(left))
     assert len(left.facts.all) == seen
 
@@ -281,7 +316,7 @@ def test_a_killed_charon_is_noticed_once_and_knows_nothing_afterwards(bench: Ben
         left.charon.loaded()
     assert left.charon.start()
     left.charon.listen(left.facts)
-    assert (left.charon.loaded(), left.charon.sas()) == (frozenset(), ())
+    assert (left.charon.loaded(), left.charon.sas()) == ({}, ())
     left.load()
     left.initiate()
     eventually(left.up)
@@ -304,7 +339,7 @@ def test_a_charon_that_hangs_does_not_hang_us(bench: Bench) -> None:
     assert time.monotonic() - before < 6
     site.charon.stop()
     assert site.charon.start()
-    assert site.charon.loaded() == frozenset()
+    assert site.charon.loaded() == {}
 
 
 def test_after_detach_nothing_is_delivered(bench: Bench) -> None:

@@ -21,8 +21,8 @@ def test_a_cut_wire_is_noticed_by_who_watches_and_heals() -> None:
     left, right = two(world)
     left.initiate()
     world.cut(*ENDS)
-    assert Unanswered(left.connection.id) in left.facts.all
-    left.charon.terminate(left.config.name)
+    assert Unanswered(left.config.name) in left.facts.all
+    left.end()
     assert left.idle()
     assert right.up(), "nobody told it"
     left.initiate()
@@ -37,8 +37,8 @@ def test_a_wire_that_was_cut_for_a_moment() -> None:
     left.initiate()
     world.cut(*ENDS)
     world.heal(*ENDS)
-    assert left.facts.all[-1] == Alive(left.connection.id)
-    assert right.facts.all[-1] == Alive(right.connection.id)
+    assert left.facts.all[-1] == Alive(left.config.name)
+    assert right.facts.all[-1] == Alive(right.config.name)
 
 
 def test_a_killed_peer_is_not_told_of() -> None:
@@ -47,7 +47,7 @@ def test_a_killed_peer_is_not_told_of() -> None:
     left.initiate()
     world.kill(right.gateway.id)
     assert left.up()
-    left.charon.terminate(left.config.name)
+    left.end()
     left.initiate()
     assert any(isinstance(fact, Cause) and fact.code == "no-answer" for fact in left.facts.all)
 

@@ -41,6 +41,8 @@ def test_new_sets_are_filled_before_rules_look_into_them() -> None:
         "add rule inet linkspan outbound ip6 saddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
         "add rule inet linkspan outbound ip saddr . ip daddr @pairs4_24_24 counter name dropped_out drop",
         "add rule inet linkspan outbound ip6 saddr . ip6 daddr @pairs6_64_0 counter name dropped_out drop",
+        "add rule inet linkspan outbound ip saddr != { 203.0.113.1 } counter name dropped_out drop",
+        "add rule inet linkspan outbound ip6 saddr != { ::, fe80::/10, 2001:db8:ff::1 } counter name dropped_out drop",
         "flush chain inet linkspan inbound",
         "add rule inet linkspan inbound iifname != out0 accept",
         f"add rule inet linkspan inbound {NEIGHBOURS}",

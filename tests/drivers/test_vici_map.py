@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import pytest
 
 from linkspan.core import ike
 from linkspan.core.desired import Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers import vici_map
+from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import connection
 
 ID = "00010002-e29b-41d4-a716-446655440000"
 
 
-def _sent(**changes: object) -> tuple[str, dict[str, object]]:
-    ((name, section),) = vici_map.connection(ike.build(connection(1, 2, **changes))).items()
-    return name, section
+def _sent(**changes: object) -> dict[str, Any]:
+    (section,) = vici_map.connection(ike.build(connection(1, 2, **changes))).values()
+    assert isinstance(section, dict)
+    return section
 
 
 def test_an_ikev2_connection() -> None:
-    name, section = _sent(dpd=Dpd("restart", 10, 60))
-    assert name.partition(".")[0] == ID
+    section = _sent(dpd=Dpd("restart", 10, 60))
+    (child,) = section["children"]
+    assert child.partition(".")[0] == ID
     assert section == {
         "version": "2",
         "local_addrs": ["203.0.113.1"],
@@ -37,7 +43,7 @@ def test_an_ikev2_connection() -> None:
         "local": {"auth": "psk", "id": "203.0.113.1"},
         "remote": {"auth": "psk", "id": "203.0.113.2"},
         "children": {
-            name: {
+            child: {
                 "local_ts": ["10.1.0.0/24"],
                 "remote_ts": ["10.2.0.0/24"],
                 "mode": "tunnel",
@@ -53,7 +59,7 @@ def test_an_ikev2_connection() -> None:
 
 
 def test_an_ikev1_connection_with_everything_different() -> None:
-    name, section = _sent(
+    section = _sent(
         ike=IkePolicy("v1", "aggressive", "aes-256", "sha512", "group19", 7200),
         ipsec=IpsecPolicy("ah", "transport", "aes-128", "sha384", "group20", "kilobytes", 1000),
         dpd=Dpd("disabled", 10, 60),
@@ -66,8 +72,9 @@ def test_an_ikev1_connection_with_everything_different() -> None:
     assert not {"dpd_delay", "dpd_timeout"} & section.keys()
     assert section["local"] == {"auth": "psk", "id": "email:admin@site-a.example"}
     assert section["remote"] == {"auth": "psk", "id": "keyid:branch office"}
+    first = next(iter(section["children"])).removesuffix("-1")
     assert section["children"] == {
-        f"{name}-{number}": {
+        f"{first}-{number}": {
             "local_ts": [local],
             "remote_ts": ["10.2.0.0/24"],
             "mode": "transport",
@@ -89,9 +96,23 @@ def test_nothing_that_runs_a_program_is_ever_sent() -> None:
 
 def test_a_key_and_its_owners() -> None:
     one = connection(1, 2, peer_id="site-b.example")
-    assert vici_map.shared(ike.shared_key(one, ike.build(one))) == {
-        "id": ID,
+    config = ike.build(one)
+    assert vici_map.shared(ike.shared_key(one, config)) == {
+        "id": config.name,
         "type": "IKE",
         "data": b"open sesame",
         "owners": ["203.0.113.1", "fqdn:site-b.example"],
     }
+
+
+def test_a_key_id_beyond_ascii_goes_as_its_bytes() -> None:
+    one = connection(1, 2, local_id="Zürich")
+    section = _sent(local_id="Zürich")
+    assert section["local"] == {"auth": "psk", "id": "keyid:#5ac3bc72696368"}
+    assert vici_map.shared(ike.shared_key(one, ike.build(one)))["owners"][0] == "keyid:#5ac3bc72696368"
+
+
+def test_a_key_id_that_charon_would_cut_off_is_refused() -> None:
+    assert _sent(local_id="é" * 126)
+    with pytest.raises(DriverError, match="at most 252 bytes"):
+        _sent(local_id="é" * 127)

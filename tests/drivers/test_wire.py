@@ -66,24 +66,24 @@ def two(here: Machine) -> Iterator[Two]:
 
 
 def test_a_new_gateway_is_sealed_until_it_is_guarded(two: Two) -> None:
-    two.drivers.guard.apply(two.right, ())
+    unguard(two.right_name)
     assert two.send() == 0
+    assert ping(two.left_name, "203.0.113.2") == 0
     assert two.wire.read().clear == 0
     two.drivers.guard.apply(two.left, ())
-    assert two.send() == 12
-    assert two.wire.read().clear == 24
+    assert ping(two.left_name, "203.0.113.2") == 3
 
 
-def test_guarded_pairs_do_not_leave_in_clear(two: Two) -> None:
-    two.drivers.guard.apply(two.right, ())
-    two.drivers.guard.apply(two.left, LEFT_PAIRS)
+@pytest.mark.parametrize("guarded", [LEFT_PAIRS, []], ids=["pairs", "no pairs"])
+def test_only_the_gateway_itself_speaks_in_clear(two: Two, guarded: list[SelectorPair]) -> None:
+    unguard(two.right_name)
+    two.drivers.guard.apply(two.left, guarded)
     assert two.send() == 0
     assert two.wire.read().clear == 0
     assert two.drops(two.left_name, "dropped_out") >= 12
-    # What no pair names still passes.
     assert ping(two.left_name, "203.0.113.2") == 3
-    # The negative control: without the pairs the same packets leak.
-    two.drivers.guard.apply(two.left, ())
+    # The negative control: without the guard the same packets leak.
+    unguard(two.left_name)
     assert two.send() == 12
     leaked = two.wire.read().clear
     print(f"with the guard 0 packets in clear, without it {leaked}")
@@ -91,7 +91,7 @@ def test_guarded_pairs_do_not_leave_in_clear(two: Two) -> None:
 
 
 def test_guarded_pairs_do_not_enter_in_clear(two: Two) -> None:
-    two.drivers.guard.apply(two.left, ())
+    unguard(two.left_name)
     two.drivers.guard.apply(two.right, RIGHT_PAIRS)
     answers = two.drops(two.right_name, "dropped_out")
     assert two.send() == 0
@@ -99,8 +99,13 @@ def test_guarded_pairs_do_not_enter_in_clear(two: Two) -> None:
     assert two.drops(two.right_name, "dropped_in") >= 12
     # They did not arrive, so nothing was answered either; the negative control answers.
     assert two.drops(two.right_name, "dropped_out") == answers
-    two.drivers.guard.apply(two.right, ())
+    unguard(two.right_name)
     assert two.send() == 12
+
+
+def unguard(name: str) -> None:
+    """The negative control: no guard at all."""
+    run(name, "nft", "flush", "ruleset")
 
 
 FLOOD = """
@@ -173,7 +178,9 @@ def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> Non
     left, right = Site(two.drivers, 1, 2), Site(two.drivers, 2, 1)
     for site in (left, right):
         two.drivers.namespaces.apply(two.left if site is left else two.right)
-        two.drivers.guard.apply(site.gateway, pairs(site.connection) if guarded else ())
+        two.drivers.guard.apply(site.gateway, pairs(site.connection))
+    for name in () if guarded else (two.left_name, two.right_name):
+        unguard(name)
     left.initiate()
     eventually(lambda: left.up() and right.up())
     assert isinstance(left.charon, StrongswanCharon)
@@ -231,4 +238,4 @@ def test_signs_of_life_are_delivered(here: Machine, version: Literal["v1", "v2"]
     left.initiate()
     eventually(lambda: left.up() and right.up())
     left.facts.all.clear()
-    left.facts.wait(lambda fact: fact == Alive(left.connection.id), 6)
+    left.facts.wait(lambda fact: fact == Alive(left.config.name), 6)

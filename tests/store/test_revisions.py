@@ -79,7 +79,7 @@ WRITES = (
 
 @pytest.mark.timeout(600)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(script=st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 5)), max_size=30))
+@given(script=st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 5)), min_size=5, max_size=30))
 def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[str, int]]) -> None:
     clock = Clock()
     store = open_store(database, clock=clock)
@@ -89,12 +89,14 @@ def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[s
     clock.pass_(1_000_000.0 * (1 + int(name.rpartition("-")[2])))
     world = World(store, project=name)
     agent = Agent(store, world.node(name))
-    services: list[dict[str, Any]] = []
-    connections: list[dict[str, Any]] = []
+    services = [world.service()]
+    connections = [world.connection(services[0]["id"]) for _ in range(2)]
     for what, which in script:
         service = services[which % len(services)] if services else None
         connection = connections[which % len(connections)] if connections else None
         _write(world, agent, clock, what, services, service, connections, connection)
+    with store.write() as tx:
+        tx.hello(agent.node, Hello("kernel", "1", "6"))
     agent.poll()
     agent.confirm()
     agent.poll()
@@ -102,6 +104,8 @@ def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[s
         mine = {row["id"] for row in tx.find(CONNECTION, project=name) if not row["facts"].deleted}
         everybody = {row["id"] for row in tx.find(CONNECTION) if not row["facts"].deleted}
     assert mine == {each["id"] for each in connections}
+    assert mine <= set(agent.state.connections)
+    assert {service["router_id"] for service in services} <= set(agent.state.gateways)
     # A gateway that an earlier example left waiting may have come to this node.
     assert everybody >= set(agent.state.connections)
 

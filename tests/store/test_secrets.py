@@ -101,15 +101,23 @@ def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None
     assert row["psk"] == two["psk"]
 
 
-def test_every_write_of_a_key_has_its_own_reference(world: World) -> None:
+def test_a_key_has_one_name_that_does_not_tell_it(world: World) -> None:
     node = world.node()
-    connection = world.connection(world.service()["id"])
-    seen = set()
-    for values in ({"psk": "one"}, {"psk": "one"}, {"mtu": 1400}):
-        world.update(connection["id"], **values)
+    service = world.service()["id"]
+    one, two = world.connection(service), world.connection(service)
+    names = {}
+    for values in ({"psk": "one"}, {"psk": "two"}, {"psk": "one"}, {"mtu": 1400}):
+        for connection in (one, two):
+            world.update(connection["id"], **values)
         with world.store.read() as tx:
-            seen.add(tx.desired(node, 0).connections[0].psk_ref)
-    assert len(seen) == 2
+            desired = tx.desired(node, 0).connections
+        assert len({connection.psk_ref for connection in desired}) == 1, "connections with one key share its name"
+        names[desired[0].psk.reveal()] = desired[0].psk_ref
+    assert names["one"] != names["two"]
+    keyring = world.store._keyring
+    assert keyring.name(Secret("one"), "a project") != keyring.name(Secret("one"), "another project")
+    other = Keyring({"k": bytes(32)})
+    assert other.name(Secret("one"), one["project_id"]) != names["one"], "without the key file nobody can try keys"
 
 
 def test_no_secret_in_the_files(world: World, database: Engine, tmp_path: Path) -> None:

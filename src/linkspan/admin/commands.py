@@ -64,18 +64,18 @@ def _command(
 
 
 def _node_create(opener: Opener) -> click.Command:
-    def handler(store: Store, name: str, token_file: Path) -> None:
-        people.create_node(store, name, token_file)
-        click.echo(f"node {name} made; its token is in {token_file}: take that file to the node, by a safe way")
+    def handler(store: Store, name: str, token_file: Path | None) -> None:
+        file = token_file or Path(f"{name}.token")
+        people.create_node(store, name, file)
+        click.echo(f"node {name} made; its token is in {file}: take that file to the node, by a safe way")
 
     parameters: list[click.Parameter] = [
         click.Argument(["name"]),
         click.Option(
             ["--token-file"],
             type=click.Path(path_type=Path),
-            required=True,
             metavar="FILE",
-            help="where to write the node's token (made, mode 0400)",
+            help="where to write the node's token, mode 0400 (default NAME.token here)",
         ),
     ]
     return _command(opener, "create", "Make a node and the file with its token.", handler, parameters)

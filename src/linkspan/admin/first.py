@@ -60,6 +60,15 @@ def bootstrap_state(
         _replace(state / "curl.conf", curl(passwords["demo"], cacert) if authenticated else "silent\n")
 
 
+def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, Path]:
+    """These nodes and their token files, and what else ran here and carries gateways: those wait for no other."""
+    folder = state / "nodes"
+    with store.read() as tx:
+        carrying = [node["name"] for node in tx.nodes() if node["gateways"]]
+    here = [name for name in carrying if "/" not in name and (folder / f"{name}.token").exists()]
+    return {name: folder / f"{name}.token" for name in [*wanted, *here]}
+
+
 def clouds(url: str, passwords: Mapping[str, str], *, authenticated: bool, cacert: Path | None) -> str:
     """The text of the clouds.yaml."""
     table: dict[str, Any] = {}

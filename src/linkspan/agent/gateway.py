@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import msgspec
 import structlog
@@ -21,14 +22,17 @@ import structlog
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import DaemonLost, Fact
+from linkspan.core.facts import DaemonLost, Fact, IkeSa
+from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Action, EndSa, Event, Initiate, Life, Look
+from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
 RETRY = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between attempts to make a gateway that the machine refused."""
+FEW = 20
+"""Loading more connections than this at once is done without listening to charon's log."""
 HANGS = 3
 """After so many deadlines in a row a charon that does not answer is ended and started anew."""
 
@@ -65,7 +69,9 @@ class GatewayWorker(threading.Thread):
         self._want: Want | None = None
         self._gone: dict[str, Gone] = {}
         self._lives: dict[str, Life] = {}
-        self._loaded: frozenset[str] = frozenset()
+        self._loaded: dict[str, frozenset[str]] = {}
+        self._variants: dict[str, set[str]] = {}
+        self._peers: dict[str, set[str]] = {}
         self._guarded: dict[str, frozenset[SelectorPair]] = {}
         self._guard_done: tuple[Gateway, frozenset[SelectorPair]] | None = None
         self._stale: frozenset[SelectorPair] = frozenset()
@@ -126,7 +132,8 @@ class GatewayWorker(threading.Thread):
                     self._listening = False
                     self._due = time.monotonic()
                 case _:
-                    self._step(message.connection_id, message)
+                    for id in self._about(message.about):
+                        self._step(id, message)
         if self._due is not None and self._due <= time.monotonic():
             self._converge()
             self._due, self._faults = None, 0
@@ -140,6 +147,10 @@ class GatewayWorker(threading.Thread):
             due = rollout.wake_at(life) if life else None
             if due is not None and due <= now:
                 self._step(id, rollout.Tick())
+
+    def _about(self, name: str) -> tuple[str, ...]:
+        """The connections that a fact is about: one, or all that share an IKE connection."""
+        return (name,) if name in self._lives else tuple(self._peers.get(ike.peer(name), ()))
 
     # -- one connection ------------------------------------------------------------------------------------------
 
@@ -161,12 +172,22 @@ class GatewayWorker(threading.Thread):
 
     def _act(self, id: str, action: Action) -> None:
         match action:
-            case Look(name):
-                self._step(id, rollout.Seen(self._charon.sas(name)))
+            case Look():
+                self._step(id, rollout.Seen(self._sas(id)))
             case Initiate(name, child):
                 self._tolerate(lambda: self._charon.initiate(name, child))
-            case EndSa(unique_id):
-                self._tolerate(lambda: self._charon.terminate_sa(unique_id))
+            case _:
+                self._end_sa(action)
+
+    def _end_sa(self, action: EndSa | EndChild) -> None:
+        end = self._charon.terminate_sa if isinstance(action, EndSa) else self._charon.terminate_child
+        self._tolerate(lambda: end(action.unique_id))
+
+    def _sas(self, id: str) -> tuple[IkeSa, ...]:
+        """The IKE SAs with a connection's peer."""
+        config = self._lives[id].config
+        names = self._variants.get(config.peer, ()) if config else ()
+        return tuple(sa for name in sorted(names) for sa in self._charon.sas(name))
 
     def _tolerate(self, command: Callable[[], None]) -> None:
         """charon refuses to initiate what is up and to end what is gone; the next look tells what is."""
@@ -192,8 +213,14 @@ class GatewayWorker(threading.Thread):
         self._adopt_guard(want)
         self._guard(todo)
         self._retire(todo)
-        for id in todo.load:
-            self._load(id)
+        fresh: dict[str, list[str]] = {}
+        for id in todo.fresh:
+            fresh.setdefault(self._named(id), []).append(id)
+        with self._charon.quiet() if len(todo.load) > FEW else nullcontext():
+            loaded = [id for config in todo.load for id in self._load(config, fresh.get(config.name, []))]
+        for id in loaded:
+            self._step(id, rollout.Loaded())
+        self._unload(todo)
         for id in todo.keep:
             self._step(id, rollout.Adopted())
         self._unguard()
@@ -206,11 +233,14 @@ class GatewayWorker(threading.Thread):
         fresh = self._charon.start()
         self._charon.listen(self.send)
         self._listening = True
-        self._loaded = frozenset() if fresh else self._charon.loaded()
+        self._loaded = {} if fresh else dict(self._charon.loaded())
+        self._variants = {}
+        for name in self._loaded:
+            self._variants.setdefault(ike.peer(name), set()).add(name)
         if fresh and self._lives:
             self._lives = {id: rollout.restarted(life) for id, life in self._lives.items()}
             self._touched.update(self._lives)
-        self._log.info("charon started" if fresh else "charon adopted", loaded=len(self._loaded))
+        self._log.info("charon started" if fresh else "charon adopted", connections=len(self._loaded))
 
     def _adopt_guard(self, want: Want) -> None:
         """What an earlier run guards stays guarded until it is known to be gone; with orphans, for good."""
@@ -218,7 +248,7 @@ class GatewayWorker(threading.Thread):
             return
         self._stale = self._drivers.guard.current(want.gateway.id)
         known = want.connections.keys() | self._gone.keys()
-        self._orphans = {ike.connection_id(name) for name in self._loaded} - known
+        self._orphans = {ike.subject(child) for children in self._loaded.values() for child in children} - known
         if self._orphans:
             self._log.warning("connections run that are not desired; they stay", connections=sorted(self._orphans))
 
@@ -249,34 +279,47 @@ class GatewayWorker(threading.Thread):
             self._guard_done = (self._gateway, covered)
 
     def _retire(self, todo: plan.Plan) -> None:
-        for name in todo.retire:
-            id = ike.connection_id(name)
-            self._charon.terminate(name)
-            replaced = id in todo.lives and todo.lives[id].config is not None
-            self._charon.unload(name, "" if replaced else id)
-            self._loaded -= {name}
-        kept = {id for id, life in todo.lives.items() if self._lives.get(id) is not life and id in self._lives}
+        """End the SAs of children that are gone or replaced, and go on with the lives of the new plan."""
+        for name, children in self._loaded.items():
+            if children & todo.end:
+                for action in plan.ends(self._charon.sas(name), todo.end):
+                    self._act("", action)
+        edited = [id for id, life in todo.lives.items() if id in self._lives and self._lives[id] is not life]
         self._lives = dict(todo.lives)
-        for id in kept:
-            self._step(id, rollout.Tick())
+        self._peers = {}
+        for id, life in self._lives.items():
+            if life.config:
+                self._peers.setdefault(life.config.peer, set()).add(id)
+        for id in edited:
             life = self._lives[id]
             if life.applied and life.config:
-                self._act(id, Look(life.config.name))
+                self._act(id, Look())
 
-    def _load(self, id: str) -> None:
-        life = self._lives[id]
-        assert life.config
-        key = ike.shared_key(life.connection, life.config) if life.config.auth == "psk" else None
+    def _named(self, id: str) -> str:
+        config = self._lives[id].config
+        return config.name if config else ""
+
+    def _load(self, config: IkeConfig, fresh: list[str]) -> list[str]:
+        """Load an IKE connection; which of its fresh connections charon has taken."""
+        key = next((ike.shared_key(self._lives[id].connection, config) for id in fresh), None)
         try:
-            self._charon.load(life.config, key)
+            self._charon.load(config, key if config.auth == "psk" else None)
         except Unresponsive:
             raise
         except DriverError as error:
-            self._log.error("charon refuses a connection", connection=id, error=str(error))
-            self._step(id, rollout.LoadFailed(f"charon refuses the configuration: {error}"))
-            return
-        self._loaded |= {life.config.name}
-        self._step(id, rollout.Loaded())
+            self._log.error("charon refuses a connection", connections=fresh, error=str(error))
+            for id in fresh:
+                self._step(id, rollout.LoadFailed(f"charon refuses the configuration: {error}"))
+            return []
+        self._loaded[config.name] = frozenset(child.name for child in config.children)
+        self._variants.setdefault(config.peer, set()).add(config.name)
+        return fresh
+
+    def _unload(self, todo: plan.Plan) -> None:
+        for name in todo.unload:
+            self._charon.unload(name)
+            del self._loaded[name]
+            self._variants[ike.peer(name)].discard(name)
 
     def _answer_tombstones(self) -> None:
         for gone in self._gone.values():
@@ -311,18 +354,27 @@ class GatewayWorker(threading.Thread):
 
     def _end(self, leave: Leave) -> None:
         try:
-            if leave.teardown:
-                self._charon.stop()
-                self._drivers.namespaces.remove(self._gateway.id)
-            else:
+            if not leave.teardown:
                 self._charon.detach()
                 return
+            self._charon.stop()
+            self._drivers.namespaces.remove(self._gateway.id)
         except DriverError as error:
             self._log.error("the gateway did not end cleanly", error=str(error))
             return
+        if not leave.tombstones:
+            self._say_goodbye()
         generation = self._gateway.generation
         for gone in (*self._gone.values(), *leave.tombstones):
             if gone.kind == "gateway":
                 self._outbox.put(GatewayReport(gone.id, generation, gone.revision, "gone"))
             else:
                 self._outbox.put(ConnectionReport(gone.id, generation, gone.revision, "gone"))
+
+    def _say_goodbye(self) -> None:
+        """The agent was told to take its gateways down: nobody may read ACTIVE until the lease ends."""
+        why, here = "the agent was stopped and took its gateways down", self._gateway
+        self._outbox.put(GatewayReport(here.id, here.generation, here.revision, "error", why))
+        for id, life in self._lives.items():
+            if life.applied:
+                self._outbox.put(ConnectionReport(id, here.generation, life.connection.revision, "down", why))

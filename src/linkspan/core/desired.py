@@ -53,8 +53,8 @@ class Dpd(msgspec.Struct, frozen=True):
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """One connection as its gateway's node needs it: references resolved, selectors computed, host bits masked.
 
-    `enabled` is the admin state of connection and service together. `psk_ref` changes whenever the key is written
-    and names it without telling it.
+    `enabled` is the admin state of connection and service together. `psk_ref` names the
+    key without telling it: another key, another name.
     """
 
     id: str

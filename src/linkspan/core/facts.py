@@ -2,6 +2,9 @@
 
 A fact is a hint or a cause, never the truth about an SA: whoever needs the truth lists the SAs. Causes come from the
 VICI `log` event, since `initiate` itself says only that it failed (dataplane: why a tunnel is down).
+
+`about` is the uuid of a connection where charon names a child, else the name of the IKE connection that several
+connections to one peer may share (`core.ike`).
 """
 
 from __future__ import annotations
@@ -28,29 +31,29 @@ Code = Literal[
 
 
 class SaChanged(msgspec.Struct, frozen=True):
-    """Something happened to the SAs of the connection with this uuid: list them."""
+    """Something happened to the SAs of what this is about: list them."""
 
-    connection_id: str
+    about: str
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """Why an attempt of this connection did not work, in one sentence; the id is empty if charon named none."""
+    """Why an attempt did not work, in one sentence; `about` is empty if charon named nothing."""
 
-    connection_id: str
+    about: str
     code: Code
     text: str
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The peer of this connection gave an authenticated answer."""
+    """The peer gave an authenticated answer."""
 
-    connection_id: str
+    about: str
 
 
 class Unanswered(msgspec.Struct, frozen=True):
-    """A request to the peer of this connection had to be sent again."""
+    """A request to the peer had to be sent again."""
 
-    connection_id: str
+    about: str
 
 
 class DaemonLost(msgspec.Struct, frozen=True):
@@ -259,13 +262,24 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[Fact, ...]:
     """The facts in one VICI event; none if it says nothing that matters."""
     if name == "log":
         return from_log(_text(message.get("ikesa-name", b"")), _text(message.get("msg", b"")))
-    names = [key for key, value in message.items() if isinstance(value, dict) and key != _UNNAMED]
-    return tuple(SaChanged(ike.connection_id(key)) for key in names)
+    return tuple(
+        SaChanged(about)
+        for key, value in message.items()
+        if isinstance(value, dict) and key != _UNNAMED
+        for about in sorted(_children(value)) or (key,)
+    )
+
+
+def _children(section: dict[str, Any]) -> set[str]:
+    """The connections whose children an event is about; a rekeyed child is told as an old and a new one."""
+    found = section.get("child-sas", {}).values()
+    names = [_text(child.get("new", child).get("name", b"")) for child in found if isinstance(child, dict)]
+    return {ike.subject(name) for name in names if name}
 
 
 def from_log(ike_name: str, line: str) -> tuple[Fact, ...]:
     """The facts in one line of charon's log; the worst comes last."""
-    connection = "" if ike_name == _UNNAMED else ike.connection_id(ike_name)
+    connection = "" if ike_name == _UNNAMED else ike.subject(ike_name)
     found: list[Fact] = []
     if connection and _ALIVE.match(line):
         found.append(Alive(connection))

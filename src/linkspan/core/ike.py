@@ -1,8 +1,13 @@
 """A connection as IKE and ESP understand it: the one mapping from the API's attributes to what charon is told.
 
-Pure: the result says everything that a driver has to load. A name carries the connection's uuid and a tag, eight
+Pure: the result says everything that a driver has to load. A child carries its connection's uuid and a tag, eight
 hexadecimal digits of a digest over everything charon was told. So charon itself remembers which version of a
 connection it runs, and an agent that starts anew can compare without a file of its own.
+
+Connections to one peer share its IKE SA: a responder knows a peer by addresses and identities alone, and looks for
+the traffic selectors only among the children of the one IKE connection that it found by them. So the IKE connection is
+named by a digest of the peer and one of everything else on the IKE level, and `joined` gives it the children of all
+connections to that peer.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import ipaddress
+from collections.abc import Iterable
 
 import msgspec
 
@@ -38,9 +44,13 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One IKE connection and its children; times in seconds, `dpd_delay` 0 = no DPD."""
+    """One IKE connection and its children; times in seconds, `dpd_delay` 0 = no DPD.
+
+    `peer` is what a responder tells peers by, as a digest; `name` begins with it.
+    """
 
     name: str
+    peer: str
     version: int
     aggressive: bool
     local_address: str
@@ -58,7 +68,7 @@ class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedKey(msgspec.Struct, frozen=True):
-    """A pre-shared key and the identities that it is for; `id` is the connection's uuid."""
+    """A pre-shared key and the identities that it is for; `id` is the name of the IKE connection that uses it."""
 
     id: str
     owners: tuple[str, ...]
@@ -72,6 +82,7 @@ def build(connection: Connection) -> IkeConfig:
     local_id = identity.parse(connection.local_id or connection.local_address).charon()
     config = IkeConfig(
         name="",
+        peer="",
         version=version,
         aggressive=version == 1 and ike.phase1_negotiation_mode == "aggressive",
         local_address=connection.local_address,
@@ -85,25 +96,32 @@ def build(connection: Connection) -> IkeConfig:
         rekey_time=ike.lifetime * REKEY_PERCENT // 100,
         over_time=ike.lifetime - ike.lifetime * REKEY_PERCENT // 100,
         rand_time=ike.lifetime // 10,
-        children=_children(connection, version),
+        children=(),
     )
-    tag = _tag(config, connection.psk_ref)
-    name = f"{connection.id}.{tag}"
-    children = tuple(
-        msgspec.structs.replace(child, name=name if len(config.children) == 1 else f"{name}-{number}")
-        for number, child in enumerate(config.children, 1)
-    )
-    return msgspec.structs.replace(config, name=name, children=children)
+    peer = "peer-" + _digest([version, config.local_address, config.remote_address, config.local_id, config.remote_id])
+    name = f"{peer}-{_digest([config, connection.psk_ref])}"
+    return msgspec.structs.replace(config, name=name, peer=peer, children=_children(connection, version, name))
+
+
+def joined(config: IkeConfig, siblings: Iterable[IkeConfig]) -> IkeConfig:
+    """The same IKE connection with the children of all connections to its peer, in a stable order."""
+    children = {child.name: child for one in (config, *siblings) for child in one.children}
+    return msgspec.structs.replace(config, children=tuple(children[name] for name in sorted(children)))
 
 
 def shared_key(connection: Connection, config: IkeConfig) -> SharedKey:
     """The pre-shared key of a connection, owned by the two identities of its configuration."""
-    return SharedKey(connection.id, (config.local_id, config.remote_id), connection.psk)
+    return SharedKey(config.name, (config.local_id, config.remote_id), connection.psk)
 
 
-def connection_id(name: str) -> str:
-    """The connection's uuid in a name that charon reports for it or for one of its children."""
+def subject(name: str) -> str:
+    """What a name that charon reports is about: a connection's uuid if it is a child's, else the IKE connection."""
     return name.partition(".")[0]
+
+
+def peer(name: str) -> str:
+    """The peer in the name of an IKE connection."""
+    return name.rpartition("-")[0]
 
 
 def unsupported(connection: Connection, backend: Backend) -> str:
@@ -120,11 +138,16 @@ def unsupported(connection: Connection, backend: Backend) -> str:
     return ""
 
 
-def _children(connection: Connection, version: int) -> tuple[ChildConfig, ...]:
+def _children(connection: Connection, version: int, name: str) -> tuple[ChildConfig, ...]:
     local = tuple(_masked(cidr) for cidr in connection.local_cidrs)
     remote = tuple(_masked(cidr) for cidr in connection.peer_cidrs)
     pairs = [(local, remote)] if version == 2 else [((left,), (right,)) for left in local for right in remote]
-    return tuple(_child(connection.ipsec, left, right) for left, right in pairs)
+    children = [_child(connection.ipsec, left, right) for left, right in pairs]
+    tag = f"{connection.id}.{_digest([name, children])}"
+    return tuple(
+        msgspec.structs.replace(child, name=tag if len(children) == 1 else f"{tag}-{number}")
+        for number, child in enumerate(children, 1)
+    )
 
 
 def _child(policy: IpsecPolicy, local: tuple[str, ...], remote: tuple[str, ...]) -> ChildConfig:
@@ -152,5 +175,5 @@ def _masked(cidr: str) -> str:
     return str(ipaddress.ip_network(cidr, strict=False))
 
 
-def _tag(config: IkeConfig, psk_ref: str) -> str:
-    return hashlib.sha256(msgspec.json.encode([config, psk_ref])).hexdigest()[:8]
+def _digest(what: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:8]

@@ -1,27 +1,38 @@
-"""(desired, what charon holds) -> what to load and retire, and what the guard has to cover before and after.
+"""(desired, what charon holds) -> what to load, end and unload.
 
-Names carry a digest of what charon was told (`core.ike`), so comparing names compares configurations. A connection that
+Names carry digests of what charon was told (`core.ike`), so comparing names compares configurations. A connection that
 runs but is neither desired nor named gone stays: absence never deletes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
 from linkspan.core import ike, rollout
 from linkspan.core.desired import Connection
+from linkspan.core.facts import IkeSa
+from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import Backend
-from linkspan.core.rollout import Life
+from linkspan.core.rollout import Action, EndChild, EndSa, Life
+
+Loaded = Mapping[str, frozenset[str]]
+"""What charon holds: names of IKE connections, and of their children."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`lives` are the connections after it; `retire` are names to end and unload; `load` and `keep` are uuids."""
+    """`lives` are the connections after it, `fresh` and `keep` are uuids.
+
+    In this order: `end` the SAs of these children; `load` these, in place where the name is there; `unload` these.
+    `fresh` connections are loaded by it, `keep` were there already and only have to be looked at.
+    """
 
     lives: dict[str, Life]
-    retire: tuple[str, ...]
-    load: tuple[str, ...]
+    end: frozenset[str]
+    load: tuple[IkeConfig, ...]
+    unload: tuple[str, ...]
+    fresh: tuple[str, ...]
     keep: tuple[str, ...]
 
 
@@ -37,25 +48,72 @@ def reconcile(
     lives: Mapping[str, Life],
     desired: Mapping[str, Connection],
     gone: Iterable[str],
-    loaded: frozenset[str],
+    loaded: Loaded,
     backend: Backend,
 ) -> Plan:
     """What makes charon hold exactly the desired connections, touching none that is as desired."""
-    after: dict[str, Life] = {}
-    for id, connection in desired.items():
-        old = lives.get(id)
-        if old is not None and old.connection is connection:
-            after[id] = old
-            continue
-        new = life(connection, backend)
-        same = old is not None and old.config is not None and new.config is not None
-        if old is not None and same and old.config == new.config:
-            new = rollout.again(old, connection)
-        after[id] = new
-    wanted = {id: life.config.name for id, life in after.items() if life.config}
-    stay = frozenset(wanted.values())
+    after = {id: _after(lives.get(id), connection, backend) for id, connection in desired.items()}
+    wanted = _wanted(after)
     ours = after.keys() | frozenset(gone)
-    retire = tuple(sorted(name for name in loaded - stay if ike.connection_id(name) in ours))
-    load = tuple(id for id, name in wanted.items() if name not in loaded)
-    keep = tuple(id for id, name in wanted.items() if name in loaded and not after[id].applied)
-    return Plan(lives=after, retire=retire, load=load, keep=keep)
+    present = frozenset(child for children in loaded.values() for child in children)
+    stay = frozenset(child.name for config in wanted.values() for child in config.children)
+    load = tuple(config for name, config in wanted.items() if _differs(config, loaded.get(name), ours))
+    told = {config.name for config in load}
+    fresh: list[str] = []
+    keep: list[str] = []
+    for id, one in after.items():
+        if one.config and not one.applied:
+            new = one.config.name in told and not {child.name for child in one.config.children} <= present
+            (fresh if new else keep).append(id)
+    return Plan(
+        lives=after,
+        end=frozenset(child for child in present - stay if ike.subject(child) in ours),
+        load=load,
+        unload=tuple(
+            name
+            for name, children in loaded.items()
+            if name not in wanted and all(ike.subject(child) in ours for child in children)
+        ),
+        fresh=tuple(fresh),
+        keep=tuple(keep),
+    )
+
+
+def ends(sas: Iterable[IkeSa], children: Container[str]) -> tuple[Action, ...]:
+    """How the SAs of these children end: with their IKE SA, unless it carries others."""
+    actions: list[Action] = []
+    for sa in sas:
+        ending = [child for child in sa.children if child.name in children]
+        if ending and len(ending) == len(sa.children):
+            actions.append(EndSa(sa.unique_id))
+        else:
+            actions += [EndChild(child.unique_id) for child in ending]
+    return tuple(actions)
+
+
+def _after(old: Life | None, connection: Connection, backend: Backend) -> Life:
+    if old is None:
+        return life(connection, backend)
+    if old.connection is connection:
+        return old
+    new = life(connection, backend)
+    return rollout.again(old, connection) if old.config and old.config == new.config else new
+
+
+def _wanted(lives: Mapping[str, Life]) -> dict[str, IkeConfig]:
+    """The IKE connections, each with the children of all connections to its peer."""
+    peers: dict[str, list[IkeConfig]] = {}
+    for one in lives.values():
+        if one.config:
+            peers.setdefault(one.config.peer, []).append(one.config)
+    return {
+        config.name: config if len(siblings) == 1 else ike.joined(config, siblings)
+        for siblings in peers.values()
+        for config in siblings
+    }
+
+
+def _differs(config: IkeConfig, holds: frozenset[str] | None, ours: Container[str]) -> bool:
+    """Whether charon has to be told; children of connections that nobody spoke of are none of our affair."""
+    names = {child.name for child in config.children}
+    return holds is None or not names <= holds or any(ike.subject(name) in ours for name in holds - names)

@@ -96,6 +96,9 @@ def _accepted(resource: Resource, name: str, text: str) -> tuple[Any, ...]:
         raise Problem("InvalidInput", f"Invalid input for operation: a value of {name} contains a null character.")
     if not text and isinstance(kind, Uuid) and kind.optional:
         return (None,)
+    if not text and name in resource.by_name and resource[name].default is None:
+        # An attribute that may be null is found by an empty text, as in Neutron.
+        return ("", None)
     return (text,)
 
 

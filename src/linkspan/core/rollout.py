@@ -47,7 +47,7 @@ class LoadFailed(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The IKE SAs of this connection, as listed."""
+    """The IKE SAs with this connection's peer, as listed: other connections may have children in them."""
 
     sas: tuple[IkeSa, ...]
 
@@ -60,9 +60,7 @@ Event = Loaded | Adopted | LoadFailed | Seen | Tick | Fact
 
 
 class Look(msgspec.Struct, frozen=True):
-    """List the IKE SAs of this name and come back with `Seen`."""
-
-    ike: str
+    """List the IKE SAs with the connection's peer and come back with `Seen`."""
 
 
 class Initiate(msgspec.Struct, frozen=True):
@@ -73,12 +71,18 @@ class Initiate(msgspec.Struct, frozen=True):
 
 
 class EndSa(msgspec.Struct, frozen=True):
-    """End one IKE SA."""
+    """End one IKE SA with all its children."""
 
     unique_id: int
 
 
-Action = Look | Initiate | EndSa
+class EndChild(msgspec.Struct, frozen=True):
+    """End one child SA; its IKE SA carries others."""
+
+    unique_id: int
+
+
+Action = Look | Initiate | EndSa | EndChild
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,11 +163,11 @@ def step(life: Life, event: Event, now: float) -> Step:
         case Loaded():
             return _try(_set(life, applied=True, alive_at=now, look_at=None), now)
         case Adopted():
-            return _set(life, applied=True, alive_at=now), (Look(life.config.name),)
+            return _set(life, applied=True, alive_at=now), (Look(),)
         case LoadFailed(text):
             return _set(life, applied=True, error=text, config=None, attempt_until=None, retry_at=None), ()
         case Seen(sas):
-            return _seen(_set(life, look_at=None), sas, now)
+            return _seen(_set(life, look_at=None), life.config, sas, now)
         case Cause() if not life.up or len(life.up) < len(life.config.children):
             return _set(life, reason=event.text, code=event.code, look_at=now + SETTLE), ()
         case Alive():
@@ -171,7 +175,7 @@ def step(life: Life, event: Event, now: float) -> Step:
         case Unanswered():
             return (_set(life, silent=True) if life.up and life.config.dpd_delay else life), ()
         case SaChanged():
-            return life, (Look(life.config.name),)
+            return life, (Look(),)
         case Tick():
             return _tick(life, now)
     return life, ()
@@ -183,7 +187,7 @@ def _tick(life: Life, now: float) -> Step:
         return _try(_set(life, retry_at=None), now)
     due = wake_at(life)
     if due is not None and due <= now:
-        return _set(life, look_at=None), (Look(life.config.name),)
+        return _set(life, look_at=None), (Look(),)
     return life, ()
 
 
@@ -201,28 +205,33 @@ def _may_initiate(life: Life) -> bool:
     return life.connection.initiator == "bi-directional" and not life.dead
 
 
-def _seen(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step:
-    assert life.config
-    children = frozenset(child.name for child in life.config.children)
-    ours = tuple(sa for sa in sas if sa.name == life.config.name and sa.state not in ("DELETING", "DESTROYING"))
-    up = children & frozenset(name for sa in ours for name in sa.installed)
+def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
+    children = frozenset(child.name for child in config.children)
+    alive = tuple(sa for sa in sas if sa.state not in ("DELETING", "DESTROYING"))
+    up = children & frozenset(name for sa in alive for name in sa.installed)
     if up == children:
-        return _complete(life, ours, up, now)
+        return _complete(life, config, alive, up, now)
     before, life = life, _set(life, up=up, duplicate_since=None)
     if up:
-        dead = _if_dead(life, ours, now)
+        dead = _if_dead(life, alive, now)
         if dead:
             return dead
-    working = [sa for sa in ours if sa.state == "CONNECTING" or (sa.established and not sa.installed)]
-    hopeless = life.code in FATAL_TO_CHILD and not any(sa.state == "CONNECTING" for sa in ours)
-    if life.attempt_until is not None and working and now < life.attempt_until and not hopeless:
+    ours = [sa for sa in alive if sa.name == config.name]
+    if life.attempt_until is not None and now < life.attempt_until and _in_progress(life, ours):
         return life, ()
-    stale = tuple(EndSa(sa.unique_id) for sa in working if sa.initiator)
+    idle = tuple(EndSa(sa.unique_id) for sa in ours if sa.initiator and not sa.children)
     if before.up and not up and life.attempt_until is None and life.retry_at is None and not life.reason:
         life = _set(life, reason="the peer ended the tunnel")
     if life.attempt_until is not None or life.retry_at is None:
         life = _again_later(life, now)
-    return life, stale
+    return life, idle
+
+
+def _in_progress(life: Life, sas: list[IkeSa]) -> bool:
+    """Whether charon is still at it: after some causes an IKE SA stays that will never have our child."""
+    if any(sa.state == "CONNECTING" for sa in sas):
+        return True
+    return any(sa.established for sa in sas) and life.code not in FATAL_TO_CHILD
 
 
 def _again_later(life: Life, now: float) -> Life:
@@ -234,7 +243,7 @@ def _again_later(life: Life, now: float) -> Life:
     return _set(life, attempt=life.attempt + 1, attempt_until=None, retry_at=now + delay * spread)
 
 
-def _complete(life: Life, sas: tuple[IkeSa, ...], up: frozenset[str], now: float) -> Step:
+def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozenset[str], now: float) -> Step:
     """Every child is up: forget the trouble, end what is left over."""
     fresh = life.up != up
     life = _set(
@@ -253,17 +262,23 @@ def _complete(life: Life, sas: tuple[IkeSa, ...], up: frozenset[str], now: float
     dead = _if_dead(life, sas, now)
     if dead:
         return dead
-    half_open = tuple(EndSa(sa.unique_id) for sa in sas if sa.state == "CONNECTING" and sa.initiator)
+    half_open = tuple(
+        EndSa(sa.unique_id)
+        for sa in sas
+        if sa.state == "CONNECTING" and sa.initiator and sa.name == config.name and not sa.children
+    )
     complete = [sa for sa in sas if sa.established and up <= sa.installed]
-    if len(complete) < 2:
+    twins = _twins(complete, up)
+    if len(complete) < 2 and not twins:
         return _set(life, duplicate_since=None), half_open
     since = now if life.duplicate_since is None else life.duplicate_since
-    surplus = _surplus(complete, late=now >= since + DUPLICATE)
+    late = now >= since + DUPLICATE
+    surplus = _surplus(complete, up, late) if len(complete) > 1 else twins if late else ()
     return _set(life, duplicate_since=None if surplus else since), half_open + surplus
 
 
-def _surplus(sas: list[IkeSa], late: bool) -> tuple[EndSa, ...]:
-    """Which of several equal IKE SAs we end.
+def _surplus(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Action, ...]:
+    """Which of several equal IKE SAs we end, or our children in them where they carry others too.
 
     Of two that the same end initiated, the older one: whoever initiates again has lost it. Of two that met, the one
     that the higher address initiated: that end does it at once, so that both do not each end the other's; `late`, any.
@@ -271,13 +286,41 @@ def _surplus(sas: list[IkeSa], late: bool) -> tuple[EndSa, ...]:
     newest = {
         initiator: max(of, key=lambda sa: sa.unique_id) for initiator in (True, False) if (of := _by(sas, initiator))
     }
-    lower = _packed(sas[0].local_address) < _packed(sas[0].remote_address)
+    lower = _is_lower(sas[0])
     keep = newest[lower] if lower in newest else newest[not lower]
     return tuple(
-        EndSa(sa.unique_id)
+        action
         for sa in sas
         if sa is not keep and (late or sa is not newest[sa.initiator] or (sa.initiator and not lower))
+        for action in _end(sa, children)
     )
+
+
+def _end(sa: IkeSa, children: frozenset[str]) -> tuple[Action, ...]:
+    if all(child.name in children for child in sa.children):
+        return (EndSa(sa.unique_id),)
+    return tuple(EndChild(child.unique_id) for child in sa.children if child.name in children)
+
+
+def _twins(sas: list[IkeSa], children: frozenset[str]) -> tuple[Action, ...]:
+    """Children that both ends made at once inside one IKE SA: all but the one with the lowest SPI, at the lower end.
+
+    Both ends see the same two SPIs of a pair, so they agree on which one stays; the lower address ends the others.
+    """
+    found: list[Action] = []
+    for sa in sas:
+        for name in children if _is_lower(sa) else ():
+            same = sorted(
+                (min(child.spi_in, child.spi_out), child.unique_id)
+                for child in sa.children
+                if child.name == name and child.state == "INSTALLED"
+            )
+            found += [EndChild(unique_id) for _, unique_id in same[1:]]
+    return tuple(found)
+
+
+def _is_lower(sa: IkeSa) -> bool:
+    return _packed(sa.local_address) < _packed(sa.remote_address)
 
 
 def _by(sas: list[IkeSa], initiator: bool) -> list[IkeSa]:
@@ -300,11 +343,11 @@ def _if_dead(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step | None:
     deadline = _deadline(life)
     if deadline is None or now < deadline:
         return None
-    idle = [child.idle_in for sa in sas for child in sa.children if child.idle_in >= 0]
+    idle = [child.idle_in for sa in sas for child in sa.children if child.name in life.up and child.idle_in >= 0]
     timeout = life.connection.dpd.timeout
     if idle and min(idle) < timeout:
         return _set(life, alive_at=now - min(idle)), ()
-    gone = tuple(EndSa(sa.unique_id) for sa in sas)
+    gone = tuple(EndSa(sa.unique_id) for sa in sas if any(child.name in life.up for child in sa.children))
     text = f"the peer gave no sign of life for {timeout} s (dead peer detection)"
     if life.connection.dpd.action == "clear":
         text += "; dpd action clear: waits for the peer"

@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -96,28 +97,44 @@ class StrongswanCharon:
 
         self._events = Events(self._directory, facts.EVENTS, hand_over, lambda: deliver(facts.DaemonLost()))
 
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        events = self._events
+        if events is None:
+            yield
+            return
+        try:
+            events.mute("log")
+            yield
+            events.unmute("log")
+        except OSError as error:
+            raise Unresponsive(f"charon does not tell its events: {error}") from error
+
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
         if key is not None:
             self._ask("load-shared", vici_map.shared(key))
         self._ask("load-conn", vici_map.connection(config))
 
-    def unload(self, name: str, key_id: str) -> None:
-        if name in self.loaded():
-            self._ask("unload-conn", {"name": name})
-        if key_id and key_id in _strings(self._ask("get-shared").get("keys")):
-            self._ask("unload-shared", {"id": key_id})
+    def unload(self, name: str) -> None:
+        for names, command, argument in (("get-conns", "unload-conn", "name"), ("get-shared", "unload-shared", "id")):
+            answer = self._ask(names)
+            if name in _strings(answer.get("conns", answer.get("keys"))):
+                self._ask(command, {argument: name})
 
     def initiate(self, ike: str, child: str) -> None:
         self._ask("initiate", {"ike": ike, "child": child, "timeout": "-1"})
 
-    def terminate(self, ike: str) -> None:
-        self._terminate({"ike": ike})
-
     def terminate_sa(self, unique_id: int) -> None:
         self._terminate({"ike-id": str(unique_id)})
 
-    def loaded(self) -> frozenset[str]:
-        return frozenset(_strings(self._ask("get-conns").get("conns")))
+    def terminate_child(self, unique_id: int) -> None:
+        self._terminate({"child-id": str(unique_id)})
+
+    def loaded(self) -> dict[str, frozenset[str]]:
+        messages = self._use(lambda requests: requests.list("list-conns", "list-conn"))
+        return {
+            name: frozenset(section.get("children", {})) for message in messages for name, section in message.items()
+        }
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         only = {"ike": ike} if ike else {}

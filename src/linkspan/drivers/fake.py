@@ -8,6 +8,7 @@ delivered by whichever thread caused them, before its call returns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from linkspan.core.desired import Gateway
@@ -15,7 +16,7 @@ from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
-from linkspan.drivers.fake_world import Daemon, FakeWorld, Sa
+from linkspan.drivers.fake_world import Daemon, FakeWorld
 from linkspan.drivers.ports import DriverError, Unresponsive
 
 VERSION: Final = "5.9.8-fake"
@@ -122,6 +123,9 @@ class FakeCharon:
             self._listener = deliver
             self._daemon().listeners.append(deliver)
 
+    def quiet(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
         with self._world.lock:
             daemon = self._daemon()
@@ -129,12 +133,16 @@ class FakeCharon:
                 daemon.keys.pop(key.id, None)
                 daemon.keys[key.id] = key
             daemon.configs[config.name] = config
+            for sa in daemon.sas:
+                if sa.config.name == config.name:
+                    sa.config = config
+            self._world.resend()
 
-    def unload(self, name: str, key_id: str) -> None:
+    def unload(self, name: str) -> None:
         with self._world.lock:
             daemon = self._daemon()
             daemon.configs.pop(name, None)
-            daemon.keys.pop(key_id, None)
+            daemon.keys.pop(name, None)
 
     def initiate(self, ike: str, child: str) -> None:
         with self._world.lock:
@@ -146,25 +154,24 @@ class FakeCharon:
                 return
             self._world.begin(daemon, config, child)
 
-    def terminate(self, ike: str) -> None:
-        self._drop(lambda sa: sa.config.name == ike)
-
     def terminate_sa(self, unique_id: int) -> None:
-        self._drop(lambda sa: sa.unique_id == unique_id)
-
-    def loaded(self) -> frozenset[str]:
         with self._world.lock:
-            return frozenset(self._daemon().configs)
+            daemon = self._daemon()
+            for sa in [sa for sa in daemon.sas if sa.unique_id == unique_id]:
+                self._world.drop(daemon, sa)
+
+    def terminate_child(self, unique_id: int) -> None:
+        with self._world.lock:
+            self._world.drop_child(self._daemon(), unique_id)
+
+    def loaded(self) -> dict[str, frozenset[str]]:
+        with self._world.lock:
+            configs = self._daemon().configs
+            return {name: frozenset(child.name for child in one.children) for name, one in configs.items()}
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:
             return tuple(sa.listed() for sa in self._daemon().sas if ike in ("", sa.config.name))
-
-    def _drop(self, which: Callable[[Sa], bool]) -> None:
-        with self._world.lock:
-            daemon = self._daemon()
-            for sa in [sa for sa in daemon.sas if which(sa)]:
-                self._world.drop(daemon, sa)
 
     def _daemon(self) -> Daemon:
         daemon = self._world.daemons.get(self._key)

@@ -19,7 +19,7 @@ import msgspec
 from linkspan.core import facts
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import ChildSa, DaemonLost, Fact, IkeSa, SaChanged
-from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey, connection_id
+from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey, subject
 from linkspan.core.selectors import SelectorPair
 
 Fate = Literal["esp", "dropped", "clear"]
@@ -155,6 +155,13 @@ class FakeWorld:
             else:
                 self._make_children(daemon, sa)
 
+    def resend(self) -> None:
+        """What nobody answered is sent again, now that somebody may."""
+        with self.lock:
+            for daemon in list(self.daemons.values()):
+                for sa in [sa for sa in daemon.sas if sa.state == "CONNECTING"]:
+                    self.connect(daemon, sa)
+
     def drop(self, daemon: Daemon, sa: Sa) -> None:
         """End an IKE SA; the other end hears of it if it can."""
         with self.lock:
@@ -166,7 +173,20 @@ class FakeWorld:
             for end, what in ends:
                 if what in end.sas:
                     end.sas.remove(what)
-                    end.deliver(SaChanged(connection_id(what.config.name)))
+                    end.deliver(SaChanged(subject(what.config.name)))
+
+    def drop_child(self, daemon: Daemon, unique_id: int) -> None:
+        """End a child SA; the other end hears of it if it can."""
+        for sa in daemon.sas:
+            for name, child in list(sa.children.items()):
+                if child.unique_id != unique_id:
+                    continue
+                del sa.children[name]
+                daemon.deliver(SaChanged(subject(name)))
+                for other, twin in list(sa.other[1].children.items()) if sa.other else ():
+                    if sa.other and twin.spi_in == child.spi_out and self._reachable(daemon, sa.other[0], sa.config):
+                        del sa.other[1].children[other]
+                        sa.other[0].deliver(SaChanged(subject(other)))
 
     def connect(self, daemon: Daemon, sa: Sa) -> None:
         """One attempt at an IKE SA that is not established."""
@@ -199,8 +219,8 @@ class FakeWorld:
         peer.sas.append(end)
         sa.other, end.other = (peer, end), (daemon, sa)
         sa.state = end.state = "ESTABLISHED"
-        peer.deliver(SaChanged(connection_id(theirs.name)))
-        daemon.deliver(SaChanged(connection_id(name)))
+        peer.deliver(SaChanged(subject(theirs.name)))
+        daemon.deliver(SaChanged(subject(name)))
         self._make_children(daemon, sa)
 
     def _make_children(self, daemon: Daemon, sa: Sa) -> None:
@@ -224,8 +244,8 @@ class FakeWorld:
         spis = tuple(f"{next(self._numbers):08x}" for _ in range(2))
         sa.children[child.name] = self._child(child.name, *spis)
         end.children[agreed[0].name] = self._child(agreed[0].name, *reversed(spis))
-        peer.deliver(SaChanged(connection_id(end.config.name)))
-        daemon.deliver(SaChanged(connection_id(sa.config.name)))
+        peer.deliver(SaChanged(subject(end.config.name)))
+        daemon.deliver(SaChanged(subject(sa.config.name)))
 
     def _child(self, name: str, spi_in: str, spi_out: str) -> ChildSa:
         return ChildSa(name, next(self._numbers), "INSTALLED", spi_in, spi_out, 0, 0, 0, 0, -1)

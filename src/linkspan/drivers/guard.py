@@ -122,6 +122,7 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
     outbound = [f"oifname != {naming.OUTSIDE} accept", _NEIGHBOURS, *_own(own, "s")]
     outbound += ["rt ipsec exists accept"] if protected else []
     outbound += [_drop(name, "saddr", "daddr", "dropped_out") for name in wanted]
+    outbound += _only_own(own)
     inbound = [f"iifname != {naming.OUTSIDE} accept", _NEIGHBOURS, *_own(own, "d")]
     inbound += ["meta ipsec exists accept"] if protected else []
     inbound += [_drop(name, "daddr", "saddr", "dropped_in") for name in wanted]
@@ -162,6 +163,19 @@ def _read() -> dict[str, frozenset[SelectorPair]]:
     listed = json.loads(_nft(["-n", "-j", "list", "sets"], ""))["nftables"]
     ours = [item["set"] for item in listed if item.get("set", {}).get("table") == _NAME]
     return {one["name"]: frozenset(_pairs(one)) for one in ours}
+
+
+def _only_own(addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> list[str]:
+    """What is left may leave in clear only from the gateway's own addresses: a deleted connection has no pairs."""
+    allowed: dict[int, list[str]] = {4: [], 6: ["::", "fe80::/10"]}
+    for address in addresses:
+        allowed[address.version].append(str(address))
+    return [
+        f"{_FAMILY[version]} saddr != {{ {', '.join(own)} }} counter name dropped_out drop"
+        if own
+        else "meta nfproto ipv4 counter name dropped_out drop"
+        for version, own in allowed.items()
+    ]
 
 
 def _pairs(one: dict[str, Any]) -> Iterable[SelectorPair]:

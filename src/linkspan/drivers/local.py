@@ -66,6 +66,8 @@ def sweep(instance: str) -> None:
     for name in [netns.HERE, *netns.names()]:
         try:
             netns.inside(name, lambda: _sweep_links(instance))
+        except FileNotFoundError:
+            continue  # somebody else has removed it meanwhile
         except OSError as error:
             _log.warning("could not look into a namespace", namespace=name, error=str(error))
     process.reap()

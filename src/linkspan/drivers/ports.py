@@ -6,7 +6,8 @@ its router's uuid; what names that becomes on the machine is the driver's own af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from linkspan.core.desired import Gateway
@@ -71,26 +72,27 @@ class Charon(Protocol):
         After `stop` or `detach` the end is no news and `DaemonLost` is not delivered. `deliver` has to be quick.
         """
 
-    def load(self, config: IkeConfig, key: SharedKey | None) -> None:
-        """Load or replace a connection and its key; SAs that are up stay. Raises DriverError with charon's words."""
+    def quiet(self) -> AbstractContextManager[None]:
+        """While it lasts charon's log is not listened to, so that loading many takes half the time. Causes are lost."""
 
-    def unload(self, name: str, key_id: str) -> None:
-        """Unload a connection; its key too unless `key_id` is empty. SAs stay; an unknown name is no error."""
+    def load(self, config: IkeConfig, key: SharedKey | None) -> None:
+        """Load or replace a connection and its key; SAs that are up stay, and an IKE SA of that name may from now on
+        have the new children. Raises DriverError with charon's words."""
+
+    def unload(self, name: str) -> None:
+        """Unload a connection and its key. SAs stay; an unknown name is no error."""
 
     def initiate(self, ike: str, child: str) -> None:
-        """Begin to bring up a child and return at once; how it went arrives as facts. One that is up stays as it is.
-
-        A peer's name is resolved first, which may take some seconds; if it cannot be, DriverError.
-        """
-
-    def terminate(self, ike: str) -> None:
-        """End all IKE SAs of this name at once, telling the peer once. Judge by `sas`."""
+        """Begin to bring up a child and return at once; how it went arrives as facts."""
 
     def terminate_sa(self, unique_id: int) -> None:
-        """End one IKE SA by its unique id."""
+        """End one IKE SA with its children at once, telling the peer once. Judge by `sas`."""
 
-    def loaded(self) -> frozenset[str]:
-        """Names of the loaded connections."""
+    def terminate_child(self, unique_id: int) -> None:
+        """End one child SA at once, telling the peer once. Judge by `sas`."""
+
+    def loaded(self) -> Mapping[str, frozenset[str]]:
+        """Names of the loaded connections, and of their children."""
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         """The IKE SAs, all or those of one name."""

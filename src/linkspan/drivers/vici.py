@@ -126,6 +126,14 @@ class Events:
         """From now on the end of the stream is no news: `ended` is not called. Events still are delivered."""
         self._stopped = True
 
+    def mute(self, name: str) -> None:
+        """Have charon not tell one kind of event until `unmute`. What happens meanwhile is never told."""
+        self._transport.send(vici.protocol.Packet.unregister_event(name))
+
+    def unmute(self, name: str) -> None:
+        """Have charon tell this kind of event again."""
+        self._transport.send(vici.protocol.Packet.register_event(name))
+
     def _register(self, name: str, early: list[Any]) -> None:
         packet = vici.protocol.Packet
         self._transport.send(packet.register_event(name))

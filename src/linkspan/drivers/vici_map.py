@@ -6,15 +6,22 @@ by charon, no scripts, no moving to other addresses, no uniqueness policy that e
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey
+from linkspan.drivers.ports import DriverError
+
+_LONGEST: Final = 511
+"""Characters of a text that charon keeps (strongswan: BUF_LEN)."""
 
 Message = dict[str, Any]
 
 
 def connection(config: IkeConfig) -> Message:
-    """The message of `load-conn` (strongswan: src/libcharon/plugins/vici/README.md, swanctl.conf(5))."""
+    """The message of `load-conn` (strongswan: src/libcharon/plugins/vici/README.md, swanctl.conf(5)).
+
+    Raises DriverError if an identity is more than charon can take; so does `shared`.
+    """
     section: Message = {
         "version": str(config.version),
         "local_addrs": [config.local_address],
@@ -27,8 +34,8 @@ def connection(config: IkeConfig) -> Message:
         "rekey_time": str(config.rekey_time),
         "over_time": str(config.over_time),
         "rand_time": str(config.rand_time),
-        "local": {"auth": config.auth, "id": config.local_id},
-        "remote": {"auth": config.auth, "id": config.remote_id},
+        "local": {"auth": config.auth, "id": _identity(config.local_id)},
+        "remote": {"auth": config.auth, "id": _identity(config.remote_id)},
         "children": {child.name: _child(child) for child in config.children},
     }
     if config.aggressive:
@@ -41,7 +48,24 @@ def connection(config: IkeConfig) -> Message:
 
 def shared(key: SharedKey) -> Message:
     """The message of `load-shared`: the only way by which a pre-shared key reaches charon."""
-    return {"id": key.id, "type": "IKE", "data": key.key.reveal().encode(), "owners": list(key.owners)}
+    return {
+        "id": key.id,
+        "type": "IKE",
+        "data": key.key.reveal().encode(),
+        "owners": [_identity(one) for one in key.owners],
+    }
+
+
+def _identity(text: str) -> str:
+    """As it is, but a key id beyond ASCII as its bytes in hexadecimal digits, since VICI takes printable ASCII only."""
+    kind, _, value = text.partition(":")
+    if kind != "keyid" or value.isascii():
+        return text
+    digits = f"keyid:#{value.encode().hex()}"
+    if len(digits) > _LONGEST:
+        # charon would cut it off without a word (SAW), and two peers could look like one.
+        raise DriverError("charon takes a key id beyond ASCII of at most 252 bytes: choose a shorter one")
+    return digits
 
 
 def _child(config: ChildConfig) -> Message:

@@ -22,6 +22,8 @@ from linkspan.lab.sites import OTHER, Api, Lab, Site
 from linkspan.lab.wire import Tally, WireCounter
 
 POLL: Final = 0.05
+CALM: Final = 2.0
+"""Seconds for which nobody needs to know what is not yet up, and why."""
 PINGS: Final = 10
 
 
@@ -58,8 +60,16 @@ def prove(
     """
     with progress.step("both connections ACTIVE"):
         active = wait_active(user, lab, progress, started, alive, patience)
-    with progress.step("a host on each network"):
-        hosts = make_hosts(instance, lab)
+    if lab.resumed:
+        # Until this run's agents have spoken, the API can only repeat what those of the last one said.
+        with progress.step("gateways and tunnel of the earlier run again"):
+            _wait(lambda: all(gateway_namespace(instance, site.router_id) for site in lab.sites.values()), alive)
+            hosts = _hosts(instance, lab, alive)
+            _wait(lambda: all(_ping(hosts, side, 1).received for side in hosts), alive)
+            active = wait_active(user, lab, progress, started, alive, patience)
+    else:
+        with progress.step("a host on each network"):
+            hosts = _hosts(instance, lab, alive)
     with progress.step(f"{PINGS} pings each way, with a witness on the wire"):
         pings, wire = talk(instance, lab, hosts)
     return Proof(active=active, pings=pings, wire=wire), hosts
@@ -84,8 +94,25 @@ def wait_active(
         words = [f"{name} {status}{f' ({reason})' if reason else ''}" for name, (status, reason) in seen.items()]
         if now > patience:
             raise LabError(f"not ACTIVE within {patience:.0f} s: {', '.join(words)}")
-        progress.detail(", ".join(words))
+        if now > CALM:
+            progress.detail(", ".join(words))
         time.sleep(POLL)
+
+
+def _wait(condition: Callable[[], bool], alive: Callable[[], None], patience: float = 20.0) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        alive()
+        if time.monotonic() > deadline:
+            raise LabError(f"the tunnel of an earlier run did not come back within {patience:.0f} s")
+        time.sleep(POLL)
+
+
+def _hosts(instance: str, lab: Lab, alive: Callable[[], None]) -> dict[str, Host]:
+    """The hosts, as soon as each network has its bridge, which a gateway's leg brings."""
+    bridges = {naming.bridge(instance, site.network_id) for site in lab.sites.values()}
+    _wait(lambda: bridges <= fabric.links(instance), alive)
+    return make_hosts(instance, lab)
 
 
 def make_hosts(instance: str, lab: Lab) -> dict[str, Host]:

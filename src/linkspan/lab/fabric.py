@@ -69,19 +69,31 @@ def make_fabric(instance: str) -> str:
     return name
 
 
+def links(instance: str) -> frozenset[str]:
+    """Names of the links in the fabric: bridges and their ports."""
+
+    def read() -> frozenset[str]:
+        with netlink.connect() as kernel:
+            return frozenset(kernel.links())
+
+    return netns.inside(fabric_namespace(instance), read)
+
+
 def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str], gateways: Sequence[str]) -> Host:
     """Make a host and plug it into the bridge of a network in the fabric. Raises LabError, OSError.
 
     The bridge is there once a gateway has a leg on that network.
     """
     namespace, fabric = host_namespace(instance, name), fabric_namespace(instance)
-    port = naming.port(instance, "lab", name, _INTERFACE)
+    port, bridge = _port(instance, name), naming.bridge(instance, network_id)
+    if bridge not in links(instance):
+        raise LabError(f"host {name} has nothing to be plugged into: no gateway has a leg on its network yet")
     home = os.open(netns.path(fabric), os.O_RDONLY | os.O_CLOEXEC)
     try:
         netns.create(namespace, lambda: _furnish(port, home, addresses))
     finally:
         os.close(home)
-    netns.inside(fabric, lambda: _plug(port, naming.bridge(instance, network_id), instance, name))
+    netns.inside(fabric, lambda: _plug(port, bridge, naming.Mark(instance, "lab", name).text()))
     # Routes last: the kernel drops those of a link that is not yet connected.
     netns.inside(namespace, lambda: _route(gateways))
     return Host(name, namespace, tuple(addresses), tuple(gateways))
@@ -89,7 +101,20 @@ def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str
 
 def remove(instance: str, name: str) -> None:
     """Remove a host. Nothing happens if there is none."""
+
+    def unplug() -> None:
+        with netlink.connect() as kernel:
+            link = kernel.link(_port(instance, name))
+            if link is not None:
+                kernel.delete(link)
+
+    # First, because the kernel takes its time with a namespace, and the name should be free at once.
+    netns.inside(fabric_namespace(instance), unplug)
     netns.delete(host_namespace(instance, name))
+
+
+def _port(instance: str, name: str) -> str:
+    return naming.port(instance, "lab", name, _INTERFACE)
 
 
 def _quiet() -> None:
@@ -108,13 +133,13 @@ def _furnish(port: str, home: int, addresses: Sequence[str]) -> None:
         kernel.change(link, state="up")
 
 
-def _plug(port: str, bridge_name: str, instance: str, name: str) -> None:
+def _plug(port: str, bridge_name: str, mark: str) -> None:
     netlink.sysctl(f"ipv6/conf/{port}/disable_ipv6", "1")
     with netlink.connect() as kernel:
         bridge, link = kernel.link(bridge_name), kernel.link(port)
         if bridge is None or link is None:
-            raise LabError(f"host {name} has nothing to be plugged into: no gateway has a leg on its network yet")
-        kernel.change(link, ifalias=naming.Mark(instance, "lab", name).text(), master=bridge.index, state="up")
+            raise LabError(f"the bridge {bridge_name} went away while a host was plugged into it")
+        kernel.change(link, ifalias=mark, master=bridge.index, state="up")
 
 
 def _route(gateways: Sequence[str]) -> None:

@@ -58,8 +58,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
-    """Both sites and what they share."""
+    """Both sites and what they share. `resumed`: an earlier run made them."""
 
+    resumed: bool
     internet_id: str
     ike_policy_id: str
     ipsec_policy_id: str
@@ -101,9 +102,16 @@ def build(admin: Api, user: Api, psk: Secret | None = None) -> Lab:
     ike = ensure(user, IKE_POLICY, "lab-ike")
     ipsec = ensure(user, IPSEC_POLICY, "lab-ipsec")
     halves = {side: _half(user, side, internet["id"]) for side in LANS}
-    key = _key(user, psk)
+    existing = _existing_key(user)
+    key = existing or psk or Secret(secrets.token_urlsafe(32))
     sites = {side: _join(user, halves[side], halves[OTHER[side]], ike["id"], ipsec["id"], key) for side in LANS}
-    return Lab(internet_id=internet["id"], ike_policy_id=ike["id"], ipsec_policy_id=ipsec["id"], sites=sites)
+    return Lab(
+        resumed=existing is not None,
+        internet_id=internet["id"],
+        ike_policy_id=ike["id"],
+        ipsec_policy_id=ipsec["id"],
+        sites=sites,
+    )
 
 
 def _subnets(api: Api, prefix: str, network_id: str, cidrs: Sequence[str]) -> list[dict[str, Any]]:
@@ -132,13 +140,13 @@ def _name(side: str) -> str:
     return f"{side}-to-{OTHER[side]}"
 
 
-def _key(api: Api, psk: Secret | None) -> Secret:
-    """The key of the tunnel: that of a connection which is there, else the one given, else a new one."""
+def _existing_key(api: Api) -> Secret | None:
+    """The key of a connection of the tunnel that is there: its other end needs the same."""
     for side in LANS:
         connection = find(api, CONNECTION, name=_name(side))
         if connection is not None:
             return Secret(connection["psk"])
-    return psk or Secret(secrets.token_urlsafe(32))
+    return None
 
 
 def _join(api: Api, here: dict[str, Any], there: dict[str, Any], ike: str, ipsec: str, psk: Secret) -> Site:

@@ -137,11 +137,12 @@ class WireCounter:
         self._counts: dict[str, int] = dict.fromkeys(Kind.__args__, 0)  # type: ignore[attr-defined] # of a Literal
         self._drops = 0
         self._sockets: list[socket.socket] = []
-        self._wake = socket.socketpair()
+        self._wake: tuple[socket.socket, ...] = ()
         self._thread = threading.Thread(target=self._listen, name="wire", daemon=True)
 
     def __enter__(self) -> Self:
         self._sockets = netns.inside(self._namespace, self._open)
+        self._wake = socket.socketpair()
         self._thread.start()
         return self
 

@@ -112,6 +112,15 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+# Milliseconds. Compiling queries to machine code pays for reports over millions of rows, not for ours.
+_SERVER_SETTINGS: Final[dict[str, Any]] = {
+    "lock_timeout": 10_000,
+    "statement_timeout": 30_000,
+    "idle_in_transaction_session_timeout": 60_000,
+    "jit": "off",
+}
+
+
 def _postgresql(url: URL, pool: int) -> Engine:
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
@@ -125,14 +134,7 @@ def _postgresql(url: URL, pool: int) -> Engine:
         connect_args={
             "connect_timeout": 5,
             "application_name": "linkspan",
-            "options": " ".join(
-                f"-c {name}={milliseconds}"
-                for name, milliseconds in (
-                    ("lock_timeout", 10_000),
-                    ("statement_timeout", 30_000),
-                    ("idle_in_transaction_session_timeout", 60_000),
-                )
-            ),
+            "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items()),
             # A server that vanished is noticed within half a minute.
             "keepalives_idle": 10,
             "keepalives_interval": 5,

@@ -1,8 +1,8 @@
-"""Which node carries which gateway, and how services and connections go: the node that holds them has the last word.
+"""Which node carries which gateway.
 
 A gateway lives while its router has a service. `generation` counts assignments and never comes twice for a router:
 it fences what a former holder still reports. Nothing moves by itself here: a gateway gets a node once, when one is
-alive. What a lost node holds counts as gone; its tombstones wait for the node.
+alive, and keeps it when the node is lost (`move` is for whoever decides that it should not).
 """
 
 from __future__ import annotations
@@ -79,8 +79,6 @@ _reset_connections: Final = _reset(
     .join(_service, _service.c.id == _connection.c.vpnservice_id)
     .where(_service.c.router_id == bindparam("router")),
 )
-
-
 forget_services: Final = Statement(
     delete(_service).where(_service.c.router_id == bindparam("router"), _service.c.deleted_at.is_not(None))
 )

@@ -7,7 +7,6 @@ FROM with the joins that status and addresses come from. It refuses attributes t
 from __future__ import annotations
 
 import functools
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -128,7 +127,8 @@ def _seal(work: Work, name: str, value: Any, project: str, id: str) -> Row:
         return {name: None, f"{name}_key_id": None, f"{name}_ref": None}
     secret = value if isinstance(value, Secret) else Secret(value)
     sealed = work.keyring.seal(secret, project, id, name)
-    return {name: sealed.ciphertext, f"{name}_key_id": sealed.key_id, f"{name}_ref": secrets.token_hex(8)}
+    named = work.keyring.name(secret, project)
+    return {name: sealed.ciphertext, f"{name}_key_id": sealed.key_id, f"{name}_ref": named}
 
 
 Extra = Callable[[Row, Sequence[Any]], None]

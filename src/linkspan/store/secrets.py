@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import re
 import secrets
@@ -46,6 +47,7 @@ class Keyring:
             raise KeyProblem("a keyring needs at least one key, each of 32 bytes")
         self._keys = {id: AESGCM(key) for id, key in keys.items()}
         self.current = next(iter(keys))
+        self._naming = hmac.digest(keys[self.current], b"linkspan: names of secrets", "sha256")
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -69,6 +71,13 @@ class Keyring:
         except InvalidTag:
             raise KeyProblem(f"the {field} of {id} does not open: it was not sealed for this row") from None
         return Secret(text.decode())
+
+    def name(self, secret: Secret, project: str) -> str:
+        """A name that does not tell a secret and is the same for the same secret of a project.
+
+        Nodes compare names: connections to one peer with one key share its IKE SA, and a new key is a new name.
+        """
+        return hmac.digest(self._naming, f"{project}|{secret.reveal()}".encode(), "sha256").hex()[:16]
 
     def proof(self, key_id: str) -> bytes:
         """A known text under a key, kept in the database to recognise the key by."""

@@ -1,0 +1,48 @@
+"""Fixtures: the API in this process, on each kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from linkspan.api.app import create_app
+from linkspan.api.wake import Hub
+from tests.api.world import Api, ByName, Site
+from tests.harness.databases import database, open_store, postgres, sqlite_template, store
+
+__all__ = ["api", "database", "open_api", "postgres", "site", "sqlite_template", "store"]
+
+OpenApi = Callable[..., AbstractContextManager[Api]]
+
+
+@pytest.fixture
+def open_api(database: Engine) -> OpenApi:
+    """Opens the API with settings of a test's own."""
+
+    @contextmanager
+    def opened(**settings: Any) -> Iterator[Api]:
+        hub = Hub()
+        store = open_store(database, hub.publish, **settings.pop("store", {}))
+        app = create_app(store, settings.pop("auth", ByName()), hub, **({"hold": 0.3} | settings))
+        with TestClient(app) as client:
+            yield Api(client, store, hub)
+
+    return opened
+
+
+@pytest.fixture
+def api(open_api: OpenApi) -> Iterator[Api]:
+    """The API as alice, a member."""
+    with open_api() as opened:
+        yield opened
+
+
+@pytest.fixture
+def site(api: Api) -> Site:
+    """A router with a VPN service on its one subnet, as alice."""
+    return Site(api)

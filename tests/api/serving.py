@@ -1,0 +1,65 @@
+"""The API on a port, in a thread: for clients that speak HTTP themselves."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine
+
+from linkspan.api.app import create_app
+from linkspan.api.auth import Auth
+from linkspan.api.server import server
+from linkspan.api.wake import Hub
+from linkspan.store.store import Store
+from tests.api.world import Api, ByName
+from tests.harness.databases import open_store
+
+
+class Served:
+    """A running server. `stop` ends it and says how many seconds that took."""
+
+    def __init__(self, url: str, api: Api, stop: Callable[[], float]) -> None:
+        self.url = url
+        self.api = api
+        self.stop = stop
+
+
+@contextmanager
+def served(
+    database: Engine, auth: Callable[[Store], Auth] = lambda _store: ByName(), **settings: Any
+) -> Iterator[Served]:
+    """A server on a port of its own."""
+    hub = Hub()
+    store = open_store(database, hub.publish)
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    running = server(create_app(store, auth(store), hub, **settings), hub)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+
+    def stop() -> float:
+        begun = time.monotonic()
+        running.stop()
+        thread.join(10.0)
+        assert not thread.is_alive()
+        return time.monotonic() - begun
+
+    try:
+        with httpx.Client(base_url=url) as client:
+            yield Served(url, Api(client, store, hub), stop)
+    finally:
+        stop()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)

@@ -1,0 +1,163 @@
+"""The agents' door: who gets in, and what it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import httpx
+import msgspec
+import pytest
+from sqlalchemy import Engine
+
+from linkspan.agent.link import Link, LinkError
+from linkspan.core.observed import Hello
+from tests.api.serving import served, wait_for
+from tests.api.world import CONNECTIONS, Api, Site
+
+PATHS = [
+    ("POST", "/hello"),
+    ("GET", "/desired"),
+    ("GET", "/gateways/5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"),
+    ("GET", "/hints"),
+    ("POST", "/reports"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+@pytest.mark.parametrize(
+    "header", [None, "Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", "token of node-1", "alice"]
+)
+def test_without_its_token_nobody_is_a_node(api: Api, method: str, path: str, header: str | None) -> None:
+    api.node()
+    headers = {} if header is None else {"authorization": header}
+    answer = api.client.request(method, f"/agent/v1{path}", headers=headers, content=b"{}")
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+def test_a_node_is_no_user(api: Api) -> None:
+    node = api.node()
+    assert api.client.get("/v2.0/networks", headers=node.headers).status_code == 401
+
+
+def test_hello(api: Api) -> None:
+    node = api.node()
+    welcome = node.hello()
+    assert welcome == {"node_id": welcome["node_id"], "node_name": "node-1", "revision": 0, "lease": api.store.lease}
+    nodes = api.as_("admin").get("/linkspan/nodes")["nodes"]
+    assert [(each["name"], each["alive"], each["backend"], each["gateways"]) for each in nodes] == [
+        ("node-1", True, "kernel", 0)
+    ]
+    assert api.refused("GET", "/linkspan/nodes") == (403, "PolicyNotAuthorized")
+
+
+def test_desired_state_is_the_nodes_own(api: Api) -> None:
+    first, site = api.node("north"), Site(api)
+    made = site.connection(psk="only for north")
+    second = api.node("south")
+    assert second.desired()["connections"] == []
+    mine = first.desired()
+    assert [(each["id"], each["psk"]) for each in mine["connections"]] == [(made["id"], "only for north")]
+    gateway = f"/gateways/{site.router['id']}"
+    assert first.send("GET", gateway).json()["gateways"][0]["id"] == site.router["id"]
+    assert second.send("GET", gateway).status_code == 404
+    assert first.send("GET", "/gateways/nothing").status_code == 404
+    assert first.desired(mine["revision"])["connections"] == []
+
+
+@pytest.mark.parametrize("since", ["x", "-1", "1.5", "9" * 30])
+def test_a_bad_revision(api: Api, since: str) -> None:
+    assert api.node().send("GET", f"/desired?since={since}").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/hello", "/reports"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b'{"gateways": [{"id": 1}]}',
+        b'{"backend": "magic", "connections": 7}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_a_bad_word_of_a_node(api: Api, path: str, content: bytes) -> None:
+    answer = api.node().send("POST", path, content=content)
+    assert answer.status_code == 400
+    assert answer.json()["NeutronError"]["type"] == "HTTPBadRequest"
+
+
+def test_an_empty_report_is_a_sign_of_life(api: Api) -> None:
+    node = api.node()
+    node.report()
+
+
+def test_a_large_report_is_taken(api: Api) -> None:
+    node = api.node()
+    gone = [{"id": f"{n:036}", "generation": 1, "revision": 1, "state": "up"} for n in range(1500)]
+    assert node.send("POST", "/reports", content=msgspec.json.encode({"connections": gone})).status_code == 204
+
+
+# --- hints: over a real server ------------------------------------------------------------------------------------
+
+
+def test_hints(database: Engine) -> None:
+    with served(database, heartbeat=0.2) as service:
+        service.api.node()
+        link = Link(service.url, "token of node-1")
+        link.hello(Hello("kernel", "1.0", "6.0.1"))
+        heard: list[tuple[float, int]] = []
+        ended: list[Exception | None] = []
+
+        def listen() -> None:
+            try:
+                heard.extend((time.monotonic(), revision) for revision in link.hints())
+                ended.append(None)
+            except LinkError as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        wait_for(lambda: bool(heard))
+        assert heard[0][1] == 0
+        site = Site(service.api)
+        wait_for(lambda: heard[-1][1] == 1)
+        begun = time.monotonic()
+        made = site.connection()
+        wait_for(lambda: heard[-1][1] == 2)
+        assert heard[-1][0] - begun < 1.0
+        assert [each.id for each in link.desired(1).connections] == [made["id"]]
+        assert service.stop() < 3.0
+        thread.join(5.0)
+        assert ended == [None]
+        link.close()
+
+
+def test_a_stream_is_kept_alive_and_forgotten(database: Engine) -> None:
+    with served(database, heartbeat=0.1) as service:
+        node = service.api.node()
+        with httpx.stream("GET", f"{service.url}/agent/v1/hints", headers=node.headers) as answer:
+            assert answer.headers["content-type"] == "text/event-stream"
+            lines = answer.iter_lines()
+            said = [next(lines) for _ in range(8)]
+        assert said == ["event: revision", "data: 0", "", ": alive", "", ": alive", "", ": alive"]
+        wait_for(lambda: not service.api.hub._streams)
+
+
+def test_a_server_goes_down_while_a_delete_is_held(database: Engine) -> None:
+    with served(database, hold=30.0) as service:
+        node, site = service.api.node(), Site(service.api)
+        made = site.connection()
+        node.obey()
+        codes: list[int] = []
+        thread = threading.Thread(
+            target=lambda: codes.append(service.api.send("DELETE", f"{CONNECTIONS}/{made['id']}").status_code)
+        )
+        thread.start()
+        wait_for(lambda: bool(service.api.hub._tickets))
+        assert service.stop() < 5.0
+        thread.join(5.0)
+        assert codes == [204]

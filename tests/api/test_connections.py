@@ -1,0 +1,427 @@
+"""Connections and services: the error matrix, what is converted, what is shown, what reaches the node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from linkspan.core.validate import Limits
+from tests.api.conftest import OpenApi
+from tests.api.world import BLUE, CONNECTIONS, Api, Site
+
+UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
+SERVICES = "/vpn/vpnservices"
+
+
+# --- services -----------------------------------------------------------------------------------------------------
+
+
+def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
+    site = Site(api, "198.51.100.0/24", "2001:db8::/64")
+    assert site.service == {
+        "id": site.service["id"],
+        "tenant_id": BLUE,
+        "project_id": BLUE,
+        "name": "service",
+        "description": "",
+        "router_id": site.router["id"],
+        "subnet_id": site.subnet["id"],
+        "flavor_id": None,
+        "admin_state_up": True,
+        "external_v4_ip": "198.51.100.2",
+        "external_v6_ip": "2001:db8::2",
+        "status": "PENDING_CREATE",
+        "status_reason": "waits for a node that can carry the gateway",
+        "created_at": site.service["created_at"],
+        "updated_at": site.service["created_at"],
+        "revision_number": 1,
+    }
+    assert api.get(f"{SERVICES}/{site.service['id']}") == {"vpnservice": site.service}
+
+
+def test_services_are_refused(api: Api) -> None:
+    site = Site(api)
+    loose = api.inside("10.7.0.0/24")
+    bare = api.create("/routers", "router", name="bare")
+    foreign = Site(api.as_("bob"), inside="10.8.0.0/24")
+    rows: list[tuple[dict[str, Any], tuple[int, str]]] = [
+        ({}, (400, "HTTPBadRequest")),
+        ({"router_id": "x"}, (400, "HTTPBadRequest")),
+        ({"router_id": UNKNOWN}, (404, "RouterNotFound")),
+        ({"router_id": foreign.router["id"]}, (404, "RouterNotFound")),
+        ({"router_id": bare["id"]}, (400, "RouterIsNotExternal")),
+        ({"router_id": site.router["id"], "subnet_id": UNKNOWN}, (400, "SubnetIsNotConnectedToRouter")),
+        ({"router_id": site.router["id"], "subnet_id": loose["id"]}, (400, "SubnetIsNotConnectedToRouter")),
+        ({"router_id": site.router["id"], "flavor_id": UNKNOWN}, (404, "FlavorNotFound")),
+        ({"router_id": site.router["id"], "admin_state_up": "maybe"}, (400, "InvalidInput")),
+        ({"router_id": site.router["id"], "status": "ACTIVE"}, (400, "HTTPBadRequest")),
+        ({"router_id": site.router["id"], "external_v4_ip": "1.2.3.4"}, (400, "HTTPBadRequest")),
+    ]
+    for values, expected in rows:
+        assert api.refused("POST", SERVICES, {"vpnservice": values}) == expected, values
+    path = f"{SERVICES}/{site.service['id']}"
+    for name in ("router_id", "subnet_id", "flavor_id", "status"):
+        assert api.refused("PUT", path, {"vpnservice": {name: UNKNOWN}}) == (400, "HTTPBadRequest")
+
+
+def test_a_service_in_use_stays(site: Site) -> None:
+    made = site.connection()
+    path = f"{SERVICES}/{site.service['id']}"
+    assert site.api.refused("DELETE", path) == (409, "VPNServiceInUse")
+    assert site.api.update(path, "vpnservice", name="new")["name"] == "new"
+    site.api.delete(f"{CONNECTIONS}/{made['id']}")
+    site.api.delete(path)
+
+
+# --- connections: values ------------------------------------------------------------------------------------------
+
+
+def test_a_connection_of_defaults_is_complete(site: Site) -> None:
+    made = site.connection()
+    assert made == {
+        "id": made["id"],
+        "tenant_id": BLUE,
+        "project_id": BLUE,
+        "name": "connection",
+        "description": "",
+        "vpnservice_id": site.service["id"],
+        "ikepolicy_id": site.ike["id"],
+        "ipsecpolicy_id": site.ipsec["id"],
+        "peer_address": "203.0.113.9",
+        "peer_id": "203.0.113.9",
+        "local_id": "",
+        "peer_cidrs": ["10.9.0.0/24"],
+        "local_ep_group_id": None,
+        "peer_ep_group_id": None,
+        "mtu": 1500,
+        "initiator": "bi-directional",
+        "dpd": {"action": "hold", "interval": 30, "timeout": 120},
+        "admin_state_up": True,
+        "auth_mode": "psk",
+        "route_mode": "static",
+        "psk": "correct horse",
+        "status": "PENDING_CREATE",
+        "status_reason": "waits for a node that can carry the gateway",
+        "created_at": made["created_at"],
+        "updated_at": made["created_at"],
+        "revision_number": 1,
+    }
+    assert site.api.get(f"{CONNECTIONS}/{made['id']}") == {"ipsec_site_connection": made}
+    assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": [made]}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"peer_cidrs": "10.9.0.0/24"}, {"peer_cidrs": ["10.9.0.0/24"]}),
+        ({"peer_cidrs": ["10.9.0.7/24", "10.8.0.0/24"]}, {"peer_cidrs": ["10.9.0.7/24", "10.8.0.0/24"]}),
+        ({"mtu": "1400"}, {"mtu": 1400}),
+        ({"mtu": 68}, {"mtu": 68}),
+        ({"mtu": 9216}, {"mtu": 9216}),
+        ({"dpd": {}}, {"dpd": {"action": "hold", "interval": 30, "timeout": 120}}),
+        ({"dpd": None}, {"dpd": {"action": "hold", "interval": 30, "timeout": 120}}),
+        ({"dpd": {"interval": "9"}}, {"dpd": {"action": "hold", "interval": 9, "timeout": 120}}),
+        ({"admin_state_up": "False"}, {"admin_state_up": False}),
+        ({"auth_mode": "psk"}, {"auth_mode": "psk"}),
+        ({"peer_address": "vpn.Example.org"}, {"peer_address": "vpn.Example.org"}),
+        ({"peer_id": "@gw.example.org"}, {"peer_id": "@gw.example.org"}),
+        ({"local_id": "me@example.org"}, {"local_id": "me@example.org"}),
+        ({"local_ep_group_id": None}, {"local_ep_group_id": None}),
+        ({"psk": 'a"b\nc'}, {"psk": 'a"b\nc'}),
+        ({"name": "🔒", "description": "two\nlines"}, {"name": "🔒", "description": "two\nlines"}),
+        ({"tenant_id": BLUE}, {"project_id": BLUE}),
+    ],
+)
+def test_values_that_are_taken(site: Site, given: dict[str, Any], shown: dict[str, Any]) -> None:
+    made = site.connection(**given)
+    assert {name: made[name] for name in shown} == shown
+    read = site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"]
+    assert {name: read[name] for name in shown} == shown
+
+
+BAD = (400, "HTTPBadRequest")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"vpnservice_id": ...}, BAD),
+        ({"ikepolicy_id": ...}, BAD),
+        ({"ipsecpolicy_id": ...}, BAD),
+        ({"peer_address": ...}, BAD),
+        ({"peer_id": ...}, BAD),
+        ({"psk": ...}, BAD),
+        ({"psk": None}, BAD),
+        ({"psk": ""}, BAD),
+        ({"psk": "k" * 256}, BAD),
+        ({"vpnservice_id": "x"}, BAD),
+        ({"vpnservice_id": UNKNOWN}, (404, "VPNServiceNotFound")),
+        ({"ikepolicy_id": UNKNOWN}, (404, "IKEPolicyNotFound")),
+        ({"ipsecpolicy_id": UNKNOWN}, (404, "IPsecPolicyNotFound")),
+        ({"peer_cidrs": []}, (400, "MissingPeerCidrs")),
+        ({"peer_cidrs": ...}, (400, "MissingPeerCidrs")),
+        ({"peer_cidrs": ["10.0.0.0/24", "10.0.0.0/24"]}, BAD),
+        ({"peer_cidrs": ["10.0.0.0"]}, BAD),
+        ({"peer_cidrs": ["10.0.0.0/33"]}, BAD),
+        ({"peer_cidrs": [f"10.9.{n}.0/24" for n in range(65)]}, BAD),
+        ({"peer_cidrs": ["10.0.0.0/24", "2001:db8::/64"]}, (400, "MixedIPVersionsForPeerCidrs")),
+        ({"peer_cidrs": ["2001:db8::/64"]}, (400, "MixedIPVersionsForIPSecConnection")),
+        ({"peer_cidrs": ["10.1.0.128/25"]}, BAD),
+        ({"local_ep_group_id": UNKNOWN}, (404, "VPNEndpointGroupNotFound")),
+        ({"mtu": 67}, (400, "IPsecSiteConnectionMtuError")),
+        ({"mtu": 0}, (400, "IPsecSiteConnectionMtuError")),
+        ({"mtu": 9217}, BAD),
+        ({"mtu": 10**12}, BAD),
+        ({"mtu": "big"}, (400, "InvalidInput")),
+        ({"admin_state_up": "maybe"}, (400, "InvalidInput")),
+        ({"dpd": {"action": "explode"}}, BAD),
+        ({"dpd": {"x": 1}}, BAD),
+        ({"dpd": {"interval": -1}}, BAD),
+        ({"dpd": {"interval": 0}}, BAD),
+        ({"dpd": {"timeout": 2**31}}, BAD),
+        ({"dpd": {"interval": 60, "timeout": 30}}, (400, "IPsecSiteConnectionDpdIntervalValueError")),
+        ({"dpd": {"interval": 120}}, (400, "IPsecSiteConnectionDpdIntervalValueError")),
+        ({"dpd": {"interval": "9", "timeout": "10"}, "mtu": 0}, (400, "IPsecSiteConnectionMtuError")),
+        ({"peer_address": ""}, (400, "VPNPeerAddressNotResolved")),
+        ({"peer_address": "no address"}, (400, "VPNPeerAddressNotResolved")),
+        ({"peer_address": "%any"}, (400, "VPNPeerAddressNotResolved")),
+        ({"peer_address": "0.0.0.0"}, (400, "VPNPeerAddressNotResolved")),
+        ({"peer_address": "2001:db8::7"}, (400, "ExternalNetworkHasNoSubnet")),
+        ({"peer_id": ""}, BAD),
+        ({"peer_id": "%any"}, BAD),
+        ({"peer_id": "k" * 256}, BAD),
+        ({"local_id": "a\nb"}, BAD),
+        ({"initiator": "me"}, BAD),
+        ({"auth_mode": "certs"}, BAD),
+        ({"auth_mode": "certs", "psk": ...}, BAD),
+        ({"route_mode": "dynamic"}, BAD),
+        ({"status": "ACTIVE"}, BAD),
+        ({"colour": "red"}, BAD),
+    ],
+)
+def test_connections_are_refused(site: Site, given: dict[str, Any], expected: tuple[int, str]) -> None:
+    assert site.refused(**given) == expected
+    assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": []}
+
+
+def test_words_of_some_refusals(site: Site) -> None:
+    def message(**given: Any) -> str:
+        answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)})
+        text: str = answer.json()["NeutronError"]["message"]
+        return text
+
+    assert message(psk=None) == "Invalid input for psk. Reason: 'None' is not a valid string."
+    assert message(psk=...) == "Failed to parse request. Required attribute 'psk' not specified"
+    assert message(route_mode="static") == "Attribute 'route_mode' not allowed in POST"
+    assert "not available yet" in message(auth_mode="certs", psk=...)
+    assert "kkk" not in message(psk="k" * 256)
+
+
+def test_an_unknown_group_is_looked_up_before_groups_are_judged(site: Site) -> None:
+    foreign = site.api.as_("bob").group("cidr", "10.20.0.0/24")
+    assert site.refused(peer_ep_group_id=foreign["id"]) == (404, "VPNEndpointGroupNotFound")
+
+
+# --- endpoint groups ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_site(api: Api) -> Site:
+    """A service without a subnet: its connections use endpoint groups."""
+    return Site(api, "198.51.100.0/24", "2001:db8::/64", with_subnet=False)
+
+
+def test_a_connection_between_groups(open_site: Site) -> None:
+    api = open_site.api
+    second = api.inside("10.2.0.0/24")
+    api.plug(open_site.router, second)
+    local = api.group("subnet", open_site.subnet["id"], second["id"])
+    peer = api.group("cidr", "10.20.0.0/24", "10.21.0.0/24")
+    given = {"peer_cidrs": ..., "local_ep_group_id": local["id"], "peer_ep_group_id": peer["id"]}
+    made = open_site.connection(**given)
+    assert (made["peer_cidrs"], made["local_ep_group_id"], made["peer_ep_group_id"]) == ([], local["id"], peer["id"])
+    assert api.refused("DELETE", f"/vpn/endpoint-groups/{peer['id']}") == (400, "EndpointGroupInUse")
+    assert api.refused("DELETE", f"/vpn/endpoint-groups/{local['id']}") == (400, "EndpointGroupInUse")
+    api.delete(f"{CONNECTIONS}/{made['id']}")
+    api.delete(f"/vpn/endpoint-groups/{peer['id']}")
+
+
+def test_groups_are_refused(open_site: Site) -> None:
+    api = open_site.api
+    loose = api.inside("10.3.0.0/24")
+    six = api.inside("fd00:1::/64")
+    api.plug(open_site.router, six)
+    local = api.group("subnet", open_site.subnet["id"])["id"]
+    peer = api.group("cidr", "10.20.0.0/24")["id"]
+    rows: list[tuple[Any, Any, dict[str, Any], tuple[int, str]]] = [
+        (None, None, {}, (400, "MissingRequiredEndpointGroup")),
+        (local, None, {}, (400, "MissingRequiredEndpointGroup")),
+        (None, peer, {}, (400, "MissingRequiredEndpointGroup")),
+        (local, peer, {"peer_cidrs": ["10.30.0.0/24"]}, (400, "PeerCidrsInvalid")),
+        (None, None, {"peer_cidrs": ["10.30.0.0/24"]}, (400, "PeerCidrsInvalid")),
+        (peer, local, {}, (400, "WrongEndpointGroupType")),
+        (local, local, {}, (400, "WrongEndpointGroupType")),
+        (api.group("vlan", "7")["id"], peer, {}, (400, "WrongEndpointGroupType")),
+        (local, UNKNOWN, {}, (404, "VPNEndpointGroupNotFound")),
+        (api.group("subnet", loose["id"])["id"], peer, {}, (400, "SubnetIsNotConnectedToRouter")),
+        (
+            api.group("subnet", open_site.subnet["id"], six["id"])["id"],
+            peer,
+            {},
+            (400, "MixedIPVersionsForIPSecEndpoints"),
+        ),
+        (local, api.group("cidr", "10.20.0.0/24", "fd00::/64")["id"], {}, (400, "MixedIPVersionsForIPSecEndpoints")),
+        (local, api.group("cidr", "fd00::/64")["id"], {}, (400, "MixedIPVersionsForIPSecConnection")),
+        (local, api.group("cidr", "10.1.0.0/16")["id"], {}, BAD),
+        (
+            api.group("subnet", six["id"])["id"],
+            api.group("cidr", "fd09::/64")["id"],
+            {"mtu": 1279},
+            (400, "IPsecSiteConnectionMtuError"),
+        ),
+    ]
+    for here, there, more, expected in rows:
+        given = {"peer_cidrs": ..., "local_ep_group_id": here, "peer_ep_group_id": there} | more
+        assert open_site.refused(**given) == expected, (here, there, more)
+
+
+@pytest.mark.parametrize("sides", [("local",), ("peer",), ("local", "peer")])
+def test_no_groups_where_the_service_has_a_subnet(site: Site, sides: tuple[str, ...]) -> None:
+    group = site.api.group("subnet", site.subnet["id"])["id"]
+    given = {f"{side}_ep_group_id": group for side in sides}
+    assert site.refused(**given) == (400, "InvalidEndpointGroup")
+    made = site.connection()
+    path = f"{CONNECTIONS}/{made['id']}"
+    assert site.api.refused("PUT", path, {"ipsec_site_connection": given}) == (400, "InvalidEndpointGroup")
+
+
+# --- updates ------------------------------------------------------------------------------------------------------
+
+
+def test_every_attribute_can_be_changed(site: Site) -> None:
+    made = site.connection()
+    changes: dict[str, Any] = {
+        "name": "new",
+        "description": "other",
+        "peer_address": "203.0.113.10",
+        "peer_id": "peer@example.org",
+        "local_id": "me",
+        "peer_cidrs": ["10.31.0.0/24", "10.30.0.0/24"],
+        "psk": "battery staple",
+        "mtu": 1300,
+        "initiator": "response-only",
+        "admin_state_up": False,
+    }
+    changed = site.api.update(f"{CONNECTIONS}/{made['id']}", "ipsec_site_connection", **changes)
+    assert {name: changed[name] for name in changes} == changes
+    merged = site.api.update(f"{CONNECTIONS}/{made['id']}", "ipsec_site_connection", dpd={"timeout": "60"})
+    assert merged["dpd"] == {"action": "hold", "interval": 30, "timeout": 60}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"vpnservice_id": UNKNOWN}, BAD),
+        ({"ikepolicy_id": UNKNOWN}, BAD),
+        ({"auth_mode": "certs"}, BAD),
+        ({"psk": None}, BAD),
+        ({"psk": ""}, BAD),
+        ({"mtu": 10}, (400, "IPsecSiteConnectionMtuError")),
+        ({"dpd": {"timeout": 30}}, (400, "IPsecSiteConnectionDpdIntervalValueError")),
+        ({"peer_cidrs": []}, (400, "MissingPeerCidrs")),
+        ({"peer_cidrs": ["10.1.0.0/24"]}, BAD),
+        ({"peer_address": "2001:db8::9"}, (400, "ExternalNetworkHasNoSubnet")),
+    ],
+)
+def test_updates_are_refused(site: Site, given: dict[str, Any], expected: tuple[int, str]) -> None:
+    made = site.connection()
+    path = f"{CONNECTIONS}/{made['id']}"
+    assert site.api.refused("PUT", path, {"ipsec_site_connection": given}) == expected
+    assert site.api.get(path)["ipsec_site_connection"] == made
+
+
+def test_conflicts_are_refused_on_every_way_into_them(site: Site) -> None:
+    site.connection(name="first")
+    clash = (409, "IPsecSiteConnectionConflict")
+    assert site.refused(psk="another", peer_cidrs=["10.8.0.0/24"]) == clash
+    assert site.refused(peer_cidrs=["10.9.0.128/25"]) == clash
+    second = site.connection(name="second", peer_cidrs=["10.8.0.0/24"])
+    path = f"{CONNECTIONS}/{second['id']}"
+    for given in ({"psk": "another"}, {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}):
+        body = {"ipsec_site_connection": given}
+        assert site.api.refused("PUT", path, body) in (clash, BAD)
+    other = site.connection(name="third", peer_id="other", peer_cidrs=["10.9.0.0/24"])
+    body = {"ipsec_site_connection": {"peer_id": "203.0.113.9"}}
+    assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", body) == clash
+
+
+def test_a_policy_can_cause_a_conflict(site: Site) -> None:
+    """IKEv1's main mode finds keys by addresses alone."""
+    site.connection(name="first", peer_id="one", psk="first key")
+    site.connection(name="second", peer_id="two", psk="second key", peer_cidrs=["10.8.0.0/24"])
+    path = f"/vpn/ikepolicies/{site.ike['id']}"
+    clash = (409, "IPsecSiteConnectionConflict")
+    assert site.api.refused("PUT", path, {"ikepolicy": {"ike_version": "v1"}}) == clash
+    assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
+
+
+def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
+    with open_api(limits=Limits(connections=2)) as api:
+        site = Site(api)
+        for number in range(2):
+            site.connection(peer_id=f"peer-{number}")
+        assert site.refused(peer_id="one too many") == (409, "OverQuota")
+
+
+# --- in use -------------------------------------------------------------------------------------------------------
+
+
+def test_policies_in_use_are_changed_but_not_deleted(site: Site) -> None:
+    site.connection()
+    ike, ipsec = f"/vpn/ikepolicies/{site.ike['id']}", f"/vpn/ipsecpolicies/{site.ipsec['id']}"
+    assert site.api.refused("DELETE", ike) == (409, "IKEPolicyInUse")
+    assert site.api.refused("DELETE", ipsec) == (409, "IPsecPolicyInUse")
+    assert site.api.update(ike, "ikepolicy", pfs="group19")["pfs"] == "group19"
+    assert site.api.update(ipsec, "ipsecpolicy", name="new")["name"] == "new"
+
+
+# --- who sees what ------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_does_not_see_the_key(site: Site) -> None:
+    made = site.connection()
+    reader = site.api.as_("reader")
+    path = f"{CONNECTIONS}/{made['id']}"
+    assert reader.get(path)["ipsec_site_connection"] == made | {"psk": None}
+    assert reader.get(CONNECTIONS)["ipsec_site_connections"] == [made | {"psk": None}]
+    assert reader.get(f"{CONNECTIONS}?fields=psk&fields=name")["ipsec_site_connections"] == [
+        {"name": "connection", "psk": None}
+    ]
+    assert reader.refused("POST", CONNECTIONS, {"ipsec_site_connection": site.values()}) == (
+        403,
+        "PolicyNotAuthorized",
+    )
+
+
+def test_other_projects_see_and_use_nothing(site: Site) -> None:
+    made = site.connection()
+    bob = site.api.as_("bob")
+    assert bob.refused("GET", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
+    assert bob.refused("DELETE", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
+    assert bob.get(CONNECTIONS) == {"ipsec_site_connections": []}
+    own = Site(bob, inside="10.5.0.0/24")
+    for name, id, type in (
+        ("vpnservice_id", site.service["id"], "VPNServiceNotFound"),
+        ("ikepolicy_id", site.ike["id"], "IKEPolicyNotFound"),
+        ("ipsecpolicy_id", site.ipsec["id"], "IPsecPolicyNotFound"),
+    ):
+        assert own.refused(**{name: id}) == (404, type)
+
+
+def test_an_admin_connects_for_a_project(site: Site) -> None:
+    body = {"ipsec_site_connection": site.values(project_id=BLUE)}
+    answer = site.api.as_("admin").send("POST", CONNECTIONS, body)
+    assert answer.status_code == 201
+    made = answer.json()["ipsec_site_connection"]
+    assert site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"] == made

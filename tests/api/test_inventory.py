@@ -1,0 +1,374 @@
+"""Networks, subnets, routers and ports: shapes, addresses, and what is refused under a VPN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.world import BLUE, CONNECTIONS, Api, Site
+
+UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
+BAD = (400, "HTTPBadRequest")
+INPUT = (400, "InvalidInput")
+
+
+# --- networks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_network(api: Api) -> None:
+    made = api.create("/networks", "network", name="lan")
+    expected = {
+        "name": "lan",
+        "project_id": BLUE,
+        "tenant_id": BLUE,
+        "admin_state_up": True,
+        "mtu": 1500,
+        "status": "ACTIVE",
+        "subnets": [],
+        "shared": False,
+        "router:external": False,
+        "port_security_enabled": True,
+        "is_default": False,
+        "availability_zones": [],
+        "availability_zone_hints": [],
+        "tags": [],
+    }
+    assert {name: made[name] for name in expected} == expected
+    subnet = api.create("/subnets", "subnet", network_id=made["id"], cidr="10.1.0.0/24")
+    assert api.get(f"/networks/{made['id']}")["network"]["subnets"] == [subnet["id"]]
+
+
+def test_only_an_admin_makes_networks_for_everybody(api: Api) -> None:
+    for name in ("router:external", "shared"):
+        assert api.refused("POST", "/networks", {"network": {name: True}}) == (403, "PolicyNotAuthorized")
+        assert api.create("/networks", "network", **{name: False})[name] is False
+    own = api.create("/networks", "network", name="own")
+    path = f"/networks/{own['id']}"
+    assert api.refused("PUT", path, {"network": {"shared": True}}) == (403, "PolicyNotAuthorized")
+    assert api.refused("PUT", path, {"network": {"router:external": True}}) == BAD
+    assert api.as_("admin").update(path, "network", shared=True)["shared"] is True
+    assert api.as_("bob").get(path)["network"]["id"] == own["id"]
+
+
+def test_what_is_for_everybody_is_not_everybodys_to_change(api: Api) -> None:
+    outside = api.outside()
+    path = f"/networks/{outside['id']}"
+    assert api.get(path)["network"]["name"] == "internet"
+    assert [each["id"] for each in api.get("/networks?router:external=True")["networks"]] == [outside["id"]]
+    assert api.refused("PUT", path, {"network": {"name": "mine"}}) == (403, "PolicyNotAuthorized")
+    assert api.refused("DELETE", path) == (403, "PolicyNotAuthorized")
+    body = {"subnet": {"network_id": outside["id"], "cidr": "10.0.0.0/24"}}
+    assert api.refused("POST", "/subnets", body) == (403, "PolicyNotAuthorized")
+
+
+def test_a_network_goes_with_its_subnets(api: Api) -> None:
+    subnet = api.inside()
+    api.delete(f"/networks/{subnet['network_id']}")
+    assert api.refused("GET", f"/subnets/{subnet['id']}") == (404, "SubnetNotFound")
+
+
+# --- subnets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "gateway", "pools", "version"),
+    [
+        ({"cidr": "10.1.0.0/24"}, "10.1.0.1", [("10.1.0.2", "10.1.0.254")], 4),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": None}, None, [("10.1.0.1", "10.1.0.254")], 4),
+        (
+            {"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.9", "ip_version": "4"},
+            "10.1.0.9",
+            [("10.1.0.1", "10.1.0.8"), ("10.1.0.10", "10.1.0.254")],
+            4,
+        ),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.254"}, "10.1.0.254", [("10.1.0.1", "10.1.0.253")], 4),
+        ({"cidr": "10.1.0.0/31"}, "10.1.0.0", [("10.1.0.1", "10.1.0.1")], 4),
+        ({"cidr": "FD00:1::/64"}, "fd00:1::1", [("fd00:1::2", "fd00:1::ffff:ffff:ffff:ffff")], 6),
+    ],
+)
+def test_a_subnet(
+    api: Api, given: dict[str, Any], gateway: str | None, pools: list[tuple[str, str]], version: int
+) -> None:
+    made = api.inside(**given)
+    assert (made["gateway_ip"], made["ip_version"], made["router:external"]) == (gateway, version, False)
+    assert made["allocation_pools"] == [{"start": start, "end": end} for start, end in pools]
+    assert api.get(f"/subnets/{made['id']}")["subnet"] == made
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"cidr": "10.1.0.0/24", "ip_version": 6}, INPUT),
+        ({"cidr": "10.1.0.0/24", "ip_version": 5}, INPUT),
+        ({"cidr": "10.1.0.0/24", "ip_version": 7}, BAD),
+        ({"cidr": "10.1.0.7/24"}, BAD),
+        ({"cidr": "10.1.0.0"}, BAD),
+        ({"cidr": "0.0.0.0/0"}, BAD),
+        ({"cidr": "127.0.0.0/8"}, BAD),
+        ({"cidr": "224.0.0.0/24"}, BAD),
+        ({"cidr": 7}, BAD),
+        ({}, BAD),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": "10.2.0.1"}, INPUT),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.0"}, INPUT),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.255"}, INPUT),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": "x"}, BAD),
+        ({"cidr": "10.1.0.0/24", "gateway_ip": 7}, BAD),
+        ({"cidr": "fd00::/64", "gateway_ip": "fd00::1%eth0"}, INPUT),
+        ({"cidr": "10.1.0.0/24", "dns_nameservers": ["9.9.9.9"]}, BAD),
+        ({"cidr": "10.1.0.0/24", "network_id": UNKNOWN}, (404, "NetworkNotFound")),
+    ],
+)
+def test_subnets_are_refused(api: Api, given: dict[str, Any], expected: tuple[int, str]) -> None:
+    network = api.create("/networks", "network", name="lan")
+    body = {"subnet": {"network_id": network["id"]} | given}
+    assert api.refused("POST", "/subnets", body) == expected
+
+
+def test_subnets_of_a_network_do_not_overlap(api: Api) -> None:
+    first = api.inside("10.1.0.0/24")
+    body = {"subnet": {"network_id": first["network_id"], "cidr": "10.1.0.0/16"}}
+    assert api.refused("POST", "/subnets", body) == INPUT
+    api.inside("10.1.0.0/24")
+    foreign = {"subnet": {"network_id": first["network_id"], "cidr": "10.2.0.0/24"}}
+    assert api.as_("bob").refused("POST", "/subnets", foreign) == (404, "NetworkNotFound")
+
+
+# --- routers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_router(api: Api) -> None:
+    made = api.create("/routers", "router", name="r", admin_state_up=True)
+    expected: dict[str, Any] = {
+        "external_gateway_info": None,
+        "status": "ACTIVE",
+        "routes": [],
+        "flavor_id": None,
+        "name": "r",
+    }
+    assert {name: made[name] for name in expected} == expected
+    assert api.get(f"/routers/{made['id']}")["router"] == made
+
+
+def test_a_gateway_gets_the_lowest_free_address_of_every_subnet(api: Api) -> None:
+    outside = api.outside("198.51.100.0/29", "2001:db8::/64")
+    taken = []
+    for _ in range(5):
+        info = api.router(outside)["external_gateway_info"]
+        taken.append([each["ip_address"] for each in info["external_fixed_ips"]])
+        assert (info["network_id"], info["enable_snat"]) == (outside["id"], False)
+    assert taken == [[f"198.51.100.{number}", f"2001:db8::{number}"] for number in range(2, 7)]
+    body = {"router": {"external_gateway_info": {"network_id": outside["id"]}}}
+    assert api.refused("POST", "/routers", body) == (409, "IpAddressGenerationFailure")
+    routers = api.get("/routers")["routers"]
+    assert len(routers) == 5
+    second = routers[1]
+    freed = second["external_gateway_info"]["external_fixed_ips"][0]["ip_address"]
+    api.delete(f"/routers/{second['id']}")
+    again = api.create("/routers", "router", **body["router"])
+    assert again["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] == freed
+
+
+def test_a_gateway_is_set_moved_and_cleared(api: Api) -> None:
+    outside = api.outside()
+    router = api.create("/routers", "router", name="r")
+    path = f"/routers/{router['id']}"
+    made = api.update(path, "router", external_gateway_info={"network_id": outside["id"]})
+    assert made["revision_number"] > router["revision_number"]
+    same = api.update(path, "router", external_gateway_info=made["external_gateway_info"])
+    assert same == made
+    ports = api.get(f"/ports?device_id={router['id']}")["ports"]
+    assert [(port["device_owner"], port["fixed_ips"]) for port in ports] == [
+        ("network:router_gateway", made["external_gateway_info"]["external_fixed_ips"])
+    ]
+    info = {"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.9"}]}
+    moved = api.update(path, "router", external_gateway_info=info)
+    assert moved["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] == "198.51.100.9"
+    nothing: tuple[Any, ...] = ({}, None)
+    for empty in nothing:
+        assert api.update(path, "router", external_gateway_info=empty)["external_gateway_info"] is None
+    assert api.get("/ports") == {"ports": []}
+
+
+def test_gateways_are_refused(api: Api) -> None:
+    outside = api.outside()
+    lan = api.create("/networks", "network", name="lan")
+    empty = api.as_("admin").create("/networks", "network", name="empty", **{"router:external": True})
+    subnet_id = api.get(f"/networks/{outside['id']}")["network"]["subnets"][0]
+    api.router(outside)
+    rows: list[tuple[Any, tuple[int, str]]] = [
+        ("x", BAD),
+        ({"network_id": "x"}, BAD),
+        ({"external_fixed_ips": []}, BAD),
+        ({"network_id": outside["id"], "colour": 1}, BAD),
+        ({"network_id": outside["id"], "enable_snat": True}, BAD),
+        ({"network_id": outside["id"], "external_fixed_ips": "x"}, BAD),
+        ({"network_id": outside["id"], "external_fixed_ips": [{}]}, BAD),
+        ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": 1}]}, BAD),
+        ({"network_id": UNKNOWN}, (404, "NetworkNotFound")),
+        ({"network_id": lan["id"]}, (400, "BadRequest")),
+        ({"network_id": empty["id"]}, (409, "IpAddressGenerationFailure")),
+        ({"network_id": outside["id"], "external_fixed_ips": [{"subnet_id": UNKNOWN}]}, INPUT),
+        ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "10.0.0.1"}]}, INPUT),
+        ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "rubbish"}]}, INPUT),
+        ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.1"}]}, INPUT),
+        (
+            {
+                "network_id": outside["id"],
+                "external_fixed_ips": [{"subnet_id": subnet_id, "ip_address": "198.51.100.255"}],
+            },
+            INPUT,
+        ),
+        (
+            {"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.2"}]},
+            (409, "IpAddressGenerationFailure"),
+        ),
+        (
+            {
+                "network_id": outside["id"],
+                "external_fixed_ips": [{"ip_address": "198.51.100.8"}, {"ip_address": "198.51.100.8"}],
+            },
+            (409, "IpAddressGenerationFailure"),
+        ),
+    ]
+    for info, expected in rows:
+        assert api.refused("POST", "/routers", {"router": {"external_gateway_info": info}}) == expected, info
+    assert len(api.get("/routers")["routers"]) == 1
+
+
+def test_interfaces(api: Api) -> None:
+    subnet = api.inside()
+    router = api.create("/routers", "router", name="r")
+    leg = api.plug(router, subnet)
+    assert leg == {
+        "id": router["id"],
+        "tenant_id": BLUE,
+        "project_id": BLUE,
+        "port_id": leg["port_id"],
+        "network_id": subnet["network_id"],
+        "subnet_id": subnet["id"],
+        "subnet_ids": [subnet["id"]],
+    }
+    port = api.get(f"/ports/{leg['port_id']}")["port"]
+    assert port["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "10.1.0.1"}]
+    assert (port["device_owner"], port["device_id"], port["status"]) == (
+        "network:router_interface",
+        router["id"],
+        "ACTIVE",
+    )
+    assert api.get("/ports?device_owner=network:router_interface")["ports"] == [port]
+    assert api.get("/ports?device_owner=network:router_gateway")["ports"] == []
+    assert api.as_("bob").get("/ports") == {"ports": []}
+    path = f"/routers/{router['id']}/remove_router_interface"
+    answer = api.send("PUT", path, {"port_id": leg["port_id"]})
+    assert (answer.status_code, answer.json()) == (200, leg)
+    assert api.get("/ports") == {"ports": []}
+    api.plug(router, subnet)
+    assert api.send("PUT", path, {"subnet_id": subnet["id"]}).status_code == 200
+
+
+def test_interfaces_are_refused(api: Api) -> None:
+    outside = api.outside()
+    subnet, overlapping = api.inside(), api.inside("10.1.0.0/25")
+    lonely = api.inside("10.2.0.0/24", gateway_ip=None)
+    clash = api.inside("198.51.100.0/25")
+    router, other = api.router(outside, subnet), api.create("/routers", "router", name="other")
+    port = api.get(f"/ports?device_id={router['id']}")["ports"][0]
+    add, remove = (f"/routers/{router['id']}/{verb}_router_interface" for verb in ("add", "remove"))
+    rows: list[tuple[str, str, Any, tuple[int, str]]] = [
+        ("alice", add, {}, BAD),
+        ("alice", add, {"colour": 1}, BAD),
+        ("alice", add, {"subnet_id": None}, (400, "BadRequest")),
+        ("alice", add, {"subnet_id": "x"}, BAD),
+        ("alice", add, {"subnet_id": subnet["id"], "port_id": port["id"]}, (400, "BadRequest")),
+        ("alice", add, {"subnet_id": UNKNOWN}, (404, "SubnetNotFound")),
+        ("alice", add, {"port_id": UNKNOWN}, (404, "PortNotFound")),
+        ("alice", add, {"port_id": port["id"]}, (400, "BadRequest")),
+        ("alice", add, {"subnet_id": subnet["id"]}, (400, "BadRequest")),
+        ("alice", add, {"subnet_id": overlapping["id"]}, (400, "BadRequest")),
+        ("alice", add, {"subnet_id": clash["id"]}, (400, "BadRequest")),
+        ("alice", add, {"subnet_id": lonely["id"]}, (400, "BadRequest")),
+        (
+            "alice",
+            f"/routers/{other['id']}/add_router_interface",
+            {"subnet_id": subnet["id"]},
+            (409, "IpAddressGenerationFailure"),
+        ),
+        ("alice", f"/routers/{UNKNOWN}/add_router_interface", {"subnet_id": subnet["id"]}, (404, "RouterNotFound")),
+        ("alice", remove, {"subnet_id": overlapping["id"]}, (404, "RouterInterfaceNotFoundForSubnet")),
+        ("alice", remove, {"port_id": UNKNOWN}, (404, "PortNotFound")),
+        ("bob", add, {"subnet_id": subnet["id"]}, (404, "RouterNotFound")),
+        ("reader", remove, {"subnet_id": subnet["id"]}, (403, "PolicyNotAuthorized")),
+    ]
+    for user, path, body, expected in rows:
+        assert api.as_(user).refused("PUT", path, body) == expected, (path, body)
+    foreign = api.as_("bob").create("/routers", "router", name="bobs")
+    path = f"/routers/{foreign['id']}/add_router_interface"
+    assert api.as_("bob").refused("PUT", path, {"subnet_id": subnet["id"]}) == (404, "SubnetNotFound")
+
+
+def test_a_router_with_legs_stays(api: Api) -> None:
+    subnet = api.inside()
+    router = api.router(api.outside(), subnet)
+    assert api.refused("DELETE", f"/routers/{router['id']}") == (409, "RouterInUse")
+    assert api.refused("DELETE", f"/subnets/{subnet['id']}") == (409, "SubnetInUse")
+    assert api.refused("DELETE", f"/networks/{subnet['network_id']}") == (409, "NetworkInUse")
+    api.send("PUT", f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]})
+    api.delete(f"/routers/{router['id']}")
+    api.delete(f"/subnets/{subnet['id']}")
+
+
+# --- under a VPN --------------------------------------------------------------------------------------------------
+
+
+def test_the_ground_under_a_service_stays(site: Site) -> None:
+    api, router = site.api, f"/routers/{site.router['id']}"
+    leg = {"subnet_id": site.subnet["id"]}
+    assert api.refused("PUT", f"{router}/remove_router_interface", leg) == (409, "SubnetInUseByVPNService")
+    assert api.refused("DELETE", f"/subnets/{site.subnet['id']}") == (409, "SubnetInUse")
+    assert api.refused("PUT", router, {"router": {"external_gateway_info": {}}}) == (409, "RouterInUse")
+    assert api.refused("DELETE", router) == (409, "RouterInUse")
+    admin = api.as_("admin")
+    assert admin.refused("DELETE", f"/networks/{site.outside['id']}") == (409, "NetworkInUse")
+    assert api.get(router)["router"]["external_gateway_info"] is not None
+
+
+def test_a_router_with_a_service_but_no_legs_stays(api: Api) -> None:
+    router = api.router(api.outside())
+    api.service(router)
+    assert api.refused("DELETE", f"/routers/{router['id']}") == (409, "RouterInUse")
+
+
+def test_the_ground_under_groups_stays(api: Api) -> None:
+    site = Site(api, with_subnet=False)
+    local = api.group("subnet", site.subnet["id"])
+    peer = api.group("cidr", "10.20.0.0/24")
+    leg, path = {"subnet_id": site.subnet["id"]}, f"/routers/{site.router['id']}/remove_router_interface"
+    made = site.connection(peer_cidrs=..., local_ep_group_id=local["id"], peer_ep_group_id=peer["id"])
+    assert api.refused("PUT", path, leg) == (409, "SubnetInUseByIPsecSiteConnection")
+    answer = api.send("DELETE", f"/subnets/{site.subnet['id']}")
+    assert answer.json()["NeutronError"]["type"] == "SubnetInUse"
+    assert f"is used by endpoint group {local['id']}" in answer.json()["NeutronError"]["message"]
+    api.delete(f"{CONNECTIONS}/{made['id']}")
+    assert api.send("PUT", path, leg).status_code == 200
+    assert api.refused("DELETE", f"/subnets/{site.subnet['id']}") == (409, "SubnetInUse")
+
+
+def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
+    site = Site(api, "198.51.100.0/24", "2001:db8::/64")
+    site.connection(peer_address="2001:db8:9::9")
+    elsewhere = api.outside("192.0.2.0/24")
+    path = f"/routers/{site.router['id']}"
+    body = {"router": {"external_gateway_info": {"network_id": elsewhere["id"]}}}
+    assert api.refused("PUT", path, body) == (400, "ExternalNetworkHasNoSubnet")
+    assert api.get(path)["router"]["external_gateway_info"]["network_id"] == site.outside["id"]
+
+
+def test_a_new_address_can_cause_a_conflict(site: Site) -> None:
+    """One connection speaks as the gateway's address, the other one as an address that the gateway then gets."""
+    site.connection(psk="one")
+    site.connection(psk="two", local_id="198.51.100.50", peer_cidrs=["10.8.0.0/24"])
+    info = {"network_id": site.outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.50"}]}
+    body = {"router": {"external_gateway_info": info}}
+    expected = (409, "IPsecSiteConnectionConflict")
+    assert site.api.refused("PUT", f"/routers/{site.router['id']}", body) == expected

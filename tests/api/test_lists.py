@@ -1,0 +1,186 @@
+"""Lists: filters, fields, order, pages; the same for every resource."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from linkspan.core.resources import RESOURCES, Resource
+from tests.api.conftest import OpenApi
+from tests.api.world import BLUE, CONNECTIONS, Api, Site
+
+IKE = "/vpn/ikepolicies"
+
+
+def names(api: Api, query: str) -> list[str]:
+    """Names of the policies that a query string finds."""
+    return [each["name"] for each in api.get(f"{IKE}?{query}")["ikepolicies"]]
+
+
+@pytest.fixture
+def many(api: Api) -> Api:
+    """Five policies, a to e; c and d use another group."""
+    for name in "bdace":
+        api.ike(name=name, pfs="group19" if name in "cd" else "group14")
+    return api
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", "abcde"),
+        ("name=a", "a"),
+        ("name=a&name=e&name=x", "ae"),
+        ("name=", ""),
+        ("pfs=group19", "cd"),
+        ("pfs=group19&name=c&name=a", "c"),
+        ("pfs=rubbish", ""),
+        ("id=rubbish", ""),
+        (f"project_id={BLUE}", "abcde"),
+        (f"tenant_id={BLUE}", "abcde"),
+        ("revision_number=1", "abcde"),
+        ("revision_number=2", ""),
+        ("revision_number=1&limit=2&sort_key=name&sort_dir=desc", "ed"),
+        ("sort_key=name&sort_dir=desc", "edcba"),
+        ("sort_key=pfs&sort_dir=desc&sort_key=name&sort_dir=asc", "cdabe"),
+        ("limit=2", "ab"),
+        ("limit=0", "abcde"),
+        ("limit=1000000000000", "abcde"),
+    ],
+)
+def test_queries(many: Api, query: str, found: str) -> None:
+    assert "".join(names(many, query)) == found
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("limit=abc", (400, "BadRequest")),
+        ("limit=-1", (400, "BadRequest")),
+        ("limit=", (400, "BadRequest")),
+        ("limit=1.5", (400, "BadRequest")),
+        ("sort_key=name", (400, "HTTPBadRequest")),
+        ("sort_key=colour&sort_dir=asc", (400, "HTTPBadRequest")),
+        ("sort_key=lifetime&sort_dir=asc", (400, "HTTPBadRequest")),
+        ("sort_key=name&sort_dir=up", (400, "HTTPBadRequest")),
+        ("colour=red", (400, "HTTPBadRequest")),
+        ("lifetime=3600", (400, "HTTPBadRequest")),
+        ("revision_number=x", (400, "InvalidInput")),
+        ("name=a%00b", (400, "InvalidInput")),
+    ],
+)
+def test_bad_queries(api: Api, query: str, expected: tuple[int, str]) -> None:
+    assert api.refused("GET", f"{IKE}?{query}") == expected
+
+
+def test_fields(many: Api) -> None:
+    assert many.get(f"{IKE}?name=a&fields=name&fields=pfs&fields=colour")["ikepolicies"] == [
+        {"name": "a", "pfs": "group14"}
+    ]
+    id = many.get(f"{IKE}?name=a&fields=id")["ikepolicies"][0]["id"]
+    assert many.get(f"{IKE}/{id}?fields=name&fields=tenant_id")["ikepolicy"] == {"name": "a", "tenant_id": BLUE}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_pages_lead_through_everything(many: Api, size: int) -> None:
+    seen: list[str] = []
+    path = f"{IKE}?limit={size}&fields=name"
+    for _ in range(7):
+        answer = many.get(path)
+        seen += [each["name"] for each in answer["ikepolicies"]]
+        links = {link["rel"]: link["href"] for link in answer["ikepolicies_links"]}
+        if "next" not in links:
+            break
+        assert links["next"].startswith("http://testserver/v2.0/vpn/ikepolicies?limit=")
+        parts = urlsplit(links["next"])
+        path = f"{parts.path.removeprefix('/v2.0')}?{parts.query}"
+    assert "".join(seen) == "abcde"
+
+
+def test_pages_backwards(many: Api) -> None:
+    ids = {each["name"]: each["id"] for each in many.get(IKE)["ikepolicies"]}
+    answer = many.get(f"{IKE}?limit=2&page_reverse=True&marker={ids['d']}")
+    assert [each["name"] for each in answer["ikepolicies"]] == ["b", "c"]
+    links = {link["rel"]: link["href"] for link in answer["ikepolicies_links"]}
+    assert f"marker={ids['c']}" in links["next"]
+    assert f"marker={ids['b']}" in links["previous"]
+
+
+def test_an_unknown_marker_leads_nowhere(many: Api) -> None:
+    answer = many.get(f"{IKE}?limit=1&marker=1d712268-1f0d-4412-b4eb-faaa07d0941a")
+    assert answer["ikepolicies"] == []
+    assert [link["rel"] for link in answer["ikepolicies_links"]] == ["previous"]
+
+
+def test_no_answer_holds_more_than_a_page(open_api: OpenApi) -> None:
+    with open_api(page=3) as api:
+        for name in "abcde":
+            api.ike(name=name)
+        answer = api.get(IKE)
+        assert [each["name"] for each in answer["ikepolicies"]] == ["a", "b", "c"]
+        assert [link["rel"] for link in answer["ikepolicies_links"]] == ["next", "previous"]
+        assert names(api, "limit=100") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("truth", ["true", "True", "1"])
+def test_booleans(site: Site, truth: str) -> None:
+    made = site.connection()
+    assert site.api.get(f"{CONNECTIONS}?admin_state_up={truth}")["ipsec_site_connections"] == [made]
+    assert site.api.get(f"{CONNECTIONS}?admin_state_up=false")["ipsec_site_connections"] == []
+    assert site.api.refused("GET", f"{CONNECTIONS}?admin_state_up=maybe") == (400, "InvalidInput")
+
+
+def test_computed_attributes(site: Site) -> None:
+    path = "/vpn/vpnservices"
+    other = site.api.service(site.router, name="another")
+    order = "sort_key=status&sort_dir=asc&sort_key=name&sort_dir=asc"
+    found = site.api.get(f"{path}?external_v4_ip=198.51.100.2&{order}")["vpnservices"]
+    assert [each["id"] for each in found] == [other["id"], site.service["id"]]
+    assert site.api.get(f"{path}?external_v4_ip=198.51.100.3")["vpnservices"] == []
+    assert site.api.get(f"{path}?status=ACTIVE&limit=1")["vpnservices"] == []
+    page = site.api.get(f"{path}?status=PENDING_CREATE&limit=1&marker={other['id']}")
+    assert [each["id"] for each in page["vpnservices"]] == [site.service["id"]]
+    assert site.api.get(f"{path}?subnet_id=")["vpnservices"][0]["id"] == other["id"]
+
+
+def test_filters_on_a_connection(site: Site) -> None:
+    made = site.connection(mtu=1400)
+    for query in (
+        f"vpnservice_id={site.service['id']}",
+        f"ikepolicy_id={site.ike['id']}",
+        "mtu=1400&mtu=9",
+        "peer_address=203.0.113.9",
+        "route_mode=static",
+        "status=PENDING_CREATE&status=ACTIVE",
+    ):
+        assert site.api.get(f"{CONNECTIONS}?{query}")["ipsec_site_connections"] == [made], query
+    for query in ("psk=correct horse", "peer_cidrs=10.9.0.0/24", "dpd=hold"):
+        assert site.api.refused("GET", f"{CONNECTIONS}?{query}") == (400, "HTTPBadRequest"), query
+    assert site.api.refused("GET", f"{CONNECTIONS}?mtu=99999999999999") == (400, "InvalidInput")
+
+
+@pytest.mark.parametrize("name", ["type", "endpoint_type"])
+def test_the_sdks_name_for_a_groups_type(api: Api, name: str) -> None:
+    made = api.group("cidr", "10.0.0.0/24")
+    api.group("vlan", "7")
+    assert api.get(f"/vpn/endpoint-groups?{name}=cidr")["endpoint_groups"] == [made]
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+def test_every_scalar_attribute_filters_and_sorts(site: Site, resource: Resource) -> None:
+    site.connection()
+    site.api.group("cidr", "10.0.0.0/24")
+    path = f"/{resource.path}"
+    every: list[dict[str, Any]] = site.api.get(path)[resource.plural]
+    assert every
+    for attribute in resource.attributes:
+        value = every[0][attribute.name]
+        query = f"{path}?{attribute.name}={'' if value is None else value}"
+        if attribute.kind.column == "json" or attribute.secret:
+            assert site.api.refused("GET", query) == (400, "HTTPBadRequest"), attribute.name
+            continue
+        assert every[0] in site.api.get(query)[resource.plural], attribute.name
+        ordered = site.api.get(f"{path}?sort_key={attribute.name}&sort_dir=desc")[resource.plural]
+        assert sorted(each["id"] for each in ordered) == sorted(each["id"] for each in every)

@@ -1,0 +1,296 @@
+"""CRUD as every resource does it, shown by the simplest: IKE and IPsec policies, and endpoint groups."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
+from tests.api.world import ADMIN, BLUE, RED, Api
+
+IKE = "/vpn/ikepolicies"
+IPSEC = "/vpn/ipsecpolicies"
+GROUPS = "/vpn/endpoint-groups"
+UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
+
+
+def test_a_policy_of_defaults_is_safe_and_complete(api: Api) -> None:
+    made = api.ike(name="ike")
+    assert made == {
+        "id": made["id"],
+        "tenant_id": BLUE,
+        "project_id": BLUE,
+        "name": "ike",
+        "description": "",
+        "auth_algorithm": "sha256",
+        "encryption_algorithm": "aes-128",
+        "pfs": "group14",
+        "lifetime": {"units": "seconds", "value": 3600},
+        "phase1_negotiation_mode": "main",
+        "ike_version": "v2",
+        "created_at": made["created_at"],
+        "updated_at": made["created_at"],
+        "revision_number": 1,
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", made["created_at"])
+    assert api.get(f"{IKE}/{made['id']}") == {"ikepolicy": made}
+    assert api.get(IKE) == {"ikepolicies": [made]}
+
+
+def test_an_update_changes_what_it_names(api: Api) -> None:
+    made = api.ike(name="ike", lifetime={"value": 7200})
+    changed = api.update(f"{IKE}/{made['id']}", "ikepolicy", name="new", lifetime={"value": 3601})
+    assert (changed["name"], changed["lifetime"]) == ("new", {"units": "seconds", "value": 3601})
+    assert changed["revision_number"] == 2
+    assert api.get(f"{IKE}/{made['id']}")["ikepolicy"] == changed
+
+
+def test_an_update_of_nothing_changes_nothing(api: Api) -> None:
+    made = api.ike(name="ike")
+    assert api.update(f"{IKE}/{made['id']}", "ikepolicy") == made
+    same = {name: made[name] for name in ("name", "pfs", "lifetime")}
+    assert api.update(f"{IKE}/{made['id']}", "ikepolicy", **same) == made
+
+
+def test_a_put_echoes_the_type_of_a_lifetime(api: Api) -> None:
+    made = api.ike()
+    changed = api.update(f"{IKE}/{made['id']}", "ikepolicy", lifetime={"value": "7200"})
+    assert changed["lifetime"] == {"units": "seconds", "value": "7200"}
+    assert api.get(f"{IKE}/{made['id']}")["ikepolicy"]["lifetime"] == {"units": "seconds", "value": 7200}
+
+
+def test_a_delete_is_final(api: Api) -> None:
+    made = api.ipsec()
+    api.delete(f"{IPSEC}/{made['id']}")
+    assert api.refused("GET", f"{IPSEC}/{made['id']}") == (404, "IPsecPolicyNotFound")
+    assert api.refused("DELETE", f"{IPSEC}/{made['id']}") == (404, "IPsecPolicyNotFound")
+    assert api.get(IPSEC) == {"ipsecpolicies": []}
+
+
+@pytest.mark.parametrize("lifetime", [{}, None])
+def test_an_empty_lifetime_is_the_default(api: Api, lifetime: Any) -> None:
+    assert api.ipsec(lifetime=lifetime)["lifetime"] == {"units": "seconds", "value": 3600}
+
+
+def test_an_ids_case_does_not_matter(api: Api) -> None:
+    made = api.ike()
+    assert api.get(f"{IKE}/{made['id'].upper()}")["ikepolicy"] == made
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+BAD_POSTS: list[tuple[str, str, dict[str, Any], tuple[int, str]]] = [
+    (IKE, "ikepolicy", {"auth_algorithm": "md5"}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"ike_version": "v3"}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"lifetime": {"units": "hours"}}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"lifetime": {"units": "kilobytes"}}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"lifetime": {"value": 59}}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"lifetime": {"value": 2**31}}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"lifetime": {"x": 1}}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"name": "n" * 256}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"name": 17}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"name": None}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"name": "a\nb"}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"name": "a\x00b"}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"colour": "red"}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"id": UNKNOWN}, (400, "HTTPBadRequest")),
+    (IKE, "ikepolicy", {"revision_number": 7}, (400, "HTTPBadRequest")),
+    (IPSEC, "ipsecpolicy", {"transform_protocol": "udp"}, (400, "HTTPBadRequest")),
+    (IPSEC, "ipsecpolicy", {"encryption_algorithm": "des"}, (400, "HTTPBadRequest")),
+    (GROUPS, "endpoint_group", {"type": "host", "endpoints": ["x"]}, (400, "HTTPBadRequest")),
+    (GROUPS, "endpoint_group", {"endpoints": ["10.0.0.0/24"]}, (400, "HTTPBadRequest")),
+    (GROUPS, "endpoint_group", {"type": "cidr", "endpoints": []}, (400, "MissingEndpointForEndpointGroup")),
+    (GROUPS, "endpoint_group", {"type": "cidr"}, (400, "MissingEndpointForEndpointGroup")),
+    (
+        GROUPS,
+        "endpoint_group",
+        {"type": "cidr", "endpoints": ["10.0.0.0/33"]},
+        (400, "InvalidEndpointInEndpointGroup"),
+    ),
+    (
+        GROUPS,
+        "endpoint_group",
+        {"type": "cidr", "endpoints": ["10.0.0.0/24", "10.0.0.9/24"]},
+        (400, "InvalidEndpointInEndpointGroup"),
+    ),
+    (GROUPS, "endpoint_group", {"type": "router", "endpoints": ["x"]}, (400, "InvalidEndpointInEndpointGroup")),
+    (
+        GROUPS,
+        "endpoint_group",
+        {"type": "subnet", "endpoints": [UNKNOWN]},
+        (400, "NonExistingSubnetInEndpointGroup"),
+    ),
+    (
+        GROUPS,
+        "endpoint_group",
+        {"type": "cidr", "endpoints": [f"10.0.{n}.0/24" for n in range(65)]},
+        (400, "HTTPBadRequest"),
+    ),
+    (GROUPS, "endpoint_group", {"type": "cidr", "endpoints": [1]}, (400, "HTTPBadRequest")),
+]
+
+
+@pytest.mark.parametrize(("path", "key", "values", "expected"), BAD_POSTS)
+def test_bad_values(api: Api, path: str, key: str, values: dict[str, Any], expected: tuple[int, str]) -> None:
+    assert api.refused("POST", path, {key: values}) == expected
+    assert api.send("GET", path).json() == {f"{key[:-1]}ies" if key.endswith("y") else f"{key}s": []}
+
+
+@pytest.mark.parametrize("name", ["id", "tenant_id", "project_id", "created_at", "revision_number"])
+def test_read_only_in_put(api: Api, name: str) -> None:
+    made = api.ike()
+    answer = api.send("PUT", f"{IKE}/{made['id']}", {"ikepolicy": {name: "x"}})
+    assert answer.status_code == 400
+    assert answer.json()["NeutronError"]["message"] == f"Cannot update read-only attribute {name}"
+
+
+def test_members_of_a_group_are_fixed(api: Api) -> None:
+    made = api.group("cidr", "10.0.0.0/24")
+    expected = (400, "HTTPBadRequest")
+    assert api.refused("PUT", f"{GROUPS}/{made['id']}", {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}}) == expected
+    assert api.update(f"{GROUPS}/{made['id']}", "endpoint_group", name="new")["name"] == "new"
+
+
+def test_members_of_a_group_are_echoed_as_written(api: Api) -> None:
+    assert api.group("cidr", "10.2.0.1/24", "10.1.0.0/24")["endpoints"] == ["10.2.0.1/24", "10.1.0.0/24"]
+    made = api.create(GROUPS, "endpoint_group", type="cidr", endpoints="10.3.0.0/24")
+    assert made["endpoints"] == ["10.3.0.0/24"]
+    assert api.group("vlan", "100")["endpoints"] == ["100"]
+    assert api.group("network", UNKNOWN)["type"] == "network"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", (400, "HTTPBadRequest")),
+        (b"  ", (400, "HTTPBadRequest")),
+        (b"{}", (400, "HTTPBadRequest")),
+        (b"[]", (400, "HTTPBadRequest")),
+        (b'"x"', (400, "HTTPBadRequest")),
+        (b'{"ike_policy": {}}', (400, "HTTPBadRequest")),
+        (b'{"ikepolicy": []}', (400, "HTTPBadRequest")),
+        (b'{"ikepolicy": null}', (400, "HTTPBadRequest")),
+        (b'{"ikepolicy": {', (400, "MalformedRequestBody")),
+        (b"name=x", (400, "MalformedRequestBody")),
+        (b'{"ikepolicy": {"name": "\xff"}}', (400, "MalformedRequestBody")),
+        (b'{"ikepolicy": {"name": NaN}}', (400, "MalformedRequestBody")),
+        (b'{"ikepolicy": {"name": "a", "name": "b"}}', (400, "HTTPBadRequest")),
+        (b'{"ikepolicy": {"name": "a"}, "ikepolicy": {}}', (400, "HTTPBadRequest")),
+        (b'{"ikepolicy": ' + b'{"a":' * 17 + b"1" + b"}" * 18, (400, "HTTPBadRequest")),
+        (b"[" * 5000, (400, "MalformedRequestBody")),
+        (b"[" * 5000 + b"]" * 5000, (400, "MalformedRequestBody")),
+        (b"[" * 200 + b"]" * 200, (400, "HTTPBadRequest")),
+        (b'{"ikepolicy": {"description": "' + b"x" * 65536 + b'"}}', (413, "RequestTooLarge")),
+    ],
+)
+def test_bodies(api: Api, content: bytes, expected: tuple[int, str]) -> None:
+    assert api.refused("POST", IKE, content=content) == expected
+
+
+def test_json_may_come_as_text(api: Api) -> None:
+    answer = api.send("POST", IKE, content=b'{"ikepolicy": {}}', headers={"content-type": "text/plain"})
+    assert answer.status_code == 201
+
+
+def test_words_that_look_like_keys_are_no_keys(api: Api) -> None:
+    text = '", "name": "x\\'
+    made = api.create(IKE, "ikepolicy", name=text, description=':"a":"b"')
+    assert (made["name"], made["description"]) == (text, ':"a":"b"')
+
+
+# --- projects and roles -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["project_id", "tenant_id"])
+def test_an_admin_creates_for_others(api: Api, name: str) -> None:
+    made = api.as_("admin").ike(**{name: BLUE})
+    assert (made["project_id"], made["tenant_id"]) == (BLUE, BLUE)
+    assert api.get(f"{IKE}/{made['id']}")["ikepolicy"] == made
+
+
+@pytest.mark.parametrize("name", ["project_id", "tenant_id"])
+def test_a_member_does_not(api: Api, name: str) -> None:
+    assert api.refused("POST", IKE, {"ikepolicy": {name: RED}}) == (400, "HTTPBadRequest")
+    assert api.ike(**{name: BLUE})["project_id"] == BLUE
+
+
+def test_tenant_and_project_must_agree(api: Api) -> None:
+    body = {"ikepolicy": {"project_id": BLUE, "tenant_id": RED}}
+    assert api.as_("admin").refused("POST", IKE, body) == (400, "HTTPBadRequest")
+
+
+def test_another_projects_object_does_not_exist(api: Api) -> None:
+    made = api.ike()
+    bob = api.as_("bob")
+    path = f"{IKE}/{made['id']}"
+    for method, body in (("GET", None), ("PUT", {"ikepolicy": {"name": "x"}}), ("DELETE", None)):
+        there, nowhere = bob.send(method, path, body), bob.send(method, f"{IKE}/{UNKNOWN}", body)
+        assert there.status_code == 404
+        assert there.content == nowhere.content.replace(UNKNOWN.encode(), made["id"].encode())
+    assert bob.get(IKE) == {"ikepolicies": []}
+    assert bob.get(f"{IKE}?project_id={BLUE}") == {"ikepolicies": []}
+    assert api.as_("admin").get(IKE) == {"ikepolicies": [made]}
+    assert api.as_("admin").get(f"{IKE}?tenant_id={ADMIN}") == {"ikepolicies": []}
+
+
+def test_a_reader_reads(api: Api) -> None:
+    made = api.ike()
+    reader = api.as_("reader")
+    path = f"{IKE}/{made['id']}"
+    assert reader.get(path) == {"ikepolicy": made}
+    assert reader.get(IKE) == {"ikepolicies": [made]}
+    assert reader.refused("POST", IKE, {"ikepolicy": {}}) == (403, "PolicyNotAuthorized")
+    assert reader.refused("PUT", path, {"ikepolicy": {"name": "x"}}) == (403, "PolicyNotAuthorized")
+    assert reader.refused("DELETE", path) == (403, "PolicyNotAuthorized")
+    assert reader.refused("DELETE", f"{IKE}/{UNKNOWN}") == (404, "IKEPolicyNotFound")
+    message = reader.send("POST", IKE, {"ikepolicy": {}}).json()["NeutronError"]["message"]
+    assert message == "rule:create_ikepolicy is disallowed by policy"
+
+
+def test_who_has_no_role_of_ours_does_nothing(api: Api) -> None:
+    made = api.ike()
+    nobody = api.as_("nobody")
+    for method, path in (("GET", IKE), ("GET", f"{IKE}/{made['id']}"), ("DELETE", f"{IKE}/{made['id']}")):
+        assert nobody.refused(method, path) == (403, "PolicyNotAuthorized")
+
+
+# --- paths --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [f"{IKE}.json", "/ikepolicies", "/ikepolicies.json", f"{IKE}/"])
+def test_other_ways_to_write_a_path(api: Api, path: str) -> None:
+    made = api.ike()
+    assert api.get(path) == {"ikepolicies": [made]}
+
+
+def test_a_suffix_on_a_member(api: Api) -> None:
+    made = api.ike()
+    assert api.get(f"{IKE}/{made['id']}.json") == {"ikepolicy": made}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("PATCH", f"{IKE}/{UNKNOWN}", (405, "HTTPMethodNotAllowed")),
+        ("POST", f"{IKE}/{UNKNOWN}", (405, "HTTPMethodNotAllowed")),
+        ("PATCH", IKE, (405, "HTTPMethodNotAllowed")),
+        ("DELETE", IKE, (404, "IKEPolicyNotFound")),
+        ("PUT", IKE, (404, "IKEPolicyNotFound")),
+        ("GET", "/vpn/nothing", (404, "HTTPNotFound")),
+        ("GET", f"{IKE}/a/b", (404, "HTTPNotFound")),
+        ("GET", f"{IKE}/a/b/c/d", (404, "HTTPNotFound")),
+        ("GET", f"{IKE}/a%00b", (404, "IKEPolicyNotFound")),
+        ("GET", f"{IKE}/%ff", (404, "IKEPolicyNotFound")),
+        ("GET", "//nothing", (404, "HTTPNotFound")),
+        ("POST", "/ports", (405, "HTTPMethodNotAllowed")),
+    ],
+)
+def test_paths_and_methods(api: Api, method: str, path: str, expected: tuple[int, str]) -> None:
+    assert api.refused(method, path, {} if method in ("PATCH", "POST", "PUT") else None) == expected
+
+
+@pytest.mark.parametrize("resource", [IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP])
+def test_a_name_in_place_of_an_id_is_not_found(api: Api, resource: Any) -> None:
+    assert api.refused("GET", f"/{resource.path}/office") == (404, resource.not_found)

@@ -1,0 +1,88 @@
+"""Hosts, bridges and the witness in real namespaces, without any gateway: here clear text is what it has to see."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from linkspan.drivers import naming, netlink, netns
+from linkspan.drivers.local import sweep
+from linkspan.lab import fabric
+from linkspan.lab.fabric import LabError
+from linkspan.lab.wire import WireCounter
+
+pytestmark = pytest.mark.root
+
+NETWORK = "5b1cf5a0-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def instance() -> Iterator[str]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root for network namespaces: sudo ./dev test tests/lab")
+    name = secrets.token_hex(3)
+    yield name
+    sweep(name)
+    assert not [found for found in netns.names() if found.startswith(naming.namespace_prefix(name))]
+
+
+def bridge(instance: str) -> None:
+    """The bridge of a network, as a gateway would have made it."""
+
+    def make() -> None:
+        with netlink.connect() as kernel:
+            kernel.add_bridge(naming.bridge(instance, NETWORK))
+            link = kernel.link(naming.bridge(instance, NETWORK))
+            assert link
+            kernel.change(link, state="up")
+
+    netns.inside(fabric.make_fabric(instance), make)
+
+
+def test_hosts_talk_and_the_witness_counts_each_packet_once(instance: str) -> None:
+    bridge(instance)
+    assert fabric.make_fabric(instance) == f"ls-{instance}-fabric"
+    left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24", "fd00:1::10/64"), ("10.1.0.1", "fd00:1::1"))
+    fabric.make_host(instance, "right", NETWORK, ("10.1.0.11/24", "fd00:1::11/64"), ("10.1.0.1",))
+    inside = ("10.1.0.0/24", "fd00:1::/64")
+    with WireCounter(fabric.fabric_namespace(instance), naming.bridge(instance, NETWORK), inside) as wire:
+        for destination in ("10.1.0.11", "fd00:1::11"):
+            answer = fabric.ping(left.namespace, destination, 5, 0.02)
+            assert (answer.sent, answer.received, answer.loss) == (5, 5, 0.0)
+            assert answer.milliseconds > 0
+    # Echo and reply of five pings each, and the neighbours' solicitations and advertisements of IPv6.
+    assert 20 <= wire.tally.clear <= 24
+    assert (wire.tally.protected, wire.tally.drops) == (0, 0)
+
+
+def test_what_does_not_answer_is_lost_and_what_cannot_be_sent_is_said(instance: str) -> None:
+    bridge(instance)
+    left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ("10.1.0.1",))
+    answer = fabric.ping(left.namespace, "10.1.0.99", 2, 0.02, 1)
+    assert (answer.sent, answer.received, answer.loss) == (2, 0, 100.0)
+    with pytest.raises(LabError, match="could not send"):
+        fabric.ping(left.namespace, "fd00:9::1", 2, 0.02, 1)
+
+
+def test_a_host_can_be_replaced_but_not_doubled_and_needs_its_network(instance: str) -> None:
+    fabric.make_fabric(instance)
+    with pytest.raises(LabError, match="no gateway has a leg on its network yet"):
+        fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ())
+    bridge(instance)
+    for _ in range(2):
+        fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ())
+        fabric.remove(instance, "left")
+    fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ())
+    with pytest.raises(FileExistsError):
+        fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ())
+
+
+def test_a_witness_without_a_wire_is_refused(instance: str) -> None:
+    with (
+        pytest.raises(OSError, match="there is no bridge"),
+        WireCounter(fabric.make_fabric(instance), "nothing", ()),
+    ):
+        pass

@@ -1,0 +1,93 @@
+"""The laboratory through the real API, as the users of a first start; and what counts as a proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkspan.cli.client import Client, load_cloud
+from linkspan.core.secret import Secret
+from linkspan.lab import report, sites
+from linkspan.lab.demo import Proof
+from linkspan.lab.fabric import LabError, Ping, parse_ping
+from linkspan.lab.wire import Tally
+from tests.cli.conftest import Service, service
+
+__all__ = ["service"]
+
+
+def test_the_sites_are_made_once(service: Service) -> None:
+    admin, user = (Client(load_cloud(f"linkspan-{name}", service.state / "clouds.yaml")) for name in ("admin", "demo"))
+    lab = sites.build(admin, user, Secret("the key of this run"))
+    again = sites.build(admin, user, Secret("another"))
+    assert (lab.resumed, again.resumed) == (False, True)
+    assert (again.sites, again.internet_id) == (lab.sites, lab.internet_id)
+    left, right = lab.sites["left"], lab.sites["right"]
+    assert left.host_addresses == ("10.1.0.10/24", "fd00:1::10/64")
+    assert left.gateway_addresses == ("10.1.0.1", "fd00:1::1")
+    assert lab.prefixes == ["10.1.0.0/24", "fd00:1::/64", "10.2.0.0/24", "fd00:2::/64"]
+    assert set(sites.statuses(user, lab)) == {"left-to-right", "right-to-left"}
+    found = user.request("GET", f"/v2.0/vpn/ipsec-site-connections/{left.connection_id}")["ipsec_site_connection"]
+    assert (found["peer_address"], found["peer_cidrs"]) == (right.outside_address, ["10.2.0.0/24"])
+    assert found["psk"] == "the key of this run"
+
+
+def ping(received: int) -> Ping:
+    return Ping("10.1.0.10", "10.2.0.10", 10, received, 0.5)
+
+
+GOOD = Tally(udp_esp=40, ike=2, other=3)
+
+
+@pytest.mark.parametrize(
+    ("pings", "wire", "words"),
+    [
+        ((ping(10), ping(9)), GOOD, "9 of 10 came back"),
+        ((ping(10),), Tally(ike=4), "no ESP packet"),
+        ((ping(10),), Tally(esp=40, clear=1), "1 packets crossed the wire between the gateways in clear"),
+        ((ping(10),), Tally(esp=40, drops=2), "missed 2 packets"),
+    ],
+)
+def test_what_is_no_proof_says_why(pings: tuple[Ping, ...], wire: Tally, words: str) -> None:
+    proof = Proof(active={}, pings=pings, wire=wire)
+    assert len(proof.faults) == 1
+    assert words in proof.faults[0]
+    assert "FAILED" in report.report(described(), proof, "the kernel", 1.0)
+
+
+def described() -> dict[str, Any]:
+    def side(name: str, number: int) -> dict[str, Any]:
+        return {
+            "host": {"namespace": f"ls-abc-host-{name}", "addresses": [f"10.{number}.0.10/24"]},
+            "gateway": {"outside_address": f"198.51.100.{number}"},
+        }
+
+    return {"sites": {"left": side("left", 1), "right": side("right", 2)}}
+
+
+def test_a_proof_is_told_in_a_few_lines() -> None:
+    proof = Proof(active={"left-to-right": 0.5}, pings=(ping(10),), wire=GOOD)
+    assert proof.faults == []
+    told = report.report(described(), proof, "the kernel", 4.0)
+    assert "10/10 pings, 0 % loss" in told
+    assert "40 ESP packets in UDP, 0 in clear" in told
+    assert "FAILED" not in told
+    assert len(told.splitlines()) < 15
+
+
+def test_hints_can_be_pasted() -> None:
+    told = report.hints("http://127.0.0.1:1", Path("/x y"), "linkspan", described())
+    assert "linkspan status --watch --state '/x y'" in told
+    assert "ip netns exec ls-abc-host-left ping 10.2.0.10" in told
+    assert "--state" not in report.hints("http://127.0.0.1:1", Path(".linkspan"), "linkspan", None)
+
+
+def test_ping_is_read() -> None:
+    output = (
+        "5 packets transmitted, 4 received, 20% packet loss, time 40ms\nrtt min/avg/max/mdev = 0.061/0.127/0.3/0.1 ms\n"
+    )
+    assert parse_ping("a", "b", output) == Ping("a", "b", 5, 4, 0.127)
+    with pytest.raises(LabError, match="Network is unreachable"):
+        parse_ping("a", "b", "", "ping: connect: Network is unreachable\n")
