@@ -61,7 +61,9 @@ LONG_AGO = NOW - GRACE - 1
         (facts(observed=seen(revision=4), changed_at=LONG_AGO), "ACTIVE", "before the last change"),
         # Applied, not up.
         (facts(observed=seen("down", ready_at=None, reason="no answer")), "PENDING_CREATE", "no answer"),
-        (facts(observed=seen("down", reason="no answer")), "PENDING_UPDATE", "no answer"),
+        (facts(observed=seen("down", ready_at=LONG_AGO, reason="no answer")), "PENDING_UPDATE", "no answer"),
+        # It was up as it is now, and was lost: no grace for that.
+        (facts(observed=seen("down", reason="no answer")), "DOWN", "no answer"),
         (facts(observed=seen("down", applied_at=LONG_AGO, reason="no answer")), "DOWN", "no answer"),
         (facts(observed=seen("down", applied_at=LONG_AGO)), "DOWN", "not up"),
         (facts(observed=seen("error", reason="no AH here")), "ERROR", "no AH here"),

@@ -74,7 +74,7 @@ def test_a_connection_becomes_active(world: World, clock: Clock) -> None:
     assert status.of(facts(world, connection), clock.now) == ("ACTIVE", "")
 
 
-def test_an_edit_keeps_that_it_was_up_once(world: World, clock: Clock) -> None:
+def test_an_edit_keeps_that_it_was_up_until_it_is_up_again(world: World, clock: Clock) -> None:
     node = world.node()
     connection = world.connection(world.service()["id"])
     world.report(node, ConnectionReport(connection["id"], 1, 2, "up"))
@@ -92,7 +92,7 @@ def test_an_edit_keeps_that_it_was_up_once(world: World, clock: Clock) -> None:
     world.report(node, ConnectionReport(connection["id"], 1, 3, "up"))
     seen = facts(world, connection).observed
     assert seen is not None
-    assert (seen.applied_at, seen.ready_at) == (clock.now - 10, was)
+    assert (seen.applied_at, seen.ready_at) == (clock.now - 10, clock.now)
 
 
 def test_admin_state_of_the_service_counts(world: World) -> None:

@@ -98,6 +98,9 @@ class GatewayWorker(threading.Thread):
                 self._hangs = 0 if self._due is None else self._hangs
             except DriverError as error:
                 self._fault(error)
+            except Exception as error:  # noqa: BLE001 # nobody else tends this gateway: a mistake of ours is a fault
+                self._log.exception("unexpected")
+                self._fault(DriverError(f"unexpected {type(error).__name__} in the agent: see its log"))
             self._say()
         self._end(self._leaving)
 

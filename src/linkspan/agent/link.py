@@ -77,13 +77,17 @@ class Link:
 
     def hello(self, hello: Hello) -> Welcome:
         """Join: say what this node is, and learn its name, revision and lease."""
-        return msgspec.json.decode(self._post("hello", msgspec.json.encode(hello)), type=Welcome)
+        answer = self._post("hello", msgspec.json.encode(hello))
+        try:
+            return msgspec.json.decode(answer, type=Welcome)
+        except msgspec.DecodeError as error:
+            raise LinkError(f"this is not the API of Linkspan, or another version of it: {error}") from error
 
     def desired(self, since: int) -> Delta:
         """Everything that changed after a revision; 0: everything."""
         try:
             return desired.decode(self._checked(self._get("desired", since)).content)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except msgspec.DecodeError as error:
             raise LinkError(f"the API sent a desired state that this agent cannot read: {error}") from error
 
     def report(self, report: Report) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute
 
 from linkspan.api import openapi, vpn
 from linkspan.api.agents import HEARTBEAT, Agents
@@ -56,7 +56,11 @@ def create_app(
         wake.close()
         edge.close()
 
-    return Starlette(routes=[*mounts, Mount("/", app=edge)], lifespan=lifespan)
+    app = Starlette(routes=list(mounts), lifespan=lifespan)
+    # Not a mount: its pattern leaves out paths with a line break, and those would get an answer in another shape.
+    app.router.redirect_slashes = False
+    app.router.default = edge
+    return app
 
 
 def _routes(store: Store, wake: Hub, context: Context, limits: Limits, heartbeat: float) -> list[Route]:

@@ -24,8 +24,8 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest report of an object. `applied_at`: when this revision was first reported; `ready_at`: when it was
-    first up (a connection) or ready (a gateway), None if never."""
+    """The newest report of an object. `applied_at`: when this revision was first reported; `ready_at`: when it last
+    came up (a connection) or became ready (a gateway), None if never."""
 
     revision: int
     state: str
@@ -82,7 +82,9 @@ def _applied(facts: Facts, seen: Observed, now: float, grace: float, reason: str
             return "ACTIVE", reason
         case "up" | "ready" | "disabled":
             return "DOWN", "admin_state_up is false"
-        case _ if now - seen.applied_at < grace:
-            return ("PENDING_CREATE" if seen.ready_at is None else "PENDING_UPDATE"), reason
+        case _ if seen.ready_at is None and now - seen.applied_at < grace:
+            return "PENDING_CREATE", reason
+        case _ if seen.ready_at is not None and seen.ready_at < seen.applied_at and now - seen.applied_at < grace:
+            return "PENDING_UPDATE", reason
         case _:
             return "DOWN", reason or "the tunnel is not up"

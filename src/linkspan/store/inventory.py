@@ -26,7 +26,7 @@ from linkspan.core.resources import (
 from linkspan.store import changes
 from linkspan.store.rows import MAPPERS
 from linkspan.store.sql import Statement, statement
-from linkspan.store.tables import ADDRESS, GATEWAY_PORT, TABLES
+from linkspan.store.tables import ADDRESS, IS_GATEWAY_PORT, TABLES
 from linkspan.store.work import Row, Work
 
 _connection = TABLES[CONNECTION.name]
@@ -37,7 +37,7 @@ _port = TABLES[PORT.name]
 _ports_of: Final = Statement(
     select(*MAPPERS[PORT.name].columns)
     .where(_port.c.device_id == bindparam("router"))
-    .order_by(case((_port.c.device_owner == GATEWAY_PORT, 0), else_=1), _port.c.created_at, _port.c.id)
+    .order_by(case((_port.c.device_owner == IS_GATEWAY_PORT, 0), else_=1), _port.c.created_at, _port.c.id)
 )
 _addresses: Final = Statement(select(ADDRESS.c.ip_address).where(ADDRESS.c.subnet_id == bindparam("subnet")))
 _take: Final = Statement(insert(ADDRESS))

@@ -137,6 +137,10 @@ _observe: Final = upsert(OBSERVED, "kind", "object_id")
 Reported = GatewayReport | ConnectionReport
 
 
+READY: Final = frozenset({"up", "ready"})
+"""States in which an object does what it is for."""
+
+
 def report(work: Work, node_id: str, report: Report) -> None:
     """See `store.Tx.report`."""
     found = work.first(_alive, node=node_id)
@@ -184,7 +188,7 @@ def _take(work: Work, node_id: str, kind: ObjectKind, said: Reported, known: Any
     if mine and (said.revision < revision or (said.revision, said.state, said.reason) == (revision, state, reason)):
         return
     newly = not mine or revision < stamped <= said.revision
-    if ready_at is None and said.state in ("up", "ready"):
+    if said.state in READY and (newly or ready_at is None or state not in READY):
         ready_at = work.now
     yield {
         "kind": kind,

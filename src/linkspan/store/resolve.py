@@ -29,7 +29,7 @@ from linkspan.core.secret import Secret
 from linkspan.store.changes import stamped
 from linkspan.store.rows import outside
 from linkspan.store.sql import Statement, chunks, fill, one_of, room, statement
-from linkspan.store.tables import CHANGE, GATEWAY_PORT, TABLES
+from linkspan.store.tables import CHANGE, IS_GATEWAY_PORT, TABLES
 from linkspan.store.work import Work
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -90,12 +90,12 @@ def bodies(only_stamped: bool, of_gateway: bool) -> Statement:
     source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
     source = source.outerjoin(
         _outside,
-        and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == GATEWAY_PORT),
+        and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT),
     )
     made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if only_stamped else ()))
     made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
     if of_gateway:
-        made = made.where(_service.c.router_id == bindparam("gateway"))
+        made = made.where(_service.c.live_router_id == bindparam("gateway"))
     return Statement(made.order_by(_connection.c.id))
 
 

@@ -28,7 +28,7 @@ from linkspan.core.resources import (
     Resource,
 )
 from linkspan.core.secret import Secret
-from linkspan.store.tables import CHANGE, GATEWAY, GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
+from linkspan.store.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
 from linkspan.store.work import Row, Work
 
 _ours = ("revision_number", "created_at", "updated_at")
@@ -198,7 +198,7 @@ def _connection(table: Any) -> Extras:
 
 def _gateway_port(router_id: ColumnElement[str]) -> tuple[Any, ColumnElement[bool]]:
     port = TABLES[PORT.name].alias("gateway_port")
-    return port, and_(port.c.device_id == router_id, port.c.device_owner == GATEWAY_PORT)
+    return port, and_(port.c.device_id == router_id, port.c.device_owner == IS_GATEWAY_PORT)
 
 
 def _service(table: Any) -> Extras:

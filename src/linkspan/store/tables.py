@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Computed,
     Double,
     ForeignKey,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    literal_column,
     text,
 )
 
@@ -60,6 +62,8 @@ SOFT: Final = frozenset({SERVICE.name, CONNECTION.name})
 """Nouns that are deleted softly."""
 
 GATEWAY_PORT: Final = "network:router_gateway"
+IS_GATEWAY_PORT: Final[ColumnElement[str]] = literal_column(f"'{GATEWAY_PORT}'")
+"""The same inside a statement: SQLite plans anew at each run where a bound value meets a partial index."""
 
 _TYPES: Final[dict[str, Any]] = {"text": WORDS, "integer": Integer, "boolean": Boolean, "json": Text}
 _NULLABLE: Final = {(CONNECTION.name, "psk"), (SUBNET.name, "gateway_ip")}

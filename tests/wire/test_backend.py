@@ -1,0 +1,35 @@
+"""Which ESP carries the tunnel: found out by itself, told to the operator, and seen where it works.
+
+Runs on whatever this kernel has; tests/kernel runs it once more in user-mode Linux, where that is the kernel's own.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from linkspan.drivers import backend
+from tests.harness.world import World
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+
+def test_the_agent_finds_and_tells_which_esp_it_has(world: World) -> None:
+    (node,) = world.admin.request("GET", "/v2.0/linkspan/nodes")["nodes"]
+    assert node["backend"] == backend.detect()
+    log = (world.state / "logs" / "node-1.log").read_text()
+    assert f'"backend": "{node["backend"]}"' in log or f'"backend":"{node["backend"]}"' in log
+
+
+def test_the_sas_are_where_the_backend_says(world: World) -> None:
+    states = world.inside(world.gateway("left"), "ip", "xfrm", "state")
+    links = world.inside(world.gateway("left"), "ip", "-o", "link")
+    if backend.detect() == "kernel":
+        assert states.count("proto esp") == 2, "one state for each direction"
+        # The laboratory's policy is our default: aes-128 with sha256.
+        assert "enc cbc(aes)" in states
+        assert "auth-trunc hmac(sha256)" in states
+        assert "mode tunnel" in states
+        assert "ipsec0" not in links
+    else:
+        assert "proto esp" not in states
+        assert "ipsec0" in links
