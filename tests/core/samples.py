@@ -50,9 +50,9 @@ def connection(**changes: Any) -> Connection:
     return msgspec.structs.replace(CONNECTION, **changes)
 
 
-def child(name: str, *, idle: int = -1, state: str = "INSTALLED") -> ChildSa:
+def child(name: str, *, idle: int = -1, state: str = "INSTALLED", number: int = 1) -> ChildSa:
     """A child SA of this name."""
-    return ChildSa(name, 1, state, "c0ffee01", "c0ffee02", 0, 0, 0, 0, idle)
+    return ChildSa(name, number, state, "c0ffee01", "c0ffee02", 0, 0, 0, 0, idle)
 
 
 def sa(name: str, *children: ChildSa, unique_id: int = 1, state: str = "ESTABLISHED", initiator: bool = True) -> IkeSa:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection
-from linkspan.core.rollout import EndChild, EndSa, Loaded
+from linkspan.core.rollout import EndChild, EndSa, Life, Loaded, Seen, Settle
 from tests.core.samples import child, connection, sa
 
+replace = msgspec.structs.replace
 IDS = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(4)]
 
 
@@ -36,17 +38,23 @@ def run(desired: dict[str, Connection], loaded: plan.Loaded, gone: Any = (), liv
     return plan.reconcile(lives or {}, desired, gone, loaded, "user-space")
 
 
+def ended(todo: plan.Plan, loaded: plan.Loaded) -> frozenset[str]:
+    """The children that end, if all that is loaded is up."""
+    held = (child for name in todo.inspect for child in loaded[name])
+    return frozenset(child for child in held if child not in todo.stay and ike.subject(child) in todo.ours)
+
+
 def test_what_runs_as_desired_is_kept() -> None:
     one = connection(id=IDS[0])
     todo = run(wanted(one), names(one))
-    assert (todo.load, todo.keep, todo.end, todo.unload) == ((), (one.id,), frozenset(), ())
+    assert (todo.load, todo.keep, todo.inspect, todo.unload) == ((), (one.id,), (), ())
 
 
 def test_an_edit_ends_the_old_and_loads_the_new_and_nothing_else() -> None:
     old, new, other = connection(id=IDS[0]), connection(id=IDS[0], peer_id="new"), connection(id=IDS[1], peer_id="b")
     todo = run(wanted(new, other), names(old, other))
     assert todo.load == (ike.build(new),)
-    assert (todo.end, todo.unload) == (children(old), tuple(names(old)))
+    assert (ended(todo, names(old, other)), todo.unload) == (children(old), tuple(names(old)))
     assert (todo.fresh, todo.keep) == ((new.id,), (other.id,))
 
 
@@ -55,13 +63,13 @@ def test_a_second_connection_to_a_peer_joins_the_first_in_place() -> None:
     todo = run(wanted(one, two), names(one))
     (config,) = todo.load
     assert {child.name for child in config.children} == children(one, two)
-    assert (todo.fresh, todo.keep, todo.end, todo.unload) == ((two.id,), (one.id,), frozenset(), ())
+    assert (todo.fresh, todo.keep, todo.inspect, todo.unload) == ((two.id,), (one.id,), (), ())
 
 
 def test_the_last_but_one_leaves_a_peer_without_touching_the_other() -> None:
     one, two = connection(id=IDS[0]), connection(id=IDS[1], peer_cidrs=("10.9.0.0/24",))
     todo = run(wanted(one), names(one, two), gone={two.id})
-    assert (todo.end, todo.unload) == (children(two), ())
+    assert (ended(todo, names(one, two)), todo.unload) == (children(two), ())
     assert todo.load == (ike.build(one),)
 
 
@@ -69,20 +77,58 @@ def test_absence_never_deletes_and_a_tombstone_does() -> None:
     one = connection(id=IDS[0])
     assert run({}, names(one)).unload == ()
     todo = run({}, names(one), gone={one.id})
-    assert (todo.end, todo.unload) == (children(one), tuple(names(one)))
+    assert (ended(todo, names(one)), todo.unload) == (children(one), tuple(names(one)))
 
 
 def test_a_disabled_connection_is_unloaded() -> None:
     one = connection(id=IDS[0])
     todo = run(wanted(connection(id=IDS[0], enabled=False)), names(one))
-    assert (todo.load, todo.end) == ((), children(one))
+    assert (todo.load, ended(todo, names(one))) == ((), children(one))
 
 
 def test_children_end_with_their_ike_sa_unless_it_carries_others() -> None:
+    todo = run({}, {}, gone={"a"})
     alone = sa("peer", child("a.1"), unique_id=1)
     shared = sa("peer", child("a.1"), child("b.1"), unique_id=2)
-    assert plan.ends([alone, shared], {"a.1"}) == (EndSa(1), EndChild(1))
-    assert plan.ends([sa("peer", unique_id=3)], {"a.1"}) == ()
+    assert plan.ends([alone, shared], todo) == (EndSa(1), EndChild(1))
+    assert plan.ends([sa("peer", unique_id=3)], todo) == ()
+
+
+def up(item: Connection) -> Life:
+    """A life whose children are all up."""
+    life, _ = rollout.step(plan.life(item, "user-space"), Loaded(), 0.0)
+    config = ike.build(item)
+    seen = sa(config.name, *(child(one.name) for one in config.children))
+    return rollout.step(life, Seen((seen,)), 0.0)[0]
+
+
+def test_an_edit_of_what_is_up_keeps_it_until_the_new_version_is_up() -> None:
+    old = connection(id=IDS[0])
+    new = connection(id=IDS[0], revision=2, ipsec=replace(old.ipsec, encryption_algorithm="aes-256"))
+    first = run(wanted(new), names(old), lives={old.id: up(old)})
+    assert first.fresh == (new.id,)
+    assert ended(first, names(old)) == frozenset()
+    life, _ = rollout.step(first.lives[new.id], Loaded(), 1.0)
+    both = sa(ike.build(new).name, child(min(children(old)), number=1), child(min(children(new)), number=2))
+    life, actions = rollout.step(life, Seen((both,)), 1.1)
+    assert actions == (EndChild(1), Settle())
+    assert life.previous is None
+
+
+def test_an_edit_towards_another_peer_keeps_nothing() -> None:
+    old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, peer_address="198.51.100.9")
+    todo = run(wanted(new), names(old), lives={old.id: up(old)})
+    assert ended(todo, names(old)) == children(old)
+
+
+def test_what_a_version_left_behind_ends_with_its_connection() -> None:
+    old = connection(id=IDS[0])
+    new = connection(id=IDS[0], revision=2, ipsec=replace(old.ipsec, encryption_algorithm="aes-256"))
+    rolling = run(wanted(new), names(old), lives={old.id: up(old)})
+    # charon was told the new version in place, so the old one is up and loaded no more.
+    todo = run({}, names(new), gone={old.id}, lives=rolling.lives)
+    (name,) = todo.inspect
+    assert plan.ends([sa(name, child(min(children(old))))], todo) == (EndSa(1),)
 
 
 def test_a_life_goes_on_where_charon_is_told_nothing_new() -> None:
@@ -91,7 +137,7 @@ def test_a_life_goes_on_where_charon_is_told_nothing_new() -> None:
     life, _ = rollout.step(first.lives[one.id], Loaded(), 0.0)
     renamed = connection(id=IDS[0], revision=2, mtu=1400)
     todo = run(wanted(renamed), names(one), lives={one.id: life})
-    assert (todo.load, todo.keep, todo.end, todo.unload) == ((), (), frozenset(), ())
+    assert (todo.load, todo.keep, todo.inspect, todo.unload) == ((), (), (), ())
     assert todo.lives[one.id].attempt_until == life.attempt_until
     assert todo.lives[one.id].connection.revision == 2
 
@@ -114,6 +160,7 @@ def test_afterwards_charon_holds_what_is_desired(
     assert frozenset().union(*known) <= meant <= frozenset().union(*holds.values())
     again = run(desired, holds, gone)
     assert (again.load, again.unload, again.fresh) == ((), (), ()), "twice equals once"
-    assert not again.end & frozenset().union(*known), "what shares an IKE connection with a stranger stays loaded there"
+    still = ended(again, holds)
+    assert not still & frozenset().union(*known), "what shares an IKE connection with a stranger stays loaded there"
     strangers = {child for held in loaded.values() for child in held if ike.subject(child) not in desired.keys() | gone}
-    assert not strangers & todo.end, "what nobody spoke of is not ended"
+    assert not strangers & ended(todo, loaded), "what nobody spoke of is not ended"

@@ -325,3 +325,64 @@ def test_in_every_story(story: tuple[Connection, list[tuple[Any, float]]]) -> No
         if isinstance(event, Seen) and life.up != children and item.initiator == "bi-directional" and not life.dead:
             assert rollout.wake_at(life) is not None, "nothing that we may bring up is ever forgotten"
         assert rollout.report(life, 1) is not None
+
+
+# -- an edit of what is up ---------------------------------------------------------------------------------------
+
+
+def edited(**changes: Any) -> tuple[Life, Life]:
+    """A life that is up, and the same after an edit, loaded."""
+    old, _ = play(born(), Loaded())
+    old, _ = play(old, Seen((up(old),)))
+    stronger = msgspec.structs.replace(connection().ipsec, encryption_algorithm="aes-256")
+    new = rollout.edited(old, born(**({"revision": 2, "ipsec": stronger} | changes)))
+    assert rollout.report(new, 1) is None, "nothing new is said before charon has it"
+    new, actions = play(new, Loaded(), now=10.0)
+    assert [action for action in actions if isinstance(action, Initiate)]
+    return old, new
+
+
+def told(life: Life) -> tuple[int, str, str]:
+    report = rollout.report(life, 1)
+    assert report
+    return report.revision, report.state, report.reason
+
+
+def test_the_version_before_goes_on_until_the_new_one_is_up() -> None:
+    old, new = edited()
+    assert told(new) == (1, "up", "revision 2 waits for the peer; revision 1 in use")
+    both = sa(name(new), child(cname(old), number=1), child(cname(new), number=2))
+    new, actions = play(new, Seen((both,)), now=10.1)
+    assert actions == [EndChild(1), rollout.Settle()]
+    assert told(new) == (2, "up", "")
+
+
+def test_a_peer_that_refuses_the_new_version_keeps_the_one_before() -> None:
+    old, new = edited()
+    new, _ = play(new, Cause(name(new), "esp-proposal", "none of our proposals"), now=10.1)
+    new, actions = play(new, Seen((up(old),)), now=10.2)
+    assert actions == []
+    assert told(new) == (1, "up", "revision 2 refused by the peer: none of our proposals; revision 1 in use")
+    assert new.retry_at is not None
+
+
+def test_without_the_version_before_it_is_down() -> None:
+    _, new = edited()
+    new, _ = play(new, Cause(name(new), "esp-proposal", "none of our proposals"), now=10.1)
+    new, _ = play(new, Seen(()), now=10.2)
+    assert told(new) == (2, "down", "none of our proposals")
+
+
+def test_an_edit_taken_back_is_what_it_was() -> None:
+    old, new = edited()
+    back = rollout.edited(new, born(revision=3))
+    assert told(back) == (3, "up", "")
+    assert (back.up, back.previous) == (old.up, None)
+
+
+def test_a_dead_peer_is_dead_for_both_versions() -> None:
+    old, new = edited()
+    new, _ = play(new, Unanswered(name(new)), now=15.0)
+    new, actions = play(new, Tick(), Seen((up(old),)), now=40.0)
+    assert EndSa(1) in actions
+    assert told(new)[1] == "down"

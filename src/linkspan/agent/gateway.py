@@ -25,7 +25,7 @@ from linkspan.core.desired import Connection, Gateway, Gone
 from linkspan.core.facts import DaemonLost, Fact, IkeSa
 from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look
+from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look, Settle
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
@@ -137,9 +137,11 @@ class GatewayWorker(threading.Thread):
                 case _:
                     for id in self._about(message.about):
                         self._step(id, message)
-        if self._due is not None and self._due <= time.monotonic():
+        while self._due is not None and self._due <= time.monotonic():
+            # What happens while converging may ask for it once more.
+            self._due = None
             self._converge()
-            self._due, self._faults = None, 0
+            self._faults = 0
         self._tick()
 
     def _tick(self) -> None:
@@ -179,6 +181,8 @@ class GatewayWorker(threading.Thread):
                 self._step(id, rollout.Seen(self._sas(id)))
             case Initiate(name, child):
                 self._tolerate(lambda: self._charon.initiate(name, child))
+            case Settle():
+                self._due = time.monotonic()
             case _:
                 self._end_sa(action)
 
@@ -283,10 +287,9 @@ class GatewayWorker(threading.Thread):
 
     def _retire(self, todo: plan.Plan) -> None:
         """End the SAs of children that are gone or replaced, and go on with the lives of the new plan."""
-        for name, children in self._loaded.items():
-            if children & todo.end:
-                for action in plan.ends(self._charon.sas(name), todo.end):
-                    self._act("", action)
+        for name in todo.inspect:
+            for action in plan.ends(self._charon.sas(name), todo):
+                self._act("", action)
         edited = [id for id, life in todo.lives.items() if id in self._lives and self._lives[id] is not life]
         self._lives = dict(todo.lives)
         self._peers = {}

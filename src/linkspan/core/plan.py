@@ -24,12 +24,15 @@ Loaded = Mapping[str, frozenset[str]]
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`lives` are the connections after it, `fresh` and `keep` are uuids.
 
-    In this order: `end` the SAs of these children; `load` these, in place where the name is there; `unload` these.
-    `fresh` connections are loaded by it, `keep` were there already and only have to be looked at.
+    In this order: `inspect` the SAs of these IKE connections, and end every child of ours that does not `stay`; `load`
+    these, in place where the name is there; `unload` these. `fresh` connections are loaded by it, `keep` were there
+    already and only have to be looked at.
     """
 
     lives: dict[str, Life]
-    end: frozenset[str]
+    ours: frozenset[str]
+    stay: frozenset[str]
+    inspect: tuple[str, ...]
     load: tuple[IkeConfig, ...]
     unload: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -54,9 +57,17 @@ def reconcile(
     """What makes charon hold exactly the desired connections, touching none that is as desired."""
     after = {id: _after(lives.get(id), connection, backend) for id, connection in desired.items()}
     wanted = _wanted(after)
-    ours = after.keys() | frozenset(gone)
+    ours = frozenset(after) | frozenset(gone)
     present = frozenset(child for children in loaded.values() for child in children)
-    stay = frozenset(child.name for config in wanted.values() for child in config.children)
+    running = [one.previous.config for one in after.values() if one.previous]
+    stay = frozenset(child.name for config in (*wanted.values(), *running) for child in config.children)
+    # A child that was edited while its IKE connection stayed is loaded no more, and may still be up.
+    moved = {
+        old.config.peer
+        for id, old in lives.items()
+        if old.config and (id not in after or after[id].config != old.config)
+    }
+    in_use = wanted.keys() | {config.name for config in running}
     load = tuple(config for name, config in wanted.items() if _differs(config, loaded.get(name), ours))
     told = {config.name for config in load}
     fresh: list[str] = []
@@ -67,23 +78,31 @@ def reconcile(
             (fresh if new else keep).append(id)
     return Plan(
         lives=after,
-        end=frozenset(child for child in present - stay if ike.subject(child) in ours),
+        ours=ours,
+        stay=stay,
+        inspect=tuple(
+            name
+            for name, children in loaded.items()
+            if ike.peer(name) in moved or any(ike.subject(child) in ours for child in children - stay)
+        ),
         load=load,
         unload=tuple(
             name
             for name, children in loaded.items()
-            if name not in wanted and all(ike.subject(child) in ours for child in children)
+            if name not in in_use and all(ike.subject(child) in ours for child in children)
         ),
         fresh=tuple(fresh),
         keep=tuple(keep),
     )
 
 
-def ends(sas: Iterable[IkeSa], children: Container[str]) -> tuple[Action, ...]:
-    """How the SAs of these children end: with their IKE SA, unless it carries others."""
+def ends(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
+    """How the SAs of our children that do not stay end: with their IKE SA, unless it carries others."""
     actions: list[Action] = []
     for sa in sas:
-        ending = [child for child in sa.children if child.name in children]
+        ending = [
+            child for child in sa.children if child.name not in plan.stay and ike.subject(child.name) in plan.ours
+        ]
         if ending and len(ending) == len(sa.children):
             actions.append(EndSa(sa.unique_id))
         else:
@@ -97,7 +116,9 @@ def _after(old: Life | None, connection: Connection, backend: Backend) -> Life:
     if old.connection is connection:
         return old
     new = life(connection, backend)
-    return rollout.again(old, connection) if old.config and old.config == new.config else new
+    if old.config and old.config == new.config:
+        return rollout.again(old, connection)
+    return rollout.edited(old, new)
 
 
 def _wanted(lives: Mapping[str, Life]) -> dict[str, IkeConfig]:

@@ -6,6 +6,9 @@ what was seen decides. It does not load or unload: `core.plan` says what a gatew
 
 States, read from the fields: error or disabled (nothing is loaded); up (`up` is not empty); an attempt runs
 (`attempt_until`); waiting to try again (`retry_at`); waiting for the peer (neither).
+
+An edit of a connection that is up does not interrupt it: what was up goes on as `previous` until the new version is up,
+and only then ends. A peer that refuses the new version keeps the one before.
 """
 
 from __future__ import annotations
@@ -82,7 +85,19 @@ class EndChild(msgspec.Struct, frozen=True):
     unique_id: int
 
 
-Action = Look | Initiate | EndSa | EndChild
+class Settle(msgspec.Struct, frozen=True):
+    """The version before has ended: what charon held for it can go."""
+
+
+Action = Look | Initiate | EndSa | EndChild | Settle
+
+
+class Previous(msgspec.Struct, frozen=True):
+    """The version that carries the traffic while its successor comes up; `up` are its children that do."""
+
+    config: IkeConfig
+    revision: int
+    up: frozenset[str]
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +110,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     connection: Connection
     config: IkeConfig | None
     error: str = ""
+    previous: Previous | None = None
     applied: bool = False
     up: frozenset[str] = frozenset()
     reason: str = ""
@@ -123,6 +139,21 @@ def again(life: Life, connection: Connection) -> Life:
     return _set(life, connection=connection)
 
 
+def edited(old: Life, new: Life) -> Life:
+    """A life under a revision that changes what charon is told: while it can, the version that is up goes on.
+
+    Not towards another peer: whoever names another one does not want to talk to the one before.
+    """
+    if old.config is None or new.config is None or old.config.peer != new.config.peer:
+        return new
+    running = Previous(old.config, old.connection.revision, old.up) if old.up else old.previous
+    if running is None:
+        return new
+    if running.config == new.config:
+        return _set(new, applied=True, up=running.up, alive_at=old.alive_at)
+    return _set(new, previous=running, alive_at=old.alive_at, silent=old.silent)
+
+
 def restarted(life: Life) -> Life:
     """The same connection after its charon was started anew and knows nothing; what charon refused stays refused."""
     if life.config is None:
@@ -144,6 +175,8 @@ def report(life: Life, generation: int) -> ConnectionReport | None:
         return None
     connection = life.connection
     make = ConnectionReport(connection.id, generation, connection.revision, "down")
+    if life.previous:
+        return _set(make, state="up", revision=life.previous.revision, reason=_not_yet(life))
     if life.error:
         return _set(make, state="error", reason=life.error)
     if life.config is None:
@@ -161,7 +194,7 @@ def step(life: Life, event: Event, now: float) -> Step:
         return life, ()
     match event:
         case Loaded():
-            return _try(_set(life, applied=True, alive_at=now, look_at=None), now)
+            return _try(_set(life, applied=True, alive_at=max(life.alive_at, now), look_at=None), now)
         case Adopted():
             return _set(life, applied=True, alive_at=now), (Look(),)
         case LoadFailed(text):
@@ -173,7 +206,7 @@ def step(life: Life, event: Event, now: float) -> Step:
         case Alive():
             return _set(life, alive_at=now, silent=False), ()
         case Unanswered():
-            return (_set(life, silent=True) if life.up and life.config.dpd_delay else life), ()
+            return (_set(life, silent=True) if _running(life) and life.config.dpd_delay else life), ()
         case SaChanged():
             return life, (Look(),)
         case Tick():
@@ -208,11 +241,12 @@ def _may_initiate(life: Life) -> bool:
 def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
     children = frozenset(child.name for child in config.children)
     alive = tuple(sa for sa in sas if sa.state not in ("DELETING", "DESTROYING"))
-    up = children & frozenset(name for sa in alive for name in sa.installed)
+    installed = frozenset(name for sa in alive for name in sa.installed)
+    up = children & installed
     if up == children:
         return _complete(life, config, alive, up, now)
-    before, life = life, _set(life, up=up, duplicate_since=None)
-    if up:
+    before, life = life, _set(life, up=up, previous=_still(life.previous, installed), duplicate_since=None)
+    if _running(life):
         dead = _if_dead(life, alive, now)
         if dead:
             return dead
@@ -220,7 +254,7 @@ def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> 
     if life.attempt_until is not None and now < life.attempt_until and _in_progress(life, ours):
         return life, ()
     idle = tuple(EndSa(sa.unique_id) for sa in ours if sa.initiator and not sa.children)
-    if before.up and not up and life.attempt_until is None and life.retry_at is None and not life.reason:
+    if _running(before) and not _running(life) and life.attempt_until is life.retry_at is None and not life.reason:
         life = _set(life, reason="the peer ended the tunnel")
     if life.attempt_until is not None or life.retry_at is None:
         life = _again_later(life, now)
@@ -246,8 +280,10 @@ def _again_later(life: Life, now: float) -> Life:
 def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozenset[str], now: float) -> Step:
     """Every child is up: forget the trouble, end what is left over."""
     fresh = life.up != up
+    ended = _replaced(life, sas)
     life = _set(
         life,
+        previous=None,
         applied=True,
         up=up,
         reason="",
@@ -262,7 +298,7 @@ def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozens
     dead = _if_dead(life, sas, now)
     if dead:
         return dead
-    half_open = tuple(
+    half_open = ended + tuple(
         EndSa(sa.unique_id)
         for sa in sas
         if sa.state == "CONNECTING" and sa.initiator and sa.name == config.name and not sa.children
@@ -275,6 +311,25 @@ def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozens
     late = now >= since + DUPLICATE
     surplus = _surplus(complete, up, late) if len(complete) > 1 else twins if late else ()
     return _set(life, duplicate_since=None if surplus else since), half_open + surplus
+
+
+def _running(life: Life) -> frozenset[str]:
+    """Every child that carries the connection's traffic, of this version and the one before."""
+    return life.up | life.previous.up if life.previous else life.up
+
+
+def _still(previous: Previous | None, installed: frozenset[str]) -> Previous | None:
+    """The version before, as long as some of it is up."""
+    up = previous.up & installed if previous else frozenset()
+    return _set(previous, up=up) if previous and up else None
+
+
+def _replaced(life: Life, sas: tuple[IkeSa, ...]) -> tuple[Action, ...]:
+    """The end of the version before, now that its successor is up: of its children, and of IKE SAs with no others."""
+    if life.previous is None:
+        return ()
+    children = frozenset(child.name for child in life.previous.config.children)
+    return (*(action for sa in sas if sa.installed & children for action in _end(sa, children)), Settle())
 
 
 def _surplus(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Action, ...]:
@@ -335,7 +390,7 @@ def _packed(address: str) -> bytes:
 
 
 def _deadline(life: Life) -> float | None:
-    return life.alive_at + life.connection.dpd.timeout if life.silent and life.up else None
+    return life.alive_at + life.connection.dpd.timeout if life.silent and _running(life) else None
 
 
 def _if_dead(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step | None:
@@ -343,17 +398,28 @@ def _if_dead(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step | None:
     deadline = _deadline(life)
     if deadline is None or now < deadline:
         return None
-    idle = [child.idle_in for sa in sas for child in sa.children if child.name in life.up and child.idle_in >= 0]
+    running = _running(life)
+    idle = [child.idle_in for sa in sas for child in sa.children if child.name in running and child.idle_in >= 0]
     timeout = life.connection.dpd.timeout
     if idle and min(idle) < timeout:
         return _set(life, alive_at=now - min(idle)), ()
-    gone = tuple(EndSa(sa.unique_id) for sa in sas if any(child.name in life.up for child in sa.children))
+    gone = tuple(EndSa(sa.unique_id) for sa in sas if any(child.name in running for child in sa.children))
     text = f"the peer gave no sign of life for {timeout} s (dead peer detection)"
     if life.connection.dpd.action == "clear":
         text += "; dpd action clear: waits for the peer"
-        return _set(life, up=frozenset(), silent=False, dead=True, reason=text, retry_at=None), gone
+        return _set(life, up=frozenset(), previous=None, silent=False, dead=True, reason=text, retry_at=None), gone
     again = now if _may_initiate(life) else None
-    return _set(life, up=frozenset(), silent=False, reason=text, attempt=0, retry_at=again), gone
+    return _set(life, up=frozenset(), previous=None, silent=False, reason=text, attempt=0, retry_at=again), gone
+
+
+def _not_yet(life: Life) -> str:
+    """Why the version before is still in use."""
+    old, new = life.previous.revision if life.previous else 0, life.connection.revision
+    if life.error:
+        return f"revision {new} cannot be used: {life.error}; revision {old} in use"
+    if life.reason:
+        return f"revision {new} refused by the peer: {life.reason}; revision {old} in use"
+    return f"revision {new} waits for the peer; revision {old} in use"
 
 
 def _waiting(life: Life) -> str:

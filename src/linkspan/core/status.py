@@ -70,7 +70,7 @@ def of(facts: Facts, now: float, grace: float = GRACE) -> Verdict:
         if seen is None:
             return "DOWN", f"node {facts.node.name} has not taken it up yet"
         late = f"node {facts.node.name} still runs the version before the last change"
-        return _applied(facts, seen, now, grace, late)
+        return _applied(facts, seen, now, grace, seen.reason or late)
     return _applied(facts, seen, now, grace, seen.reason)
 
 
