@@ -363,7 +363,10 @@ class GatewayWorker(threading.Thread):
             if not leave.teardown:
                 self._charon.detach()
                 return
-            self._charon.stop()
+            if leave.tombstones:
+                self._charon.remove()
+            else:
+                self._charon.stop()
             self._drivers.namespaces.remove(self._gateway.id)
         except DriverError as error:
             self._log.error("the gateway did not end cleanly", error=str(error))

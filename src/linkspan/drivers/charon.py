@@ -80,6 +80,10 @@ class StrongswanCharon:
         self.detach()
         process.reap()
 
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
     def detach(self) -> None:
         if self._events:
             self._events.stop()

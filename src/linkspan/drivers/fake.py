@@ -110,6 +110,9 @@ class FakeCharon:
             self._world.end(self._key)
             self._listener = None
 
+    def remove(self) -> None:
+        self.stop()
+
     def detach(self) -> None:
         with self._world.lock:
             daemon = self._world.daemons.get(self._key)

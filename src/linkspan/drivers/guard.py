@@ -74,7 +74,7 @@ class NftGuard:
             present = self._present(name, inode)
             for text in transactions(gateway.outside.addresses, present, wanted, self._backend):
                 netns.inside(name, lambda text=text: _nft(["-f", "-"], text))  # type: ignore[misc]
-            self._applied[name] = inode, {key: wanted.get(key, frozenset()) for key in {*present, *wanted}}
+            self._applied[name] = inode, wanted
         except ValueError as error:
             raise DriverError(f"the guard's pairs are not sound: {error}") from error
         except FileNotFoundError as error:
@@ -114,8 +114,6 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
 
     `addresses` are those of the outside leg; their own IKE, ESP and AH always pass, in UDP or not.
     """
-    # A set that becomes empty stays: the next connection with such prefix lengths then takes one transaction, not two.
-    wanted = {name: wanted.get(name, frozenset()) for name in sorted({*present, *wanted})}
     new = {name: pairs for name, pairs in wanted.items() if name not in present}
     fill = [f"add table {_TABLE}"] if new else []
     for name, pairs in new.items():
@@ -123,7 +121,7 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
         fill.append(f"add set {_TABLE} {name} {{ type {address} . {address}; flags interval; }}")
         fill.append(_elements("add", name, pairs))
     switch = [*_CHAINS]
-    for name in present:
+    for name in sorted(wanted.keys() & present.keys()):
         # What goes before what comes: the kernel takes an element back while it still is in the set, else.
         switch += [_elements("delete", name, gone)] if (gone := present[name] - wanted[name]) else []
         switch += [_elements("add", name, more)] if (more := wanted[name] - present[name]) else []
@@ -137,6 +135,7 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
     inbound += ["meta ipsec exists accept"] if protected else []
     inbound += [_drop(name, "daddr", "saddr", "dropped_in") for name in wanted]
     switch += [*_rules("outbound", outbound), *_rules("inbound", inbound)]
+    switch += [f"delete set {_TABLE} {name}" for name in sorted(present.keys() - wanted.keys())]
     return [_script(lines) for lines in (fill, switch) if lines]
 
 

@@ -63,6 +63,9 @@ class Charon(Protocol):
     def stop(self) -> None:
         """End it, so that it says goodbye to its peers. Nothing happens if it does not run."""
 
+    def remove(self) -> None:
+        """End it for good: nothing of it stays on disk."""
+
     def detach(self) -> None:
         """Close the sessions and leave it running."""
 
