@@ -196,7 +196,7 @@ def test_one_child_ends_by_its_number_and_its_ike_sa_stays(bench: Bench) -> None
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     left.charon.terminate_child(left.charon.sas()[0].children[0].unique_id)
     eventually(lambda: (left.children(), right.children()) == (0, 0))
     left.initiate()
@@ -208,7 +208,7 @@ def test_a_second_connection_to_a_peer_joins_its_ike_sa(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     before = left.charon.sas()[0]
     more = {
         left: connection(1, 2, id="0000aaaa-e29b-41d4-a716-446655440000", local_cidrs=("10.1.0.1/32",)),
@@ -230,7 +230,7 @@ def test_loading_and_unloading_leaves_tunnels_up(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     spi = left.charon.sas()[0].children[0].spi_in
     left.connection = connection(1, 2, psk=Secret("another"))
     left.load()
@@ -243,7 +243,7 @@ def test_a_charon_that_ends_takes_leave_of_its_peer(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     left.charon.stop()
     eventually(right.idle)
     assert not any(map(lost, left.facts.all))
@@ -253,7 +253,7 @@ def test_tunnels_and_facts_outlive_the_agent(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     before = left.charon.sas()[0].children[0].spi_in
     left.charon.detach()
     seen = len(left.facts.all)
@@ -309,7 +309,7 @@ def test_a_killed_charon_is_noticed_once_and_knows_nothing_afterwards(bench: Ben
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     bench.kill(left.charon, left.gateway)
     left.facts.wait(lost, 2)
     with pytest.raises(Unresponsive):

@@ -61,7 +61,7 @@ def test_a_new_charon_starts_with_a_clean_kernel(here: Machine) -> None:
     drivers = here.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     name = drivers.namespaces.name(left.gateway.id)
     subprocess.run(["kill", "-9", str(left.charon.pid)], check=True)  # type: ignore[attr-defined]
     assert "src" in run(name, "ip", "xfrm", "state")

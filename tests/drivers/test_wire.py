@@ -149,7 +149,7 @@ def test_the_guard_lets_the_gateways_own_ike_and_esp_pass_whatever_the_pairs(her
     for site in (left, right):
         drivers.guard.apply(site.gateway, everything)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     assert ping(drivers.namespaces.name(left.gateway.id), "10.2.0.1", "10.1.0.1") == 3
     assert ping(drivers.namespaces.name(left.gateway.id), "203.0.113.2") == 0
 
@@ -206,7 +206,7 @@ def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> Non
 def test_a_change_of_the_namespace_does_not_disturb_a_tunnel(two: Two) -> None:
     left, right = Site(two.drivers, 1, 2), Site(two.drivers, 2, 1)
     left.initiate()
-    eventually(right.up)
+    eventually(lambda: left.up() and right.up())
     more = gateway(1, inside=3, next_hops=("203.0.113.254",))
     for _ in range(3):
         two.drivers.namespaces.apply(more)
