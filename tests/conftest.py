@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# What ./dev test --fast asks for: the same properties, tried less often.
+settings.register_profile("fast", max_examples=15)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
