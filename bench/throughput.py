@@ -1,0 +1,159 @@
+"""Bulk throughput of a tunnel that Linkspan set up, beside the same tunnel configured by hand, in turn.
+
+Ours runs with everything that belongs to it: the guard, the rules that hold it to its MTU, and 98 other connections
+of the same gateway. The other one has a bare namespace and one connection, loaded and initiated over VICI. Both are
+one TCP stream from a host behind one gateway to a host behind the other.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench import gateways
+from bench.measure import Result, median
+from linkspan.core import ike
+from linkspan.core.desired import Connection, Gateway
+from linkspan.core.secret import Secret
+from linkspan.drivers import netns
+from linkspan.drivers.local import LocalDrivers
+from linkspan.lab import fabric
+from tests.harness.world import World, until
+
+OTHERS = 98
+PORT = 5201
+PATH = "/v2.0/vpn/ipsec-site-connections"
+SINK = """
+import socket, sys, time
+server = socket.create_server(("", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    stream, _ = server.accept()
+    count, begun, buffer = 0, time.perf_counter(), bytearray(1 << 20)
+    while size := stream.recv_into(buffer):
+        count += size
+    print(count * 8 / (time.perf_counter() - begun) / 1e6, flush=True)
+"""
+SOURCE = """
+import socket, sys, time
+stream, block = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10), bytes(1 << 18)
+end = time.perf_counter() + float(sys.argv[3])
+while time.perf_counter() < end:
+    stream.sendall(block)
+"""
+
+
+def run(quick: bool) -> list[Result]:
+    """Megabits per second; the two alternate."""
+    rounds, seconds = (2, 1.0) if quick else (9, 2.0)
+    ours, bare = [], []
+    with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as folder, gateways.machine() as drivers:
+        world = World(Path(folder) / "state")
+        try:
+            _crowd(world)
+            with (
+                _by_hand(drivers) as hand,
+                _sink(world.host("right")) as our_sink,
+                _sink(hand["right"]) as bare_sink,
+            ):
+                for _ in range(rounds):
+                    ours.append(_send(world.host("left"), "10.2.0.10", our_sink, seconds))
+                    bare.append(_send(hand["left"], "10.2.0.10", bare_sink, seconds))
+        finally:
+            world.stop()
+    note = f"{rounds} runs of {seconds:.0f} s each, with {OTHERS} other connections"
+    return [Result(name="throughput, TCP", ours=median(ours), bare=median(bare), unit="Mbit/s", least=0.97, note=note)]
+
+
+def _crowd(world: World) -> None:
+    """Other connections of the left gateway, each to a peer of its own that never comes."""
+    site = world.lab["sites"]["left"]
+    template = world.connection(site["connection_id"])
+    for number in range(OTHERS):
+        values: dict[str, Any] = {key: template[key] for key in ("vpnservice_id", "ikepolicy_id", "ipsecpolicy_id")}
+        peer = f"203.0.113.{number + 1}"
+        values |= {"name": f"other-{number}", "peer_address": peer, "peer_id": peer, "psk": f"key {number}"}
+        values |= {"peer_cidrs": [f"10.{20 + number}.0.0/24"], "initiator": "response-only"}
+        world.user.request("POST", PATH, {"ipsec_site_connection": values})
+    with world.charon("left") as charon:
+        until(lambda: len(charon.loaded()) == OTHERS + 1, 30.0)
+
+
+@contextmanager
+def _by_hand(drivers: LocalDrivers) -> Iterator[dict[str, str]]:
+    """Two bare gateways with a host behind each; the hosts' namespaces."""
+    sides = {"left": gateways.gateway(1), "right": gateways.gateway(2)}
+    hosts = {side: _site(drivers, side, one, number) for number, (side, one) in enumerate(sides.items(), 1)}
+    left, right = (_charon(drivers, sides[side], number) for side, number in (("left", 1), ("right", 2)))
+    config = ike.build(_connection(sides["left"], 1))
+    left.initiate(config.name, config.children[0].name)
+    until(lambda: any(sa.installed for sa in left.sas()) and any(sa.installed for sa in right.sas()), 10.0)
+    try:
+        yield hosts
+    finally:
+        left.stop()
+        right.stop()
+
+
+def _site(drivers: LocalDrivers, side: str, one: Gateway, number: int) -> str:
+    drivers.namespaces.apply(one)
+    namespace = drivers.namespaces.name(one.id)
+    netns.inside(namespace, lambda: subprocess.run(["nft", "flush", "ruleset"], check=True))
+    instance = namespace.split("-")[1]
+    return fabric.make_host(
+        instance, side, one.inside[0].network_id, [f"10.{number}.0.10/24"], [f"10.{number}.0.1"]
+    ).namespace
+
+
+def _connection(one: Gateway, number: int) -> Connection:
+    other = 3 - number
+    return msgspec.structs.replace(
+        gateways.connection(one.id, 0),
+        id=f"by-hand-{number}",
+        local_address=f"198.51.100.{number}",
+        peer_address=f"198.51.100.{other}",
+        peer_id=f"198.51.100.{other}",
+        local_cidrs=(f"10.{number}.0.0/24",),
+        peer_cidrs=(f"10.{other}.0.0/24",),
+        psk=Secret("by hand"),
+    )
+
+
+def _charon(drivers: LocalDrivers, one: Gateway, number: int) -> Any:
+    charon = drivers.charon(one)
+    charon.start()
+    connection = _connection(one, number)
+    config = ike.build(connection)
+    charon.load(config, ike.shared_key(connection, config))
+    return charon
+
+
+@contextmanager
+def _sink(namespace: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SINK, str(PORT)]
+    process = netns.inside(namespace, lambda: subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    assert process.stdout
+    process.stdout.readline()
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _send(namespace: str, target: str, sink: subprocess.Popen[str], seconds: float) -> float:
+    """Megabits per second, as the receiver saw them."""
+    command = [sys.executable, "-c", SOURCE, target, str(PORT), str(seconds)]
+    netns.inside(namespace, lambda: subprocess.run(command, check=True, timeout=60))
+    assert sink.stdout
+    rate = float(sink.stdout.readline())
+    time.sleep(0.1)
+    return rate
