@@ -94,6 +94,16 @@ def test_children_end_with_their_ike_sa_unless_it_carries_others() -> None:
     assert plan.ends([sa("peer", unique_id=3)], todo) == ()
 
 
+def test_a_half_open_ike_sa_goes_with_its_ike_connection() -> None:
+    """It would retransmit with the old key for ever, and charon would queue the new children in it."""
+    old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, psk_ref="another key")
+    todo = run(wanted(new), names(old))
+    half_open = sa(ike.build(old).name, state="CONNECTING")
+    assert todo.inspect == todo.unload == (half_open.name,)
+    assert plan.ends([half_open], todo) == (EndSa(half_open.unique_id),)
+    assert plan.ends([sa(ike.build(new).name, state="CONNECTING")], todo) == (), "what stays loaded may go on"
+
+
 def up(item: Connection) -> Life:
     """A life whose children are all up."""
     life, _ = rollout.step(plan.life(item, "user-space"), Loaded(), 0.0)
@@ -117,6 +127,12 @@ def test_an_edit_of_what_is_up_keeps_it_until_the_new_version_is_up() -> None:
 
 def test_an_edit_towards_another_peer_keeps_nothing() -> None:
     old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, peer_address="198.51.100.9")
+    todo = run(wanted(new), names(old), lives={old.id: up(old)})
+    assert ended(todo, names(old)) == children(old)
+
+
+def test_another_key_keeps_nothing() -> None:
+    old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, psk_ref="another key")
     todo = run(wanted(new), names(old), lives={old.id: up(old)})
     assert ended(todo, names(old)) == children(old)
 

@@ -74,3 +74,15 @@ def test_a_name_reaches_nobody(world: World) -> None:
     assert [(sa.unique_id, sa.children[0].spi_in) for sa in sas(world, "left")] == [
         (sa.unique_id, sa.children[0].spi_in) for sa in before
     ]
+
+
+def test_another_key_needs_another_authentication(world: World) -> None:
+    until(lambda: settled(world), 20.0)
+    left, right = (world.lab["sites"][side]["connection_id"] for side in ("left", "right"))
+    edit(world, "ipsec-site-connections", "ipsec_site_connection", left, psk="another key")
+    # Either end may be the one that initiates: one reads that the peer's key is wrong, the other that ours is.
+    until(lambda: all("pre-shared key" in (world.connection(id)["status_reason"] or "") for id in (left, right)), 10.0)
+    assert world.connection(left)["status"] == "PENDING_UPDATE"
+    assert world.connection(right)["status"] == "DOWN", "it was up in this version, so there is no grace"
+    edit(world, "ipsec-site-connections", "ipsec_site_connection", right, psk="another key")
+    until(lambda: settled(world), 20.0)

@@ -97,13 +97,17 @@ def reconcile(
 
 
 def ends(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
-    """How the SAs of our children that do not stay end: with their IKE SA, unless it carries others."""
+    """How the SAs of our children that do not stay end: with their IKE SA, unless it carries others.
+
+    An IKE SA without a child goes with its IKE connection: a half-open one would go on with the old key for ever, and
+    charon would queue the new children in it.
+    """
     actions: list[Action] = []
     for sa in sas:
         ending = [
             child for child in sa.children if child.name not in plan.stay and ike.subject(child.name) in plan.ours
         ]
-        if ending and len(ending) == len(sa.children):
+        if len(ending) == len(sa.children) and (ending or sa.name in plan.unload):
             actions.append(EndSa(sa.unique_id))
         else:
             actions += [EndChild(child.unique_id) for child in ending]

@@ -142,9 +142,12 @@ def again(life: Life, connection: Connection) -> Life:
 def edited(old: Life, new: Life) -> Life:
     """A life under a revision that changes what charon is told: while it can, the version that is up goes on.
 
-    Not towards another peer: whoever names another one does not want to talk to the one before.
+    Not towards another peer: whoever names another one does not want to talk to the one before. Not with another key:
+    charon compares everything but the key, and would put the new version into the IKE SA that the old key made.
     """
     if old.config is None or new.config is None or old.config.peer != new.config.peer:
+        return new
+    if old.connection.psk_ref != new.connection.psk_ref:
         return new
     running = Previous(old.config, old.connection.revision, old.up) if old.up else old.previous
     if running is None:
