@@ -11,7 +11,7 @@ from linkspan.agent.gateway import GatewayWorker, Leave, Want
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike
 from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import IkeSa
+from linkspan.core.facts import IkeSa, SaChanged
 from linkspan.core.ike import IkeConfig, SharedKey
 from linkspan.core.observed import ConnectionReport, GatewayReport
 from linkspan.core.secret import Secret
@@ -206,6 +206,37 @@ def test_a_charon_that_hangs_is_told_and_in_the_end_replaced(world: FakeWorld, l
     assert "did not answer" in left.wait(LEFT.id, "error").reason
     left.wait(LEFT.id, "ready")
     eventually(lambda: len(loaded_or_none(left)) == 1)
+
+
+def test_what_is_wanted_survives_a_fault_in_the_same_breath(world: FakeWorld, left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",))
+    world.freeze(LEFT.id)
+    # The worker reads these together, and the first makes it ask a charon that does not answer.
+    left.worker.send(SaChanged(THERE.id))
+    left.want(THERE, other)
+    left.wait(LEFT.id, "error")
+    world.freeze(LEFT.id, frozen=False)
+    left.wait(LEFT.id, "ready")
+    left.wait(other.id, "down")
+    left.wait(THERE.id, "up")
+
+
+def test_a_fact_that_a_fault_lost_is_found_out(world: FakeWorld, left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    world.freeze(LEFT.id)
+    left.worker.send(SaChanged(THERE.id))
+    left.wait(LEFT.id, "error")
+    for sa in right.drivers.charon(RIGHT).sas():
+        right.drivers.charon(RIGHT).terminate_sa(sa.unique_id)
+    world.freeze(LEFT.id, frozen=False)
+    left.wait(LEFT.id, "ready")
+    assert left.state(THERE.id) != "", "it looked"
+    left.wait(THERE.id, "up")
 
 
 def test_teardown_leaves_nothing_and_leaving_leaves_everything(world: FakeWorld, left: Site) -> None:

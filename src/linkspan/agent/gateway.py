@@ -22,7 +22,7 @@ import structlog
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import DaemonLost, Fact, IkeSa
+from linkspan.core.facts import Alive, Cause, DaemonLost, Fact, IkeSa, SaChanged, Unanswered
 from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import ConnectionReport, GatewayReport
 from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look, Settle
@@ -80,6 +80,7 @@ class GatewayWorker(threading.Thread):
         self._listening = False
         self._faults = 0
         self._hangs = 0
+        self._in_doubt = False
         self._due: float | None = None
         self._wakes: list[tuple[float, str]] = []
         self._touched: set[str] = set()
@@ -121,28 +122,36 @@ class GatewayWorker(threading.Thread):
             return messages
 
     def _handle(self, messages: list[Message]) -> None:
-        for message in messages:
-            match message:
-                case Want():
-                    self._want = message
-                    self._gone.update({gone.id: gone for gone in message.gone})
-                    self._due = time.monotonic()
-                case Leave():
-                    self._leaving = message
-                    return
-                case DaemonLost():
-                    self._log.warning("charon is gone, starting it anew")
-                    self._listening = False
-                    self._due = time.monotonic()
-                case _:
-                    for id in self._about(message.about):
-                        self._step(id, message)
+        # What has to be remembered comes first: a fault while looking at a fact loses the facts behind it, no more.
+        facts = [fact for message in messages if (fact := self._remember(message))]
+        if self._leaving:
+            return
+        for fact in facts:
+            for id in self._about(fact.about):
+                self._step(id, fact)
         while self._due is not None and self._due <= time.monotonic():
             # What happens while converging may ask for it once more.
             self._due = None
             self._converge()
             self._faults = 0
         self._tick()
+
+    def _remember(self, message: Message) -> SaChanged | Cause | Alive | Unanswered | None:
+        """Keep what is wanted of the gateway; a fact about connections comes back."""
+        match message:
+            case Want():
+                self._want = message
+                self._gone.update({gone.id: gone for gone in message.gone})
+                self._due = time.monotonic()
+            case Leave():
+                self._leaving = message
+            case DaemonLost():
+                self._log.warning("charon is gone, starting it anew")
+                self._listening = False
+                self._due = time.monotonic()
+            case _:
+                return message
+        return None
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -232,7 +241,17 @@ class GatewayWorker(threading.Thread):
             self._step(id, rollout.Adopted())
         self._unguard()
         self._answer_tombstones()
+        self._look_again()
         self._outbox.put(GatewayReport(want.gateway.id, want.gateway.generation, want.gateway.revision, "ready"))
+
+    def _look_again(self) -> None:
+        """After a fault facts and timers may be lost: see where everything stands."""
+        if not self._in_doubt:
+            return
+        for id, life in list(self._lives.items()):
+            if life.applied and life.config:
+                self._act(id, Look())
+        self._in_doubt = False
 
     def _run_charon(self) -> None:
         if self._listening:
@@ -338,6 +357,7 @@ class GatewayWorker(threading.Thread):
         """Say so, and try the whole gateway again, later each time."""
         delay = RETRY[min(self._faults, len(RETRY) - 1)]
         self._faults += 1
+        self._in_doubt = True
         self._due = time.monotonic() + delay
         self._log.error("the gateway cannot be made as desired", error=str(error), retry_in=delay)
         if isinstance(error, Unresponsive):
