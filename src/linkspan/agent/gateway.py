@@ -240,7 +240,7 @@ class GatewayWorker(threading.Thread):
         for id in todo.keep:
             self._step(id, rollout.Adopted())
         self._unguard()
-        self._answer_tombstones()
+        self._answer()
         self._look_again()
         self._outbox.put(GatewayReport(want.gateway.id, want.gateway.generation, want.gateway.revision, "ready"))
 
@@ -346,9 +346,14 @@ class GatewayWorker(threading.Thread):
             del self._loaded[name]
             self._variants[ike.peer(name)].discard(name)
 
-    def _answer_tombstones(self) -> None:
-        for gone in self._gone.values():
-            self._outbox.put(ConnectionReport(gone.id, self._gateway.generation, gone.revision, "gone"))
+    def _answer(self, *tombstones: Gone) -> None:
+        """Say that these are gone, and whatever waited to be said so."""
+        generation = self._gateway.generation
+        for gone in (*self._gone.values(), *tombstones):
+            if gone.kind == "gateway":
+                self._outbox.put(GatewayReport(gone.id, generation, gone.revision, "gone"))
+            else:
+                self._outbox.put(ConnectionReport(gone.id, generation, gone.revision, "gone"))
         self._gone.clear()
 
     # -- faults, reports, the end --------------------------------------------------------------------------------
@@ -393,12 +398,7 @@ class GatewayWorker(threading.Thread):
             return
         if not leave.tombstones:
             self._say_goodbye()
-        generation = self._gateway.generation
-        for gone in (*self._gone.values(), *leave.tombstones):
-            if gone.kind == "gateway":
-                self._outbox.put(GatewayReport(gone.id, generation, gone.revision, "gone"))
-            else:
-                self._outbox.put(ConnectionReport(gone.id, generation, gone.revision, "gone"))
+        self._answer(*leave.tombstones)
 
     def _say_goodbye(self) -> None:
         """The agent was told to take its gateways down: nobody may read ACTIVE until the lease ends."""
