@@ -10,19 +10,25 @@ settings.register_profile("fast", max_examples=15)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--all`: what is a sample by default is done for everything."""
+    """`--all`: what is a sample by default is done for everything. `--mutant`: used by ./dev test --mutate."""
     parser.addoption("--all", action="store_true", help="every case where the suite takes a sample (long)")
+    parser.addoption("--mutant", default="", help="ATTRIBUTE=held|frozen: the agent drops it; its tests must fail")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "whole: only with --all")
+    config.addinivalue_line("markers", "shows(*attributes): the effect of these attributes on the wire is seen here")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What only `--all` does is left out, not skipped: the sample beside it stands for it."""
-    if config.getoption("--all"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("whole")]
+    left_out = [] if config.getoption("--all") else [item for item in items if item.get_closest_marker("whole")]
+    if mutant := config.getoption("--mutant").partition("=")[0]:
+        left_out += [item for item in items if not _shows(item, mutant)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _shows(item: pytest.Item, attribute: str) -> bool:
+    return any(attribute in mark.args for mark in item.iter_markers("shows"))

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,24 @@ INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
 
 
 class World:
-    """`lab` is what `linkspan lab show` tells; `user` and `admin` are clients of the API."""
+    """`lab` is what `linkspan lab show` tells; `user` and `admin` are clients of the API.
 
-    def __init__(self, state: Path, *arguments: str) -> None:
+    `environment` is given to all of its processes, beside the test's own.
+    """
+
+    def __init__(self, state: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.state = state
         self.port = free_port()
         self._output = state.parent / f"{state.name}.out"
         command = [sys.executable, "-m", "linkspan.bootstrap", "run", "--state", str(state), "--port", str(self.port)]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                [*command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=os.environ | (environment or {}),
             )
         self._wait_until_built()
         self.lab: dict[str, Any] = json.loads((state / "lab.json").read_text())

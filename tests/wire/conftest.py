@@ -1,25 +1,84 @@
-"""One running service with its laboratory for all tests of a file: two sites, a tunnel, a host behind each."""
+"""The running service for the tests of a file; for those of single attributes, a gateway of ours and plain peers.
+
+`world` is made anew for each file, because its tests break it. `ours` is made once for all files: each of its tests
+makes connections and peers of its own, and they go with the test.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.harness import mutations
+from tests.harness.ours import Ours
+from tests.harness.peer import Peer
 from tests.harness.world import World
+
+ROOT = Path(__file__).parents[2]
+
+
+def _need_charon() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root for network namespaces: sudo ./dev test tests/wire")
+    if shutil.which("charon-systemd", path="/usr/sbin:/sbin") is None:
+        pytest.skip("needs charon-systemd: sudo ./dev test installs it")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """API, agent and two sites as `linkspan run` makes them."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root for network namespaces: sudo ./dev test tests/wire")
-    if shutil.which("charon-systemd", path="/usr/sbin:/sbin") is None:
-        pytest.skip("needs charon-systemd: sudo ./dev test installs it")
+    _need_charon()
     world = World(tmp_path_factory.mktemp("world") / "state")
     try:
         yield world
     finally:
         world.stop()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[World]:
+    """The service for all tests of single attributes; with `--mutant` its agent drops one."""
+    _need_charon()
+    mutant = pytestconfig.getoption("--mutant")
+    environment = {mutations.VARIABLE: mutant, "PYTHONPATH": f"{ROOT / 'tests/harness/mutant'}:{ROOT}"}
+    world = World(tmp_path_factory.mktemp("matrix") / "state", environment=environment if mutant else None)
+    try:
+        yield world
+    finally:
+        world.stop()
+
+
+@pytest.fixture
+def ours(service: World) -> Iterator[Ours]:
+    """Our gateway; what the test makes there goes with it."""
+    ours = Ours(service)
+    try:
+        yield ours
+    finally:
+        ours.clear()
+
+
+@pytest.fixture
+def new_peer(service: World, ours: Ours) -> Iterator[Callable[[], Peer]]:
+    """Makes a peer with a charon of its own."""
+    made: list[Peer] = []
+
+    def make(plugins: str = "", gateways: tuple[str, ...] = ()) -> Peer:
+        made.append(Peer(service, plugins, gateways))
+        return made[-1]
+
+    yield make
+    # Ours first: a peer that is gone before it is said goodbye to would be waited for.
+    ours.clear()
+    for peer in made:
+        peer.close()
+
+
+@pytest.fixture
+def peer(new_peer: Callable[[], Peer]) -> Peer:
+    """One peer."""
+    return new_peer()

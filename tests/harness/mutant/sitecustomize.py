@@ -1,0 +1,22 @@
+"""Found by Python at its start where this folder is on the path: makes an agent a mutant (see `harness/mutations`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if os.environ.get("TEST_MUTANT") and "agent" in sys.orig_argv:
+    import msgspec
+
+    from linkspan.core import desired
+    from tests.harness.mutations import mutate
+
+    attribute, _, way = os.environ["TEST_MUTANT"].partition("=")
+    decode = desired.decode
+
+    def mutated(body: bytes) -> desired.Delta:
+        delta = decode(body)
+        connections = tuple(mutate(each, attribute, way) for each in delta.connections)  # type: ignore[arg-type]
+        return msgspec.structs.replace(delta, connections=connections)
+
+    desired.decode = mutated

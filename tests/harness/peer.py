@@ -1,0 +1,291 @@
+"""A peer that is none of ours: a namespace on the external network with a charon that the test configures by itself.
+
+Nothing of Linkspan's own mapping is used here, so that both ends cannot share one mistake: strongswan.conf and every
+VICI message are written out as a manual would have them (swanctl.conf(5), strongswan: vici/README.md). What it is told,
+what it holds and what it says are all there is to see; `recorder` also shows what really crossed its wire.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import vici
+
+from linkspan.drivers import backend, netns
+from linkspan.lab import fabric
+from tests.harness.recorder import Recorder
+from tests.harness.world import World, until
+
+PLUGINS = (
+    "openssl aesni aes des sha1 sha2 md5 hmac kdf cmac xcbc ctr ccm gcm curve25519 gmp random nonce "
+    "{esp}kernel-netlink socket-default vici"
+)
+SETTINGS = """\
+charon {{
+    load_modular = no
+    load = {plugins}
+    threads = 16
+    retransmit_timeout = 1.0
+    retransmit_base = 1.4
+    retransmit_tries = 8
+    i_dont_care_about_security_and_use_aggressive_mode_psk = yes
+    filelog {{
+        peer {{
+            path = {folder}/charon.log
+            default = 1
+            ike = 2
+            cfg = 2
+            flush_line = yes
+        }}
+    }}
+    plugins {{
+        vici {{
+            socket = unix://{folder}/vici
+        }}
+    }}
+}}
+charon-systemd {{
+    journal {{
+        default = -1
+    }}
+}}
+"""
+CUT = "table inet cut {{ chain {name} {{ type filter hook {hook} priority -400; policy drop; }} }}\n"
+_numbers = itertools.count(1)
+
+Message = dict[str, Any]
+
+
+class Peer:
+    """One peer: `v4` and `v6` outside, `net4` and `net6` behind it, `in4` and `in6` its own addresses there.
+
+    `world` gives the external network that it is plugged into.
+    """
+
+    def __init__(self, world: World, plugins: str = "", gateways: tuple[str, ...] = ()) -> None:
+        number = next(_numbers)
+        self.v4, self.v6 = f"198.51.100.{100 + number}", f"2001:db8:ffff::{100 + number}"
+        self.net4, self.net6 = f"10.{100 + number}.0.0/24", f"fd00:{100 + number}::/64"
+        self.in4, self.in6 = f"10.{100 + number}.0.1", f"fd00:{100 + number}::1"
+        self._instance = world.lab["instance"]
+        self._name = f"peer{number}"
+        host = fabric.make_host(
+            self._instance,
+            self._name,
+            world.lab["internet"]["network_id"],
+            (f"{self.v4}/24", f"{self.v6}/64"),
+            gateways,
+        )
+        self.namespace = host.namespace
+        self.run("ip", "address", "add", f"{self.in4}/24", "dev", "lo")
+        self.run("ip", "-6", "address", "add", f"{self.in6}/64", "dev", "lo", "nodad")
+        # A unix socket's path is short; pytest's folders are long.
+        self.folder = Path(tempfile.mkdtemp(prefix="ls-peer-"))
+        esp = "kernel-libipsec " if backend.detect() == "user-space" else ""
+        text = SETTINGS.format(plugins=plugins or PLUGINS.format(esp=esp), folder=self.folder)
+        (self.folder / "strongswan.conf").write_text(text)
+        self.process = self._start()
+
+    # -- the machine -----------------------------------------------------------------------------------------------
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """What a command prints inside the peer's namespace."""
+        done = netns.inside(
+            self.namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+        return done.stdout
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "STRONGSWAN_CONF": str(self.folder / "strongswan.conf")}
+        process = netns.inside(
+            self.namespace,
+            lambda: subprocess.Popen(
+                ["charon-systemd"],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            ),
+        )
+        until(self._answers, 15.0, lambda: self.log)
+        return process
+
+    def _answers(self) -> bool:
+        try:
+            with self.session() as session:
+                session.version()
+        except (OSError, FileNotFoundError):
+            return False
+        return True
+
+    def kill(self) -> None:
+        """The peer's charon dies without a word."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def restart(self) -> None:
+        """A new charon, which knows nothing."""
+        if self.process.poll() is None:
+            self.kill()
+        (self.folder / "vici").unlink(missing_ok=True)
+        self.run("ip", "xfrm", "state", "flush")
+        self.run("ip", "xfrm", "policy", "flush")
+        self.process = self._start()
+
+    def close(self) -> None:
+        """Nothing of it stays."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        fabric.remove(self._instance, self._name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cut(self) -> None:
+        """From now on the peer is silent and deaf, as behind a broken line."""
+        for hook, name in (("prerouting", "deaf"), ("output", "silent")):
+            text = CUT.format(hook=hook, name=name)
+            self.run("nft", text)
+
+    def heal(self) -> None:
+        """The line works again."""
+        self.run("nft", "delete", "table", "inet", "cut", check=False)
+
+    def recorder(self) -> Recorder:
+        """Records what crosses the peer's wire while its `with` block runs."""
+        return Recorder(self.namespace, "eth0")
+
+    # -- charon ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self) -> Iterator[vici.Session]:
+        """A VICI session for commands."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(20.0)
+        try:
+            connection.connect(str(self.folder / "vici"))
+            yield vici.Session(connection)
+        finally:
+            connection.close()
+
+    def load(
+        self,
+        ours: str,
+        psk: str,
+        *,
+        name: str = "ours",
+        local: str = "",
+        remote: str = "",
+        children: Mapping[str, Message] | None = None,
+        child: Message | None = None,
+        **connection: Any,
+    ) -> None:
+        """Tell charon about a connection with `ours`, the address of our gateway.
+
+        `local` and `remote` are identities (default: the addresses). `child` changes the one child `net`, `children`
+        replaces it; everything else is swanctl.conf(5).
+        """
+        here = self.v6 if ":" in ours else self.v4
+        net: Message = {
+            "local_ts": [self.net4],
+            "remote_ts": ["10.1.0.0/24"],
+            "esp_proposals": ["aes128-sha256-modp2048"],
+            "start_action": "none",
+        } | (child or {})
+        message = {
+            "version": "2",
+            "local_addrs": [here],
+            "remote_addrs": [ours],
+            "proposals": ["aes128-sha256-modp2048"],
+            "mobike": "no",
+            "unique": "never",
+            "local": {"auth": "psk", "id": local or here},
+            "remote": {"auth": "psk", "id": remote or ours},
+            "children": dict(children) if children is not None else {"net": net},
+        } | connection
+        with self.session() as session:
+            session.load_shared(
+                {
+                    "id": name,
+                    "type": "IKE",
+                    "data": psk,
+                    "owners": [message["local"]["id"], message["remote"]["id"]],
+                }
+            )
+            session.load_conn({name: message})
+
+    def unload(self, name: str = "ours") -> None:
+        """charon forgets a connection and its key; SAs stay."""
+        with self.session() as session:
+            session.unload_conn({"name": name})
+            session.unload_shared({"id": name})
+
+    def initiate(self, child: str = "net", ike: str = "ours", seconds: float = 10.0) -> None:
+        """Bring a child up from the peer's side; vici.exception.CommandException if it fails."""
+        with self.session() as session:
+            list(session.initiate({"ike": ike, "child": child, "timeout": str(int(seconds * 1000))}))
+
+    def terminate(self, ike: str = "ours", **which: str) -> None:
+        """End an IKE SA, or with `child_id` or the like a part of it."""
+        with self.session() as session:
+            asked = {key.replace("_", "-"): value for key, value in which.items()} or {"ike": ike}
+            list(session.terminate(asked | {"force": "yes", "timeout": "2000"}))
+
+    def sas(self) -> list[Message]:
+        """The IKE SAs as VICI lists them, texts decoded; each has its name under `name`."""
+        with self.session() as session:
+            found = list(session.list_sas())
+        return [_decoded(section) | {"name": name} for message in found for name, section in message.items()]
+
+    def children(self) -> list[Message]:
+        """The installed child SAs of all IKE SAs."""
+        every = [child for sa in self.sas() for child in sa.get("child-sas", {}).values()]
+        return [child for child in every if child["state"] == "INSTALLED"]
+
+    def wait_up(self, count: int = 1, seconds: float = 20.0) -> list[Message]:
+        """The child SAs, once there are so many."""
+        until(lambda: len(self.children()) == count, seconds, lambda: f"{self.sas()}\n{self.log[-3000:]}")
+        return self.children()
+
+    def wait_down(self, seconds: float = 20.0) -> float:
+        """Wait until no IKE SA is established; seconds it took."""
+        return until(lambda: not any(sa["state"] == "ESTABLISHED" for sa in self.sas()), seconds)
+
+    @property
+    def log(self) -> str:
+        """Everything that charon has logged."""
+        try:
+            return (self.folder / "charon.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def wait_log(self, pattern: str, seconds: float = 10.0) -> str:
+        """The first line that matches a regular expression, once there is one."""
+        until(lambda: bool(re.search(pattern, self.log)), seconds, lambda: f"no {pattern!r} in {self.log[-3000:]}")
+        found = re.search(f".*{pattern}.*", self.log)
+        assert found
+        return found[0]
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decoded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_decoded(inner) for inner in value]
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,132 @@
+"""Records every packet that crosses one link, with its time, direction and kind: what a test looks at afterwards.
+
+IKE headers are read as RFC 7296 3.1 has them; IKEv1's are the same octets (RFC 2408 3.1).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import select
+import socket
+import struct
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from linkspan.drivers import netns
+from linkspan.lab import wire
+
+INSIDE = tuple(ipaddress.ip_network(prefix) for prefix in ("10.0.0.0/8", "fd00::/16"))
+IKE_SA_INIT, IKE_AUTH, CREATE_CHILD_SA, INFORMATIONAL = 34, 35, 36, 37
+MAIN_MODE, AGGRESSIVE, INFORMATIONAL_V1, QUICK_MODE = 2, 4, 5, 32
+
+
+class Ike(msgspec.Struct, frozen=True):
+    """The header of an IKE message."""
+
+    initiator_spi: int
+    responder_spi: int
+    version: int
+    exchange: int
+    flags: int
+    message_id: int
+
+    @property
+    def first(self) -> bool:
+        """Whether it begins an IKE SA: the responder has no SPI yet."""
+        return self.responder_spi == 0 and self.message_id == 0
+
+
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """One packet. `at`: monotonic seconds; `sent`: by the recorded side; `kind` as in `lab.wire`; `size`: of the
+    frame in bytes."""
+
+    at: float
+    sent: bool
+    kind: wire.Kind
+    size: int
+    ike: Ike | None
+    frame: bytes
+
+
+class Recorder:
+    """Use it as a `with` block; `packets` grows meanwhile."""
+
+    def __init__(self, namespace: str, link: str) -> None:
+        self._namespace = namespace
+        self._link = link
+        self.packets: list[Packet] = []
+        self._wake = socket.socketpair()
+        self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._listen, name="recorder", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._socket = netns.inside(self._namespace, self._open)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wake[0].send(b"x")
+        self._thread.join()
+        for one in (self._socket, *self._wake):
+            if one:
+                one.close()
+
+    def ike(self, *, sent: bool) -> list[Packet]:
+        """The IKE messages of one direction."""
+        return [packet for packet in list(self.packets) if packet.ike and packet.sent == sent]
+
+    def count(self, *kinds: wire.Kind, sent: bool | None = None) -> int:
+        """How many packets are of these kinds."""
+        return sum(one.kind in kinds and sent in (None, one.sent) for one in list(self.packets))
+
+    @property
+    def esp(self) -> int:
+        """ESP and AH packets of both directions, in UDP or not."""
+        return self.count("esp", "udp_esp")
+
+    @property
+    def clear(self) -> int:
+        """Packets between inside addresses that nothing protected."""
+        return self.count("clear")
+
+    def _open(self) -> socket.socket:
+        one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        one.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        one.bind((self._link, 3))
+        return one
+
+    def _listen(self) -> None:
+        assert self._socket
+        while True:
+            ready, _, _ = select.select([self._socket, self._wake[1]], [], [])
+            if self._socket in ready:
+                frame, address = self._socket.recvfrom(65536)
+                self.packets.append(packet(frame, address[2] == socket.PACKET_OUTGOING))
+            elif self._wake[1] in ready:
+                return
+
+
+def packet(frame: bytes, sent: bool) -> Packet:
+    """What a frame is."""
+    kind = wire.classify(frame, INSIDE)
+    header = _ike(frame) if kind == "ike" else None
+    return Packet(at=time.monotonic(), sent=sent, kind=kind, size=len(frame), ike=header, frame=frame)
+
+
+def _ike(frame: bytes) -> Ike | None:
+    """The header, from UDP 500, or from UDP 4500 behind four zero octets (RFC 3948 2.2)."""
+    ip = frame[14:]
+    udp = ip[40:] if ip[0] >> 4 == 6 else ip[(ip[0] & 15) * 4 :]
+    ports, data = struct.unpack_from("!HH", udp), udp[8:]
+    if 4500 in ports:
+        data = data[4:]
+    if len(data) < 28:
+        return None
+    initiator, responder, _, version, exchange, flags, message = struct.unpack_from("!QQBBBBI", data)
+    return Ike(initiator, responder, version >> 4, exchange, flags, message)

@@ -1,0 +1,33 @@
+"""admin_state_up of connection and service: false takes the SA away at the peer too, and nothing passes or leaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness.ours import Ours
+from tests.harness.peer import Peer
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+
+@pytest.mark.shows("connection.admin_state_up")
+def test_a_connection_that_is_down_forwards_nothing(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk)
+    link = ours.connect(peer, admin_state_up=False)
+    link.wait("DOWN")
+    assert link.reason == "admin_state_up is false"
+    nothing_passes(ours, peer)
+    link.set(admin_state_up=True)
+    link.wait("ACTIVE")
+    link.pinged()
+    link.set(admin_state_up=False)
+    peer.wait_down()
+    link.wait("DOWN")
+    nothing_passes(ours, peer)
+
+
+def nothing_passes(ours: Ours, peer: Peer) -> None:
+    assert peer.sas() == []
+    with ours.world.next_hop(), peer.recorder() as seen:
+        answer = ours.ping(peer.in4, 5)
+    assert (answer.received, seen.esp, seen.clear) == (0, 0, 0)
