@@ -100,6 +100,7 @@ def test_a_connection_of_defaults_is_complete(site: Site) -> None:
         "admin_state_up": True,
         "auth_mode": "psk",
         "route_mode": "static",
+        "effective_mtu": None,
         "psk": "correct horse",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can carry the gateway",
