@@ -231,7 +231,7 @@ class GatewayWorker(threading.Thread):
         self._adopt_guard(want)
         self._guard(todo)
         self._retire(todo)
-        self._touched |= self._mtus.apply(want.gateway, self._lives)
+        self._touched |= self._mtus.apply(want.gateway, self._lives, bool(self._orphans))
         fresh: dict[str, list[str]] = {}
         for id in todo.fresh:
             fresh.setdefault(self._named(id), []).append(id)

@@ -21,6 +21,7 @@ class Mtus:
         self._outside = 0
         self._known: dict[str, tuple[Connection, int, frozenset[Path]]] = {}
         self._applied: tuple[Gateway, frozenset[Path]] | None = None
+        self._stay: frozenset[Path] | None = None
 
     def forget(self) -> None:
         """charon was started: what was applied may have gone with the device of the one before."""
@@ -31,14 +32,23 @@ class Mtus:
         known = self._known.get(id)
         return known[1] if known else None
 
-    def apply(self, gateway: Gateway, lives: Mapping[str, Life]) -> set[str]:
-        """Let the MTUs of these connections hold; the uuids of those whose MTU is now another. Raises DriverError."""
+    def apply(self, gateway: Gateway, lives: Mapping[str, Life], orphans: bool) -> set[str]:
+        """Let the MTUs of these connections hold; the uuids of those whose MTU is now another. Raises DriverError.
+
+        `orphans`: connections run that are not desired, and whatever holds when this begins goes on for them.
+        """
         outside = self._paths.outside(gateway.id)
         before = {id: known[1] for id, known in self._known.items()}
         if outside != self._outside:
             self._outside, self._known = outside, {}
         self._known = {id: self._of(id, life.connection) for id, life in lives.items() if life.config}
+        if self._stay is None:
+            self._stay = self._paths.current(gateway.id) if orphans else frozenset()
         wanted = mtu.together(path for _, _, found in self._known.values() for path in found)
+        if self._stay:
+            named = {path.pair for path in wanted}
+            self._stay = frozenset(path for path in self._stay if path.pair not in named)
+            wanted |= self._stay
         if self._applied is None or self._applied[0] is not gateway or self._applied[1] != wanted:
             self._applied = None
             self._paths.apply(gateway, wanted)
