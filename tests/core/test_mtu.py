@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from linkspan.core import crypto, mtu
 from linkspan.core.desired import Connection, IpsecPolicy
 from linkspan.core.mtu import Path
+from linkspan.core.observed import ConnectionReport
 from linkspan.core.selectors import SelectorPair
 from tests.drivers.machine import connection
 
@@ -127,6 +128,11 @@ def test_of_two_with_one_pair_the_lower_counts() -> None:
     pair = SelectorPair("10.1.0.0/24", "10.2.0.0/24")
     low, high = Path(pair, 1200, 1200), Path(pair, 1300, 1300)
     assert mtu.together([high, low]) == mtu.together([low, high]) == {low}
+
+
+def test_a_report_from_before_there_was_an_mtu_is_read() -> None:
+    report = msgspec.json.decode(b'{"id": "x", "generation": 1, "revision": 2, "state": "up"}', type=ConnectionReport)
+    assert report.effective_mtu is None
 
 
 @given(
