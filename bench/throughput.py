@@ -81,7 +81,7 @@ def _crowd(world: World) -> None:
         values: dict[str, Any] = {key: template[key] for key in ("vpnservice_id", "ikepolicy_id", "ipsecpolicy_id")}
         peer = f"203.0.113.{number + 1}"
         values |= {"name": f"other-{number}", "peer_address": peer, "peer_id": peer, "psk": f"key {number}"}
-        values |= {"peer_cidrs": [f"10.{20 + number}.0.0/24"], "initiator": "response-only"}
+        values |= {"peer_cidrs": [f"10.{20 + number}.0.0/24"], "initiator": "response-only", "mtu": 1300 + number}
         world.user.request("POST", PATH, {"ipsec_site_connection": values})
     with world.charon("left") as charon:
         until(lambda: len(charon.loaded()) == OTHERS + 1, 30.0)

@@ -138,6 +138,70 @@ def test_a_tombstone_removes_and_is_answered_and_absence_does_not(left: Site, ri
     eventually(lambda: right.state(BACK.id) == "down")
 
 
+def mtus(site: Site) -> dict[int, int]:
+    """The MTU that each pair has, and that of its route."""
+    return {path.mtu: path.route for path in site.drivers.paths.current(LEFT.id)}
+
+
+def effective(site: Site, id: str) -> int | None:
+    site.state(id)
+    said = site.said.get(id)
+    return said.effective_mtu if isinstance(said, ConnectionReport) else None
+
+
+def test_the_mtu_is_applied_and_told(left: Site, right: Site) -> None:
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    assert (effective(left, THERE.id), mtus(left)) == (1400, {1400: 0})
+    before = sas(left)
+    left.want(replace(THERE, mtu=1300, revision=2))
+    eventually(lambda: effective(left, THERE.id) == 1300)
+    assert (left.said[THERE.id].revision, mtus(left), sas(left)) == (2, {1300: 1300}, before)
+    left.want(replace(THERE, mtu=1300, enabled=False, revision=3))
+    left.wait(THERE.id, "disabled")
+    assert (effective(left, THERE.id), mtus(left)) == (None, {})
+
+
+def test_the_outside_legs_mtu_counts(left: Site) -> None:
+    left.want(THERE)
+    eventually(lambda: effective(left, THERE.id) == 1400)
+    left.drivers.paths.mtu = 1400
+    left.want(THERE)
+    eventually(lambda: effective(left, THERE.id) == 1326)
+    assert mtus(left) == {1326: 1326}
+
+
+def test_a_connection_that_cannot_run_has_no_mtu(left: Site) -> None:
+    left.want(replace(THERE, ipsec=replace(THERE.ipsec, encapsulation_mode="transport")))
+    left.wait(THERE.id, "error")
+    assert (effective(left, THERE.id), mtus(left)) == (None, {})
+
+
+def test_mtus_go_with_their_connection_and_are_applied_again_after_charon(world: FakeWorld, left: Site) -> None:
+    other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",), mtu=1350)
+    left.want(replace(THERE, mtu=1300), other)
+    eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
+    # As the routes over a device that is gone.
+    world.paths.clear()
+    world.kill(LEFT.id)
+    eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
+    left.want(other, gone=(Gone("connection", THERE.id, 8, LEFT.id),))
+    left.wait(THERE.id, "gone")
+    assert mtus(left) == {1350: 1350}
+
+
+def test_what_runs_and_is_not_desired_keeps_its_mtu(world: FakeWorld, left: Site) -> None:
+    left.want(replace(THERE, mtu=1300))
+    left.wait(THERE.id, "down")
+    left.leave()
+    again = Site(FakeDrivers(world), LEFT)
+    again.want()
+    again.wait(LEFT.id, "ready")
+    assert mtus(again) == {1300: 1300}
+    again.leave()
+
+
 def test_an_edit_of_one_leaves_the_other_alone(world: FakeWorld, left: Site, right: Site) -> None:
     other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",))
     left.want(THERE, other)

@@ -100,6 +100,7 @@ def test_a_connection_of_defaults_is_complete(site: Site) -> None:
         "admin_state_up": True,
         "auth_mode": "psk",
         "route_mode": "static",
+        "effective_mtu": None,
         "psk": "correct horse",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can carry the gateway",
@@ -214,6 +215,7 @@ def test_words_of_some_refusals(site: Site) -> None:
     assert message(psk=None) == "Invalid input for psk. Reason: 'None' is not a valid string."
     assert message(psk=...) == "Failed to parse request. Required attribute 'psk' not specified"
     assert message(route_mode="static") == "Attribute 'route_mode' not allowed in POST"
+    assert message(effective_mtu=1400) == "Attribute 'effective_mtu' not allowed in POST"
     assert "not available yet" in message(auth_mode="certs", psk=...)
     assert "kkk" not in message(psk="k" * 256)
 

@@ -70,6 +70,26 @@ def test_the_grace_is_a_setting(open_api: OpenApi) -> None:
         assert (read["status"], read["status_reason"]) == ("DOWN", "no answer")
 
 
+def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node, site: Site) -> None:
+    path = f"{CONNECTIONS}/{site.connection(mtu=1500)['id']}"
+
+    def shown() -> tuple[int, int | None]:
+        read = api.get(path)["ipsec_site_connection"]
+        return read["mtu"], read["effective_mtu"]
+
+    assert shown() == (1500, None)
+    desired = node.desired()
+    generation, id = desired["gateways"][0]["generation"], path.rpartition("/")[2]
+    node.report(ConnectionReport(id, generation, desired["revision"], "up", effective_mtu=1438))
+    assert shown() == (1500, 1438)
+    listed = api.get(f"{CONNECTIONS}?effective_mtu=1438&fields=id&fields=effective_mtu")
+    assert listed["ipsec_site_connections"] == [{"id": id, "effective_mtu": 1438}]
+    assert api.get(f"{CONNECTIONS}?effective_mtu=")["ipsec_site_connections"] == []
+    # An agent of a version before says nothing of it.
+    node.report(ConnectionReport(id, generation, desired["revision"], "up"))
+    assert shown() == (1500, None)
+
+
 # --- what reaches the node ----------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 from linkspan.core import ike
 from linkspan.core.desired import IpsecPolicy
 from linkspan.core.facts import Cause, DaemonLost, Fact, SaChanged
+from linkspan.core.mtu import Path
 from linkspan.core.secret import Secret
 from linkspan.core.selectors import SelectorPair
 from linkspan.drivers.ports import DriverError, Unresponsive
@@ -91,6 +92,63 @@ def test_the_guard_outlives_the_agent(bench: Bench) -> None:
 def test_there_is_nothing_to_guard_without_a_namespace(bench: Bench) -> None:
     with pytest.raises(DriverError):
         bench.drivers().guard.apply(gateway(1), PAIRS)
+
+
+# -- paths -----------------------------------------------------------------------------------------------------------
+
+PATHS = frozenset(
+    {
+        Path(SelectorPair("10.1.0.0/24", "10.2.0.0/24"), 1300, 1300),
+        Path(SelectorPair("10.1.0.0/24", "10.2.0.0/16"), 1200, 1200),
+        Path(SelectorPair("10.1.0.0/24", "0.0.0.0/0"), 1300, 1300),
+        Path(SelectorPair("10.1.0.7/32", "10.2.0.0/24"), 1400),
+        Path(SelectorPair("2001:db8:1::/64", "2001:db8:2::/64"), 1300, 1300),
+        Path(SelectorPair("2001:db8:1::7/128", "2001:db8:2::8/128"), 1290, 1300),
+        Path(SelectorPair("2001:db8:1::/64", "::/0"), 1400),
+    }
+)
+
+
+def lowered(paths: frozenset[Path]) -> frozenset[Path]:
+    """The same pairs with other MTUs."""
+    return frozenset(Path(path.pair, path.mtu - 10, path.route and path.route - 10) for path in paths)
+
+
+def test_paths_read_back_as_applied(bench: Bench) -> None:
+    drivers = bench.drivers()
+    assert drivers.paths.current(gateway(1).id) == frozenset()
+    site = Site(drivers, 1, 2)
+    assert drivers.paths.outside(gateway(1).id) == 1500
+    some = frozenset(sorted(PATHS)[:3])
+    for paths in (
+        frozenset[Path](),
+        PATHS,
+        PATHS,
+        lowered(PATHS),
+        some,
+        some | lowered(PATHS - some),
+        frozenset[Path](),
+    ):
+        drivers.paths.apply(site.gateway, paths)
+        assert drivers.paths.current(gateway(1).id) == paths
+
+
+def test_paths_outlive_the_agent(bench: Bench) -> None:
+    drivers = bench.drivers()
+    site = Site(drivers, 1, 2)
+    drivers.paths.apply(site.gateway, PATHS)
+    later = bench.drivers()
+    assert later.paths.current(gateway(1).id) == PATHS
+    later.paths.apply(site.gateway, lowered(PATHS))
+    assert bench.drivers().paths.current(gateway(1).id) == lowered(PATHS)
+
+
+def test_there_is_no_path_without_a_namespace(bench: Bench) -> None:
+    paths = bench.drivers().paths
+    with pytest.raises(DriverError):
+        paths.apply(gateway(1), PATHS)
+    with pytest.raises(DriverError):
+        paths.outside(gateway(1).id)
 
 
 # -- one charon ------------------------------------------------------------------------------------------------------

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
-from typing import Literal
+from typing import Any, Final, Literal
 
+import msgspec
 import pytest
 
+from linkspan.core import mtu
 from linkspan.core.desired import IkePolicy, IpsecPolicy
 from linkspan.core.selectors import pairs
-from linkspan.drivers import backend, naming
+from linkspan.drivers import backend, naming, netns
 from tests.drivers.conftest import Site
-from tests.drivers.machine import Machine, Wire, eventually, ping, run
+from tests.drivers.machine import Machine, Wire, eventually, gateway, ping, run
 
 pytestmark = [pytest.mark.root, pytest.mark.wire]
+
+_IP_MTU: Final = 14
+_IPV6_MTU: Final = 24
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +61,70 @@ def test_every_protocol_and_mode_carries_and_leaks_nothing(
     assert ping(name, target, source, 5) == 5
     assert (wire.read().clear, wire.esp) == (0, 10)
     wire.close()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mode", "encryption", "auth", "outer"),
+    [
+        ("esp", "tunnel", "3des", "sha384", 4),
+        ("esp", "tunnel", "aes-256", "sha512", 6),
+        ("esp", "tunnel", "aes-128-ctr", "aes-cmac", 4),
+        ("esp", "tunnel", "aes-128-gcm-12", "sha256", 6),
+        ("esp", "tunnel", "aes-192-ccm-8", "sha256", 4),
+        ("esp", "transport", "aes-128", "sha256", 4),
+        ("esp", "transport", "aes-256-gcm-16", "sha256", 6),
+        ("ah", "tunnel", "aes-128", "sha1", 6),
+        ("ah", "transport", "aes-128", "sha256", 4),
+    ],
+)
+def test_the_kernel_takes_what_was_computed_and_no_more(
+    here: Machine, protocol: Any, mode: Any, encryption: str, auth: str, outer: int
+) -> None:
+    """What a socket through the tunnel is told, without a route and with one; the peer is a neighbour, not behind the
+    next hop."""
+    drivers = here.drivers()
+    policy = IpsecPolicy(protocol, mode, encryption, auth, "group31", "seconds", 3600)
+    hosts = {n: f"203.0.113.{n}" if outer == 4 else f"2001:db8:ff::{n}" for n in (1, 2)}
+    networks = {n: f"10.{n}.0.0/24" if mode == "tunnel" else f"{hosts[n]}/{32 if outer == 4 else 128}" for n in (1, 2)}
+    left, right = (
+        Site(
+            drivers,
+            a,
+            b,
+            ipsec=policy,
+            local_address=hosts[a],
+            peer_address=hosts[b],
+            peer_id=hosts[b],
+            local_cidrs=(networks[a],),
+            peer_cidrs=(networks[b],),
+        )
+        for a, b in ((1, 2), (2, 1))
+    )
+    routed = gateway(1, next_hops=("203.0.113.254", "2001:db8:ff::fe"))
+    drivers.namespaces.apply(routed)
+    name = drivers.namespaces.name(routed.id)
+    source, target = ("10.1.0.1", "10.2.0.1") if mode == "tunnel" else (hosts[1], hosts[2])
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    for asked in (1500, 1337, 1300):
+        one = msgspec.structs.replace(left.connection, mtu=asked)
+        drivers.paths.apply(routed, mtu.paths(one, "kernel", drivers.paths.outside(routed.id)))
+        assert told(name, source, target) == mtu.effective(one, "kernel", 1500) <= asked
+        assert ping(name, target, source, 2) == 2
+
+
+def told(namespace: str, source: str, target: str) -> int:
+    """The MTU of a connected socket, ip(7) and ipv6(7)."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if ":" in target else (socket.IPPROTO_IP, _IP_MTU)
+
+    def ask() -> int:
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            one.bind((source, 0))
+            one.connect((target, 9))
+            return one.getsockopt(level, option)
+
+    return netns.inside(namespace, ask)
 
 
 def test_a_new_charon_starts_with_a_clean_kernel(here: Machine) -> None:

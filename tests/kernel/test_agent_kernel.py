@@ -8,4 +8,5 @@ pytestmark = MARKS
 
 
 def test_the_agent_on_kernel_esp() -> None:
-    passes(*(f"tests/wire/{name}.py" for name in ("test_backend", "test_leaks", "test_families", "test_survival")))
+    names = ("test_backend", "test_leaks", "test_families", "test_survival", "test_mtu")
+    passes(*(f"tests/wire/{name}.py" for name in names))

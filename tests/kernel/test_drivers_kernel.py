@@ -15,4 +15,5 @@ def test_the_kernels_esp_is_detected() -> None:
 
 
 def test_the_drivers_on_kernel_esp() -> None:
-    passes(*(f"tests/drivers/{name}.py" for name in ("test_contract", "test_wire", "test_charon", "test_transport")))
+    names = ("test_contract", "test_wire", "test_charon", "test_transport", "test_paths")
+    passes(*(f"tests/drivers/{name}.py" for name in names))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -22,6 +23,9 @@ from linkspan.store import migrate
 from linkspan.store.migrations import HEAD
 from linkspan.store.tables import METADATA
 from tests.harness.postgres import Server
+
+NODE_0001 = "INSERT INTO node VALUES ('n', 'north', 'hash', 2, 0, 'kernel', '1', '5.9.8', 0)"
+OBSERVED_0001 = "INSERT INTO observed VALUES ('connection', 'c', 'n', 1, 2, 'up', '', 1.0, 1.0)"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
@@ -79,6 +83,21 @@ def test_the_files_lead_to_the_tables(empty: tuple[Engine, Engine]) -> None:
             assert compare_metadata(context, METADATA) == []
     METADATA.create_all(created)
     assert described(migrated) == described(created)
+
+
+def test_what_the_first_version_observed_is_kept(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for row in (NODE_0001, OBSERVED_0001):
+            connection.execute(text(row))
+    assert migrate.upgrade(engine) is True
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT object_id, state, effective_mtu FROM observed")).all()
+    assert [tuple(row) for row in kept] == [("c", "up", None)]
 
 
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:

@@ -74,6 +74,27 @@ def test_a_connection_becomes_active(world: World, clock: Clock) -> None:
     assert status.of(facts(world, connection), clock.now) == ("ACTIVE", "")
 
 
+def test_the_effective_mtu_is_what_the_node_said_last(world: World) -> None:
+    node = world.node("north")
+    service = world.service()
+    connection = world.connection(service["id"])
+
+    def shown() -> int | None:
+        with world.store.read() as tx:
+            row = tx.get(CONNECTION, connection["id"])
+        assert row is not None
+        found: int | None = row["effective_mtu"]
+        return found
+
+    assert shown() is None
+    for mtu in (1400, 1438, None):
+        world.report(node, ConnectionReport(connection["id"], 1, 2, "up", effective_mtu=mtu))
+        assert shown() == mtu, "also where nothing else has changed"
+    world.report(node, ConnectionReport(connection["id"], 1, 2, "up", effective_mtu=1400))
+    move(world, service["router_id"], world.node("south"))
+    assert shown() is None, "another node has not said anything yet"
+
+
 def test_an_edit_keeps_that_it_was_up_until_it_is_up_again(world: World, clock: Clock) -> None:
     node = world.node()
     connection = world.connection(world.service()["id"])

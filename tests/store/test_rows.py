@@ -33,7 +33,7 @@ def test_a_row_has_the_attributes_of_the_registry(world: World) -> None:
         row = tx.get(CONNECTION, connection["id"])
         assert row is not None
     stored = {attribute.name for attribute in CONNECTION.attributes if attribute.stored}
-    assert set(row) == stored | {"revision_number", "created_at", "updated_at", "facts"}
+    assert set(row) == stored | {"revision_number", "created_at", "updated_at", "facts", "effective_mtu"}
     assert row["psk"] == Secret(connection["psk"].reveal())
     assert row["peer_cidrs"] == connection["peer_cidrs"]
     assert row["admin_state_up"] is True

@@ -19,6 +19,7 @@ from contextlib import nullcontext
 import msgspec
 import structlog
 
+from linkspan.agent.mtu import Mtus
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection, Gateway, Gone
@@ -75,6 +76,7 @@ class GatewayWorker(threading.Thread):
         self._guarded: dict[str, frozenset[SelectorPair]] = {}
         self._guard_done: tuple[Gateway, frozenset[SelectorPair]] | None = None
         self._stale: frozenset[SelectorPair] = frozenset()
+        self._mtus = Mtus(drivers.paths, drivers.backend)
         self._orphans: set[str] = set()
         self._built: Gateway | None = None
         self._listening = False
@@ -229,6 +231,7 @@ class GatewayWorker(threading.Thread):
         self._adopt_guard(want)
         self._guard(todo)
         self._retire(todo)
+        self._touched |= self._mtus.apply(want.gateway, self._lives, bool(self._orphans))
         fresh: dict[str, list[str]] = {}
         for id in todo.fresh:
             fresh.setdefault(self._named(id), []).append(id)
@@ -259,6 +262,7 @@ class GatewayWorker(threading.Thread):
         fresh = self._charon.start()
         self._charon.listen(self.send)
         self._listening = True
+        self._mtus.forget()
         self._loaded = {} if fresh else dict(self._charon.loaded())
         self._variants = {}
         for name in self._loaded:
@@ -380,7 +384,7 @@ class GatewayWorker(threading.Thread):
             life = self._lives.get(id)
             report = rollout.report(life, self._gateway.generation) if life else None
             if report:
-                self._outbox.put(report)
+                self._outbox.put(msgspec.structs.replace(report, effective_mtu=self._mtus.effective(id)))
         self._touched.clear()
 
     def _end(self, leave: Leave) -> None:

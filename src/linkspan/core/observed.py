@@ -41,7 +41,7 @@ class ConnectionReport(msgspec.Struct, frozen=True):
 
     `up`: at least the first child SA is up. `down`: configured, not up. `disabled`: admin down, nothing loaded.
     `error`: cannot come up without a change on our side. `reason`: one sentence, also beside `up` when some child
-    SAs are missing.
+    SAs are missing. `effective_mtu` in bytes, None while nothing is configured.
     """
 
     id: str
@@ -49,6 +49,7 @@ class ConnectionReport(msgspec.Struct, frozen=True):
     revision: int
     state: Literal["up", "down", "disabled", "error", "gone"]
     reason: str = ""
+    effective_mtu: int | None = None
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -87,6 +87,8 @@ def _accepted(resource: Resource, name: str, text: str) -> tuple[Any, ...]:
     kind = resource[name].kind if name in resource.by_name else None
     if isinstance(kind, Boolean):
         return (kind.convert(name, text),)
+    if isinstance(kind, Integer) and not text and not resource[name].stored:
+        return (None,)  # not observed yet
     if isinstance(kind, Integer) or name == "revision_number":
         number = as_integer(text)
         if number is None or abs(number) > MAX_INT:

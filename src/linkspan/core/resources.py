@@ -238,6 +238,12 @@ CONNECTION: Final = Resource(
             secret=True,
         ),
         Attribute(name="mtu", kind=Integer(), help="largest packet in the tunnel, bytes", default=1500),
+        _own(
+            "effective_mtu",
+            Integer(),
+            "largest packet that the tunnel takes, bytes: mtu, or what protocol and path allow if that is less",
+            stored=False,
+        ),
         Attribute(
             name="initiator",
             kind=Choice(("bi-directional", "response-only")),

@@ -14,6 +14,7 @@ from typing import Final
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.mtu import Path
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 from linkspan.drivers.fake_world import Daemon, FakeWorld
@@ -32,6 +33,7 @@ class FakeDrivers:
         self.charon_version = VERSION
         self.namespaces = FakeNamespaces(world, node)
         self.guard = FakeGuard(world, node)
+        self.paths = FakePaths(world, node)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
         return FakeCharon(self.world, self.node, gateway)
@@ -61,6 +63,7 @@ class FakeNamespaces:
                 self._world.kill(gateway_id)
             self._world.gateways.pop(key, None)
             self._world.guards.pop(key, None)
+            self._world.paths.pop(key, None)
 
     def present(self) -> frozenset[str]:
         with self._world.lock:
@@ -83,6 +86,33 @@ class FakeGuard:
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
             return self._world.guards.get((self._node, gateway_id), frozenset())
+
+
+class FakePaths:
+    """The `Paths` of one node. `mtu`: of every outside leg; set it, and it has changed."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+        self.mtu = 1500
+
+    def outside(self, gateway_id: str) -> int:
+        with self._world.lock:
+            self._check(gateway_id)
+            return self.mtu
+
+    def apply(self, gateway: Gateway, paths: Iterable[Path]) -> None:
+        with self._world.lock:
+            self._check(gateway.id)
+            self._world.paths[self._node, gateway.id] = frozenset(paths)
+
+    def current(self, gateway_id: str) -> frozenset[Path]:
+        with self._world.lock:
+            return self._world.paths.get((self._node, gateway_id), frozenset())
+
+    def _check(self, gateway_id: str) -> None:
+        if (self._node, gateway_id) not in self._world.gateways:
+            raise DriverError(f"there is no namespace of gateway {gateway_id} to route in")
 
 
 class FakeCharon:

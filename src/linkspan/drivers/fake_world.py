@@ -20,6 +20,7 @@ from linkspan.core import facts
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import ChildSa, DaemonLost, Fact, IkeSa, SaChanged
 from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey, subject
+from linkspan.core.mtu import Path
 from linkspan.core.selectors import SelectorPair
 
 Fate = Literal["esp", "dropped", "clear"]
@@ -78,6 +79,7 @@ class FakeWorld:
         self.lock = threading.RLock()
         self.gateways: dict[tuple[str, str], Gateway] = {}
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
+        self.paths: dict[tuple[str, str], frozenset[Path]] = {}
         self.daemons: dict[tuple[str, str], Daemon] = {}
         self._cut: set[frozenset[str]] = set()
         self._numbers = itertools.count(1)

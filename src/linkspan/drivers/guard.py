@@ -12,27 +12,22 @@ changed by differences, and a new set is filled before rules look into it.
 
 Kernel ESP shows a protected packet to the outside leg's hooks, marked as such (`rt ipsec`, `meta ipsec`). User-space
 ESP never does: there whatever matches on the outside leg is in clear.
-
-nft runs as a process, not as libnftables in ours: the library saves 5 to 10 ms, and its crash would take the agent
-along.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from linkspan.core.desired import Gateway
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
-from linkspan.drivers import naming, netns
+from linkspan.drivers import naming, netns, nft
 from linkspan.drivers.ports import DriverError
 
-_DEADLINE: Final = 10.0
 _NAME: Final = "linkspan"
+_NAMED: Final = "guard"
 _TABLE: Final = f"inet {_NAME}"
 _FAMILY: Final = {4: "ip", 6: "ip6"}
 _NEIGHBOURS: Final = (
@@ -73,7 +68,7 @@ class NftGuard:
             wanted = sets(pairs)
             present = self._present(name, inode)
             for text in transactions(gateway.outside.addresses, present, wanted, self._backend):
-                netns.inside(name, lambda text=text: _nft(["-f", "-"], text))  # type: ignore[misc]
+                netns.inside(name, lambda text=text: nft.apply(text, _NAMED))  # type: ignore[misc]
             self._applied[name] = inode, wanted
         except ValueError as error:
             raise DriverError(f"the guard's pairs are not sound: {error}") from error
@@ -94,7 +89,7 @@ class NftGuard:
 
 def seal() -> None:
     """Close the outside leg of the namespace that the calling thread is in, until the guard is applied."""
-    _nft(["-f", "-"], _script([*_CHAINS, *_rules("outbound", _SEAL)]))
+    nft.apply(_script([*_CHAINS, *_rules("outbound", _SEAL)]), _NAMED)
 
 
 def sets(pairs: Iterable[SelectorPair]) -> dict[str, frozenset[SelectorPair]]:
@@ -168,9 +163,7 @@ def _script(lines: Iterable[str]) -> str:
 
 def _read() -> dict[str, frozenset[SelectorPair]]:
     """The sets of the namespace that the calling thread is in."""
-    listed = json.loads(_nft(["-n", "-j", "list", "sets"], ""))["nftables"]
-    ours = [item["set"] for item in listed if item.get("set", {}).get("table") == _NAME]
-    return {one["name"]: frozenset(_pairs(one)) for one in ours}
+    return {one["name"]: frozenset(_pairs(one)) for one in nft.listed("set", _NAME)}
 
 
 def _only_own(addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> list[str]:
@@ -189,18 +182,4 @@ def _only_own(addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]
 def _pairs(one: dict[str, Any]) -> Iterable[SelectorPair]:
     lengths = one["name"].split("_")[1:]
     for element in one.get("elem", ()):
-        sides = [side["prefix"]["addr"] if isinstance(side, dict) else side for side in element["concat"]]
-        local, remote = (f"{address}/{length}" for address, length in zip(sides, lengths, strict=True))
-        yield SelectorPair(local, remote)
-
-
-def _nft(arguments: list[str], text: str) -> str:
-    try:
-        done = subprocess.run(
-            ["nft", *arguments], input=text, capture_output=True, text=True, timeout=_DEADLINE, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DriverError(f"nft did not answer within {_DEADLINE:.0f} s") from error
-    if done.returncode:
-        raise DriverError(f"nft refused the guard: {done.stderr.strip().partition(chr(10))[0]}")
-    return done.stdout
+        yield SelectorPair(*map(nft.network, element["concat"], lengths))

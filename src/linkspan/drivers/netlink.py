@@ -25,12 +25,14 @@ _ONLINK: Final = 4
 _SKIP_STATISTICS: Final = 1 << 3
 _LINK_SCOPE: Final = 253
 _MAIN: Final = 254
+_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_EVERYTHING: Final = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
 PROTOCOL: Final = 76
 """The routes' protocol number that marks them as ours (a free one, see rtnetlink(7))."""
 
 
 class Link(msgspec.Struct, frozen=True):
-    """An interface; `peer` is the index of a veth's other end, `master` that of the bridge; 0 = none."""
+    """An interface; `peer` is the index of a veth's other end, `master` that of the bridge, 0 = none; `mtu` bytes."""
 
     index: int
     name: str
@@ -39,6 +41,7 @@ class Link(msgspec.Struct, frozen=True):
     up: bool
     master: int
     peer: int
+    mtu: int
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -49,6 +52,25 @@ class Route(msgspec.Struct, frozen=True):
     link: int
     metric: int
     ours: bool
+
+
+class MtuRoute(msgspec.Struct, frozen=True):
+    """A route with an MTU (bytes) in a table of its own; `next_hop` is "" towards neighbours."""
+
+    table: int
+    network: str
+    next_hop: str
+    link: int
+    mtu: int
+
+
+class Rule(msgspec.Struct, frozen=True, order=True):
+    """Packets from one network to another are looked up in a table first (ip-rule(8)); both of one IP version."""
+
+    priority: int
+    source: str
+    destination: str
+    table: int
 
 
 class Netlink:
@@ -135,6 +157,77 @@ class Netlink:
         """Remove a default route."""
         self._route(route, "del")
 
+    def mtu_routes(self) -> set[MtuRoute]:
+        """Our routes outside table main."""
+        found = set()
+        for family, everything in _EVERYTHING.items():
+            for message in self._ask("list routes", "route", "dump", family=family, proto=PROTOCOL):
+                table = message.get_attr("RTA_TABLE")
+                if message["proto"] != PROTOCOL or table == _MAIN:
+                    continue
+                network = _network(message.get_attr("RTA_DST"), message["dst_len"], everything)
+                metrics = message.get_attr("RTA_METRICS")
+                mtu = (metrics.get_attr("RTAX_MTU") if metrics else 0) or 0
+                hop, link = message.get_attr("RTA_GATEWAY") or "", message.get_attr("RTA_OIF") or 0
+                found.add(MtuRoute(table, network, hop, link, mtu))
+        return found
+
+    def put_mtu_route(self, route: MtuRoute) -> None:
+        """Add a route, or replace the one to its network in its table, without a gap; a next hop counts as on-link."""
+        metrics = {"mtu": route.mtu}
+        self._mtu_route(
+            route, "replace", proto=PROTOCOL, metrics=metrics, **({"flags": _ONLINK} if route.next_hop else {})
+        )
+
+    def delete_mtu_route(self, route: MtuRoute) -> None:
+        """Remove a route."""
+        self._mtu_route(route, "del")
+
+    def rules(self) -> set[Rule]:
+        """Our rules."""
+        return {
+            Rule(
+                message.get_attr("FRA_PRIORITY"),
+                _network(message.get_attr("FRA_SRC"), message["src_len"], everything),
+                _network(message.get_attr("FRA_DST"), message["dst_len"], everything),
+                message.get_attr("FRA_TABLE"),
+            )
+            for family, everything in _EVERYTHING.items()
+            for message in self._ask("list rules", "rule", "dump", family=family)
+            if message.get_attr("FRA_PROTOCOL") == PROTOCOL
+        }
+
+    def add_rule(self, rule: Rule) -> None:
+        """Add a rule behind others of its priority. FileExistsError if it is there."""
+        self._rule(rule, "add")
+
+    def delete_rule(self, rule: Rule) -> None:
+        """Remove a rule of ours."""
+        self._rule(rule, "del")
+
+    def _rule(self, rule: Rule, verb: str) -> None:
+        source, destination = map(ipaddress.ip_network, (rule.source, rule.destination))
+        self._ask(
+            f"{verb} rule from {source} to {destination}",
+            "rule",
+            verb,
+            family=_FAMILY[source.version],
+            src=str(source.network_address),
+            src_len=source.prefixlen,
+            dst=str(destination.network_address),
+            dst_len=destination.prefixlen,
+            priority=rule.priority,
+            table=rule.table,
+            protocol=PROTOCOL,
+        )
+
+    def _mtu_route(self, route: MtuRoute, verb: str, **more: Any) -> None:
+        network = ipaddress.ip_network(route.network)
+        to = {"dst": "default" if network.prefixlen == 0 else route.network}
+        hop = {"gateway": route.next_hop} if route.next_hop else {}
+        what = {"family": _FAMILY[network.version], "oif": route.link, "table": route.table}
+        self._ask(f"{verb} route to {network} in table {route.table}", "route", verb, **to, **what, **hop, **more)
+
     def _find(self, **which: Any) -> Link | None:
         try:
             return _link(self._ask(f"find link {which}", "link", "get", ext_mask=_SKIP_STATISTICS, **which)[0])
@@ -170,9 +263,12 @@ class Netlink:
 
 
 @contextmanager
-def connect() -> Iterator[Netlink]:
-    """A socket in the namespace of the calling thread. Use and leave it on that thread."""
-    ip = IPRoute()
+def connect(strict: bool = False) -> Iterator[Netlink]:
+    """A socket in the namespace of the calling thread. Use and leave it on that thread.
+
+    `strict`: the kernel itself picks the routes that a dump asks for, instead of sending all of charon's too.
+    """
+    ip = IPRoute(strict_check=strict)
     try:
         yield Netlink(ip)
     finally:
@@ -189,6 +285,10 @@ def sysctl(key: str, value: str) -> None:
         return
 
 
+def _network(address: str | None, length: int, everything: str) -> str:
+    return f"{address}/{length}" if address else everything
+
+
 def _link(message: Any) -> Link:
     information = message.get_attr("IFLA_LINKINFO")
     return Link(
@@ -199,4 +299,5 @@ def _link(message: Any) -> Link:
         up=bool(message["flags"] & _UP),
         master=message.get_attr("IFLA_MASTER") or 0,
         peer=message.get_attr("IFLA_LINK") or 0,
+        mtu=message.get_attr("IFLA_MTU"),
     )

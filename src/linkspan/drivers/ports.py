@@ -13,6 +13,7 @@ from typing import Protocol
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.mtu import Path
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 
@@ -52,6 +53,22 @@ class Guard(Protocol):
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         """The pairs that are guarded now; empty if there is no guard. Survives the agent's and charon's death."""
+
+
+class Paths(Protocol):
+    """How large the packets of each pair of selectors may be: what hosts are told, and the MSS of their TCP."""
+
+    def outside(self, gateway_id: str) -> int:
+        """The MTU of the gateway's outside leg, bytes. Raises DriverError if it has none."""
+
+    def apply(self, gateway: Gateway, paths: Iterable[Path]) -> None:
+        """Let these MTUs hold, and no others, at once and without disturbing a pair that stays. Raises DriverError.
+
+        A pair comes once. Apply it again after a charon was started: routes over its device went with it.
+        """
+
+    def current(self, gateway_id: str) -> frozenset[Path]:
+        """What holds now; empty if there is no namespace. Survives the agent's and charon's death."""
 
 
 class Charon(Protocol):
@@ -119,6 +136,10 @@ class Drivers(Protocol):
     @property
     def guard(self) -> Guard:
         """The guards of this node."""
+
+    @property
+    def paths(self) -> Paths:
+        """The MTUs of this node's gateways."""
 
     def charon(self, gateway: Gateway) -> Charon:
         """The charon of a gateway, not started."""

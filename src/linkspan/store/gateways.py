@@ -68,6 +68,7 @@ def _reset(kind: ObjectKind, ids: Any) -> Statement:
             revision=0,
             state="down",
             reason="",
+            effective_mtu=None,
         )
     )
 

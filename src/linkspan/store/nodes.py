@@ -104,6 +104,7 @@ _SEEN = (
     OBSERVED.c.revision,
     OBSERVED.c.state,
     OBSERVED.c.reason,
+    OBSERVED.c.effective_mtu,
     OBSERVED.c.applied_at,
     OBSERVED.c.ready_at,
 )
@@ -176,7 +177,8 @@ def _matched(work: Work, node_id: str, kind: ObjectKind, objects: Sequence[Repor
 
 def _take(work: Work, node_id: str, kind: ObjectKind, said: Reported, known: Any) -> Iterator[Row]:
     """The row to keep for a report, if it counts."""
-    _, stamped, deleted, holder, generation, seen_by, seen_as, revision, state, reason, applied_at, ready_at = known
+    _, stamped, deleted, holder, generation, seen_by, seen_as, revision, *last, applied_at, ready_at = known
+    state = last[0]
     if said.state == "gone":
         # A connection's id is used once: its tombstone alone says that it may go. A router's can come back.
         if deleted and said.revision >= stamped and (kind == "connection" or said.generation == generation):
@@ -185,7 +187,9 @@ def _take(work: Work, node_id: str, kind: ObjectKind, said: Reported, known: Any
     if deleted or holder != node_id or said.generation != generation:
         return
     mine = seen_by == node_id and seen_as == generation
-    if mine and (said.revision < revision or (said.revision, said.state, said.reason) == (revision, state, reason)):
+    mtu = said.effective_mtu if isinstance(said, ConnectionReport) else None
+    says = [said.state, said.reason, mtu]
+    if mine and (said.revision < revision or (said.revision == revision and says == last)):
         return
     newly = not mine or revision < stamped <= said.revision
     if said.state in READY and (newly or ready_at is None or state not in READY):
@@ -198,6 +202,7 @@ def _take(work: Work, node_id: str, kind: ObjectKind, said: Reported, known: Any
         "revision": said.revision,
         "state": said.state,
         "reason": said.reason,
+        "effective_mtu": mtu,
         "applied_at": work.now if newly else applied_at,
         "ready_at": ready_at,
     }

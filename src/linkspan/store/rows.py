@@ -188,10 +188,11 @@ def _connection(table: Any) -> Extras:
     service = TABLES[SERVICE.name]
     source = table.outerjoin(service, service.c.id == table.c.vpnservice_id)
     source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == service.c.router_id)
-    columns = [table.c.deleted_at, service.c.admin_state_up, *_SEEN]
+    columns = [table.c.deleted_at, service.c.admin_state_up, OBSERVED.c.effective_mtu, *_SEEN]
 
     def extra(row: Row, rest: Sequence[Any]) -> None:
-        row["facts"] = _facts(row, rest[0], row["admin_state_up"] and bool(rest[1]), rest[2:])
+        row["effective_mtu"] = rest[2]
+        row["facts"] = _facts(row, rest[0], row["admin_state_up"] and bool(rest[1]), rest[3:])
 
     return columns, _seen(source, "connection", table.c.id), extra
 

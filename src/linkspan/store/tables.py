@@ -232,6 +232,7 @@ OBSERVED: Final = Table(
     Column("reason", Text, nullable=False),
     Column("applied_at", Double, nullable=False),
     Column("ready_at", Double),
+    Column("effective_mtu", Integer),
     CheckConstraint("kind IN ('gateway', 'connection')", name="kind"),
     sqlite_with_rowid=False,
 )

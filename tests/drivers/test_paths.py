@@ -1,0 +1,212 @@
+"""Rules, routes and the clamp's transactions. What they do to packets is in tests/wire/test_mtu."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from linkspan.core.mtu import Path
+from linkspan.core.selectors import SelectorPair
+from linkspan.drivers import clamp
+from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.local import LocalDrivers
+from linkspan.drivers.ports import DriverError
+from tests.drivers.conftest import Site
+from tests.drivers.machine import Machine, eventually, run
+
+A = SelectorPair("10.1.0.0/24", "10.2.0.0/24")
+B = SelectorPair("10.1.0.0/24", "10.0.0.0/8")
+C = SelectorPair("2001:db8:1::/64", "::/0")
+EVERYTHING = ("rule", "-6 rule", "route show table all", "-6 route show table all")
+wire = pytest.mark.wire
+
+
+def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
+    assert clamp.transaction({}, {B: 1160, A: 1260, C: 1240}).splitlines() == [
+        "add table inet linkspan-mtu",
+        "add chain inet linkspan-mtu forward { type filter hook forward priority mangle; policy accept; }",
+        (
+            "add map inet linkspan-mtu mss6_64_0 "
+            "{ typeof ip6 saddr . ip6 daddr : tcp option maxseg size; flags interval; }"
+        ),
+        "add map inet linkspan-mtu mss4_24_24 { typeof ip saddr . ip daddr : tcp option maxseg size; flags interval; }",
+        "add map inet linkspan-mtu mss4_24_8 { typeof ip saddr . ip daddr : tcp option maxseg size; flags interval; }",
+        "add element inet linkspan-mtu mss6_64_0 { 2001:db8:1::/64 . ::/0 : 1240 }",
+        "add element inet linkspan-mtu mss4_24_24 { 10.1.0.0/24 . 10.2.0.0/24 : 1260 }",
+        "add element inet linkspan-mtu mss4_24_8 { 10.1.0.0/24 . 10.0.0.0/8 : 1160 }",
+        "flush chain inet linkspan-mtu forward",
+        "add rule inet linkspan-mtu forward meta l4proto != tcp accept",
+        "add rule inet linkspan-mtu forward tcp flags & (syn | rst) != syn accept",
+        "add rule inet linkspan-mtu forward tcp option maxseg size set ip6 saddr . ip6 daddr map @mss6_64_0 accept",
+        "add rule inet linkspan-mtu forward tcp option maxseg size set ip6 daddr . ip6 saddr map @mss6_64_0 accept",
+        "add rule inet linkspan-mtu forward tcp option maxseg size set ip saddr . ip daddr map @mss4_24_24 accept",
+        "add rule inet linkspan-mtu forward tcp option maxseg size set ip daddr . ip saddr map @mss4_24_24 accept",
+        "add rule inet linkspan-mtu forward tcp option maxseg size set ip saddr . ip daddr map @mss4_24_8 accept",
+        "add rule inet linkspan-mtu forward tcp option maxseg size set ip daddr . ip saddr map @mss4_24_8 accept",
+    ]
+
+
+def test_the_clamp_changes_by_differences_and_goes_with_its_last_pair() -> None:
+    changed = clamp.transaction({A: 1260, B: 1160}, {A: 1200})
+    assert [line for line in changed.splitlines() if "element" in line or "delete" in line] == [
+        "delete element inet linkspan-mtu mss4_24_24 { 10.1.0.0/24 . 10.2.0.0/24 : 1260 }",
+        "add element inet linkspan-mtu mss4_24_24 { 10.1.0.0/24 . 10.2.0.0/24 : 1200 }",
+        "delete map inet linkspan-mtu mss4_24_8",
+    ]
+    assert clamp.transaction({A: 1260}, {A: 1260}) == ""
+    assert clamp.transaction({A: 1260}, {}) == "delete table inet linkspan-mtu\n"
+
+
+class Bench:
+    """A gateway with a charon, as its namespace is seen from outside."""
+
+    def __init__(self, here: Machine) -> None:
+        self.drivers: LocalDrivers = here.drivers()
+        self.site = Site(self.drivers, 1, 2)
+        self.name = self.drivers.namespaces.name(self.site.gateway.id)
+
+    def apply(self, *paths: Path) -> None:
+        self.drivers.paths.apply(self.site.gateway, paths)
+
+    def seen(self) -> list[str]:
+        """All rules and routes, and every rule of nftables."""
+        shown = [run(self.name, "ip", *command.split()) for command in EVERYTHING]
+        return [*shown, run(self.name, "nft", "list", "ruleset")]
+
+    def rules(self) -> list[str]:
+        """Our rules of both IP versions, in order."""
+        shown = run(self.name, "ip", "rule") + run(self.name, "ip", "-6", "rule")
+        return [" ".join(line.split()) for line in shown.splitlines() if "lookup 219" in line]
+
+    def routes(self) -> list[str]:
+        """Our routes of both IP versions."""
+        shown = run(self.name, "ip", "-4", "route", "show", "table", "all")
+        shown += run(self.name, "ip", "-6", "route", "show", "table", "all")
+        return sorted(
+            re.sub(r" (metric \d+ )?(pref medium)?$", "", line) for line in shown.splitlines() if "219" in line
+        )
+
+
+@pytest.fixture
+def bench(here: Machine) -> Bench:
+    return Bench(here)
+
+
+@wire
+@pytest.mark.root
+def test_rules_go_before_charons_narrow_first_with_a_table_for_each_value(bench: Bench) -> None:
+    bench.apply(Path(B, 1200, 1200), Path(A, 1300, 1300), Path(C, 1300, 1300))
+    assert bench.rules() == [
+        "209: from 10.1.0.0/24 to 10.2.0.0/24 lookup 2191300 proto 76",
+        "219: from 10.1.0.0/24 to 10.0.0.0/8 lookup 2191200 proto 76",
+        "193: from 2001:db8:1::/64 lookup 2191300 proto 76",
+    ]
+    link = {"kernel": "out0", "user-space": "ipsec0"}[bench.drivers.backend]
+    default = [route for route in bench.routes() if route.startswith("default")]
+    assert len(default) == 4
+    assert all(f"dev {link} table" in route and "lock" not in route for route in default)
+
+
+@wire
+@pytest.mark.root
+def test_twice_is_once_and_nothing_is_left(bench: Bench) -> None:
+    before = bench.seen()
+    for paths in ([Path(A, 1300, 1300), Path(C, 1300, 1300)], [Path(A, 1200, 1200)]):
+        bench.apply(*paths)
+        once = bench.seen()
+        bench.apply(*paths)
+        assert bench.seen() == once != before
+    bench.apply()
+    assert bench.seen() == before
+
+
+@wire
+@pytest.mark.root
+def test_an_unrouted_path_costs_no_rule(bench: Bench) -> None:
+    bench.apply(Path(A, 1400))
+    assert (bench.rules(), bench.routes()) == ([], [])
+
+
+@wire
+@pytest.mark.root
+def test_what_stays_is_not_touched(bench: Bench) -> None:
+    """The kernel tells of every change: one rule comes and goes, and nobody else's."""
+    stays = [Path(A, 1300, 1300), Path(C, 1300, 1300)]
+    bench.apply(*stays, Path(B, 1200, 1200))
+    watching = Monitor(bench.name)
+    bench.apply(*stays, Path(B, 1250, 1250))
+    changes = watching.end()
+    assert changes, "it sees a change"
+    assert not any("2191300" in line for line in changes), changes
+
+
+class Monitor:
+    """What changes in the routing of a namespace."""
+
+    def __init__(self, name: str) -> None:
+        command = ["ip", "netns", "exec", name, "ip", "monitor", "rule", "route"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        time.sleep(0.3)
+
+    def end(self) -> list[str]:
+        time.sleep(0.3)
+        self._process.terminate()
+        return self._process.communicate()[0].splitlines()
+
+
+@wire
+@pytest.mark.root
+def test_routes_come_back_after_charon(bench: Bench) -> None:
+    paths = [Path(A, 1300, 1300), Path(C, 1300, 1300)]
+    bench.apply(*paths)
+    before = bench.routes()
+    charon = bench.site.charon
+    assert isinstance(charon, StrongswanCharon)
+    os.kill(charon.pid, signal.SIGKILL)
+    if bench.drivers.backend == "user-space":
+        eventually(lambda: bench.routes() == [])
+        with pytest.raises(DriverError, match="ipsec0"):
+            bench.apply(*paths)
+    charon.start()
+    bench.apply(*paths)
+    assert bench.routes() == before
+    assert len(bench.rules()) == 2
+
+
+@wire
+@pytest.mark.root
+def test_what_somebody_took_away_is_put_back(bench: Bench) -> None:
+    bench.apply(Path(A, 1300, 1300))
+    whole = bench.seen()
+    run(bench.name, "ip", "rule", "del", "table", "2191300")
+    run(bench.name, "ip", "route", "flush", "table", "2191300")
+    run(bench.name, "nft", "delete", "table", "inet", "linkspan-mtu")
+    with pytest.raises(DriverError):
+        bench.apply(Path(A, 1200, 1200))
+    bench.apply(Path(A, 1300, 1300))
+    assert sorted(bench.seen()) == sorted(whole)
+
+
+@pytest.mark.root
+@pytest.mark.wire
+def test_a_thousand_paths(bench: Bench) -> None:
+    """The times are printed and held to a bound that a busy machine keeps too."""
+    pairs = [SelectorPair("10.1.0.0/24", f"172.{16 + n // 250}.{n % 250}.0/24") for n in range(1000)]
+    times = []
+    for paths in (
+        [Path(pair, 1400) for pair in pairs],
+        [Path(pair, 1300, 1300) for pair in pairs],
+        [Path(pair, 1300, 1300) for pair in pairs],
+        [Path(pair, 1300, 1300) for pair in pairs[1:]],
+        [],
+    ):
+        before = time.perf_counter()
+        bench.apply(*paths)
+        times.append(round((time.perf_counter() - before) * 1000, 1))
+    print("1,000 pairs, ms: {} unrouted, {} routed, {} unchanged, {} one less, {} none".format(*times))
+    assert max(times) < 3000

@@ -1,0 +1,271 @@
+"""mtu: what fits passes, one byte more is told its size at the host that sent it, and TCP fits without being told."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from linkspan.drivers import backend, netns
+from tests.harness.segments import Syns, transfer
+from tests.harness.world import World, until
+from tests.wire.test_families import join
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+V4, V6 = "10.2.0.10", "fd00:2::10"
+BACK = {V4: "10.1.0.10", V6: "fd00:1::10"}
+HEADERS = {4: 28, 6: 48}
+BULK = 2_000_000
+URL = "/v2.0/vpn/ipsec-site-connections"
+
+
+class Both(msgspec.Struct, frozen=True):
+    """Two connections between the same gateways, of each the two ends: `ids[address of the right host][side]`."""
+
+    world: World
+    ids: dict[str, dict[str, str]]
+
+    def set(self, address: str, side: str = "left", **values: Any) -> None:
+        """Change one end, and wait until its node has done it."""
+        id = self.ids[address][side]
+        self.world.user.request("PUT", f"{URL}/{id}", {"ipsec_site_connection": values})
+        wanted = values.get("mtu")
+        if wanted:
+            until(lambda: self.effective(address, side) == min(wanted, limit()), 10.0)
+
+    def effective(self, address: str, side: str = "left") -> int | None:
+        """What the API says."""
+        found: int | None = self.world.connection(self.ids[address][side])["effective_mtu"]
+        return found
+
+    def up(self) -> None:
+        """Wait until all four ends are."""
+        for sides in self.ids.values():
+            for id in sides.values():
+                self.world.wait_status(id, "ACTIVE", 40.0)
+
+
+@pytest.fixture(scope="module")
+def both(world: World) -> Both:
+    v4 = {side: world.lab["sites"][side]["connection_id"] for side in ("left", "right")}
+    v6 = {side: join(world, side, other) for side, other in (("left", "right"), ("right", "left"))}
+    made = Both(world, {V4: v4, V6: v6})
+    made.up()
+    return made
+
+
+def limit() -> int:
+    """What ESP with AES-CBC and SHA-256 leaves of 1500: the TUN's MTU, or what the kernel computes."""
+    return {"user-space": 1400, "kernel": 1438}[backend.detect()]
+
+
+def probe(world: World, side: str, address: str, size: int) -> int:
+    """Send one packet of that many bytes that nobody may fragment: 0 if it was answered, else the MTU that was told.
+
+    The host first forgets what it was told before, or it would not even send.
+    """
+    forget(world, side)
+    data = str(size - HEADERS[6 if ":" in address else 4])
+    command = ["ping", "-n", "-M", "do", "-c", "1", "-W", "2", "-s", data, address]
+    done = netns.inside(
+        world.host(side), lambda: subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    )
+    if done.returncode == 0:
+        return 0
+    told = re.search(r"mtu ?[=:] ?(\d+)", done.stdout + done.stderr)
+    assert told, f"{size} bytes vanished without a word: {done.stdout}{done.stderr}"
+    return int(told[1])
+
+
+def forget(world: World, side: str) -> None:
+    """A host no more knows what its paths take."""
+    for version in ("-4", "-6"):
+        world.inside(world.host(side), "ip", version, "route", "flush", "cache")
+
+
+def exact(world: World, address: str, mtu: int, side: str = "left") -> None:
+    """A packet of exactly so many bytes passes, inside ESP, and one byte more is told the size."""
+    with world.wire() as wire:
+        assert probe(world, side, address, mtu) == 0, f"{mtu} bytes to {address}"
+    assert wire.tally.protected >= 2, "there and back"
+    with world.wire() as wire:
+        assert probe(world, side, address, mtu + 1) == mtu
+    assert (wire.tally.protected, wire.tally.clear) == (0, 0)
+
+
+def spis(world: World) -> list[tuple[str, str]]:
+    with world.charon("left") as charon:
+        return sorted((child.spi_in, child.spi_out) for sa in charon.sas() for child in sa.children)
+
+
+def test_what_is_asked_for_is_cut_to_what_fits_and_shown(both: Both) -> None:
+    for address in (V4, V6):
+        assert both.world.connection(both.ids[address]["left"])["mtu"] == 1500
+        assert both.effective(address) == limit()
+        exact(both.world, address, limit())
+
+
+def test_two_connections_of_one_gateway_have_each_their_own(both: Both) -> None:
+    for address, mtu in ((V4, 1300), (V6, 1350)):
+        both.set(address, mtu=mtu)
+        assert both.world.connection(both.ids[address]["left"])["mtu"] == mtu
+    exact(both.world, V4, 1300)
+    exact(both.world, V6, 1350)
+    for address in (V4, V6):
+        assert both.effective(address, "right") == limit(), "the other end has its own"
+        exact(both.world, BACK[address], limit(), "right")
+
+
+def test_an_update_acts_at_once_and_on_nobody_else(both: Both) -> None:
+    both.up()
+    before = spis(both.world)
+    for mtu in (1280, 1333, 1200, 1320):
+        start = time.monotonic()
+        url = f"{URL}/{both.ids[V4]['left']}"
+        both.world.user.request("PUT", url, {"ipsec_site_connection": {"mtu": mtu}})
+        until(lambda mtu=mtu: probe(both.world, "left", V4, 1400) == mtu, 5.0)  # type: ignore[misc]
+        took = time.monotonic() - start
+        print(f"mtu {mtu} on the wire after {took * 1000:.0f} ms")
+        exact(both.world, V4, mtu)
+        exact(both.world, V6, 1350)
+    assert spis(both.world) == before, "charon was told nothing"
+
+
+@pytest.mark.parametrize(("address", "sizes"), [(V4, (1300, 1260)), (V6, (1340, 1280))])
+def test_the_mss_is_clamped_both_ways(both: Both, address: str, sizes: tuple[int, int]) -> None:
+    """By the left gateway alone: the right one has no reason to go below the tunnel's limit."""
+    mtu, mss = sizes
+    both.set(address, mtu=mtu)
+    hosts = both.world.host("left"), both.world.host("right")
+    for (source, destination), target in ((hosts, address), (hosts[::-1], BACK[address])):
+        with Syns(source) as answers, Syns(destination) as syns, both.world.wire() as wire:
+            assert transfer(source, destination, target, 1000, 5.0) == 1000
+            assert (set(syns.sizes), set(answers.sizes)) == ({mss}, {mss})
+        assert wire.tally.protected >= 4, "SYN, SYN-ACK, ACK, data"
+        assert wire.tally.clear == 0
+
+
+def test_the_mss_of_a_tunnel_that_asks_for_more_is_the_tunnels(both: Both) -> None:
+    both.set(V4, mtu=1500)
+    hosts = both.world.host("left"), both.world.host("right")
+    with Syns(hosts[0]) as answers, Syns(hosts[1]) as syns:
+        assert transfer(*hosts, V4, 1000, 5.0) == 1000
+        assert (set(syns.sizes), set(answers.sizes)) == ({limit() - 40}, {limit() - 40})
+
+
+@contextmanager
+def deaf(world: World) -> Iterator[None]:
+    """Hosts that no ICMP about sizes reaches, as behind a firewall that knows too little."""
+    rules = (
+        "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; };"
+        "add rule inet deaf in icmp type destination-unreachable drop;"
+        "add rule inet deaf in icmpv6 type packet-too-big drop"
+    )
+    for side in ("left", "right"):
+        forget(world, side)
+        world.inside(world.host(side), "nft", rules)
+    try:
+        yield
+    finally:
+        for side in ("left", "right"):
+            world.inside(world.host(side), "nft", "delete", "table", "inet", "deaf")
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+def test_a_bulk_transfer_does_not_fall_into_a_black_hole(both: Both, address: str) -> None:
+    world = both.world
+    hosts = world.host("left"), world.host("right")
+    both.set(address, mtu=1300)
+    ways = ((hosts, address), (hosts[::-1], BACK[address]))
+    with deaf(world):
+        for way, target in ways:
+            with world.wire() as wire:
+                assert transfer(*way, target, BULK, 40.0) == BULK
+            assert wire.tally.protected > BULK / 1400
+            assert wire.tally.clear == 0
+        # The negative control: the same transfer without the clamp, with the same routes and the same deaf hosts.
+        for side in ("left", "right"):
+            world.inside(world.gateway(side), "nft", "delete", "table", "inet", "linkspan-mtu")
+        assert transfer(*hosts, address, BULK, 4.0) < BULK / 4
+        for side in ("left", "right"):
+            both.set(address, side, mtu=1310)
+        until(lambda: "linkspan-mtu" in world.inside(world.gateway("left"), "nft", "list", "tables"), 5.0)
+        for way, target in ways:
+            assert transfer(*way, target, BULK, 40.0) == BULK
+    both.set(address, "right", mtu=1500)
+
+
+def ours(world: World) -> list[str]:
+    """Everything in the left gateway that makes MTUs."""
+    seen: list[str] = []
+    for command in ("ip rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all"):
+        seen += [line for line in world.inside(world.gateway("left"), *command.split()).splitlines() if "219" in line]
+    return [*seen, world.inside(world.gateway("left"), "nft", "list", "table", "inet", "linkspan-mtu")]
+
+
+def test_charon_is_killed_and_the_mtus_come_back(both: Both) -> None:
+    both.set(V4, mtu=1300)
+    both.set(V6, mtu=1350)
+    both.up()
+    before = ours(both.world)
+    assert len(before) > 4
+    os.kill(both.world.charon_pid("left"), signal.SIGKILL)
+    until(lambda: ours(both.world) == before, 15.0)
+    both.up()
+    until(lambda: reachable(both.world), 15.0)
+    exact(both.world, V4, 1300)
+    exact(both.world, V6, 1350)
+
+
+def reachable(world: World) -> bool:
+    return all(
+        netns.inside(
+            world.host("left"),
+            lambda address=address: (
+                subprocess.run(  # type: ignore[misc]
+                    ["ping", "-c", "1", "-W", "1", address], capture_output=True, check=False
+                ).returncode
+            ),
+        )
+        == 0
+        for address in (V4, V6)
+    )
+
+
+def test_the_agent_is_killed_and_the_next_one_knows_what_is_its(both: Both) -> None:
+    world = both.world
+    both.set(V4, mtu=1300)
+    before, pid = ours(world), world.agent_pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: world.agent_pid not in (0, pid), 10.0)
+    both.set(V4, mtu=1290)
+    exact(world, V4, 1290)
+    both.set(V4, mtu=1300)
+    assert ours(world) == before
+
+
+def test_a_disabled_connection_has_none(both: Both) -> None:
+    both.set(V4, mtu=1300)
+    both.set(V6, mtu=1350)
+    before = ours(both.world)
+    both.set(V4, admin_state_up=False)
+    until(lambda: both.effective(V4) is None, 10.0)
+    left = "\n".join(ours(both.world))
+    assert "10.2.0.0/24" not in left
+    assert "2191300" not in left
+    assert "2191350" in left
+    exact(both.world, V6, 1350)
+    both.set(V4, admin_state_up=True)
+    until(lambda: both.effective(V4) == 1300, 10.0)
+    both.up()
+    assert sorted(ours(both.world)) == sorted(before)
+    exact(both.world, V4, 1300)
