@@ -14,6 +14,7 @@ from typing import Final
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.names import Answer
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 from linkspan.drivers.fake_world import Daemon, FakeWorld
@@ -32,6 +33,7 @@ class FakeDrivers:
         self.charon_version = VERSION
         self.namespaces = FakeNamespaces(world, node)
         self.guard = FakeGuard(world, node)
+        self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
         return FakeCharon(self.world, self.node, gateway)
@@ -83,6 +85,18 @@ class FakeGuard:
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
             return self._world.guards.get((self._node, gateway_id), frozenset())
+
+
+class FakeResolver:
+    """The `Resolver` of one node: every gateway knows the names of the world."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+        with self._world.lock:
+            addresses = self._world.names.get(name, ())
+        deliver(Answer(name, addresses, "" if addresses else "no such name"))
 
 
 class FakeCharon:
@@ -171,6 +185,10 @@ class FakeCharon:
         with self._world.lock:
             configs = self._daemon().configs
             return {name: frozenset(child.name for child in one.children) for name, one in configs.items()}
+
+    def remotes(self) -> dict[str, str]:
+        with self._world.lock:
+            return {name: one.remote_address for name, one in self._daemon().configs.items()}
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:

@@ -13,6 +13,7 @@ from typing import Protocol
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
+from linkspan.core.names import Answer
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 
@@ -97,8 +98,21 @@ class Charon(Protocol):
     def loaded(self) -> Mapping[str, frozenset[str]]:
         """Names of the loaded connections, and of their children."""
 
+    def remotes(self) -> Mapping[str, str]:
+        """The peer's address that each loaded connection was told, by the connection's name."""
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         """The IKE SAs, all or those of one name."""
+
+
+class Resolver(Protocol):
+    """Names as the gateways' own resolvers know them, each with its own hosts and name servers."""
+
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+        """Begin to resolve a name and return at once; `deliver` is called once, from any thread.
+
+        After some seconds without an answer the answer is an error, which is half a sentence that says what failed.
+        """
 
 
 class Drivers(Protocol):
@@ -119,6 +133,10 @@ class Drivers(Protocol):
     @property
     def guard(self) -> Guard:
         """The guards of this node."""
+
+    @property
+    def resolver(self) -> Resolver:
+        """The resolvers of this node's gateways."""
 
     def charon(self, gateway: Gateway) -> Charon:
         """The charon of a gateway, not started."""
