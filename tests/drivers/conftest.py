@@ -12,6 +12,7 @@ import pytest
 
 from linkspan.core import ike
 from linkspan.core.desired import Connection, Gateway
+from linkspan.drivers import naming
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.fake import FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
@@ -28,6 +29,8 @@ class Bench(Protocol):
 
     def freeze(self, charon: Charon, gateway: Gateway) -> None: ...
 
+    def name(self, gateway: Gateway, text: str, *addresses: str) -> None: ...
+
 
 class FakeBench:
     def __init__(self) -> None:
@@ -41,6 +44,9 @@ class FakeBench:
 
     def freeze(self, charon: Charon, gateway: Gateway) -> None:
         self._world.freeze(gateway.id)
+
+    def name(self, gateway: Gateway, text: str, *addresses: str) -> None:
+        self._world.names[text] = addresses
 
 
 class RealBench:
@@ -60,6 +66,12 @@ class RealBench:
         # A signal is on its way for a moment: its threads may still answer until each has stopped.
         states = [task / "status" for task in Path(f"/proc/{charon.pid}/task").iterdir()]
         eventually(lambda: all("State:\tT" in state.read_text() for state in states))
+
+    def name(self, gateway: Gateway, text: str, *addresses: str) -> None:
+        files = Path("/etc/netns") / naming.namespace(self._machine.instance, "node-a", gateway.id)
+        files.mkdir(parents=True, exist_ok=True)
+        self._machine.files.append(files)
+        (files / "hosts").write_text("".join(f"{address} {text}\n" for address in addresses))
 
 
 @pytest.fixture

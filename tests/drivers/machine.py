@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 import struct
 import subprocess
@@ -36,6 +37,7 @@ class Machine:
         self.home = f"lst-{self.instance}"
         self.state = state
         self.charons: list[StrongswanCharon] = []
+        self.files: list[Path] = []
 
     def drivers(self, node: str = "node-a", deadline: float = 1.0) -> LocalDrivers:
         """A new object, as a new agent would make it."""
@@ -67,6 +69,8 @@ def machine(state: Path) -> Iterator[Machine]:
             charon.detach()
         sweep(here.instance)
         netns.delete(here.home)
+        for directory in here.files:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def gateway(number: int, *, inside: int = 1, next_hops: tuple[str, ...] = ()) -> Gateway:

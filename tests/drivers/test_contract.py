@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import msgspec
 import pytest
@@ -12,9 +13,10 @@ from linkspan.core import ike
 from linkspan.core.desired import IpsecPolicy
 from linkspan.core.facts import Cause, DaemonLost, Fact, SaChanged
 from linkspan.core.mtu import Path
+from linkspan.core.names import Answer
 from linkspan.core.secret import Secret
 from linkspan.core.selectors import SelectorPair
-from linkspan.drivers.ports import DriverError, Unresponsive
+from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 from tests.drivers.conftest import Bench, Site
 from tests.drivers.machine import connection, eventually, gateway
 
@@ -406,3 +408,35 @@ def test_after_detach_nothing_is_delivered(bench: Bench) -> None:
     bench.kill(site.charon, site.gateway)
     time.sleep(0.1)
     assert not any(map(lost, site.facts.all))
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+def resolved(drivers: Drivers, name: str) -> Answer:
+    """What a resolver delivers."""
+    said: SimpleQueue[Answer] = SimpleQueue()
+    drivers.resolver.resolve(gateway(1).id, name, said.put)
+    return said.get(timeout=10)
+
+
+def test_a_name_is_resolved_in_its_gateway(bench: Bench) -> None:
+    drivers = bench.drivers()
+    drivers.namespaces.apply(gateway(1))
+    bench.name(gateway(1), "vpn.example.org", "203.0.113.7", "2001:db8:ff::7")
+    answer = resolved(drivers, "vpn.example.org")
+    assert (answer.name, set(answer.addresses)) == ("vpn.example.org", {"203.0.113.7", "2001:db8:ff::7"})
+    assert answer.error == ""
+
+
+def test_a_name_that_nobody_knows_is_an_error(bench: Bench) -> None:
+    drivers = bench.drivers()
+    drivers.namespaces.apply(gateway(1))
+    answer = resolved(drivers, "nobody.invalid")
+    assert answer.addresses == ()
+    assert answer.error
+
+
+def test_what_charon_was_told_of_its_peers(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    assert site.charon.remotes() == {site.config.name: site.config.remote_address}

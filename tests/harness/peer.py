@@ -46,6 +46,7 @@ charon {{
             default = 1
             ike = 2
             cfg = 2
+            {levels}
             flush_line = yes
         }}
     }}
@@ -70,10 +71,10 @@ Message = dict[str, Any]
 class Peer:
     """One peer: `v4` and `v6` outside, `net4` and `net6` behind it, `in4` and `in6` its own addresses there.
 
-    `world` gives the external network that it is plugged into.
+    `world` gives the external network that it is plugged into. `levels` are more of its log's, as `enc = 3`.
     """
 
-    def __init__(self, world: World, plugins: str = "", gateways: tuple[str, ...] = ()) -> None:
+    def __init__(self, world: World, plugins: str = "", gateways: tuple[str, ...] = (), levels: str = "") -> None:
         number = next(_numbers)
         self.v4, self.v6 = f"198.51.100.{100 + number}", f"2001:db8:ffff::{100 + number}"
         self.net4, self.net6 = f"10.{100 + number}.0.0/24", f"fd00:{100 + number}::/64"
@@ -94,7 +95,7 @@ class Peer:
         # A unix socket's path is short; pytest's folders are long.
         self.folder = Path(tempfile.mkdtemp(prefix="ls-peer-"))
         esp = "kernel-libipsec " if backend.detect() == "user-space" else ""
-        text = SETTINGS.format(plugins=plugins or PLUGINS.format(esp=esp), folder=self.folder)
+        text = SETTINGS.format(plugins=plugins or PLUGINS.format(esp=esp), folder=self.folder, levels=levels)
         (self.folder / "strongswan.conf").write_text(text)
         self.process = self._start()
 

@@ -67,8 +67,8 @@ def new_peer(service: World, ours: Ours) -> Iterator[Callable[[], Peer]]:
     """Makes a peer with a charon of its own."""
     made: list[Peer] = []
 
-    def make(plugins: str = "", gateways: tuple[str, ...] = ()) -> Peer:
-        made.append(Peer(service, plugins, gateways))
+    def make(plugins: str = "", gateways: tuple[str, ...] = (), levels: str = "") -> Peer:
+        made.append(Peer(service, plugins, gateways, levels))
         return made[-1]
 
     yield make

@@ -20,11 +20,13 @@ import msgspec
 import structlog
 
 from linkspan.agent.mtu import Mtus
+from linkspan.agent.names import Names
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection, Gateway, Gone
 from linkspan.core.facts import Alive, Cause, DaemonLost, Fact, IkeSa, SaChanged, Unanswered
 from linkspan.core.ike import IkeConfig
+from linkspan.core.names import Answer
 from linkspan.core.observed import ConnectionReport, GatewayReport
 from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look, Settle
 from linkspan.core.selectors import SelectorPair, pairs
@@ -53,7 +55,7 @@ class Leave(msgspec.Struct, frozen=True):
     tombstones: tuple[Gone, ...] = ()
 
 
-Message = Want | Leave | Fact
+Message = Want | Leave | Answer | Fact
 
 
 class GatewayWorker(threading.Thread):
@@ -67,6 +69,7 @@ class GatewayWorker(threading.Thread):
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._gateway = gateway
         self._charon: Charon = drivers.charon(gateway)
+        self._names = Names(gateway.id, drivers.resolver, self.send)
         self._want: Want | None = None
         self._gone: dict[str, Gone] = {}
         self._lives: dict[str, Life] = {}
@@ -112,8 +115,7 @@ class GatewayWorker(threading.Thread):
     def _gather(self) -> list[Message]:
         """All messages that wait; if none does, wait for one or for the next timer."""
         times = [self._wakes[0][0]] if self._wakes else []
-        if self._due is not None:
-            times.append(self._due)
+        times += [due for due in (self._due, self._names.due_at(self._lives)) if due is not None]
         timeout = max(0.0, min(times) - time.monotonic()) if times else None
         messages: list[Message] = []
         try:
@@ -147,6 +149,9 @@ class GatewayWorker(threading.Thread):
                 self._due = time.monotonic()
             case Leave():
                 self._leaving = message
+            case Answer():
+                if self._names.hear(message):
+                    self._due = time.monotonic()
             case DaemonLost():
                 self._log.warning("charon is gone, starting it anew")
                 self._listening = False
@@ -156,6 +161,7 @@ class GatewayWorker(threading.Thread):
         return None
 
     def _tick(self) -> None:
+        self._names.ask(self._lives)
         now = time.monotonic()
         while self._wakes and self._wakes[0][0] <= now:
             _, id = heapq.heappop(self._wakes)
@@ -227,7 +233,8 @@ class GatewayWorker(threading.Thread):
             self._drivers.namespaces.apply(want.gateway)
             self._built = self._gateway = want.gateway
         self._run_charon()
-        todo = plan.reconcile(self._lives, want.connections, self._gone, self._loaded, self._drivers.backend)
+        desired = self._names.place(want.connections, want.gateway, self._lives)
+        todo = plan.reconcile(self._lives, desired, self._gone, self._loaded, self._drivers.backend)
         self._adopt_guard(want)
         self._guard(todo)
         self._retire(todo)
@@ -242,6 +249,8 @@ class GatewayWorker(threading.Thread):
         self._unload(todo)
         for id in todo.keep:
             self._step(id, rollout.Adopted())
+        for id, why in self._names.unresolved().items():
+            self._step(id, rollout.Unresolved(why))
         self._unguard()
         self._answer()
         self._look_again()
@@ -264,6 +273,8 @@ class GatewayWorker(threading.Thread):
         self._listening = True
         self._mtus.forget()
         self._loaded = {} if fresh else dict(self._charon.loaded())
+        if not fresh:
+            self._names.adopt(self._loaded, self._charon.remotes())
         self._variants = {}
         for name in self._loaded:
             self._variants.setdefault(ike.peer(name), set()).add(name)

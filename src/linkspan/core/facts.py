@@ -233,11 +233,6 @@ _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
         "the peer gave no sign of life (dead peer detection)",
     ),
     (
-        r"unable to resolve .*, initiate aborted|resolving '.*' failed",
-        "no-route",
-        "the peer's name cannot be resolved in the gateway",
-    ),
-    (
         r"error writing to socket: (Network is unreachable|No route to host)",
         "no-route",
         "the gateway has no route to the peer: check the external network and peer_address",

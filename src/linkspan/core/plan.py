@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
-from linkspan.core import ike, rollout
+from linkspan.core import ike, names, rollout
 from linkspan.core.desired import Connection
 from linkspan.core.facts import IkeSa
 from linkspan.core.ike import IkeConfig
@@ -40,11 +40,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def life(connection: Connection, backend: Backend) -> Life:
-    """A connection as its gateway will run it: with a configuration, disabled, or with the reason why it cannot."""
+    """A connection as its gateway will run it: without a configuration where it is disabled, impossible, or
+    its peer's name has no address."""
     if not connection.enabled:
         return rollout.born(connection, None, "")
     error = ike.unsupported(connection, backend)
-    return rollout.born(connection, None if error else ike.build(connection), error)
+    return rollout.born(connection, None if error or names.named(connection) else ike.build(connection), error)
 
 
 def reconcile(

@@ -49,6 +49,12 @@ class LoadFailed(msgspec.Struct, frozen=True):
     text: str
 
 
+class Unresolved(msgspec.Struct, frozen=True):
+    """The peer's name has no address, in one sentence."""
+
+    text: str
+
+
 class Seen(msgspec.Struct, frozen=True):
     """The IKE SAs with this connection's peer, as listed: other connections may have children in them."""
 
@@ -59,7 +65,7 @@ class Tick(msgspec.Struct, frozen=True):
     """Time has passed: `wake_at` is reached."""
 
 
-Event = Loaded | Adopted | LoadFailed | Seen | Tick | Fact
+Event = Loaded | Adopted | LoadFailed | Unresolved | Seen | Tick | Fact
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -101,7 +107,8 @@ class Previous(msgspec.Struct, frozen=True):
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a connection stands. `error` is set if it cannot come up; `config` is None then and while disabled.
+    """Where a connection stands. `error` is set if it cannot come up; `config` is None then, while disabled, and
+    while the peer's name has no address.
 
     `attempt` counts failures in a row. `alive_at` is the last authenticated sign of the peer, `silent` whether a
     request is unanswered since, `dead` whether it was given up and its DPD action says to wait.
@@ -182,9 +189,9 @@ def report(life: Life, generation: int) -> ConnectionReport | None:
         return _set(make, state="up", revision=life.previous.revision, reason=_not_yet(life))
     if life.error:
         return _set(make, state="error", reason=life.error)
-    if life.config is None:
+    if not connection.enabled:
         return _set(make, state="disabled", reason="admin_state_up is false")
-    if life.up:
+    if life.config and life.up:
         missing = len(life.config.children) - len(life.up)
         why = f"{missing} of {len(life.config.children)} child SAs are not up" if missing else ""
         return _set(make, state="up", reason=f"{why}: {life.reason}" if why and life.reason else why)
@@ -194,7 +201,7 @@ def report(life: Life, generation: int) -> ConnectionReport | None:
 def step(life: Life, event: Event, now: float) -> Step:
     """What an event makes of a life, and what is to be done. `now` in seconds on one monotonic clock."""
     if life.config is None:
-        return life, ()
+        return (_set(life, reason=event.text) if isinstance(event, Unresolved) else life), ()
     match event:
         case Loaded():
             return _try(_set(life, applied=True, alive_at=max(life.alive_at, now), look_at=None), now)

@@ -28,9 +28,6 @@ from linkspan.drivers.vici import DEADLINE, SOCKET, Absent, Events, Refused, Req
 _START_DEADLINE: Final = 15.0
 _STOP_DEADLINE: Final = 5.0
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-_RESOLVER: Final = {"RES_OPTIONS": "timeout:1 attempts:1"}
-"""While charon resolves a peer's name, VICI's `initiate` and `list-sas` wait: with a silent name server 10 s by the
-defaults of resolv.conf(5), 2 s like this (SAW), which is within their deadline."""
 
 T = TypeVar("T")
 
@@ -140,6 +137,13 @@ class StrongswanCharon:
             name: frozenset(section.get("children", {})) for message in messages for name, section in message.items()
         }
 
+    def remotes(self) -> dict[str, str]:
+        messages = self._use(lambda requests: requests.list("list-conns", "list-conn"))
+        sections = {name: section for message in messages for name, section in message.items()}
+        return {
+            name: addresses[0] for name, one in sections.items() if (addresses := _strings(one.get("remote_addrs")))
+        }
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         only = {"ike": ike} if ike else {}
         messages = self._use(lambda requests: requests.list("list-sas", "list-sa", only))
@@ -204,7 +208,7 @@ class StrongswanCharon:
             child = subprocess.Popen(
                 command,
                 cwd=self._directory,
-                env={"PATH": _PATH, "STRONGSWAN_CONF": charon_conf.FILE} | _RESOLVER,
+                env={"PATH": _PATH, "STRONGSWAN_CONF": charon_conf.FILE},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

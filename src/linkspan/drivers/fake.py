@@ -15,6 +15,7 @@ from linkspan.core.desired import Gateway
 from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
 from linkspan.core.mtu import Path
+from linkspan.core.names import Answer
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 from linkspan.drivers.fake_world import Daemon, FakeWorld
@@ -34,6 +35,7 @@ class FakeDrivers:
         self.namespaces = FakeNamespaces(world, node)
         self.guard = FakeGuard(world, node)
         self.paths = FakePaths(world, node)
+        self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
         return FakeCharon(self.world, self.node, gateway)
@@ -113,6 +115,16 @@ class FakePaths:
     def _check(self, gateway_id: str) -> None:
         if (self._node, gateway_id) not in self._world.gateways:
             raise DriverError(f"there is no namespace of gateway {gateway_id} to route in")
+class FakeResolver:
+    """The `Resolver` of one node: every gateway knows the names of the world."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+        with self._world.lock:
+            addresses = self._world.names.get(name, ())
+        deliver(Answer(name, addresses, "" if addresses else "no such name"))
 
 
 class FakeCharon:
@@ -201,6 +213,10 @@ class FakeCharon:
         with self._world.lock:
             configs = self._daemon().configs
             return {name: frozenset(child.name for child in one.children) for name, one in configs.items()}
+
+    def remotes(self) -> dict[str, str]:
+        with self._world.lock:
+            return {name: one.remote_address for name, one in self._daemon().configs.items()}
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:

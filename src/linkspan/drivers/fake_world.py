@@ -78,6 +78,7 @@ class FakeWorld:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.gateways: dict[tuple[str, str], Gateway] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.paths: dict[tuple[str, str], frozenset[Path]] = {}
         self.daemons: dict[tuple[str, str], Daemon] = {}

@@ -15,6 +15,7 @@ from linkspan.drivers import backend as esp
 from linkspan.drivers import guard, naming, netlink, netns, process
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.guard import NftGuard
+from linkspan.drivers.names import NamespaceResolver
 from linkspan.drivers.namespace import NetworkNamespaces
 from linkspan.drivers.paths import RoutedPaths
 from linkspan.drivers.vici import DEADLINE
@@ -46,6 +47,7 @@ class LocalDrivers:
         self.namespaces = NetworkNamespaces(instance, node, bridges_in, bridges, guard.seal)
         self.guard = NftGuard(self.backend, self.namespaces.name)
         self.paths = RoutedPaths(self.backend, self.namespaces.name)
+        self.resolver = NamespaceResolver(self.namespaces.name)
         self.charon_version = _probe(naming.namespace(instance, node, f"probe-{os.getpid()}"), self.backend)
 
     def charon(self, gateway: Gateway) -> StrongswanCharon:

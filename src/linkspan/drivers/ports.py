@@ -14,6 +14,7 @@ from linkspan.core.desired import Gateway
 from linkspan.core.facts import Fact, IkeSa
 from linkspan.core.ike import IkeConfig, SharedKey
 from linkspan.core.mtu import Path
+from linkspan.core.names import Answer
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 
@@ -114,8 +115,21 @@ class Charon(Protocol):
     def loaded(self) -> Mapping[str, frozenset[str]]:
         """Names of the loaded connections, and of their children."""
 
+    def remotes(self) -> Mapping[str, str]:
+        """The peer's address that each loaded connection was told, by the connection's name."""
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         """The IKE SAs, all or those of one name."""
+
+
+class Resolver(Protocol):
+    """Names as the gateways' own resolvers know them, each with its own hosts and name servers."""
+
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+        """Begin to resolve a name and return at once; `deliver` is called once, from any thread.
+
+        After some seconds without an answer the answer is an error, which is half a sentence that says what failed.
+        """
 
 
 class Drivers(Protocol):
@@ -140,6 +154,10 @@ class Drivers(Protocol):
     @property
     def paths(self) -> Paths:
         """The MTUs of this node's gateways."""
+
+    @property
+    def resolver(self) -> Resolver:
+        """The resolvers of this node's gateways."""
 
     def charon(self, gateway: Gateway) -> Charon:
         """The charon of a gateway, not started."""

@@ -1,0 +1,106 @@
+"""The names of one gateway's peers: asks for them, and puts addresses in their place in what is desired.
+
+It belongs to the gateway's worker, which alone calls it; answers come in as messages. What to make of them is decided
+in `core.names`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from linkspan.core import ike, names
+from linkspan.core.desired import Connection, Gateway
+from linkspan.core.names import Answer, Name
+from linkspan.core.rollout import Life
+from linkspan.drivers.ports import Resolver
+
+Lives = Mapping[str, Life]
+
+
+class Names:
+    """`deliver` gets the answers, from any thread."""
+
+    def __init__(self, gateway_id: str, resolver: Resolver, deliver: Callable[[Answer], None]) -> None:
+        self._gateway_id = gateway_id
+        self._resolver = resolver
+        self._deliver = deliver
+        self._log = structlog.get_logger("agent.names").bind(gateway=gateway_id)
+        self._names: dict[str, Name] = {}
+        self._users: dict[str, list[str]] = {}
+        self._held: dict[str, str] = {}
+        self._placed: dict[str, tuple[Connection, str, tuple[str, ...], Connection]] = {}
+
+    def adopt(self, loaded: Mapping[str, Iterable[str]], remotes: Mapping[str, str]) -> None:
+        """charon runs already and was told these addresses: they are good until a name server says otherwise."""
+        for ike_name, children in loaded.items():
+            for child in children if ike_name in remotes else ():
+                self._held[ike.subject(child)] = remotes[ike_name]
+
+    def place(self, connections: Mapping[str, Connection], gateway: Gateway, lives: Lives) -> dict[str, Connection]:
+        """What is desired, with an address wherever a peer's name has one. The same in, the same objects out.
+
+        A connection that runs waits with an edit that names another peer until something is known of that name.
+        """
+        own = gateway.outside.addresses
+        users: dict[str, list[str]] = {}
+        for id, connection in connections.items():
+            if connection.enabled and (text := names.named(connection)):
+                users.setdefault(text, []).append(id)
+        self._names = {text: self._name(text, ids, own) for text, ids in users.items()}
+        self._users = users
+        return {id: self._one(connection, own, lives.get(id)) for id, connection in connections.items()}
+
+    def unresolved(self) -> dict[str, str]:
+        """Connections that have no address for their peer, and why."""
+        return {
+            id: name.unresolved for text, name in self._names.items() if not name.address for id in self._users[text]
+        }
+
+    def hear(self, answer: Answer) -> bool:
+        """Take an answer; whether it is news."""
+        before = self._names.get(answer.name)
+        if before is None:
+            return False
+        after = self._names[answer.name] = names.heard(before, answer)
+        if answer.error and before.error != answer.error:
+            self._log.warning("a peer's name cannot be resolved", name=answer.name, error=answer.error)
+        return (before.answered, before.error, {*before.found}) != (after.answered, after.error, {*after.found})
+
+    def due_at(self, lives: Lives) -> float | None:
+        """When the next name is to be asked for."""
+        return min((names.ask_at(name, self._calm(text, lives)) for text, name in self._names.items()), default=None)
+
+    def ask(self, lives: Lives) -> None:
+        """Ask for every name whose time has come."""
+        now = time.monotonic()
+        for text, name in list(self._names.items()):
+            if names.ask_at(name, self._calm(text, lives)) <= now:
+                self._resolver.resolve(self._gateway_id, text, self._deliver)
+                self._names[text] = names.asked(name, now)
+
+    def _calm(self, text: str, lives: Lives) -> bool:
+        return all(id in lives and lives[id].up for id in self._users[text])
+
+    def _name(self, text: str, ids: Iterable[str], own: tuple[str, ...]) -> Name:
+        known = self._names.get(text)
+        if known is None:
+            known = Name(text=text, address=next((self._held.pop(id) for id in ids if id in self._held), ""))
+        name = names.chosen(known, own)
+        if name.address != known.address:
+            self._log.info("a peer's name has an address", name=text, address=name.address, before=known.address)
+        return name
+
+    def _one(self, connection: Connection, own: tuple[str, ...], life: Life | None) -> Connection:
+        name = self._names.get(names.named(connection)) if connection.enabled else None
+        if name is None:
+            return connection
+        if not name.address:
+            return life.connection if life and life.config and not name.answered else connection
+        made = self._placed.get(connection.id)
+        if made is None or made[0] is not connection or made[1:3] != (name.address, own):
+            made = (connection, name.address, own, names.placed(connection, name.address, own))
+            self._placed[connection.id] = made
+        return made[3]

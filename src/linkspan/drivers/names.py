@@ -1,0 +1,59 @@
+"""Resolving names inside a gateway's namespace, with the hosts and name servers of /etc/netns/NAME (ip-netns(8)).
+
+A process of its own for each question: which files the C library reads is a property of its process, and one that a
+silent name server holds up holds up nobody else and can be ended.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from linkspan.core.names import Answer
+
+_DEADLINE: Final = 4.0
+_ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "RES_OPTIONS": "timeout:1 attempts:1"}
+"""resolv.conf(5): each name server is asked once and has one second; who asks does so again soon."""
+_PROGRAM: Final = """\
+import socket, sys
+try:
+    found = socket.getaddrinfo(sys.argv[1], None, type=socket.SOCK_DGRAM)
+except socket.gaierror as error:
+    sys.exit(11 if error.errno in (socket.EAI_AGAIN, socket.EAI_SYSTEM) else 10)
+print(*dict.fromkeys(each[4][0] for each in found))
+"""
+_NO_ANSWER: Final = "no name server answers, see resolv.conf in /etc/netns/{}"
+_ERRORS: Final = {10: "there is no such name, or it has no address", 11: _NO_ANSWER}
+
+
+class NamespaceResolver:
+    """The `Resolver` of one node; see `drivers.ports`. `namespace` gives the name of a gateway's namespace."""
+
+    def __init__(self, namespace: Callable[[str], str]) -> None:
+        self._namespace = namespace
+
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+        namespace = self._namespace(gateway_id)
+        threading.Thread(
+            target=lambda: deliver(_ask(namespace, name)), name=f"resolve-{gateway_id[:8]}", daemon=True
+        ).start()
+
+
+def _ask(namespace: str, name: str) -> Answer:
+    command = ["ip", "netns", "exec", namespace, sys.executable, "-I", "-S", "-c", _PROGRAM, name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=_ENVIRONMENT, timeout=_DEADLINE, check=False)
+    except subprocess.TimeoutExpired:
+        return Answer(name, error=_NO_ANSWER.format(namespace))
+    except OSError as error:
+        return Answer(name, error=f"the resolver cannot be started: {error}")
+    # A zone belongs to link-local addresses, where no peer can be.
+    addresses = tuple(address for address in done.stdout.split() if "%" not in address)
+    if done.returncode == 0 and addresses:
+        return Answer(name, addresses)
+    words = done.stderr.strip().rpartition("\n")[2]
+    fallback = f"the resolver failed: {words}" if words else _ERRORS[10]
+    return Answer(name, error=_ERRORS.get(done.returncode, fallback).format(namespace))
