@@ -15,17 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 
 import msgspec
 import structlog
 
 from linkspan.agent.outbox import Outbox
-from linkspan.core import ike, plan, rollout
+from linkspan.core import dpd, ike, plan, rollout
 from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import Alive, Cause, DaemonLost, Fact, IkeSa, SaChanged, Unanswered
+from linkspan.core.facts import About, DaemonLost, Fact, IkeSa
 from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look, Settle
+from linkspan.core.rollout import Abandon, Action, EndChild, EndSa, Event, GiveUp, Initiate, Life, Look, Settle
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
@@ -35,6 +36,8 @@ FEW = 20
 """Loading more connections than this at once is done without listening to charon's log."""
 HANGS = 3
 """After so many deadlines in a row a charon that does not answer is ended and started anew."""
+GLANCE = 0.02
+"""Seconds between looks at a clock that is not the machine's own."""
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -56,13 +59,20 @@ Message = Want | Leave | Fact
 
 
 class GatewayWorker(threading.Thread):
-    """See the module. `send` is the only method for other threads."""
+    """See the module. `send` is the only method for other threads.
 
-    def __init__(self, gateway: Gateway, drivers: Drivers, outbox: Outbox) -> None:
+    `clock` gives seconds that never go back. One that runs faster than the machine's lets a test live through an hour
+    of the agent's patience (deadlines, attempts, waiting) in less; what charon and the machine do takes its real time.
+    """
+
+    def __init__(
+        self, gateway: Gateway, drivers: Drivers, outbox: Outbox, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(name=f"gateway-{gateway.id[:8]}", daemon=True)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._drivers = drivers
         self._outbox = outbox
+        self._clock = clock
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._gateway = gateway
         self._charon: Charon = drivers.charon(gateway)
@@ -71,6 +81,7 @@ class GatewayWorker(threading.Thread):
         self._lives: dict[str, Life] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._variants: dict[str, set[str]] = {}
+        self._traps: dict[str, frozenset[Initiate]] = {}
         self._peers: dict[str, set[str]] = {}
         self._guarded: dict[str, frozenset[SelectorPair]] = {}
         self._guard_done: tuple[Gateway, frozenset[SelectorPair]] | None = None
@@ -112,7 +123,9 @@ class GatewayWorker(threading.Thread):
         times = [self._wakes[0][0]] if self._wakes else []
         if self._due is not None:
             times.append(self._due)
-        timeout = max(0.0, min(times) - time.monotonic()) if times else None
+        timeout = max(0.0, min(times) - self._clock()) if times else None
+        if timeout is not None and self._clock is not time.monotonic:
+            timeout = min(timeout, GLANCE)
         messages: list[Message] = []
         try:
             messages.append(self._inbox.get(timeout=timeout))
@@ -129,32 +142,32 @@ class GatewayWorker(threading.Thread):
         for fact in facts:
             for id in self._about(fact.about):
                 self._step(id, fact)
-        while self._due is not None and self._due <= time.monotonic():
+        while self._due is not None and self._due <= self._clock():
             # What happens while converging may ask for it once more.
             self._due = None
             self._converge()
             self._faults = 0
         self._tick()
 
-    def _remember(self, message: Message) -> SaChanged | Cause | Alive | Unanswered | None:
+    def _remember(self, message: Message) -> About | None:
         """Keep what is wanted of the gateway; a fact about connections comes back."""
         match message:
             case Want():
                 self._want = message
                 self._gone.update({gone.id: gone for gone in message.gone})
-                self._due = time.monotonic()
+                self._due = self._clock()
             case Leave():
                 self._leaving = message
             case DaemonLost():
                 self._log.warning("charon is gone, starting it anew")
                 self._listening = False
-                self._due = time.monotonic()
+                self._due = self._clock()
             case _:
                 return message
         return None
 
     def _tick(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         while self._wakes and self._wakes[0][0] <= now:
             _, id = heapq.heappop(self._wakes)
             life = self._lives.get(id)
@@ -172,11 +185,12 @@ class GatewayWorker(threading.Thread):
         life = self._lives.get(id)
         if life is None:
             return
-        after, actions = rollout.step(life, event, time.monotonic())
+        after, actions = rollout.step(life, event, self._clock())
         self._lives[id] = after
         self._touched.add(id)
         for action in actions:
             self._act(id, action)
+        self._trap(id)
         self._wake(id)
 
     def _wake(self, id: str) -> None:
@@ -190,14 +204,38 @@ class GatewayWorker(threading.Thread):
                 self._step(id, rollout.Seen(self._sas(id)))
             case Initiate(name, child):
                 self._tolerate(lambda: self._charon.initiate(name, child))
+            case GiveUp(number):
+                self._end_deserted(id, number)
+            case Abandon():
+                address = self._lives[id].connection.peer_address
+                for other in [one for one, life in self._lives.items() if life.connection.peer_address == address]:
+                    if other != id:
+                        self._step(other, rollout.Abandoned())
             case Settle():
-                self._due = time.monotonic()
+                self._due = self._clock()
             case _:
                 self._end_sa(action)
 
     def _end_sa(self, action: EndSa | EndChild) -> None:
         end = self._charon.terminate_sa if isinstance(action, EndSa) else self._charon.terminate_child
         self._tolerate(lambda: end(action.unique_id))
+
+    def _end_deserted(self, id: str, number: int) -> None:
+        watches = {one: (life.connection, life.watch) for one, life in self._lives.items()}
+        for sa in self._sas(id):
+            if sa.unique_id == number and dpd.deserted(sa, watches):
+                self._end_sa(EndSa(number))
+
+    def _trap(self, id: str) -> None:
+        """Have charon initiate by itself exactly what the connection waits for traffic to begin."""
+        wanted = rollout.traps(self._lives[id]) if id in self._lives else frozenset()
+        present = self._traps.get(id, frozenset())
+        for one in present - wanted:
+            self._tolerate(partial(self._charon.uninstall, one.ike, one.child))
+        for one in wanted - present:
+            self._tolerate(partial(self._charon.install, one.ike, one.child))
+        if wanted != present:
+            self._traps[id] = wanted
 
     def _sas(self, id: str) -> tuple[IkeSa, ...]:
         """The IKE SAs with a connection's peer."""
@@ -232,8 +270,11 @@ class GatewayWorker(threading.Thread):
         fresh: dict[str, list[str]] = {}
         for id in todo.fresh:
             fresh.setdefault(self._named(id), []).append(id)
-        with self._charon.quiet() if len(todo.load) > FEW else nullcontext():
+        many = len(todo.load) > FEW
+        with self._charon.quiet() if many else nullcontext():
             loaded = [id for config in todo.load for id in self._load(config, fresh.get(config.name, []))]
+        for id in self._lives if many else ():
+            self._step(id, rollout.Deaf())
         for id in loaded:
             self._step(id, rollout.Loaded())
         self._unload(todo)
@@ -250,6 +291,7 @@ class GatewayWorker(threading.Thread):
             return
         for id, life in list(self._lives.items()):
             if life.applied and life.config:
+                self._step(id, rollout.Deaf())
                 self._act(id, Look())
         self._in_doubt = False
 
@@ -261,6 +303,10 @@ class GatewayWorker(threading.Thread):
         self._listening = True
         self._loaded = {} if fresh else dict(self._charon.loaded())
         self._variants = {}
+        self._traps = {}
+        for trap in () if fresh else self._charon.traps():
+            # Of an earlier run, which knew what waited for its traffic: everything is tried again now.
+            self._charon.uninstall(*trap)
         for name in self._loaded:
             self._variants.setdefault(ike.peer(name), set()).add(name)
         if fresh and self._lives:
@@ -315,8 +361,12 @@ class GatewayWorker(threading.Thread):
         for id, life in self._lives.items():
             if life.config:
                 self._peers.setdefault(life.config.peer, set()).add(id)
+        for id in self._traps.keys() - self._lives.keys():
+            self._trap(id)
+            del self._traps[id]
         for id in edited:
             life = self._lives[id]
+            self._trap(id)
             if life.applied and life.config:
                 self._act(id, Look())
 
@@ -363,7 +413,7 @@ class GatewayWorker(threading.Thread):
         delay = RETRY[min(self._faults, len(RETRY) - 1)]
         self._faults += 1
         self._in_doubt = True
-        self._due = time.monotonic() + delay
+        self._due = self._clock() + delay
         self._log.error("the gateway cannot be made as desired", error=str(error), retry_in=delay)
         if isinstance(error, Unresponsive):
             self._listening = False

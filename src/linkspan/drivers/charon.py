@@ -128,6 +128,20 @@ class StrongswanCharon:
     def initiate(self, ike: str, child: str) -> None:
         self._ask("initiate", {"ike": ike, "child": child, "timeout": "-1"})
 
+    def install(self, ike: str, child: str) -> None:
+        if (ike, child) not in self.traps():
+            self._ask("install", {"ike": ike, "child": child})
+
+    def uninstall(self, ike: str, child: str) -> None:
+        if (ike, child) in self.traps():
+            self._ask("uninstall", {"ike": ike, "child": child})
+
+    def traps(self) -> frozenset[tuple[str, str]]:
+        messages = self._use(lambda requests: requests.list("list-policies", "list-policy", {"trap": "yes"}))
+        return frozenset(
+            (section["ike"].decode(), section["child"].decode()) for message in messages for section in message.values()
+        )
+
     def terminate_sa(self, unique_id: int) -> None:
         self._terminate({"ike-id": str(unique_id)})
 
