@@ -232,6 +232,18 @@ def test_one_sa_ends_by_its_number(bench: Bench) -> None:
         eventually(site.idle)
 
 
+def test_an_sa_with_a_dead_peer_ends_at_once(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    bench.freeze(right.charon, right.gateway)
+    before = time.monotonic()
+    left.charon.terminate_sa(left.charon.sas()[0].unique_id, dead=True)
+    eventually(left.idle, 0.3)
+    assert time.monotonic() - before < 0.3
+
+
 def test_one_child_ends_by_its_number_and_its_ike_sa_stays(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)

@@ -224,7 +224,7 @@ class GatewayWorker(threading.Thread):
         watches = {one: (life.connection, life.watch) for one, life in self._lives.items()}
         for sa in self._sas(id):
             if sa.unique_id == number and dpd.deserted(sa, watches):
-                self._end_sa(EndSa(number))
+                self._tolerate(lambda: self._charon.terminate_sa(number, dead=True))
 
     def _trap(self, id: str) -> None:
         """Have charon initiate by itself exactly what the connection waits for traffic to begin."""

@@ -142,8 +142,8 @@ class StrongswanCharon:
             (section["ike"].decode(), section["child"].decode()) for message in messages for section in message.values()
         )
 
-    def terminate_sa(self, unique_id: int) -> None:
-        self._terminate({"ike-id": str(unique_id)})
+    def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
+        self._terminate({"ike-id": str(unique_id)}, "-1" if dead else "1000")
 
     def terminate_child(self, unique_id: int) -> None:
         self._terminate({"child-id": str(unique_id)})
@@ -166,10 +166,10 @@ class StrongswanCharon:
         """charon's own version, as `5.9.8`."""
         return str(self._ask("version")["version"].decode())
 
-    def _terminate(self, what: dict[str, str]) -> None:
+    def _terminate(self, what: dict[str, str], timeout: str = "1000") -> None:
         # Its answer says little: "no matching SAs" is what was wanted, and it has been an error with the SA gone.
         try:
-            self._ask("terminate", what | {"force": "yes", "timeout": "1000"})
+            self._ask("terminate", what | {"force": "yes", "timeout": timeout})
         except Refused:
             return
 

@@ -175,7 +175,7 @@ class FakeCharon:
             raise DriverError(f"CHILD_SA config '{child}' not found")
         return config
 
-    def terminate_sa(self, unique_id: int) -> None:
+    def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
         with self._world.lock:
             daemon = self._daemon()
             for sa in [sa for sa in daemon.sas if sa.unique_id == unique_id]:

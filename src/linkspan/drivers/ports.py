@@ -100,8 +100,11 @@ class Charon(Protocol):
     def traps(self) -> frozenset[tuple[str, str]]:
         """What is installed, also by an earlier run of this agent: names of IKE connections and children."""
 
-    def terminate_sa(self, unique_id: int) -> None:
-        """End one IKE SA with its children at once, telling the peer once. Judge by `sas`."""
+    def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
+        """End one IKE SA with its children, telling the peer once. Judge by `sas`.
+
+        Takes up to a second where the peer does not confirm it; not so if it is known to be `dead`.
+        """
 
     def terminate_child(self, unique_id: int) -> None:
         """End one child SA at once, telling the peer once. Judge by `sas`."""
