@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from linkspan.core import facts
-from linkspan.core.facts import Alive, Cause, SaChanged, Unanswered
+from linkspan.core.facts import Alive, Begun, Cause, Expired, Probed, SaChanged, Unanswered
 
 ID = "10000000-e29b-41d4-a716-446655440000"
 NAME = f"{ID}.c17e4e6a"
@@ -48,11 +48,10 @@ CAUSES = [
     ("received INVALID_ID_INFORMATION error notify", "selectors"),
     ("no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "selectors"),
     ("sending retransmit 1 of request message ID 0, seq 1", "no-answer"),
-    ("DPD check timed out, enforcing DPD action", "dpd-timeout"),
 ]
 
 HARMLESS = [
-    "initiating IKE_SA 10000000-e29b-41d4-a716-446655440000.c17e4e6a[1] to 203.0.113.2",
+    "203.0.113.2 is initiating an IKE_SA",
     "authentication of '203.0.113.2' with pre-shared key successful",
     "failed to establish CHILD_SA, keeping IKE_SA",
     "selected proposal: ESP:AES_CBC_128/HMAC_SHA2_256_128/NO_EXT_SEQ",
@@ -107,6 +106,28 @@ def test_a_sign_of_life(line: str) -> None:
 def test_an_unanswered_request_of_an_established_sa_is_no_cause() -> None:
     assert facts.from_log(NAME, "retransmit 3 of request with message ID 2") == (Unanswered(ID),)
     assert facts.from_log(NAME, "sending retransmit 2 of request message ID 1774, seq 3") == (Unanswered(ID),)
+
+
+@pytest.mark.parametrize(
+    ("line", "fact"),
+    [
+        ("sending DPD request", Probed(ID, 7)),
+        ("retransmit 1 of request with message ID 2", Unanswered(ID, 7)),
+        ("DPD check timed out, enforcing DPD action", Expired(ID, 7)),
+        ("parsed INFORMATIONAL response 2 [ ]", Alive(ID, 7)),
+        ("parsed INFORMATIONAL_V1 request 2077 [ HASH N(DPD_ACK) ]", Alive(ID, 7)),
+        (f"initiating IKE_SA {NAME}[7] to 203.0.113.2", Begun(ID)),
+        (f"initiating Main Mode IKE_SA {NAME}[7] to 203.0.113.2", Begun(ID)),
+        (f"initiating Aggressive Mode IKE_SA {NAME}[7] to 203.0.113.2", Begun(ID)),
+    ],
+)
+def test_what_dead_peer_detection_needs_to_know(line: str, fact: facts.Fact) -> None:
+    event = {"ikesa-name": NAME.encode(), "ikesa-uniqueid": b"7", "msg": line.encode()}
+    assert facts.from_event("log", event) == (fact,)
+
+
+def test_a_peer_that_lost_its_keys_gives_no_sign_of_life() -> None:
+    assert facts.from_log(NAME, "parsed INFORMATIONAL_V1 request 0 [ N(INVAL_COOKIE) ]") == ()
 
 
 def test_an_sa_without_a_name_belongs_to_nobody() -> None:

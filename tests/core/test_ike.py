@@ -84,7 +84,7 @@ def test_what_charon_is_told_changes_the_name(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"revision": 9}, {"mtu": 1400}, {"initiator": "response-only"}, {"dpd": Dpd("clear", 10, 30)}],
+    [{"revision": 9}, {"mtu": 1400}, {"initiator": "response-only"}, {"dpd": Dpd("clear", 10, 31)}],
 )
 def test_what_charon_is_not_told_does_not(change: dict[str, Any]) -> None:
     assert ike.build(connection(**change)) == ike.build(CONNECTION)

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from linkspan.core import ike, plan, rollout
 from linkspan.core.desired import Connection, Dpd
 from linkspan.core.facts import Alive, Cause, IkeSa, SaChanged, Unanswered
-from linkspan.core.rollout import Adopted, EndChild, EndSa, Initiate, Life, Loaded, LoadFailed, Look, Seen, Tick
+from linkspan.core.rollout import (
+    Adopted,
+    EndChild,
+    EndSa,
+    GiveUp,
+    Initiate,
+    Life,
+    Loaded,
+    LoadFailed,
+    Look,
+    Seen,
+    Tick,
+)
 from tests.core.samples import child, connection, sa
 
 
@@ -210,11 +222,12 @@ def test_a_dead_peer_is_noticed_at_the_timeout_of_the_connection(action: str) ->
     life, _ = play(life, Unanswered(life.connection.id), now=17.0)
     assert rollout.wake_at(life) == 35.0
     life, actions = play(life, Tick(), Seen((up(life),)), now=35.0)
-    assert EndSa(1) in actions
+    assert GiveUp(1) in actions
     assert state(life)[0] == "down"
     assert "no sign of life for 30 s" in state(life)[1]
     life, _ = play(life, Seen(()), now=35.1)
     if action == "clear":
+        assert "dpd action clear" in state(life)[1]
         assert rollout.wake_at(life) is None, "stays down until the peer or the user acts"
         life, _ = play(life, Seen((up(life, initiator=False),)), now=400.0)
         assert state(life) == ("up", "")
@@ -227,7 +240,7 @@ def test_inbound_traffic_or_an_answer_keeps_a_peer_alive() -> None:
     life, _ = play(life, Unanswered(life.connection.id), now=12.0)
     busy = sa(name(life), child(cname(life), idle=2))
     life, actions = play(life, Tick(), Seen((busy,)), now=30.0)
-    assert not [action for action in actions if isinstance(action, EndSa)]
+    assert not [action for action in actions if isinstance(action, GiveUp)]
     assert rollout.wake_at(life) == 58.0
     life, _ = play(life, Alive(life.connection.id), now=31.0)
     assert rollout.wake_at(life) is None
@@ -322,7 +335,12 @@ def test_in_every_story(story: tuple[Connection, list[tuple[Any, float]]]) -> No
         if event == Tick() and due is not None and due <= now:
             later_due = rollout.wake_at(life)
             assert actions or later_due is None or later_due > now, "a timer that fires does something"
-        if isinstance(event, Seen) and life.up != children and item.initiator == "bi-directional" and not life.dead:
+        if (
+            isinstance(event, Seen)
+            and life.up != children
+            and item.initiator == "bi-directional"
+            and not life.watch.rest
+        ):
             assert rollout.wake_at(life) is not None, "nothing that we may bring up is ever forgotten"
         assert rollout.report(life, 1) is not None
 
@@ -384,5 +402,5 @@ def test_a_dead_peer_is_dead_for_both_versions() -> None:
     old, new = edited()
     new, _ = play(new, Unanswered(name(new)), now=15.0)
     new, actions = play(new, Tick(), Seen((up(old),)), now=40.0)
-    assert EndSa(1) in actions
+    assert GiveUp(1) in actions
     assert told(new)[1] == "down"

@@ -220,6 +220,33 @@ def test_a_silent_peer_is_a_cause_early(bench: Bench) -> None:
     eventually(site.idle)
 
 
+def test_traps_are_known_until_they_are_taken_back(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    (child,) = site.held[site.config.name]
+    assert site.charon.traps() == frozenset()
+    site.charon.uninstall(site.config.name, child)
+    for _ in range(2):
+        site.charon.install(site.config.name, child)
+        assert site.charon.traps() == {(site.config.name, child)}
+    assert site.charon.sas() == ()
+    site.load()
+    assert site.charon.traps() == {(site.config.name, child)}
+    site.charon.detach()
+    other = bench.drivers().charon(gateway(1))
+    other.start()
+    assert other.traps() == {(site.config.name, child)}, "a trap outlives the agent"
+    other.uninstall(site.config.name, child)
+    assert other.traps() == frozenset()
+
+
+def test_to_trap_the_unknown_is_refused_in_words(bench: Bench) -> None:
+    site = Site(bench.drivers(), 1, 2)
+    with pytest.raises(DriverError) as refusal:
+        site.charon.install(site.config.name, "nothing")
+    assert not isinstance(refusal.value, Unresponsive)
+    assert str(refusal.value)
+
+
 # -- two of them -----------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +269,19 @@ def test_a_tunnel_comes_up_and_goes_at_both_ends(bench: Bench) -> None:
         eventually(site.idle)
 
 
+def test_a_trap_beside_a_tunnel_leaves_it_alone(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    (child,) = left.held[left.config.name]
+    left.charon.install(left.config.name, child)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    before = left.charon.sas()[0].children[0].spi_in
+    left.charon.uninstall(left.config.name, child)
+    assert left.charon.traps() == frozenset()
+    assert left.charon.sas()[0].children[0].spi_in == before
+
+
 def test_one_sa_ends_by_its_number(bench: Bench) -> None:
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
@@ -250,6 +290,18 @@ def test_one_sa_ends_by_its_number(bench: Bench) -> None:
     right.charon.terminate_sa(right.charon.sas()[0].unique_id)
     for site in (left, right):
         eventually(site.idle)
+
+
+def test_an_sa_with_a_dead_peer_ends_at_once(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    bench.freeze(right.charon, right.gateway)
+    before = time.monotonic()
+    left.charon.terminate_sa(left.charon.sas()[0].unique_id, dead=True)
+    eventually(left.idle, 0.3)
+    assert time.monotonic() - before < 0.3
 
 
 def test_one_child_ends_by_its_number_and_its_ike_sa_stays(bench: Bench) -> None:

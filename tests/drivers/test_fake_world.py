@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from linkspan.core.facts import Alive, Cause, Unanswered
+import pytest
+
+from linkspan.core.desired import IkePolicy
+from linkspan.core.facts import Alive, Cause, Probed, Unanswered
+from linkspan.core.observed import Backend
 from linkspan.core.selectors import pairs
 from linkspan.drivers.fake import FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
@@ -11,17 +15,18 @@ from tests.drivers.conftest import Site
 ENDS = ("203.0.113.1", "203.0.113.2")
 
 
-def two(world: FakeWorld) -> tuple[Site, Site]:
-    drivers = FakeDrivers(world)
-    return Site(drivers, 1, 2), Site(drivers, 2, 1)
+def two(world: FakeWorld, backend: Backend = "user-space", **changes: object) -> tuple[Site, Site]:
+    drivers = FakeDrivers(world, backend=backend)
+    return Site(drivers, 1, 2, **changes), Site(drivers, 2, 1, **changes)
 
 
 def test_a_cut_wire_is_noticed_by_who_watches_and_heals() -> None:
     world = FakeWorld()
     left, right = two(world)
     left.initiate()
+    number = left.charon.sas()[0].unique_id
     world.cut(*ENDS)
-    assert Unanswered(left.config.name) in left.facts.all
+    assert left.facts.all[-2:] == [Probed(left.config.name, number), Unanswered(left.config.name, number)]
     left.end()
     assert left.idle()
     assert right.up(), "nobody told it"
@@ -37,8 +42,34 @@ def test_a_wire_that_was_cut_for_a_moment() -> None:
     left.initiate()
     world.cut(*ENDS)
     world.heal(*ENDS)
-    assert left.facts.all[-1] == Alive(left.config.name)
-    assert right.facts.all[-1] == Alive(right.config.name)
+    for site in (left, right):
+        assert site.facts.all[-1] == Alive(site.config.name, site.charon.sas()[0].unique_id)
+
+
+def test_ikev1_asks_once_and_is_answered_in_its_own_words() -> None:
+    world = FakeWorld()
+    left, _ = two(world, ike=IkePolicy("v1", "main", "aes-128", "sha256", "group14", 3600))
+    left.initiate()
+    number = left.charon.sas()[0].unique_id
+    world.cut(*ENDS)
+    world.heal(*ENDS)
+    assert left.facts.all[-2:] == [Probed(left.config.name, number), Alive(left.config.name, number)]
+
+
+@pytest.mark.parametrize(("backend", "comes"), [("kernel", True), ("user-space", False)])
+def test_traffic_that_meets_a_trap_begins_an_attempt_where_the_kernel_asks(backend: Backend, comes: bool) -> None:
+    world = FakeWorld()
+    left, _ = two(world, backend)
+    FakeDrivers(world).guard.apply(left.gateway, pairs(left.connection))
+    packet = (left.gateway.id, "10.1.0.7", "10.2.0.7")
+    assert world.send(*packet) == "dropped"
+    assert left.idle(), "without a trap nothing begins"
+    left.charon.install(left.config.name, left.config.children[0].name)
+    assert world.send(left.gateway.id, "10.1.0.7", "10.9.0.7") == "clear"
+    assert left.idle(), "other traffic is no reason"
+    assert world.send(*packet) == "dropped", "the packet that begins it is lost"
+    assert left.up() == comes
+    assert world.send(*packet) == ("esp" if comes else "dropped")
 
 
 def test_a_killed_peer_is_not_told_of() -> None:

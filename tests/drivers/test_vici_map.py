@@ -39,7 +39,6 @@ def test_an_ikev2_connection() -> None:
         "over_time": "360",
         "rand_time": "360",
         "dpd_delay": "10",
-        "dpd_timeout": "60",
         "local": {"auth": "psk", "id": "203.0.113.1"},
         "remote": {"auth": "psk", "id": "203.0.113.2"},
         "children": {
@@ -56,6 +55,13 @@ def test_an_ikev2_connection() -> None:
             }
         },
     }
+
+
+def test_charons_own_deadline_comes_after_ours() -> None:
+    """Or charon would end an IKEv1 connection, whatever its DPD action says."""
+    main = IkePolicy("v1", "main", "aes-128", "sha256", "group14", 3600)
+    assert _sent(ike=main, dpd=Dpd("clear", 10, 60))["dpd_timeout"] == str(ike.LAST_RESORT)
+    assert _sent(ike=main, dpd=Dpd("clear", 10, 9000))["dpd_timeout"] == "18000"
 
 
 def test_an_ikev1_connection_with_everything_different() -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 import pytest
 
 from linkspan.core.desired import Dpd, IkePolicy
-from linkspan.core.facts import Alive
+from linkspan.core.facts import Alive, Probed
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers import naming
 from linkspan.drivers.charon import StrongswanCharon
@@ -233,9 +233,12 @@ def test_ipv6_outside(here: Machine) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_signs_of_life_are_delivered(here: Machine, version: Literal["v1", "v2"]) -> None:
     drivers = here.drivers()
-    changes = {"dpd": Dpd("restart", 1, 60), "ike": IkePolicy(version, "main", "aes-128", "sha256", "group14", 3600)}
-    left, right = Site(drivers, 1, 2, **changes), Site(drivers, 2, 1, **changes)
+    policy = IkePolicy(version, "main", "aes-128", "sha256", "group14", 3600)
+    left = Site(drivers, 1, 2, ike=policy, dpd=Dpd("restart", 1, 60))
+    right = Site(drivers, 2, 1, ike=policy, dpd=Dpd("disabled", 1, 60))
     left.initiate()
     eventually(lambda: left.up() and right.up())
     left.facts.all.clear()
-    left.facts.wait(lambda fact: fact == Alive(left.config.name), 6)
+    number = left.charon.sas()[0].unique_id
+    left.facts.wait(lambda fact: fact == Probed(left.config.name, number), 6)
+    left.facts.wait(lambda fact: fact == Alive(left.config.name, number), 6)

@@ -62,7 +62,12 @@ charon-systemd {{
     }}
 }}
 """
-CUT = "table inet cut {{ chain {name} {{ type filter hook {hook} priority -400; policy drop; }} }}\n"
+CUT = """\
+table inet cut {
+    chain deaf { type filter hook prerouting priority -400; policy drop; }
+    chain silent { type filter hook output priority -400; policy drop; }
+}
+"""
 _numbers = itertools.count(1)
 
 Message = dict[str, Any]
@@ -161,9 +166,7 @@ class Peer:
 
     def cut(self) -> None:
         """From now on the peer is silent and deaf, as behind a broken line."""
-        for hook, name in (("prerouting", "deaf"), ("output", "silent")):
-            text = CUT.format(hook=hook, name=name)
-            self.run("nft", text)
+        self.run("nft", CUT)
 
     def heal(self) -> None:
         """The line works again."""

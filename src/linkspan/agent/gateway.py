@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 
 import msgspec
 import structlog
@@ -22,13 +23,13 @@ import structlog
 from linkspan.agent.mtu import Mtus
 from linkspan.agent.names import Names
 from linkspan.agent.outbox import Outbox
-from linkspan.core import ike, plan, rollout
+from linkspan.core import dpd, ike, plan, rollout
 from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import Alive, Cause, DaemonLost, Fact, IkeSa, SaChanged, Unanswered
+from linkspan.core.facts import About, DaemonLost, Fact, IkeSa
 from linkspan.core.ike import IkeConfig
 from linkspan.core.names import Answer
 from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look, Settle
+from linkspan.core.rollout import Abandon, Action, EndChild, EndSa, Event, GiveUp, Initiate, Life, Look, Settle
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
@@ -38,6 +39,8 @@ FEW = 20
 """Loading more connections than this at once is done without listening to charon's log."""
 HANGS = 3
 """After so many deadlines in a row a charon that does not answer is ended and started anew."""
+GLANCE = 0.02
+"""Seconds between looks at a clock that is not the machine's own."""
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -59,22 +62,30 @@ Message = Want | Leave | Answer | Fact
 
 
 class GatewayWorker(threading.Thread):
-    """See the module. `send` is the only method for other threads."""
+    """See the module. `send` is the only method for other threads.
 
-    def __init__(self, gateway: Gateway, drivers: Drivers, outbox: Outbox) -> None:
+    `clock` gives seconds that never go back. One that runs faster than the machine's lets a test live through an hour
+    of the agent's patience (deadlines, attempts, waiting) in less; what charon and the machine do takes its real time.
+    """
+
+    def __init__(
+        self, gateway: Gateway, drivers: Drivers, outbox: Outbox, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(name=f"gateway-{gateway.id[:8]}", daemon=True)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._drivers = drivers
         self._outbox = outbox
+        self._clock = clock
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._gateway = gateway
         self._charon: Charon = drivers.charon(gateway)
-        self._names = Names(gateway.id, drivers.resolver, self.send)
+        self._names = Names(gateway.id, drivers.resolver, self.send, clock)
         self._want: Want | None = None
         self._gone: dict[str, Gone] = {}
         self._lives: dict[str, Life] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._variants: dict[str, set[str]] = {}
+        self._traps: dict[str, frozenset[Initiate]] = {}
         self._peers: dict[str, set[str]] = {}
         self._guarded: dict[str, frozenset[SelectorPair]] = {}
         self._guard_done: tuple[Gateway, frozenset[SelectorPair]] | None = None
@@ -116,7 +127,9 @@ class GatewayWorker(threading.Thread):
         """All messages that wait; if none does, wait for one or for the next timer."""
         times = [self._wakes[0][0]] if self._wakes else []
         times += [due for due in (self._due, self._names.due_at(self._lives)) if due is not None]
-        timeout = max(0.0, min(times) - time.monotonic()) if times else None
+        timeout = max(0.0, min(times) - self._clock()) if times else None
+        if timeout is not None and self._clock is not time.monotonic:
+            timeout = min(timeout, GLANCE)
         messages: list[Message] = []
         try:
             messages.append(self._inbox.get(timeout=timeout))
@@ -133,36 +146,36 @@ class GatewayWorker(threading.Thread):
         for fact in facts:
             for id in self._about(fact.about):
                 self._step(id, fact)
-        while self._due is not None and self._due <= time.monotonic():
+        while self._due is not None and self._due <= self._clock():
             # What happens while converging may ask for it once more.
             self._due = None
             self._converge()
             self._faults = 0
         self._tick()
 
-    def _remember(self, message: Message) -> SaChanged | Cause | Alive | Unanswered | None:
+    def _remember(self, message: Message) -> About | None:
         """Keep what is wanted of the gateway; a fact about connections comes back."""
         match message:
             case Want():
                 self._want = message
                 self._gone.update({gone.id: gone for gone in message.gone})
-                self._due = time.monotonic()
+                self._due = self._clock()
             case Leave():
                 self._leaving = message
             case Answer():
                 if self._names.hear(message):
-                    self._due = time.monotonic()
+                    self._due = self._clock()
             case DaemonLost():
                 self._log.warning("charon is gone, starting it anew")
                 self._listening = False
-                self._due = time.monotonic()
+                self._due = self._clock()
             case _:
                 return message
         return None
 
     def _tick(self) -> None:
         self._names.ask(self._lives)
-        now = time.monotonic()
+        now = self._clock()
         while self._wakes and self._wakes[0][0] <= now:
             _, id = heapq.heappop(self._wakes)
             life = self._lives.get(id)
@@ -180,11 +193,12 @@ class GatewayWorker(threading.Thread):
         life = self._lives.get(id)
         if life is None:
             return
-        after, actions = rollout.step(life, event, time.monotonic())
+        after, actions = rollout.step(life, event, self._clock())
         self._lives[id] = after
         self._touched.add(id)
         for action in actions:
             self._act(id, action)
+        self._trap(id)
         self._wake(id)
 
     def _wake(self, id: str) -> None:
@@ -198,14 +212,38 @@ class GatewayWorker(threading.Thread):
                 self._step(id, rollout.Seen(self._sas(id)))
             case Initiate(name, child):
                 self._tolerate(lambda: self._charon.initiate(name, child))
+            case GiveUp(number):
+                self._end_deserted(id, number)
+            case Abandon():
+                address = self._lives[id].connection.peer_address
+                for other in [one for one, life in self._lives.items() if life.connection.peer_address == address]:
+                    if other != id:
+                        self._step(other, rollout.Abandoned())
             case Settle():
-                self._due = time.monotonic()
+                self._due = self._clock()
             case _:
                 self._end_sa(action)
 
     def _end_sa(self, action: EndSa | EndChild) -> None:
         end = self._charon.terminate_sa if isinstance(action, EndSa) else self._charon.terminate_child
         self._tolerate(lambda: end(action.unique_id))
+
+    def _end_deserted(self, id: str, number: int) -> None:
+        watches = {one: (life.connection, life.watch) for one, life in self._lives.items()}
+        for sa in self._sas(id):
+            if sa.unique_id == number and dpd.deserted(sa, watches):
+                self._tolerate(lambda: self._charon.terminate_sa(number, dead=True))
+
+    def _trap(self, id: str) -> None:
+        """Have charon initiate by itself exactly what the connection waits for traffic to begin."""
+        wanted = rollout.traps(self._lives[id]) if id in self._lives else frozenset()
+        present = self._traps.get(id, frozenset())
+        for one in present - wanted:
+            self._tolerate(partial(self._charon.uninstall, one.ike, one.child))
+        for one in wanted - present:
+            self._tolerate(partial(self._charon.install, one.ike, one.child))
+        if wanted != present:
+            self._traps[id] = wanted
 
     def _sas(self, id: str) -> tuple[IkeSa, ...]:
         """The IKE SAs with a connection's peer."""
@@ -242,8 +280,11 @@ class GatewayWorker(threading.Thread):
         fresh: dict[str, list[str]] = {}
         for id in todo.fresh:
             fresh.setdefault(self._named(id), []).append(id)
-        with self._charon.quiet() if len(todo.load) > FEW else nullcontext():
+        many = len(todo.load) > FEW
+        with self._charon.quiet() if many else nullcontext():
             loaded = [id for config in todo.load for id in self._load(config, fresh.get(config.name, []))]
+        for id in self._lives if many else ():
+            self._step(id, rollout.Deaf())
         for id in loaded:
             self._step(id, rollout.Loaded())
         self._unload(todo)
@@ -262,6 +303,7 @@ class GatewayWorker(threading.Thread):
             return
         for id, life in list(self._lives.items()):
             if life.applied and life.config:
+                self._step(id, rollout.Deaf())
                 self._act(id, Look())
         self._in_doubt = False
 
@@ -276,6 +318,10 @@ class GatewayWorker(threading.Thread):
         if not fresh:
             self._names.adopt(self._loaded, self._charon.remotes())
         self._variants = {}
+        self._traps = {}
+        for trap in () if fresh else self._charon.traps():
+            # Of an earlier run, which knew what waited for its traffic: everything is tried again now.
+            self._charon.uninstall(*trap)
         for name in self._loaded:
             self._variants.setdefault(ike.peer(name), set()).add(name)
         if fresh and self._lives:
@@ -330,8 +376,12 @@ class GatewayWorker(threading.Thread):
         for id, life in self._lives.items():
             if life.config:
                 self._peers.setdefault(life.config.peer, set()).add(id)
+        for id in self._traps.keys() - self._lives.keys():
+            self._trap(id)
+            del self._traps[id]
         for id in edited:
             life = self._lives[id]
+            self._trap(id)
             if life.applied and life.config:
                 self._act(id, Look())
 
@@ -378,7 +428,7 @@ class GatewayWorker(threading.Thread):
         delay = RETRY[min(self._faults, len(RETRY) - 1)]
         self._faults += 1
         self._in_doubt = True
-        self._due = time.monotonic() + delay
+        self._due = self._clock() + delay
         self._log.error("the gateway cannot be made as desired", error=str(error), retry_in=delay)
         if isinstance(error, Unresponsive):
             self._listening = False

@@ -6,7 +6,6 @@ in `core.names`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
@@ -21,12 +20,15 @@ Lives = Mapping[str, Life]
 
 
 class Names:
-    """`deliver` gets the answers, from any thread."""
+    """`deliver` gets the answers, from any thread; `clock` is the gateway's, in seconds."""
 
-    def __init__(self, gateway_id: str, resolver: Resolver, deliver: Callable[[Answer], None]) -> None:
+    def __init__(
+        self, gateway_id: str, resolver: Resolver, deliver: Callable[[Answer], None], clock: Callable[[], float]
+    ) -> None:
         self._gateway_id = gateway_id
         self._resolver = resolver
         self._deliver = deliver
+        self._clock = clock
         self._log = structlog.get_logger("agent.names").bind(gateway=gateway_id)
         self._names: dict[str, Name] = {}
         self._users: dict[str, list[str]] = {}
@@ -75,7 +77,7 @@ class Names:
 
     def ask(self, lives: Lives) -> None:
         """Ask for every name whose time has come."""
-        now = time.monotonic()
+        now = self._clock()
         for text, name in list(self._names.items()):
             if names.ask_at(name, self._calm(text, lives)) <= now:
                 self._resolver.resolve(self._gateway_id, text, self._deliver)

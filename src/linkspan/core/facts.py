@@ -10,6 +10,7 @@ connections to one peer may share (`core.ike`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -24,7 +25,6 @@ Code = Literal[
     "selectors",
     "no-config",
     "no-answer",
-    "dpd-timeout",
     "no-route",
     "refused",
 ]
@@ -45,13 +45,35 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The peer gave an authenticated answer."""
+    """The peer gave an authenticated sign of life in the IKE SA with this number (0: not told, as below)."""
 
     about: str
+    sa: int = 0
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """The peer was asked for a sign of life (dead peer detection)."""
+
+    about: str
+    sa: int = 0
 
 
 class Unanswered(msgspec.Struct, frozen=True):
     """A request to the peer had to be sent again."""
+
+    about: str
+    sa: int = 0
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """charon itself has given the peer up (IKEv1 only), and ends the IKE SA."""
+
+    about: str
+    sa: int = 0
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """charon initiates, because it was told to or because a trap met traffic."""
 
     about: str
 
@@ -60,7 +82,8 @@ class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
 
-Fact = SaChanged | Cause | Alive | Unanswered | DaemonLost
+About = SaChanged | Cause | Alive | Probed | Unanswered | Expired | Begun
+Fact = About | DaemonLost
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
 
@@ -228,11 +251,6 @@ _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
     (r"giving up after \d+ retransmits", "no-answer", _NO_ANSWER),
     (r"retransmit \d+ of request (with )?message ID 0\b", "no-answer", _NO_ANSWER),
     (
-        r"DPD check timed out",
-        "dpd-timeout",
-        "the peer gave no sign of life (dead peer detection)",
-    ),
-    (
         r"error writing to socket: (Network is unreachable|No route to host)",
         "no-route",
         "the gateway has no route to the peer: check the external network and peer_address",
@@ -244,10 +262,18 @@ _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
     ),
 )
 _CAUSES: Final = tuple((re.compile(pattern), code, text) for pattern, code, text in _TABLE)
-_UNANSWERED = re.compile(r"(sending )?retransmit \d+ of request")
-_ALIVE = re.compile(
-    # Only what could be made with the keys of an authenticated IKE SA: not IKE_AUTH, nor IKEv1 without its hash.
-    r"parsed ((INFORMATIONAL|CREATE_CHILD_SA) (request|response)|(INFORMATIONAL_V1|QUICK_MODE) .* \[ HASH )"
+_SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], About]], ...]] = (
+    (
+        # Only what could be made with the keys of an authenticated IKE SA: not IKE_AUTH, nor IKEv1 without its hash.
+        re.compile(
+            r"parsed ((INFORMATIONAL|CREATE_CHILD_SA) (request|response)|(INFORMATIONAL_V1|QUICK_MODE) .* \[ HASH )"
+        ),
+        Alive,
+    ),
+    (re.compile(r"sending DPD request"), Probed),
+    (re.compile(r"(sending )?retransmit \d+ of request"), Unanswered),
+    (re.compile(r"DPD check timed out"), Expired),
+    (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Begun(about)),
 )
 _UNNAMED: Final = "(unnamed)"
 """What charon calls an IKE SA before it knows the connection."""
@@ -256,7 +282,8 @@ _UNNAMED: Final = "(unnamed)"
 def from_event(name: str, message: dict[str, Any]) -> tuple[Fact, ...]:
     """The facts in one VICI event; none if it says nothing that matters."""
     if name == "log":
-        return from_log(_text(message.get("ikesa-name", b"")), _text(message.get("msg", b"")))
+        name, line = _text(message.get("ikesa-name", b"")), _text(message.get("msg", b""))
+        return from_log(name, line, _int(message, "ikesa-uniqueid"))
     return tuple(
         SaChanged(about)
         for key, value in message.items()
@@ -272,14 +299,10 @@ def _children(section: dict[str, Any]) -> set[str]:
     return {ike.subject(name) for name in names if name}
 
 
-def from_log(ike_name: str, line: str) -> tuple[Fact, ...]:
-    """The facts in one line of charon's log; the worst comes last."""
+def from_log(ike_name: str, line: str, number: int = 0) -> tuple[Fact, ...]:
+    """The facts in one line of charon's log, said of the IKE SA with this name and number; the worst comes last."""
     connection = "" if ike_name == _UNNAMED else ike.subject(ike_name)
-    found: list[Fact] = []
-    if connection and _ALIVE.match(line):
-        found.append(Alive(connection))
-    if connection and _UNANSWERED.match(line):
-        found.append(Unanswered(connection))
+    found: list[Fact] = [sign(connection, number) for pattern, sign in _SIGNS if connection and pattern.match(line)]
     for pattern, code, text in _CAUSES:
         if pattern.search(line):
             found.append(Cause(connection, code, text))

@@ -24,6 +24,9 @@ from linkspan.core.desired import Connection, IpsecPolicy
 from linkspan.core.observed import Backend
 from linkspan.core.secret import Secret
 
+LAST_RESORT = 3600
+"""Seconds after which charon itself gives up an IKEv1 peer, for when no agent runs. Later than any usual deadline of
+ours, and not a day: charon keeps a timer that long for every question that it asks."""
 REKEY_PERCENT = 90
 """A key is replaced at 90 % of its lifetime, less a random tenth so that both ends do not rekey at once."""
 
@@ -44,7 +47,8 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One IKE connection and its children; times in seconds, `dpd_delay` 0 = no DPD.
+    """One IKE connection and its children; times in seconds, `dpd_delay` 0 = no DPD, `dpd_timeout` is charon's own
+    deadline for an IKEv1 peer.
 
     `peer` is what a responder tells peers by, as a digest; `name` begins with it.
     """
@@ -92,7 +96,8 @@ def build(connection: Connection) -> IkeConfig:
         auth="psk" if connection.auth_mode == "psk" else "pubkey",
         proposals=(crypto.ike_proposal(ike.encryption_algorithm, ike.auth_algorithm, ike.pfs),),
         dpd_delay=0 if connection.dpd.action == "disabled" else connection.dpd.interval,
-        dpd_timeout=connection.dpd.timeout,
+        # The agent's deadline comes first (core.dpd); so connections that differ in it can share their IKE SA.
+        dpd_timeout=max(LAST_RESORT, 2 * connection.dpd.timeout) if version == 1 else 0,
         rekey_time=ike.lifetime * REKEY_PERCENT // 100,
         over_time=ike.lifetime - ike.lifetime * REKEY_PERCENT // 100,
         rand_time=ike.lifetime // 10,

@@ -45,7 +45,8 @@ def life(connection: Connection, backend: Backend) -> Life:
     if not connection.enabled:
         return rollout.born(connection, None, "")
     error = ike.unsupported(connection, backend)
-    return rollout.born(connection, None if error or names.named(connection) else ike.build(connection), error)
+    config = None if error or names.named(connection) else ike.build(connection)
+    return rollout.born(connection, config, error, can_trap=backend == "kernel")
 
 
 def reconcile(

@@ -1,11 +1,11 @@
 """The life of one connection as a machine: pure, and time comes in.
 
-The machine decides when to initiate, when an attempt has failed, when a peer is dead and what follows from that, which
+The machine decides when to initiate, when an attempt has failed, what follows when a peer is dead (`core.dpd`), which
 of two equal IKE SAs goes, and what is to be reported. It never trusts an event about SAs: an event makes it `Look`, and
 what was seen decides. It does not load or unload: `core.plan` says what a gateway's charon holds.
 
 States, read from the fields: error or disabled (nothing is loaded); up (`up` is not empty); an attempt runs
-(`attempt_until`); waiting to try again (`retry_at`); waiting for the peer (neither).
+(`attempt_until`); waiting to try again (`retry_at`); waiting for the peer or for traffic (neither).
 
 An edit of a connection that is up does not interrupt it: what was up goes on as `previous` until the new version is up,
 and only then ends. A peer that refuses the new version keeps the one before.
@@ -14,12 +14,15 @@ and only then ends. A peer that refuses the new version keeps the one before.
 from __future__ import annotations
 
 import ipaddress
+import math
 import zlib
+from collections.abc import Iterable
 
 import msgspec
 
+from linkspan.core import dpd
 from linkspan.core.desired import Connection
-from linkspan.core.facts import Alive, Cause, Fact, IkeSa, SaChanged, Unanswered
+from linkspan.core.facts import Alive, Begun, Cause, Expired, Fact, IkeSa, Probed, SaChanged, Unanswered
 from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import ConnectionReport
 
@@ -65,7 +68,15 @@ class Tick(msgspec.Struct, frozen=True):
     """Time has passed: `wake_at` is reached."""
 
 
-Event = Loaded | Adopted | LoadFailed | Unresolved | Seen | Tick | Fact
+class Abandoned(msgspec.Struct, frozen=True):
+    """The peer is dead for another connection, whose DPD action takes along all that have this peer."""
+
+
+class Deaf(msgspec.Struct, frozen=True):
+    """Facts may have been lost, answers of the peer among them."""
+
+
+Event = Loaded | Adopted | LoadFailed | Unresolved | Seen | Tick | Abandoned | Deaf | Fact
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -91,11 +102,21 @@ class EndChild(msgspec.Struct, frozen=True):
     unique_id: int
 
 
+class GiveUp(msgspec.Struct, frozen=True):
+    """This connection has given up an IKE SA: end it, unless another one in it has not (`dpd.deserted`)."""
+
+    unique_id: int
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Take along all connections with this peer: `Abandoned` for each of them."""
+
+
 class Settle(msgspec.Struct, frozen=True):
     """The version before has ended: what charon held for it can go."""
 
 
-Action = Look | Initiate | EndSa | EndChild | Settle
+Action = Look | Initiate | EndSa | EndChild | GiveUp | Abandon | Settle
 
 
 class Previous(msgspec.Struct, frozen=True):
@@ -110,8 +131,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     """Where a connection stands. `error` is set if it cannot come up; `config` is None then, while disabled, and
     while the peer's name has no address.
 
-    `attempt` counts failures in a row. `alive_at` is the last authenticated sign of the peer, `silent` whether a
-    request is unanswered since, `dead` whether it was given up and its DPD action says to wait.
+    `attempt` counts failures in a row. `can_trap`: whether traffic can make charon initiate here.
     """
 
     connection: Connection
@@ -126,9 +146,8 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     attempt_until: float | None = None
     retry_at: float | None = None
     look_at: float | None = None
-    alive_at: float = 0.0
-    silent: bool = False
-    dead: bool = False
+    can_trap: bool = False
+    watch: dpd.Watch = dpd.Watch()
     duplicate_since: float | None = None
 
 
@@ -136,14 +155,24 @@ Step = tuple[Life, tuple[Action, ...]]
 _set = msgspec.structs.replace
 
 
-def born(connection: Connection, config: IkeConfig | None, error: str) -> Life:
+def born(connection: Connection, config: IkeConfig | None, error: str, can_trap: bool = False) -> Life:
     """A connection of which nothing is known yet. Without a configuration it is applied at once: nothing is loaded."""
-    return Life(connection=connection, config=config, error=error, applied=config is None)
+    return Life(connection=connection, config=config, error=error, applied=config is None, can_trap=can_trap)
 
 
 def again(life: Life, connection: Connection) -> Life:
-    """The same life under a new revision that changed nothing that charon is told."""
-    return _set(life, connection=connection)
+    """The same life under a new revision that changed nothing that charon is told.
+
+    Its user has acted: what is down and may initiate does so at once, whatever it waited for.
+    """
+    acted = connection.revision != life.connection.revision
+    life = _set(life, connection=connection)
+    if life.config is None or not acted:
+        return life
+    life = _set(life, watch=dpd.awake(life.watch))
+    if not _may_initiate(life):
+        return _set(life, attempt_until=None, retry_at=None)
+    return life if life.attempt_until is not None else _set(life, attempt=0, retry_at=0.0)
 
 
 def edited(old: Life, new: Life) -> Life:
@@ -160,15 +189,25 @@ def edited(old: Life, new: Life) -> Life:
     if running is None:
         return new
     if running.config == new.config:
-        return _set(new, applied=True, up=running.up, alive_at=old.alive_at)
-    return _set(new, previous=running, alive_at=old.alive_at, silent=old.silent)
+        return _set(new, applied=True, up=running.up, watch=dpd.awake(old.watch))
+    return _set(new, previous=running, watch=dpd.awake(old.watch))
 
 
 def restarted(life: Life) -> Life:
     """The same connection after its charon was started anew and knows nothing; what charon refused stays refused."""
     if life.config is None:
         return life
-    return _set(born(life.connection, life.config, ""), reason="the gateway's charon was restarted")
+    fresh = born(life.connection, life.config, "", life.can_trap)
+    if life.watch.rest:
+        return _set(fresh, reason=life.reason, watch=dpd.Watch(rest=life.watch.rest))
+    return _set(fresh, reason="the gateway's charon was restarted")
+
+
+def traps(life: Life) -> frozenset[Initiate]:
+    """What charon is to initiate by itself when traffic wants to pass."""
+    if life.config is None or life.watch.rest != "trap":
+        return frozenset()
+    return frozenset(Initiate(life.config.name, child.name) for child in life.config.children)
 
 
 def wake_at(life: Life) -> float | None:
@@ -204,21 +243,31 @@ def step(life: Life, event: Event, now: float) -> Step:
         return (_set(life, reason=event.text) if isinstance(event, Unresolved) else life), ()
     match event:
         case Loaded():
-            return _try(_set(life, applied=True, alive_at=max(life.alive_at, now), look_at=None), now)
+            return _try(_set(life, applied=True, look_at=None), now)
         case Adopted():
-            return _set(life, applied=True, alive_at=now), (Look(),)
+            return _set(life, applied=True), (Look(),)
         case LoadFailed(text):
             return _set(life, applied=True, error=text, config=None, attempt_until=None, retry_at=None), ()
         case Seen(sas):
             return _seen(_set(life, look_at=None), life.config, sas, now)
         case Cause() if not life.up or len(life.up) < len(life.config.children):
             return _set(life, reason=event.text, code=event.code, look_at=now + SETTLE), ()
-        case Alive():
-            return _set(life, alive_at=now, silent=False), ()
-        case Unanswered():
-            return (_set(life, silent=True) if _running(life) and life.config.dpd_delay else life), ()
         case SaChanged():
             return life, (Look(),)
+        case Begun():
+            return life, (Look(),) if life.watch.rest else ()
+        case Alive(_, number):
+            back = number in life.watch.given_up
+            return _set(life, watch=dpd.alive(life.watch, number, now)), (Look(),) if back else ()
+        case Probed(_, number) | Unanswered(_, number):
+            return _set(life, watch=dpd.asked(life.watch, number)), ()
+        case Deaf():
+            return _set(life, watch=dpd.unheard(life.watch)), ()
+        case Expired(_, number) if number in life.watch.signs and _has_dpd(life):
+            return _dead(life, frozenset({number}), now)
+        case Abandoned() if life.watch.signs or life.watch.rest:
+            ends = _give_up(life.watch.signs)
+            return _down(life, dpd.buried(life.watch, frozenset(life.watch.signs), ""), dpd.ABANDONED, now), ends
         case Tick():
             return _tick(life, now)
     return life, ()
@@ -245,25 +294,42 @@ def _try(life: Life, now: float) -> Step:
 
 
 def _may_initiate(life: Life) -> bool:
-    return life.connection.initiator == "bi-directional" and not life.dead
+    return life.connection.initiator == "bi-directional" and not life.watch.rest
 
 
 def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
+    here = tuple(sa for sa in sas if sa.state not in ("DELETING", "DESTROYING"))
+    lost = life.watch.given_up - {sa.unique_id for sa in here}
+    timeout = life.connection.dpd.timeout if _has_dpd(life) else math.inf
+    watch, dead = dpd.look(life.watch, here, _children(life), timeout, now)
+    life, ends = _set(life, watch=watch), tuple[Action, ...]()
+    if dead:
+        life, ends = _dead(life, dead, now)
+    elif lost and life.retry_at is not None:
+        # What could not be made inside an IKE SA that was given up can be made now.
+        life = _set(life, retry_at=now)
+    life, actions = _found(life, config, tuple(sa for sa in here if sa.unique_id not in watch.given_up), now)
+    return life, ends + actions
+
+
+def _found(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], now: float) -> Step:
     children = frozenset(child.name for child in config.children)
-    alive = tuple(sa for sa in sas if sa.state not in ("DELETING", "DESTROYING"))
     installed = frozenset(name for sa in alive for name in sa.installed)
     up = children & installed
     if up == children:
         return _complete(life, config, alive, up, now)
     before, life = life, _set(life, up=up, previous=_still(life.previous, installed), duplicate_since=None)
     if _running(life):
-        dead = _if_dead(life, alive, now)
-        if dead:
-            return dead
+        life = _set(life, watch=dpd.awake(life.watch))
     ours = [sa for sa in alive if sa.name == config.name]
+    if life.watch.rest == "trap" and any(sa.initiator and not sa.children for sa in ours):
+        life = _set(life, attempt_until=life.attempt_until or now + ATTEMPT)
     if life.attempt_until is not None and now < life.attempt_until and _in_progress(life, ours):
         return life, ()
-    idle = tuple(EndSa(sa.unique_id) for sa in ours if sa.initiator and not sa.children)
+    idle: tuple[Action, ...] = ()
+    if life.attempt_until is not None or life.retry_at is None:
+        # While we wait to try again, it is the attempt of another connection to this peer.
+        idle = tuple(EndSa(sa.unique_id) for sa in ours if sa.initiator and not sa.children)
     if _running(before) and not _running(life) and life.attempt_until is life.retry_at is None and not life.reason:
         life = _set(life, reason="the peer ended the tunnel")
     if life.attempt_until is not None or life.retry_at is None:
@@ -289,7 +355,6 @@ def _again_later(life: Life, now: float) -> Life:
 
 def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozenset[str], now: float) -> Step:
     """Every child is up: forget the trouble, end what is left over."""
-    fresh = life.up != up
     ended = _replaced(life, sas)
     life = _set(
         life,
@@ -301,13 +366,8 @@ def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozens
         attempt=0,
         attempt_until=None,
         retry_at=None,
-        dead=False,
-        alive_at=now if fresh else life.alive_at,
-        silent=life.silent and not fresh,
+        watch=dpd.awake(life.watch),
     )
-    dead = _if_dead(life, sas, now)
-    if dead:
-        return dead
     half_open = ended + tuple(
         EndSa(sa.unique_id)
         for sa in sas
@@ -399,27 +459,38 @@ def _packed(address: str) -> bytes:
         return address.encode()
 
 
+def _has_dpd(life: Life) -> bool:
+    return life.connection.dpd.action != "disabled"
+
+
+def _children(life: Life) -> frozenset[str]:
+    """Every child that can carry the connection's traffic, of this version and the one before."""
+    configs = (life.config, life.previous.config if life.previous else None)
+    return frozenset(child.name for config in configs if config for child in config.children)
+
+
 def _deadline(life: Life) -> float | None:
-    return life.alive_at + life.connection.dpd.timeout if life.silent and _running(life) else None
+    return dpd.deadline(life.watch, life.connection.dpd.timeout) if _has_dpd(life) else None
 
 
-def _if_dead(life: Life, sas: tuple[IkeSa, ...], now: float) -> Step | None:
-    """Dead peer detection (RFC 3706, RFC 7296 2.4): no authenticated sign of the peer, ESP included, for `timeout`."""
-    deadline = _deadline(life)
-    if deadline is None or now < deadline:
-        return None
-    running = _running(life)
-    idle = [child.idle_in for sa in sas for child in sa.children if child.name in running and child.idle_in >= 0]
-    timeout = life.connection.dpd.timeout
-    if idle and min(idle) < timeout:
-        return _set(life, alive_at=now - min(idle)), ()
-    gone = tuple(EndSa(sa.unique_id) for sa in sas if any(child.name in running for child in sa.children))
-    text = f"the peer gave no sign of life for {timeout} s (dead peer detection)"
-    if life.connection.dpd.action == "clear":
-        text += "; dpd action clear: waits for the peer"
-        return _set(life, up=frozenset(), previous=None, silent=False, dead=True, reason=text, retry_at=None), gone
-    again = now if _may_initiate(life) else None
-    return _set(life, up=frozenset(), previous=None, silent=False, reason=text, attempt=0, retry_at=again), gone
+def _dead(life: Life, numbers: frozenset[int], now: float) -> Step:
+    """The peer is dead in these IKE SAs; if no other one carries the connection, its DPD action says what follows."""
+    watch = dpd.buried(life.watch, numbers, "")
+    if watch.signs:
+        return _set(life, watch=watch), _give_up(numbers)
+    rest = dpd.rest(life.connection, life.can_trap)
+    others = (Abandon(),) if life.connection.dpd.action == "restart-by-peer" else ()
+    life = _down(life, dpd.buried(watch, numbers, rest), dpd.reason(life.connection, rest), now)
+    return life, (*_give_up(numbers), *others)
+
+
+def _down(life: Life, watch: dpd.Watch, reason: str, now: float) -> Life:
+    life = _set(life, watch=watch, up=frozenset(), previous=None, reason=reason, attempt=0, attempt_until=None)
+    return _set(life, retry_at=now if _may_initiate(life) else None)
+
+
+def _give_up(numbers: Iterable[int]) -> tuple[Action, ...]:
+    return tuple(GiveUp(number) for number in sorted(numbers))
 
 
 def _not_yet(life: Life) -> str:

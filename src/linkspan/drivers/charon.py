@@ -125,8 +125,22 @@ class StrongswanCharon:
     def initiate(self, ike: str, child: str) -> None:
         self._ask("initiate", {"ike": ike, "child": child, "timeout": "-1"})
 
-    def terminate_sa(self, unique_id: int) -> None:
-        self._terminate({"ike-id": str(unique_id)})
+    def install(self, ike: str, child: str) -> None:
+        if (ike, child) not in self.traps():
+            self._ask("install", {"ike": ike, "child": child})
+
+    def uninstall(self, ike: str, child: str) -> None:
+        if (ike, child) in self.traps():
+            self._ask("uninstall", {"ike": ike, "child": child})
+
+    def traps(self) -> frozenset[tuple[str, str]]:
+        messages = self._use(lambda requests: requests.list("list-policies", "list-policy", {"trap": "yes"}))
+        return frozenset(
+            (section["ike"].decode(), section["child"].decode()) for message in messages for section in message.values()
+        )
+
+    def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
+        self._terminate({"ike-id": str(unique_id)}, "-1" if dead else "1000")
 
     def terminate_child(self, unique_id: int) -> None:
         self._terminate({"child-id": str(unique_id)})
@@ -156,10 +170,10 @@ class StrongswanCharon:
         """charon's own version, as `5.9.8`."""
         return str(self._ask("version")["version"].decode())
 
-    def _terminate(self, what: dict[str, str]) -> None:
+    def _terminate(self, what: dict[str, str], timeout: str = "1000") -> None:
         # Its answer says little: "no matching SAs" is what was wanted, and it has been an error with the SA gone.
         try:
-            self._ask("terminate", what | {"force": "yes", "timeout": "1000"})
+            self._ask("terminate", what | {"force": "yes", "timeout": timeout})
         except Refused:
             return
 

@@ -63,6 +63,11 @@ charon {{
         vici {{
             socket = unix://vici
         }}
+        kernel-netlink {{
+            # After an attempt that traffic began and that came to nothing, the kernel asks no sooner again than this.
+            # The agent gives an attempt up after 15 s.
+            xfrm_acq_expires = 16
+        }}
     }}
 }}
 charon-systemd {{

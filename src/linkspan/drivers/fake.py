@@ -38,7 +38,7 @@ class FakeDrivers:
         self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
-        return FakeCharon(self.world, self.node, gateway)
+        return FakeCharon(self.world, self.node, gateway, self.backend)
 
 
 class FakeNamespaces:
@@ -115,6 +115,8 @@ class FakePaths:
     def _check(self, gateway_id: str) -> None:
         if (self._node, gateway_id) not in self._world.gateways:
             raise DriverError(f"there is no namespace of gateway {gateway_id} to route in")
+
+
 class FakeResolver:
     """The `Resolver` of one node: every gateway knows the names of the world."""
 
@@ -130,9 +132,10 @@ class FakeResolver:
 class FakeCharon:
     """The `Charon` of one gateway. Commands from one thread, as with the real one."""
 
-    def __init__(self, world: FakeWorld, node: str, gateway: Gateway) -> None:
+    def __init__(self, world: FakeWorld, node: str, gateway: Gateway, backend: Backend) -> None:
         self._world = world
         self._gateway = gateway
+        self._backend = backend
         self._key = (node, gateway.id)
         self._listener: Callable[[Fact], None] | None = None
 
@@ -144,7 +147,7 @@ class FakeCharon:
                 return False
             if self._key not in self._world.gateways:
                 raise DriverError(f"charon cannot be started: gateway {self._gateway.id} has no namespace")
-            self._world.daemons[self._key] = Daemon(self._world.gateways[self._key])
+            self._world.daemons[self._key] = Daemon(self._world.gateways[self._key], self._backend)
             return True
 
     def stop(self) -> None:
@@ -192,14 +195,31 @@ class FakeCharon:
     def initiate(self, ike: str, child: str) -> None:
         with self._world.lock:
             daemon = self._daemon()
-            config = daemon.configs.get(ike)
-            if config is None or child not in {one.name for one in config.children}:
-                raise DriverError(f"CHILD_SA config '{child}' not found")
+            config = self._known(daemon, ike, child)
             if any(child in sa.children for sa in daemon.sas if sa.config.name == ike):
                 return
             self._world.begin(daemon, config, child)
 
-    def terminate_sa(self, unique_id: int) -> None:
+    def install(self, ike: str, child: str) -> None:
+        with self._world.lock:
+            daemon = self._daemon()
+            daemon.traps[ike, child] = self._known(daemon, ike, child)
+
+    def uninstall(self, ike: str, child: str) -> None:
+        with self._world.lock:
+            self._daemon().traps.pop((ike, child), None)
+
+    def traps(self) -> frozenset[tuple[str, str]]:
+        with self._world.lock:
+            return frozenset(self._daemon().traps)
+
+    def _known(self, daemon: Daemon, ike: str, child: str) -> IkeConfig:
+        config = daemon.configs.get(ike)
+        if config is None or child not in {one.name for one in config.children}:
+            raise DriverError(f"CHILD_SA config '{child}' not found")
+        return config
+
+    def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
         with self._world.lock:
             daemon = self._daemon()
             for sa in [sa for sa in daemon.sas if sa.unique_id == unique_id]:

@@ -21,10 +21,12 @@ from linkspan.core.desired import Gateway
 from linkspan.core.facts import ChildSa, DaemonLost, Fact, IkeSa, SaChanged
 from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey, subject
 from linkspan.core.mtu import Path
+from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 
 Fate = Literal["esp", "dropped", "clear"]
 """What becomes of a packet on the outside leg."""
+_ANSWERS = {2: "parsed INFORMATIONAL response 2 [ ]", 1: "parsed INFORMATIONAL_V1 request 2 [ HASH N(DPD_ACK) ]"}
 
 
 class Sa:
@@ -47,10 +49,13 @@ class Sa:
 
 
 class Daemon:
-    """A running charon. `frozen`: it lives and does not answer, as after SIGSTOP."""
+    """A running charon. `frozen`: it lives and does not answer, as after SIGSTOP. `traps`: IKE connection and child,
+    as they were configured then."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, backend: Backend) -> None:
         self.gateway = gateway
+        self.backend: Backend = backend
+        self.traps: dict[tuple[str, str], IkeConfig] = {}
         self.frozen = False
         self.configs: dict[str, IkeConfig] = {}
         self.keys: dict[str, SharedKey] = {}
@@ -62,9 +67,9 @@ class Daemon:
             for listener in list(self.listeners):
                 listener(fact)
 
-    def say(self, name: str, line: str) -> None:
-        """A line of the log, as charon words it."""
-        self.deliver(*facts.from_log(name, line))
+    def say(self, name: str, line: str, number: int = 0) -> None:
+        """A line of the log, as charon words it, about the IKE SA with this number."""
+        self.deliver(*facts.from_log(name, line, number))
 
     def key(self, config: IkeConfig) -> SharedKey | None:
         """Of several keys for the same identities the last loaded one counts."""
@@ -107,7 +112,9 @@ class FakeWorld:
             self._cut.add(frozenset((one, other)))
             for daemon, sa in self._between(one, other):
                 if sa.state == "ESTABLISHED" and sa.config.dpd_delay:
-                    daemon.say(sa.config.name, "retransmit 1 of request with message ID 2")
+                    daemon.say(sa.config.name, "sending DPD request", sa.unique_id)
+                    if sa.config.version == 2:
+                        daemon.say(sa.config.name, "retransmit 1 of request with message ID 2", sa.unique_id)
 
     def heal(self, one: str, other: str) -> None:
         """Packets pass again: what was sent again and again arrives."""
@@ -116,8 +123,8 @@ class FakeWorld:
             for daemon, sa in self._between(one, other):
                 if sa.state == "CONNECTING":
                     self.connect(daemon, sa)
-                elif sa.other:
-                    daemon.say(sa.config.name, "parsed INFORMATIONAL response 2 [ ]")
+                elif sa.other and sa.config.dpd_delay:
+                    daemon.say(sa.config.name, _ANSWERS[sa.config.version], sa.unique_id)
 
     def send(self, gateway_id: str, source: str, destination: str) -> Fate:
         """What a packet meets at a gateway's outside leg; counted on the child SA that takes it."""
@@ -128,6 +135,8 @@ class FakeWorld:
                         if child.name in sa.children and _covers(child, source, destination):
                             self._carry(sa, child.name)
                             return "esp"
+                if daemon.backend == "kernel":
+                    self._acquire(daemon, source, destination)
             for (_, id), pairs in self.guards.items():
                 if id == gateway_id and any(_within(source, p.local) and _within(destination, p.remote) for p in pairs):
                     return "dropped"
@@ -152,6 +161,9 @@ class FakeWorld:
             if sa is None:
                 sa = Sa(next(self._numbers), config, initiator=True)
                 daemon.sas.append(sa)
+                mode = {2: "", 1: "Aggressive Mode " if config.aggressive else "Main Mode "}[config.version]
+                line = f"initiating {mode}IKE_SA {config.name}[{sa.unique_id}] to {config.remote_address}"
+                daemon.say(config.name, line, sa.unique_id)
             sa.wanted.append(child)
             if sa.state == "CONNECTING":
                 self.connect(daemon, sa)
@@ -252,6 +264,13 @@ class FakeWorld:
 
     def _child(self, name: str, spi_in: str, spi_out: str) -> ChildSa:
         return ChildSa(name, next(self._numbers), "INSTALLED", spi_in, spi_out, 0, 0, 0, 0, -1)
+
+    def _acquire(self, daemon: Daemon, source: str, destination: str) -> None:
+        """Traffic meets a trap; the packet itself is lost."""
+        for (_, name), config in list(daemon.traps.items()):
+            trapped = next(child for child in config.children if child.name == name)
+            if _covers(trapped, source, destination):
+                self.begin(daemon, config, name)
 
     def _carry(self, sa: Sa, name: str) -> None:
         child = sa.children[name]

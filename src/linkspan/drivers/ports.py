@@ -106,8 +106,23 @@ class Charon(Protocol):
     def initiate(self, ike: str, child: str) -> None:
         """Begin to bring up a child and return at once; how it went arrives as facts."""
 
-    def terminate_sa(self, unique_id: int) -> None:
-        """End one IKE SA with its children at once, telling the peer once. Judge by `sas`."""
+    def install(self, ike: str, child: str) -> None:
+        """Have traffic of a child begin to bring it up; on user-space ESP traffic is dropped and begins nothing.
+
+        Raises DriverError if there is no such child. The trap stays until `uninstall`, whatever comes of it.
+        """
+
+    def uninstall(self, ike: str, child: str) -> None:
+        """Take `install` back. SAs and attempts stay; nothing happens if there is no such trap."""
+
+    def traps(self) -> frozenset[tuple[str, str]]:
+        """What is installed, also by an earlier run of this agent: names of IKE connections and children."""
+
+    def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
+        """End one IKE SA with its children, telling the peer once. Judge by `sas`.
+
+        Takes up to a second where the peer does not confirm it; not so if it is known to be `dead`.
+        """
 
     def terminate_child(self, unique_id: int) -> None:
         """End one child SA at once, telling the peer once. Judge by `sas`."""

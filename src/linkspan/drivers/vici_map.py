@@ -42,6 +42,7 @@ def connection(config: IkeConfig) -> Message:
         section["aggressive"] = "yes"
     if config.dpd_delay:
         section["dpd_delay"] = str(config.dpd_delay)
+    if config.dpd_delay and config.dpd_timeout:
         section["dpd_timeout"] = str(config.dpd_timeout)
     return {config.name: section}
 
