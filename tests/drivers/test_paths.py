@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path as Folder
 
 import pytest
 
@@ -30,33 +31,34 @@ def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
     assert clamp.transaction({}, {B: 1160, A: 1260, C: 1240}).splitlines() == [
         "add table inet linkspan-mtu",
         "add chain inet linkspan-mtu forward { type filter hook forward priority mangle; policy accept; }",
-        (
-            "add map inet linkspan-mtu mss6_64_0 "
-            "{ typeof ip6 saddr . ip6 daddr : tcp option maxseg size; flags interval; }"
-        ),
-        "add map inet linkspan-mtu mss4_24_24 { typeof ip saddr . ip daddr : tcp option maxseg size; flags interval; }",
-        "add map inet linkspan-mtu mss4_24_8 { typeof ip saddr . ip daddr : tcp option maxseg size; flags interval; }",
-        "add element inet linkspan-mtu mss6_64_0 { 2001:db8:1::/64 . ::/0 : 1240 }",
-        "add element inet linkspan-mtu mss4_24_24 { 10.1.0.0/24 . 10.2.0.0/24 : 1260 }",
-        "add element inet linkspan-mtu mss4_24_8 { 10.1.0.0/24 . 10.0.0.0/8 : 1160 }",
+        "add set inet linkspan-mtu mss6_64_0_1240 { type ipv6_addr . ipv6_addr; flags interval; }",
+        "add element inet linkspan-mtu mss6_64_0_1240 { 2001:db8:1::/64 . ::/0 }",
+        "add set inet linkspan-mtu mss4_24_24_1260 { type ipv4_addr . ipv4_addr; flags interval; }",
+        "add element inet linkspan-mtu mss4_24_24_1260 { 10.1.0.0/24 . 10.2.0.0/24 }",
+        "add set inet linkspan-mtu mss4_24_8_1160 { type ipv4_addr . ipv4_addr; flags interval; }",
+        "add element inet linkspan-mtu mss4_24_8_1160 { 10.1.0.0/24 . 10.0.0.0/8 }",
         "flush chain inet linkspan-mtu forward",
         "add rule inet linkspan-mtu forward meta l4proto != tcp accept",
         "add rule inet linkspan-mtu forward tcp flags & (syn | rst) != syn accept",
-        "add rule inet linkspan-mtu forward tcp option maxseg size set ip6 saddr . ip6 daddr map @mss6_64_0 accept",
-        "add rule inet linkspan-mtu forward tcp option maxseg size set ip6 daddr . ip6 saddr map @mss6_64_0 accept",
-        "add rule inet linkspan-mtu forward tcp option maxseg size set ip saddr . ip daddr map @mss4_24_24 accept",
-        "add rule inet linkspan-mtu forward tcp option maxseg size set ip daddr . ip saddr map @mss4_24_24 accept",
-        "add rule inet linkspan-mtu forward tcp option maxseg size set ip saddr . ip daddr map @mss4_24_8 accept",
-        "add rule inet linkspan-mtu forward tcp option maxseg size set ip daddr . ip saddr map @mss4_24_8 accept",
+        *(
+            f"add rule inet linkspan-mtu forward {ip} {ours} . {ip} {theirs} @{name} "
+            f"tcp option maxseg size set {size} accept"
+            for ip, name, size in (
+                ("ip6", "mss6_64_0_1240", 1240),
+                ("ip", "mss4_24_24_1260", 1260),
+                ("ip", "mss4_24_8_1160", 1160),
+            )
+            for ours, theirs in (("saddr", "daddr"), ("daddr", "saddr"))
+        ),
     ]
 
 
 def test_the_clamp_changes_by_differences_and_goes_with_its_last_pair() -> None:
-    changed = clamp.transaction({A: 1260, B: 1160}, {A: 1200})
+    changed = clamp.transaction({A: 1260, B: 1160, C: 1160}, {A: 1200, C: 1160})
     assert [line for line in changed.splitlines() if "element" in line or "delete" in line] == [
-        "delete element inet linkspan-mtu mss4_24_24 { 10.1.0.0/24 . 10.2.0.0/24 : 1260 }",
-        "add element inet linkspan-mtu mss4_24_24 { 10.1.0.0/24 . 10.2.0.0/24 : 1200 }",
-        "delete map inet linkspan-mtu mss4_24_8",
+        "add element inet linkspan-mtu mss4_24_24_1200 { 10.1.0.0/24 . 10.2.0.0/24 }",
+        "delete set inet linkspan-mtu mss4_24_24_1260",
+        "delete set inet linkspan-mtu mss4_24_8_1160",
     ]
     assert clamp.transaction({A: 1260}, {A: 1260}) == ""
     assert clamp.transaction({A: 1260}, {}) == "delete table inet linkspan-mtu\n"
@@ -123,6 +125,18 @@ def test_twice_is_once_and_nothing_is_left(bench: Bench) -> None:
         assert bench.seen() == once != before
     bench.apply()
     assert bench.seen() == before
+
+
+@wire
+@pytest.mark.root
+def test_what_nft_lists_it_reads_again(bench: Bench, tmp_path: Folder) -> None:
+    """Whoever saves the rules of a machine and loads them has ours too."""
+    bench.apply(Path(A, 1300, 1300), Path(B, 1200, 1200), Path(C, 1300, 1300))
+    whole = bench.seen()
+    saved = tmp_path / "rules.nft"
+    saved.write_text("flush ruleset\n" + whole[-1])
+    assert run(bench.name, "nft", "-f", str(saved)) == ""
+    assert bench.seen() == whole
 
 
 @wire

@@ -2,8 +2,10 @@
 
 Both ways, so that neither end sends what does not fit even where no ICMP reaches it: the size in our host's SYN limits
 what the peer's host sends, that in the peer's answer limits ours. A table of its own in the gateway's namespace: the
-guard's rules are never part of its transactions. One map for each combination of prefix lengths, narrow ones looked
-into first, as the rules of `drivers.paths` are. The kernel never raises an MSS (nft(8), tcp option maxseg).
+guard's rules are never part of its transactions. One set for each combination of prefix lengths and size, narrow ones
+looked into first, as the rules of `drivers.paths` are. The kernel never raises an MSS (nft(8), tcp option maxseg).
+
+Maps from pairs to sizes would be fewer objects, but nft 1.0.6 cannot read back what it lists of such a rule.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ _NAME: Final = "linkspan-mtu"
 _NAMED: Final = "MSS clamp"
 _TABLE: Final = f"inet {_NAME}"
 _CHAIN: Final = f"{_TABLE} forward"
-_SIZE: Final = "tcp option maxseg size"
 _IP: Final = {4: "ip", 6: "ip6"}
 
 Sizes = Mapping[SelectorPair, int]
@@ -41,12 +42,7 @@ def apply(present: Sizes, wanted: Sizes) -> None:
 
 def read() -> dict[SelectorPair, int]:
     """The sizes of the namespace that the calling thread is in."""
-    found = {}
-    for one in nft.listed("map", _NAME):
-        lengths = one["name"].split("_")[1:]
-        for key, size in one.get("elem", ()):
-            found[SelectorPair(*map(nft.network, key["concat"], lengths))] = size
-    return found
+    return {pair: _size(one["name"]) for one in nft.sets(_NAME) for pair in nft.pairs(one)}
 
 
 def transaction(present: Sizes, wanted: Sizes) -> str:
@@ -55,20 +51,19 @@ def transaction(present: Sizes, wanted: Sizes) -> str:
         return ""
     if not wanted:
         return f"delete table {_TABLE}\n"
-    old, new = _maps(present), _maps(wanted)
+    old, new = _sets(present), _sets(wanted)
     lines = [
         f"add table {_TABLE}",
         f"add chain {_CHAIN} {{ type filter hook forward priority mangle; policy accept; }}",
-        *(f"add map {_TABLE} {name} {{ {_kind(name)}; flags interval; }}" for name in new if name not in old),
     ]
-    # What goes before what comes: the kernel takes a pair for a double, else.
-    for name in new:
-        gone = {pair: size for pair, size in old.get(name, {}).items() if new[name].get(pair) != size}
-        come = {pair: size for pair, size in new[name].items() if old.get(name, {}).get(pair) != size}
-        lines += [_elements("delete", name, gone)] if gone else []
-        lines += [_elements("add", name, come)] if come else []
+    for name, pairs in new.items():
+        address = f"ipv{name[3]}_addr"
+        before = old.get(name, set())
+        lines += [] if before else [f"add set {_TABLE} {name} {{ type {address} . {address}; flags interval; }}"]
+        lines += [_elements("delete", name, gone)] if (gone := before - pairs) else []
+        lines += [_elements("add", name, come)] if (come := pairs - before) else []
     lines += [f"flush chain {_CHAIN}", *(f"add rule {_CHAIN} {rule}" for rule in _rules(new))]
-    lines += [f"delete map {_TABLE} {name}" for name in old if name not in new]
+    lines += [f"delete set {_TABLE} {name}" for name in old if name not in new]
     return "\n".join(lines) + "\n"
 
 
@@ -77,27 +72,26 @@ def _rules(names: Iterable[str]) -> list[str]:
     for name in names:
         ip = _IP[int(name[3])]
         rules += [
-            f"{_SIZE} set {ip} {ours} . {ip} {theirs} map @{name} accept"
+            f"{ip} {ours} . {ip} {theirs} @{name} tcp option maxseg size set {_size(name)} accept"
             for ours, theirs in (("saddr", "daddr"), ("daddr", "saddr"))
         ]
     return rules
 
 
-def _maps(sizes: Sizes) -> dict[str, dict[SelectorPair, int]]:
-    """Sizes by their map, the narrow ones first."""
-    found: dict[tuple[int, str], dict[SelectorPair, int]] = {}
+def _sets(sizes: Sizes) -> dict[str, set[SelectorPair]]:
+    """Pairs by their set, the narrow ones first."""
+    found: dict[tuple[int, str], set[SelectorPair]] = {}
     for pair, size in sizes.items():
         local, remote = ipaddress.ip_network(pair.local), ipaddress.ip_network(pair.remote)
-        name = f"mss{local.version}_{local.prefixlen}_{remote.prefixlen}"
-        found.setdefault((-local.prefixlen - remote.prefixlen, name), {})[pair] = size
+        name = f"mss{local.version}_{local.prefixlen}_{remote.prefixlen}_{size}"
+        found.setdefault((-local.prefixlen - remote.prefixlen, name), set()).add(pair)
     return {name: found[width, name] for width, name in sorted(found)}
 
 
-def _kind(name: str) -> str:
-    ip = _IP[int(name[3])]
-    return f"typeof {ip} saddr . {ip} daddr : {_SIZE}"
+def _size(name: str) -> int:
+    return int(name.rpartition("_")[2])
 
 
-def _elements(verb: str, name: str, sizes: Sizes) -> str:
-    elements = ", ".join(f"{pair.local} . {pair.remote} : {sizes[pair]}" for pair in sorted(sizes))
+def _elements(verb: str, name: str, pairs: Iterable[SelectorPair]) -> str:
+    elements = ", ".join(f"{pair.local} . {pair.remote}" for pair in sorted(pairs))
     return f"{verb} element {_TABLE} {name} {{ {elements} }}"

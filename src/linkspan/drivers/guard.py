@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from linkspan.core.desired import Gateway
 from linkspan.core.observed import Backend
@@ -163,7 +163,7 @@ def _script(lines: Iterable[str]) -> str:
 
 def _read() -> dict[str, frozenset[SelectorPair]]:
     """The sets of the namespace that the calling thread is in."""
-    return {one["name"]: frozenset(_pairs(one)) for one in nft.listed("set", _NAME)}
+    return {one["name"]: frozenset(nft.pairs(one)) for one in nft.sets(_NAME)}
 
 
 def _only_own(addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> list[str]:
@@ -177,9 +177,3 @@ def _only_own(addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address]
         else "meta nfproto ipv4 counter name dropped_out drop"
         for version, own in allowed.items()
     ]
-
-
-def _pairs(one: dict[str, Any]) -> Iterable[SelectorPair]:
-    lengths = one["name"].split("_")[1:]
-    for element in one.get("elem", ()):
-        yield SelectorPair(*map(nft.network, element["concat"], lengths))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any, Final
 
+from linkspan.core.selectors import SelectorPair
 from linkspan.drivers.ports import DriverError
 
 _DEADLINE: Final = 10.0
@@ -19,16 +21,19 @@ def apply(transaction: str, what: str) -> None:
     _run(["-f", "-"], transaction, what)
 
 
-def listed(kind: str, table: str) -> list[dict[str, Any]]:
-    """The sets or maps of a table, as nft shows them in JSON. `kind` is "set" or "map"."""
-    found = json.loads(_run(["-n", "-j", "list", f"{kind}s"], "", f"list of {kind}s"))["nftables"]
-    return [item[kind] for item in found if item.get(kind, {}).get("table") == table]
+def sets(table: str) -> list[dict[str, Any]]:
+    """The sets of a table, as nft shows them in JSON."""
+    listed = json.loads(_run(["-n", "-j", "list", "sets"], "", "list of sets"))["nftables"]
+    return [item["set"] for item in listed if item.get("set", {}).get("table") == table]
 
 
-def network(side: Any, length: str) -> str:
-    """A network among the elements, with the prefix length that its set's name says."""
-    address = side["prefix"]["addr"] if isinstance(side, dict) else side
-    return f"{address}/{length}"
+def pairs(one: dict[str, Any]) -> Iterator[SelectorPair]:
+    """The pairs in a set whose name has, after its first underscore, the prefix length of each side."""
+    lengths = one["name"].split("_")[1:3]
+    for element in one.get("elem", ()):
+        sides = [side["prefix"]["addr"] if isinstance(side, dict) else side for side in element["concat"]]
+        local, remote = (f"{address}/{length}" for address, length in zip(sides, lengths, strict=True))
+        yield SelectorPair(local, remote)
 
 
 def _run(arguments: list[str], text: str, what: str) -> str:
