@@ -39,6 +39,8 @@ def annex(ours: Ours) -> Iterator[Annex]:
     until(lambda: "fd00:11::1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
     addresses = ("10.11.0.10/24", "fd00:11::10/64")
     host = fabric.make_host(instance, "annex", network, addresses, ("10.11.0.1", "fd00:11::1"))
+    for gateway in ("10.11.0.1", "fd00:11::1"):
+        until(lambda gateway=gateway: ping(host.namespace, gateway, 1, timeout=1).received == 1, 5.0)  # type: ignore[misc]
     yield Annex(subnets, host.namespace)
     ours.clear()
     fabric.remove(instance, "annex")
