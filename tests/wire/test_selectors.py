@@ -1,0 +1,205 @@
+"""What a tunnel carries: a service's subnet or endpoint groups, each pair of networks, both IP versions, host bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from linkspan.lab import fabric
+from linkspan.lab.fabric import ping
+from tests.harness.ours import LOCAL4, LOCAL6, Link, Ours
+from tests.harness.peer import Peer
+from tests.harness.world import until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+ANNEX4, ANNEX6 = "10.11.0.0/24", "fd00:11::/64"
+
+
+class Annex(msgspec.Struct, frozen=True):
+    """A second network behind our gateway, with a host in it."""
+
+    subnets: dict[int, str]
+    host: str
+
+
+@pytest.fixture
+def annex(ours: Ours) -> Iterator[Annex]:
+    user, instance = ours.world.user, ours.world.lab["instance"]
+    network = user.request("POST", "/v2.0/networks", {"network": {"name": "annex"}})["network"]["id"]
+    subnets = {}
+    for version, cidr in ((4, ANNEX4), (6, ANNEX6)):
+        body = {"network_id": network, "cidr": cidr, "ip_version": version}
+        subnets[version] = user.request("POST", "/v2.0/subnets", {"subnet": body})["subnet"]["id"]
+        user.request("PUT", f"/v2.0/routers/{ours.router_id}/add_router_interface", {"subnet_id": subnets[version]})
+    until(lambda: "10.11.0.1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
+    until(lambda: "fd00:11::1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
+    addresses = ("10.11.0.10/24", "fd00:11::10/64")
+    host = fabric.make_host(instance, "annex", network, addresses, ("10.11.0.1", "fd00:11::1"))
+    for gateway in ("10.11.0.1", "fd00:11::1"):
+        until(lambda gateway=gateway: ping(host.namespace, gateway, 1, timeout=1).received == 1, 5.0)  # type: ignore[misc]
+    yield Annex(subnets, host.namespace)
+    ours.clear()
+    fabric.remove(instance, "annex")
+    for subnet in subnets.values():
+        user.request("PUT", f"/v2.0/routers/{ours.router_id}/remove_router_interface", {"subnet_id": subnet})
+    user.request("DELETE", f"/v2.0/networks/{network}")
+
+
+def group(ours: Ours, type: str, *endpoints: str) -> str:
+    return ours.create("endpoint-groups", type=type, endpoints=list(endpoints))
+
+
+def second(peer: Peer) -> tuple[str, str]:
+    """A second network behind a peer, and its address there."""
+    prefix = peer.net4.removesuffix(".0.0/24")
+    peer.run("ip", "address", "add", f"{prefix}.1.1/24", "dev", "lo", check=False)
+    return f"{prefix}.1.0/24", f"{prefix}.1.1"
+
+
+def passes(peer: Peer, *ways: tuple[str, str]) -> None:
+    """Pings from these namespaces to these addresses pass, as ESP and never in clear."""
+    for source, destination in ways:
+        with peer.recorder() as seen:
+            answer = ping(source, destination, 3, 0.02, 1)
+        assert (answer.received, seen.clear) == (3, 0), answer
+        assert seen.esp >= 6, "without ESP on the wire, an answered ping says nothing"
+
+
+def blocked(peer: Peer, *ways: tuple[str, str]) -> None:
+    for source, destination in ways:
+        with peer.recorder() as seen:
+            answer = ping(source, destination, 2, 0.02, 1)
+        assert (answer.received, seen.esp, seen.clear) == (0, 0, 0), answer
+
+
+def selectors(peer: Peer) -> list[tuple[list[str], list[str]]]:
+    """What the peer's child SAs carry, its own side first."""
+    return sorted((sorted(child["local-ts"]), sorted(child["remote-ts"])) for child in peer.children())
+
+
+def carries(link: Link, *wanted: tuple[list[str], list[str]]) -> None:
+    """Wait until the peer's child SAs have exactly these selectors, and the connection is as it should be."""
+    until(lambda: selectors(link.peer) == sorted(wanted), 15.0, lambda: f"{selectors(link.peer)} {link.shown}")
+    link.wait("ACTIVE", 10.0)
+
+
+WIDE = {"local_ts": ["10.0.0.0/8", "fd00::/16"], "remote_ts": ["10.0.0.0/8", "fd00::/16"]}
+"""A peer that takes whatever we propose, so that it shows what that was."""
+
+
+@pytest.mark.shows("connection.peer_cidrs", "service.subnet_id", "connection.vpnservice_id")
+def test_a_services_subnet_and_the_peers_networks(ours: Ours, peer: Peer, annex: Annex) -> None:
+    """Host bits are masked on the wire and echoed as they were given; an update acts there."""
+    peer.load(ours.v4, ours.psk, child=WIDE)
+    more, beyond = second(peer)
+    given = [peer.net4.replace(".0/24", ".77/24")]
+    link = ours.connect(peer, peer_cidrs=given)
+    assert link.shown["peer_cidrs"] == given
+    carries(link, ([peer.net4], [LOCAL4]))
+    passes(peer, (ours.host, peer.in4))
+    blocked(peer, (ours.host, beyond))
+    given = [more.replace(".0/24", ".5/24"), *given]
+    assert link.set(peer_cidrs=given)["peer_cidrs"] == given
+    carries(link, (sorted([peer.net4, more]), [LOCAL4]))
+    passes(peer, (ours.host, peer.in4), (ours.host, beyond))
+    link.set(peer_cidrs=more)
+    carries(link, ([more], [LOCAL4]))
+    passes(peer, (ours.host, beyond))
+    blocked(peer, (ours.host, peer.in4))
+    ours.delete("ipsec-site-connections", link.id)
+    # Another service of the same router, for its other subnet.
+    service = ours.create("vpnservices", router_id=ours.router_id, subnet_id=annex.subnets[4])
+    link = ours.connect(peer, vpnservice_id=service)
+    carries(link, ([peer.net4], [ANNEX4]))
+    passes(peer, (annex.host, peer.in4))
+    blocked(peer, (ours.host, peer.in4))
+
+
+def test_ipv6_host_bits(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk, child=WIDE)
+    given = peer.net6.replace("::/64", "::00a5/64").upper()
+    link = ours.connect(peer, local=[6], peers=[given])
+    id = link.shown["peer_ep_group_id"]
+    shown = ours.world.user.request("GET", f"/v2.0/vpn/endpoint-groups/{id}")["endpoint_group"]
+    assert shown["endpoints"] == [given]
+    carries(link, ([peer.net6], [LOCAL6]))
+    passes(peer, (ours.host, peer.in6))
+
+
+@pytest.mark.shows(
+    "connection.local_ep_group_id",
+    "connection.peer_ep_group_id",
+    "endpoint_group.type",
+    "endpoint_group.endpoints",
+)
+@pytest.mark.parametrize("version", ["2", "1"])
+def test_two_networks_with_two(ours: Ours, peer: Peer, annex: Annex, version: str) -> None:
+    """IKEv2: one child with two lists. IKEv1: a child for each pair. The groups change while it is up."""
+    more, beyond = second(peer)
+    theirs, mine = [peer.net4, more], [LOCAL4, ANNEX4]
+    pairs = [([left], [right]) for left in theirs for right in mine]
+    children: dict[str, Any] = {
+        f"net{number}": {"local_ts": left, "remote_ts": right, "esp_proposals": ["aes128-sha256-modp2048"]}
+        for number, (left, right) in enumerate([(theirs, mine)] if version == "2" else pairs)
+    }
+    peer.load(ours.v4, ours.psk, version=version, children=children)
+    local, remote = group(ours, "subnet", ours.subnets[4], annex.subnets[4]), group(ours, "cidr", *theirs)
+    link = ours.connect(
+        peer,
+        ike={"ike_version": f"v{version}"},
+        local=[4],
+        peers=theirs,
+        local_ep_group_id=local,
+        peer_ep_group_id=remote,
+    )
+    carries(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
+    ways = [(host, address) for host in (ours.host, annex.host) for address in (peer.in4, beyond)]
+    passes(peer, *ways)
+    link.set(peer_ep_group_id=group(ours, "cidr", more))
+    carries(link, *([([more], sorted(mine))] if version == "2" else pairs[2:]))
+    passes(peer, ways[1], ways[3])
+    blocked(peer, ways[0], ways[2])
+    link.set(local_ep_group_id=group(ours, "subnet", annex.subnets[4]))
+    carries(link, ([more], [ANNEX4]))
+    passes(peer, ways[3])
+    blocked(peer, *ways[:3])
+    link.set(local_ep_group_id=local, peer_ep_group_id=remote)
+    carries(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
+    passes(peer, *ways)
+
+
+@pytest.mark.shows("connection.local_ep_group_id", "connection.peer_ep_group_id")
+def test_each_ip_version_in_each(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    """4in4, 6in6, 4in6, 6in4 side by side, and then each the other way round."""
+    cases = [(inner, outer) for inner in (4, 6) for outer in (4, 6)]
+    local = {version: group(ours, "subnet", ours.subnets[version]) for version in (4, 6)}
+    links, others = [], []
+    for inner, outer in cases:
+        peer = new_peer()
+        # Before the connection that will use it, so that it goes after it.
+        others.append(group(ours, "cidr", peer.net6 if inner == 4 else peer.net4))
+        address = peer.v4 if outer == 4 else peer.v6
+        net = peer.net4 if inner == 4 else peer.net6
+        peer.load(ours.v4 if outer == 4 else ours.v6, ours.psk, child=WIDE)
+        links.append(ours.connect(peer, local=[inner], peers=[net], peer_address=address, peer_id=address))
+    for (inner, outer), link in zip(cases, links, strict=True):
+        of_version(link, inner, outer)
+    for (inner, outer), link, remote in zip(cases, links, others, strict=True):
+        peer = link.peer
+        peer.load(ours.v4 if outer == 6 else ours.v6, ours.psk, child=WIDE)
+        address = peer.v4 if outer == 6 else peer.v6
+        link.set(peer_address=address, peer_id=address, local_ep_group_id=local[10 - inner], peer_ep_group_id=remote)
+    for (inner, outer), link in zip(cases, links, strict=True):
+        of_version(link, 10 - inner, 10 - outer)
+
+
+def of_version(link: Link, inner: int, outer: int) -> None:
+    peer = link.peer
+    carries(link, ([peer.net4 if inner == 4 else peer.net6], [LOCAL4 if inner == 4 else LOCAL6]))
+    passes(peer, (link.ours.host, peer.in4 if inner == 4 else peer.in6))
+    ((sa),) = [one for one in peer.sas() if one["state"] == "ESTABLISHED"]
+    assert sa["remote-host"] == (link.ours.v4 if outer == 4 else link.ours.v6)
