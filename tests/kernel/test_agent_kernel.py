@@ -9,3 +9,8 @@ pytestmark = MARKS
 
 def test_the_agent_on_kernel_esp() -> None:
     passes(*(f"tests/wire/{name}.py" for name in ("test_backend", "test_leaks", "test_families", "test_survival")))
+
+
+def test_dead_peers_on_kernel_esp() -> None:
+    """Only there does traffic begin what is held."""
+    passes("tests/wire/test_dpd_backends.py")
