@@ -17,8 +17,11 @@ ROOT: Final = Path(__file__).parents[2]
 WIRE: Final = ROOT / "tests" / "wire"
 MUTANTS: Final = WIRE / "mutants.json"
 """What `./dev test --mutate` found last: {"attribute=way": the test that failed}."""
-KERNEL: Final = ("test_backend", "test_leaks", "test_families", "test_survival")
-"""The files of tests/wire that run once more on the kernel's own ESP (tests/kernel)."""
+KERNEL: Final = {
+    "the agent": ("test_backend", "test_leaks", "test_families", "test_survival", "test_nothing_left"),
+    "attributes": ("test_admin", "test_mtu", "test_dpd_backends"),
+}
+"""The files of tests/wire that run once more on the kernel's own ESP (tests/kernel), in parts that take minutes."""
 
 
 def shown() -> dict[str, list[str]]:

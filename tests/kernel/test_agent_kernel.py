@@ -1,12 +1,15 @@
-"""The whole service once more, on the kernel's own ESP: the same agent, the same laboratory, the same leaks."""
+"""The whole service once more, on the kernel's own ESP: the same agent, the same laboratory, the same tests."""
 
 from __future__ import annotations
 
+import pytest
+
+from tests.harness.matrix import KERNEL
 from tests.kernel.guest import MARKS, passes
 
 pytestmark = MARKS
 
 
-def test_the_agent_on_kernel_esp() -> None:
-    names = ("test_backend", "test_leaks", "test_families", "test_survival", "test_mtu")
-    passes(*(f"tests/wire/{name}.py" for name in names))
+@pytest.mark.parametrize("part", KERNEL)
+def test_the_agent_on_kernel_esp(part: str) -> None:
+    passes(*(f"tests/wire/{name}.py" for name in KERNEL[part]))

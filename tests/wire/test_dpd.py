@@ -5,6 +5,7 @@ Everything is seen at a plain peer: its line breaks, and its recorder sees befor
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -175,7 +176,7 @@ def watch(
             assert times == []
             continue
         least, most = between[link.id] if isinstance(between, dict) else between
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert gaps, f"only {len(times)} questions in {seconds} s"
         assert all(least <= gap <= most for gap in gaps), gaps
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -49,46 +50,58 @@ def charons(ours: Ours) -> list[int]:
 
 
 @pytest.mark.shows("connection.initiator")
-@pytest.mark.parametrize("version", ["v1", "v2"])
-def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callable[[], Peer], version: str) -> None:
-    waits, begins = new_peer(), new_peer()
-    for each in (waits, begins):
-        each.load(ours.v4, ours.psk, version=version[1:], unique="replace")
-    with waits.recorder() as seen, begins.recorder() as control:
+def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    """Watched while agent and charon are killed and after the peer was dead, beside one that may begin and does."""
+    kinds = [(version, initiator) for version in ("1", "2") for initiator in ("response-only", "bi-directional")]
+    peers = [new_peer() for _ in kinds]
+    for peer, (version, _) in zip(peers, kinds, strict=True):
+        peer.load(ours.v4, ours.psk, version=version, unique="replace")
+    with ExitStack() as stack:
+        seen = [stack.enter_context(peer.recorder()) for peer in peers]
         start = time.monotonic()
-        link = ours.connect(waits, ike={"ike_version": version}, initiator="response-only", dpd=DPD)
-        other = ours.connect(begins, ike={"ike_version": version}, initiator="bi-directional", dpd=DPD)
-        other.wait("ACTIVE")
-        assert "response-only" in link.wait_reason("waits for the peer to initiate")
-        for accident in (agent_is_killed, charon_is_killed):
-            before = begun(control)
-            time.sleep(3.0)
-            accident(ours)
-            if accident is charon_is_killed:
-                until(lambda before=before: begun(control) > before, 15.0)  # type: ignore[misc]
-            other.wait("ACTIVE")
+        links = [
+            ours.connect(peer, ike={"ike_version": f"v{version}"}, initiator=initiator, dpd=DPD)
+            for peer, (version, initiator) in zip(peers, kinds, strict=True)
+        ]
+        waiting, free = links[::2], links[1::2]
+        silent, control = seen[::2], seen[1::2]
+        for link in waiting:
+            assert "response-only" in link.wait_reason("waits for the peer to initiate")
+        for link in free:
+            link.wait("ACTIVE")
+        time.sleep(2.0)
+        agent_is_killed(ours)
+        time.sleep(2.0)
+        before = [begun(one) for one in control]
+        charon_is_killed(ours)
+        until(lambda: all(begun(one) > count for one, count in zip(control, before, strict=True)), 15.0)
+        for link in free:
+            link.wait("ACTIVE")
         time.sleep(max(0.0, start + WATCHED - time.monotonic()))
-        assert begun(seen) == 0
-        waits.initiate()
-        link.wait("ACTIVE")
-        link.pinged()
-        for peer in (waits, begins):
+        assert [begun(one) for one in silent] == [0, 0]
+        for link in waiting:
+            link.peer.initiate()
+            link.wait("ACTIVE")
+            link.pinged()
+        for peer in peers:
             peer.cut()
-        for each in (link, other):
-            each.wait_reason("no sign of life", 10.0)
-        assert "response-only" in link.reason
-        for peer in (waits, begins):
+        for link in links:
+            link.wait_reason("no sign of life", 10.0)
+        assert all("response-only" in link.reason for link in waiting)
+        for peer in peers:
             peer.heal()
-        other.wait("ACTIVE", 40.0)
+        for link in free:
+            link.wait("ACTIVE", 40.0)
         time.sleep(3.0)
-        assert (begun(seen), link.status) == (0, "DOWN")
-        waits.restart()
-        waits.load(ours.v4, ours.psk, version=version[1:], unique="replace")
-        waits.initiate()
-        link.wait("ACTIVE")
-        link.pinged()
-        assert begun(seen) == 0
-        assert begun(control) >= 3, "created, after charon's end, after the peer's silence"
+        assert [link.status for link in waiting] == ["DOWN", "DOWN"]
+        for link, (version, _) in zip(waiting, kinds[::2], strict=True):
+            link.peer.restart()
+            link.peer.load(ours.v4, ours.psk, version=version)
+            link.peer.initiate()
+            link.wait("ACTIVE")
+            link.pinged()
+        assert [begun(one) for one in silent] == [0, 0]
+        assert all(begun(one) >= 3 for one in control), "created, after charon's end, after the peer's silence"
 
 
 @pytest.mark.shows("connection.initiator")
@@ -103,7 +116,7 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
         link.pinged()
         assert spis(link) == before
         peer.terminate()
-        link.wait_reason("waits for the peer to initiate")
+        link.wait_reason("the peer ended the tunnel")
         time.sleep(4.0)
         assert (begun(seen), link.status) == (0, "DOWN")
         start = time.monotonic()

@@ -1,0 +1,155 @@
+"""Dead peer detection where the kernel's ESP and that of user space differ: traffic as a sign of life, and `hold`.
+
+Only the kernel tells charon of traffic that has no SA. There hold waits for it; on user-space ESP hold is restart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from linkspan.core.rollout import ATTEMPT
+from linkspan.drivers import backend
+from tests.harness.ours import Link, Ours
+from tests.harness.peer import Peer
+from tests.harness.recorder import Recorder
+from tests.harness.world import until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+HOLD = {"action": "hold", "interval": 1, "timeout": 4}
+DEAF_TO_IKE = """\
+table inet cut {
+    chain deaf {
+        type filter hook prerouting priority -400
+        udp dport 500 drop
+        udp dport 4500 @th,64,32 0 drop
+    }
+}
+"""
+
+
+def begun(seen: Recorder) -> int:
+    """How many messages of ours begin an IKE SA, retransmissions not counted."""
+    return len({one.ike.initiator_spi for one in seen.ike(sent=False) if one.ike and one.ike.first})
+
+
+def traps(ours: Ours) -> frozenset[tuple[str, str]]:
+    with ours.world.charon("left") as charon:
+        return charon.traps()
+
+
+def attempts(ours: Ours, link: Link) -> int:
+    """How many IKE SAs with the peer are being made."""
+    with ours.world.charon("left") as charon:
+        return sum(sa.state == "CONNECTING" and sa.remote_address == link.peer.v4 for sa in charon.sas())
+
+
+def traffic(link: Link) -> None:
+    """Something wants to pass, and does not."""
+    with link.peer.recorder() as seen:
+        assert link.ours.ping(link.peer.in4, 2, 0.1).received == 0
+    assert seen.clear == 0, "what is held leaves in no other way"
+
+
+@contextmanager
+def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
+    """A connection whose peer was declared dead a moment ago."""
+    peer.load(ours.v4, ours.psk, unique="replace")
+    link = ours.connect(peer, dpd=HOLD)
+    link.wait("ACTIVE")
+    link.pinged()
+    with peer.recorder() as seen, ours.world.next_hop():
+        peer.cut()
+        link.wait_reason("no sign of life for 4 s", 12.0)
+        yield link, seen
+
+
+@pytest.mark.shows("connection.dpd.action")
+def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
+    with held(ours, peer) as (link, seen):
+        if backend.detect() == "user-space":
+            until(lambda: begun(seen) > 0, 3.0)
+            traffic(link)
+            peer.heal()
+            link.wait("ACTIVE", 40.0)
+            link.pinged()
+            return
+        assert "waits for traffic" in link.reason
+        assert len(traps(ours)) == 1
+        time.sleep(5.0)
+        assert (begun(seen), link.status) == (0, "DOWN"), "nothing wants to pass"
+        traffic(link)
+        start = time.monotonic()
+        until(lambda: begun(seen) == 1, 5.0)
+        time.sleep(ATTEMPT - 3.0)
+        assert attempts(ours, link) == 1, "an attempt that traffic began has its time"
+        until(lambda: attempts(ours, link) == 0, 10.0)
+        assert time.monotonic() - start < ATTEMPT + 3.0, "and not more"
+        assert len(traps(ours)) == 1
+        time.sleep(3.0)
+        assert begun(seen) == 1, "without traffic nothing begins"
+        traffic(link)
+        until(lambda: begun(seen) == 2, 5.0)
+        peer.heal()
+        link.wait("ACTIVE")
+        assert traps(ours) == frozenset()
+        link.pinged()
+
+
+@pytest.mark.shows("connection.dpd.action", "connection.initiator")
+def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    with held(ours, new_peer()) as (link, seen):
+        before = begun(seen)
+        link.set(initiator="response-only")
+        until(lambda: traps(ours) == frozenset(), 5.0)
+        # charon has 1 s to end what it had begun: on user-space ESP hold initiates.
+        time.sleep(1.0)
+        before = begun(seen)
+        traffic(link)
+        time.sleep(2.0)
+        assert begun(seen) == before, "response-only has no traps"
+        link.set(initiator="bi-directional")
+        until(lambda: begun(seen) > before, 3.0)
+        link.peer.heal()
+        link.wait("ACTIVE", 40.0)
+        link.pinged()
+
+
+@pytest.mark.shows("connection.dpd.action")
+@pytest.mark.parametrize("how", ["disabled", "deleted"])
+def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer, how: str) -> None:
+    with held(ours, peer) as (link, seen):
+        if how == "disabled":
+            link.set(admin_state_up=False)
+            link.wait_reason("admin_state_up is false")
+        else:
+            ours.delete("ipsec-site-connections", link.id)
+        until(lambda: traps(ours) == frozenset() and attempts(ours, link) == 0, 5.0)
+        before = begun(seen)
+        traffic(link)
+        time.sleep(2.0)
+        assert begun(seen) == before
+
+
+@pytest.mark.shows("connection.dpd.timeout")
+def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk, unique="replace")
+    link = ours.connect(peer, dpd={"action": "restart", "interval": 1, "timeout": 5})
+    link.wait("ACTIVE")
+    peer.run("nft", DEAF_TO_IKE)
+    end = time.monotonic() + 11.0
+    while time.monotonic() < end:
+        link.pinged(count=2)
+        assert link.status == "ACTIVE"
+        time.sleep(0.2)
+    last = time.monotonic()
+    link.wait("DOWN", 10.0)
+    assert 0.8 * 5 <= time.monotonic() - last + 0.2 <= 1.2 * 5
+    assert "no sign of life for 5 s" in link.reason
+    peer.heal()
+    link.wait("ACTIVE", 40.0)
+    link.pinged()
