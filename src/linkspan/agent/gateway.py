@@ -21,11 +21,12 @@ import structlog
 
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike, plan, rollout
+from linkspan.core.actions import Action, EndChild, EndSa, Initiate, Look, Rekey, Settle
 from linkspan.core.desired import Connection, Gateway, Gone
 from linkspan.core.facts import Alive, Cause, DaemonLost, Fact, IkeSa, SaChanged, Unanswered
 from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Action, EndChild, EndSa, Event, Initiate, Life, Look, Settle
+from linkspan.core.rollout import Event, Life
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
@@ -190,6 +191,8 @@ class GatewayWorker(threading.Thread):
                 self._step(id, rollout.Seen(self._sas(id)))
             case Initiate(name, child):
                 self._tolerate(lambda: self._charon.initiate(name, child))
+            case Rekey(child_id):
+                self._tolerate(lambda: self._charon.rekey(child_id))
             case Settle():
                 self._due = time.monotonic()
             case _:
@@ -201,8 +204,10 @@ class GatewayWorker(threading.Thread):
 
     def _sas(self, id: str) -> tuple[IkeSa, ...]:
         """The IKE SAs with a connection's peer."""
-        config = self._lives[id].config
-        names = self._variants.get(config.peer, ()) if config else ()
+        life = self._lives[id]
+        names: set[str] = set()
+        for config in _configs(life):
+            names |= self._variants.get(config.peer, set())
         return tuple(sa for name in sorted(names) for sa in self._charon.sas(name))
 
     def _tolerate(self, command: Callable[[], None]) -> None:
@@ -313,8 +318,8 @@ class GatewayWorker(threading.Thread):
         self._lives = dict(todo.lives)
         self._peers = {}
         for id, life in self._lives.items():
-            if life.config:
-                self._peers.setdefault(life.config.peer, set()).add(id)
+            for config in _configs(life):
+                self._peers.setdefault(config.peer, set()).add(id)
         for id in edited:
             life = self._lives[id]
             if life.applied and life.config:
@@ -407,3 +412,8 @@ class GatewayWorker(threading.Thread):
         for id, life in self._lives.items():
             if life.applied:
                 self._outbox.put(ConnectionReport(id, here.generation, life.connection.revision, "down", why))
+
+
+def _configs(life: Life) -> tuple[IkeConfig, ...]:
+    """What a connection may have IKE SAs of: its version, and the one before while that is in use."""
+    return tuple(config for config in (life.config, life.previous and life.previous.config) if config)
