@@ -165,7 +165,9 @@ def report(life: Life, generation: int) -> ConnectionReport | None:
         if life.pfs.refused and not why:
             why = pfs.reason(connection.ipsec.pfs)
         return _set(make, state="up", reason=f"{why}: {life.reason}" if why and life.reason else why)
-    return _set(make, reason=life.reason or _waiting(life))
+    # While the version before may come back, nothing is said of its successor: an API takes no step back.
+    revision = life.previous.revision if life.previous else connection.revision
+    return _set(make, revision=revision, reason=life.reason or _waiting(life))
 
 
 def step(life: Life, event: Event, now: float) -> Step:
@@ -182,7 +184,9 @@ def step(life: Life, event: Event, now: float) -> Step:
         case Seen(sas):
             return _seen(_set(life, look_at=None), life.config, sas, now)
         case Cause(code="rekey-failed"):
-            return _set(life, pfs=pfs.failed(life.pfs)), ()
+            life = _set(life, pfs=pfs.failed(life.pfs))
+            # The line before it read as if an attempt had failed, which there was none of.
+            return (life if life.attempt_until is not None else _set(life, reason="", code="")), ()
         case Cause() if not life.up or len(life.up) < len(life.config.children):
             return _set(life, reason=event.text, code=event.code, look_at=now + SETTLE), ()
         case Alive():
@@ -237,6 +241,9 @@ def _judged(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], installed: 
     before, life = life, _set(life, up=up, previous=_still(life, installed), duplicate_since=None)
     lost = (Settle(),) if before.previous and before.previous.up and not (life.previous and life.previous.up) else ()
     if _running(life):
+        if not _running(before):
+            # A peer has come back with the version before: what was said while nothing was up is over.
+            life = _set(life, reason="", code="", alive_at=now, silent=False)
         dead = _if_dead(life, alive, now)
         if dead:
             return dead[0], dead[1] + lost
