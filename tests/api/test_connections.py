@@ -368,6 +368,28 @@ def test_a_policy_can_cause_a_conflict(site: Site) -> None:
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
+def test_policies_that_no_node_can_negotiate_together_are_refused(site: Site) -> None:
+    """AES-CMAC protects packets under IKEv2 only: refused when a connection would use the pair, or already does."""
+    v1, cmac = site.api.ike(ike_version="v1"), site.api.ipsec(auth_algorithm="aes-cmac")
+    pair = {"ikepolicy_id": v1["id"], "ipsecpolicy_id": cmac["id"]}
+    body = {"ipsec_site_connection": site.values(**pair)}
+    said = site.api.send("POST", CONNECTIONS, body)
+    assert said.status_code == 400
+    assert "aes-cmac needs IKEv2" in said.json()["NeutronError"]["message"]
+    site.connection(ikepolicy_id=v1["id"])
+    path = f"/vpn/ipsecpolicies/{site.ipsec['id']}"
+    refused = {"ipsecpolicy": {"auth_algorithm": "aes-cmac"}}
+    assert site.api.refused("PUT", path, refused) == BAD
+    assert site.api.get(path)["ipsecpolicy"]["auth_algorithm"] == "sha256"
+    aead = {"auth_algorithm": "aes-cmac", "encryption_algorithm": "aes-128-gcm-16"}
+    assert site.api.update(path, "ipsecpolicy", **aead)["auth_algorithm"] == "aes-cmac", "no use beside an AEAD"
+    assert site.api.refused("PUT", path, {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}) == BAD
+    site.connection(ipsecpolicy_id=cmac["id"], peer_cidrs=["10.8.0.0/24"])
+    path = f"/vpn/ikepolicies/{site.ike['id']}"
+    assert site.api.refused("PUT", path, {"ikepolicy": {"ike_version": "v1"}}) == BAD
+    assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
+
+
 def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=2)) as api:
         site = Site(api)

@@ -294,3 +294,34 @@ def test_paths_and_methods(api: Api, method: str, path: str, expected: tuple[int
 @pytest.mark.parametrize("resource", [IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP])
 def test_a_name_in_place_of_an_id_is_not_found(api: Api, resource: Any) -> None:
     assert api.refused("GET", f"/{resource.path}/office") == (404, resource.not_found)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"encryption_algorithm": "aes-128-gcm-16"},
+        {"encryption_algorithm": "aes-256-ccm-8"},
+        {"encryption_algorithm": "aes-192-ctr"},
+        {"auth_algorithm": "aes-xcbc"},
+        {"auth_algorithm": "aes-cmac"},
+    ],
+)
+def test_what_no_node_can_negotiate_is_refused_with_a_sentence(api: Api, values: dict[str, Any]) -> None:
+    (name, value), *_ = values.items()
+    said = api.send("POST", IKE, {"ikepolicy": {"name": "x", "ike_version": "v1"} | values})
+    assert said.status_code == 400
+    error = said.json()["NeutronError"]
+    assert error["type"] == "HTTPBadRequest"
+    assert error["message"].startswith(f"Invalid input for {name}. Reason: {value} in phase 1 needs IKEv2")
+    modern = api.ike(**values)
+    path = f"{IKE}/{modern['id']}"
+    assert api.refused("PUT", path, {"ikepolicy": {"ike_version": "v1"}}) == (400, "HTTPBadRequest")
+    old = api.ike(ike_version="v1")
+    assert api.refused("PUT", f"{IKE}/{old['id']}", {"ikepolicy": values}) == (400, "HTTPBadRequest")
+    assert api.update(f"{IKE}/{old['id']}", "ikepolicy", ike_version="v2", **values)[name] == value
+    assert api.ipsec(**values)[name] == value, "phase 2 is another matter"
+
+
+def test_a_policy_of_ah_esp_may_be_kept(api: Api) -> None:
+    """The reference takes it (golden record 88); a connection that uses it reads ERROR with the reason."""
+    assert api.ipsec(transform_protocol="ah-esp")["transform_protocol"] == "ah-esp"

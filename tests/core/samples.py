@@ -50,9 +50,10 @@ def connection(**changes: Any) -> Connection:
     return msgspec.structs.replace(CONNECTION, **changes)
 
 
-def child(name: str, *, idle: int = -1, state: str = "INSTALLED", number: int = 1) -> ChildSa:
-    """A child SA of this name."""
-    return ChildSa(name, number, state, "c0ffee01", "c0ffee02", 0, 0, 0, 0, idle)
+def child(name: str, *, idle: int = -1, state: str = "INSTALLED", number: int = 1, group: str = "MODP_2048") -> ChildSa:
+    """A child SA of this name, with the sample connection's algorithms."""
+    spis = ("c0ffee01", "c0ffee02")
+    return ChildSa(name, number, state, *spis, 0, 0, 0, 0, idle, "AES_CBC", 128, "HMAC_SHA2_256_128", group)
 
 
 def sa(name: str, *children: ChildSa, unique_id: int = 1, state: str = "ESTABLISHED", initiator: bool = True) -> IkeSa:

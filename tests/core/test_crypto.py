@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,3 +62,24 @@ def test_no_default_is_weak(policy: object) -> None:
         assert policy[name].default not in crypto.WEAK  # type: ignore[index]
     known = {*crypto.ENCRYPTION, *crypto.INTEGRITY, *crypto.GROUPS}
     assert known >= crypto.WEAK
+
+
+@given(cipher=CIPHERS, integrity=HASHES, version=st.sampled_from(["v1", "v2"]))
+def test_what_cannot_be_negotiated_is_said_with_what_to_do(cipher: str, integrity: str, version: Any) -> None:
+    """As measured: IKEv2 can do everything; IKEv1 has no AEAD, CTR or AES hash, nor AES-CMAC for packets."""
+    phase1 = crypto.impossible_ike(version, cipher, integrity)
+    counted = cipher == "3des" or re.fullmatch(r"aes-\d+", cipher)
+    assert (phase1 == "") == (version == "v2" or bool(counted and integrity.startswith("sha")))
+    esp = crypto.impossible_ipsec(version, "esp", cipher, integrity)
+    assert (esp == "") == (version == "v2" or integrity != "aes-cmac" or "cm-" in cipher)
+    ah = crypto.impossible_ipsec(version, "ah", cipher, integrity)
+    assert (ah == "") == (version == "v2" or integrity != "aes-cmac")
+    for sentence in (phase1, esp, ah):
+        assert not sentence or re.search(r"needs IKEv2.*: .*set ", sentence) or "use an IKE policy" in sentence
+
+
+def test_charons_names_of_what_a_proposal_agrees_on() -> None:
+    assert crypto.transforms("aes256-sha512-ecp256") == ("AES_CBC", 256, "HMAC_SHA2_512_256", "ECP_256")
+    assert crypto.transforms("aes128gcm16-curve25519") == ("AES_GCM_16", 128, "", "CURVE_25519")
+    assert crypto.transforms("3des-aescmac-modp1024s160") == ("3DES_CBC", 0, "AES_CMAC_96", "MODP_1024_160")
+    assert crypto.transforms("sha1-ecp512bp") == ("", 0, "HMAC_SHA1_96", "ECP_512_BP")

@@ -48,6 +48,7 @@ CAUSES = [
     ("received INVALID_ID_INFORMATION error notify", "selectors"),
     ("no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "selectors"),
     ("sending retransmit 1 of request message ID 0, seq 1", "no-answer"),
+    ("CHILD_SA rekeying failed, trying again in 14 seconds", "rekey-failed"),
 ]
 
 HARMLESS = [

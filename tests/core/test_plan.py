@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.core import ike, plan, rollout
+from linkspan.core.actions import EndChild, EndSa, Settle
 from linkspan.core.desired import Connection
-from linkspan.core.rollout import EndChild, EndSa, Life, Loaded, Seen, Settle
+from linkspan.core.rollout import Life, Loaded, Seen
 from tests.core.samples import child, connection, sa
 
 replace = msgspec.structs.replace

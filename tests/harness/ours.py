@@ -12,7 +12,7 @@ from typing import Any
 
 from linkspan.cli.client import ApiError
 from linkspan.lab.fabric import Ping, ping
-from tests.harness.peer import Peer
+from tests.harness.peer import Peer, decoded, vici_session
 from tests.harness.world import World, until
 
 VPN = "/v2.0/vpn"
@@ -177,6 +177,19 @@ class Link:
                 for child in sa.children
                 if child.name.startswith(self.id) and child.state == "INSTALLED"
             ]
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The same as VICI lists them, every field; each has its IKE SA under `ike`."""
+        (directory,) = self.ours.world.state.glob(f"**/gateways/{self.ours.router_id}")
+        with vici_session(directory / "vici") as session:
+            sas = [decoded(message) for message in session.list_sas()]
+        return [
+            child | {"ike": sa | {"name": name}}
+            for message in sas
+            for name, sa in message.items()
+            for child in sa.get("child-sas", {}).values()
+            if child["name"].startswith(self.id) and child["state"] == "INSTALLED"
+        ]
 
     def pinged(self, destination: str = "", count: int = 5) -> None:
         """Pings pass, as ESP and never in clear."""

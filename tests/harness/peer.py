@@ -181,13 +181,8 @@ class Peer:
     @contextmanager
     def session(self) -> Iterator[vici.Session]:
         """A VICI session for commands."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(20.0)
-        try:
-            connection.connect(str(self.folder / "vici"))
-            yield vici.Session(connection)
-        finally:
-            connection.close()
+        with vici_session(self.folder / "vici") as session:
+            yield session
 
     def load(
         self,
@@ -256,7 +251,7 @@ class Peer:
         """The IKE SAs as VICI lists them, texts decoded; each has its name under `name`."""
         with self.session() as session:
             found = list(session.list_sas())
-        return [_decoded(section) | {"name": name} for message in found for name, section in message.items()]
+        return [decoded(section) | {"name": name} for message in found for name, section in message.items()]
 
     def children(self) -> list[Message]:
         """The installed child SAs of all IKE SAs."""
@@ -288,9 +283,22 @@ class Peer:
         return found[0]
 
 
-def _decoded(value: Any) -> Any:
+@contextmanager
+def vici_session(path: Path) -> Iterator[vici.Session]:
+    """A raw VICI session with the charon that listens there."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(20.0)
+    try:
+        connection.connect(str(path))
+        yield vici.Session(connection)
+    finally:
+        connection.close()
+
+
+def decoded(value: Any) -> Any:
+    """What VICI gave, with texts instead of bytes."""
     if isinstance(value, dict):
-        return {key: _decoded(inner) for key, inner in value.items()}
+        return {key: decoded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_decoded(inner) for inner in value]
+        return [decoded(inner) for inner in value]
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -131,6 +131,16 @@ class World:
         finally:
             charon.detach()
 
+    def renewed(self, *sides: str) -> bool:
+        """Whether every child at these sites has keys of its own exchange, and none is just being replaced: from then
+        on SPIs stay as they are (the first renewal follows an instant after a tunnel is up)."""
+        for side in sides or ("left", "right"):
+            with self.charon(side) as charon:
+                children = [child for sa in charon.sas() for child in sa.children]
+            if not children or not all(child.group and child.state == "INSTALLED" for child in children):
+                return False
+        return True
+
     def gateway(self, side: str) -> str:
         """The namespace of a site's gateway."""
         name: str = self.lab["sites"][side]["gateway"]["namespace"]

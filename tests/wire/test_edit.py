@@ -31,10 +31,12 @@ def edit(world: World, path: str, singular: str, id: str, **values: Any) -> None
 
 
 def settled(world: World) -> bool:
-    """Both ends are ACTIVE in their newest version, with one child each."""
+    """Both ends are ACTIVE in their newest version, with one child each, which is renewed."""
     ids = [site["connection_id"] for site in world.lab["sites"].values()]
-    return all(world.connection(id)["status"] == "ACTIVE" for id in ids) and all(
-        len(children(world, side)) == 1 for side in ("left", "right")
+    return (
+        all(world.connection(id)["status"] == "ACTIVE" for id in ids)
+        and all(len(children(world, side)) == 1 for side in ("left", "right"))
+        and world.renewed()
     )
 
 

@@ -22,6 +22,7 @@ def spis(world: World, side: str) -> list[tuple[str, str]]:
 
 
 def test_the_agent_is_killed_under_ping_and_nothing_is_lost(world: World) -> None:
+    until(world.renewed, 15.0)
     before = spis(world, "left"), spis(world, "right")
     pid = world.agent_pid
     with ThreadPoolExecutor(1) as pool, world.wire() as wire:

@@ -133,11 +133,16 @@ def spis(world: World) -> list[tuple[str, str]]:
     id = world.lab["sites"]["left"]["connection_id"]
     with world.charon("left") as charon:
         children = [child for sa in charon.sas() for child in sa.children]
-    return sorted((child.spi_in, child.spi_out) for child in children if child.name.startswith(id))
+    mine = [child for child in children if child.name.startswith(id) and child.state == "INSTALLED"]
+    return sorted((child.spi_in, child.spi_out) for child in mine)
 
 
 def one_each(world: World) -> bool:
-    return len(spis(world)) == 1 and world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
+    return (
+        world.renewed("left")
+        and len(spis(world)) == 1
+        and world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
+    )
 
 
 @pytest.mark.parametrize(

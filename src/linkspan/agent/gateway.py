@@ -24,12 +24,13 @@ from linkspan.agent.mtu import Mtus
 from linkspan.agent.names import Names
 from linkspan.agent.outbox import Outbox
 from linkspan.core import dpd, ike, plan, rollout
+from linkspan.core.actions import Abandon, Action, EndChild, EndSa, GiveUp, Initiate, Look, Rekey, Settle
 from linkspan.core.desired import Connection, Gateway, Gone
 from linkspan.core.facts import About, DaemonLost, Fact, IkeSa
 from linkspan.core.ike import IkeConfig
 from linkspan.core.names import Answer
 from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Abandon, Action, EndChild, EndSa, Event, GiveUp, Initiate, Life, Look, Settle
+from linkspan.core.rollout import Event, Life
 from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
@@ -219,6 +220,8 @@ class GatewayWorker(threading.Thread):
                 for other in [one for one, life in self._lives.items() if life.connection.peer_address == address]:
                     if other != id:
                         self._step(other, rollout.Abandoned())
+            case Rekey(child_id):
+                self._tolerate(lambda: self._charon.rekey(child_id))
             case Settle():
                 self._due = self._clock()
             case _:
@@ -247,8 +250,10 @@ class GatewayWorker(threading.Thread):
 
     def _sas(self, id: str) -> tuple[IkeSa, ...]:
         """The IKE SAs with a connection's peer."""
-        config = self._lives[id].config
-        names = self._variants.get(config.peer, ()) if config else ()
+        life = self._lives[id]
+        names: set[str] = set()
+        for config in _configs(life):
+            names |= self._variants.get(config.peer, set())
         return tuple(sa for name in sorted(names) for sa in self._charon.sas(name))
 
     def _tolerate(self, command: Callable[[], None]) -> None:
@@ -374,8 +379,8 @@ class GatewayWorker(threading.Thread):
         self._lives = dict(todo.lives)
         self._peers = {}
         for id, life in self._lives.items():
-            if life.config:
-                self._peers.setdefault(life.config.peer, set()).add(id)
+            for config in _configs(life):
+                self._peers.setdefault(config.peer, set()).add(id)
         for id in self._traps.keys() - self._lives.keys():
             self._trap(id)
             del self._traps[id]
@@ -472,3 +477,8 @@ class GatewayWorker(threading.Thread):
         for id, life in self._lives.items():
             if life.applied:
                 self._outbox.put(ConnectionReport(id, here.generation, life.connection.revision, "down", why))
+
+
+def _configs(life: Life) -> tuple[IkeConfig, ...]:
+    """What a connection may have IKE SAs of: its version, and the one before while that is in use."""
+    return tuple(config for config in (life.config, life.previous and life.previous.config) if config)

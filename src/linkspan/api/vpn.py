@@ -88,10 +88,20 @@ class Policies(Hooks):
         super().__init__(resource)
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
+    def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
+        if self.resource is IKE_POLICY:
+            validate.ike_policy(values)
+        return super().create(tx, identity, values, given)
+
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        if self.resource is IKE_POLICY:
+            validate.ike_policy(row | values)
         changed = change(tx, self.resource, row, values)
-        if values.keys() & {"ike_version", "phase1_negotiation_mode"}:
-            _check_conflicts(tx, tx.connections_using(ike_policy=row["id"]))
+        if values.keys() & _NEGOTIATED:
+            users = tx.connections_using(**{self._by: row["id"]})
+            _check_pairs(tx, users)
+            if self.resource is IKE_POLICY:
+                _check_conflicts(tx, users)
         return changed
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
@@ -102,6 +112,21 @@ class Policies(Hooks):
             )
             raise Problem(f"{self.resource.label}InUse", message)
         return super().delete(tx, identity, row)
+
+
+_NEGOTIATED = frozenset(
+    {"ike_version", "phase1_negotiation_mode", "transform_protocol", "encryption_algorithm", "auth_algorithm"}
+)
+"""Attributes of a policy that may not go together with those of another."""
+
+
+def _check_pairs(tx: Tx, connections: list[str]) -> None:
+    """Whether each pair of policies that these connections use can be negotiated."""
+    rows = [row for id in connections if (row := tx.get(CONNECTION, id))]
+    for ike_id, ipsec_id in sorted({(row["ikepolicy_id"], row["ipsecpolicy_id"]) for row in rows}):
+        ike, ipsec = tx.get(IKE_POLICY, ike_id), tx.get(IPSEC_POLICY, ipsec_id)
+        if ike and ipsec:
+            validate.policies(ike, ipsec)
 
 
 def _check_conflicts(tx: Tx, connections: list[str]) -> None:
@@ -147,8 +172,8 @@ class Connections(Hooks):
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         service = named(tx, SERVICE, values["vpnservice_id"], identity)
-        named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
-        named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity)
+        ike = named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
+        validate.policies(ike, named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity))
         validate.connection(values, self._place(tx, identity, service, values))
         # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
         tx.get(ROUTER, service["router_id"], lock=True)

@@ -1,11 +1,13 @@
 """One table: the API's algorithm names and charon's proposal keywords (strongswan: IKEv2 cipher suites).
 
-The names of the API are those of neutron-vpnaas with its extensions vpn-aes-ctr and vpn-aes-ccm-gcm.
+The names of the API are those of neutron-vpnaas with its extensions vpn-aes-ctr and vpn-aes-ccm-gcm. Beside it stand
+charon's names of what was negotiated, and what cannot be negotiated at all: measured with charon 5.9.8 on both
+backends, for every encryption with every integrity algorithm, and every group, in IKEv1 (main, aggressive) and IKEv2.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 ENCRYPTION: Final[dict[str, str]] = {
     "3des": "3des",
@@ -48,6 +50,33 @@ GROUPS: Final[dict[str, str]] = {
     "group30": "ecp512bp",
     "group31": "curve25519",
 }
+TRANSFORMS: Final[dict[str, str]] = {
+    # charon's name of a negotiated algorithm by its keyword; of encryption without the key's size
+    "3des": "3DES_CBC",
+    **{f"aes{bits}": "AES_CBC" for bits in (128, 192, 256)},
+    **{f"aes{bits}ctr": "AES_CTR" for bits in (128, 192, 256)},
+    **{
+        f"aes{bits}{mode}{icv}": f"AES_{mode.upper()}_{icv}"
+        for mode in ("ccm", "gcm")
+        for bits in (128, 192, 256)
+        for icv in (8, 12, 16)
+    },
+    "sha1": "HMAC_SHA1_96",
+    "sha256": "HMAC_SHA2_256_128",
+    "sha384": "HMAC_SHA2_384_192",
+    "sha512": "HMAC_SHA2_512_256",
+    "aesxcbc": "AES_XCBC_96",
+    "aescmac": "AES_CMAC_96",
+    "modp1024s160": "MODP_1024_160",
+    "modp2048s224": "MODP_2048_224",
+    "modp2048s256": "MODP_2048_256",
+    **{f"modp{bits}": f"MODP_{bits}" for bits in (1024, 1536, 2048, 3072, 4096, 6144, 8192)},
+    **{f"ecp{bits}": f"ECP_{bits}" for bits in (192, 224, 256, 384, 521)},
+    **{f"ecp{bits}bp": f"ECP_{bits}_BP" for bits in (224, 256, 384, 512)},
+    "curve25519": "CURVE_25519",
+}
+IKEV1_INTEGRITY: Final = frozenset({"sha1", "sha256", "sha384", "sha512"})
+"""IKEv1 negotiates a hash for phase 1 (RFC 2409 4); the two that are made of AES are none."""
 WEAK: Final = frozenset({"3des", "sha1", "group2", "group5"})
 
 
@@ -73,3 +102,47 @@ def esp_proposal(encryption: str, integrity: str, group: str) -> str:
 def ah_proposal(integrity: str, group: str) -> str:
     """An AH proposal with PFS."""
     return f"{INTEGRITY[integrity]}-{GROUPS[group]}"
+
+
+def impossible_ike(version: Literal["v1", "v2"], encryption: str, integrity: str) -> str:
+    """Why no node can negotiate this phase 1, in one sentence with what to do; empty if it can."""
+    if version == "v2":
+        return ""
+    if is_aead(encryption):
+        return f"{encryption} in phase 1 needs IKEv2 (RFC 5282): set ike_version to v2, or encryption_algorithm to aes"
+    if encryption.endswith("-ctr"):
+        return f"{encryption} in phase 1 needs IKEv2 (RFC 5930): set ike_version to v2, or encryption_algorithm to aes"
+    if integrity not in IKEV1_INTEGRITY:
+        return f"{integrity} in phase 1 needs IKEv2 (RFC 4434): set ike_version to v2, or auth_algorithm to sha256"
+    return ""
+
+
+def impossible_ipsec(version: Literal["v1", "v2"], protocol: str, encryption: str, integrity: str) -> str:
+    """Why no node can negotiate this phase 2 under an IKE version, in one sentence; empty if it can.
+
+    IKEv1 has no number for AES-CMAC (IANA: IPSEC authentication algorithms); ah-esp is refused by the nodes, with
+    their words, since clients keep policies with it.
+    """
+    if version == "v1" and integrity == "aes-cmac" and (protocol == "ah" or not is_aead(encryption)):
+        return "aes-cmac needs IKEv2: use an IKE policy with ike_version v2, or set auth_algorithm to sha256"
+    return ""
+
+
+def transforms(proposal: str) -> tuple[str, int, str, str]:
+    """What charon calls the parts of an ESP or AH proposal of ours: encryption, its key's bits (0: not told),
+    integrity, group; empty where it has none."""
+    encryption = integrity = group = ""
+    bits = 0
+    for part in proposal.split("-"):
+        name = TRANSFORMS[part]
+        if part in _GROUP_WORDS:
+            group = name
+        elif part in _INTEGRITY_WORDS:
+            integrity = name
+        else:
+            encryption, bits = name, int(part[3:6]) if part.startswith("aes") else 0
+    return encryption, bits, integrity, group
+
+
+_GROUP_WORDS: Final = frozenset(GROUPS.values())
+_INTEGRITY_WORDS: Final = frozenset(INTEGRITY.values())

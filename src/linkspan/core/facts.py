@@ -27,6 +27,7 @@ Code = Literal[
     "no-answer",
     "no-route",
     "refused",
+    "rekey-failed",
 ]
 
 
@@ -102,6 +103,12 @@ class ChildSa(msgspec.Struct, frozen=True):
     packets_out: int
     idle_in: int
     """Seconds since the last inbound packet; -1 if there was none."""
+    encryption: str = ""
+    bits: int = 0
+    """Of the encryption key, 0 if charon does not tell."""
+    integrity: str = ""
+    group: str = ""
+    """Of its own key exchange; empty if it had none (`core.pfs`)."""
 
 
 class IkeSa(msgspec.Struct, frozen=True):
@@ -164,6 +171,10 @@ def _child_sa(section: dict[str, Any]) -> ChildSa:
         packets_in=_int(section, "packets-in"),
         packets_out=_int(section, "packets-out"),
         idle_in=_int(section, "use-in", -1),
+        encryption=_text(section.get("encr-alg", b"")),
+        bits=_int(section, "encr-keysize"),
+        integrity=_text(section.get("integ-alg", b"")),
+        group=_text(section.get("dh-group", b"")),
     )
 
 
@@ -255,6 +266,8 @@ _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
         "no-route",
         "the gateway has no route to the peer: check the external network and peer_address",
     ),
+    # Of a child that is up; the line before it says why, in the words of an attempt.
+    (r"CHILD_SA rekeying failed", "rekey-failed", "the peer refuses to renew the keys of the tunnel"),
     (
         r"received [A-Z0-9_]+ notify, no CHILD_SA built",
         "refused",

@@ -10,12 +10,13 @@ from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
-from linkspan.core import ike, names, rollout
+from linkspan.core import answering, ike, names, rollout
+from linkspan.core.actions import Action, EndChild, EndSa
 from linkspan.core.desired import Connection
 from linkspan.core.facts import IkeSa
 from linkspan.core.ike import IkeConfig
 from linkspan.core.observed import Backend
-from linkspan.core.rollout import Action, EndChild, EndSa, Life
+from linkspan.core.rollout import Life
 
 Loaded = Mapping[str, frozenset[str]]
 """What charon holds: names of IKE connections, and of their children."""
@@ -61,8 +62,9 @@ def reconcile(
     wanted = _wanted(after)
     ours = frozenset(after) | frozenset(gone)
     present = frozenset(child for children in loaded.values() for child in children)
-    running = [one.previous.config for one in after.values() if one.previous]
-    stay = frozenset(child.name for config in (*wanted.values(), *running) for child in config.children)
+    running = [one.previous.config for one in after.values() if one.previous and one.previous.up]
+    loose = frozenset(child.name for config in (*wanted.values(), *running) for child in config.children)
+    stay = loose | {answering.alias(name) for name in loose}
     # A child that was edited while its IKE connection stayed is loaded no more, and may still be up.
     moved = {
         old.config.peer
@@ -128,16 +130,30 @@ def _after(old: Life | None, connection: Connection, backend: Backend) -> Life:
 
 
 def _wanted(lives: Mapping[str, Life]) -> dict[str, IkeConfig]:
-    """The IKE connections, each with the children of all connections to its peer."""
-    peers: dict[str, list[IkeConfig]] = {}
-    for one in lives.values():
+    """The IKE connections, each with the children of all connections to its peer.
+
+    The one of a version before stays for its own children, not for those of its successor.
+    """
+    peers: dict[str, dict[str, IkeConfig]] = {}
+    before: list[tuple[str, IkeConfig]] = []
+    for id, one in lives.items():
         if one.config:
-            peers.setdefault(one.config.peer, []).append(one.config)
-    return {
-        config.name: config if len(siblings) == 1 else ike.joined(config, siblings)
+            old = one.previous.config if one.previous else None
+            peers.setdefault(one.config.peer, {})[id] = answering.held(one.config, old)
+            if old and answering.stands_beside(one.config, old):
+                before.append((id, old))
+    found = {
+        config.name: config if len(siblings) == 1 else ike.joined(config, siblings.values())
         for siblings in peers.values()
-        for config in siblings
+        for config in siblings.values()
     }
+    instead: dict[str, dict[str, IkeConfig]] = {}
+    for id, old in before:
+        instead.setdefault(old.name, {})[id] = old
+    for name, olds in instead.items():
+        bare = msgspec.structs.replace(next(iter(olds.values())), children=())
+        found[name] = ike.joined(bare, (peers.get(bare.peer, {}) | olds).values())
+    return found
 
 
 def _differs(config: IkeConfig, holds: frozenset[str] | None, ours: Container[str]) -> bool:

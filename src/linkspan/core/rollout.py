@@ -13,14 +13,14 @@ and only then ends. A peer that refuses the new version keeps the one before.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import zlib
 from collections.abc import Iterable
 
 import msgspec
 
-from linkspan.core import dpd
+from linkspan.core import answering, dpd, duplicates, ike, pfs
+from linkspan.core.actions import Abandon, Action, EndSa, GiveUp, Initiate, Look, Settle
 from linkspan.core.desired import Connection
 from linkspan.core.facts import Alive, Begun, Cause, Expired, Fact, IkeSa, Probed, SaChanged, Unanswered
 from linkspan.core.ike import IkeConfig
@@ -79,48 +79,8 @@ class Deaf(msgspec.Struct, frozen=True):
 Event = Loaded | Adopted | LoadFailed | Unresolved | Seen | Tick | Abandoned | Deaf | Fact
 
 
-class Look(msgspec.Struct, frozen=True):
-    """List the IKE SAs with the connection's peer and come back with `Seen`."""
-
-
-class Initiate(msgspec.Struct, frozen=True):
-    """Begin to bring up one child."""
-
-    ike: str
-    child: str
-
-
-class EndSa(msgspec.Struct, frozen=True):
-    """End one IKE SA with all its children."""
-
-    unique_id: int
-
-
-class EndChild(msgspec.Struct, frozen=True):
-    """End one child SA; its IKE SA carries others."""
-
-    unique_id: int
-
-
-class GiveUp(msgspec.Struct, frozen=True):
-    """This connection has given up an IKE SA: end it, unless another one in it has not (`dpd.deserted`)."""
-
-    unique_id: int
-
-
-class Abandon(msgspec.Struct, frozen=True):
-    """Take along all connections with this peer: `Abandoned` for each of them."""
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """The version before has ended: what charon held for it can go."""
-
-
-Action = Look | Initiate | EndSa | EndChild | GiveUp | Abandon | Settle
-
-
 class Previous(msgspec.Struct, frozen=True):
-    """The version that carries the traffic while its successor comes up; `up` are its children that do."""
+    """The version that is in use while its successor comes up; `up` are its children that carry traffic, if any."""
 
     config: IkeConfig
     revision: int
@@ -138,6 +98,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     config: IkeConfig | None
     error: str = ""
     previous: Previous | None = None
+    pfs: pfs.Check = pfs.Check()
     applied: bool = False
     up: frozenset[str] = frozenset()
     reason: str = ""
@@ -181,7 +142,7 @@ def edited(old: Life, new: Life) -> Life:
     Not towards another peer: whoever names another one does not want to talk to the one before. Not with another key:
     charon compares everything but the key, and would put the new version into the IKE SA that the old key made.
     """
-    if old.config is None or new.config is None or old.config.peer != new.config.peer:
+    if old.config is None or new.config is None or not answering.same_peer(old.config, new.config):
         return new
     if old.connection.psk_ref != new.connection.psk_ref:
         return new
@@ -189,7 +150,9 @@ def edited(old: Life, new: Life) -> Life:
     if running is None:
         return new
     if running.config == new.config:
-        return _set(new, applied=True, up=running.up, watch=dpd.awake(old.watch))
+        return _set(new, applied=True, up=running.up, watch=dpd.awake(old.watch)) if running.up else new
+    if not running.up and not answering.answers(new.config, running.config):
+        return new
     return _set(new, previous=running, watch=dpd.awake(old.watch))
 
 
@@ -197,7 +160,7 @@ def restarted(life: Life) -> Life:
     """The same connection after its charon was started anew and knows nothing; what charon refused stays refused."""
     if life.config is None:
         return life
-    fresh = born(life.connection, life.config, "", life.can_trap)
+    fresh = _set(born(life.connection, life.config, "", life.can_trap), previous=_still(life, frozenset()))
     if life.watch.rest:
         return _set(fresh, reason=life.reason, watch=dpd.Watch(rest=life.watch.rest))
     return _set(fresh, reason="the gateway's charon was restarted")
@@ -212,7 +175,7 @@ def traps(life: Life) -> frozenset[Initiate]:
 
 def wake_at(life: Life) -> float | None:
     """When the next `Tick` is due, None if nothing is."""
-    times = [life.attempt_until, life.retry_at, life.look_at, _deadline(life)]
+    times = [life.attempt_until, life.retry_at, life.look_at, life.pfs.due, _deadline(life)]
     if life.duplicate_since is not None:
         times.append(life.duplicate_since + DUPLICATE)
     return min((time for time in times if time is not None), default=None)
@@ -224,7 +187,7 @@ def report(life: Life, generation: int) -> ConnectionReport | None:
         return None
     connection = life.connection
     make = ConnectionReport(connection.id, generation, connection.revision, "down")
-    if life.previous:
+    if life.previous and life.previous.up:
         return _set(make, state="up", revision=life.previous.revision, reason=_not_yet(life))
     if life.error:
         return _set(make, state="error", reason=life.error)
@@ -233,8 +196,12 @@ def report(life: Life, generation: int) -> ConnectionReport | None:
     if life.config and life.up:
         missing = len(life.config.children) - len(life.up)
         why = f"{missing} of {len(life.config.children)} child SAs are not up" if missing else ""
+        if life.pfs.refused and not why:
+            why = pfs.reason(connection.ipsec.pfs)
         return _set(make, state="up", reason=f"{why}: {life.reason}" if why and life.reason else why)
-    return _set(make, reason=life.reason or _waiting(life))
+    # While the version before may come back, nothing is said of its successor: an API takes no step back.
+    revision = life.previous.revision if life.previous else connection.revision
+    return _set(make, revision=revision, reason=life.reason or _waiting(life))
 
 
 def step(life: Life, event: Event, now: float) -> Step:
@@ -250,6 +217,10 @@ def step(life: Life, event: Event, now: float) -> Step:
             return _set(life, applied=True, error=text, config=None, attempt_until=None, retry_at=None), ()
         case Seen(sas):
             return _seen(_set(life, look_at=None), life.config, sas, now)
+        case Cause(code="rekey-failed"):
+            known = _set(life, pfs=pfs.failed(life.pfs))
+            # The line before it read as if an attempt had failed, which there was none of.
+            return (known if known.attempt_until is not None else _set(known, reason="", code="")), ()
         case Cause() if not life.up or len(life.up) < len(life.config.children):
             return _set(life, reason=event.text, code=event.code, look_at=now + SETTLE), ()
         case SaChanged():
@@ -298,7 +269,8 @@ def _may_initiate(life: Life) -> bool:
 
 
 def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
-    here = tuple(sa for sa in sas if sa.state not in ("DELETING", "DESTROYING"))
+    running = life.previous.config if life.previous else None
+    here = answering.told((sa for sa in sas if sa.state not in ("DELETING", "DESTROYING")), config, running)
     lost = life.watch.given_up - {sa.unique_id for sa in here}
     timeout = life.connection.dpd.timeout if _has_dpd(life) else math.inf
     watch, dead = dpd.look(life.watch, here, _children(life), timeout, now)
@@ -313,19 +285,29 @@ def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> 
 
 
 def _found(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], now: float) -> Step:
-    children = frozenset(child.name for child in config.children)
     installed = frozenset(name for sa in alive for name in sa.installed)
+    life, actions = _judged(life, config, alive, installed, now)
+    check, rekeys = pfs.seen(life.pfs, alive, _running(life), now)
+    return _set(life, pfs=check), actions + rekeys
+
+
+def _judged(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], installed: frozenset[str], now: float) -> Step:
+    children = frozenset(child.name for child in config.children)
     up = children & installed
     if up == children:
         return _complete(life, config, alive, up, now)
-    before, life = life, _set(life, up=up, previous=_still(life.previous, installed), duplicate_since=None)
+    before, life = life, _set(life, up=up, previous=_still(life, installed), duplicate_since=None)
+    lost = (Settle(),) if before.previous and before.previous.up and not (life.previous and life.previous.up) else ()
     if _running(life):
         life = _set(life, watch=dpd.awake(life.watch))
+        if not _running(before):
+            # A peer has come back with the version before: what was said while nothing was up is over.
+            life = _set(life, reason="", code="")
     ours = [sa for sa in alive if sa.name == config.name]
     if life.watch.rest == "trap" and any(sa.initiator and not sa.children for sa in ours):
         life = _set(life, attempt_until=life.attempt_until or now + ATTEMPT)
     if life.attempt_until is not None and now < life.attempt_until and _in_progress(life, ours):
-        return life, ()
+        return life, lost
     idle: tuple[Action, ...] = ()
     if life.attempt_until is not None or life.retry_at is None:
         # While we wait to try again, it is the attempt of another connection to this peer.
@@ -334,7 +316,7 @@ def _found(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], now: float) 
         life = _set(life, reason="the peer ended the tunnel")
     if life.attempt_until is not None or life.retry_at is None:
         life = _again_later(life, now)
-    return life, idle
+    return life, idle + lost
 
 
 def _in_progress(life: Life, sas: list[IkeSa]) -> bool:
@@ -374,12 +356,12 @@ def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozens
         if sa.state == "CONNECTING" and sa.initiator and sa.name == config.name and not sa.children
     )
     complete = [sa for sa in sas if sa.established and up <= sa.installed]
-    twins = _twins(complete, up)
+    twins = duplicates.twins(complete, up)
     if len(complete) < 2 and not twins:
         return _set(life, duplicate_since=None), half_open
     since = now if life.duplicate_since is None else life.duplicate_since
     late = now >= since + DUPLICATE
-    surplus = _surplus(complete, up, late) if len(complete) > 1 else twins if late else ()
+    surplus = duplicates.surplus(complete, up, late) if len(complete) > 1 else twins if late else ()
     return _set(life, duplicate_since=None if surplus else since), half_open + surplus
 
 
@@ -388,75 +370,22 @@ def _running(life: Life) -> frozenset[str]:
     return life.up | life.previous.up if life.previous else life.up
 
 
-def _still(previous: Previous | None, installed: frozenset[str]) -> Previous | None:
-    """The version before, as long as some of it is up."""
-    up = previous.up & installed if previous else frozenset()
-    return _set(previous, up=up) if previous and up else None
+def _still(life: Life, installed: frozenset[str]) -> Previous | None:
+    """The version before, as long as some of it is up, or a peer that still has it needs something to meet."""
+    if life.previous is None or life.config is None:
+        return None
+    config = life.previous.config
+    up = frozenset(child.name for child in config.children) & installed
+    return _set(life.previous, up=up) if up or answering.answers(life.config, config) else None
 
 
 def _replaced(life: Life, sas: tuple[IkeSa, ...]) -> tuple[Action, ...]:
-    """The end of the version before, now that its successor is up: of its children, and of IKE SAs with no others."""
-    if life.previous is None:
-        return ()
-    children = frozenset(child.name for child in life.previous.config.children)
-    return (*(action for sa in sas if sa.installed & children for action in _end(sa, children)), Settle())
-
-
-def _surplus(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Action, ...]:
-    """Which of several equal IKE SAs we end, or our children in them where they carry others too.
-
-    Of two that the same end initiated, the older one: whoever initiates again has lost it. Of two that met, the one
-    that the higher address initiated: that end does it at once, so that both do not each end the other's; `late`, any.
-    """
-    newest = {
-        initiator: max(of, key=lambda sa: sa.unique_id) for initiator in (True, False) if (of := _by(sas, initiator))
-    }
-    lower = _is_lower(sas[0])
-    keep = newest[lower] if lower in newest else newest[not lower]
-    return tuple(
-        action
-        for sa in sas
-        if sa is not keep and (late or sa is not newest[sa.initiator] or (sa.initiator and not lower))
-        for action in _end(sa, children)
-    )
-
-
-def _end(sa: IkeSa, children: frozenset[str]) -> tuple[Action, ...]:
-    if all(child.name in children for child in sa.children):
-        return (EndSa(sa.unique_id),)
-    return tuple(EndChild(child.unique_id) for child in sa.children if child.name in children)
-
-
-def _twins(sas: list[IkeSa], children: frozenset[str]) -> tuple[Action, ...]:
-    """Children that both ends made at once inside one IKE SA: all but the one with the lowest SPI, at the lower end.
-
-    Both ends see the same two SPIs of a pair, so they agree on which one stays; the lower address ends the others.
-    """
-    found: list[Action] = []
-    for sa in sas:
-        for name in children if _is_lower(sa) else ():
-            same = sorted(
-                (min(child.spi_in, child.spi_out), child.unique_id)
-                for child in sa.children
-                if child.name == name and child.state == "INSTALLED"
-            )
-            found += [EndChild(unique_id) for _, unique_id in same[1:]]
-    return tuple(found)
-
-
-def _is_lower(sa: IkeSa) -> bool:
-    return _packed(sa.local_address) < _packed(sa.remote_address)
-
-
-def _by(sas: list[IkeSa], initiator: bool) -> list[IkeSa]:
-    return [sa for sa in sas if sa.initiator == initiator]
-
-
-def _packed(address: str) -> bytes:
-    try:
-        return ipaddress.ip_address(address).packed
-    except ValueError:
-        return address.encode()
+    """The end of every other version, now that this one is up: of its children, and of IKE SAs with no others."""
+    assert life.config
+    installed = {name for sa in sas for name in sa.installed if ike.subject(name) == life.connection.id}
+    children = frozenset(installed - {child.name for child in life.config.children})
+    ended = tuple(action for sa in sas if sa.installed & children for action in duplicates.end(sa, children))
+    return (*ended, Settle()) if life.previous else ended
 
 
 def _has_dpd(life: Life) -> bool:
@@ -480,12 +409,14 @@ def _dead(life: Life, numbers: frozenset[int], now: float) -> Step:
         return _set(life, watch=watch), _give_up(numbers)
     rest = dpd.rest(life.connection, life.can_trap)
     others = (Abandon(),) if life.connection.dpd.action == "restart-by-peer" else ()
+    settle = (Settle(),) if life.previous and life.previous.up else ()
     life = _down(life, dpd.buried(watch, numbers, rest), dpd.reason(life.connection, rest), now)
-    return life, (*_give_up(numbers), *others)
+    return life, (*_give_up(numbers), *others, *settle)
 
 
 def _down(life: Life, watch: dpd.Watch, reason: str, now: float) -> Life:
-    life = _set(life, watch=watch, up=frozenset(), previous=None, reason=reason, attempt=0, attempt_until=None)
+    previous = _still(life, frozenset())
+    life = _set(life, watch=watch, up=frozenset(), previous=previous, reason=reason, attempt=0, attempt_until=None)
     return _set(life, retry_at=now if _may_initiate(life) else None)
 
 

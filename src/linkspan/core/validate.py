@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core import identity
+from linkspan.core import crypto, identity
 from linkspan.core.desired import Connection
 from linkspan.core.kinds import Network, as_network, is_uuid
 from linkspan.core.problem import Problem, invalid
@@ -206,6 +206,22 @@ def gateway_room(count: int, limits: Limits = Limits()) -> None:  # noqa: B008 #
     if count > limits.connections:
         message = f"a gateway has at most {limits.connections} connections: use another router"
         raise Problem("OverQuota", message)
+
+
+def ike_policy(values: Mapping[str, Any]) -> None:
+    """Whether an IKE policy with these attributes (all of them) can be negotiated at all."""
+    words = (values["ike_version"], values["encryption_algorithm"], values["auth_algorithm"])
+    if fault := crypto.impossible_ike(*words):
+        name = "auth_algorithm" if fault.startswith(values["auth_algorithm"]) else "encryption_algorithm"
+        raise invalid(name, fault)
+
+
+def policies(ike: Mapping[str, Any], ipsec: Mapping[str, Any]) -> None:
+    """Whether a connection can use these two policies together."""
+    words = (ipsec["transform_protocol"], ipsec["encryption_algorithm"], ipsec["auth_algorithm"])
+    if fault := crypto.impossible_ipsec(ike["ike_version"], *words):
+        message = f"IPsec policy {ipsec['id']} cannot be used with IKE policy {ike['id']}: {fault}"
+        raise Problem("HTTPBadRequest", message)
 
 
 def conflicts(connections: Sequence[Connection], changed: Iterable[str]) -> None:

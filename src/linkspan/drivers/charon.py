@@ -145,6 +145,9 @@ class StrongswanCharon:
     def terminate_child(self, unique_id: int) -> None:
         self._terminate({"child-id": str(unique_id)})
 
+    def rekey(self, unique_id: int) -> None:
+        self._ask("rekey", {"child-id": str(unique_id)})
+
     def loaded(self) -> dict[str, frozenset[str]]:
         messages = self._use(lambda requests: requests.list("list-conns", "list-conn"))
         return {

@@ -1,9 +1,10 @@
 """Gateways, their charons and the wires between them, in memory: what the fake drivers act on.
 
 It behaves as the measured truth of the real drivers does (a change of keys leaves SAs up, the last loaded key wins, a
-failed child leaves its IKE SA, a killed charon tells nobody), says it in charon's words, and is at once: an attempt
-has worked or failed when `initiate` returns. It has no clock, no packets and no rekeying; `dpd` deadlines and backoff
-are decided above. Tests break it with `kill`, `freeze` and `cut`, and ask it what a packet would meet with `send`.
+failed child leaves its IKE SA, of equal children a responder takes the first, IKEv2's first child has no group, a
+killed charon tells nobody), says it in charon's words, and is at once: an attempt has worked or failed when `initiate`
+returns. It has no clock, no packets and no rekeying by itself; `dpd` deadlines and backoff are decided above. Tests
+break it with `kill`, `freeze` and `cut`, and ask it what a packet would meet with `send`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from linkspan.core import facts
+from linkspan.core import crypto, facts
 from linkspan.core.desired import Gateway
 from linkspan.core.facts import ChildSa, DaemonLost, Fact, IkeSa, SaChanged
 from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey, subject
@@ -24,6 +25,8 @@ from linkspan.core.mtu import Path
 from linkspan.core.observed import Backend
 from linkspan.core.selectors import SelectorPair
 
+Agreed = tuple[str, int, str, str]
+"""What two ends agreed on, as `core.crypto.transforms` has it."""
 Fate = Literal["esp", "dropped", "clear"]
 """What becomes of a packet on the outside leg."""
 _ANSWERS = {2: "parsed INFORMATIONAL response 2 [ ]", 1: "parsed INFORMATIONAL_V1 request 2 [ HASH N(DPD_ACK) ]"}
@@ -249,21 +252,47 @@ class FakeWorld:
 
     def _make_child(self, daemon: Daemon, sa: Sa, child: ChildConfig, peer: Daemon, end: Sa) -> None:
         fitting = [one for one in end.config.children if one.mode == child.mode and _overlap(one, child)]
-        agreed = [one for one in fitting if _proposals(one) & _proposals(child)]
-        if not agreed:
+        # Without a key exchange of its own the child's group is not negotiated (RFC 7296 1.2).
+        bare = sa.config.version == 2 and not sa.children
+        agreed = _agree(child, fitting[0], bare) if fitting else None
+        if agreed is None:
             theirs = "traffic selectors - === - unacceptable" if not fitting else "no acceptable proposal found"
             notify = "NO_PROPOSAL_CHOSEN" if fitting else "TS_UNACCEPTABLE"
             peer.say(end.config.name, theirs)
             daemon.say(sa.config.name, f"received {notify} notify, no CHILD_SA built")
             return
-        spis = tuple(f"{next(self._numbers):08x}" for _ in range(2))
-        sa.children[child.name] = self._child(child.name, *spis)
-        end.children[agreed[0].name] = self._child(agreed[0].name, *reversed(spis))
+        self._pair(sa, child.name, end, fitting[0].name, agreed)
         peer.deliver(SaChanged(subject(end.config.name)))
         daemon.deliver(SaChanged(subject(sa.config.name)))
 
-    def _child(self, name: str, spi_in: str, spi_out: str) -> ChildSa:
-        return ChildSa(name, next(self._numbers), "INSTALLED", spi_in, spi_out, 0, 0, 0, 0, -1)
+    def rekey(self, daemon: Daemon, unique_id: int) -> None:
+        """Renew one child, now with a key exchange of its own; refused, it stays as it is."""
+        with self.lock:
+            for sa in daemon.sas:
+                for name, child in list(sa.children.items()):
+                    if child.unique_id == unique_id and sa.other and self._reachable(daemon, sa.other[0], sa.config):
+                        self._renew(daemon, sa, name, *sa.other)
+
+    def _renew(self, daemon: Daemon, sa: Sa, name: str, peer: Daemon, end: Sa) -> None:
+        twin = next(twin.name for twin in end.children.values() if twin.spi_in == sa.children[name].spi_out)
+        ours = next(child for child in sa.config.children if child.name == name)
+        theirs = next(child for child in end.config.children if child.name == twin)
+        agreed = _agree(ours, theirs, bare=False)
+        if agreed is None:
+            peer.say(end.config.name, "no acceptable proposal found")
+            daemon.say(sa.config.name, "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
+            daemon.say(sa.config.name, "CHILD_SA rekeying failed, trying again in 14 seconds")
+            return
+        self._pair(sa, name, end, twin, agreed)
+        peer.deliver(SaChanged(subject(twin)))
+        daemon.deliver(SaChanged(subject(name)))
+
+    def _pair(self, sa: Sa, name: str, end: Sa, other: str, agreed: Agreed) -> None:
+        """The two ends of one child SA."""
+        spis = (f"{next(self._numbers):08x}", f"{next(self._numbers):08x}")
+        for one, child, (spi_in, spi_out) in ((sa, name, spis), (end, other, spis[::-1])):
+            made = ChildSa(child, next(self._numbers), "INSTALLED", spi_in, spi_out, 0, 0, 0, 0, -1, *agreed)
+            one.children[child] = made
 
     def _acquire(self, daemon: Daemon, source: str, destination: str) -> None:
         """Traffic meets a trap; the packet itself is lost."""
@@ -333,8 +362,22 @@ def _choose(mine: IkeConfig, peer: Daemon) -> tuple[IkeConfig | None, tuple[str,
     return named[0], ("", "")
 
 
-def _proposals(child: ChildConfig) -> frozenset[str]:
-    return frozenset(child.esp_proposals) | frozenset(f"ah:{proposal}" for proposal in child.ah_proposals)
+def _agree(ours: ChildConfig, theirs: ChildConfig, bare: bool) -> Agreed | None:
+    """The first of the responder's proposals that the initiator has too; `bare`: without their groups."""
+    for offered, taken in (
+        (ours.esp_proposals, theirs.esp_proposals),
+        (ours.ah_proposals, theirs.ah_proposals),
+    ):
+        wanted = [_transforms(one, bare) for one in offered]
+        for proposal in taken:
+            if _transforms(proposal, bare) in wanted:
+                return _transforms(proposal, bare)
+    return None
+
+
+def _transforms(proposal: str, bare: bool) -> Agreed:
+    encryption, bits, integrity, group = crypto.transforms(proposal)
+    return encryption, bits, integrity, "" if bare else group
 
 
 def _overlap(one: ChildConfig, other: ChildConfig) -> bool:

@@ -127,6 +127,9 @@ class Charon(Protocol):
     def terminate_child(self, unique_id: int) -> None:
         """End one child SA at once, telling the peer once. Judge by `sas`."""
 
+    def rekey(self, unique_id: int) -> None:
+        """Begin to renew the keys of one child SA and return at once; how it went arrives as facts."""
+
     def loaded(self) -> Mapping[str, frozenset[str]]:
         """Names of the loaded connections, and of their children."""
 

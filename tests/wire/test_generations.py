@@ -1,0 +1,211 @@
+"""A policy in use is edited, towards a peer that is none of ours: without a gap where it accepts both versions, kept
+where it refuses the new one, and whichever version it comes back with is accepted until the new one is up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from linkspan.drivers import backend
+from linkspan.lab.fabric import ping
+from tests.harness.ours import Link, Ours
+from tests.harness.peer import Peer
+from tests.harness.world import World, until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+COUNT, INTERVAL = 1500, 0.002
+SLOW = 4 if backend.detect() == "kernel" else 1
+"""User-mode linux takes its time."""
+OLD, NEW = "aes128-sha256-modp2048", "aes256-sha512-ecp256"
+STRONGER = {"encryption_algorithm": "aes-256", "auth_algorithm": "sha512", "pfs": "group19"}
+IKE = "ikepolicies"
+IPSEC = "ipsecpolicies"
+
+
+def by_esp(peer: Peer, ours: str, psk: str, proposals: list[str]) -> None:
+    """The peer accepts these ESP proposals."""
+    peer.load(ours, psk, child={"esp_proposals": proposals})
+
+
+def by_ike(peer: Peer, ours: str, psk: str, proposals: list[str]) -> None:
+    """The peer accepts these IKE proposals."""
+    peer.load(ours, psk, proposals=proposals)
+
+
+PHASES = pytest.mark.parametrize(("phase", "tell"), [(IPSEC, by_esp), (IKE, by_ike)], ids=["esp", "ike"])
+EDITED = pytest.mark.shows(
+    "ike_policy.encryption_algorithm",
+    "ike_policy.auth_algorithm",
+    "ike_policy.pfs",
+    "ipsec_policy.encryption_algorithm",
+    "ipsec_policy.auth_algorithm",
+    "ipsec_policy.pfs",
+)
+
+
+def edit(link: Link, phase: str, **values: Any) -> None:
+    (link.set_ike if phase == IKE else link.set_ipsec)(**values)
+
+
+def agreed(peer: Peer, phase: str) -> list[tuple[str, str, str]]:
+    """What the peer says is in use: encryption with its key's size, integrity, group."""
+    of = [sa for sa in peer.sas() if sa["state"] == "ESTABLISHED"] if phase == IKE else peer.children()
+    return [(f"{one['encr-alg']} {one['encr-keysize']}", one["integ-alg"], one.get("dh-group", "")) for one in of]
+
+
+BEFORE = [("AES_CBC 128", "HMAC_SHA2_256_128", "MODP_2048")]
+AFTER = [("AES_CBC 256", "HMAC_SHA2_512_256", "ECP_256")]
+
+
+def live(link: Link, phase: str, wanted: list[tuple[str, str, str]], seconds: float = 15.0) -> None:
+    """Wait until exactly this is in use at the peer, and shown as ACTIVE without a reason."""
+    until(
+        lambda: agreed(link.peer, phase) == wanted and (link.status, link.reason) == ("ACTIVE", ""),
+        seconds * SLOW,
+        lambda: f"{agreed(link.peer, phase)}\n{link.shown}\n{link.peer.log[-2500:]}",
+    )
+
+
+def held(link: Link) -> list[str]:
+    """Names of the children of this connection that our charon has loaded."""
+    with link.ours.world.charon("left") as charon:
+        return sorted(name for names in charon.loaded().values() for name in names if name.startswith(link.id))
+
+
+@EDITED
+@PHASES
+def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase: str, tell: Any) -> None:
+    tell(peer, ours.v4, ours.psk, [OLD, NEW])
+    link = ours.connect(peer)
+    live(link, phase, BEFORE)
+    with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
+        pinging = pool.submit(ping, ours.host, peer.in4, COUNT, INTERVAL)
+        time.sleep(0.3)
+        edit(link, phase, **STRONGER)
+        answer = pinging.result()
+    live(link, phase, AFTER)
+    print(f"{phase}: {answer.sent - answer.received} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms")
+    assert answer.sent - answer.received <= 2
+    assert seen.clear == 0
+    assert seen.esp >= 2 * answer.received, "without ESP on the wire, few lost would say nothing"
+    assert len(held(link)) == 1, "nothing stays of the version before"
+
+
+@EDITED
+@PHASES
+def test_a_peer_that_refuses_keeps_the_version_before(ours: Ours, peer: Peer, phase: str, tell: Any) -> None:
+    """It may come back with it, may come with the new one, and what is in use is always told."""
+    tell(peer, ours.v4, ours.psk, [OLD])
+    link = ours.connect(peer)
+    live(link, phase, BEFORE)
+    edit(link, phase, **STRONGER)
+    refused = link.wait_reason("refused by the peer", 10.0 * SLOW)
+    assert "in use" in refused
+    assert (link.status, agreed(peer, phase)) == ("PENDING_UPDATE", BEFORE)
+    link.pinged()
+    peer.restart()
+    tell(peer, ours.v4, ours.psk, [OLD])
+    peer.initiate()
+    link.pinged()
+    until(lambda: "; revision" in link.reason and "in use" in link.reason, 10.0 * SLOW, lambda: str(link.shown))
+    assert link.status == "PENDING_UPDATE"
+    peer.terminate()
+    tell(peer, ours.v4, ours.psk, [NEW])
+    peer.initiate()
+    live(link, phase, AFTER)
+    link.pinged()
+    until(lambda: len(held(link)) == 1, 10.0 * SLOW, lambda: str(held(link)))
+
+
+@EDITED
+@PHASES
+def test_response_only_waits_for_the_peer(ours: Ours, peer: Peer, phase: str, tell: Any) -> None:
+    tell(peer, ours.v4, ours.psk, [OLD])
+    link = ours.connect(peer, initiator="response-only")
+    link.wait_reason("waits for the peer")
+    peer.initiate()
+    live(link, phase, BEFORE)
+    edit(link, phase, **STRONGER)
+    link.wait_reason("waits for the peer; revision")
+    assert (link.status, agreed(peer, phase)) == ("PENDING_UPDATE", BEFORE)
+    peer.terminate()
+    until(lambda: "in use" not in link.reason, 5.0 * SLOW, lambda: str(link.shown))
+    peer.initiate()
+    link.wait_reason("waits for the peer; revision")
+    link.pinged()
+    peer.terminate()
+    tell(peer, ours.v4, ours.psk, [NEW])
+    peer.initiate()
+    live(link, phase, AFTER)
+    spis = sorted(child["spi-in"] for child in link.sas())
+    pid = ours.world.agent_pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: ours.world.agent_pid not in (0, pid), 15.0 * SLOW)
+    live(link, phase, AFTER)
+    assert sorted(child["spi-in"] for child in link.sas()) == spis, "a new agent knows which version it is"
+
+
+@pytest.mark.shows("ike_policy.ike_version")
+def test_another_ike_version_is_rolled_out_too(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk)
+    link = ours.connect(peer)
+    live(link, IPSEC, BEFORE)
+    link.set_ike(ike_version="v1")
+    link.wait_reason("in use", 10.0 * SLOW)
+    link.pinged()
+    with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
+        pinging = pool.submit(ping, ours.host, peer.in4, COUNT, INTERVAL)
+        peer.load(ours.v4, ours.psk, version="0")
+        until(lambda: [sa["version"] for sa in peer.sas()] == ["1"], 20.0 * SLOW, lambda: str(peer.sas()))
+        answer = pinging.result()
+    assert answer.sent - answer.received <= 2, answer
+    assert seen.clear == 0
+    live(link, IPSEC, BEFORE)
+    link.pinged()
+
+
+def test_an_edit_taken_back_disturbs_nobody(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk)
+    link = ours.connect(peer)
+    live(link, IPSEC, BEFORE)
+    spis = sorted(child["spi-in"] for child in link.sas())
+    link.set_ipsec(**STRONGER)
+    link.wait_reason("refused by the peer", 10.0 * SLOW)
+    link.set_ipsec(encryption_algorithm="aes-128", auth_algorithm="sha256", pfs="group14")
+    live(link, IPSEC, BEFORE)
+    assert sorted(child["spi-in"] for child in link.sas()) == spis
+    until(lambda: len(held(link)) == 1, 10.0 * SLOW, lambda: str(held(link)))
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory, service: World) -> Iterator[World]:
+    """A service whose grace is short."""
+    world = World(tmp_path_factory.mktemp("impatient") / "state", environment={"LINKSPAN_API_GRACE": "2"})
+    try:
+        yield world
+    finally:
+        world.stop()
+
+
+def test_after_the_grace_it_is_active_with_what_was_refused(impatient: World) -> None:
+    ours, peer = Ours(impatient), Peer(impatient)
+    try:
+        peer.load(ours.v4, ours.psk)
+        link = ours.connect(peer)
+        link.wait("ACTIVE")
+        link.set_ipsec(**STRONGER)
+        until(lambda: link.status == "PENDING_UPDATE", 2.0)
+        until(lambda: link.status == "ACTIVE", 10.0, lambda: str(link.shown))
+        assert "refused by the peer: the peer accepts none of our IPsec proposals" in link.reason
+        assert link.reason.endswith("in use")
+        link.pinged()
+    finally:
+        ours.clear()
+        peer.close()

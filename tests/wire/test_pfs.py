@@ -1,0 +1,125 @@
+"""pfs of the IPsec policy: a mismatch is noticed when the tunnel comes up, not when its first key is renewed."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from linkspan.drivers import backend
+from linkspan.lab.fabric import ping
+from tests.harness.ours import Link, Ours
+from tests.harness.peer import Peer
+from tests.harness.recorder import CREATE_CHILD_SA
+from tests.harness.world import until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+SAME = "aes128-sha256-modp2048"
+OTHER = "aes128-sha256-ecp256"
+REFUSED = "the peer refuses pfs group14 when keys are renewed"
+SLOW = 3 if backend.detect() == "kernel" else 1
+"""User-mode linux takes its time."""
+
+
+def groups(peer: Peer) -> list[str]:
+    return [child.get("dh-group", "") for child in peer.children()]
+
+
+@pytest.mark.shows("ipsec_policy.pfs")
+@pytest.mark.parametrize("initiator", ["ours", "theirs"])
+def test_the_first_renewal_shows_that_the_groups_match(ours: Ours, peer: Peer, initiator: str) -> None:
+    """Without a packet lost, and once only."""
+    peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
+    with peer.recorder() as seen:
+        link = ours.connect(
+            peer, ipsec={"pfs": "group19"}, initiator="bi-directional" if initiator == "ours" else "response-only"
+        )
+        if initiator == "theirs":
+            until(lambda: "waits for the peer" in link.reason, 10.0, lambda: str(link.shown))
+            peer.initiate()
+        peer.wait_up()
+        assert groups(peer) == [""], "IKEv2's first child has no key exchange of its own"
+        with ThreadPoolExecutor(1) as pool:
+            # It goes on while the keys change: 1.5 s if we are the initiator, else 5 s.
+            count = 750 if initiator == "ours" else 2500
+            pinging = pool.submit(ping, ours.host, peer.in4, count, 0.002)
+            until(lambda: groups(peer) == ["ECP_256"], 10.0 * SLOW, lambda: f"{peer.sas()}")
+            answer = pinging.result()
+        time.sleep(0.5)
+    renewals = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
+    assert len(renewals) == 1, "it is renewed once and then left alone"
+    assert answer.sent - answer.received <= 1, answer
+    assert (seen.esp >= 2 * answer.received, seen.clear) == (True, 0)
+    assert (link.status, link.reason) == ("ACTIVE", "")
+
+
+@pytest.mark.shows("ipsec_policy.pfs")
+@pytest.mark.parametrize("initiator", ["ours", "theirs"])
+def test_a_mismatch_is_told_at_once_and_forgotten_when_it_is_mended(ours: Ours, peer: Peer, initiator: str) -> None:
+    peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
+    link = ours.connect(peer, initiator="bi-directional" if initiator == "ours" else "response-only")
+    if initiator == "theirs":
+        until(lambda: "waits for the peer" in link.reason, 10.0, lambda: str(link.shown))
+        peer.initiate()
+    link.wait("ACTIVE")
+    link.wait_reason(REFUSED, 6.0 * SLOW)
+    assert (link.status, groups(peer)) == ("ACTIVE", [""])
+    link.pinged()
+    link.set_ipsec(pfs="group19")
+    if initiator == "theirs":
+        link.wait_reason("waits for the peer; revision")
+        peer.terminate()
+        peer.initiate()
+    until(lambda: link.status == "ACTIVE" and groups(peer) == ["ECP_256"], 12.0 * SLOW, lambda: str(link.shown))
+    assert link.reason == ""
+    link.pinged()
+
+
+def test_a_peer_that_mends_its_side_is_believed(ours: Ours, peer: Peer) -> None:
+    """The reason goes with the trouble, at the next key exchange that works."""
+    peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
+    link = ours.connect(peer)
+    link.wait("ACTIVE")
+    link.wait_reason(REFUSED, 6.0 * SLOW)
+    peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER, SAME]})
+    peer.terminate()
+    until(lambda: groups(peer) == ["MODP_2048"], 20.0 * SLOW, lambda: f"{peer.sas()}")
+    until(lambda: (link.status, link.reason) == ("ACTIVE", ""), 5.0 * SLOW, lambda: str(link.shown))
+
+
+def test_ikev1_notices_by_itself(ours: Ours, peer: Peer) -> None:
+    """Its quick mode has a key exchange from the start, so nothing is renewed early."""
+    peer.load(ours.v4, ours.psk, version="1", child={"esp_proposals": [OTHER]})
+    link = ours.connect(peer, ike={"ike_version": "v1"})
+    link.wait_reason("IPsec polic", 10.0 * SLOW)
+    assert peer.children() == []
+    link.set_ipsec(pfs="group19")
+    link.wait("ACTIVE", 15.0 * SLOW)
+    before = link.sas()
+    assert groups(peer) == ["ECP_256"]
+    time.sleep(1.0)
+    assert link.sas() == before
+
+
+def _spis(link: Link) -> list[Any]:
+    return sorted((child["spi-in"], child["spi-out"]) for child in link.sas())
+
+
+def test_what_is_verified_is_left_alone_by_a_new_agent(ours: Ours, peer: Peer) -> None:
+    import os
+    import signal
+
+    peer.load(ours.v4, ours.psk)
+    link = ours.connect(peer)
+    until(lambda: groups(peer) == ["MODP_2048"], 15.0 * SLOW)
+    before, pid = _spis(link), ours.world.agent_pid
+    with peer.recorder() as seen:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: ours.world.agent_pid not in (0, pid), 15.0 * SLOW)
+        until(lambda: link.status == "ACTIVE", 15.0 * SLOW)
+        time.sleep(4.0)
+    assert _spis(link) == before
+    assert not [packet for packet in seen.ike(sent=False) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
