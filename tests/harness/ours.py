@@ -163,6 +163,16 @@ class Link:
         """Wait for a status."""
         return self.ours.world.wait_status(self.id, status, seconds)
 
+    def renewed(self, seconds: float = 20.0) -> None:
+        """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and old ones are gone."""
+        self.wait("ACTIVE")
+        until(self._quiet, seconds, lambda: str(self.sas()))
+
+    def _quiet(self) -> bool:
+        with self.ours.world.charon("left") as charon:
+            children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)]
+        return bool(children) and all(child.group and child.state == "INSTALLED" for child in children)
+
     def wait_reason(self, words: str, seconds: float = 20.0) -> str:
         """Wait until the reason has these words in it."""
         until(lambda: words in self.reason, seconds, lambda: str(self.shown))

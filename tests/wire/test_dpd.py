@@ -86,7 +86,7 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
     }
     watched = [link for (_, action), link in links.items() if action != "disabled"]
     for link in links.values():
-        link.wait("ACTIVE")
+        link.renewed()
     with recorders(list(links.values())) as seen:
         for (version, _), link in links.items():
             if version == "v2":
