@@ -1,7 +1,7 @@
-"""Writes docs/reference/*.md out of the registries: attributes, command line, settings, errors.
+"""Writes docs/attributes.md and docs/reference/*.md out of the registries: attributes, commands, settings, errors.
 
-Nothing in those pages is written by hand, so they cannot be wrong about names, defaults and limits. `--check` writes
-nothing and fails if a page is not what would be written.
+Nothing in those pages is written by hand, so they cannot be wrong about names, defaults, limits and tests. `--check`
+writes nothing and fails if a page is not what would be written.
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ from linkspan.core.problem import STATUS
 from linkspan.core.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
 from linkspan.settings import registry
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+from effects import EFFECTS  # noqa: E402 # beside this file, which is no package
+
+from tests.harness import matrix  # noqa: E402 # the tests are not installed
+from tests.harness.mutations import FIELDS  # noqa: E402
+
 MADE = "<!-- Made by docs/generate.py: change the source, not this file. -->\n"
 LATE = ("db", "node", "user", "project")
 """Groups on the machine itself, listed after those that speak HTTP."""
 
 
 def pages() -> dict[str, str]:
-    """Every page by file name."""
+    """Every page by file name, under docs/."""
     return {
-        "attributes.md": attributes(),
-        "cli.md": cli(),
-        "errors.md": errors(),
-        "settings.md": settings(),
+        "attributes.md": wire(),
+        "reference/attributes.md": attributes(),
+        "reference/cli.md": cli(),
+        "reference/errors.md": errors(),
+        "reference/settings.md": settings(),
     }
 
 
@@ -51,6 +59,55 @@ def table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 def code(value: Any) -> str:
     """A value as code; nothing stays nothing."""
     return f"`{value}`" if value not in ("", None) else ""
+
+
+def wire() -> str:
+    """What every attribute of the VPN resources does on the wire, which tests show it, and what the mutants say."""
+    intro = (
+        "What each attribute does between the gateways, and the tests that watch the wire for it, against a peer that "
+        "is a plain charon. *Backend*: where they run: user space, or the kernel's ESP too where that behaves "
+        "differently. Types and defaults are in [reference/attributes.md](reference/attributes.md)."
+    )
+    shown = matrix.shown()
+
+    def parts() -> Iterator[str]:
+        for resource in VPN:
+            yield f"## {resource.label}\n"
+            yield table(("attribute", "on the wire", "backend", "shown by"), effects(resource))
+        yield "## Mutants\n"
+        yield (
+            "`./dev test --mutate` runs these tests with an agent that drops one attribute: *held* at one value, as if "
+            "the API's were ignored, and *frozen* at its first value, as if updates were. At least one test has to "
+            "fail for each; here is the first that did.\n"
+        )
+        yield table(("attribute", "held at", "held: killed by", "frozen: killed by"), mutants())
+
+    def effects(resource: Resource) -> Iterator[tuple[str, ...]]:
+        for item in resource.attributes:
+            tests = matrix.of(f"{resource.name}.{item.name}", shown)
+            both = any(name.partition(".py")[0] in matrix.KERNEL for name in tests)
+            backend = "both" if both else "user space"
+            yield f"`{item.name}`", EFFECTS[resource.name][item.name], backend, tests_of(tests)
+
+    def mutants() -> Iterator[tuple[str, ...]]:
+        found = matrix.mutants()
+        for name, (_, value) in FIELDS.items():
+            held = ", ".join(value) if isinstance(value, tuple) else str(value)
+            killers = (
+                tests_of([found[key]] if (key := f"{name}={way}") in found else []) for way in ("held", "frozen")
+            )
+            yield f"`{name}`", f"`{held}`", *killers
+
+    return page("Attributes on the wire", intro, parts())
+
+
+def tests_of(names: list[str]) -> str:
+    """Tests by file: `test_mtu.py`: a, b."""
+    files: dict[str, list[str]] = {}
+    for name in names:
+        file, _, test = name.partition("::")
+        files.setdefault(file, []).append(test.partition("[")[0].removeprefix("test_").replace("_", " "))
+    return "; ".join(f"`{file}`: {', '.join(tests)}" for file, tests in files.items())
 
 
 def attributes() -> str:
@@ -170,7 +227,7 @@ def main() -> int:
     check = parser.parse_args().check
     stale = []
     for name, text in pages().items():
-        file = REFERENCE / name
+        file = DOCS / name
         if file.exists() and file.read_text(encoding="utf-8") == text:
             continue
         if check:

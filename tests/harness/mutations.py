@@ -15,6 +15,8 @@ from linkspan.core.desired import Connection
 from linkspan.core.secret import Secret
 
 VARIABLE: Final = "TEST_MUTANT"
+LABORATORY: Final = frozenset({"198.51.100.2", "198.51.100.3"})
+"""The peers of the laboratory's own two connections, which have to come up for a test to begin."""
 Way = Literal["held", "frozen"]
 
 FIELDS: Final[dict[str, tuple[str, Any]]] = {
@@ -58,6 +60,8 @@ _first: dict[tuple[str, str], Any] = {}
 
 def mutate(connection: Connection, attribute: str, way: Way) -> Connection:
     """The connection as a mutant agent has it. Remembers what it saw first, in this process."""
+    if connection.peer_address in LABORATORY:
+        return connection
     path, fixed = FIELDS[attribute]
     names = path.split(".")
     holders = [connection]

@@ -84,6 +84,7 @@ class Peer:
         self.net4, self.net6 = f"10.{100 + number}.0.0/24", f"fd00:{100 + number}::/64"
         self.in4, self.in6 = f"10.{100 + number}.0.1", f"fd00:{100 + number}::1"
         self._instance = world.lab["instance"]
+        self._fabric = world.lab["fabric"]
         self._name = f"peer{number}"
         host = fabric.make_host(
             self._instance,
@@ -172,7 +173,7 @@ class Peer:
 
     def recorder(self) -> Recorder:
         """Records what crosses the peer's wire while its `with` block runs."""
-        return Recorder(self.namespace, "eth0")
+        return Recorder(self._fabric, fabric._port(self._instance, self._name))
 
     # -- charon ----------------------------------------------------------------------------------------------------
 

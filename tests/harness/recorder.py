@@ -53,11 +53,15 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorder:
-    """Use it as a `with` block; `packets` grows meanwhile."""
+    """Use it as a `with` block; `packets` grows meanwhile.
 
-    def __init__(self, namespace: str, link: str) -> None:
+    `port` is the bridge's port that the recorded side is plugged into. On the side's own link the kernel's ESP would
+    show what it has decrypted too.
+    """
+
+    def __init__(self, namespace: str, port: str) -> None:
         self._namespace = namespace
-        self._link = link
+        self._link = port
         self.packets: list[Packet] = []
         self._wake = socket.socketpair()
         self._socket: socket.socket | None = None
@@ -107,7 +111,7 @@ class Recorder:
             ready, _, _ = select.select([self._socket, self._wake[1]], [], [])
             if self._socket in ready:
                 frame, address = self._socket.recvfrom(65536)
-                self.packets.append(packet(frame, address[2] == socket.PACKET_OUTGOING))
+                self.packets.append(packet(frame, address[2] != socket.PACKET_OUTGOING))
             elif self._wake[1] in ready:
                 return
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.harness.ours import Ours
@@ -31,3 +33,27 @@ def nothing_passes(ours: Ours, peer: Peer) -> None:
     with ours.world.next_hop(), peer.recorder() as seen:
         answer = ours.ping(peer.in4, 5)
     assert (answer.received, seen.esp, seen.clear) == (0, 0, 0)
+
+
+@pytest.mark.shows("service.admin_state_up")
+def test_a_service_that_is_down_takes_its_connections_along(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    peer, other = new_peer(), new_peer()
+    for each in (peer, other):
+        each.load(ours.v4, ours.psk)
+    beside = ours.connect(other)
+    service = ours.create("vpnservices", router_id=ours.router_id, subnet_id=ours.subnets[4], admin_state_up=False)
+    link = ours.connect(peer, vpnservice_id=service)
+    link.wait("DOWN")
+    nothing_passes(ours, peer)
+    ours.update("vpnservices", service, admin_state_up=True)
+    link.wait("ACTIVE")
+    link.pinged()
+    beside.wait("ACTIVE")
+    before = beside.sas()
+    ours.update("vpnservices", service, admin_state_up=False)
+    peer.wait_down()
+    link.wait("DOWN")
+    assert link.reason == "admin_state_up is false"
+    nothing_passes(ours, peer)
+    beside.pinged()
+    assert beside.sas() == before

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from linkspan.core.resources import VPN
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 
@@ -18,27 +19,37 @@ COUNT, INTERVAL = 700, 0.002
 CONNECTION = "ipsec-site-connections", "ipsec_site_connection"
 IKE = "ikepolicies", "ikepolicy"
 IPSEC = "ipsecpolicies", "ipsecpolicy"
+SERVICE = "vpnservices", "vpnservice"
+GROUP = "endpoint-groups", "endpoint_group"
+LEGACY = "ipsec-site-connections", "ipsec_site_connection", "of a service with a subnet"
 
-SAMPLE: list[tuple[tuple[str, str], dict[str, Any]]] = [
+SAMPLE: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (CONNECTION, {"psk": "another key"}),
     (CONNECTION, {"dpd": {"action": "restart", "interval": 5, "timeout": 20}}),
     (CONNECTION, {"mtu": 1300}),
     (CONNECTION, {"admin_state_up": False}),
     (IPSEC, {"encryption_algorithm": "aes-256-gcm-16"}),
 ]
-REST: list[tuple[tuple[str, str], dict[str, Any]]] = [
+REST: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (CONNECTION, {"name": "other", "description": "words"}),
     (CONNECTION, {"peer_address": "198.51.100.77"}),
     (CONNECTION, {"peer_id": "somebody@example.org"}),
     (CONNECTION, {"local_id": "keyid:one of us"}),
     (CONNECTION, {"initiator": "response-only"}),
-    (CONNECTION, {"peer_ep_group_id": "group"}),
+    (CONNECTION, {"peer_ep_group_id": "peer group"}),
+    (CONNECTION, {"local_ep_group_id": "local group", "peer_ep_group_id": "peer group of v4"}),
+    (LEGACY, {"peer_cidrs": ["10.77.1.0/24"]}),
+    (SERVICE, {"name": "other", "description": "words"}),
+    (SERVICE, {"admin_state_up": False}),
+    (GROUP, {"name": "other", "description": "words"}),
+    (IKE, {"name": "other", "description": "words"}),
     (IKE, {"auth_algorithm": "sha512"}),
     (IKE, {"encryption_algorithm": "aes-256"}),
     (IKE, {"pfs": "group19"}),
     (IKE, {"ike_version": "v1"}),
     (IKE, {"phase1_negotiation_mode": "aggressive"}),
     (IKE, {"lifetime": {"value": 7200}}),
+    (IPSEC, {"name": "other", "description": "words"}),
     (IPSEC, {"auth_algorithm": "sha384"}),
     (IPSEC, {"pfs": "group20"}),
     (IPSEC, {"lifetime": {"units": "kilobytes", "value": 100_000}}),
@@ -48,9 +59,13 @@ REST: list[tuple[tuple[str, str], dict[str, Any]]] = [
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """A connection beside the laboratory's, on the same two gateways, with identities and policies of its own."""
+    """Connections beside the laboratory's, with identities and policies of their own: ids by what an edit is of.
 
-    ids: dict[str, str]
+    One runs between the same two gateways, over endpoint groups; the one of a service with a subnet waits for a peer
+    that never comes. `groups` are what an edit may name.
+    """
+
+    ids: dict[tuple[str, ...], str]
     groups: dict[str, str]
 
 
@@ -61,30 +76,56 @@ def create(world: World, kind: tuple[str, str], **values: Any) -> str:
 
 @pytest.fixture(scope="module")
 def neighbour(world: World) -> Neighbour:
-    policies = {"ikepolicies": create(world, IKE, name="a"), "ipsecpolicies": create(world, IPSEC, name="a")}
-    group = ("endpoint-groups", "endpoint_group")
+    policies = {"ikepolicy_id": create(world, IKE, name="a"), "ipsecpolicy_id": create(world, IPSEC, name="a")}
+    left = world.lab["sites"]["left"]
     made: dict[str, str] = {}
+    services: dict[str, str] = {}
+    local: dict[str, str] = {}
     for side, other in (("left", "right"), ("right", "left")):
         here, there = world.lab["sites"][side], world.lab["sites"][other]
         cidr = {"left": "fd00:1::/64", "right": "fd00:2::/64"}[other]
+        services[side] = create(world, SERVICE, name=f"a-{side}", router_id=here["router_id"])
+        local[side] = create(world, GROUP, type="subnet", endpoints=[here["subnet_ids"][1]])
         made[side] = create(
             world,
             CONNECTION,
             name=f"a-{side}",
-            vpnservice_id=create(world, ("vpnservices", "vpnservice"), name=f"a-{side}", router_id=here["router_id"]),
-            ikepolicy_id=policies["ikepolicies"],
-            ipsecpolicy_id=policies["ipsecpolicies"],
+            vpnservice_id=services[side],
+            **policies,
             peer_address=there["gateway"]["outside_address"],
             peer_id=f"a-{other}",
             local_id=f"a-{side}",
-            local_ep_group_id=create(world, group, type="subnet", endpoints=[here["subnet_ids"][1]]),
-            peer_ep_group_id=create(world, group, type="cidr", endpoints=[cidr]),
+            local_ep_group_id=local[side],
+            peer_ep_group_id=create(world, GROUP, type="cidr", endpoints=[cidr]),
             psk="a key of its own",
         )
+    legacy = create(
+        world,
+        CONNECTION,
+        vpnservice_id=left["service_id"],
+        **policies,
+        peer_address="198.51.100.77",
+        peer_id="nobody",
+        peer_cidrs=["10.77.0.0/24"],
+        psk="nobody's key",
+    )
     for id in made.values():
         world.wait_status(id, "ACTIVE")
-    elsewhere = create(world, group, type="cidr", endpoints=["fd00:9::/64"])
-    return Neighbour({"ipsec-site-connections": made["left"], **policies}, {"group": elsewhere})
+    return Neighbour(
+        {
+            CONNECTION: made["left"],
+            IKE: policies["ikepolicy_id"],
+            IPSEC: policies["ipsecpolicy_id"],
+            SERVICE: services["left"],
+            GROUP: local["left"],
+            LEGACY: legacy,
+        },
+        {
+            "peer group": create(world, GROUP, type="cidr", endpoints=["fd00:9::/64"]),
+            "peer group of v4": create(world, GROUP, type="cidr", endpoints=["10.9.0.0/24"]),
+            "local group": create(world, GROUP, type="subnet", endpoints=[left["subnet_ids"][0]]),
+        },
+    )
 
 
 def spis(world: World) -> list[tuple[str, str]]:
@@ -105,10 +146,10 @@ def one_each(world: World) -> bool:
     ids=lambda value: "-".join(value) if isinstance(value, dict) else value[1],
 )
 def test_an_edit_of_one_leaves_the_other_alone(
-    world: World, neighbour: Neighbour, kind: tuple[str, str], values: dict[str, Any]
+    world: World, neighbour: Neighbour, kind: tuple[str, ...], values: dict[str, Any]
 ) -> None:
-    path, singular = kind
-    url = f"/v2.0/vpn/{path}/{neighbour.ids[path]}"
+    path, singular = kind[:2]
+    url = f"/v2.0/vpn/{path}/{neighbour.ids[kind]}"
     values = {
         key: neighbour.groups.get(value, value) if isinstance(value, str) else value for key, value in values.items()
     }
@@ -126,3 +167,9 @@ def test_an_edit_of_one_leaves_the_other_alone(
     assert spis(world) == before
     assert wire.tally.protected >= 2 * COUNT, "without ESP on the wire, '0 lost' would say nothing"
     assert wire.tally.clear == 0
+
+
+def test_no_attribute_is_left_out() -> None:
+    """With `--all` whatever a PUT can change is edited."""
+    edited = {(kind[1], name) for kind, values in (*SAMPLE, *REST) for name in values}
+    assert edited == {(one.singular, each.name) for one in VPN for each in one.attributes if each.put}

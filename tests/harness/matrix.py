@@ -1,0 +1,56 @@
+"""Which test shows which attribute on the wire: read from the `shows` marks in tests/wire, without running anything.
+
+docs/attributes.md is written from it, and `harness.mutate` runs by it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from linkspan.core.resources import VPN
+
+ROOT: Final = Path(__file__).parents[2]
+WIRE: Final = ROOT / "tests" / "wire"
+MUTANTS: Final = WIRE / "mutants.json"
+"""What `./dev test --mutate` found last: {"attribute=way": the test that failed}."""
+KERNEL: Final = ("test_backend", "test_leaks", "test_families", "test_survival")
+"""The files of tests/wire that run once more on the kernel's own ESP (tests/kernel)."""
+
+
+def shown() -> dict[str, list[str]]:
+    """Tests by attribute, as `file::test`."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(WIRE.glob("test_*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                for attribute in _marked(node):
+                    found.setdefault(attribute, []).append(f"{file.name}::{node.name}")
+    return found
+
+
+def _marked(function: ast.FunctionDef) -> Iterator[str]:
+    for mark in function.decorator_list:
+        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "shows":
+            yield from (argument.value for argument in mark.args if isinstance(argument, ast.Constant))  # type: ignore[misc]
+
+
+def of(attribute: str, tests: dict[str, list[str]]) -> list[str]:
+    """The tests of an attribute and of its parts (`connection.dpd` has `connection.dpd.action`), each once."""
+    every = [names for key, names in tests.items() if f"{key}.".startswith(f"{attribute}.")]
+    return list(dict.fromkeys(name for names in every for name in names))
+
+
+def attributes() -> list[str]:
+    """Every attribute of the VPN resources, as `resource.attribute`."""
+    return [f"{resource.name}.{attribute.name}" for resource in VPN for attribute in resource.attributes]
+
+
+def mutants() -> dict[str, str]:
+    """What `./dev test --mutate` found last."""
+    found: dict[str, Any] = json.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
+    return found

@@ -1,0 +1,66 @@
+"""`./dev test --mutate`: an agent drops one attribute after the other, and tests of the wire matrix must fail for each.
+
+Two mutants of every attribute (`mutations`): held at one value, and frozen at what it was first. Only the tests that
+are marked with the attribute run. A mutant is killed by a test that fails, not by one that cannot begin. What was found
+is written into tests/wire/mutants.json, from which docs/attributes.md has its table. Arguments: attributes, or parts
+of their names; none means all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.harness.matrix import MUTANTS, ROOT, mutants
+from tests.harness.mutations import FIELDS
+
+WORKERS = int(os.environ.get("MUTATE_WORKERS", "2"))
+SECONDS = 400
+FAILED = re.compile(r"^FAILED tests/wire/(\S+)", re.MULTILINE)
+
+
+def main(only: list[str]) -> int:
+    """Run the mutants; 0 if every one was killed."""
+    wanted = [
+        f"{attribute}={way}"
+        for attribute in FIELDS
+        for way in ("held", "frozen")
+        if not only or any(part in attribute for part in only)
+    ]
+    if not wanted:
+        print(f"no attribute is named like {', '.join(only)}: there are {', '.join(FIELDS)}", file=sys.stderr)
+        return 2
+    found = {} if not only else mutants()
+    survived = []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for number, (name, killer, took) in enumerate(pool.map(_run, wanted), 1):
+            print(f"{number:3}/{len(wanted)}  {name:44} {took:4.0f} s  {killer or 'SURVIVED'}", flush=True)
+            found[name] = killer
+            if not killer:
+                survived.append(name)
+    MUTANTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+    print(f"{len(wanted) - len(survived)} of {len(wanted)} mutants killed", *survived, sep="\n  ")
+    return 1 if survived else 0
+
+
+def _run(mutant: str) -> tuple[str, str, float]:
+    """The mutant, the test that it failed (empty if it survived) and the seconds it took."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "tests/wire", "-x", "-q", "-p", "no:cacheprovider", "--mutant", mutant]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return mutant, "", time.monotonic() - started
+    killer = FAILED.search(done.stdout)
+    if not killer:
+        print(f"--- {mutant}: pytest ended with {done.returncode}\n{done.stdout[-1500:]}{done.stderr[-500:]}")
+    return mutant, killer[1] if killer else "", time.monotonic() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
