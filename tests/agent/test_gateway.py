@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import pytest
@@ -28,12 +29,12 @@ THERE, BACK = connection(1, 2), replace(connection(2, 1), initiator="response-on
 class Site:
     """One gateway's worker, and what it reported last."""
 
-    def __init__(self, drivers: FakeDrivers, gateway: Gateway) -> None:
+    def __init__(self, drivers: FakeDrivers, gateway: Gateway, clock: Callable[[], float] = time.monotonic) -> None:
         self.drivers = drivers
         self.gateway = gateway
         self.outbox = Outbox()
         self.said: dict[str, GatewayReport | ConnectionReport] = {}
-        self.worker = GatewayWorker(gateway, drivers, self.outbox)
+        self.worker = GatewayWorker(gateway, drivers, self.outbox, clock)
         self.worker.start()
 
     def want(self, *connections: Connection, gone: tuple[Gone, ...] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.core import ike, plan, rollout
-from linkspan.core.actions import EndChild, EndSa, GiveUp, Initiate, Look, Settle
+from linkspan.core.actions import Abandon, EndChild, EndSa, GiveUp, Initiate, Look, Settle
 from linkspan.core.desired import Connection, Dpd
-from linkspan.core.facts import Alive, Cause, IkeSa, SaChanged, Unanswered
-from linkspan.core.rollout import Adopted, Life, Loaded, LoadFailed, Seen, Tick
+from linkspan.core.facts import Alive, Begun, Cause, Expired, IkeSa, Probed, SaChanged, Unanswered
+from linkspan.core.observed import Backend
+from linkspan.core.rollout import Abandoned, Adopted, Deaf, Life, Loaded, LoadFailed, Seen, Tick
 from tests.core.samples import child, connection, sa
 
 
@@ -235,6 +237,168 @@ def test_inbound_traffic_or_an_answer_keeps_a_peer_alive() -> None:
     assert rollout.wake_at(life) is None
 
 
+def dead(action: str, backend: Backend = "user-space", **changes: Any) -> tuple[Life, list[Any]]:
+    """A life whose peer was declared dead at 30 s."""
+    life = plan.life(connection(dpd=Dpd(action, 10, 30), **changes), backend)  # type: ignore[arg-type]
+    life, _ = play(life, Loaded(), Seen((up(life),)), Probed(name(life), 1))
+    return play(life, Tick(), Seen((up(life),)), now=30.0)
+
+
+def test_restart_goes_on_for_an_hour_and_comes_back() -> None:
+    """A virtual hour: every timer that is due fires, every attempt comes to nothing, until the peer is there again."""
+    life, _ = dead("restart")
+    began: list[float] = []
+    now = 30.0
+    while now < 3630.0:
+        due = rollout.wake_at(life)
+        assert due is not None, "it never stops trying"
+        now = max(now, due)
+        half = sa(name(life), state="CONNECTING", unique_id=len(began) + 10)
+        life, actions = play(life, Tick(), now=now)
+        began += [now for action in actions if isinstance(action, Initiate)]
+        if Look() in actions:
+            life, _ = play(life, Seen((half,)), now=now)
+    assert began[0] == 30.0, "at once"
+    waits = [later - earlier - rollout.ATTEMPT for earlier, later in itertools.pairwise(began)]
+    assert max(waits) <= 1.25 * rollout.BACKOFF[-1]
+    assert len(began) > 60
+    due = rollout.wake_at(life)
+    assert due is not None
+    life, _ = play(life, Tick(), Seen((up(life, unique_id=999),)), now=due)
+    assert state(life) == ("up", "")
+    assert due - 3630.0 <= rollout.ATTEMPT + 1.25 * rollout.BACKOFF[-1]
+
+
+def test_hold_waits_for_traffic_and_an_attempt_that_it_begins_is_like_any_other() -> None:
+    life, actions = dead("hold", "kernel")
+    assert not [one for one in actions if isinstance(one, Initiate)]
+    assert rollout.traps(life) == {Initiate(name(life), cname(life))}
+    assert "waits for traffic" in state(life)[1]
+    life, _ = play(life, Seen(()), now=31.0)
+    assert rollout.wake_at(life) is None
+    life, actions = play(life, Begun(name(life)), now=100.0)
+    assert actions == [Look()]
+    half = sa(name(life), state="CONNECTING", unique_id=2)
+    life, actions = play(life, Seen((half,)), Tick(), Seen((half,)), now=100.0)
+    assert (actions, rollout.wake_at(life)) == ([], 100.0 + rollout.ATTEMPT)
+    life, actions = play(life, Tick(), Seen((half,)), now=100.0 + rollout.ATTEMPT)
+    assert actions == [Look(), EndSa(2)]
+    assert rollout.traps(life), "the next packet begins the next one"
+    assert rollout.wake_at(life) is None
+    life, _ = play(life, Begun(name(life)), Seen((up(life, unique_id=3),)), now=200.0)
+    assert (state(life), rollout.traps(life)) == (("up", ""), frozenset())
+
+
+def test_hold_without_traps_is_restart_and_response_only_has_none() -> None:
+    life, _ = dead("hold", "user-space")
+    assert (rollout.traps(life), rollout.wake_at(life)) == (frozenset(), 30.0)
+    life, _ = dead("hold", "kernel", initiator="response-only")
+    assert (rollout.traps(life), rollout.wake_at(life)) == (frozenset(), None)
+
+
+@pytest.mark.parametrize("action", ["clear", "hold"])
+def test_the_user_acts_by_an_edit_and_a_repetition_is_none(action: str) -> None:
+    life, _ = dead(action, "kernel")
+    life, _ = play(life, Seen(()), now=31.0)
+    told_again = rollout.again(life, connection(dpd=life.connection.dpd))
+    assert rollout.wake_at(told_again) is None, "the same revision, read once more"
+    edited = rollout.again(life, connection(dpd=life.connection.dpd, revision=2))
+    life, _ = play(edited, Seen(()), now=60.0)
+    assert rollout.traps(life) == frozenset()
+    life, actions = play(life, Tick(), now=60.0)
+    assert actions == [Initiate(name(life), cname(life))]
+
+
+def test_what_rests_does_so_after_its_charon_was_started_anew() -> None:
+    life, actions = play(rollout.restarted(dead("clear")[0]), Loaded(), now=40.0)
+    assert (actions, rollout.wake_at(life)) == ([], None)
+    assert "dpd action clear" in state(life)[1]
+
+
+def test_a_permission_that_is_taken_ends_the_attempt_and_one_that_is_given_begins_it() -> None:
+    life, _ = play(born(), Loaded())
+    half = sa(name(life), state="CONNECTING", unique_id=2)
+    life = rollout.again(life, connection(initiator="response-only", revision=2))
+    life, actions = play(life, Seen((half,)), now=1.0)
+    assert actions == [EndSa(2)]
+    assert rollout.wake_at(life) is None
+    life = rollout.again(life, connection(revision=3))
+    life, actions = play(life, Seen(()), Tick(), now=2.0)
+    assert actions == [Initiate(name(life), cname(life))]
+
+
+def test_a_shared_ike_sa_that_answers_in_time_brings_back_who_had_given_it_up() -> None:
+    life, actions = dead("restart")
+    assert GiveUp(1) in actions
+    life, _ = play(life, Seen((up(life),)), now=31.0)
+    assert state(life)[0] == "down", "it is there, since others wait for it"
+    life, actions = play(life, Alive(name(life), 1), now=32.0)
+    assert actions == [Look()]
+    life, _ = play(life, Seen((up(life),)), now=32.0)
+    assert state(life) == ("up", "")
+
+
+def test_an_ike_sa_that_was_given_up_makes_place_when_it_goes() -> None:
+    life, _ = dead("restart")
+    for now in (30.0, 45.0, 62.0):
+        life, _ = play(life, Tick(), Seen((up(life),)), now=now)
+    life, _ = play(life, Tick(), Seen((up(life),)), now=80.0)
+    assert life.retry_at is not None
+    assert life.retry_at > 80.0, "charon would queue it in the IKE SA that is dead"
+    life, _ = play(life, Seen(()), now=80.1)
+    assert life.retry_at == 80.1
+
+
+def test_another_one_that_carries_it_is_enough() -> None:
+    life, _ = play(born(), Loaded())
+    both = (up(life, unique_id=1), up(life, unique_id=2))
+    life, _ = play(life, Seen(both), Probed(name(life), 1))
+    life, actions = play(life, Tick(), Seen(both), now=30.0)
+    assert GiveUp(1) in actions
+    assert not [one for one in actions if isinstance(one, Initiate)]
+    assert state(life) == ("up", "")
+
+
+def test_restart_by_peer_takes_along_what_rests_and_what_is_up() -> None:
+    _, actions = dead("restart-by-peer")
+    assert actions[-1] == Abandon()
+    other, _ = play(born(dpd=Dpd("disabled", 10, 30)), Loaded())
+    other, _ = play(other, Seen((up(other, unique_id=4),)))
+    other, actions = play(other, Abandoned(), now=30.0)
+    assert actions == [GiveUp(4)]
+    assert "restart-by-peer" in state(other)[1]
+    assert play(other, Tick(), now=30.0)[1] == [Initiate(name(other), cname(other))]
+    resting, _ = dead("clear")
+    resting, _ = play(resting, Abandoned(), now=40.0)
+    assert rollout.wake_at(resting) == 40.0
+    waiting, _ = play(born(initiator="response-only"), Loaded())
+    waiting, _ = play(waiting, Seen((up(waiting, unique_id=5),)), Abandoned(), now=30.0)
+    assert rollout.wake_at(waiting) is None
+
+
+@pytest.mark.parametrize("action", ["clear", "restart"])
+def test_when_charon_gives_an_ikev1_peer_up_the_action_decides_too(action: str) -> None:
+    life, _ = play(born(dpd=Dpd(action, 10, 30)), Loaded())  # type: ignore[arg-type]
+    life, _ = play(life, Seen((up(life),)), Expired(name(life), 9), now=5.0)
+    assert state(life)[0] == "up", "of another IKE SA"
+    life, _ = play(life, Expired(name(life), 1), Seen(()), now=5.0)
+    assert "no sign of life" in state(life)[1]
+    assert rollout.wake_at(life) == (None if action == "clear" else 5.0)
+
+
+def test_lost_facts_are_no_reason_to_end_anything() -> None:
+    life, _ = play(born(), Loaded())
+    life, _ = play(life, Seen((up(life),)), Probed(name(life), 1), Deaf())
+    assert rollout.wake_at(life) is None
+
+
+def test_waiting_to_try_again_leaves_the_attempt_of_a_sibling_alone() -> None:
+    life, _ = play(born(), Loaded(), Seen(()))
+    assert life.retry_at is not None
+    _, actions = play(life, Seen((sa(name(life), state="CONNECTING", unique_id=8),)), now=0.1)
+    assert actions == []
+
+
 def test_no_deadline_without_dpd() -> None:
     life, _ = play(born(dpd=Dpd("disabled", 10, 30)), Loaded(), Seen((up(born(dpd=Dpd("disabled", 10, 30))),)))
     life, _ = play(life, Unanswered(life.connection.id), now=12.0)
@@ -280,7 +444,7 @@ CONNECTIONS = st.builds(
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> tuple[Connection, list[tuple[Any, float]]]:
+def stories(draw: st.DrawFn) -> tuple[Connection, Backend, list[tuple[Any, float]]]:
     item = draw(CONNECTIONS)
     config = ike.build(item)
     names = [part.name for part in config.children]
@@ -302,15 +466,20 @@ def stories(draw: st.DrawFn) -> tuple[Connection, list[tuple[Any, float]]]:
         st.builds(Cause, st.just(item.id), st.sampled_from(["auth-failed", "esp-proposal"]), st.just("why")),
         st.just(Alive(item.id)),
         st.just(Unanswered(item.id)),
+        st.builds(Probed, st.just(item.id), st.integers(1, 9)),
+        st.builds(Alive, st.just(item.id), st.integers(1, 9)),
+        st.builds(Expired, st.just(item.id), st.integers(1, 9)),
+        st.sampled_from([Begun(item.id), Abandoned(), Deaf()]),
         st.just(SaChanged(item.id)),
     )
-    return item, draw(st.lists(st.tuples(events, st.floats(0.0, 40.0)), max_size=40))
+    backend: Backend = draw(st.sampled_from(["kernel", "user-space"]))
+    return item, backend, draw(st.lists(st.tuples(events, st.floats(0.0, 40.0)), max_size=40))
 
 
 @given(stories())
-def test_in_every_story(story: tuple[Connection, list[tuple[Any, float]]]) -> None:
-    item, events = story
-    life, actions = play(plan.life(item, "user-space"), Loaded())
+def test_in_every_story(story: tuple[Connection, Backend, list[tuple[Any, float]]]) -> None:
+    item, backend, events = story
+    life, actions = play(plan.life(item, backend), Loaded())
     now = 0.0
     for event, later in events:
         due = rollout.wake_at(life)
@@ -332,6 +501,11 @@ def test_in_every_story(story: tuple[Connection, list[tuple[Any, float]]]) -> No
         ):
             assert rollout.wake_at(life) is not None, "nothing that we may bring up is ever forgotten"
         assert rollout.report(life, 1) is not None
+        traps = rollout.traps(life)
+        assert not traps or (backend == "kernel" and item.initiator == "bi-directional" and item.dpd.action == "hold")
+        assert not traps or not life.up, "what is up needs no traps"
+        if item.dpd.action == "disabled" and not isinstance(event, Abandoned):
+            assert not [action for action in actions if isinstance(action, GiveUp)], "without DPD nobody is dead"
 
 
 # -- an edit of what is up ---------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from tests.harness.world import World
 ROOT = Path(__file__).parents[2]
 
 
-def _need_charon() -> None:
+def need_charon() -> None:
+    """Skip what cannot run here."""
     if os.geteuid() != 0:
         pytest.skip("needs root for network namespaces: sudo ./dev test tests/wire")
     if shutil.which("charon-systemd", path="/usr/sbin:/sbin") is None:
@@ -31,7 +32,7 @@ def _need_charon() -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """API, agent and two sites as `linkspan run` makes them."""
-    _need_charon()
+    need_charon()
     world = World(tmp_path_factory.mktemp("world") / "state")
     try:
         yield world
@@ -42,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[World]:
     """The service for all tests of single attributes; with `--mutant` its agent drops one."""
-    _need_charon()
+    need_charon()
     mutant = pytestconfig.getoption("--mutant")
     environment = {mutations.VARIABLE: mutant, "PYTHONPATH": f"{ROOT / 'tests/harness/mutant'}:{ROOT}"}
     world = World(tmp_path_factory.mktemp("matrix") / "state", environment=environment if mutant else None)

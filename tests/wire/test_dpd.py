@@ -158,7 +158,7 @@ def test_the_interval_is_what_passes_between_questions(ours: Ours, new_peer: New
 def settled(links: list[Link]) -> None:
     """The newest version of each is up and the one before is gone at both ends."""
     for link in links:
-        link.wait("ACTIVE")
+        link.renewed()
         until(lambda link=link: len(link.sas()) == len(link.peer.children()) == 1, 10.0)  # type: ignore[misc]
 
 

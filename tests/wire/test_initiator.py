@@ -108,7 +108,7 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
 def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, initiator="bi-directional")
-    link.wait("ACTIVE")
+    link.renewed()
     before = spis(link)
     with peer.recorder() as seen:
         link.set(initiator="response-only")
