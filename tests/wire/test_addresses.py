@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
-MASQUERADE = "add table ip nat; add chain ip nat out {{ type nat hook postrouting priority 100; }}; add rule ip nat out oifname {} masquerade"
+MASQUERADE = "table ip nat {{ chain out {{ type nat hook postrouting priority 100; oifname {} masquerade; }}; }}"
 
 
 @pytest.mark.shows("service.router_id", "service.external_v4_ip", "service.external_v6_ip", "connection.vpnservice_id")
@@ -57,16 +58,14 @@ def hosts(peer: Peer) -> list[str]:
 
 
 def packed(address: str) -> bytes:
-    import ipaddress
-
     return ipaddress.ip_address(address).packed
 
 
 @contextmanager
-def translator(world: World, peer: Peer, address: str, inside: str, masked: str) -> Iterator[Recorder]:
+def translator(world: World, peer: Peer, address: str, inside: str, masked: str) -> Iterator[Callable[[], Recorder]]:
     """A box with this address on the external network, and the peer behind it alone: at .2 of `inside`.
 
-    It puts its own address in the place of what leaves by `masked`. Yields a recorder of its outside.
+    It puts its own address in the place of what leaves by `masked`. Yields what makes a recorder of its outside.
     """
     instance = world.lab["instance"]
     box = fabric.make_host(instance, "box", world.lab["internet"]["network_id"], (f"{address}/24",), ())
@@ -84,7 +83,7 @@ def translator(world: World, peer: Peer, address: str, inside: str, masked: str)
             ("nft", MASQUERADE.format(masked)),
         ):
             world.inside(box.namespace, *command)
-        yield Recorder(world.lab["fabric"], fabric._port(instance, "box"))
+        yield lambda: Recorder(world.lab["fabric"], fabric._port(instance, "box"))
     finally:
         fabric.remove(instance, "box")
 
@@ -116,8 +115,9 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
 def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
     """Our gateway's next hop translates what we send: the peer sees that one's address, and our identity."""
     with translator(ours.world, peer, "198.51.100.1", "203.0.113", "in0") as recorder:
-        there = {"local_addrs": ["203.0.113.2"], "remote_addrs": ["%any"]}
-        peer.load(ours.v4, ours.psk, local="203.0.113.2", remote=ours.v4, **there)
+        peer.load(
+            ours.v4, ours.psk, local="203.0.113.2", remote=ours.v4, local_addrs=["203.0.113.2"], remote_addrs=["%any"]
+        )
         link = ours.connect(peer, peer_address="203.0.113.2", peer_id="203.0.113.2")
         link.wait("ACTIVE")
         through(link, recorder)
@@ -126,10 +126,9 @@ def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
         ours.clear()
 
 
-def through(link: Link, recorder: Recorder) -> None:
+def through(link: Link, recorder: Callable[[], Recorder]) -> None:
     """Pings pass, as ESP in UDP alone (RFC 3948), never in clear."""
-    again = Recorder(recorder._namespace, recorder._link)
-    with again as seen:
+    with recorder() as seen:
         answer = link.ours.ping(link.peer.in4, 10, 0.02)
     assert (answer.received, seen.clear, seen.count("esp")) == (10, 0, 0)
     assert seen.count("udp_esp") >= 20
