@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from linkspan.cli.client import ApiError
+from linkspan.drivers.charon import StrongswanCharon
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.peer import Peer, decoded, vici_session
 from tests.harness.world import World, until
@@ -33,6 +35,7 @@ class Ours:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.user = world.user
         site = world.lab["sites"]["left"]
         service = world.user.request("GET", f"{VPN}/vpnservices/{site['service_id']}")["vpnservice"]
         self.v4: str = service["external_v4_ip"]
@@ -50,19 +53,19 @@ class Ours:
     def create(self, path: str, **values: Any) -> str:
         """Make an object through the API; its id. It goes with `clear`."""
         singular = SINGULAR[path]
-        id: str = self.world.user.request("POST", f"{VPN}/{path}", {singular: values})[singular]["id"]
+        id: str = self.user.request("POST", f"{VPN}/{path}", {singular: values})[singular]["id"]
         self._undo.append(lambda: self._remove(path, id))
         return id
 
     def update(self, path: str, id: str, **values: Any) -> dict[str, Any]:
         """Change an object; it as the API answers."""
         singular = SINGULAR[path]
-        changed: dict[str, Any] = self.world.user.request("PUT", f"{VPN}/{path}/{id}", {singular: values})[singular]
+        changed: dict[str, Any] = self.user.request("PUT", f"{VPN}/{path}/{id}", {singular: values})[singular]
         return changed
 
     def delete(self, path: str, id: str) -> None:
         """Delete an object."""
-        self.world.user.request("DELETE", f"{VPN}/{path}/{id}")
+        self.user.request("DELETE", f"{VPN}/{path}/{id}")
 
     def _remove(self, path: str, id: str) -> None:
         try:
@@ -79,6 +82,10 @@ class Ours:
         """Everything that was made goes."""
         while self._undo:
             self._undo.pop()()
+
+    def charon(self) -> AbstractContextManager[StrongswanCharon]:
+        """A session of our own with our gateway's charon."""
+        return self.world.charon_of(self.router_id, self.gateway)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -146,7 +153,9 @@ class Link:
     @property
     def shown(self) -> dict[str, Any]:
         """The connection as its user sees it."""
-        return self.ours.world.connection(self.id)
+        found: dict[str, Any] = self.ours.user.request("GET", f"{VPN}/{CONNECTIONS}/{self.id}")
+        shown: dict[str, Any] = found["ipsec_site_connection"]
+        return shown
 
     @property
     def status(self) -> str:
@@ -161,7 +170,8 @@ class Link:
 
     def wait(self, status: str, seconds: float = 20.0) -> dict[str, Any]:
         """Wait for a status."""
-        return self.ours.world.wait_status(self.id, status, seconds)
+        until(lambda: self.status == status, seconds, lambda: str(self.shown))
+        return self.shown
 
     def renewed(self, seconds: float = 20.0) -> None:
         """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and old ones are gone."""
@@ -180,7 +190,7 @@ class Link:
 
     def sas(self) -> list[dict[str, Any]]:
         """Our own charon's SAs that carry this connection: name, uniqueid, spi-in, spi-out."""
-        with self.ours.world.charon("left") as charon:
+        with self.ours.charon() as charon:
             return [
                 {"ike": sa.name, "uniqueid": sa.unique_id, "spi-in": child.spi_in, "spi-out": child.spi_out}
                 for sa in charon.sas()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +121,15 @@ class World:
                 return pid
         raise AssertionError(f"no charon in gateway {side}")
 
-    @contextmanager
-    def charon(self, side: str) -> Iterator[StrongswanCharon]:
+    def charon(self, side: str) -> AbstractContextManager[StrongswanCharon]:
         """A session of our own with the charon of a site's gateway."""
-        (directory,) = self.state.glob(f"**/gateways/{self.lab['sites'][side]['router_id']}")
-        charon = StrongswanCharon(directory, self.gateway(side), "user-space")
+        return self.charon_of(self.lab["sites"][side]["router_id"], self.gateway(side))
+
+    @contextmanager
+    def charon_of(self, router_id: str, namespace: str) -> Iterator[StrongswanCharon]:
+        """The same of any router's gateway."""
+        (directory,) = self.state.glob(f"**/gateways/{router_id}")
+        charon = StrongswanCharon(directory, namespace, "user-space")
         try:
             yield charon
         finally:

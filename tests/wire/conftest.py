@@ -16,6 +16,7 @@ import pytest
 from tests.harness import mutations
 from tests.harness.ours import Ours
 from tests.harness.peer import Peer
+from tests.harness.site import Site
 from tests.harness.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,20 @@ def ours(service: World) -> Iterator[Ours]:
         yield ours
     finally:
         ours.clear()
+
+
+@pytest.fixture
+def new_site(service: World) -> Iterator[Callable[..., Site]]:
+    """Makes gateways beside ours, each of a user: `new_site(name, user)`."""
+    made: list[Site] = []
+
+    def make(name: str, user: str = "demo") -> Site:
+        made.append(Site(service, service.client(user), name))
+        return made[-1]
+
+    yield make
+    for site in reversed(made):
+        site.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,134 @@
+"""Where the ends are: our outside addresses change, and a translator stands before the peer or before us."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from linkspan.lab import fabric
+from linkspan.lab.fabric import ping
+from tests.harness.ours import Link, Ours
+from tests.harness.peer import Peer
+from tests.harness.recorder import Recorder
+from tests.harness.site import Site
+from tests.harness.world import World, until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+MASQUERADE = "table ip nat {{ chain out {{ type nat hook postrouting priority 100; oifname {} masquerade; }}; }}"
+
+
+@pytest.mark.shows("service.router_id", "service.external_v4_ip", "service.external_v6_ip", "connection.vpnservice_id")
+def test_tunnels_follow_the_gateways_own_addresses(new_site: Callable[..., Site], new_peer: Callable[[], Peer]) -> None:
+    site, four, six = new_site("mover"), new_peer(), new_peer()
+    for peer, address in ((four, site.v4), (six, site.v6)):
+        peer.load(address, site.psk, child={"remote_ts": [site.cidr]})
+    links = [site.connect(four), site.connect(six, peer_address=six.v6, peer_id=six.v6)]
+    for link in links:
+        link.wait("ACTIVE")
+        link.pinged()
+    old, new = (site.v4, site.v6), ("198.51.100.77", "2001:db8:ffff::77")
+    fixed = [{"ip_address": address} for address in new]
+    info = {"network_id": site.world.lab["internet"]["network_id"], "external_fixed_ips": fixed}
+    for peer, address in ((four, new[0]), (six, new[1])):
+        peer.unload()
+        peer.load(address, site.psk, name="moved", child={"remote_ts": [site.cidr]})
+    site.world.admin.request("PUT", f"/v2.0/routers/{site.router_id}", {"router": {"external_gateway_info": info}})
+    assert (site.service["external_v4_ip"], site.service["external_v6_ip"]) == new
+    for peer, address in ((four, new[0]), (six, new[1])):
+        until(lambda peer=peer, address=address: address in hosts(peer), 20.0, lambda: str(links[0].shown))  # type: ignore[misc]
+    for link, address, former in zip(links, new, old, strict=True):
+        link.wait("ACTIVE")
+        with link.peer.recorder() as seen:
+            answer = site.ping(link.peer.in4, 10, 0.02)
+            assert ping(link.peer.namespace, former, 1, timeout=1).received == 0, "nobody is there any more"
+            assert ping(link.peer.namespace, address, 1, timeout=1).received == 1, "the control"
+        assert (answer.received, seen.clear) == (10, 0)
+        assert seen.esp >= 20
+        assert not any(packed(former) in one.frame for one in seen.packets if one.kind in ("ike", "esp", "udp_esp"))
+        assert any(packed(address) in one.frame for one in seen.packets)
+
+
+def hosts(peer: Peer) -> list[str]:
+    """Whom the peer's IKE SAs that carry traffic are with."""
+    return [sa["remote-host"] for sa in peer.sas() if sa.get("child-sas") and sa["state"] == "ESTABLISHED"]
+
+
+def packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
+
+
+@contextmanager
+def translator(world: World, peer: Peer, address: str, inside: str, masked: str) -> Iterator[Callable[[], Recorder]]:
+    """A box with this address on the external network, and the peer behind it alone: at .2 of `inside`.
+
+    It puts its own address in the place of what leaves by `masked`. Yields what makes a recorder of its outside.
+    """
+    instance = world.lab["instance"]
+    box = fabric.make_host(instance, "box", world.lab["internet"]["network_id"], (f"{address}/24",), ())
+    try:
+        peer.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "in0")
+        peer.run("ip", "link", "set", "in0", "netns", box.namespace)
+        peer.run("ip", "link", "set", "eth0", "down")
+        peer.run("ip", "address", "add", f"{inside}.2/24", "dev", "eth1")
+        peer.run("ip", "link", "set", "eth1", "up")
+        peer.run("ip", "route", "replace", "default", "via", f"{inside}.1")
+        for command in (
+            ("ip", "address", "add", f"{inside}.1/24", "dev", "in0"),
+            ("ip", "link", "set", "in0", "up"),
+            ("sysctl", "-q", "net.ipv4.ip_forward=1"),
+            ("nft", MASQUERADE.format(masked)),
+        ):
+            world.inside(box.namespace, *command)
+        yield lambda: Recorder(world.lab["fabric"], fabric._port(instance, "box"))
+    finally:
+        fabric.remove(instance, "box")
+
+
+@pytest.mark.shows("connection.peer_address", "connection.peer_id", "connection.initiator")
+def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
+    """It calls from the translator's address with a name of its own."""
+    public = "198.51.100.200"
+    with translator(ours.world, peer, public, "192.168.77", "eth0") as recorder:
+        peer.load(ours.v4, ours.psk, local="fqdn:behind.example.org", local_addrs=["192.168.77.2"])
+        link = ours.connect(peer, peer_address=public, peer_id="behind.example.org", initiator="response-only")
+        link.wait_reason("waits for the peer")
+        peer.initiate()
+        link.wait("ACTIVE")
+        through(link, recorder)
+        ((sa),) = peer.sas()
+        assert sa["nat-local"] == "yes"
+        # Towards another address nobody is let in, and back.
+        link.set(peer_address="198.51.100.201")
+        peer.wait_down()
+        link.set(peer_address=public)
+        link.wait_reason("waits for the peer")
+        peer.initiate()
+        link.wait("ACTIVE")
+        through(link, recorder)
+        ours.clear()
+
+
+def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
+    """Our gateway's next hop translates what we send: the peer sees that one's address, and our identity."""
+    with translator(ours.world, peer, "198.51.100.1", "203.0.113", "in0") as recorder:
+        peer.load(
+            ours.v4, ours.psk, local="203.0.113.2", remote=ours.v4, local_addrs=["203.0.113.2"], remote_addrs=["%any"]
+        )
+        link = ours.connect(peer, peer_address="203.0.113.2", peer_id="203.0.113.2")
+        link.wait("ACTIVE")
+        through(link, recorder)
+        ((sa),) = peer.sas()
+        assert (sa["remote-host"], sa["remote-id"], sa["nat-remote"]) == ("203.0.113.1", ours.v4, "yes")
+        ours.clear()
+
+
+def through(link: Link, recorder: Callable[[], Recorder]) -> None:
+    """Pings pass, as ESP in UDP alone (RFC 3948), never in clear."""
+    with recorder() as seen:
+        answer = link.ours.ping(link.peer.in4, 10, 0.02)
+    assert (answer.received, seen.clear, seen.count("esp")) == (10, 0, 0)
+    assert seen.count("udp_esp") >= 20

@@ -1,0 +1,97 @@
+"""Who stands side by side: services of one router, connections to one peer, and projects with the same networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import vici
+
+from linkspan.cli.client import ApiError
+from linkspan.lab.fabric import ping
+from tests.harness.ours import CONNECTIONS, LOCAL4, LOCAL6, VPN, Ours
+from tests.harness.peer import Peer
+from tests.harness.site import Site
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+ESP = ["aes128-sha256-modp2048"]
+INSIDE, BEYOND, THERE = "10.50.0.0/24", "10.60.0.0/24", "10.60.0.1"
+
+
+def test_two_services_of_one_router_with_one_peer(ours: Ours, peer: Peer) -> None:
+    children = {
+        "four": {"local_ts": [peer.net4], "remote_ts": [LOCAL4], "esp_proposals": ESP},
+        "six": {"local_ts": [peer.net6], "remote_ts": [LOCAL6], "esp_proposals": ESP},
+    }
+    peer.load(ours.v4, ours.psk, children=children)
+    four = ours.connect(peer)
+    six = ours.connect(peer, local=[6], peers=[peer.net6])
+    assert four.shown["vpnservice_id"] != six.shown["vpnservice_id"]
+    for link in (four, six):
+        link.wait("ACTIVE")
+    four.pinged(peer.in4)
+    six.pinged(peer.in6)
+    assert len(peer.sas()) == 1, "one IKE SA with the children of both"
+    for values, words in (
+        ({"psk": "another key", "peer_cidrs": ["10.97.0.0/24"]}, "another psk"),
+        ({"peer_cidrs": [peer.net4.replace("/24", "/25")]}, "overlapping CIDRs"),
+    ):
+        with pytest.raises(ApiError, match=words) as refused:
+            ours.connect(peer, **values)
+        assert (refused.value.status, refused.value.type) == (409, "IPsecSiteConnectionConflict")
+    before = four.sas()
+    ours.delete(CONNECTIONS, six.id)
+    peer.wait_up(1)
+    four.pinged(peer.in4)
+    assert four.sas() == before, "what goes of one connection is nothing to the other"
+
+
+@pytest.mark.shows("connection.project_id", "service.project_id")
+def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_peer: Callable[[], Peer]) -> None:
+    """The same CIDRs inside and beyond, the same identities, another key: nothing of one reaches the other's peer."""
+    sites = [new_site("mine"), new_site("theirs", "other")]
+    peers = [new_peer(), new_peer()]
+    links = []
+    for site, peer in zip(sites, peers, strict=True):
+        peer.run("ip", "address", "add", f"{THERE}/24", "dev", "lo")
+        load(peer, site, site.psk)
+        links.append(
+            site.connect(peer, peer_cidrs=[BEYOND], peer_id="branch", local_id="head", initiator="bi-directional")
+        )
+    for link in links:
+        link.wait("ACTIVE")
+    assert links[0].shown["project_id"] != links[1].shown["project_id"]
+    for here, there in ((0, 1), (1, 0)):
+        with peers[here].recorder() as own, peers[there].recorder() as others:
+            answer = ping(sites[here].host, THERE, 10, 0.02, 1)
+        assert (answer.received, own.clear, others.clear) == (10, 0, 0)
+        assert own.esp >= 20
+        assert others.esp == 0, "what one project sends does not reach the other's peer"
+    # Each sees its own alone, and can name nothing of the other.
+    for here, there in ((0, 1), (1, 0)):
+        with pytest.raises(ApiError) as hidden:
+            sites[here].user.request("GET", f"{VPN}/{CONNECTIONS}/{links[there].id}")
+        assert hidden.value.status == 404
+        with pytest.raises(ApiError) as foreign:
+            sites[here].connect(peers[here], vpnservice_id=links[there].shown["vpnservice_id"])
+        assert foreign.value.status == 404
+    # The first peer, with its own project's key, at the other gateway: no. With the other's key: yes, the control.
+    before = [link.sas() for link in links]
+    links[1].set(peer_address=peers[0].v4)
+    peers[1].wait_down()
+    load(peers[0], sites[1], sites[0].psk, name="wrong")
+    with pytest.raises(vici.exception.CommandException):
+        peers[0].initiate(ike="wrong", seconds=3.0)
+    assert links[1].sas() == []
+    assert links[0].sas() == before[0]
+    peers[0].unload("wrong")
+    peers[0].unload()
+    load(peers[0], sites[1], sites[1].psk)
+    links[1].wait("ACTIVE")
+
+
+def load(peer: Peer, site: Site, psk: str, **values: Any) -> None:
+    child = {"local_ts": [BEYOND], "remote_ts": [INSIDE]}
+    peer.load(site.v4, psk, local="fqdn:branch", remote="fqdn:head", child=child, **values)
