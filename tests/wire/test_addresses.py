@@ -97,7 +97,7 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
         link = ours.connect(peer, peer_address=public, peer_id="behind.example.org", initiator="response-only")
         link.wait_reason("waits for the peer")
         peer.initiate()
-        link.wait("ACTIVE")
+        link.renewed()
         through(link, recorder)
         ((sa),) = peer.sas()
         assert sa["nat-local"] == "yes"
@@ -119,7 +119,7 @@ def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
             ours.v4, ours.psk, local="203.0.113.2", remote=ours.v4, local_addrs=["203.0.113.2"], remote_addrs=["%any"]
         )
         link = ours.connect(peer, peer_address="203.0.113.2", peer_id="203.0.113.2")
-        link.wait("ACTIVE")
+        link.renewed()
         through(link, recorder)
         ((sa),) = peer.sas()
         assert (sa["remote-host"], sa["remote-id"], sa["nat-remote"]) == ("203.0.113.1", ours.v4, "yes")

@@ -139,10 +139,8 @@ def initiates(action: str) -> bool:
 def test_the_interval_is_what_passes_between_questions(ours: Ours, new_peer: NewPeer) -> None:
     links = [connect(ours, new_peer(), version, dpd=dpd("restart", 1, 60)) for version in VERSIONS]
     quiet = [connect(ours, new_peer(), version, dpd=dpd("disabled", 1, 60)) for version in VERSIONS]
-    for link in links + quiet:
-        link.wait("ACTIVE")
-    watch(links, 5.5, between=(0.8, 1.9))
-    watch(quiet, 0.0, between=None)
+    settled(links + quiet)
+    watch(links + quiet, 5.5, between={link.id: (0.8, 1.9) for link in links})
     for link in links:
         link.set(dpd={"interval": 3})
     for link in quiet:
@@ -152,7 +150,7 @@ def test_the_interval_is_what_passes_between_questions(ours: Ours, new_peer: New
     for link in links + quiet:
         link.set(dpd={"action": "disabled"})
     settled(links + quiet)
-    watch(links + quiet, 5.0, between=None)
+    watch(links + quiet, 5.0, between={})
 
 
 def settled(links: list[Link]) -> None:
@@ -162,21 +160,17 @@ def settled(links: list[Link]) -> None:
         until(lambda link=link: len(link.sas()) == len(link.peer.children()) == 1, 10.0)  # type: ignore[misc]
 
 
-def watch(
-    links: list[Link],
-    seconds: float,
-    between: tuple[float, float] | dict[str, tuple[float, float]] | None,
-) -> None:
-    """While nothing else happens, our questions come so many seconds after one another; with None none comes."""
+def watch(links: list[Link], seconds: float, between: dict[str, tuple[float, float]]) -> None:
+    """While nothing else happens, our questions come so many seconds after one another; none where none are given."""
     with recorders(links) as seen:
         time.sleep(seconds)
     for link in links:
         times = questions(seen[link.id])
-        if between is None:
+        if link.id not in between:
             assert times == []
             continue
-        least, most = between[link.id] if isinstance(between, dict) else between
-        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        least, most = between[link.id]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         assert gaps, f"only {len(times)} questions in {seconds} s"
         assert all(least <= gap <= most for gap in gaps), gaps
 
@@ -186,7 +180,7 @@ def test_an_update_of_action_and_timeout_counts_at_once(ours: Ours, new_peer: Ne
     shorter = [connect(ours, new_peer(), version, dpd=dpd("restart", 2, 60)) for version in VERSIONS]
     longer = [connect(ours, new_peer(), version, dpd=dpd("clear", 2, 4)) for version in VERSIONS]
     for link in shorter + longer:
-        link.wait("ACTIVE")
+        link.renewed()
     before = [link.sas() for link in shorter + longer]
     for link in shorter:
         link.set(dpd={"action": "clear", "timeout": 5})

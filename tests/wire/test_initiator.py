@@ -123,7 +123,7 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
         link.set(initiator="bi-directional")
         until(lambda: begun(seen) > 0, 3.0)
         assert time.monotonic() - start < 0.7, "at once, not after some wait"
-        link.wait("ACTIVE")
+        link.renewed()
         link.pinged()
         before = spis(link)
         link.set(initiator="response-only")
