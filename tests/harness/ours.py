@@ -7,8 +7,11 @@ right one stays up beside whatever a test does.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import vici
 
 from linkspan.cli.client import ApiError
 from linkspan.lab.fabric import Ping, ping
@@ -121,6 +124,14 @@ class Ours:
         return ping(self.host, destination, count, interval, timeout)
 
 
+@contextmanager
+def raw_charon(ours: Ours) -> Iterator[vici.Session]:
+    """A raw VICI session with our gateway's charon."""
+    (directory,) = ours.world.state.glob(f"**/gateways/{ours.router_id}")
+    with vici_session(directory / "vici") as session:
+        yield session
+
+
 class Link:
     """One connection of ours to a peer."""
 
@@ -180,8 +191,7 @@ class Link:
 
     def listed(self) -> list[dict[str, Any]]:
         """The same as VICI lists them, every field; each has its IKE SA under `ike`."""
-        (directory,) = self.ours.world.state.glob(f"**/gateways/{self.ours.router_id}")
-        with vici_session(directory / "vici") as session:
+        with raw_charon(self.ours) as session:
             sas = [decoded(message) for message in session.list_sas()]
         return [
             child | {"ike": sa | {"name": name}}

@@ -282,9 +282,10 @@ class Peer:
 def vici_session(path: Path) -> Iterator[vici.Session]:
     """A raw VICI session with the charon that listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(20.0)
     try:
+        # With a timeout already, connecting would fail at once where many wait to be accepted.
         connection.connect(str(path))
+        connection.settimeout(20.0)
         yield vici.Session(connection)
     finally:
         connection.close()
