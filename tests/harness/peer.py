@@ -282,13 +282,16 @@ class Peer:
 def vici_session(path: Path) -> Iterator[vici.Session]:
     """A raw VICI session with the charon that listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A unix socket's path is short; pytest's folders are long, and grow with each run.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         # With a timeout already, connecting would fail at once where many wait to be accepted.
-        connection.connect(str(path))
+        connection.connect(f"/proc/self/fd/{folder}/{path.name}")
         connection.settimeout(20.0)
         yield vici.Session(connection)
     finally:
         connection.close()
+        os.close(folder)
 
 
 def decoded(value: Any) -> Any:

@@ -394,7 +394,8 @@ def test_ah_and_transport_in_the_kernel(ours: Ours, peer: Peer, version: str) ->
     peer.load(ours.v4, ours.psk, version=version)
     link.set_ipsec(encapsulation_mode="tunnel")
     link.wait("ACTIVE", 40.0)
-    link.pinged()
+    # A tap shows what the kernel has decrypted too, so packets in clear cannot be counted here.
+    assert ours.ping(peer.in4, 3).received == 3
 
 
 def test_the_table_of_algorithms_is_what_charon_has(ours: Ours) -> None:
