@@ -7,9 +7,11 @@ right one stays up beside whatever a test does.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+import vici
 
 from linkspan.cli.client import ApiError
 from linkspan.drivers.charon import StrongswanCharon
@@ -128,6 +130,14 @@ class Ours:
         return ping(self.host, destination, count, interval, timeout)
 
 
+@contextmanager
+def raw_charon(ours: Ours) -> Iterator[vici.Session]:
+    """A raw VICI session with our gateway's charon."""
+    (directory,) = ours.world.state.glob(f"**/gateways/{ours.router_id}")
+    with vici_session(directory / "vici") as session:
+        yield session
+
+
 class Link:
     """One connection of ours to a peer."""
 
@@ -179,7 +189,7 @@ class Link:
         until(self._quiet, seconds, lambda: str(self.sas()))
 
     def _quiet(self) -> bool:
-        with self.ours.world.charon("left") as charon:
+        with self.ours.charon() as charon:
             children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)]
         return bool(children) and all(child.group and child.state == "INSTALLED" for child in children)
 
@@ -200,8 +210,7 @@ class Link:
 
     def listed(self) -> list[dict[str, Any]]:
         """The same as VICI lists them, every field; each has its IKE SA under `ike`."""
-        (directory,) = self.ours.world.state.glob(f"**/gateways/{self.ours.router_id}")
-        with vici_session(directory / "vici") as session:
+        with raw_charon(self.ours) as session:
             sas = [decoded(message) for message in session.list_sas()]
         return [
             child | {"ike": sa | {"name": name}}

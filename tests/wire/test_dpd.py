@@ -170,7 +170,7 @@ def watch(links: list[Link], seconds: float, between: dict[str, tuple[float, flo
             assert times == []
             continue
         least, most = between[link.id]
-        gaps = [later - earlier for earlier, later in pairwise(times)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert gaps, f"only {len(times)} questions in {seconds} s"
         assert all(least <= gap <= most for gap in gaps), gaps
 

@@ -218,9 +218,9 @@ def step(life: Life, event: Event, now: float) -> Step:
         case Seen(sas):
             return _seen(_set(life, look_at=None), life.config, sas, now)
         case Cause(code="rekey-failed"):
-            known = _set(life, pfs=pfs.failed(life.pfs))
-            # The line before it read as if an attempt had failed, which there was none of.
-            return (known if known.attempt_until is not None else _set(known, reason="", code="")), ()
+            # The line before it read as if an attempt had failed; there may have been none.
+            words = {} if life.attempt_until is not None else {"reason": "", "code": ""}
+            return _set(life, pfs=pfs.failed(life.pfs), **words), ()
         case Cause() if not life.up or len(life.up) < len(life.config.children):
             return _set(life, reason=event.text, code=event.code, look_at=now + SETTLE), ()
         case SaChanged():

@@ -1,0 +1,74 @@
+"""psk and auth_mode: each connection has its own key, and another key needs another authentication."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import vici
+
+from linkspan.cli.client import ApiError
+from linkspan.drivers import backend
+from linkspan.lab.fabric import ping
+from tests.harness.ours import Ours
+from tests.harness.peer import Peer
+from tests.harness.world import until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+SLOW = 4 if backend.detect() == "kernel" else 1
+COUNT = 1000
+
+
+@pytest.mark.shows("connection.psk", "connection.auth_mode")
+def test_another_key_counts_from_the_next_authentication(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    peer, neighbour = new_peer(), new_peer()
+    for one in (peer, neighbour):
+        one.load(ours.v4, ours.psk)
+    link, other = ours.connect(peer), ours.connect(neighbour)
+    for each in (link, other):
+        until(lambda each=each: [bool(c.get("dh-group")) for c in each.listed()] == [True], 15.0 * SLOW)  # type: ignore[misc]
+    peer.wait_log("with pre-shared key successful")
+    link.pinged()
+    spis = [(child["spi-in"], child["spi-out"]) for child in other.listed()]
+    with ThreadPoolExecutor(1) as pool, neighbour.recorder() as seen:
+        pinging = pool.submit(ping, ours.host, neighbour.in4, COUNT, 0.002)
+        time.sleep(0.3)
+        link.set(psk="the key after it")
+        # The peer still has the old one: refused, and told on our side.
+        link.wait_reason("pre-shared key", 10.0 * SLOW)
+        assert peer.children() == []
+        with pytest.raises(vici.exception.CommandException):
+            peer.initiate(seconds=3.0)
+        assert peer.children() == []
+        peer.load(ours.v4, "the key after it")
+        peer.initiate()
+        answer = pinging.result()
+    link.wait("ACTIVE")
+    link.pinged()
+    assert (answer.received, answer.sent, seen.clear) == (COUNT, COUNT, 0)
+    assert seen.esp >= 2 * COUNT, "without ESP on the wire, '0 lost' would say nothing"
+    assert [(child["spi-in"], child["spi-out"]) for child in other.listed()] == spis
+
+
+@pytest.mark.shows("connection.psk")
+def test_only_the_right_key_comes_up(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, "some other key")
+    link = ours.connect(peer)
+    link.wait_reason("pre-shared key", 10.0 * SLOW)
+    assert peer.children() == []
+    peer.load(ours.v4, ours.psk)
+    peer.initiate()
+    link.wait("ACTIVE")
+    link.pinged()
+
+
+@pytest.mark.shows("connection.auth_mode")
+def test_the_peer_sees_the_auth_mode(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk)
+    ours.connect(peer, auth_mode="psk").wait("ACTIVE")
+    peer.wait_log(f"authentication of '{ours.v4}' with pre-shared key successful")
+    with pytest.raises(ApiError, match="certificates are not available yet: use psk"):
+        ours.connect(peer, auth_mode="certs", peer_cidrs=["10.222.0.0/24"])
