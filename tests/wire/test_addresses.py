@@ -105,7 +105,7 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
         link.set(peer_address="198.51.100.201")
         peer.wait_down()
         link.set(peer_address=public)
-        link.wait_reason("waits for the peer")
+        until(lambda: expects(ours, public), 5.0)
         peer.initiate()
         link.wait("ACTIVE")
         through(link, recorder)
@@ -124,6 +124,12 @@ def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
         ((sa),) = peer.sas()
         assert (sa["remote-host"], sa["remote-id"], sa["nat-remote"]) == ("203.0.113.1", ours.v4, "yes")
         ours.clear()
+
+
+def expects(ours: Ours, address: str) -> bool:
+    """Whether our charon knows a peer of this address."""
+    with ours.charon() as charon:
+        return address in charon.remotes().values()
 
 
 def through(link: Link, recorder: Callable[[], Recorder]) -> None:
