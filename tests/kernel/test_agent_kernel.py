@@ -9,3 +9,8 @@ pytestmark = MARKS
 
 def test_the_agent_on_kernel_esp() -> None:
     passes(*(f"tests/wire/{name}.py" for name in ("test_backend", "test_leaks", "test_families", "test_survival")))
+
+
+def test_selectors_and_translators_on_kernel_esp() -> None:
+    """Every IP version in every other, and UDP around ESP only where somebody translates addresses."""
+    passes("tests/wire/test_selectors.py", "tests/wire/test_addresses.py")
