@@ -19,7 +19,8 @@ MUTANTS: Final = WIRE / "mutants.json"
 """What `./dev test --mutate` found last: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
     "the agent": ("test_backend", "test_leaks", "test_families", "test_survival", "test_nothing_left"),
-    "attributes": ("test_admin", "test_mtu", "test_dpd_backends"),
+    "packets": ("test_admin", "test_mtu", "test_selectors", "test_addresses"),
+    "peers": ("test_dpd_backends", "test_policies", "test_generations", "test_pfs"),
 }
 """The files of tests/wire that run once more on the kernel's own ESP (tests/kernel), in parts that take minutes."""
 

@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.harness.matrix import MUTANTS, ROOT, mutants
-from tests.harness.mutations import FIELDS
+from tests.harness.mutations import FIELDS, ways
 
 WORKERS = int(os.environ.get("MUTATE_WORKERS", "2"))
 SECONDS = 400
@@ -29,7 +29,7 @@ def main(only: list[str]) -> int:
     wanted = [
         f"{attribute}={way}"
         for attribute in FIELDS
-        for way in ("held", "frozen")
+        for way in ways(attribute)
         if not only or any(part in attribute for part in only)
     ]
     if not wanted:

@@ -55,6 +55,15 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "ipsec_policy.lifetime.units": ("ipsec.lifetime_units", "seconds"),
 }
 
+MADE_ONLY: Final = frozenset({"service.subnet_id"})
+"""No update can change them, nor what they stand for: frozen is what they are."""
+
+
+def ways(attribute: str) -> tuple[Way, ...]:
+    """The mutants that an attribute has."""
+    return ("held",) if attribute in MADE_ONLY else ("held", "frozen")
+
+
 _first: dict[tuple[str, str], Any] = {}
 
 

@@ -88,14 +88,14 @@ def translator(world: World, peer: Peer, address: str, inside: str, masked: str)
         fabric.remove(instance, "box")
 
 
-@pytest.mark.shows("connection.peer_address", "connection.peer_id", "connection.initiator")
+@pytest.mark.shows("connection.peer_address", "connection.peer_id")
 def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
     """It calls from the translator's address with a name of its own."""
     public = "198.51.100.200"
     with translator(ours.world, peer, public, "192.168.77", "eth0") as recorder:
         peer.load(ours.v4, ours.psk, local="fqdn:behind.example.org", local_addrs=["192.168.77.2"])
         link = ours.connect(peer, peer_address=public, peer_id="behind.example.org", initiator="response-only")
-        link.wait_reason("waits for the peer")
+        until(lambda: public in told(ours), 10.0, lambda: str(link.shown))
         peer.initiate()
         link.renewed()
         through(link, recorder)
@@ -105,11 +105,17 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
         link.set(peer_address="198.51.100.201")
         peer.wait_down()
         link.set(peer_address=public)
-        until(lambda: expects(ours, public), 5.0)
+        until(lambda: public in told(ours), 10.0, lambda: str(link.shown))
         peer.initiate()
         link.wait("ACTIVE")
         through(link, recorder)
         ours.clear()
+
+
+def told(ours: Ours) -> list[str]:
+    """The peers' addresses that our charon was told."""
+    with ours.charon() as charon:
+        return list(charon.remotes().values())
 
 
 def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
@@ -124,12 +130,6 @@ def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
         ((sa),) = peer.sas()
         assert (sa["remote-host"], sa["remote-id"], sa["nat-remote"]) == ("203.0.113.1", ours.v4, "yes")
         ours.clear()
-
-
-def expects(ours: Ours, address: str) -> bool:
-    """Whether our charon knows a peer of this address."""
-    with ours.charon() as charon:
-        return address in charon.remotes().values()
 
 
 def through(link: Link, recorder: Callable[[], Recorder]) -> None:

@@ -147,7 +147,9 @@ def test_two_networks_with_two(ours: Ours, peer: Peer, annex: Annex, version: st
         for number, (left, right) in enumerate([(theirs, mine)] if version == "2" else pairs)
     }
     peer.load(ours.v4, ours.psk, version=version, children=children)
+    # All of them before the connection that will use them, so that they go after it.
     local, remote = group(ours, "subnet", ours.subnets[4], annex.subnets[4]), group(ours, "cidr", *theirs)
+    local_less, remote_less = group(ours, "subnet", annex.subnets[4]), group(ours, "cidr", more)
     link = ours.connect(
         peer,
         ike={"ike_version": f"v{version}"},
@@ -159,11 +161,11 @@ def test_two_networks_with_two(ours: Ours, peer: Peer, annex: Annex, version: st
     carries(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
     ways = [(host, address) for host in (ours.host, annex.host) for address in (peer.in4, beyond)]
     passes(peer, *ways)
-    link.set(peer_ep_group_id=group(ours, "cidr", more))
+    link.set(peer_ep_group_id=remote_less)
     carries(link, *([([more], sorted(mine))] if version == "2" else pairs[2:]))
     passes(peer, ways[1], ways[3])
     blocked(peer, ways[0], ways[2])
-    link.set(local_ep_group_id=group(ours, "subnet", annex.subnets[4]))
+    link.set(local_ep_group_id=local_less)
     carries(link, ([more], [ANNEX4]))
     passes(peer, ways[3])
     blocked(peer, *ways[:3])
