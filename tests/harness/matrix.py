@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parents[2]
 WIRE: Final = ROOT / "tests" / "wire"
 MUTANTS: Final = WIRE / "mutants.json"
 """What `./dev test --mutate` found last: {"attribute=way": the test that failed}."""
-KERNEL: Final = ("test_backend", "test_leaks", "test_families", "test_survival")
+KERNEL: Final = ("test_backend", "test_leaks", "test_families", "test_survival", "test_dpd_backends")
 """The files of tests/wire that run once more on the kernel's own ESP (tests/kernel)."""
 
 
