@@ -100,7 +100,7 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
         link.pinged()
 
 
-@pytest.mark.shows("connection.dpd.action", "connection.initiator")
+@pytest.mark.shows("connection.dpd.action")
 def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callable[[], Peer]) -> None:
     with held(ours, new_peer()) as (link, seen):
         before = begun(seen)

@@ -232,8 +232,10 @@ class GatewayWorker(threading.Thread):
         self._tolerate(lambda: end(action.unique_id))
 
     def _end_deserted(self, id: str, number: int) -> None:
-        watches = {one: (life.connection, life.watch) for one, life in self._lives.items()}
+        """End an IKE SA whose peer is dead, unless a connection in it still waits for the peer."""
         for sa in self._sas(id):
+            owners = {ike.subject(child.name) for child in sa.children} & self._lives.keys()
+            watches = {one: (self._lives[one].connection, self._lives[one].watch) for one in owners}
             if sa.unique_id == number and dpd.deserted(sa, watches):
                 self._tolerate(lambda: self._charon.terminate_sa(number, dead=True))
 
