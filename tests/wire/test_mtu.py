@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ import msgspec
 import pytest
 
 from linkspan.drivers import backend, netns
+from tests.harness.ours import LOCAL6, Ours
+from tests.harness.peer import Peer
 from tests.harness.segments import Syns, transfer
 from tests.harness.world import World, until
 from tests.wire.test_families import join
@@ -105,6 +107,26 @@ def exact(world: World, address: str, mtu: int, side: str = "left") -> None:
 def spis(world: World) -> list[tuple[str, str]]:
     with world.charon("left") as charon:
         return sorted((child.spi_in, child.spi_out) for sa in charon.sas() for child in sa.children)
+
+
+@pytest.mark.shows("connection.mtu", "connection.effective_mtu")
+def test_a_plain_peer_gets_no_larger_packets_than_asked(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    """Two connections of one gateway, IPv4 and IPv6, each with its own MTU, on create and on update."""
+    over4, over6 = new_peer(), new_peer()
+    over4.load(ours.v4, ours.psk)
+    over6.load(ours.v4, ours.psk, child={"local_ts": [over6.net6], "remote_ts": [LOCAL6]})
+    small = ours.connect(over4, mtu=1300)
+    smaller = ours.connect(over6, local=[6], peers=[over6.net6], mtu=1290)
+    for link in (small, smaller):
+        link.wait("ACTIVE")
+    for mtus in ((1300, 1290), (1200, 1350), (1500, 1500)):
+        for link, target, mtu in zip((small, smaller), (over4.in4, over6.in6), mtus, strict=True):
+            link.set(mtu=mtu)
+            until(lambda link=link, mtu=mtu: link.shown["effective_mtu"] == min(mtu, limit()), 5.0)  # type: ignore[misc]
+            with link.peer.recorder() as seen:
+                assert probe(ours.world, "left", target, min(mtu, limit())) == 0
+                assert probe(ours.world, "left", target, min(mtu, limit()) + 1) == min(mtu, limit())
+            assert (seen.esp, seen.clear) == (2, 0), "there and back, and of the larger one nothing"
 
 
 def test_what_is_asked_for_is_cut_to_what_fits_and_shown(both: Both) -> None:
