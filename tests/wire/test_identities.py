@@ -32,7 +32,8 @@ def heard(log: str, payload: str) -> list[str]:
     found = []
     for part in log.split(f"parsing {payload} payload, ")[1:]:
         octets = re.findall(r"U_INT_8\n.*=> (\d+)", part)
-        found.append(TYPES.get(octets[1], octets[1]))
+        if len(octets) > 1:  # the log may end in the middle of one
+            found.append(TYPES.get(octets[1], octets[1]))
     return found
 
 
