@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.core import ike, plan, rollout
-from linkspan.core.actions import Abandon, EndChild, EndSa, GiveUp, Initiate, Look, Settle
+from linkspan.core import answering, ike, pfs, plan, rollout
+from linkspan.core.actions import Abandon, EndChild, EndSa, GiveUp, Initiate, Look, Rekey, Settle
 from linkspan.core.desired import Connection, Dpd
 from linkspan.core.facts import Alive, Begun, Cause, Expired, IkeSa, Probed, SaChanged, Unanswered
 from linkspan.core.observed import Backend
@@ -545,6 +545,52 @@ def test_a_peer_that_refuses_the_new_version_keeps_the_one_before() -> None:
     assert actions == []
     assert told(new) == (1, "up", "revision 2 refused by the peer: none of our proposals; revision 1 in use")
     assert new.retry_at is not None
+
+
+def test_a_peer_comes_back_with_the_version_before_or_with_the_new_one() -> None:
+    old, new = edited()
+    new, actions = play(new, Seen(()), now=10.1)
+    assert Settle() in actions, "its IKE connection may have to go"
+    assert told(new)[:2] == (1, "down")
+    answer = answering.alias(cname(new))
+    assert old.config
+    assert new.config
+    assert [one.name for one in answering.held(new.config, old.config).children] == [answer, cname(new)]
+    new, _ = play(new, Seen((sa(name(new), child(answer)),)), now=10.2)
+    assert told(new) == (1, "up", "revision 2 waits for the peer; revision 1 in use")
+    stronger = msgspec.structs.replace(child(answer), bits=256)
+    new, actions = play(new, Seen((sa(name(new), stronger),)), now=10.3)
+    assert (told(new), actions) == ((2, "up", ""), [Settle()]), "the SA that answered stays"
+
+
+def test_a_child_without_a_key_exchange_of_its_own_is_renewed_once() -> None:
+    life, _ = play(born(), Loaded())
+    bare = sa(name(life), child(cname(life), group=""))
+    life, actions = play(life, Seen((bare,)), now=1.0)
+    assert (actions, rollout.wake_at(life)) == ([], 1.0 + pfs.EARLY)
+    life, actions = play(life, Tick(), Seen((bare,)), now=1.0 + pfs.EARLY)
+    assert actions == [Look(), Rekey(1)]
+    life, actions = play(life, Seen((bare,)), now=9.0)
+    assert (actions, rollout.wake_at(life)) == ([], None), "asked once"
+    life, _ = play(life, Cause(name(life), "rekey-failed", "refused"), now=9.1)
+    assert state(life) == ("up", pfs.reason("group14"))
+    life, actions = play(life, Seen((up(life),)), now=9.2)
+    assert (actions, state(life)) == ([], ("up", ""))
+
+
+def test_a_responder_lets_the_initiator_renew_first() -> None:
+    life, _ = play(born(), Loaded())
+    bare = sa(name(life), child(cname(life), group=""), initiator=False)
+    life, _ = play(life, Seen((bare,)), now=1.0)
+    assert rollout.wake_at(life) == 1.0 + pfs.LATE
+    life, actions = play(life, Seen((up(life, initiator=False),)), now=1.5)
+    assert (actions, rollout.wake_at(life)) == ([], None)
+
+
+def test_another_connections_renewal_says_nothing_of_a_verified_child() -> None:
+    life, _ = play(born(), Loaded())
+    life, _ = play(life, Seen((up(life),)), Cause(name(life), "rekey-failed", "refused"))
+    assert state(life) == ("up", "")
 
 
 def test_without_the_version_before_it_is_down() -> None:

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 import msgspec
 import pytest
 
-from linkspan.core import ike
+from linkspan.core import answering, ike
 from linkspan.core.desired import IpsecPolicy
 from linkspan.core.facts import Cause, DaemonLost, Fact, SaChanged
 from linkspan.core.mtu import Path
@@ -21,6 +21,7 @@ from tests.drivers.conftest import Bench, Site
 from tests.drivers.machine import connection, eventually, gateway
 
 AES_256 = IpsecPolicy("esp", "tunnel", "aes-256", "sha256", "group14", "seconds", 3600)
+GROUP_19 = IpsecPolicy("esp", "tunnel", "aes-128", "sha256", "group19", "seconds", 3600)
 
 
 def lost(fact: Fact) -> bool:
@@ -313,6 +314,59 @@ def test_one_child_ends_by_its_number_and_its_ike_sa_stays(bench: Bench) -> None
     eventually(lambda: (left.children(), right.children()) == (0, 0))
     left.initiate()
     eventually(lambda: left.up() and right.up())
+
+
+def groups(site: Site) -> list[str]:
+    return [child.group for sa in site.charon.sas() for child in sa.children if child.state == "INSTALLED"]
+
+
+def test_the_first_child_has_no_group_until_its_keys_are_renewed(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    (first,) = left.charon.sas()[0].children
+    assert (first.encryption, first.bits, first.integrity, first.group) == ("AES_CBC", 128, "HMAC_SHA2_256_128", "")
+    left.charon.rekey(first.unique_id)
+    eventually(lambda: groups(left) == groups(right) == ["MODP_2048"])
+    (renewed,) = (child for child in left.charon.sas()[0].children if child.state == "INSTALLED")
+    assert (renewed.name, renewed.spi_in != first.spi_in) == (first.name, True)
+
+
+def test_a_renewal_that_the_peer_refuses_leaves_the_child_as_it_is(bench: Bench) -> None:
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1, ipsec=GROUP_19)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    (first,) = left.charon.sas()[0].children
+    left.charon.rekey(first.unique_id)
+    left.facts.wait(cause("rekey-failed"))
+    assert [child.spi_in for child in left.charon.sas()[0].children] == [first.spi_in]
+    assert groups(left) == groups(right) == [""]
+
+
+@pytest.mark.parametrize("first", ["both", "strict"])
+def test_of_equal_children_a_responder_takes_the_first(bench: Bench, first: str) -> None:
+    """The reason for the order of `core.answering`: behind a strict child the answering one is never reached."""
+    drivers = bench.drivers()
+    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1, ipsec=AES_256)
+    (strict,) = right.config.children
+    old = msgspec.structs.replace(strict, esp_proposals=left.config.children[0].esp_proposals)
+    both = answering.held(right.config, msgspec.structs.replace(right.config, children=(old,)))
+    assert [child.name for child in both.children] == [answering.alias(strict.name), strict.name]
+    order = both.children if first == "both" else both.children[::-1]
+    right.charon.unload(right.config.name)
+    right.config = msgspec.structs.replace(both, children=order)
+    right.load()
+    left.initiate()
+    if first == "strict":
+        left.facts.wait(cause("esp-proposal"))
+        return
+    eventually(left.up)
+    (sa,) = right.charon.sas()
+    assert [child.name for child in sa.children] == [answering.alias(strict.name)]
+    (told,) = answering.told((sa,), right.config, msgspec.structs.replace(right.config, children=(old,)))
+    assert told.children[0].bits == 128, "its algorithms tell that it is the old version"
 
 
 def test_a_second_connection_to_a_peer_joins_its_ike_sa(bench: Bench) -> None:

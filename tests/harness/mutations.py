@@ -55,7 +55,7 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "ipsec_policy.lifetime.units": ("ipsec.lifetime_units", "seconds"),
 }
 
-MADE_ONLY: Final = frozenset({"service.subnet_id"})
+MADE_ONLY: Final = frozenset({"service.subnet_id", "connection.auth_mode"})
 """No update can change them, nor what they stand for: frozen is what they are."""
 
 
