@@ -30,15 +30,24 @@ def shown() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(WIRE.glob("test_*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
+        named = {
+            target.id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                for attribute in _marked(node):
+                for attribute in _marked(node, named):
                     found.setdefault(attribute, []).append(f"{file.name}::{node.name}")
     return found
 
 
-def _marked(function: ast.FunctionDef) -> Iterator[str]:
-    for mark in function.decorator_list:
+def _marked(function: ast.FunctionDef, named: dict[str, ast.expr]) -> Iterator[str]:
+    """The attributes of a function's marks, also of those that have a name in its file."""
+    for decorator in function.decorator_list:
+        mark = named.get(decorator.id) if isinstance(decorator, ast.Name) else decorator
         if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "shows":
             yield from (argument.value for argument in mark.args if isinstance(argument, ast.Constant))  # type: ignore[misc]
 
