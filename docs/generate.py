@@ -69,7 +69,7 @@ def wire() -> str:
         "differently. Types and defaults are in [reference/attributes.md](reference/attributes.md)."
     )
     shown = matrix.shown()
-    kernel = {file for part in matrix.KERNEL.values() for file in part}
+    kernel = {name for part in matrix.KERNEL.values() for name in part}
 
     def parts() -> Iterator[str]:
         for resource in VPN:
@@ -86,7 +86,7 @@ def wire() -> str:
     def effects(resource: Resource) -> Iterator[tuple[str, ...]]:
         for item in resource.attributes:
             tests = matrix.of(f"{resource.name}.{item.name}", shown)
-            both = any(name.partition(".py")[0] in kernel for name in tests)
+            both = any(name in kernel or name.partition("::")[0] in kernel for name in tests)
             backend = "both" if both else "user space"
             yield f"`{item.name}`", EFFECTS[resource.name][item.name], backend, tests_of(tests)
 

@@ -46,6 +46,7 @@ CAUSES = [
     ("parsed INFORMATIONAL_V1 request 1546371961 [ HASH N(NO_PROP) ]", "esp-proposal"),
     ("no matching proposal found, sending NO_PROPOSAL_CHOSEN", "esp-proposal"),
     ("received INVALID_ID_INFORMATION error notify", "selectors"),
+    ("remote traffic selector missing in configuration", "selectors"),
     ("no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "selectors"),
     ("sending retransmit 1 of request message ID 0, seq 1", "no-answer"),
     ("CHILD_SA rekeying failed, trying again in 14 seconds", "rekey-failed"),

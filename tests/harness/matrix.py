@@ -18,11 +18,17 @@ WIRE: Final = ROOT / "tests" / "wire"
 MUTANTS: Final = WIRE / "mutants.json"
 """What `./dev test --mutate` found last: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
-    "the agent": ("test_backend", "test_leaks", "test_families", "test_survival", "test_nothing_left"),
-    "packets": ("test_admin", "test_mtu", "test_selectors", "test_addresses"),
-    "peers": ("test_dpd_backends", "test_policies", "test_generations", "test_pfs"),
+    "the agent": ("test_backend.py", "test_leaks.py", "test_families.py", "test_survival.py", "test_nothing_left.py"),
+    "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
+    "peers": (
+        "test_dpd_backends.py",
+        "test_policies.py::test_ah_and_transport_in_the_kernel",
+        "test_generations.py",
+        "test_pfs.py",
+    ),
+    "algorithms": ("test_policies.py::test_every_algorithm_of_each_policy_is_negotiated",),
 }
-"""The files of tests/wire that run once more on the kernel's own ESP (tests/kernel), in parts that take minutes."""
+"""What of tests/wire runs once more on the kernel's own ESP (tests/kernel), in parts that take minutes."""
 
 
 def shown() -> dict[str, list[str]]:

@@ -39,6 +39,7 @@ charon {{
     retransmit_timeout = 1.0
     retransmit_base = 1.4
     retransmit_tries = 8
+    dos_protection = no
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes
     filelog {{
         peer {{

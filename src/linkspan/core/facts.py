@@ -245,6 +245,8 @@ _TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
         (
             r"received TS_UNACCEPTABLE notify|traffic selectors .* unacceptable|no matching CHILD_SA config found"
             r"|received INVALID_ID_INFORMATION error notify"
+            # IKEv1 in transport mode takes hosts only, and charon does not even ask the peer for networks.
+            r"|traffic selector missing in configuration"
         ),
         "selectors",
         _SELECTORS,
