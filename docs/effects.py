@@ -47,7 +47,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "pfs": "the key exchange of every renewed key; right after a tunnel came up it is tried once",
         "lifetime": "the child SA is rekeyed before its end, by time or by volume",
         "transform_protocol": "ESP or AH packets; ah-esp reads ERROR, with the reason",
-        "encapsulation_mode": "tunnel or transport mode of the child SA",
+        "encapsulation_mode": "tunnel mode; transport reads ERROR unless the gateways' own packets are meant",
     },
     "connection": _PEOPLE
     | _STATUS

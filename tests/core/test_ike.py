@@ -105,13 +105,21 @@ def test_the_key_itself_leaves_no_trace_in_names_or_texts() -> None:
         ({"transform_protocol": "ah"}, "kernel", True),
         ({"transform_protocol": "ah-esp"}, "kernel", False),
         ({"encapsulation_mode": "transport"}, "user-space", False),
-        ({"encapsulation_mode": "transport"}, "kernel", True),
+        ({"encapsulation_mode": "transport"}, "kernel", False),
     ],
 )
 def test_a_node_says_what_its_backend_cannot_do(change: dict[str, Any], backend: Any, works: bool) -> None:
     why = ike.unsupported(connection(ipsec=replace(CONNECTION.ipsec, **change)), backend)
     assert (why == "") is works
     assert "set" in why or works, "it says what to do"
+
+
+def test_transport_mode_is_between_the_gateways_themselves() -> None:
+    transport = replace(CONNECTION.ipsec, encapsulation_mode="transport")
+    hosts = connection(ipsec=transport, local_cidrs=("198.51.100.1/32",), peer_cidrs=("198.51.100.2/32",))
+    assert ike.unsupported(hosts, "kernel") == ""
+    assert "set tunnel" in ike.unsupported(replace(hosts, peer_cidrs=("10.2.0.0/24",)), "kernel")
+    assert ike.unsupported(replace(hosts, peer_address="vpn.example.org"), "kernel") == ""
 
 
 @given(

@@ -425,9 +425,9 @@ def test_what_charon_refuses_is_an_error_and_not_tried_again() -> None:
 
 def test_disabled_and_unsupported_are_applied_without_loading_anything() -> None:
     assert state(born(enabled=False)) == ("disabled", "admin_state_up is false")
-    transport = msgspec.structs.replace(connection().ipsec, encapsulation_mode="transport")
-    assert state(born(ipsec=transport))[0] == "error"
-    assert plan.life(connection(ipsec=transport), "kernel").config is not None
+    ah = msgspec.structs.replace(connection().ipsec, transform_protocol="ah")
+    assert state(born(ipsec=ah))[0] == "error"
+    assert plan.life(connection(ipsec=ah), "kernel").config is not None
 
 
 # -- what holds in every story -----------------------------------------------------------------------------------

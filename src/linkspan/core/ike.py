@@ -23,6 +23,7 @@ from linkspan.core import crypto, identity
 from linkspan.core.desired import Connection, IpsecPolicy
 from linkspan.core.observed import Backend
 from linkspan.core.secret import Secret
+from linkspan.core.selectors import holds_gateways, pairs
 
 LAST_RESORT = 3600
 """Seconds after which charon itself gives up an IKEv1 peer, for when no agent runs. Later than any usual deadline of
@@ -140,6 +141,10 @@ def unsupported(connection: Connection, backend: Backend) -> str:
         return "AH needs the kernel's IPsec, and this node has only user-space ESP; set transform_protocol to esp"
     if backend == "user-space" and ipsec.encapsulation_mode == "transport":
         return "transport mode needs the kernel's IPsec, and this node has only user-space ESP; set tunnel"
+    between_hosts = any(holds_gateways(pair, connection) for pair in pairs(connection))
+    if ipsec.encapsulation_mode == "transport" and not between_hosts:
+        # RFC 4301 4.1: a security gateway uses tunnel mode for what it forwards.
+        return "transport mode is for what the gateways send themselves, not for networks behind them; set tunnel"
     return ""
 
 

@@ -8,7 +8,6 @@ takes another eight bytes away by itself.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,7 +16,7 @@ import msgspec
 from linkspan.core import crypto
 from linkspan.core.desired import Connection, IpsecPolicy
 from linkspan.core.observed import Backend
-from linkspan.core.selectors import SelectorPair, pairs
+from linkspan.core.selectors import SelectorPair, holds_gateways, pairs
 
 TUN: Final = 1400
 """What charon's TUN device takes in user space; it drops what is larger and tells nobody."""
@@ -128,16 +127,7 @@ def _cipher(encryption: str) -> tuple[int, int]:
 
 def _catches(connection: Connection, pair: SelectorPair) -> bool:
     """Whether IKE and ESP between the gateways are of the pair too, so that the tunnel would go into itself."""
-    if connection.ipsec.encapsulation_mode == "transport":
-        return False
-    return _within(connection.local_address, pair.local) and _within(connection.peer_address, pair.remote)
-
-
-def _within(address: str, network: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network)
-    except ValueError:
-        return True  # a name, which may be any address
+    return connection.ipsec.encapsulation_mode == "tunnel" and holds_gateways(pair, connection)
 
 
 def _version(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import msgspec
 
 from linkspan.core.desired import Connection
@@ -22,3 +24,15 @@ def pairs(connection: Connection) -> frozenset[SelectorPair]:
     return frozenset(
         SelectorPair(str(ours), str(theirs)) for ours in local for theirs in remote if ours.version == theirs.version
     )
+
+
+def holds_gateways(pair: SelectorPair, connection: Connection) -> bool:
+    """Whether a pair covers what the two gateways themselves send to each other; a peer's name may be any address."""
+    return _within(connection.local_address, pair.local) and _within(connection.peer_address, pair.remote)
+
+
+def _within(address: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+    except ValueError:
+        return True
