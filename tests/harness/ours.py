@@ -7,6 +7,7 @@ right one stays up beside whatever a test does.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from linkspan.cli.client import ApiError
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.peer import Peer, decoded, vici_session
-from tests.harness.world import World, until
+from tests.harness.world import World, renewed, until
 
 VPN = "/v2.0/vpn"
 SINGULAR = {
@@ -184,14 +185,13 @@ class Link:
         return self.shown
 
     def renewed(self, seconds: float = 20.0) -> None:
-        """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and old ones are gone."""
+        """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and SPIs stay."""
         self.wait("ACTIVE")
         until(self._quiet, seconds, lambda: str(self.sas()))
 
     def _quiet(self) -> bool:
         with self.ours.charon() as charon:
-            children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)]
-        return bool(children) and all(child.group and child.state == "INSTALLED" for child in children)
+            return renewed([child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)])
 
     def wait_reason(self, words: str, seconds: float = 20.0) -> str:
         """Wait until the reason has these words in it."""
@@ -221,7 +221,10 @@ class Link:
         ]
 
     def pinged(self, destination: str = "", count: int = 5) -> None:
-        """Pings pass, as ESP and never in clear."""
+        """Pings pass, as ESP and never in clear. Not while keys are renewed, which may cost charon a packet."""
+        end = time.monotonic() + 4.0
+        while not self._quiet() and time.monotonic() < end:
+            time.sleep(0.05)
         with self.peer.recorder() as seen:
             answer = self.ours.ping(destination or self.peer.in4, count)
         assert (answer.received, seen.clear) == (count, 0), answer

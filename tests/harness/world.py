@@ -12,12 +12,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from linkspan.cli.client import Client, load_cloud
+from linkspan.core.facts import ChildSa
 from linkspan.drivers import naming, netns
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.lab.wire import WireCounter
@@ -136,14 +137,18 @@ class World:
             charon.detach()
 
     def renewed(self, *sides: str) -> bool:
-        """Whether every child at these sites has keys of its own exchange, and none is just being replaced: from then
-        on SPIs stay as they are (the first renewal follows an instant after a tunnel is up)."""
+        """Whether the keys at these sites are as they stay (see `renewed` below)."""
         for side in sides or ("left", "right"):
             with self.charon(side) as charon:
-                children = [child for sa in charon.sas() for child in sa.children]
-            if not children or not all(child.group and child.state == "INSTALLED" for child in children):
-                return False
+                if not renewed([child for sa in charon.sas() for child in sa.children]):
+                    return False
         return True
+
+    def spis(self, side: str, connection: str = "") -> list[tuple[str, str]]:
+        """SPIs, in and out, of the installed children at a site, or of those of one connection."""
+        with self.charon(side) as charon:
+            children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(connection)]
+        return sorted((child.spi_in, child.spi_out) for child in children if child.state == "INSTALLED")
 
     def gateway(self, side: str) -> str:
         """The namespace of a site's gateway."""
@@ -185,6 +190,13 @@ class World:
 def nodad(address: str) -> tuple[str, ...]:
     """An IPv6 address is usable at once only without duplicate address detection."""
     return ("nodad",) if ":" in address else ()
+
+
+def renewed(children: Sequence[ChildSa]) -> bool:
+    """Whether every child has keys of its own exchange, and none is just being replaced: the first renewal follows an
+    instant after a tunnel is up. What it replaced stays listed for some seconds, deleted."""
+    there = [child for child in children if child.state != "DELETED"]
+    return bool(there) and all(child.group and child.state == "INSTALLED" for child in there)
 
 
 @contextmanager

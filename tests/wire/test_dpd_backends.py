@@ -139,7 +139,7 @@ def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer,
 def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk, unique="replace")
     link = ours.connect(peer, dpd={"action": "restart", "interval": 1, "timeout": 5})
-    link.wait("ACTIVE")
+    link.renewed()
     peer.run("nft", DEAF_TO_IKE)
     end = time.monotonic() + 11.0
     while time.monotonic() < end:

@@ -84,7 +84,7 @@ def selectors(peer: Peer) -> list[tuple[list[str], list[str]]]:
 def carries(link: Link, *wanted: tuple[list[str], list[str]]) -> None:
     """Wait until the peer's child SAs have exactly these selectors, and the connection is as it should be."""
     until(lambda: selectors(link.peer) == sorted(wanted), 15.0, lambda: f"{selectors(link.peer)} {link.shown}")
-    link.wait("ACTIVE", 10.0)
+    link.renewed(10.0)
 
 
 WIDE = {"local_ts": ["10.0.0.0/8", "fd00::/16"], "remote_ts": ["10.0.0.0/8", "fd00::/16"]}

@@ -16,14 +16,15 @@ from tests.harness.world import World, until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 
-def spis(world: World, side: str) -> list[tuple[str, str]]:
-    with world.charon(side) as charon:
-        return sorted((child.spi_in, child.spi_out) for sa in charon.sas() for child in sa.children)
+def one_tunnel(world: World) -> bool:
+    """Both ends are at rest with the same one pair of SPIs: what a crash left behind has been cleared away."""
+    left, right = world.spis("left"), world.spis("right")
+    return world.renewed() and len(left) == 1 and [(out, into) for into, out in left] == right
 
 
 def test_the_agent_is_killed_under_ping_and_nothing_is_lost(world: World) -> None:
-    until(world.renewed, 15.0)
-    before = spis(world, "left"), spis(world, "right")
+    until(lambda: one_tunnel(world), 15.0)
+    before = world.spis("left"), world.spis("right")
     pid = world.agent_pid
     with ThreadPoolExecutor(1) as pool, world.wire() as wire:
         pinging = pool.submit(ping, world.host("left"), "10.2.0.10", 500, 0.01)
@@ -36,7 +37,7 @@ def test_the_agent_is_killed_under_ping_and_nothing_is_lost(world: World) -> Non
     assert wire.tally.protected >= 1000, "without ESP on the wire, '0 lost' would say nothing"
     world.wait_status(world.lab["sites"]["left"]["connection_id"], "ACTIVE")
     until(lambda: "charon adopted" in (world.state / "logs" / "node-1.log").read_text(), 10.0)
-    assert (spis(world, "left"), spis(world, "right")) == before, "it adopts what runs and re-initiates nothing"
+    assert (world.spis("left"), world.spis("right")) == before, "it adopts what runs and re-initiates nothing"
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -58,6 +59,7 @@ def test_charon_is_killed_and_comes_back_by_itself(world: World, side: str) -> N
 
 
 def test_the_api_is_killed_and_tunnels_stay(world: World) -> None:
+    until(lambda: one_tunnel(world), 40.0)
     pid = world.child_pid("api")
     os.kill(pid, signal.SIGKILL)
     answer = ping(world.host("left"), "10.2.0.10", 50, 0.02)

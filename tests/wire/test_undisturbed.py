@@ -131,10 +131,7 @@ def neighbour(world: World) -> Neighbour:
 def spis(world: World) -> list[tuple[str, str]]:
     """The SPIs of the laboratory's own connection at the left gateway."""
     id = world.lab["sites"]["left"]["connection_id"]
-    with world.charon("left") as charon:
-        children = [child for sa in charon.sas() for child in sa.children]
-    mine = [child for child in children if child.name.startswith(id) and child.state == "INSTALLED"]
-    return sorted((child.spi_in, child.spi_out) for child in mine)
+    return world.spis("left", id)
 
 
 def one_each(world: World) -> bool:

@@ -10,22 +10,28 @@ import ipaddress
 from linkspan.core.actions import Action, EndChild, EndSa
 from linkspan.core.facts import IkeSa
 
+MET = 5
+"""Seconds between two IKE SAs that two ends may have initiated at once; a later one was made by who lost the first."""
+
 
 def surplus(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Action, ...]:
     """Which of several equal IKE SAs we end, or our children in them where they carry others too.
 
-    Of two that the same end initiated, the older one: whoever initiates again has lost it. Of two that met, the one
-    that the higher address initiated: that end does it at once, so that both do not each end the other's; `late`, any.
+    Of two that the same end initiated, the older one, and so of two that did not meet: whoever initiates again has lost
+    it. Of two that met, the one that the higher address initiated: that end does it at once, so that both do not each
+    end the other's; `late`, any.
     """
+    youngest = min(sa.age for sa in sas)
+    met = [sa for sa in sas if sa.age - youngest <= MET]
     newest = {
-        initiator: max(of, key=lambda sa: sa.unique_id) for initiator in (True, False) if (of := _by(sas, initiator))
+        initiator: max(of, key=lambda sa: sa.unique_id) for initiator in (True, False) if (of := _by(met, initiator))
     }
     lower = _is_lower(sas[0])
     keep = newest[lower] if lower in newest else newest[not lower]
     return tuple(
         action
         for sa in sas
-        if sa is not keep and (late or sa is not newest[sa.initiator] or (sa.initiator and not lower))
+        if sa is not keep and (late or sa is not newest.get(sa.initiator) or (sa.initiator and not lower))
         for action in end(sa, children)
     )
 
