@@ -242,7 +242,7 @@ def test_a_sweep_leaves_nothing_and_touches_nobody_else(here: Machine, namespace
     other = NetworkNamespaces(f"{here.instance}x", "node-a", here.home)
     try:
         other.apply(gateway(1))
-        before = run(here.home, "ip", "-br", "link")
+        before = links(here)
         namespaces.apply(gateway(1, inside=2))
         # What a crash leaves half-way: a bridge and a port that nobody has marked.
         bridge, port = (prefix + "aaaaaaaa" for prefix in naming.link_prefixes(here.instance))
@@ -254,10 +254,15 @@ def test_a_sweep_leaves_nothing_and_touches_nobody_else(here: Machine, namespace
             assert sleeper.wait(5) < 0
         sweep(here.instance)
         assert not [name for name in netns.names() if name.startswith(f"ls-{here.instance}-")]
-        assert run(here.home, "ip", "-br", "link") == before
+        assert links(here) == before
         assert other.present() == {gateway(1).id}
     finally:
         sweep(f"{here.instance}x")
+
+
+def links(here: Machine) -> list[str]:
+    """Names of the links beside the gateways; their state follows a moment later."""
+    return [line.split()[0] for line in run(here.home, "ip", "-br", "link").splitlines()]
 
 
 def test_how_long_it_takes(here: Machine, namespaces: NetworkNamespaces) -> None:

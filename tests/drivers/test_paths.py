@@ -76,9 +76,10 @@ class Bench:
         self.drivers.paths.apply(self.site.gateway, paths)
 
     def seen(self) -> list[str]:
-        """All rules and routes, and every rule of nftables."""
-        shown = [run(self.name, "ip", *command.split()) for command in EVERYTHING]
-        return [*shown, run(self.name, "nft", "list", "ruleset")]
+        """All rules and routes but those that the kernel makes when a link comes up, and every rule of nftables."""
+        lines = [line for command in EVERYTHING for line in run(self.name, "ip", *command.split()).splitlines()]
+        mine = [line for line in lines if "proto kernel" not in line]
+        return [*mine, run(self.name, "nft", "list", "ruleset")]
 
     def rules(self) -> list[str]:
         """Our rules of both IP versions, in order."""

@@ -185,6 +185,8 @@ def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> Non
     eventually(lambda: left.up() and right.up())
     assert isinstance(left.charon, StrongswanCharon)
     os.kill(left.charon.pid, signal.SIGKILL)
+    # Its TUN device takes packets until the process is gone.
+    eventually(lambda: "ipsec0" not in run(two.left_name, "ip", "-br", "link"))
     two.wire.read()
     two.wire.clear = two.wire.esp = 0
     # The kernel's SAs outlive charon and go on; those of user space end with it, and clear text is what is left.
