@@ -54,7 +54,6 @@ class Both(msgspec.Struct, frozen=True):
         for sides in self.ids.values():
             for id in sides.values():
                 self.world.wait_status(id, "ACTIVE", 40.0)
-        until(self.world.renewed, 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +144,7 @@ def test_two_connections_of_one_gateway_have_each_their_own(both: Both) -> None:
 
 def test_an_update_acts_at_once_and_on_nobody_else(both: Both) -> None:
     both.up()
+    until(both.world.renewed, 20.0)
     before = both.world.spis("left")
     for mtu in (1280, 1333, 1200, 1320):
         start = time.monotonic()
