@@ -254,7 +254,7 @@ class GatewayWorker(threading.Thread):
         """The IKE SAs with a connection's peer."""
         life = self._lives[id]
         names: set[str] = set()
-        for config in _configs(life):
+        for config in rollout.configs(life):
             names |= self._variants.get(config.peer, set())
         return tuple(sa for name in sorted(names) for sa in self._charon.sas(name))
 
@@ -381,7 +381,7 @@ class GatewayWorker(threading.Thread):
         self._lives = dict(todo.lives)
         self._peers = {}
         for id, life in self._lives.items():
-            for config in _configs(life):
+            for config in rollout.configs(life):
                 self._peers.setdefault(config.peer, set()).add(id)
         for id in self._traps.keys() - self._lives.keys():
             self._trap(id)
@@ -479,8 +479,3 @@ class GatewayWorker(threading.Thread):
         for id, life in self._lives.items():
             if life.applied:
                 self._outbox.put(ConnectionReport(id, here.generation, life.connection.revision, "down", why))
-
-
-def _configs(life: Life) -> tuple[IkeConfig, ...]:
-    """What a connection may have IKE SAs of: its version, and the one before while that is in use."""
-    return tuple(config for config in (life.config, life.previous and life.previous.config) if config)

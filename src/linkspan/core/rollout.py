@@ -392,10 +392,14 @@ def _has_dpd(life: Life) -> bool:
     return life.connection.dpd.action != "disabled"
 
 
+def configs(life: Life) -> tuple[IkeConfig, ...]:
+    """What a connection may have IKE SAs of: its version, and the one before while that is in use."""
+    return tuple(config for config in (life.config, life.previous and life.previous.config) if config)
+
+
 def _children(life: Life) -> frozenset[str]:
     """Every child that can carry the connection's traffic, of this version and the one before."""
-    configs = (life.config, life.previous.config if life.previous else None)
-    return frozenset(child.name for config in configs if config for child in config.children)
+    return frozenset(child.name for config in configs(life) for child in config.children)
 
 
 def _deadline(life: Life) -> float | None:

@@ -60,8 +60,8 @@ def transaction(present: Sizes, wanted: Sizes) -> str:
         address = f"ipv{name[3]}_addr"
         before = old.get(name, set())
         lines += [] if before else [f"add set {_TABLE} {name} {{ type {address} . {address}; flags interval; }}"]
-        lines += [_elements("delete", name, gone)] if (gone := before - pairs) else []
-        lines += [_elements("add", name, come)] if (come := pairs - before) else []
+        lines += [nft.elements("delete", _TABLE, name, gone)] if (gone := before - pairs) else []
+        lines += [nft.elements("add", _TABLE, name, come)] if (come := pairs - before) else []
     lines += [f"flush chain {_CHAIN}", *(f"add rule {_CHAIN} {rule}" for rule in _rules(new))]
     lines += [f"delete set {_TABLE} {name}" for name in old if name not in new]
     return "\n".join(lines) + "\n"
@@ -90,8 +90,3 @@ def _sets(sizes: Sizes) -> dict[str, set[SelectorPair]]:
 
 def _size(name: str) -> int:
     return int(name.rpartition("_")[2])
-
-
-def _elements(verb: str, name: str, pairs: Iterable[SelectorPair]) -> str:
-    elements = ", ".join(f"{pair.local} . {pair.remote}" for pair in sorted(pairs))
-    return f"{verb} element {_TABLE} {name} {{ {elements} }}"

@@ -114,12 +114,12 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
     for name, pairs in new.items():
         address = f"ipv{name[5]}_addr"
         fill.append(f"add set {_TABLE} {name} {{ type {address} . {address}; flags interval; }}")
-        fill.append(_elements("add", name, pairs))
+        fill.append(nft.elements("add", _TABLE, name, pairs))
     switch = [*_CHAINS]
     for name in sorted(wanted.keys() & present.keys()):
         # What goes before what comes: the kernel takes an element back while it still is in the set, else.
-        switch += [_elements("delete", name, gone)] if (gone := present[name] - wanted[name]) else []
-        switch += [_elements("add", name, more)] if (more := wanted[name] - present[name]) else []
+        switch += [nft.elements("delete", _TABLE, name, gone)] if (gone := present[name] - wanted[name]) else []
+        switch += [nft.elements("add", _TABLE, name, more)] if (more := wanted[name] - present[name]) else []
     own = [ipaddress.ip_interface(address).ip for address in addresses]
     protected = backend == "kernel"
     outbound = [f"oifname != {naming.OUTSIDE} accept", _NEIGHBOURS, *_own(own, "s")]
@@ -136,11 +136,6 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
 
 def _rules(chain: str, rules: Iterable[str]) -> list[str]:
     return [f"flush chain {_TABLE} {chain}", *(f"add rule {_TABLE} {chain} {rule}" for rule in rules)]
-
-
-def _elements(verb: str, name: str, pairs: Iterable[SelectorPair]) -> str:
-    elements = ", ".join(f"{pair.local} . {pair.remote}" for pair in sorted(pairs))
-    return f"{verb} element {_TABLE} {name} {{ {elements} }}"
 
 
 def _drop(name: str, local: str, remote: str, counter: str) -> str:

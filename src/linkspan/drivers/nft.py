@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from linkspan.core.selectors import SelectorPair
@@ -34,6 +34,12 @@ def pairs(one: dict[str, Any]) -> Iterator[SelectorPair]:
         sides = [side["prefix"]["addr"] if isinstance(side, dict) else side for side in element["concat"]]
         local, remote = (f"{address}/{length}" for address, length in zip(sides, lengths, strict=True))
         yield SelectorPair(local, remote)
+
+
+def elements(verb: str, table: str, name: str, pairs: Iterable[SelectorPair]) -> str:
+    """The line that adds these pairs to a set, or deletes them."""
+    listed = ", ".join(f"{pair.local} . {pair.remote}" for pair in sorted(pairs))
+    return f"{verb} element {table} {name} {{ {listed} }}"
 
 
 def _run(arguments: list[str], text: str, what: str) -> str:
