@@ -563,19 +563,35 @@ def test_a_peer_comes_back_with_the_version_before_or_with_the_new_one() -> None
     assert (told(new), actions) == ((2, "up", ""), [Settle()]), "the SA that answered stays"
 
 
-def test_a_child_without_a_key_exchange_of_its_own_is_renewed_once() -> None:
+def test_a_child_without_a_key_exchange_of_its_own_is_renewed() -> None:
     life, _ = play(born(), Loaded())
     bare = sa(name(life), child(cname(life), group=""))
     life, actions = play(life, Seen((bare,)), now=1.0)
     assert (actions, rollout.wake_at(life)) == ([], 1.0 + pfs.EARLY)
     life, actions = play(life, Tick(), Seen((bare,)), now=1.0 + pfs.EARLY)
     assert actions == [Look(), Rekey(1)]
-    life, actions = play(life, Seen((bare,)), now=9.0)
-    assert (actions, rollout.wake_at(life)) == ([], None), "asked once"
-    life, _ = play(life, Cause(name(life), "rekey-failed", "refused"), now=9.1)
+    busy = sa(name(life), child(cname(life), state="REKEYING", group=""))
+    life, actions = play(life, Seen((busy,)), Seen((bare,)), now=1.4)
+    assert actions == [], "charon is at it"
+    life, _ = play(life, Cause(name(life), "rekey-failed", "refused"), now=1.5)
     assert state(life) == ("up", pfs.reason("group14"))
-    life, actions = play(life, Seen((up(life),)), now=9.2)
+    life, actions = play(life, Seen((bare,)), now=99.0)
+    assert (actions, rollout.wake_at(life)) == ([], None), "a peer that refused is not asked again"
+    life, actions = play(life, Seen((up(life),)), now=99.2)
     assert (actions, state(life)) == ([], ("up", ""))
+
+
+def test_a_renewal_that_came_to_nothing_is_asked_for_again_a_few_times() -> None:
+    life, _ = play(born(), Loaded())
+    bare = sa(name(life), child(cname(life), group=""))
+    life, actions = play(life, Seen((bare,)), now=1.0)
+    times = []
+    while (due := rollout.wake_at(life)) is not None:
+        life, actions = play(life, Tick(), Seen((bare,)), now=due)
+        times += [due] if Rekey(1) in actions else []
+    first = 1.0 + pfs.EARLY
+    assert times == [first, first + pfs.AGAIN, first + 2 * pfs.AGAIN]
+    assert len(times) == pfs.TRIES
 
 
 def test_a_responder_lets_the_initiator_renew_first() -> None:

@@ -20,6 +20,7 @@ from functools import partial
 import msgspec
 import structlog
 
+from linkspan.agent.guard import Coverage
 from linkspan.agent.mtu import Mtus
 from linkspan.agent.names import Names
 from linkspan.agent.outbox import Outbox
@@ -31,7 +32,6 @@ from linkspan.core.ike import IkeConfig
 from linkspan.core.names import Answer
 from linkspan.core.observed import ConnectionReport, GatewayReport
 from linkspan.core.rollout import Event, Life
-from linkspan.core.selectors import SelectorPair, pairs
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
 RETRY = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -88,11 +88,8 @@ class GatewayWorker(threading.Thread):
         self._variants: dict[str, set[str]] = {}
         self._traps: dict[str, frozenset[Initiate]] = {}
         self._peers: dict[str, set[str]] = {}
-        self._guarded: dict[str, frozenset[SelectorPair]] = {}
-        self._guard_done: tuple[Gateway, frozenset[SelectorPair]] | None = None
-        self._stale: frozenset[SelectorPair] = frozenset()
+        self._coverage = Coverage(drivers.guard)
         self._mtus = Mtus(drivers.paths, drivers.backend)
-        self._orphans: set[str] = set()
         self._built: Gateway | None = None
         self._listening = False
         self._faults = 0
@@ -280,10 +277,11 @@ class GatewayWorker(threading.Thread):
         self._run_charon()
         desired = self._names.place(want.connections, want.gateway, self._lives)
         todo = plan.reconcile(self._lives, desired, self._gone, self._loaded, self._drivers.backend)
-        self._adopt_guard(want)
-        self._guard(todo)
+        known = want.connections.keys() | self._gone.keys()
+        self._coverage.adopt(want.gateway, known, self._loaded.values())
+        self._touched |= self._coverage.cover(want.gateway, self._lives, todo.lives)
         self._retire(todo)
-        self._touched |= self._mtus.apply(want.gateway, self._lives, bool(self._orphans))
+        self._touched |= self._mtus.apply(want.gateway, self._lives, bool(self._coverage.orphans))
         fresh: dict[str, list[str]] = {}
         for id in todo.fresh:
             fresh.setdefault(self._named(id), []).append(id)
@@ -299,7 +297,7 @@ class GatewayWorker(threading.Thread):
             self._step(id, rollout.Adopted())
         for id, why in self._names.unresolved().items():
             self._step(id, rollout.Unresolved(why))
-        self._unguard()
+        self._coverage.uncover(want.gateway, self._lives, self._touched)
         self._answer()
         self._look_again()
         self._outbox.put(GatewayReport(want.gateway.id, want.gateway.generation, want.gateway.revision, "ready"))
@@ -335,42 +333,6 @@ class GatewayWorker(threading.Thread):
             self._lives = {id: rollout.restarted(life) for id, life in self._lives.items()}
             self._touched.update(self._lives)
         self._log.info("charon started" if fresh else "charon adopted", connections=len(self._loaded))
-
-    def _adopt_guard(self, want: Want) -> None:
-        """What an earlier run guards stays guarded until it is known to be gone; with orphans, for good."""
-        if self._guard_done is not None:
-            return
-        self._stale = self._drivers.guard.current(want.gateway.id)
-        known = want.connections.keys() | self._gone.keys()
-        self._orphans = {ike.subject(child) for children in self._loaded.values() for child in children} - known
-        if self._orphans:
-            self._log.warning("connections run that are not desired; they stay", connections=sorted(self._orphans))
-
-    def _guard(self, todo: plan.Plan) -> None:
-        """Cover what runs and what is about to, before any of it is touched."""
-        for id, life in todo.lives.items():
-            old = self._lives.get(id)
-            if old is None or old.connection is not life.connection:
-                self._guarded[id] = pairs(life.connection) | self._guarded.get(id, frozenset())
-                self._touched.add(id)
-        self._apply_guard()
-
-    def _unguard(self) -> None:
-        """Uncover what is gone for good, or was before an edit."""
-        self._guarded = {
-            id: covered if id not in self._touched else pairs(self._lives[id].connection)
-            for id, covered in self._guarded.items()
-            if id in self._lives
-        }
-        if not self._orphans:
-            self._stale = frozenset()
-        self._apply_guard()
-
-    def _apply_guard(self) -> None:
-        covered = self._stale.union(*self._guarded.values())
-        if self._guard_done != (self._gateway, covered):
-            self._drivers.guard.apply(self._gateway, covered)
-            self._guard_done = (self._gateway, covered)
 
     def _retire(self, todo: plan.Plan) -> None:
         """End the SAs of children that are gone or replaced, and go on with the lives of the new plan."""
