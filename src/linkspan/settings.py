@@ -54,6 +54,10 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Literal["http_basic", "none"],
         _about("how users prove who they are; none: everybody is admin, so it listens on loopback only"),
     ] = "http_basic"
+    policy_file: Annotated[
+        Path | None,
+        _about("rules that say who may do what (YAML); `linkspan policy show` prints one with the defaults"),
+    ] = None
     tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
     grace: Annotated[
