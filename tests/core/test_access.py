@@ -145,7 +145,10 @@ def test_interfaces_of_routers_have_rules_of_their_own() -> None:
         ("'x':%(name)s", "by row"),
         (f"'{BLUE}':%(project_id)s", "by row"),
         ("role:%(name)s", "by row"),
+        ("user_id:%(project_id)s", "by row"),
+        ("roles:%(tenant_id)s", "by row"),
         ("project_id:x-%(project_id)s", "by row"),
+        ("project_id:%(project_id)s-x", "by row"),
         ("rule:owner and 'True':True", "own"),
     ],
 )

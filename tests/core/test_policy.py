@@ -25,7 +25,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {"and": ("and", "AND", "And"), "or": ("o
 
 def values() -> st.SearchStrategy[str]:
     """Right sides: literals, attributes of the target, both together."""
-    literal = st.sampled_from(WORDS).map(lambda word: word.replace("%", "%%"))
+    literal = st.sampled_from((*WORDS, *ROLES)).map(lambda word: word.replace("%", "%%"))
     return st.one_of(
         literal.filter(bool),
         st.sampled_from(KEYS).map(lambda key: f"%({key})s"),
@@ -131,6 +131,55 @@ def test_the_same_answers_as_oslo_policy(
         assert ours.allows(name, target, credentials) == expected, name
 
 
+FULL_TARGETS = st.fixed_dictionaries(dict.fromkeys(KEYS, SCALARS))
+FULL_CREDENTIALS = st.fixed_dictionaries(
+    {
+        "roles": st.lists(st.sampled_from(ROLES), min_size=1, max_size=3),
+        "project_id": SCALARS,
+        "a-b": SCALARS,
+        "user": st.fixed_dictionaries(
+            {
+                "domain": st.fixed_dictionaries({"id": SCALARS}),
+                "groups": st.lists(st.fixed_dictionaries({"id": SCALARS}), min_size=1, max_size=3),
+            }
+        ),
+    }
+)
+
+
+@given(
+    check=st.builds("{}:{}".format, st.sampled_from([*LEFT, *LITERALS, "role"]), values()),
+    target=FULL_TARGETS,
+    credentials=FULL_CREDENTIALS,
+)
+@settings(max_examples=1000, deadline=None)
+def test_one_check_of_what_is_there(check: str, target: dict[str, Any], credentials: dict[str, Any]) -> None:
+    """Nothing is missing here, so that a check often holds. The older lists keep a parenthesis at its end."""
+    expected = enforcer({"one": [check]}).enforce("one", target, dict(credentials))
+    assert Rules({"one": parse([check])}).allows("one", target, credentials) == expected
+
+
+def test_checks_hold_in_the_comparison() -> None:
+    """What a random check seldom meets: a member of a list, a percent sign, a value of another type."""
+    credentials: dict[str, Any] = {"roles": ["x", "Admin"], "user": {"groups": [{"id": 1}, {"id": 2}]}, "a": "50%"}
+    for check, expected in (
+        ("roles:Admin", True),
+        ("roles:admin", False),
+        ("user.groups.id:2", True),
+        ("user.groups.id:3", False),
+        ("user.groups:{'id': 2}", True),
+        ("a:50%%", True),
+        ("a:50%%%(name)s", False),
+        ("'7':%(name)s", True),
+        ("7:%(name)s", True),
+        ("role:aDMIN", True),
+        ("role:%(role)s", True),
+    ):
+        target = {"name": 7, "role": "admin"}
+        assert enforcer({"one": [check]}).enforce("one", target, credentials) == expected, check
+        assert Rules({"one": parse([check])}).allows("one", target, credentials) == expected, check
+
+
 def test_the_comparison_notices_a_wrong_precedence() -> None:
     """The negative control: read from left to right, `or` before `and`, the answer would differ."""
     rules = {"one": "@ or ! and !"}
@@ -148,6 +197,8 @@ PIECES = st.sampled_from(
         "@",
         "role:admin",
         "'x'",
+        "'x':y'",
+        "'x':y')",
         '"x:y"',
         "role",
         "project_id:%(project_id)s",
