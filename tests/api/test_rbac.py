@@ -160,8 +160,7 @@ class World:
 
     def cell(self, row: Row) -> Iterator[str]:
         """What is not as the table says, of one row."""
-        table = EXPECTED[row.does] | self._exceptions.get((row.does, row.resource), {})
-        expected = table[self.role][0 if self.own else 1]
+        expected = self._answers(row.does, row.resource)[0 if self.own else 1]
         if row.resource:
             yield from getattr(self, f"_{row.does}")(row, BY_NAME[row.resource], expected)
             return
@@ -171,6 +170,9 @@ class World:
             yield f"{answer.status_code}, not {expected}"
         if row.does == "agent" and answer.content:
             yield f"an answer to who is no node: {answer.text}"
+
+    def _answers(self, does: str, resource: str) -> tuple[Answer, Answer]:
+        return (EXPECTED[does] | self._exceptions.get((does, resource), {}))[self.role]
 
     def _list(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
         made = self.make(resource)
@@ -191,7 +193,7 @@ class World:
         if bool(found) != (expected == "seen"):
             yield f"{'seen' if found else 'unseen'}, not {expected}"
         yield from (fault for each in found for fault in self._key(resource, each))
-        if self.role in ("member", "reader"):
+        if self._answers("list", resource.name)[1] == "unseen":
             for each in answer.json()[resource.plural]:
                 if each["project_id"] != PEOPLE[self.caller.user].project_id and not each.get("router:external"):
                     yield f"another project's {each['id']} in the list"
@@ -439,6 +441,45 @@ def test_networks_for_everybody_are_a_rule_too(open_api: OpenApi) -> None:
             ] * seen
             router = {"router": {"external_gateway_info": {"network_id": outside["id"]}}}
             assert api.send("POST", "/routers", router).status_code == (201 if seen else 404)
+
+
+SEEN_NOT_OWNED: Final[Exceptions] = {
+    (does, resource): {"member": (EXPECTED[does]["member"][0], 403)}
+    for does, resource in (
+        ("update", "connection"),
+        ("delete", "connection"),
+        ("update", "router"),
+        ("delete", "router"),
+        ("add", "router"),
+        ("remove", "router"),
+    )
+}
+
+
+def test_what_is_seen_and_anothers_is_not_changed(open_api: OpenApi) -> None:
+    """Members who see every project's connections and routers: a 403 now, and still no key."""
+    see = {f"get_{noun}": "rule:admin_only or rule:member_role" for noun in ("ipsec_site_connection", "router")}
+    exceptions = {**SEEN_NOT_OWNED} | {
+        (does, resource): {"member": (answer, answer)}
+        for does, answer in (("list", "seen"), ("show", 200))
+        for resource in ("connection", "router")
+    }
+    with open_api(policy=policy_of(see)) as api:
+        assert World(api, "member", own=False, exceptions=exceptions, sees_keys=["admin"]).faults() == []
+
+
+@pytest.mark.parametrize("flag", ["shared", "router:external"])
+def test_a_network_for_everybody_is_seen_and_not_changed(api: Api, flag: str) -> None:
+    made = api.as_("admin").create("/networks", "network", name="for all", **{flag: True})
+    path = f"/networks/{made['id']}"
+    for user in ("alice", "reader", "bob"):
+        caller = api.as_(user)
+        assert caller.get(path)["network"] == made
+        assert caller.get("/networks?name=for%20all")["networks"] == [made]
+        for method, body in (("PUT", {"network": {"name": "mine"}}), ("DELETE", None)):
+            assert caller.refused(method, path, body) == (403, "PolicyNotAuthorized")
+    assert api.as_("nobody").refused("GET", path) == (403, "PolicyNotAuthorized")
+    assert api.get(path)["network"] == made
 
 
 def test_what_an_attribute_may_be_is_a_rule_too(open_api: OpenApi) -> None:
