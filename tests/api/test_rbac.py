@@ -482,6 +482,27 @@ def test_a_network_for_everybody_is_seen_and_not_changed(api: Api, flag: str) ->
     assert api.get(path)["network"] == made
 
 
+@pytest.mark.parametrize("flag", ["shared", "router:external"])
+@pytest.mark.parametrize(("user", "expected"), [("admin", 201), ("alice", 403), ("reader", 403), ("nobody", 403)])
+def test_who_makes_a_network_for_everybody(api: Api, user: str, expected: int, flag: str) -> None:
+    answer = api.as_(user).send("POST", "/networks", {"network": {"name": "for all", flag: True}})
+    assert answer.status_code == expected
+    assert len(api.as_("admin").get("/networks?name=for%20all")["networks"]) == (expected == 201)
+
+
+def test_a_rule_may_look_at_what_is_to_be_made(open_api: OpenApi) -> None:
+    rules = {"create_ikepolicy": "rule:owner and not 'group5':%(pfs)s", "create_ipsecpolicy": "rule:admin_or_owner"}
+    with open_api(policy=policy_of(rules)) as api:
+        admin = api.as_("admin")
+        for caller in (api, admin):
+            assert caller.ike(pfs="group19")["pfs"] == "group19"
+            for values in ({"pfs": "group5"}, {"pfs": "group19", "project_id": RED}):
+                if caller is admin or "project_id" not in values:
+                    assert caller.refused("POST", IKE, {"ikepolicy": values}) == (403, "PolicyNotAuthorized")
+        assert admin.ipsec(project_id=RED)["project_id"] == RED
+        assert len(admin.get(IKE)["ikepolicies"]) == 2
+
+
 def test_what_an_attribute_may_be_is_a_rule_too(open_api: OpenApi) -> None:
     rules = {"create_network:shared": "rule:project_member", "update_network:shared": "!"}
     with open_api(policy=policy_of(rules)) as api:
