@@ -108,6 +108,15 @@ def test_every_route_of_the_application_has_a_row(api: Api) -> None:
     assert public == {(row.method, row.path) for row in ROWS if row.does in ("public", "agent")}
 
 
+def test_every_rule_is_asked_on_a_route_and_every_ruled_route_has_a_rule() -> None:
+    """Of the routes, the other prefix of each is the same one; quotas have rules before they have routes."""
+    asked = {request for rule in RULES for request in rule.asked if "/quotas" not in request}
+    ruled = {f"{row.method} {row.path}" for row in ROWS if row.does not in ("public", "agent", "user", "collection")}
+    assert asked <= ruled
+    short = {f"/v2.0/{resource.path.split('/')[-1]}" for resource in RESOURCES if "/" in resource.path}
+    assert {each for each in ruled - asked if each.split()[1].removesuffix("/{id}") not in short} == set()
+
+
 # --- one cell -----------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +353,7 @@ OPERATORS: Final = {
     "update_ikepolicy": "rule:admin_only",
     "delete_router": "rule:admin_only",
     "add_router_interface": "rule:admin_or_project_reader",
+    "remove_router_interface": "rule:admin_only",
     "get_node": "rule:admin_only or role:reader",
 }
 """An auditor sees every project's connections, nobody but admins a key; readers plug; policies are for admins."""
@@ -355,6 +365,7 @@ OPERATORS_EXPECT: Final[Exceptions] = {
     # Seen and not theirs: no longer a 404.
     ("update", "connection"): {"no role of ours": (403, 403)},
     ("add", "router"): {"reader": (200, 404)},
+    ("remove", "router"): {"member": (403, 404)},
     ("admin", ""): {"reader": (200, 200)},
 }
 

@@ -116,7 +116,8 @@ def _of(resource: Resource) -> Iterator[Rule]:
 def _others() -> Iterator[Rule]:
     yield Rule("get_node", "rule:admin_only", "read the gateway nodes", ("GET /v2.0/linkspan/nodes",), ())
     path = "/v2.0/quotas/{id}"
-    yield Rule("get_quota", ADMIN_OR_READER, "read a project's quotas", (f"GET {path}",), OWNER)
+    reads = tuple(f"GET {each}" for each in (path, f"{path}/default", f"{path}/details", "/v2.0/quotas"))
+    yield Rule("get_quota", ADMIN_OR_READER, "read a project's quotas, or everybody's", reads, OWNER)
     yield Rule("update_quota", "rule:admin_only", "set a project's quotas", (f"PUT {path}",), OWNER)
     yield Rule("delete_quota", "rule:admin_only", "put quotas back to the defaults", (f"DELETE {path}",), OWNER)
 
