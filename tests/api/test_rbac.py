@@ -527,6 +527,17 @@ def test_what_an_attribute_may_be_is_a_rule_too(open_api: OpenApi) -> None:
         assert message == "(rule:update_network and rule:update_network:shared) is disallowed by policy"
 
 
+def test_a_group_cannot_name_what_its_owner_cannot_see(open_api: OpenApi) -> None:
+    for rule, expected in (("rule:admin_or_project_reader", 400), ("rule:reader_role", 201)):
+        with open_api(policy=policy_of({"get_subnet": rule})) as api:
+            foreign = api.as_("bob").inside("10.88.0.0/24")
+            body = {"endpoint_group": {"type": "subnet", "endpoints": [foreign["id"]]}}
+            answer = api.send("POST", "/vpn/endpoint-groups", body)
+            assert answer.status_code == expected
+            if expected == 400:
+                assert answer.json()["NeutronError"]["type"] == "NonExistingSubnetInEndpointGroup"
+
+
 def test_who_may_make_a_subnet_on_anothers_network(open_api: OpenApi) -> None:
     with open_api() as api:
         shared = api.as_("admin").create("/networks", "network", shared=True)
