@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from linkspan.admin.children import Child, Children
     from linkspan.api.wake import Hub
     from linkspan.cli.client import Client
+    from linkspan.core.access import Policy
     from linkspan.lab.progress import Progress
     from linkspan.settings import Settings
     from linkspan.store.store import Store
@@ -89,6 +90,7 @@ def root() -> click.Group:
         ("node", "gateway nodes and their tokens"),
         ("user", "users"),
         ("project", "projects"),
+        ("policy", "who may do what"),
     ):
         group.add_command(_Late(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
     return group
@@ -266,6 +268,13 @@ def check_bind(settings: Settings) -> None:
             raise click.ClickException(str(error)) from None
 
 
+def _policy(settings: Settings) -> Policy:
+    """Who may do what. Raises ClickException if the policy file cannot be used."""
+    from linkspan.admin.policy import load
+
+    return load(settings.api.policy_file)
+
+
 def _log(settings: Settings) -> None:
     from linkspan import telemetry
 
@@ -286,13 +295,14 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
         hub = Hub()
         store = store_on(engine, settings, on_commit=hub.publish)
         auth = NoAuth() if settings.api.auth == "none" else BasicAuth(store)
-        yield create_app(store, auth, hub, grace=settings.api.grace), hub
+        yield create_app(store, auth, hub, grace=settings.api.grace, policy=_policy(settings)), hub
 
 
 def serve_api(settings: Settings) -> None:
     """Run the API server until SIGTERM or Ctrl-C."""
     check_bind(settings)
     checks.certificate(settings.api.tls_cert, settings.api.tls_key)
+    _policy(settings)
     listener = checks.listen(settings.api.host, settings.api.port)
     _log(settings)
     # The server repeats the signal that ended it, once it is down: then it is time to leave, in order.
@@ -366,6 +376,7 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     checks.tools(tuple(checks.TOOLS))
     check_bind(settings)
     checks.certificate(settings.api.tls_cert, settings.api.tls_key)
+    _policy(settings)
     from linkspan.admin.children import Children, Lock
     from linkspan.lab.progress import Progress
     from linkspan.telemetry import configure

@@ -8,7 +8,6 @@ it worked. This module reads; it never decides what a value means for the servic
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -20,6 +19,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 
 import msgspec
 from msgspec import Meta
+
+from linkspan.core.nearest import nearest
 
 PREFIX: Final = "LINKSPAN_"
 
@@ -53,6 +54,10 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Literal["http_basic", "none"],
         _about("how users prove who they are; none: everybody is admin, so it listens on loopback only"),
     ] = "http_basic"
+    policy_file: Annotated[
+        Path | None,
+        _about("rules that say who may do what (YAML); `linkspan policy show` prints one with the defaults"),
+    ] = None
     tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
     grace: Annotated[
@@ -202,7 +207,7 @@ def _from_file(path: Path, known: tuple[Setting, ...]) -> dict[str, Any]:
     found = dict(_flat(tree, keys))
     for key in found:
         if key not in keys:
-            raise SettingsError(f"{path}: unknown setting '{key}'{_nearest(key, keys)}")
+            raise SettingsError(f"{path}: unknown setting '{key}'{nearest(key, keys)}")
     return found
 
 
@@ -224,7 +229,7 @@ def _from_environment(environment: Mapping[str, str], known: tuple[Setting, ...]
             continue
         if name not in by_name:
             # Others may use the prefix for their own ends (test suites do); a near miss is meant for us.
-            near = _nearest(name, by_name)
+            near = nearest(name, by_name)
             if near or name.startswith(sections):
                 raise SettingsError(f"unknown setting in the environment: {name}{near}")
             continue
@@ -238,11 +243,6 @@ def _table(name: str, text: str) -> dict[str, str]:
     if not all(equals and key.strip() and value.strip() for key, equals, value in pairs):
         raise SettingsError(f"{name}: '{text}' is not a list of name=value, separated by commas")
     return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _nearest(key: str, known: Any) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.75)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _path(_kind: type, value: Any) -> Any:

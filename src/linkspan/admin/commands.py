@@ -1,4 +1,4 @@
-"""The commands on the machine itself: `linkspan db|node|user|project`. Each is one line over the store.
+"""The commands on the machine itself: `linkspan db|node|user|project|policy`. Each is one line over the store.
 
 They work on the database directly, so they need its settings and no running API; whoever may read the state directory
 may do everything here.
@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from linkspan.admin import people
+from linkspan.admin import people, policy
 from linkspan.store.store import Store
 
 Opener = Callable[..., AbstractContextManager[Store]]
@@ -50,6 +50,7 @@ def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
         click.Group("node", help="Gateway nodes.", commands=[_node_create(opener), _node_list(opener)]),
         click.Group("user", help="Users.", commands=[_user_create(opener), _user_list(opener), _set_password(opener)]),
         click.Group("project", help="Projects.", commands=[_project_create(opener), _project_list(opener)]),
+        policy.group(),
     ]
 
 

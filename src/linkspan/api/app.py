@@ -22,6 +22,7 @@ from linkspan.api.resources import HOLD, Collection, Context
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
 from linkspan.core import query, status
+from linkspan.core.access import Policy, policy_of
 from linkspan.core.resources import RESOURCES
 from linkspan.core.validate import Limits
 from linkspan.store.store import Store
@@ -36,6 +37,7 @@ def create_app(
     hold: float = HOLD,
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
+    policy: Policy | None = None,
     page: int = query.PAGE,
     largest_body: int = LARGEST_BODY,
     mounts: Sequence[BaseRoute] = (),
@@ -43,11 +45,13 @@ def create_app(
     """The application. `wake` is the hub whose `publish` the store calls after commits.
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
-    `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer;
-    `largest_body`: bytes; `mounts`: applications that are asked before ours.
+    `heartbeat`: seconds between signs of life on a hint stream; `policy`: who may do what, None: the rules as they are
+    without a file; `page`: the most objects in one answer; `largest_body`: bytes; `mounts`: applications that are
+    asked before ours.
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page)
-    edge = Edge(_routes(store, wake, context, limits or Limits(), heartbeat), auth, wake, largest_body=largest_body)
+    routes = _routes(store, wake, context, limits or Limits(), heartbeat)
+    edge = Edge(routes, auth, wake, policy or policy_of(), largest_body=largest_body)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from linkspan.core.access import NO_RULES, Policy
 from linkspan.core.problem import Problem
 
 Header = tuple[bytes, bytes]
@@ -23,12 +24,16 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who asks: a user, the project that the request acts in, and the roles there."""
+    """Who asks: a user, the project that the request acts in, and the roles there.
+
+    `policy`: what the roles mean; the edge gives it to everybody, and without it nothing is allowed.
+    """
 
     user_id: str
     name: str
     project_id: str
     roles: frozenset[str]
+    policy: Policy = NO_RULES
 
 
 NOBODY: Final = Identity("", "", "", frozenset())

@@ -20,6 +20,7 @@ import structlog
 from linkspan.api.auth import Auth
 from linkspan.api.call import Call, Handler, Header, Hold, Reply, fault, refused
 from linkspan.api.wake import Hub
+from linkspan.core.access import Policy
 from linkspan.core.problem import Problem
 from linkspan.store.store import Conflict, Unavailable
 
@@ -82,17 +83,24 @@ class Edge:
         routes: Iterable[Route],
         auth: Auth,
         hub: Hub,
+        policy: Policy,
         *,
         threads: int = THREADS,
         largest_body: int = LARGEST_BODY,
     ) -> None:
         self._auth = auth
         self._hub = hub
+        self._policy = policy
         self._largest = largest_body
         self._pool = ThreadPoolExecutor(threads, "api")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._table.setdefault(route.path, {})[route.method] = route
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route there is."""
+        return [route for methods in self._table.values() for route in methods.values()]
 
     def close(self) -> None:
         """Let the threads go."""
@@ -168,7 +176,7 @@ class Edge:
 
     def _answer(self, route: Route, call: Call) -> Reply:
         if not route.public:
-            call.identity = self._auth.identify(call)
+            call.identity = msgspec.structs.replace(self._auth.identify(call), policy=self._policy)
         assert route.handler is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -11,8 +11,8 @@ from typing import Any
 
 from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Identity
-from linkspan.api.resources import Hooks, change, find, is_deleted, missing
-from linkspan.core import access, status, validate
+from linkspan.api.resources import Hooks, change, find, is_deleted, missing, visible
+from linkspan.core import status, validate
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import (
@@ -150,8 +150,8 @@ class EndpointGroups(Hooks):
         endpoints: list[str] = values["endpoints"]
         validate.endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
-            project = None if access.is_admin(identity.roles) else identity.project_id
-            validate.known_subnets(endpoints, subnets(tx, endpoints, project))
+            seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), identity)
+            validate.known_subnets(endpoints, {row["id"]: row for row in seen})
         return tx.insert(ENDPOINT_GROUP, values)
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
