@@ -15,9 +15,10 @@ from typing import Any, Final
 import click
 import yaml
 
-from linkspan.admin.people import hash_token, new_password, write_private
+from linkspan.admin.people import new_password, write_private
 from linkspan.store.people import hash_password
 from linkspan.store.store import Store, Tx
+from linkspan.store.tokens import hash_token
 
 PROJECTS: Final = ("admin", "demo", "other")
 USERS: Final = {
@@ -129,7 +130,7 @@ def _node(tx: Tx, name: str, token_file: Path, known: bool) -> None:
         token = ""
     except OSError as error:
         raise click.ClickException(f"cannot read the token file {token_file}: {error.strerror}") from None
-    if token and tx.node_by_token(hash_token(token)) is not None:
+    if token and tx.node_by_token(hash_token(token.encode())) is not None:
         return
     if known:
         raise click.ClickException(
@@ -139,7 +140,7 @@ def _node(tx: Tx, name: str, token_file: Path, known: bool) -> None:
     if not token:
         token = secrets.token_urlsafe(32)
         write_private(token_file, token + "\n", 0o400)
-    tx.add_node(name, hash_token(token))
+    tx.add_node(name, hash_token(token.encode()))
 
 
 def _replace(file: Path, text: str) -> None:

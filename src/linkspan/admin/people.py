@@ -6,7 +6,6 @@ file that only its owner reads or onto the terminal of who asked.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import click
 
 from linkspan.store.people import hash_password
 from linkspan.store.store import Conflict, Row, Store, Tx
+from linkspan.store.tokens import hash_token
 
 ROLES: Final = ("admin", "member", "reader")
 
@@ -24,11 +24,6 @@ ROLES: Final = ("admin", "member", "reader")
 def new_password() -> str:
     """A password with 144 random bits that needs no quoting anywhere."""
     return secrets.token_urlsafe(18)
-
-
-def hash_token(token: str) -> str:
-    """A token as the database keeps it."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def project(tx: Tx, name: str) -> Row:
@@ -73,7 +68,7 @@ def create_node(store: Store, name: str, token_file: Path) -> None:
         with store.write() as tx:
             if any(node["name"] == name for node in tx.nodes()):
                 raise click.ClickException(f"a node named '{name}' exists already")
-            tx.add_node(name, hash_token(token))
+            tx.add_node(name, hash_token(token.encode()))
             # Inside the transaction: a node whose token nobody has could never join.
             write_private(token_file, token + "\n", 0o400)
     except Conflict:
