@@ -17,6 +17,7 @@ from linkspan.api.agents import HEARTBEAT, Agents
 from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
+from linkspan.api.identity.embedded import Embedded
 from linkspan.api.inventory import Networks, Ports, Subnets
 from linkspan.api.resources import HOLD, Collection, Context
 from linkspan.api.routers import RouterCollection, Routers
@@ -38,16 +39,21 @@ def create_app(
     limits: Limits | None = None,
     page: int = query.PAGE,
     largest_body: int = LARGEST_BODY,
+    public_url: str = "",
     mounts: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application. `wake` is the hub whose `publish` the store calls after commits.
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
     `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer;
-    `largest_body`: bytes; `mounts`: applications that are asked before ours.
+    `largest_body`: bytes; `public_url`: the API's root as clients reach it, for links; `mounts`: applications that are
+    asked before ours.
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page)
-    edge = Edge(_routes(store, wake, context, limits or Limits(), heartbeat), auth, wake, largest_body=largest_body)
+    routes = _routes(store, wake, context, limits or Limits(), heartbeat)
+    if isinstance(auth, Embedded):
+        routes += auth.routes()
+    edge = Edge(routes, auth, wake, largest_body=largest_body, public_url=public_url)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
