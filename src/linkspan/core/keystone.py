@@ -80,6 +80,16 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     credential: Credential | None = None
 
 
+class Validated(msgspec.Struct, frozen=True):
+    """What a real Keystone says of a token; the project is None for one of a domain, of the system or of nothing."""
+
+    user_id: str
+    user_name: str
+    project_id: str | None
+    roles: frozenset[str]
+    expires_at: float
+
+
 # --- what is asked for --------------------------------------------------------------------------------------------
 
 
@@ -212,6 +222,21 @@ def token_body(token: Token, catalog: list[dict[str, Any]] | None) -> dict[str, 
 def role_body(role: str) -> dict[str, Any]:
     """A role; its name is its id."""
     return {"id": role, "name": role, "domain_id": None}
+
+
+def validated(body: Any) -> Validated:
+    """The answer of a Keystone that was asked about a token. Raises ValueError for what is none."""
+    try:
+        token = body["token"]
+        user, project = token["user"], token.get("project")
+        texts = [user["id"], user["name"], *([] if project is None else [project["id"]])]
+        roles = [role["name"] for role in token.get("roles", ())]
+        expires_at = time_of(token["expires_at"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no {error}" if isinstance(error, KeyError) else "of another shape") from None
+    if not all(isinstance(text, str) and text for text in (*texts, *roles)):
+        raise ValueError("names or ids that are no text")
+    return Validated(texts[0], texts[1], None if project is None else texts[2], implied(roles), expires_at)
 
 
 def catalog(base: str, region: str) -> list[dict[str, Any]]:
