@@ -513,6 +513,7 @@ class _Run:
                 nodes,
                 authenticated=self._settings.api.auth != "none",
                 cacert=self._settings.agent.ca_file,
+                region=self._settings.api.region,
             )
 
     def _start(self, name: str, *command: str, node: str = "", fabric: str = "") -> None:

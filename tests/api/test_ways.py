@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from keystoneauth1 import exceptions, loading
 from keystoneauth1.session import Session
 from sqlalchemy import Engine
@@ -19,6 +23,7 @@ __all__ = ["quick"]
 
 pytestmark = pytest.mark.usefixtures("quick")
 
+README = Path(__file__).parents[2] / "README.md"
 USER = {"username": "alice", "password": PASSWORD}
 IN_BLUE = {"user_domain_name": "Default", "project_domain_name": "Default", "project_name": "blue"}
 Options = dict[str, Any]
@@ -148,6 +153,38 @@ def test_a_way_to_authenticate(service: Served, way: str, options: Callable[[Ser
         assert (access.username, access.project_name, access.user_domain_id) == ("alice", "blue", "default")
         assert "reader" in access.role_names
         assert access.will_expire_soon() is False
+
+
+def test_the_clouds_of_the_readme(service: Served) -> None:
+    """With a URL and secrets put in, each cloud of the README authenticates as it stands there."""
+    with service.api.store.write() as tx:
+        project, alice = tx.add_project("demo")["id"], tx.user_by_name("alice")
+        assert alice is not None
+        tx.add_user("demo", alice["password_hash"], project, ("member",))
+    client = Client(service.api.client, service.api.store)
+    token = client.token("demo")
+    path = f"/v3/users/{client.id('demo')}/application_credentials"
+    body = {"application_credential": {"name": "ci"}}
+    made = client.http.post(path, json=body, headers={"x-auth-token": token}).json()["application_credential"]
+    text = README.read_text(encoding="utf-8")
+    block = text[text.index("    clouds:\n") : text.index("[docs/authentication.md]")]
+    for name, value in {
+        "URL": service.url,
+        "KEYSTONE": f"{service.url}/identity",
+        "PASSWORD": PASSWORD,
+        "TOKEN": token,
+        "ID": made["id"],
+        "SECRET": made["secret"],
+    }.items():
+        block = re.sub(rf"\b{name}\b", value, block)
+    clouds = yaml.safe_load(textwrap.dedent(block))["clouds"]
+    assert {cloud["auth_type"] for cloud in clouds.values()} >= {*WAYS, "none"} - {"password", "token"}
+    for name, cloud in clouds.items():
+        if name != "nobody":
+            assert names(session(cloud["auth_type"], cloud["auth"])) == [], name
+    nobody = session("none", clouds["nobody"]["auth"])
+    with pytest.raises(exceptions.Unauthorized):
+        names(nobody)
 
 
 def test_nobody_has_to_say_who_they_are(database: Engine) -> None:
