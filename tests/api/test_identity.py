@@ -391,6 +391,7 @@ def test_a_user_sees_themselves(client: Client) -> None:
     user = client.get(f"/identity/v3/users/{id}", token).json()["user"]
     assert (user["id"], user["name"], user["default_project_id"]) == (id, "alice", BLUE)
     assert user["domain_id"] == "default"
+    assert client.get("/v3/users", token).json()["users"] == [user]
     project = client.get(f"/v3/projects/{BLUE}", token).json()["project"]
     assert (project["name"], project["enabled"], project["domain_id"]) == ("blue", True, "default")
     for path in (f"/v3/users/{bob}", f"/v3/users/{bob}/projects", "/v3/users/nobody"):
@@ -408,6 +409,10 @@ def test_an_admin_sees_all(client: Client) -> None:
     assert projects(client, "/v3/auth/projects", token) == ["admin"]
     assert projects(client, f"/v3/users/{client.id('bob')}/projects", token) == ["red"]
     assert client.get(f"/v3/users/{client.id('bob')}", token).json()["user"]["name"] == "bob"
+    users = client.get("/v3/users?name=bob&domain_id=default", token).json()["users"]
+    assert [user["id"] for user in users] == [client.id("bob")]
+    assert len(client.get("/v3/users", token).json()["users"]) == 4
+    assert client.get("/v3/users?domain_id=other", token).json()["users"] == []
     assert client.get("/v3/users/nobody", token).status_code == 404
     assert client.get("/v3/users/nobody/projects", token).status_code == 404
     assert client.get(f"/v3/projects/{RED}", token).status_code == 200

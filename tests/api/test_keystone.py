@@ -18,12 +18,14 @@ import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
+from linkspan import bootstrap
 from linkspan.api import auth_keystone
 from linkspan.api.app import create_app
 from linkspan.api.auth_keystone import KeystoneAuth
 from linkspan.api.keystone_client import Away, Keystone
 from linkspan.api.wake import Hub
 from linkspan.core.secret import Secret
+from linkspan.settings import load
 from linkspan.store import engine as engines
 from linkspan.store.store import Store
 from tests.api.people import PASSWORD, Client, embedded, quick
@@ -316,3 +318,21 @@ def test_no_token_and_no_password_is_kept_or_logged(
     assert "Making authentication request to" in kept
     for secret in (token, "unknown-token", PASSWORD):
         assert secret not in kept
+
+
+def test_the_settings_lead_there(cloud: Served, users: Client, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(PASSWORD + "\n", encoding="utf-8")
+    given = {
+        "auth_url": f"{cloud.url}/v3",
+        "public_url": "https://keystone.example.org/v3",
+        "username": "root",
+        "password_file": tmp_path / "password",
+        "project": "admin",
+    }
+    overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in given.items()}
+    with bootstrap.application(load(environment={}, overrides=overrides)) as (app, _hub), TestClient(app) as http:
+        found = http.get(SERVICES, headers={"x-auth-token": users.token("alice")})
+        assert (found.status_code, found.json()) == (200, {"vpnservices": []})
+        refused = http.get(SERVICES, headers={"x-auth-token": "nothing"})
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Keystone uri='https://keystone.example.org/v3'"

@@ -29,6 +29,7 @@ class People:
             *routes("GET", "/auth/domains", known(self.own_domains)),
             *routes("GET", "/projects", known(self.projects)),
             *routes("GET", "/projects/{id}", known(self.project)),
+            *routes("GET", "/users", known(self.users)),
             *routes("GET", "/users/{id}", known(self.user)),
             *routes("GET", "/users/{id}/projects", known(self.user_projects)),
             *routes("GET", "/roles", known(self.roles)),
@@ -54,6 +55,13 @@ class People:
         if not found:
             raise missing("project", call.id)
         return ok({"project": _project(call, found[0])})
+
+    def users(self, call: Call, who: Who) -> Reply:
+        """Users, by name if one is given."""
+        filters = _filters(call)
+        with self._store.read() as tx:
+            found = [row for row in tx.users() if who.is_admin or row["id"] == who.user_id]
+        return listed(call, "users", (_user(call, row) for row in found if _fits(row, filters)), "/users")
 
     def user(self, call: Call, who: Who) -> Reply:
         """One user."""
@@ -85,10 +93,7 @@ class People:
         filters = _filters(call)
         with self._store.read() as tx:
             found = _visible(tx, user_id)
-        if filters.get("domain_id", keystone.DOMAIN["id"]) != keystone.DOMAIN["id"]:
-            found = []
-        wanted = filters.get("name")
-        return listed(call, "projects", (_project(call, row) for row in found if wanted in (None, row["name"])), path)
+        return listed(call, "projects", (_project(call, row) for row in found if _fits(row, filters)), path)
 
 
 def _visible(tx: Tx, user_id: str | None) -> list[Row]:
@@ -103,6 +108,12 @@ def _visible(tx: Tx, user_id: str | None) -> list[Row]:
 
 def _filters(call: Call) -> dict[str, str]:
     return dict(call.parameters())
+
+
+def _fits(row: Row, filters: dict[str, str]) -> bool:
+    """Whether a project or user has the name and the domain that are asked for."""
+    domain = keystone.DOMAIN["id"]
+    return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
 
 
 def _project(call: Call, row: Row) -> dict[str, Any]:
