@@ -26,6 +26,11 @@ from linkspan.store.migrate import upgrade
 from linkspan.store.people import verify_password
 from linkspan.store.store import Store
 from linkspan.store.tokens import hash_token
+from tests.api.people import quick
+
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 URL = "http://127.0.0.1:9696"
 

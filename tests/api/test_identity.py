@@ -286,6 +286,27 @@ def test_what_is_remembered_is_soon_asked_again(client: Client, monkeypatch: pyt
     assert client.code(token) == 401
 
 
+def test_what_is_remembered_is_not_good_for_anything_lasting(client: Client) -> None:
+    """A token that ended elsewhere opens the API for moments, but gets neither a token nor a credential."""
+    token = client.token("alice")
+    path = f"/v3/users/{client.id('alice')}/application_credentials"
+
+    def credential(name: str) -> int:
+        body = {"application_credential": {"name": name}}
+        return client.http.post(path, json=body, headers={"x-auth-token": token}).status_code
+
+    assert (client.ask(by_token(token)).status_code, credential("before"), client.code(token)) == (201, 201, 200)
+    with client.store.write() as tx:
+        tx.set_password(client.id("alice"), "another")
+    assert client.code(token) == 200
+    assert client.ask(by_token(token)).json() == REFUSED
+    assert client.code(token) == 401
+    assert credential("after") == 401
+    body = {"application_credential": {"name": "by password"}}
+    bob = f"/v3/users/{client.id('bob')}/application_credentials"
+    assert client.http.post(bob, json=body, auth=("bob", PASSWORD)).status_code == 403
+
+
 # --- looking at tokens and ending them ----------------------------------------------------------------------------
 
 

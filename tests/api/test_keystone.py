@@ -294,6 +294,12 @@ def test_our_own_user_is_wrong(
     assert words in logs[0]["reason"]
 
 
+def test_something_else_listens(store: Store, cloud: Served) -> None:
+    with capture_logs() as logs:
+        assert Api(store, Asked(f"{cloud.url}/nothing")).code("token") == 503
+    assert f"there is no Keystone v3 at {cloud.url}/nothing/v3" in logs[0]["reason"]
+
+
 def test_nobody_listens(store: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -61,6 +61,7 @@ class Keystone:
     def validate(self, token: str) -> Any:
         """What Keystone says of a token, decoded; None if it does not hold. Raises Away."""
         try:
+            self._login()
             answer = self._session.get(
                 f"{self._url}/auth/tokens?nocatalog", headers={"X-Subject-Token": token}, log=False, redirect=False
             )
@@ -73,3 +74,10 @@ class Keystone:
             raise Away("our own user may not validate tokens there: give it the role service or admin") from None
         except (self._exceptions.ClientException, ValueError) as error:
             raise Away(" ".join(str(error).split()) or type(error).__name__) from None
+
+    def _login(self) -> None:
+        """Gets a token of our own where there is none: apart, because a 404 says something else there."""
+        try:
+            self._session.get_token()
+        except self._exceptions.NotFound:
+            raise Away(f"there is no Keystone v3 at {self._url}") from None

@@ -59,16 +59,16 @@ class Guard:
         self._tokens = tokens
         self._others = others
 
-    def known(self, answer: Callable[[Call, Who], Reply]) -> Handler:
-        """For somebody who said who they are."""
-        return public(lambda call: answer(call, self._who(call)))
+    def known(self, answer: Callable[[Call, Who], Reply], *, fresh: bool = False) -> Handler:
+        """For somebody who said who they are; `fresh`: their token is looked up, whatever is remembered of it."""
+        return public(lambda call: answer(call, self._who(call, fresh)))
 
-    def _who(self, call: Call) -> Who:
+    def _who(self, call: Call, fresh: bool) -> Who:
         text = call.header(b"x-auth-token")
         if text is None:
             identity = self._others.identify(call)
             return Who(identity.user_id, identity.project_id, identity.roles, None)
-        token = self._tokens.find(text)
+        token = self._tokens.find(text, fresh=fresh)
         if token is None:
             raise unauthorized()
         return Who(token.user_id, token.project_id, token.roles, token)

@@ -1,7 +1,8 @@
 """Application credentials: made by a user for a program, in one project, with some of the user's roles there.
 
-The secret is sent once, when it is made. Somebody who came in by such a credential makes and deletes others only if
-it is unrestricted; rules for single paths (`access_rules`) are refused, because nobody would enforce them.
+The secret is sent once, when it is made, to somebody with a token that holds at that moment. Who came in by such a
+credential makes and deletes others only if it is unrestricted; rules for single paths (`access_rules`) are refused,
+because nobody would enforce them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Credentials:
         known = self._guard.known
         return [
             *routes("GET", PATH, known(self.list)),
-            *routes("POST", PATH, known(self.create)),
+            *routes("POST", PATH, known(self.create, fresh=True)),
             *routes("GET", PATH + "/{id}", known(self.show)),
             *routes("DELETE", PATH + "/{id}", known(self.delete)),
         ]
@@ -62,7 +63,8 @@ class Credentials:
     def create(self, call: Call, who: Who) -> Reply:
         """Makes a credential for the project of the token; the answer holds the secret, once."""
         _require_free(who)
-        if who.user_id != call.id or who.project_id is None:
+        # Not by a password: one that was changed a moment ago must not leave something behind.
+        if who.token is None or who.user_id != call.id or who.project_id is None:
             raise forbidden()
         given = body.mapping(call.body).get("application_credential")
         if not isinstance(given, dict):

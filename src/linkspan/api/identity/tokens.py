@@ -107,7 +107,7 @@ class Tokens:
         return _Proof(user=user, methods=("password",))
 
     def _by_token(self, request: Asked) -> _Proof:
-        token = self._tokens.find(request.secret.reveal().encode())
+        token = self._tokens.find(request.secret.reveal().encode(), fresh=True)
         if token is None:
             raise unauthorized()
         with self._store.read() as tx:
