@@ -30,7 +30,7 @@ from tests.harness import matrix  # noqa: E402 # the tests are not installed
 from tests.harness.mutations import FIELDS  # noqa: E402
 
 MADE = "<!-- Made by docs/generate.py: change the source, not this file. -->\n"
-LATE = ("db", "node", "user", "project", "policy")
+LATE = ("db", "node", "user", "project", "token", "policy")
 """Groups on the machine itself, listed after those that speak HTTP."""
 
 

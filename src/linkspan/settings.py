@@ -51,19 +51,53 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ] = None
     auth: Annotated[
-        Literal["http_basic", "none"],
-        _about("how users prove who they are; none: everybody is admin, so it listens on loopback only"),
+        Literal["http_basic", "keystone", "none"],
+        _about(
+            "who knows the users; http_basic: our own database, with passwords, static tokens and a small Keystone v3 "
+            "at /identity/v3; keystone: a real one, see keystone.*; none: everybody is admin, on loopback only"
+        ),
     ] = "http_basic"
     policy_file: Annotated[
         Path | None,
         _about("rules that say who may do what (YAML); `linkspan policy show` prints one with the defaults"),
     ] = None
+    token_lifetime: Annotated[Seconds, _about("seconds that a token of /identity/v3 holds")] = 3600.0
+    region: Annotated[str, _about("name of the region in the catalog of /identity/v3")] = "RegionOne"
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern="^(https?://.*[^/])?$",
+            description="URL at which clients reach the API, for links and the catalog, such as "
+            "https://vpn.example.org, without a slash at its end; empty: as each client wrote it",
+        ),
+    ] = ""
     tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
     grace: Annotated[
         Seconds, _about("seconds that a new or changed connection may take to come up before it reads DOWN")
     ] = 60.0
     lease: Annotated[Seconds, _about("seconds after which a node that was not heard of counts as lost")] = 30.0
+
+
+class Keystone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A real Keystone, for auth = "keystone", and the user of our own that asks it about tokens."""
+
+    auth_url: Annotated[str, _about("URL of Keystone, such as https://keystone.example.org:5000/v3")] = ""
+    public_url: Annotated[str, _about("the same as clients reach it, told in each 401; empty: auth_url")] = ""
+    username: Annotated[str, _about("our own user there; it needs the role service or admin")] = "linkspan"
+    password_file: Annotated[Path | None, _about("file that holds that user's password")] = None
+    project: Annotated[str, _about("project of that user")] = "service"
+    user_domain: Annotated[str, _about("domain of that user")] = "Default"
+    project_domain: Annotated[str, _about("domain of that project")] = "Default"
+    ca_file: Annotated[Path | None, _about("CA certificates (PEM) that Keystone's certificate is checked with")] = None
+    timeout: Annotated[Seconds, _about("seconds that Keystone has to answer")] = 5.0
+    ttl: Annotated[
+        Seconds,
+        _about(
+            "seconds for which a token that was good is not asked about again: so long it works without Keystone, and "
+            "so long a revoked one still does"
+        ),
+    ] = 300.0
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     state: Annotated[Path, _about("directory of database, keys, tokens and logs")] = Path(".linkspan")
     api: Api = Api()
+    keystone: Keystone = Keystone()
     agent: Agent = Agent()
     log: Log = Log()
 
@@ -270,7 +305,7 @@ def _reachable(host: str) -> str:
 def to_toml(settings: Settings) -> str:
     """The settings as a file that `load` reads: how a supervisor hands them to its children."""
     lines = [f"state = {json.dumps(str(settings.state))}"]
-    for section in ("api", "agent", "log"):
+    for section in ("api", "keystone", "agent", "log"):
         lines.append(f"\n[{section}]")
         for field, value in msgspec.structs.asdict(getattr(settings, section)).items():
             if isinstance(value, dict):

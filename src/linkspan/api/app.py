@@ -17,6 +17,7 @@ from linkspan.api.agents import HEARTBEAT, Agents
 from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
+from linkspan.api.identity.embedded import Embedded
 from linkspan.api.inventory import Networks, Ports, Subnets
 from linkspan.api.resources import HOLD, Collection, Context
 from linkspan.api.routers import RouterCollection, Routers
@@ -40,18 +41,21 @@ def create_app(
     policy: Policy | None = None,
     page: int = query.PAGE,
     largest_body: int = LARGEST_BODY,
+    public_url: str = "",
     mounts: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application. `wake` is the hub whose `publish` the store calls after commits.
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
     `heartbeat`: seconds between signs of life on a hint stream; `policy`: who may do what, None: the rules as they are
-    without a file; `page`: the most objects in one answer; `largest_body`: bytes; `mounts`: applications that are
-    asked before ours.
+    without a file; `page`: the most objects in one answer; `largest_body`: bytes; `public_url`: the API's root as
+    clients reach it, for links; `mounts`: applications that are asked before ours.
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page)
     routes = _routes(store, wake, context, limits or Limits(), heartbeat)
-    edge = Edge(routes, auth, wake, policy or policy_of(), largest_body=largest_body)
+    if isinstance(auth, Embedded):
+        routes += auth.routes()
+    edge = Edge(routes, auth, wake, policy or policy_of(), largest_body=largest_body, public_url=public_url)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

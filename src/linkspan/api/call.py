@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,7 @@ from linkspan.core.problem import Problem
 
 Header = tuple[bytes, bytes]
 JSON: Final[Header] = (b"content-type", b"application/json")
+_BASIC: Final = 'Basic realm="linkspan", charset="UTF-8"'
 _HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 encode: Final = msgspec.json.Encoder().encode
@@ -49,6 +51,7 @@ class Call:
         "identity",
         "method",
         "path",
+        "public_url",
         "query",
         "request_id",
         "scheme",
@@ -67,6 +70,7 @@ class Call:
         scheme: str = "http",
         server: str = "localhost",
         request_id: str = "",
+        public_url: str = "",
     ) -> None:
         self.method = method
         self.path = path
@@ -77,6 +81,7 @@ class Call:
         self.scheme = scheme
         self.server = server
         self.request_id = request_id
+        self.public_url = public_url
         self.identity = NOBODY
 
     def header(self, name: bytes) -> bytes | None:
@@ -92,7 +97,12 @@ class Call:
 
     @property
     def base(self) -> str:
-        """Scheme and host as the client wrote them; what cannot be a host is replaced by our own address."""
+        """The API's root for links: the public URL if there is one, else scheme and host as the client wrote them.
+
+        What cannot be a host is replaced by our own address.
+        """
+        if self.public_url:
+            return self.public_url
         host = self.header(b"host") or b""
         return f"{self.scheme}://{host.decode() if _HOST.fullmatch(host) else self.server}"
 
@@ -140,11 +150,26 @@ def fault(type: str, message: str, status: int) -> Reply:
     return Reply(status, encode({"NeutronError": {"type": type, "message": message, "detail": ""}}))
 
 
+class Unauthorized(Problem):
+    """A 401 that tells where to get what is missing: `challenge` is the WWW-Authenticate header."""
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__("Unauthorized", message)
+        self.challenge = challenge
+
+
+def identity_fault(status: int, message: str, headers: tuple[Header, ...] = (JSON,)) -> Reply:
+    """An error in Keystone's shape."""
+    return Reply(
+        status, encode({"error": {"code": status, "title": HTTPStatus(status).phrase, "message": message}}), headers
+    )
+
+
 def refused(problem: Problem) -> Reply:
     """A problem as an answer; a 401 has Keystone's shape."""
     if problem.status == 401:
-        body = {"error": {"code": 401, "title": "Unauthorized", "message": problem.message}}
-        return Reply(401, encode(body), (JSON, (b"www-authenticate", b'Basic realm="linkspan", charset="UTF-8"')))
+        challenge = problem.challenge if isinstance(problem, Unauthorized) else _BASIC
+        return identity_fault(401, problem.message, (JSON, (b"www-authenticate", challenge.encode("latin-1"))))
     headers: tuple[Header, ...] = (JSON,)
     if problem.status in (429, 503):
         headers = (JSON, (b"retry-after", b"1"))

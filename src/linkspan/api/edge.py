@@ -58,7 +58,10 @@ _log = structlog.get_logger()
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop."""
+    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop.
+
+    Of two ids, as in `/users/{id}/application_credentials/{id}`, the call gets "one/other".
+    """
 
     method: str
     path: str
@@ -87,10 +90,12 @@ class Edge:
         *,
         threads: int = THREADS,
         largest_body: int = LARGEST_BODY,
+        public_url: str = "",
     ) -> None:
         self._auth = auth
         self._hub = hub
         self._policy = policy
+        self._public_url = public_url
         self._largest = largest_body
         self._pool = ThreadPoolExecutor(threads, "api")
         self._table: dict[str, dict[str, Route]] = {}
@@ -119,6 +124,9 @@ class Edge:
             if methods is None:
                 head, _, id = head.rpartition("/")
                 methods = self._table.get(f"{head}/{{id}}/{tail}")
+            if methods is None:
+                above, _, owner = head.rpartition("/")
+                methods, id = self._table.get(f"{above}/{{id}}/{id}/{{id}}"), f"{owner}/{tail}"
         if methods is None:
             return (_NO_RESOURCE if path.startswith("/v2.0/") else _NOTHING), ""
         if method == "HEAD":
@@ -159,6 +167,7 @@ class Edge:
             scheme=scope.get("scheme", "http"),
             server=server[0] if server[1] is None else f"{server[0]}:{server[1]}",
             request_id=request_id,
+            public_url=self._public_url,
         )
         if route.stream is not None:
             await route.stream(call, receive, sender.send, self._run)
