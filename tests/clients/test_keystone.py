@@ -19,7 +19,7 @@ from tests.harness.openstack_cli import Cli, OpenStack
 
 __all__ = ["keystone"]
 
-pytestmark = [pytest.mark.clients, SDK_WARNINGS]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300), SDK_WARNINGS]
 
 
 @pytest.fixture
