@@ -154,13 +154,13 @@ def test_waiting(service: Served, alice: openstack.connection.Connection, place:
     assert (made["service"].status, connection.status) == ("PENDING_CREATE", "PENDING_CREATE")
     with obeying(service):
         for each in (made["service"], connection):
-            assert network.wait_for_status(each, "ACTIVE", ["ERROR"], interval=0.02, wait=10).status == "ACTIVE"
+            assert network.wait_for_status(each, "ACTIVE", ["ERROR"], interval=0.02, wait=30).status == "ACTIVE"
         network.update_vpn_ipsec_site_connection(connection, is_admin_state_up=False)
-        assert network.wait_for_status(connection, "DOWN", ["ERROR"], interval=0.02, wait=10).status == "DOWN"
+        assert network.wait_for_status(connection, "DOWN", ["ERROR"], interval=0.02, wait=30).status == "DOWN"
         network.delete_vpn_ipsec_site_connection(connection)
-        network.wait_for_delete(connection, interval=0.02, wait=10)
+        network.wait_for_delete(connection, interval=0.02, wait=30)
         network.delete_vpn_service(made["service"])
-        network.wait_for_delete(made["service"], interval=0.02, wait=10)
+        network.wait_for_delete(made["service"], interval=0.02, wait=30)
     assert list(network.vpn_services()) == []
 
 

@@ -1,6 +1,8 @@
-"""OpenStack's command line, of any version, as a user types it.
+"""OpenStack's command line, of any version, as a user types it. Import the versions in a conftest:
 
-from tests.harness.openstack_cli import openstack_7, openstack_10   in a conftest, for the session
+    from tests.harness.openstack_cli import openstack_7, openstack_10
+
+Each is a process for the session that forks for every command; `execute` does without it.
 """
 
 from __future__ import annotations
