@@ -7,6 +7,9 @@ import signal
 import pytest
 from hypothesis import settings
 
+# What asserts in these says what it compared, as in a test.
+pytest.register_assert_rewrite("tests.api.world", "tests.clients", "tests.harness")
+
 # What ./dev test --fast asks for: the same properties, tried less often.
 settings.register_profile("fast", max_examples=15)
 
