@@ -13,11 +13,14 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from linkspan.api.auth import Auth, BasicAuth, NoAuth
+from linkspan.api.auth import Auth, NoAuth
+from linkspan.api.identity.embedded import REGION, Embedded
 from linkspan.store.people import hash_password
 from linkspan.store.store import Store
+from linkspan.store.tokens import hash_token
 
 PASSWORD: Final = "pass word"
+PROJECT: Final = "blue"
 USERS: Final = {"admin": ("admin",), "alice": ("member",)}
 """User -> roles; all of them in one project."""
 
@@ -35,17 +38,17 @@ def _hashed() -> str:
     return hash_password(PASSWORD)
 
 
-def people(store: Store) -> None:
-    """Makes `USERS`."""
+def _token(user: str) -> str:
+    return f"token-of-{user}"
+
+
+def _embedded(store: Store) -> Auth:
     with store.write() as tx:
-        project = tx.add_project("blue")["id"]
+        project = tx.add_project(PROJECT)["id"]
         for user, roles in USERS.items():
-            tx.add_user(user, _hashed(), project, roles)
-
-
-def _basic(store: Store) -> Auth:
-    people(store)
-    return BasicAuth(store)
+            made = tx.add_user(user, _hashed(), project, roles)
+            tx.add_token(hash_token(_token(user).encode()), made["id"], project)
+    return Embedded(store)
 
 
 NONE: Final = Way(
@@ -55,13 +58,34 @@ NONE: Final = Way(
 )
 BASIC: Final = Way(
     "http_basic",
-    _basic,
+    _embedded,
     lambda url, user: {
         "auth_type": "http_basic",
         "auth": {"endpoint": url, "username": user, "password": PASSWORD},
     },
 )
-WAYS: Final = (NONE, BASIC)
+STATIC: Final = Way(
+    "admin_token",
+    _embedded,
+    lambda url, user: {"auth_type": "admin_token", "auth": {"endpoint": url, "token": _token(user)}},
+)
+V3: Final = Way(
+    "v3password",
+    _embedded,
+    lambda url, user: {
+        "auth_type": "v3password",
+        "region_name": REGION,
+        "auth": {
+            "auth_url": f"{url}/identity/v3",
+            "username": user,
+            "password": PASSWORD,
+            "project_name": PROJECT,
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+        },
+    },
+)
+WAYS: Final = (NONE, BASIC, STATIC, V3)
 
 
 def clouds_yaml(file: Path, cloud: Mapping[str, Any]) -> dict[str, str]:
