@@ -13,6 +13,7 @@ from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Identity
 from linkspan.api.resources import Hooks, find, missing
 from linkspan.core import access, addressing
+from linkspan.core.kinds import Boolean
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import NETWORK, PORT, SUBNET
@@ -62,7 +63,7 @@ class Subnets(Hooks):
             "service_types": [],
             "tags": [],
         }
-        self.attributes = Attributes(SUBNET, constants, special=("gateway_ip",), derived=("router:external",))
+        self.attributes = Attributes(SUBNET, constants, special=("gateway_ip",), derived={"router:external": Boolean()})
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]

@@ -76,6 +76,11 @@ def _scalar(resource: Resource, name: str) -> bool:
     return name in KEPT or (attribute is not None and attribute.kind.column != "json" and not attribute.secret)
 
 
+def sortable(resource: Resource) -> list[str]:
+    """What lists of a resource can be sorted and filtered by."""
+    return [name for name in (*resource.by_name, *KEPT, "tenant_id") if _scalar(resource, _renamed(resource, name))]
+
+
 def _known(resource: Resource, name: str) -> str:
     known = _renamed(resource, name)
     if not _scalar(resource, known):
