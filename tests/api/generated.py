@@ -157,8 +157,8 @@ class World:
         assert len(self.foreign_ids) >= len(RESOURCES)
         self.refresh()
 
-    def good(self, resource: str) -> dict[str, Any]:
-        """References of a new object that go together."""
+    def good(self, resource: str, pick: int) -> dict[str, Any]:
+        """References of a new object that go together; for every other one, more that has to."""
         own = self.own
         return {
             "service": {"router_id": own.router["id"], "subnet_id": own.subnet["id"], "flavor_id": None},
@@ -170,7 +170,8 @@ class World:
                 "local_ep_group_id": None,
                 "peer_ep_group_id": None,
                 "auth_mode": "psk",
-            },
+            }
+            | ({} if pick % 4 else {"peer_cidrs": [f"10.{20 + pick % 200}.7.0/24"], "mtu": 1400, "psk": f"key {pick}"}),
         }.get(resource, {})
 
     def refresh(self) -> None:
@@ -309,14 +310,15 @@ class Run:
             for each in RESOURCES if case.method == "POST" and pick % 2 == 0 else ():
                 given = body.get(each.singular)
                 if isinstance(given, dict):
-                    given.update(self.world.good(each.name))
+                    given.update(self.world.good(each.name, pick))
 
     def _fill_values(self, values: dict[str, Any], pick: int) -> None:
         for place, (name, value) in enumerate(values.items()):
             if name in NAMES and isinstance(value, str):
                 values[name] = self._id(NAMES[name], pick + place)
-            elif name == "endpoints" and values.get("type") in ("subnet", "network", "router"):
-                values[name] = [self._id(values["type"], pick)]
+            elif name == "endpoints" and values.get("type") == "subnet":
+                # Of other types they are only texts, which would be read again as they were written.
+                values[name] = [self._id("subnet", pick)]
             elif name == "external_gateway_info" and isinstance(value, dict):
                 self._fill_values(value, pick)
 
@@ -405,7 +407,7 @@ def _share(operation: Operation) -> float:
         return 0.1  # the same handlers
     if operation.method.upper() in ("POST", "PUT"):
         return 3.0
-    return 1.5 if name.startswith("list_") else 0.7
+    return 1.5 if name.startswith(("list_", "delete_")) else 0.7
 
 
 def _resource_of(path: str) -> str:

@@ -213,7 +213,8 @@ class Integer(Kind, frozen=True):
 def whole(least: int, most: int) -> Schema:
     """JSON Schema of a whole number between limits, or the same one as text."""
     number = {"type": "integer", "minimum": least, "maximum": most}
-    return {"oneOf": [number, {"type": "string", "pattern": DIGITS}]}
+    digits = DIGITS if least < 0 else DIGITS.replace("[+-]", "[+]")
+    return {"oneOf": [number, {"type": "string", "pattern": digits}]}
 
 
 def as_integer(value: Any) -> int | None:
