@@ -1,4 +1,4 @@
-"""What holds for every path: ids of requests, errors, identity headers, discovery, health, the OpenAPI document."""
+"""What holds for every path: ids of requests, errors, identity headers, discovery, health."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from linkspan import __version__
-from linkspan.api import openapi
 from linkspan.api.call import Call
 from linkspan.api.edge import strip_identity
 from linkspan.api.resources import Hooks
-from linkspan.core.resources import IKE_POLICY, RESOURCES
 from linkspan.store.store import Conflict, Store, Unavailable
 from tests.api.conftest import OpenApi
 from tests.api.world import Api, ByName
@@ -206,67 +204,3 @@ def test_health(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Store, "read", gone)
     assert api.as_("stranger").send("GET", "//healthz").status_code == 503
-
-
-# --- OpenAPI ------------------------------------------------------------------------------------------------------
-
-
-def test_the_document_is_served(api: Api) -> None:
-    answer = api.as_("stranger").send("GET", "//openapi.json")
-    assert answer.status_code == 200
-    assert answer.json()["openapi"] == "3.1.0"
-
-
-def _walk(value: Any) -> Any:
-    yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _walk(inner)
-
-
-def test_the_document_is_whole() -> None:
-    document = openapi.document()
-    schemas = document["components"]["schemas"]
-    references = [each["$ref"] for each in _walk(document) if isinstance(each, dict) and "$ref" in each]
-    assert references
-    assert {ref.removeprefix("#/components/schemas/") for ref in references} <= set(schemas)
-    operations = [
-        (path, method, operation)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-        if method in ("get", "put", "post", "delete")
-    ]
-    ids = [operation["operationId"] for _, _, operation in operations]
-    assert len(ids) == len(set(ids))
-    for path, _, operation in operations:
-        assert operation["responses"]
-        assert operation["summary"]
-        declared = {each["name"] for each in document["paths"][path].get("parameters", ()) if each["in"] == "path"}
-        assert declared == set(re.findall(r"\{(\w+)\}", path))
-
-
-TYPES = {"string", "integer", "boolean", "array", "object", "null", "number"}
-
-
-def test_schemas_are_json_schemas() -> None:
-    for each in _walk(openapi.document()["components"]["schemas"]):
-        if not isinstance(each, dict) or "type" not in each or isinstance(each["type"], dict):
-            continue
-        types = each["type"] if isinstance(each["type"], list) else [each["type"]]
-        assert set(types) <= TYPES
-        assert isinstance(each.get("enum", []), list)
-        assert set(each.get("required", ())) <= set(each.get("properties", ())) or "properties" not in each
-
-
-def test_every_resource_is_in_the_document() -> None:
-    paths = openapi.document()["paths"]
-    for resource in RESOURCES:
-        assert set(paths[f"/v2.0/{resource.path}"]) == ({"get", "post"} if resource.writable else {"get"})
-        member = set(paths[f"/v2.0/{resource.path}/{{id}}"]) - {"parameters"}
-        assert member == ({"get", "put", "delete"} if resource.writable else {"get"})
-
-
-def test_answers_are_as_the_document_says(api: Api) -> None:
-    shown = openapi.document()["components"]["schemas"]["IkePolicy"]
-    made = api.ike()
-    assert set(made) == set(shown["properties"]) == set(shown["required"])
-    assert IKE_POLICY.by_name.keys() <= set(made)

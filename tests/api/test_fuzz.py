@@ -1,4 +1,7 @@
-"""Nothing that a client sends makes the server fail: answers are below 500, errors have their shape."""
+"""What no document describes: raw paths, raw bodies, and the agents' door. Answers are below 500 and have their shape.
+
+What the document describes is in `tests.api.test_schemathesis`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linkspan.core.resources import RESOURCES, Resource
-from tests.api.world import Api, Site
+from tests.api.world import Api, Site, encode
 
 LIKELY: st.SearchStrategy[Any] = st.sampled_from(
     ["10.9.0.0/24", "fd00::/64", "203.0.113.9", "psk", "cidr", "subnet", "v1", "group5", 1400, True, None, [], {}]
@@ -26,6 +27,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=5,
 )
+TAILS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 quickly = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -36,71 +38,57 @@ def check(answer: httpx.Response) -> None:
         assert sorted(answer.json()["NeutronError"]) == ["detail", "message", "type"]
 
 
-@pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
-def test_any_body(site: Site, resource: Resource) -> None:
-    api, path = site.api, f"/{resource.path}"
-    good: dict[str, Any] = site.values() if resource.name == "connection" else {}
-    made = {
-        "connection": lambda: site.connection(peer_id="the one to change"),
-        "service": lambda: site.service,
-        "ike_policy": lambda: site.ike,
-        "ipsec_policy": lambda: site.ipsec,
-        "endpoint_group": lambda: api.group("cidr", "10.0.0.0/24"),
-        "network": lambda: api.create("/networks", "network"),
-        "subnet": lambda: site.subnet,
-        "router": lambda: site.router,
-    }[resource.name]()
-    names = st.sampled_from(sorted(a.name for a in resource.attributes))
-    values = st.dictionaries(names, JSON, max_size=4)
-
-    @quickly
-    @given(values=values, replace=st.booleans(), whole=JSON | st.binary(max_size=20))
-    def fuzz(values: dict[str, Any], replace: bool, whole: Any) -> None:
-        check(api.send("POST", path, {resource.singular: (good if replace else {}) | values}))
-        check(api.send("PUT", f"{path}/{made['id']}", {resource.singular: values}))
-        if isinstance(whole, bytes):
-            check(api.send("POST", path, content=whole))
-        else:
-            check(api.send("POST", path, whole))
-        check(api.send("GET", path))
-
-    fuzz()
-
-
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: each.name)
-def test_any_query(site: Site, resource: Resource) -> None:
-    names = st.sampled_from(
-        [*(a.name for a in resource.attributes), "limit", "marker", "sort_key", "sort_dir", "fields", "page_reverse"]
-    )
-    values = st.sampled_from(["asc", "name", "id", "true", "1", "0", site.router["id"]]) | st.text(max_size=6)
-
-    @quickly
-    @given(pairs=st.lists(st.tuples(names, values), max_size=4))
-    def fuzz(pairs: list[tuple[str, str]]) -> None:
-        check(site.api.send("GET", f"/{resource.path}", params=pairs))
-
-    fuzz()
-
-
-@quickly
-@given(tail=st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
-def check_path(api: Api, tail: str) -> None:
-    """Any path under a collection."""
-    answer = api.send("GET", f"/networks/{quote(tail, safe='/')}")
-    if answer.status_code != 200:
-        check(answer)
-
-
 def test_any_path(api: Api) -> None:
-    check_path(api)
+    @quickly
+    @given(tail=TAILS, method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD"]))
+    def fuzz(tail: str, method: str) -> None:
+        answer = api.send(method, f"/networks/{quote(tail, safe='/')}")
+        if method != "HEAD":
+            check(answer)
+
+    fuzz()
 
 
-def test_any_router_action(site: Site) -> None:
+def test_any_body(site: Site) -> None:
     path = f"/routers/{site.router['id']}"
 
     @quickly
-    @given(body=st.dictionaries(st.sampled_from(["subnet_id", "port_id", "x"]), JSON) | JSON, add=st.booleans())
-    def fuzz(body: Any, add: bool) -> None:
-        check(site.api.send("PUT", f"{path}/{'add' if add else 'remove'}_router_interface", body))
+    @given(body=st.binary(max_size=40) | JSON.map(encode))
+    def fuzz(body: bytes) -> None:
+        for target in (path, f"{path}/add_router_interface"):
+            check(site.api.send("PUT", target, content=body))
+        check(site.api.send("POST", "/vpn/ipsec-site-connections", content=body))
 
     fuzz()
+
+
+def test_any_query_string(site: Site) -> None:
+    @quickly
+    @given(query=TAILS)
+    def fuzz(query: str) -> None:
+        check(site.api.send("GET", f"/networks?{quote(query, safe='=&+%')}"))
+
+    fuzz()
+
+
+WORDS = st.sampled_from(
+    ["gateways", "connections", "id", "generation", "revision", "state", "reason", "backend", "agent_version"]
+)
+
+
+def test_any_word_of_an_agent(site: Site) -> None:
+    site.connection()
+    node = site.api.node()
+    node.obey()
+    inner = st.dictionaries(WORDS, JSON | st.lists(st.dictionaries(WORDS, JSON, max_size=4), max_size=2), max_size=4)
+
+    @quickly
+    @given(body=st.binary(max_size=40) | (JSON | inner).map(encode), since=TAILS | st.integers().map(str))
+    def fuzz(body: bytes, since: str) -> None:
+        for path in ("/hello", "/reports"):
+            check(node.send("POST", path, content=body))
+        check(node.send("GET", "/desired", params={"since": since}))
+
+    fuzz()
+    node.obey()
+    assert site.api.get("/vpn/ipsec-site-connections")["ipsec_site_connections"][0]["status"] == "ACTIVE"

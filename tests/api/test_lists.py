@@ -184,3 +184,11 @@ def test_every_scalar_attribute_filters_and_sorts(site: Site, resource: Resource
         assert every[0] in site.api.get(query)[resource.plural], attribute.name
         ordered = site.api.get(f"{path}?sort_key={attribute.name}&sort_dir=desc")[resource.plural]
         assert sorted(each["id"] for each in ordered) == sorted(each["id"] for each in every)
+
+
+def test_a_time_is_a_filter(api: Api) -> None:
+    made = api.ike()
+    for name in ("created_at", "updated_at"):
+        assert api.get(f"/vpn/ikepolicies?{name}={made[name]}")["ikepolicies"] == [made]
+        assert api.get(f"/vpn/ikepolicies?{name}=2001-01-01T00:00:00Z")["ikepolicies"] == []
+        assert api.get(f"/vpn/ikepolicies?{name}=then")["ikepolicies"] == []

@@ -13,6 +13,7 @@ from linkspan.api.wake import Hub
 from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.core.problem import Problem
 from linkspan.store.store import Store
+from tests.api import document
 
 BLUE = "b1" * 16
 RED = "ed" * 16
@@ -52,12 +53,13 @@ class Api:
         return Api(self.client, self.store, self.hub, user)
 
     def send(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        """One request; paths start behind /v2.0 unless they begin with two slashes."""
+        """One request; paths start behind /v2.0 unless they begin with two slashes. The answer has to be declared."""
         url = path[1:] if path.startswith("//") else f"/v2.0{path}"
         headers = {"authorization": self.user, **more.pop("headers", {})}
         if body is not None:
             more["json"] = body
         answer: httpx.Response = self.client.request(method, url, headers=headers, **more)
+        document.hold(self.client, method, answer)
         return answer
 
     def get(self, path: str) -> Any:

@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from linkspan.api import openapi, vpn
+from linkspan.api import vpn
 from linkspan.api.agents import HEARTBEAT, Agents
 from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.inventory import Networks, Ports, Subnets
+from linkspan.api.openapi import document
 from linkspan.api.resources import HOLD, Collection, Context
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
@@ -77,4 +78,5 @@ def _routes(store: Store, wake: Hub, context: Context, limits: Limits, heartbeat
     if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
-    return [*routes, *Discovery(store).routes(), *Agents(store, wake, heartbeat).routes(), *openapi.routes()]
+    routes += Discovery(store).routes()
+    return [*routes, *document.routes(routes), *Agents(store, wake, heartbeat).routes()]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from linkspan.api.call import Identity
 from linkspan.core import access, status
-from linkspan.core.kinds import Text
+from linkspan.core.kinds import Kind, Text
 from linkspan.core.problem import Problem, invalid
 from linkspan.core.resources import Attribute, Resource
 from linkspan.core.secret import Secret
@@ -26,8 +26,9 @@ class Attributes:
     """A resource's attributes.
 
     `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
-    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names that the
-    hooks' `complete` adds to a row. `parent`: whether one may be made depends on another object: the hooks ask.
+    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names, and their
+    kinds, that the hooks' `complete` adds to a row. `parent`: whether one may be made depends on another object: the
+    hooks ask.
     """
 
     def __init__(
@@ -36,14 +37,15 @@ class Attributes:
         constants: Mapping[str, Any] | None = None,
         special: tuple[str, ...] = (),
         always: Mapping[str, Any] | None = None,
-        derived: tuple[str, ...] = (),
+        derived: Mapping[str, Kind] | None = None,
         parent: bool = False,
     ) -> None:
         self.resource = resource
         self._parent = parent
         self.constants = dict(constants or {})
+        self.derived = dict(derived or {})
         self._special = frozenset(special)
-        self._known = {a.name for a in resource.attributes} | set(self.constants) | {*KEPT, "tenant_id", *derived}
+        self._known = {a.name for a in resource.attributes} | set(self.constants) | {*KEPT, "tenant_id", *self.derived}
         self._post: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.post}
         self._put: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.put}
         self._required = tuple(a.name for a in resource.attributes if a.required)
@@ -55,9 +57,9 @@ class Attributes:
         self._secrets = tuple(a.name for a in resource.attributes if a.secret)
         self._plain = (
             *(a.name for a in resource.attributes if not a.secret and a.name not in ("status", "status_reason")),
-            *derived,
+            *self.derived,
         )
-        self._always = {**(always or {}), **self.constants}
+        self.always = {**(always or {}), **self.constants}
         self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
         self.names = frozenset(self._known)
 
@@ -122,8 +124,8 @@ class Attributes:
         for name in self._secrets:
             secret = row.get(name) if with_secrets else None
             shown[name] = secret.reveal() if secret is not None else None
-        if self._always:
-            shown |= self._always
+        if self.always:
+            shown |= self.always
         if self._has_facts:
             shown["status"], shown["status_reason"] = status.of(row["facts"], now, grace)
         shown["created_at"] = whole_seconds(row["created_at"])
@@ -149,7 +151,8 @@ def _secret(attribute: Attribute, value: Any) -> Secret:
 
 def _project(given: Mapping[str, Any], identity: Identity) -> str:
     """The project of a new object: the caller's, or the one that an admin names."""
-    wanted = [_PROJECT.convert(name, given[name]) for name in ("project_id", "tenant_id") if given.get(name)]
+    given_names = [name for name in ("project_id", "tenant_id") if given.get(name) is not None]
+    wanted = [project for name in given_names if (project := _PROJECT.convert(name, given[name]))]
     if len(set(wanted)) > 1:
         raise Problem("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
     project = wanted[0] if wanted else identity.project_id

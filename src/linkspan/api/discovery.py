@@ -11,6 +11,7 @@ from typing import Any, Final
 from linkspan import __version__
 from linkspan.api.call import Call, Reply, fault, ok
 from linkspan.api.edge import Route
+from linkspan.api.openapi.operation import Operation, Schema, closed
 from linkspan.core import access
 from linkspan.core.resources import RESOURCES
 from linkspan.store.store import Store
@@ -50,13 +51,13 @@ class Discovery:
     def routes(self) -> list[Route]:
         """All paths."""
         return [
-            Route("GET", "/", self.versions, public=True),
-            Route("GET", "/v2.0", self.version, public=True),
-            Route("GET", "/v2.0/extensions", self.extensions),
-            Route("GET", "/v2.0/extensions/{id}", self.extension),
-            Route("GET", "/v2.0/service-providers", self.providers),
-            Route("GET", "/v2.0/linkspan/nodes", self.nodes),
-            Route("GET", "/healthz", self.health, public=True),
+            Route("GET", "/", self.versions, public=True, operation=_VERSIONS),
+            Route("GET", "/v2.0", self.version, public=True, operation=_V2),
+            Route("GET", "/v2.0/extensions", self.extensions, operation=_EXTENSIONS),
+            Route("GET", "/v2.0/extensions/{id}", self.extension, operation=_EXTENSION),
+            Route("GET", "/v2.0/service-providers", self.providers, operation=_PROVIDERS),
+            Route("GET", "/v2.0/linkspan/nodes", self.nodes, operation=_NODES),
+            Route("GET", "/healthz", self.health, public=True, operation=_HEALTH),
         ]
 
     def versions(self, call: Call) -> Reply:
@@ -113,3 +114,64 @@ def _version(call: Call) -> dict[str, Any]:
 def _extension(alias: str) -> dict[str, Any]:
     name, description, updated = EXTENSIONS[alias]
     return {"name": name, "alias": alias, "description": description, "updated": updated, "links": []}
+
+
+# --- what the document says of it ---------------------------------------------------------------------------------
+
+_TEXT: Final = {"type": "string"}
+_WHOLE: Final = {"type": "integer"}
+
+
+def _list(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+_SELF: Final = closed(rel={"const": "self"}, href={"type": "string", "format": "uri"})
+_VERSION: Final = closed(id={"const": "v2.0"}, status={"const": "CURRENT"}, links=_list(_SELF))
+_ONE_EXTENSION: Final = closed(
+    name=_TEXT, alias=_TEXT, description=_TEXT, updated={"type": "string", "format": "date-time"}, links=_list(_SELF)
+)
+_NODE: Final = closed(
+    id={"type": "string", "format": "uuid"},
+    name=_TEXT,
+    revision=_WHOLE,
+    backend=_TEXT,
+    agent_version=_TEXT,
+    charon_version=_TEXT,
+    gateways=_WHOLE,
+    alive={"type": "boolean"},
+)
+
+
+def _discovery(id: str, summary: str, answer: Schema, **more: Any) -> Operation:
+    return Operation(id=id, tag="about", summary=summary, answer=answer, **more)
+
+
+_VERSIONS: Final = _discovery("list_versions", "the versions of the API", closed(versions=_list(_VERSION)))
+_V2: Final = _discovery(
+    "show_version",
+    "version 2.0 and its resources",
+    closed(resources=_list(closed(name=_TEXT, collection=_TEXT, links=_list(_SELF))), version=_VERSION),
+)
+_EXTENSIONS: Final = _discovery("list_extensions", "every extension", closed(extensions=_list(_ONE_EXTENSION)))
+_EXTENSION: Final = _discovery(
+    "show_extension",
+    "one extension, by its alias",
+    closed(extension=_ONE_EXTENSION),
+    path_id={"type": "string", "enum": list(EXTENSIONS)},
+    refusals=("HTTPNotFound",),
+)
+_PROVIDERS: Final = _discovery(
+    "list_service_providers",
+    "who provides VPN services",
+    closed(service_providers=_list(closed(service_type=_TEXT, name=_TEXT, default={"type": "boolean"}))),
+)
+_NODES: Final = _discovery(
+    "list_nodes", "the gateway nodes, for admins", closed(nodes=_list(_NODE)), refusals=("PolicyNotAuthorized",)
+)
+_HEALTH: Final = _discovery(
+    "health",
+    "whether the service can work",
+    closed(status={"const": "ok"}, version=_TEXT),
+    refusals=("ServiceUnavailable",),
+)

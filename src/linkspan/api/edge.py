@@ -19,6 +19,7 @@ import structlog
 
 from linkspan.api.auth import Auth
 from linkspan.api.call import Call, Handler, Header, Hold, Reply, fault, refused
+from linkspan.api.openapi.operation import Operation
 from linkspan.api.wake import Hub
 from linkspan.core.access import Policy
 from linkspan.core.problem import Problem
@@ -71,6 +72,8 @@ class Route(msgspec.Struct, frozen=True):
     stream: Stream | None = None
     largest_body: int = 0
     """Bytes; 0: the server's own limit."""
+    operation: Operation | None = None
+    """What the OpenAPI document says of it; None: nothing, since it is not for users."""
 
 
 def strip_identity(headers: Iterable[Header]) -> list[Header]:

@@ -13,6 +13,7 @@ from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Identity
 from linkspan.api.resources import Hooks, find, missing
 from linkspan.core import access, addressing
+from linkspan.core.kinds import Boolean
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import NETWORK, PORT, SUBNET
@@ -63,7 +64,7 @@ class Subnets(Hooks):
             "service_types": [],
             "tags": [],
         }
-        special, derived = ("gateway_ip",), ("router:external",)
+        special, derived = ("gateway_ip",), {"router:external": Boolean()}
         self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:

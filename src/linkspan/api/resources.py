@@ -16,6 +16,7 @@ from linkspan.api import body
 from linkspan.api.attributes import Attributes, Row, echo
 from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
 from linkspan.api.edge import Route
+from linkspan.api.openapi.crud import Crud
 from linkspan.api.wake import Hub
 from linkspan.core import access, query, status
 from linkspan.core.kinds import is_uuid
@@ -116,17 +117,25 @@ class Collection:
 
     def routes(self) -> list[Route]:
         """All paths of the resource; also without the prefix of the service, as Neutron takes them."""
-        made: list[Route] = []
-        for path in {f"/v2.0/{self.resource.path}", f"/v2.0/{self.resource.path.rpartition('/')[2]}"}:
-            made += [Route("GET", path, self.list), Route("GET", f"{path}/{{id}}", self.show)]
-            if self.resource.writable:
-                made += [
-                    Route("POST", path, self.create),
-                    Route("PUT", f"{path}/{{id}}", self.update),
-                    Route("DELETE", f"{path}/{{id}}", self.delete),
-                    Route("PUT", path, self.no_id),
-                    Route("DELETE", path, self.no_id),
-                ]
+        long, short = self.resource.path, self.resource.path.rpartition("/")[2]
+        made = self._routes(f"/v2.0/{long}", Crud(self._attributes))
+        return made if long == short else made + self._routes(f"/v2.0/{short}", Crud(self._attributes, short=True))
+
+    def _routes(self, path: str, crud: Crud) -> list[Route]:
+        one = f"{path}/{{id}}"
+        made = [
+            Route("GET", path, self.list, operation=crud.list()),
+            Route("GET", one, self.show, operation=crud.show()),
+        ]
+        if self.resource.writable:
+            made += [
+                Route("POST", path, self.create, operation=crud.create()),
+                Route("PUT", one, self.update, operation=crud.update()),
+                Route("DELETE", one, self.delete, operation=crud.delete()),
+                # No operations: they are refused, whatever is sent.
+                Route("PUT", path, self.no_id),
+                Route("DELETE", path, self.no_id),
+            ]
         return made
 
     # --- reading ------------------------------------------------------------------------------------------------

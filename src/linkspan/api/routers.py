@@ -12,14 +12,15 @@ from typing import Any, Final
 
 from linkspan.api import body
 from linkspan.api.attributes import Attributes, Row
-from linkspan.api.call import Call, Identity, Reply, ok
+from linkspan.api.call import Call, Handler, Identity, Reply, ok
 from linkspan.api.edge import Route
 from linkspan.api.inventory import ACTIVE
+from linkspan.api.openapi.crud import Crud
 from linkspan.api.resources import Collection, Hooks, change, find, missing
 from linkspan.api.vpn import named, subnets
-from linkspan.core import addressing, validate
+from linkspan.core import addressing, examples, refusals, validate
 from linkspan.core.access import Action
-from linkspan.core.kinds import as_network, is_uuid
+from linkspan.core.kinds import Uuid, as_network, closed, is_uuid, nullable
 from linkspan.core.problem import Problem, invalid
 from linkspan.core.query import Query
 from linkspan.core.resources import NETWORK, PORT, ROUTER, SUBNET
@@ -99,32 +100,9 @@ def _refuse_under_vpn(tx: Tx, router_id: str) -> None:
 
 
 def _gateway_info(value: Any) -> Mapping[str, Any]:
-    """What a client wrote as external_gateway_info, checked by itself; empty: no gateway."""
-    if value is None or value == {}:
-        return {}
-    name = "external_gateway_info"
-    if not isinstance(value, dict):
-        raise invalid(name, f"'{value}' is not a dictionary")
-    extra = sorted(set(value) - {"network_id", "external_fixed_ips", "enable_snat", "qos_policy_id"})
-    if extra:
-        raise invalid(name, f"Unexpected keys supplied: {', '.join(extra)}")
-    if not is_uuid(value.get("network_id")):
-        raise invalid(name, f"'{value.get('network_id')}' is not a valid UUID")
-    if value.get("enable_snat"):
-        raise invalid(name, "enable_snat is not supported: a gateway translates no addresses")
-    if value.get("qos_policy_id"):
-        raise invalid(name, "qos_policy_id is not supported")
-    fixed_ips = value.get("external_fixed_ips") or []
-    good = isinstance(fixed_ips, list) and all(
-        isinstance(each, dict)
-        and each
-        and set(each) <= {"subnet_id", "ip_address"}
-        and all(isinstance(text, str) for text in each.values())
-        for each in fixed_ips
-    )
-    if not good or len(fixed_ips) > 16:
-        raise invalid(name, "external_fixed_ips is not a list of {subnet_id, ip_address}")
-    return {"network_id": value["network_id"].lower(), "external_fixed_ips": fixed_ips}
+    """What a client wrote as external_gateway_info; empty: no gateway."""
+    wanted: Mapping[str, Any] = ROUTER["external_gateway_info"].kind.convert("external_gateway_info", value)
+    return wanted
 
 
 def _set_gateway(tx: Tx, identity: Identity, row: Row, wanted: Mapping[str, Any]) -> bool:
@@ -231,14 +209,37 @@ def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Row:
 
 # --- interfaces ---------------------------------------------------------------------------------------------------
 
+_ID: Final = Uuid().schema()
+_INTERFACE_BODY: Final = {
+    "type": "object",
+    "properties": {"subnet_id": nullable(_ID), "port_id": nullable(_ID)},
+    "minProperties": 1,
+    "additionalProperties": False,
+}
+_INTERFACE: Final = closed(
+    id=_ID,
+    tenant_id={"type": "string"},
+    project_id={"type": "string"},
+    port_id=_ID,
+    network_id=_ID,
+    subnet_id=_ID,
+    subnet_ids={"type": "array", "items": _ID},
+)
+
 
 class RouterCollection(Collection):
     """Routers with their two actions."""
 
     def routes(self) -> list[Route]:
         made = super().routes()
-        for verb, handler in (("add", self.add_interface), ("remove", self.remove_interface)):
-            made.append(Route("PUT", f"/v2.0/routers/{{id}}/{verb}_router_interface", handler))
+        crud = Crud(self.hooks.attributes)
+        verbs: tuple[tuple[refusals.Action, Handler, str], ...] = (
+            ("add_router_interface", self.add_interface, "put a leg of a router on a subnet, by the subnet"),
+            ("remove_router_interface", self.remove_interface, "take a leg of a router away, by subnet or port"),
+        )
+        for verb, handler, summary in verbs:
+            operation = crud.action(verb, summary, _INTERFACE_BODY, examples.INTERFACE, _INTERFACE)
+            made.append(Route("PUT", f"/v2.0/routers/{{id}}/{verb}", handler, operation=operation))
         return made
 
     def add_interface(self, call: Call) -> Reply:

@@ -1,7 +1,9 @@
 """The kinds of values that attributes take: each converts and checks one value, and describes itself.
 
 `convert` takes what JSON gave and returns what is stored, or raises a `Problem` with the type and the words that
-OpenStack's clients know. `schema` is the JSON Schema for OpenAPI. Both stay side by side so that they cannot part.
+OpenStack's clients know. `schema` and `shown` are the JSON Schemas of what is accepted and what is read, for OpenAPI.
+They stay side by side so that they cannot part. What no JSON Schema can say (an address has no octet of 300, a list
+names no network twice) is left to `convert`; a `format` gives it a name.
 """
 
 from __future__ import annotations
@@ -16,12 +18,23 @@ import msgspec
 from linkspan.core import identity
 from linkspan.core.problem import Problem, invalid
 
+
+def _any_case(word: str) -> str:
+    """A word in any case as a pattern: ECMA 262's have no flag for it."""
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
+
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _TRUE: Final = frozenset({"true", "1", "on", "yes", "t", "y"})
 _FALSE: Final = frozenset({"false", "0", "off", "no", "f", "n"})
+_WORDS: Final = "^(" + "|".join(_any_case(word) for word in sorted(_TRUE | _FALSE)) + ")$"
 MAX_INT: Final = 2**31 - 1
+DIGITS: Final = "^ *[+-]?[0-9]{1,18} *$"
+"""A whole number as text."""
 
+_DIGITS: Final = re.compile(DIGITS)
+
+Schema = dict[str, Any]
 Column = Literal["text", "integer", "boolean", "json"]
 
 
@@ -45,9 +58,22 @@ class Kind(msgspec.Struct, frozen=True):
         """The value to store when an update gives `value` over `stored`."""
         return self.convert(name, value)
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
         """JSON Schema of what is accepted."""
         raise NotImplementedError
+
+    def shown(self) -> Schema:
+        """JSON Schema of what is read."""
+        return self.schema()
+
+
+def nullable(schema: Schema) -> Schema:
+    """A JSON Schema that takes null too."""
+    if "oneOf" in schema:
+        null = {"type": "null"}
+        return schema if null in schema["oneOf"] else {**schema, "oneOf": [*schema["oneOf"], null]}
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return schema if "null" in types else {**schema, "type": [*types, "null"]}
 
 
 class Text(Kind, frozen=True):
@@ -56,6 +82,8 @@ class Text(Kind, frozen=True):
     least: int = 0
     most: int = 255
     controls: Literal["none", "lines", "any"] = "none"
+    format: str = ""
+    """What it has to be besides, judged by a rule."""
 
     def convert(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
@@ -68,10 +96,23 @@ class Text(Kind, frozen=True):
             raise invalid(name, "the text contains control characters or broken Unicode")
         return value
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": self.least, "maxLength": self.most}
+    def schema(self) -> Schema:
+        schema: Schema = {"type": "string", "minLength": self.least, "maxLength": self.most}
+        if self.controls != "any":
+            schema["pattern"] = _PATTERNS[self.controls]
+        return schema | self._format()
+
+    def shown(self) -> Schema:
+        return {"type": "string"} | self._format()
+
+    def _format(self) -> Schema:
+        return {"format": self.format} if self.format else {}
 
 
+_PATTERNS: Final = {
+    "none": r"^[^\x00-\x1f\x7f]*$",
+    "lines": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+}
 _CONTROLS: Final = {
     "none": frozenset[str](),
     "lines": frozenset("\t\n\r"),
@@ -97,7 +138,7 @@ class Choice(Kind, frozen=True):
             raise invalid(name, f"{value} is not in valid_values")
         return value
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
         return {"type": "string", "enum": list(self.values)}
 
 
@@ -113,7 +154,7 @@ class Uuid(Kind, frozen=True):
             raise invalid(name, f"'{value}' is not a valid UUID")
         return str(value).lower()
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
         kind: Any = ["string", "null"] if self.optional else "string"
         return {"type": kind, "format": "uuid"}
 
@@ -133,7 +174,12 @@ class Boolean(Kind, frozen=True):
             return False
         raise Problem("InvalidInput", f"Invalid input for operation: '{value}' cannot be converted to boolean.")
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
+        return {
+            "oneOf": [{"type": "boolean"}, {"type": "integer", "enum": [0, 1]}, {"type": "string", "pattern": _WORDS}]
+        }
+
+    def shown(self) -> Schema:
         return {"type": "boolean"}
 
 
@@ -157,17 +203,29 @@ class Integer(Kind, frozen=True):
             raise invalid(name, f"'{number}' is too small - must be at least '{self.least}'")
         return number
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+    def schema(self) -> Schema:
+        return whole(self.least, self.most)
+
+    def shown(self) -> Schema:
+        return {"type": "integer"}
+
+
+def whole(least: int, most: int) -> Schema:
+    """JSON Schema of a whole number between limits, or the same one as text."""
+    number = {"type": "integer", "minimum": least, "maximum": most}
+    digits = DIGITS if least < 0 else DIGITS.replace("[+-]", "[+]")
+    return {"oneOf": [number, {"type": "string", "pattern": digits}]}
 
 
 def as_integer(value: Any) -> int | None:
-    """A whole number out of a number or its digits, else None."""
+    """A whole number out of a number or its digits, else None. JSON does not tell 1400.0 from 1400."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return None
 
@@ -197,11 +255,21 @@ class Cidrs(Kind, frozen=True):
             seen.add(network)
         return list(items)
 
-    def schema(self) -> dict[str, Any]:
-        cidr = {"type": "string", "examples": ["10.2.0.0/24", "fd00:2::/64"]}
-        return {"oneOf": [{"type": "array", "items": cidr, "uniqueItems": True, "maxItems": self.most}, cidr]}
+    def schema(self) -> Schema:
+        return {"oneOf": [{"type": "array", "items": CIDR, "uniqueItems": True, "maxItems": self.most}, CIDR]}
+
+    def shown(self) -> Schema:
+        return {"type": "array", "items": {"type": "string", "format": "cidr"}}
 
 
+_CIDR: Final = re.compile(r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$")
+CIDR: Final[Schema] = {
+    "type": "string",
+    "format": "cidr",
+    "pattern": _CIDR.pattern,
+    "examples": ["10.2.0.0/24", "fd00:2::/64"],
+}
+"""JSON Schema of an address range with its prefix length."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -212,7 +280,7 @@ def as_network(value: Any) -> Network | None:
 
 @functools.lru_cache(maxsize=4096)
 def _network(value: str) -> Network | None:
-    if not re.fullmatch(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", value):
+    if not _CIDR.fullmatch(value):
         return None
     try:
         return ipaddress.ip_network(value, strict=False)
@@ -233,8 +301,11 @@ class Endpoints(Kind, frozen=True):
             raise invalid(name, f"'{value}' is not a list of CIDRs or ids")
         return list(items)
 
-    def schema(self) -> dict[str, Any]:
-        return {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+    def schema(self) -> Schema:
+        return {"oneOf": [self.shown(), {"type": "string"}]}
+
+    def shown(self) -> Schema:
+        return {"type": "array", "items": {"type": "string"}}
 
 
 class Lifetime(Kind, frozen=True):
@@ -267,16 +338,22 @@ class Lifetime(Kind, frozen=True):
         merged: dict[str, Any] = stored | given
         return merged
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
         properties = {
             "units": {"type": "string", "enum": list(self.units)},
-            "value": {"type": "integer", "minimum": self.least, "maximum": MAX_INT},
+            "value": whole(self.least, MAX_INT),
         }
         return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+
+    def shown(self) -> Schema:
+        # The answer to a PUT has the value in the type that it was sent in.
+        properties = {"units": {"type": "string", "enum": list(self.units)}, "value": {"type": ["integer", "string"]}}
+        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 DPD_ACTIONS: Final = ("hold", "clear", "restart", "disabled", "restart-by-peer")
 DPD_MOST: Final = 86_400
+_DPD_ACTION: Final = {"type": "string", "enum": list(DPD_ACTIONS)}
 
 
 class DeadPeerDetection(Kind, frozen=True):
@@ -303,14 +380,15 @@ class DeadPeerDetection(Kind, frozen=True):
             )
         return merged
 
-    def schema(self) -> dict[str, Any]:
-        number = {"type": "integer", "minimum": 1, "maximum": DPD_MOST}
-        properties = {
-            "action": {"type": "string", "enum": list(DPD_ACTIONS)},
-            "interval": number,
-            "timeout": number,
-        }
+    def schema(self) -> Schema:
+        number = whole(1, DPD_MOST)
+        properties = {"action": _DPD_ACTION, "interval": number, "timeout": number}
         return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+
+    def shown(self) -> Schema:
+        number = {"type": "integer"}
+        properties = {"action": _DPD_ACTION, "interval": number, "timeout": number}
+        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _seconds(name: str, value: Any) -> int:
@@ -351,13 +429,18 @@ class PeerAddress(Kind, frozen=True):
             raise Problem("VPNPeerAddressNotResolved", f"Peer address {value} is not an address or a DNS name")
         return value
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
         return {
             "type": "string",
             "minLength": 1,
             "maxLength": 253,
+            "format": "host",
+            "pattern": "^[0-9A-Za-z.:-]*$",
             "examples": ["198.51.100.7", "vpn.example.org"],
         }
+
+    def shown(self) -> Schema:
+        return {"type": "string", "format": "host"}
 
 
 class IkeIdentity(Kind, frozen=True):
@@ -378,23 +461,37 @@ class IkeIdentity(Kind, frozen=True):
             raise invalid(name, str(error)) from None
         return value
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 0 if self.optional else 1, "maxLength": identity.MAX_LENGTH}
+    def schema(self) -> Schema:
+        return {
+            "type": "string",
+            "minLength": 0 if self.optional else 1,
+            "maxLength": identity.MAX_LENGTH,
+            "format": "ike-identity",
+            "pattern": r"^[^\x00-\x1f\x7f%*]*$",
+        }
+
+    def shown(self) -> Schema:
+        return {"type": "string", "format": "ike-identity"}
 
 
 class Json(Kind, frozen=True):
-    """A value that only we write: a list or an object."""
+    """A list that only we write, of `items`."""
 
-    type: Literal["array", "object"] = "array"
+    items: Schema = {}
 
     @property
     def column(self) -> Column:
         return "json"
 
     def convert(self, name: str, value: Any) -> Any:
-        if not isinstance(value, list if self.type == "array" else dict):
-            raise invalid(name, f"'{value}' is not an {self.type}")
+        if not isinstance(value, list):
+            raise invalid(name, f"'{value}' is not an array")
         return value
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": self.type}
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.items}
+
+
+def closed(**properties: Schema) -> Schema:
+    """JSON Schema of an object with exactly these properties."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -7,6 +7,7 @@ and `page` does what is left over the rows. Nothing here knows a database or HTT
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -76,6 +77,11 @@ def _scalar(resource: Resource, name: str) -> bool:
     return name in KEPT or (attribute is not None and attribute.kind.column != "json" and not attribute.secret)
 
 
+def sortable(resource: Resource) -> list[str]:
+    """What lists of a resource can be sorted and filtered by."""
+    return [name for name in (*resource.by_name, *KEPT, "tenant_id") if _scalar(resource, _renamed(resource, name))]
+
+
 def _known(resource: Resource, name: str) -> str:
     known = _renamed(resource, name)
     if not _scalar(resource, known):
@@ -94,6 +100,11 @@ def _accepted(resource: Resource, name: str, text: str) -> tuple[Any, ...]:
         if number is None or abs(number) > MAX_INT:
             raise Problem("InvalidInput", f"Invalid input for operation: '{text}' is not an integer.")
         return (number,)
+    if name in ("created_at", "updated_at"):
+        try:
+            return (datetime.fromisoformat(text),)
+        except ValueError:
+            return (text,)  # no time, so nothing was made then
     if "\x00" in text:
         raise Problem("InvalidInput", f"Invalid input for operation: a value of {name} contains a null character.")
     if not text and isinstance(kind, Uuid) and kind.optional:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core import crypto
+from linkspan.core.gateway_info import GatewayInfo
 from linkspan.core.kinds import (
     Boolean,
     Choice,
@@ -25,6 +26,7 @@ from linkspan.core.kinds import (
     PeerAddress,
     Text,
     Uuid,
+    closed,
 )
 
 REQUIRED: Final = msgspec.UNSET
@@ -45,6 +47,8 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool = False
     stored: bool = True
     privileged: bool = False
+    nullable: bool = False
+    """Null is one of its values too."""
 
     @property
     def required(self) -> bool:
@@ -93,6 +97,8 @@ _STATUS: Final = (
     _own("status", Choice(STATUSES), "whether it is operational now", stored=False),
     _own("status_reason", Text(), "why it is not as desired, in one sentence", stored=False),
 )
+_ID: Final = Uuid().schema()
+_IP: Final = Text(format="ip").shown()
 _ADMIN: Final = Attribute(name="admin_state_up", kind=Boolean(), help="false: forwards no packets", default=True)
 
 
@@ -142,8 +148,8 @@ SERVICE: Final = Resource(
         ),
         Attribute(name="flavor_id", kind=Uuid(optional=True), help="service flavor", put=False, default=None),
         _ADMIN,
-        _own("external_v4_ip", Text(), "outside IPv4 address of the gateway", stored=False),
-        _own("external_v6_ip", Text(), "outside IPv6 address of the gateway", stored=False),
+        _own("external_v4_ip", Text(), "outside IPv4 address of the gateway", stored=False, nullable=True),
+        _own("external_v6_ip", Text(), "outside IPv6 address of the gateway", stored=False, nullable=True),
         *_STATUS,
     ),
 )
@@ -245,6 +251,7 @@ CONNECTION: Final = Resource(
             Integer(),
             "largest packet that the tunnel takes, bytes: mtu, or what protocol and path allow if that is less",
             stored=False,
+            nullable=True,
         ),
         Attribute(
             name="initiator",
@@ -317,7 +324,7 @@ NETWORK: Final = Resource(
             privileged=True,
         ),
         Attribute(name="mtu", kind=Integer(least=68, most=9216), help="MTU, bytes", default=1500),
-        _own("subnets", Json(), "ids of its subnets", stored=False),
+        _own("subnets", Json(items=_ID), "ids of its subnets", stored=False),
         _own("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),
 )
@@ -341,16 +348,17 @@ SUBNET: Final = Resource(
             put=False,
             default=None,
         ),
-        Attribute(name="cidr", kind=Text(most=64), help="address range", put=False),
+        Attribute(name="cidr", kind=Text(most=64, format="cidr"), help="address range", put=False),
         Attribute(
             name="gateway_ip",
-            kind=Text(most=64),
+            kind=Text(most=64, format="ip"),
             help="the router's address; the first one if absent, null for none",
             put=False,
             default=None,
+            nullable=True,
         ),
         Attribute(name="enable_dhcp", kind=Boolean(), help="kept for clients; no DHCP is served", default=True),
-        _own("allocation_pools", Json(), "ranges that addresses are taken from"),
+        _own("allocation_pools", Json(items=closed(start=_IP, end=_IP)), "ranges that addresses are taken from"),
     ),
 )
 
@@ -368,10 +376,11 @@ ROUTER: Final = Resource(
         _ADMIN,
         Attribute(
             name="external_gateway_info",
-            kind=Json(type="object"),
+            kind=GatewayInfo(),
             help="external gateway: {network_id, external_fixed_ips}",
             default=None,
             stored=False,
+            nullable=True,
         ),
         _own("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),
@@ -390,9 +399,9 @@ PORT: Final = Resource(
     attributes=(
         *(msgspec.structs.replace(attribute, post=False, put=False) for attribute in _COMMON),
         _own("network_id", Uuid(), "network that it is on"),
-        _own("device_id", Text(), "router that it belongs to"),
+        _own("device_id", Uuid(), "router that it belongs to"),
         _own("device_owner", Text(), "network:router_gateway or network:router_interface"),
-        _own("fixed_ips", Json(), "addresses: [{subnet_id, ip_address}]"),
+        _own("fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"),
         _own("mac_address", Text(), "hardware address"),
     ),
 )

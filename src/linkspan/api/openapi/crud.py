@@ -1,0 +1,190 @@
+"""The operations that every resource of the registry has: list, show, create, update, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from linkspan.api.attributes import Attributes
+from linkspan.api.openapi import schemas
+from linkspan.api.openapi.operation import Operation, Schema, closed, ref
+from linkspan.core import examples, query, refusals
+from linkspan.core.kinds import MAX_INT, Boolean, Integer
+from linkspan.core.resources import ENDPOINT_GROUP, RESOURCES, Resource
+
+_TIME: Final = "2026-11-23T01:41:31Z"
+_FILTERS: Final = "Filters take the values of an attribute; given twice, either will do."
+
+
+class Crud:
+    """The operations of one resource. `short`: those of the path without the service's prefix."""
+
+    def __init__(self, attributes: Attributes, short: bool = False) -> None:
+        self.resource = attributes.resource
+        self._attributes = attributes
+        self._name = schemas.name(self.resource)
+        self._schemas = schemas.components(attributes)
+        self._suffix = "_by_short_path" if short else ""
+
+    def list(self) -> Operation:
+        """GET of the collection."""
+        resource = self.resource
+        listed: Schema = {
+            "type": "object",
+            "properties": {
+                resource.plural: {"type": "array", "items": self._whole_or_fields()},
+                f"{resource.plural}_links": {"type": "array", "items": ref("Link")},
+            },
+            "required": [resource.plural],
+            "additionalProperties": False,
+        }
+        return self._operation(
+            "list",
+            f"every {_noun(resource)}: {resource.help}",
+            description=f"{_FILTERS} The links are there when a limit was given, or when the answer is full.",
+            parameters=tuple(_parameters(resource)),
+            answer=listed,
+            example={resource.plural: [self._example()]},
+        )
+
+    def show(self) -> Operation:
+        """GET of one object."""
+        return self._operation(
+            "show",
+            f"one {_noun(self.resource)}: {self.resource.help}",
+            parameters=(ref("fields", "parameters"),),
+            answer=closed(**{self.resource.singular: self._whole_or_fields()}),
+            example={self.resource.singular: self._example()},
+        )
+
+    def create(self) -> Operation:
+        """POST."""
+        return self._operation(
+            "create",
+            f"make {_a(self.resource)}: {self.resource.help}",
+            body=self._enveloped(f"{self._name}Create"),
+            bodies=self._bodies(examples.CREATE),
+            status=201,
+            answer=closed(**{self.resource.singular: ref(self._name)}),
+            example={self.resource.singular: self._example()},
+            links={word: self._link(word) for word in ("show", "update", "delete")},
+        )
+
+    def update(self) -> Operation:
+        """PUT."""
+        return self._operation(
+            "update",
+            f"change {_a(self.resource)}",
+            description="What is not given stays as it is.",
+            body=self._enveloped(f"{self._name}Update"),
+            bodies=self._bodies(examples.UPDATE),
+            answer=closed(**{self.resource.singular: ref(self._name)}),
+            example={self.resource.singular: self._example()},
+        )
+
+    def delete(self) -> Operation:
+        """DELETE."""
+        return self._operation("delete", f"delete {_a(self.resource)}", status=204)
+
+    def action(self, verb: refusals.Action, summary: str, body: Schema, example: Any, answer: Schema) -> Operation:
+        """PUT of something else that an object can do."""
+        bodies = {"example": example}
+        operation = self._operation(verb, summary, body=body, bodies=bodies, answer=answer, schemas={})
+        return msgspec.structs.replace(operation, id=verb)
+
+    def _operation(self, action: refusals.Action, summary: str, **more: Any) -> Operation:
+        return Operation(
+            id=f"{action}_{self.resource.name}{self._suffix}",
+            tag=_noun(self.resource),
+            summary=summary + (" (the path without the service's prefix)" if self._suffix else ""),
+            refusals=refusals.of(self.resource, action),
+            **{"schemas": self._schemas} | more,
+        )
+
+    def _enveloped(self, name: str) -> Schema:
+        singular = self.resource.singular
+        return {"type": "object", "properties": {singular: ref(name)}, "required": [singular]}
+
+    def _whole_or_fields(self) -> Schema:
+        return {"anyOf": [ref(self._name), {**ref(f"{self._name}Fields"), "description": "only the fields asked for"}]}
+
+    def _bodies(self, of: dict[str, dict[str, examples.Values]]) -> dict[str, Any]:
+        return {name: {self.resource.singular: values} for name, values in of[self.resource.name].items()}
+
+    def _link(self, action: str) -> Schema:
+        return {
+            "operationId": f"{action}_{self.resource.name}{self._suffix}",
+            "parameters": {"id": f"$response.body#/{self.resource.singular}/id"},
+        }
+
+    def _example(self) -> dict[str, Any]:
+        attributes = self._attributes
+        shown = examples.shown(self.resource) | attributes.always | dict.fromkeys(attributes.derived, False)
+        kept = {"created_at": _TIME, "updated_at": _TIME, "revision_number": 0}
+        return shown | kept | {"tenant_id": shown["project_id"]}
+
+
+def _noun(resource: Resource) -> str:
+    words = {"service": "VPN service", "ike": "IKE", "ipsec": "IPsec"}
+    return " ".join(words.get(word, word) for word in resource.name.split("_"))
+
+
+def _a(resource: Resource) -> str:
+    noun = _noun(resource)
+    return f"{'an' if noun[0] in 'eIi' else 'a'} {noun}"
+
+
+def _parameters(resource: Resource) -> list[Schema]:
+    names = query.sortable(resource)
+    made = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
+    made.append(many("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
+    for name in names:
+        text = resource[name].help if name in resource.by_name else ""
+        made.append(many(name, _filter(resource, name), f"filter: {text}" if text else "filter"))
+    if resource is ENDPOINT_GROUP:
+        made.append(many("endpoint_type", _filter(resource, "type"), "filter: the same as type"))
+    return made
+
+
+def _filter(resource: Resource, name: str) -> Schema:
+    kind = resource[name].kind if name in resource.by_name else None
+    if isinstance(kind, Boolean):
+        return kind.schema()
+    if isinstance(kind, Integer) or name == "revision_number":
+        number: Schema = {"type": "integer", "minimum": -MAX_INT, "maximum": MAX_INT}
+        # What is observed is not known at first, and found by an empty text until then.
+        observed = kind is not None and not resource[name].stored
+        return {"oneOf": [number, {"type": "string", "maxLength": 0}]} if observed else number
+    return {"type": "string", "pattern": r"^[^\x00]*$"}
+
+
+def many(name: str, schema: Schema, text: str) -> Schema:
+    """A parameter of the query string that may be repeated."""
+    return parameter(name, {"type": "array", "items": schema}, text)
+
+
+def parameter(name: str, schema: Schema, text: str) -> Schema:
+    """A parameter of the query string."""
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+
+
+TAGS: Final = {_noun(resource): resource.help for resource in RESOURCES}
+"""What the groups of operations are about."""
+
+PARAMETERS: Final = {
+    "fields": many("fields", {"type": "string"}, "only these attributes; all if there are none"),
+    "limit": parameter(
+        "limit", {"type": "integer", "minimum": 0}, "the most objects in the answer; 0: as many as the server gives"
+    ),
+    "marker": parameter("marker", {"type": "string"}, "the id of the last object of the page before"),
+    "page_reverse": parameter("page_reverse", {"type": "string"}, "true: the page before the marker"),
+    "sort_dir": many("sort_dir", {"type": "string", "enum": ["asc", "desc"]}, "directions; as many as sort_key"),
+}
+"""Components: what every list takes."""
+
+LINK: Final = closed(
+    rel={"type": "string", "enum": ["next", "previous"]},
+    href={"type": "string", "format": "uri"},
+)
+"""A component: a neighbouring page."""

@@ -1,0 +1,212 @@
+"""The document, put together from what the routes say of themselves. A route that says nothing is not in it.
+
+It adds what no operation has to repeat: the errors as their HTTP answers, the headers of every answer, credentials.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from linkspan import __version__
+from linkspan.api.call import JSON, Call, Reply
+from linkspan.api.edge import Route
+from linkspan.api.openapi.crud import LINK, PARAMETERS, TAGS
+from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
+from linkspan.core import refusals
+from linkspan.core.problem import STATUS
+
+_ABOUT: Final = """\
+Site-to-site IPsec VPN as a service: the OpenStack Networking VPNaaS v2.0 API, and the networks, subnets and routers
+that gateways stand on.
+
+- A request acts in the project of its user. What belongs to another project does not exist: 404. An admin reaches all.
+- Roles: a reader may look, without pre-shared keys; a member may change; an admin may do both in every project.
+- Errors have a `type` that clients match on and a `message` for people. Every answer has an `x-openstack-request-id`.
+- A path may end in `.json`. HEAD is answered like GET, without the body.
+"""
+_PATH = "/openapi.json"
+_OWN: Final = Operation(
+    id="openapi",
+    tag="about",
+    summary="this document",
+    answer={"type": "object", "required": ["openapi", "info", "paths"]},
+)
+_CODES: Final = {
+    400: "The request cannot be understood or breaks a rule",
+    401: "No or bad credentials",
+    403: "The role does not allow it",
+    404: "Not there, or another project's",
+    409: "Something else stands in the way",
+    412: "It was changed since",
+    413: "The body is too large",
+    429: "Too many requests",
+    503: "The service cannot work now: try again",
+}
+_MORE_HEADERS: Final = {401: {"www-authenticate": "Challenge"}, 429: {"retry-after": "RetryAfter"}}
+_MORE_HEADERS[503] = _MORE_HEADERS[429]
+
+
+def document(routes: Iterable[Route]) -> Schema:
+    """The OpenAPI document of these routes."""
+    paths: dict[str, Schema] = {}
+    schemas: dict[str, Schema] = {"Error": _error(), "Unauthorized": _unauthorized(), "Link": LINK}
+    tags: dict[str, None] = {}
+    types: set[str] = set()
+    for route in routes:
+        operation = route.operation
+        if operation is None:
+            continue
+        item = paths.setdefault(route.path, {"parameters": [_path_id(operation)]} if "{id}" in route.path else {})
+        item[route.method.lower()] = _item(operation, route.public)
+        schemas |= operation.schemas
+        tags[operation.tag] = None
+        types |= set(_types(operation, route.public))
+    return {
+        "openapi": "3.1.0",
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "info": {
+            "title": "Linkspan",
+            "version": __version__,
+            "summary": "Site-to-site IPsec VPN as a service",
+            "description": _ABOUT,
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"basic": []}],
+        "tags": [{"name": tag, "description": TAGS.get(tag, "the service itself")} for tag in tags],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "parameters": PARAMETERS,
+            "headers": _HEADERS,
+            "examples": {type: _problem(type) for type in sorted(types)},
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic", "description": "a user's name and password (RFC 7617)"}
+            },
+        },
+    }
+
+
+def routes(described: Sequence[Route]) -> list[Route]:
+    """The path of the document of these routes, which has itself in it."""
+
+    def handler(_call: Call) -> Reply:
+        return Reply(200, encoded, (JSON,))
+
+    own = Route("GET", _PATH, handler, public=True, operation=_OWN)
+    encoded = msgspec.json.encode(document([*described, own]))
+    return [own]
+
+
+def _path_id(operation: Operation) -> Schema:
+    return {"name": "id", "in": "path", "required": True, "schema": operation.path_id}
+
+
+def _item(operation: Operation, public: bool) -> Schema:
+    item: Schema = {"operationId": operation.id, "tags": [operation.tag], "summary": operation.summary}
+    if operation.description:
+        item["description"] = operation.description
+    if public:
+        item["security"] = []
+    if operation.parameters:
+        item["parameters"] = list(operation.parameters)
+    if operation.body is not None:
+        bodies = {_key(name): {"summary": name, "value": value} for name, value in operation.bodies.items()}
+        item["requestBody"] = {"required": True, "content": _content(operation.body, bodies)}
+    item["responses"] = {str(operation.status): _success(operation)} | _errors(_types(operation, public))
+    return item
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _success(operation: Operation) -> Schema:
+    response: Schema = {"description": HTTPStatus(operation.status).phrase, "headers": _headers(operation.status)}
+    if operation.answer is not None:
+        shown = {"example": {"value": operation.example}} if operation.example is not None else {}
+        response["content"] = _content(operation.answer, shown)
+    if operation.links:
+        response["links"] = dict(operation.links)
+    return response
+
+
+def _content(schema: Schema, shown: Schema) -> Schema:
+    media: Schema = {"schema": schema}
+    if shown:
+        media["examples"] = shown
+    return {"application/json": media}
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def _types(operation: Operation, public: bool) -> tuple[str, ...]:
+    """The types of all problems that an operation can meet."""
+    return operation.refusals if public else (*operation.refusals, *refusals.ANY)
+
+
+def _errors(types: Iterable[str]) -> Schema:
+    by_code: dict[int, list[str]] = {}
+    for type in types:
+        by_code.setdefault(STATUS[type], []).append(type)
+    return {str(code): _refusal(code, sorted(set(by_code[code]))) for code in sorted(by_code)}
+
+
+def _refusal(code: int, types: list[str]) -> Schema:
+    if code == 401:
+        schema = ref("Unauthorized")
+    else:
+        schema = {**ref("Error"), "properties": {"NeutronError": {"properties": {"type": {"enum": types}}}}}
+    return {
+        "description": _CODES[code],
+        "headers": _headers(code),
+        "content": _content(schema, {type: ref(type, "examples") for type in types}),
+    }
+
+
+def _headers(code: int) -> Schema:
+    names = {"x-openstack-request-id": "RequestId"} | _MORE_HEADERS.get(code, {})
+    return {name: ref(component, "headers") for name, component in names.items()}
+
+
+_HEADERS: Final[Schema] = {
+    "RequestId": {
+        "description": "names the request in the server's log",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^req-[0-9a-f-]{36}$"},
+    },
+    "Challenge": {"description": "how to say who asks", "required": True, "schema": {"type": "string"}},
+    "RetryAfter": {
+        "description": "seconds after which to try again",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+
+
+def _error() -> Schema:
+    inner = closed(
+        type=described({"type": "string"}, "what clients match on"),
+        message=described({"type": "string", "minLength": 1}, "what is wrong, for a person"),
+        detail={"type": "string"},
+    )
+    return closed(NeutronError=inner)
+
+
+def _unauthorized() -> Schema:
+    inner = closed(code={"const": 401}, title={"type": "string"}, message={"type": "string"})
+    return closed(error=inner)
+
+
+def _problem(type: str) -> Schema:
+    message = refusals.MEANING[type]
+    if STATUS[type] == 401:
+        value: Any = {"error": {"code": 401, "title": "Unauthorized", "message": message}}
+    else:
+        value = {"NeutronError": {"type": type, "message": message, "detail": ""}}
+    return {"summary": message, "value": value}

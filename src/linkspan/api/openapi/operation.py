@@ -1,0 +1,56 @@
+"""What a route says of itself, in the terms of OpenAPI 3.1: one value, put on the `Route` where the route is made.
+
+It knows no other operation. What all of them share (errors, headers, credentials) is added by `document`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from linkspan.core.kinds import Schema, Uuid, closed
+
+__all__ = ["ID", "Operation", "Schema", "closed", "described", "ref"]
+
+ID: Schema = Uuid().schema()
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path."""
+
+    id: str
+    """Unique in the document; client generators name their functions by it."""
+    tag: str
+    summary: str
+    description: str = ""
+    path_id: Schema = msgspec.field(default_factory=lambda: ID)
+    """The schema of `{id}` in the path, where it has one; a uuid."""
+    parameters: tuple[Schema, ...] = ()
+    """Those of the query string."""
+    body: Schema | None = None
+    bodies: Mapping[str, Any] = {}
+    """Examples of the body, by name: a test sends each of them and wants to see `status`."""
+    status: int = 200
+    """The code of success."""
+    answer: Schema | None = None
+    """The body of success; None: it has none."""
+    example: Any = None
+    """An example of the answer."""
+    links: Mapping[str, Schema] = {}
+    """What can be done with what the answer holds."""
+    refusals: tuple[str, ...] = ()
+    """The types of the problems that it can meet, besides those of every request (`core.refusals.ANY`)."""
+    schemas: Mapping[str, Schema] = {}
+    """Components that body and answer refer to; the same name in two operations is the same schema."""
+
+
+def ref(name: str, kind: str = "schemas") -> Schema:
+    """A reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def described(schema: Schema, text: str) -> Schema:
+    """A schema with a description."""
+    return {**schema, "description": text}

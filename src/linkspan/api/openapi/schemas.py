@@ -1,0 +1,122 @@
+"""A resource of the registry as JSON Schemas: what is given on create, on update, and what is read.
+
+The kinds say what their values are; here they become objects. Bodies are closed, since an unknown attribute is an
+error; what is read is closed too, so that an answer with something else in it is a breach that tests find.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from linkspan.api.attributes import KEPT, Attributes
+from linkspan.api.openapi.operation import Schema, described, ref
+from linkspan.core.kinds import CIDR, Text, Uuid, nullable
+from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, Attribute, Resource
+
+_PROJECT: Final = nullable(Text(most=64).schema())
+_SAME_PROJECT: Final = "the same as project_id"
+_KEPT: Final[dict[str, Schema]] = {
+    "created_at": {"type": "string", "format": "date-time", "description": "when it was made, to the second"},
+    "updated_at": {"type": "string", "format": "date-time", "description": "when it was last changed, to the second"},
+    "revision_number": {"type": "integer", "minimum": 0, "description": "grows with every change"},
+}
+assert _KEPT.keys() == set(KEPT)
+
+
+def _group(types: Schema, item: Schema) -> Schema:
+    many = {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+    return {"properties": {"type": types, "endpoints": {"oneOf": [many, item]}}, "required": ["endpoints"]}
+
+
+_ONE_OF_THESE: Final[dict[str, list[Schema]]] = {
+    CONNECTION.name: [
+        {"required": ["psk"]},
+        {"required": ["auth_mode"], "properties": {"auth_mode": {"const": "certs"}}},
+    ],
+    ENDPOINT_GROUP.name: [
+        _group({"const": "cidr"}, CIDR),
+        _group({"enum": ["subnet", "network", "router"]}, Uuid().schema()),
+        _group({"const": "vlan"}, {"type": "string", "pattern": "^[0-9]{1,4}$"}),
+    ],
+}
+"""What attributes need of each other on create, where a schema can say it."""
+
+
+def name(resource: Resource) -> str:
+    """What the schemas of a resource are called."""
+    return "".join(part.capitalize() for part in resource.name.split("_"))
+
+
+def components(attributes: Attributes) -> dict[str, Schema]:
+    """All schemas of a resource, by name."""
+    resource = attributes.resource
+    own = name(resource)
+    part = _shown(attributes)
+    made: dict[str, Schema] = {
+        f"{own}Fields": part,
+        own: {**ref(f"{own}Fields"), "description": resource.help, "required": sorted(part["properties"])},
+    }
+    if resource.writable:
+        made[f"{own}Create"] = _create(attributes)
+        made[f"{own}Update"] = _update(attributes)
+    return made
+
+
+def _create(attributes: Attributes) -> Schema:
+    resource = attributes.resource
+    properties: dict[str, Schema] = {}
+    for attribute in resource.attributes:
+        if not attribute.post:
+            continue
+        schema = _given(attribute)
+        if not attribute.required and attribute.default is not None:
+            schema["default"] = attribute.default
+        properties[attribute.name] = schema
+    properties["project_id"] = described(_PROJECT, f"{resource['project_id'].help}; another one than yours: admin only")
+    properties["tenant_id"] = described(_PROJECT, _SAME_PROJECT)
+    required = [attribute.name for attribute in resource.attributes if attribute.required]
+    made = _object(properties | _constants(attributes))
+    if required:
+        made["required"] = required
+    if resource.name in _ONE_OF_THESE:
+        made["anyOf"] = _ONE_OF_THESE[resource.name]
+    return made
+
+
+def _update(attributes: Attributes) -> Schema:
+    properties = {each.name: _given(each) for each in attributes.resource.attributes if each.put}
+    return _object(properties | _constants(attributes))
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _given(attribute: Attribute) -> Schema:
+    schema = attribute.kind.schema()
+    return described(nullable(schema) if attribute.nullable else schema, attribute.help)
+
+
+def _constants(attributes: Attributes) -> dict[str, Schema]:
+    return {
+        name: {"enum": [value] if value is None else [value, None], "description": "has this one value here"}
+        for name, value in attributes.constants.items()
+    }
+
+
+def _shown(attributes: Attributes) -> Schema:
+    properties: dict[str, Schema] = {}
+    for attribute in attributes.resource.attributes:
+        schema = attribute.kind.shown()
+        may_be_null = attribute.nullable or attribute.secret
+        properties[attribute.name] = described(nullable(schema) if may_be_null else schema, _help(attribute))
+    for attribute_name, value in attributes.always.items():
+        properties[attribute_name] = properties.get(attribute_name, {}) | {"const": value}
+    for attribute_name, kind in attributes.derived.items():
+        properties[attribute_name] = kind.shown()
+    properties["tenant_id"] = {"type": "string", "description": _SAME_PROJECT}
+    return _object(properties | _KEPT)
+
+
+def _help(attribute: Attribute) -> str:
+    return f"{attribute.help}; null for who may not see it" if attribute.secret else attribute.help

@@ -1,0 +1,87 @@
+"""Holds answers to the OpenAPI document: every answer that a test of the API sees has to be one that is declared."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import jsonschema_rs
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from linkspan.api.app import create_app
+from linkspan.api.auth import NoAuth
+from linkspan.api.edge import Edge, Route
+from linkspan.api.openapi.document import document
+from linkspan.api.wake import Hub
+from linkspan.store.store import Store
+
+BASE = "linkspan:/openapi"
+_NO_STORE: Any = None
+
+
+def edge_of(app: Starlette) -> Edge:
+    """What answers behind an application of ours."""
+    edge = app.router.default
+    assert isinstance(edge, Edge)
+    return edge
+
+
+def routes_of(app: Starlette) -> list[Route]:
+    """The route table of an application, as it is used."""
+    return [route for methods in edge_of(app)._table.values() for route in methods.values()]
+
+
+@functools.cache
+def default_app() -> Starlette:
+    """An application without a database: its routes and its document are those of every other."""
+    store: Store = _NO_STORE
+    return create_app(store, NoAuth(), Hub())
+
+
+@functools.cache
+def whole() -> dict[str, Any]:
+    """The document."""
+    return document(routes_of(default_app()))
+
+
+@functools.cache
+def registry() -> jsonschema_rs.Registry:
+    """The document as something that schemas refer to."""
+    return jsonschema_rs.Registry([(BASE, whole())])
+
+
+@functools.cache
+def validator(*place: str) -> Any:
+    """A validator of the schema at a place in the document."""
+    pointer = "/".join(quote(part.replace("~", "~0").replace("/", "~1")) for part in place)
+    return jsonschema_rs.validator_for(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "$ref": f"{BASE}#/{pointer}"},
+        registry=registry(),
+        validate_formats=True,
+    )
+
+
+def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
+    """Asserts that an answer is what the document says of its operation. What is no operation is not judged."""
+    if not isinstance(client, TestClient):
+        return
+    route, _ = edge_of(client.app).find(method, answer.request.url.path)  # type: ignore[arg-type] # Starlette's own type
+    # A server that fails is not declared; tests that make it fail say so themselves.
+    if route.operation is None or method == "HEAD" or answer.status_code == 500:
+        return
+    declared = whole()["paths"][route.path][route.method.lower()]["responses"]
+    said = f"{method} {answer.request.url}: {answer.status_code} {answer.text}"
+    assert str(answer.status_code) in declared, f"this code is not declared: {said}"
+    for name, header in declared[str(answer.status_code)]["headers"].items():
+        required = whole()["components"]["headers"][header["$ref"].rpartition("/")[2]]["required"]
+        assert name in answer.headers or not required, f"no {name}: {said}"
+    if "content" not in declared[str(answer.status_code)]:
+        assert not answer.content, said
+        return
+    assert answer.headers["content-type"] == "application/json", said
+    place = ("paths", route.path, route.method.lower(), "responses", str(answer.status_code))
+    fault = next(validator(*place, "content", "application/json", "schema").iter_errors(answer.json()), None)
+    assert fault is None, f"not as declared: {fault}\n{said}"
