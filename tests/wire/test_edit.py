@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from linkspan.core.facts import IkeSa
+from linkspan.drivers import backend
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 COUNT, INTERVAL = 1500, 0.002
+LOST = 2 if backend.detect() == "kernel" else 10
+"""The most pings that a roll-out may cost. In user space a packet can be at the other end before its SA is, which takes
+as long as that charon has to wait for a processor: 20 ms are allowed."""
 
 
 def sas(world: World, side: str) -> tuple[IkeSa, ...]:
@@ -65,7 +69,7 @@ def test_a_policy_in_use_is_rolled_out_without_a_gap(
     assert wire.tally.clear == 0
     assert wire.tally.protected >= answer.received * 2, "without ESP on the wire, few lost would say nothing"
     print(f"{values}: {answer.sent - answer.received} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms")
-    assert answer.sent - answer.received <= 2
+    assert answer.sent - answer.received <= LOST
 
 
 def test_a_name_reaches_nobody(world: World) -> None:
