@@ -18,7 +18,7 @@ from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
 from linkspan.api.edge import Route
 from linkspan.api.wake import Hub
 from linkspan.core import access, query, status
-from linkspan.core.kinds import is_uuid
+from linkspan.core.kinds import as_integer, is_uuid
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import CONNECTION, Resource
@@ -236,6 +236,7 @@ class Collection:
         if row["project_id"] != call.identity.project_id and not access.is_admin(call.identity.roles):
             # Seen because it is shared; that does not make it theirs.
             raise access.refusal(action, self.resource)
+        _require_revision(call, row)
         return row
 
     def no_id(self, call: Call) -> Reply:
@@ -247,6 +248,20 @@ def is_deleted(row: Row) -> bool:
     """Whether an object only waits for its node to let go of it."""
     facts: status.Facts | None = row.get("facts")
     return facts is not None and facts.deleted
+
+
+def _require_revision(call: Call, row: Row) -> None:
+    """Refuses a write that was meant for another revision (`If-Match: revision_number=N`); the row is locked."""
+    given = call.header(b"if-match")
+    if given is None:
+        return
+    name, _, number = given.decode("latin-1").strip().partition("=")
+    if name != "revision_number" or (wanted := as_integer(number)) is None:
+        raise Problem("HTTPBadRequest", "If-Match takes revision_number=N, N an integer")
+    current = row["revision_number"]
+    if wanted != current:
+        message = f"Constrained to revision_number={wanted}, but the current revision is {current}"
+        raise Problem("RevisionNumberConstraintFailed", message)
 
 
 def _fields(call: Call) -> list[tuple[str, str]]:
