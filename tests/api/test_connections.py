@@ -398,6 +398,17 @@ def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
         assert site.refused(peer_id="one too many") == (409, "OverQuota")
 
 
+def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
+    with open_api(limits=Limits(cidrs=2)) as api:
+        site = Site(api)
+        three = [f"10.{number}.0.0/24" for number in (7, 8, 9)]
+        assert site.refused(peer_cidrs=three) == BAD
+        path = f"{CONNECTIONS}/{site.connection(peer_cidrs=three[:2])['id']}"
+        assert api.refused("PUT", path, {"ipsec_site_connection": {"peer_cidrs": three}}) == BAD
+        body = {"endpoint_group": {"type": "cidr", "endpoints": three}}
+        assert api.refused("POST", "/vpn/endpoint-groups", body) == BAD
+
+
 # --- in use -------------------------------------------------------------------------------------------------------
 
 

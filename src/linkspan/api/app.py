@@ -18,7 +18,7 @@ from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
 from linkspan.api.inventory import Networks, Ports, Subnets
-from linkspan.api.resources import HOLD, Collection, Context
+from linkspan.api.resources import BULK, HOLD, Collection, Context
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
 from linkspan.core import query, status
@@ -37,16 +37,17 @@ def create_app(
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
     page: int = query.PAGE,
+    bulk: int = BULK,
     largest_body: int = LARGEST_BODY,
     mounts: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application. `wake` is the hub whose `publish` the store calls after commits.
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
-    `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer;
-    `largest_body`: bytes; `mounts`: applications that are asked before ours.
+    `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer,
+    `bulk`: in one request; `largest_body`: bytes; `mounts`: applications that are asked before ours.
     """
-    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page)
+    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk)
     edge = Edge(_routes(store, wake, context, limits or Limits(), heartbeat), auth, wake, largest_body=largest_body)
 
     @asynccontextmanager

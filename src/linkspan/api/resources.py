@@ -6,7 +6,7 @@ as one that does not exist before anything else is judged; only then roles are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -27,16 +27,20 @@ from linkspan.store.store import Store, Tx
 
 HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
+BULK: Final = 100
+"""The most objects that one POST makes: they share one transaction, and everybody else's writes wait for it."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer."""
+    """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer; `bulk`:
+    in one request."""
 
     store: Store
     hub: Hub
     grace: float = status.GRACE
     hold: float = HOLD
     page: int = query.PAGE
+    bulk: int = BULK
 
 
 class Hooks:
@@ -53,6 +57,9 @@ class Hooks:
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         """Makes the object; the row as `Tx.get` gives it. `given`: the attributes as the client wrote them."""
         return tx.insert(self.resource, values)
+
+    def created(self, tx: Tx, rows: list[Row]) -> None:
+        """Judges what was made in one request, all together."""
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         """Changes the object; `values` holds only what differs from `row`, and may be empty."""
@@ -170,16 +177,25 @@ class Collection:
     # --- writing ------------------------------------------------------------------------------------------------
 
     def create(self, call: Call) -> Reply:
-        """A new object. (Many at once have a place here: the plural envelope in one transaction.)"""
-        identity = call.identity
-        access.require(identity.roles, "create", self.resource)
-        given = body.enveloped(call.body, self.resource)
-        values = self._attributes.for_create(given, identity)
+        """A new object, or several in one transaction: all or nothing."""
+        identity, resource = call.identity, self.resource
+        access.require(identity.roles, "create", resource)
+        asked, many = body.several(call.body, resource, self._context.bulk)
+        places = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(asked))]
+        values = [
+            _about(place, self._attributes.for_create, given, identity)
+            for place, given in zip(places, asked, strict=True)
+        ]
         with self._store.write() as tx:
-            row = self.hooks.create(tx, identity, values, given)
-            self.hooks.complete(tx, [row])
+            rows = [
+                _about(place, self.hooks.create, tx, identity, *each)
+                for place, *each in zip(places, values, asked, strict=True)
+            ]
+            self.hooks.created(tx, rows)
+            self.hooks.complete(tx, rows)
             now = tx.now
-        return ok({self.resource.singular: self._view(row, identity, now)}, 201)
+        shown = [self._view(row, identity, now) for row in rows]
+        return ok({resource.plural: shown} if many else {resource.singular: shown[0]}, 201)
 
     def update(self, call: Call) -> Reply:
         """Other values for some attributes."""
@@ -248,6 +264,14 @@ def is_deleted(row: Row) -> bool:
     """Whether an object only waits for its node to let go of it."""
     facts: status.Facts | None = row.get("facts")
     return facts is not None and facts.deleted
+
+
+def _about(place: str, step: Callable[..., Row], *given: Any) -> Row:
+    """A step of a creation; what is wrong with one of several objects is said with its place in the list."""
+    try:
+        return step(*given)
+    except Problem as problem:
+        raise Problem(problem.type, place + problem.message) from None
 
 
 def _require_revision(call: Call, row: Row) -> None:

@@ -171,6 +171,7 @@ class Connections(Hooks):
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
+        validate.few("peer_cidrs", values["peer_cidrs"], self._limits)
         service = named(tx, SERVICE, values["vpnservice_id"], identity)
         ike = named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
         validate.policies(ike, named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity))
@@ -178,10 +179,18 @@ class Connections(Hooks):
         # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
         tx.get(ROUTER, service["router_id"], lock=True)
         made = tx.insert(CONNECTION, values)
-        self._check_gateway(tx, service["router_id"], made["id"])
-        tx.touch(connections=[made["id"]])
         made["facts"] = _new_facts(service, made, tx.now)
+        # What `created` has to know, as `facts` is what a view has to.
+        made["router_id"] = service["router_id"]
         return made
+
+    def created(self, tx: Tx, rows: list[Row]) -> None:
+        on_router: dict[str, list[str]] = {}
+        for row in rows:
+            on_router.setdefault(row["router_id"], []).append(row["id"])
+        for router_id, ids in on_router.items():
+            self._check_gateway(tx, router_id, ids)
+        tx.touch(connections=[row["id"] for row in rows])
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
@@ -189,20 +198,21 @@ class Connections(Hooks):
         service = tx.get(SERVICE, row["vpnservice_id"])
         if service is None:
             raise missing(CONNECTION, row["id"])
+        validate.few("peer_cidrs", values.get("peer_cidrs", []), self._limits)
         validate.connection(row | values, self._place(tx, identity, service, row | values))
         tx.get(ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
-        self._check_gateway(tx, service["router_id"], row["id"])
+        self._check_gateway(tx, service["router_id"], [row["id"]])
         return changed
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         id: str = row["id"]
         return None if tx.soft_delete(CONNECTION, id) else id
 
-    def _check_gateway(self, tx: Tx, router_id: str, changed: str) -> None:
+    def _check_gateway(self, tx: Tx, router_id: str, changed: list[str]) -> None:
         siblings = tx.siblings(router_id)
         validate.gateway_room(len(siblings), self._limits)
-        validate.conflicts(siblings, [changed])
+        validate.conflicts(siblings, changed)
 
     def _place(self, tx: Tx, identity: Identity, service: Row, values: Row) -> Place:
         subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None

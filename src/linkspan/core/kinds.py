@@ -175,8 +175,6 @@ def as_integer(value: Any) -> int | None:
 class Cidrs(Kind, frozen=True):
     """A list of different CIDRs, kept as they were written; a single text is a list of one."""
 
-    most: int = 64
-
     @property
     def column(self) -> Column:
         return "json"
@@ -185,8 +183,6 @@ class Cidrs(Kind, frozen=True):
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list):
             raise invalid(name, f"'{value}' is not a list")
-        if len(items) > self.most:
-            raise invalid(name, f"at most {self.most} CIDRs are allowed, these are {len(items)}")
         seen = set()
         for item in items:
             network = as_network(item)
@@ -199,7 +195,7 @@ class Cidrs(Kind, frozen=True):
 
     def schema(self) -> dict[str, Any]:
         cidr = {"type": "string", "examples": ["10.2.0.0/24", "fd00:2::/64"]}
-        return {"oneOf": [{"type": "array", "items": cidr, "uniqueItems": True, "maxItems": self.most}, cidr]}
+        return {"oneOf": [{"type": "array", "items": cidr, "uniqueItems": True}, cidr]}
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
