@@ -1,4 +1,4 @@
-"""Projects, users, roles, tokens and quotas."""
+"""Projects, users, roles and tokens."""
 
 from __future__ import annotations
 
@@ -73,16 +73,6 @@ def test_tokens_expire(store: Store) -> None:
         assert tx.token("static") is not None
         tx.remove_token("static")
         assert tx.token("static") is None
-
-
-def test_quotas(store: Store) -> None:
-    with store.write() as tx:
-        assert tx.quotas("blue") == {}
-        tx.set_quotas("blue", {"connection": 5, "service": -1})
-        tx.set_quotas("blue", {"connection": 7})
-        assert tx.quotas("blue") == {"connection": 7, "service": -1}
-        tx.set_quotas("blue", None)
-        assert tx.quotas("blue") == {}
 
 
 def test_passwords() -> None:

@@ -6,7 +6,7 @@ Nothing is configured by reading it from somewhere: store, authentication, hub a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -18,10 +18,11 @@ from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
 from linkspan.api.inventory import Networks, Ports, Subnets
+from linkspan.api.quotas import Quotas
 from linkspan.api.resources import BULK, HOLD, Collection, Context
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
-from linkspan.core import query, status
+from linkspan.core import query, quota, status
 from linkspan.core.resources import RESOURCES
 from linkspan.core.validate import Limits
 from linkspan.store.store import Store
@@ -36,6 +37,7 @@ def create_app(
     hold: float = HOLD,
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
+    quotas: Mapping[str, int] = quota.DEFAULTS,
     page: int = query.PAGE,
     bulk: int = BULK,
     largest_body: int = LARGEST_BODY,
@@ -45,9 +47,10 @@ def create_app(
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
     `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer,
-    `bulk`: in one request; `largest_body`: bytes; `mounts`: applications that are asked before ours.
+    `bulk`: in one request; `quotas`: how many objects a project may have that has no quotas of its own, by the API's
+    names; `largest_body`: bytes; `mounts`: applications that are asked before ours.
     """
-    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk)
+    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
     edge = Edge(_routes(store, wake, context, limits or Limits(), heartbeat), auth, wake, largest_body=largest_body)
 
     @asynccontextmanager
@@ -70,4 +73,5 @@ def _routes(store: Store, wake: Hub, context: Context, limits: Limits, heartbeat
     if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
+    routes += Quotas(store, context.quotas).routes()
     return [*routes, *Discovery(store).routes(), *Agents(store, wake, heartbeat).routes(), *openapi.routes()]

@@ -16,6 +16,7 @@ from linkspan.api import body
 from linkspan.api.attributes import Attributes, Row, echo
 from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
 from linkspan.api.edge import Route
+from linkspan.api.quotas import make_room
 from linkspan.api.wake import Hub
 from linkspan.core import access, query, status
 from linkspan.core.kinds import as_integer, is_uuid
@@ -33,10 +34,11 @@ BULK: Final = 100
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer; `bulk`:
-    in one request."""
+    in one request; `quotas`: those of a project that has none of its own."""
 
     store: Store
     hub: Hub
+    quotas: Mapping[str, int]
     grace: float = status.GRACE
     hold: float = HOLD
     page: int = query.PAGE
@@ -187,6 +189,7 @@ class Collection:
             for place, given in zip(places, asked, strict=True)
         ]
         with self._store.write() as tx:
+            make_room(tx, resource, (each["project_id"] for each in values), self._context.quotas)
             rows = [
                 _about(place, self.hooks.create, tx, identity, *each)
                 for place, *each in zip(places, values, asked, strict=True)

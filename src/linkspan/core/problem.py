@@ -44,6 +44,7 @@ STATUS: Final[dict[str, int]] = {
     "RouterNotFound": 404,
     "PortNotFound": 404,
     "FlavorNotFound": 404,
+    "TenantQuotaNotFound": 404,
     "RouterInterfaceNotFoundForSubnet": 404,
     "HTTPMethodNotAllowed": 405,
     "IKEPolicyInUse": 409,

@@ -32,6 +32,7 @@ from linkspan.store import (
     keys,
     nodes,
     people,
+    quotas,
     resolve,
     writing,
 )
@@ -341,10 +342,25 @@ class Tx:
         """Ends a token."""
         people.remove_token(self._work, token_hash)
 
+    # --- quotas -------------------------------------------------------------------------------------------------
+
+    def claim(self, resource: Resource, project_id: str) -> int | None:
+        """The project's own quota of a resource, None if it has none; and the only turn in which what it has is
+        counted and made, until this transaction ends. Before anything else is locked."""
+        return quotas.claim(self._work, resource, project_id)
+
     def quotas(self, project_id: str) -> dict[str, int]:
         """The project's own quotas, by resource name; what is absent has the default."""
-        return people.quotas(self._work, project_id)
+        return quotas.of_project(self._work, project_id)
 
-    def set_quotas(self, project_id: str, limits: dict[str, int] | None) -> None:
-        """Sets these quotas (-1: unlimited); None: back to the defaults."""
-        people.set_quotas(self._work, project_id, limits)
+    def all_quotas(self) -> dict[str, dict[str, int]]:
+        """The own quotas of every project that has any, by project, then by resource name."""
+        return quotas.all_(self._work)
+
+    def set_quotas(self, project_id: str, limits: dict[str, int]) -> None:
+        """Sets these quotas (-1: unlimited), by resource name."""
+        quotas.change(self._work, project_id, limits)
+
+    def reset_quotas(self, project_id: str) -> bool:
+        """Back to the defaults; whether there was anything to reset."""
+        return quotas.reset(self._work, project_id)
