@@ -173,8 +173,7 @@ class Connections(Hooks):
             raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         validate.few("peer_cidrs", values["peer_cidrs"], self._limits)
         service = named(tx, SERVICE, values["vpnservice_id"], identity)
-        ike = named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
-        validate.policies(ike, named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity))
+        validate.policies(*_policies(tx, identity, values["ikepolicy_id"], values["ipsecpolicy_id"]))
         validate.connection(values, self._place(tx, identity, service, values))
         # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
         tx.get(ROUTER, service["router_id"], lock=True)
@@ -215,7 +214,6 @@ class Connections(Hooks):
         validate.conflicts(siblings, changed)
 
     def _place(self, tx: Tx, identity: Identity, service: Row, values: Row) -> Place:
-        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
         groups = {}
         for side in ("local", "peer"):
             id = values[f"{side}_ep_group_id"]
@@ -224,7 +222,7 @@ class Connections(Hooks):
         return Place(
             router_id=service["router_id"],
             addresses=tuple(address for address in addresses if address),
-            subnet_cidr=subnet["cidr"] if subnet else None,
+            subnet_cidr=service["subnet_cidr"],
             local=groups["local"],
             peer=groups["peer"],
         )
@@ -242,6 +240,16 @@ class Connections(Hooks):
             tuple(found[each]["cidr"] for each in endpoints if each in found),
             tuple(each for each in endpoints if each not in on_router),
         )
+
+
+def _policies(tx: Tx, identity: Identity, ike_id: str, ipsec_id: str) -> tuple[Row, Row]:
+    project = None if access.is_admin(identity.roles) else identity.project_id
+    ike, ipsec = tx.get_each([(IKE_POLICY, ike_id), (IPSEC_POLICY, ipsec_id)], project)
+    if ike is None:
+        raise missing(IKE_POLICY, ike_id)
+    if ipsec is None:
+        raise missing(IPSEC_POLICY, ipsec_id)
+    return ike, ipsec
 
 
 def _again(tx: Tx, resource: Resource, row: Row) -> Row:

@@ -2,7 +2,7 @@
 
 A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
 (aware datetimes, UTC). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
-(`core.status.Facts`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
+(`core.status.Facts`); services `external_v4_ip`, `external_v6_ip` and `subnet_cidr`; networks `subnets`; routers
 `external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
 
 It refuses to judge: it knows no project rules beyond "only this project's rows", and no validation. It raises
@@ -12,7 +12,7 @@ It refuses to judge: it knows no project rules beyond "only this project's rows"
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
@@ -133,6 +133,11 @@ class Tx:
         `lock`: nobody else changes it until this transaction ends; lock what a write depends on.
         """
         return finding.get(self._work, resource, id, project, lock)
+
+    def get_each(self, wanted: Sequence[tuple[Resource, str]], project: str | None = None) -> list[Row | None]:
+        """One row of each of several resources, as `get` would give them, in one statement: for those that live in
+        a table of their own and are not deleted softly."""
+        return finding.get_each(self._work, wanted, project)
 
     def find(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
         """The rows that a query asks for, in one statement. `project` None: everybody's.
