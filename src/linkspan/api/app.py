@@ -19,11 +19,12 @@ from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
 from linkspan.api.inventory import Networks, Ports, Subnets
 from linkspan.api.quotas import Quotas
-from linkspan.api.resources import BULK, HOLD, Collection, Context
+from linkspan.api.resources import BULK, HOLD, Collection, Context, Hooks
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
 from linkspan.core import query, quota, status
 from linkspan.core.resources import RESOURCES
+from linkspan.core.strength import Choices
 from linkspan.core.validate import Limits
 from linkspan.store.store import Store
 
@@ -37,6 +38,7 @@ def create_app(
     hold: float = HOLD,
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
+    choices: Choices | None = None,
     quotas: Mapping[str, int] = quota.DEFAULTS,
     page: int = query.PAGE,
     bulk: int = BULK,
@@ -51,7 +53,8 @@ def create_app(
     names; `largest_body`: bytes; `mounts`: applications that are asked before ours.
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
-    edge = Edge(_routes(store, wake, context, limits or Limits(), heartbeat), auth, wake, largest_body=largest_body)
+    hooks = vpn.hooks(limits or Limits(), choices or Choices())
+    edge = Edge(_routes(store, wake, context, hooks, heartbeat), auth, wake, largest_body=largest_body)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -67,8 +70,8 @@ def create_app(
     return app
 
 
-def _routes(store: Store, wake: Hub, context: Context, limits: Limits, heartbeat: float) -> list[Route]:
-    hooks = [*vpn.hooks(limits), Networks(), Subnets(), Ports()]
+def _routes(store: Store, wake: Hub, context: Context, of_vpn: list[Hooks], heartbeat: float) -> list[Route]:
+    hooks = [*of_vpn, Networks(), Subnets(), Ports()]
     collections = [*(Collection(each, context) for each in hooks), RouterCollection(Routers(), context)]
     if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")

@@ -27,7 +27,7 @@ class Attributes:
 
     `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
     the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names that the
-    hooks' `complete` adds to a row.
+    hooks' `complete` adds to a row. `defaults`: in place of the registry's.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Attributes:
         special: tuple[str, ...] = (),
         always: Mapping[str, Any] | None = None,
         derived: tuple[str, ...] = (),
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self.resource = resource
         self.constants = dict(constants or {})
@@ -46,7 +47,7 @@ class Attributes:
         self._put: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.put}
         self._required = tuple(a.name for a in resource.attributes if a.required)
         self._defaults = tuple(
-            (a.name, a.default)
+            (a.name, (defaults or {}).get(a.name, a.default))
             for a in resource.attributes
             if a.post and not a.required and a.name not in ("project_id", *special)
         )

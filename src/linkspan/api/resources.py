@@ -6,7 +6,7 @@ as one that does not exist before anything else is judged; only then roles are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -71,6 +71,9 @@ class Hooks:
         """Deletes the object; what to wait for, None if it is gone."""
         tx.remove(self.resource, row["id"])
         return None
+
+    def done(self, call: Call, rows: list[Row], given: Container[str]) -> None:
+        """After the commit of what a request made, or changed with these attributes: to tell about it."""
 
     def complete(self, tx: Tx, rows: list[Row]) -> None:
         """Adds to rows what a view needs from elsewhere."""
@@ -197,6 +200,7 @@ class Collection:
             self.hooks.created(tx, rows)
             self.hooks.complete(tx, rows)
             now = tx.now
+        self.hooks.done(call, rows, resource.by_name)
         shown = [self._view(row, identity, now) for row in rows]
         return ok({resource.plural: shown} if many else {resource.singular: shown[0]}, 201)
 
@@ -213,6 +217,7 @@ class Collection:
             row = self.hooks.update(tx, identity, row, values, given)
             self.hooks.complete(tx, [row])
             now = tx.now
+        self.hooks.done(call, [row], values)
         return ok({self.resource.singular: echo(self.resource, given, self._view(row, identity, now))})
 
     def delete(self, call: Call) -> Reply:

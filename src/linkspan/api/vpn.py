@@ -6,13 +6,15 @@ cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
+import structlog
+
 from linkspan.api.attributes import Attributes, Row
-from linkspan.api.call import Identity
+from linkspan.api.call import Call, Identity
 from linkspan.api.resources import Hooks, change, find, is_deleted, missing
-from linkspan.core import access, status, validate
+from linkspan.core import access, status, strength, validate
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import (
@@ -25,10 +27,13 @@ from linkspan.core.resources import (
     SUBNET,
     Resource,
 )
+from linkspan.core.strength import Choices
 from linkspan.core.validate import Group, Limits, Place
 from linkspan.store.store import Tx
 
 STATIC = {"route_mode": "static"}
+
+_log = structlog.get_logger()
 
 
 def named(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row:
@@ -84,18 +89,22 @@ class Services(Hooks):
 class Policies(Hooks):
     """IKE and IPsec policies: an edit reaches every connection that uses them."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, choices: Choices) -> None:
         super().__init__(resource)
+        self.attributes = Attributes(resource, defaults=choices.defaults_of(resource))
+        self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             validate.ike_policy(values)
+        strength.refuse_weak(self._choices, self.resource, values, values)
         return super().create(tx, identity, values, given)
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             validate.ike_policy(row | values)
+        strength.refuse_weak(self._choices, self.resource, row | values, values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
             users = tx.connections_using(**{self._by: row["id"]})
@@ -103,6 +112,19 @@ class Policies(Hooks):
             if self.resource is IKE_POLICY:
                 _check_conflicts(tx, users)
         return changed
+
+    def done(self, call: Call, rows: list[Row], given: Container[str]) -> None:
+        for row in rows:
+            weak = strength.weak(self.resource, row)
+            if any(name in given for name in weak):
+                _log.warning(
+                    "weak choices in a policy",
+                    request_id=call.request_id,
+                    resource=self.resource.name,
+                    id=row["id"],
+                    project_id=row["project_id"],
+                    choices=weak,
+                )
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         if tx.connections_using(**{self._by: row["id"]}):
@@ -271,12 +293,12 @@ def _new_facts(service: Row, made: Row, now: float) -> status.Facts:
     )
 
 
-def hooks(limits: Limits) -> list[Hooks]:
+def hooks(limits: Limits, choices: Choices) -> list[Hooks]:
     """The hooks of all VPN resources."""
     return [
         Services(),
-        Policies(IKE_POLICY),
-        Policies(IPSEC_POLICY),
+        Policies(IKE_POLICY, choices),
+        Policies(IPSEC_POLICY, choices),
         EndpointGroups(limits),
         Connections(limits),
     ]
