@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict
 
+from linkspan.core import quota
 from linkspan.settings import SettingsError, instance_of, load, registry, to_toml
 
 
@@ -33,6 +35,11 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
     assert got.api_url == "http://[::1]:3"
 
 
+def test_every_quota_is_a_setting() -> None:
+    assert asdict(load(environment={}).quota) == quota.DEFAULTS
+    assert load(environment={"LINKSPAN_QUOTA_ROUTER": "-1"}).quota.router == -1
+
+
 def test_bridges_come_from_a_table_or_from_text(tmp_path: Path) -> None:
     file = write(tmp_path, '[agent.bridges]\ninternet = "br-ex"\n"my net" = "br2"\n')
     assert load(file, {}).agent.bridges == {"internet": "br-ex", "my net": "br2"}
@@ -58,6 +65,9 @@ def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
         ("[api]\nport = 0", "setting api.port cannot be '0'"),
         ("[api]\nport = 'many'", "it takes integer: TCP port to listen on"),
         ("[api]\nauth = 'maybe'", "http_basic | none"),
+        ("[quota]\nrouter = -2", "setting quota.router cannot be '-2'"),
+        ("[limits]\nfailure_rate = -1", "setting limits.failure_rate cannot be '-1'"),
+        ("[api]\nweak_choices = 'maybe'", "warn | refuse"),
         ("[agent]\ninstance = 'UPPER!'", "six hex digits"),
         ("[agent.bridges]\ninternet = 3", "setting agent.bridges"),
         ("[api\n", "is not valid TOML"),

@@ -276,9 +276,15 @@ def _log(settings: Settings) -> None:
 @contextmanager
 def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
     """The API over its database, whose schema is brought up to date first."""
+    import msgspec
+
     from linkspan.api.app import create_app
     from linkspan.api.auth import BasicAuth, NoAuth
+    from linkspan.api.limits import Rates
     from linkspan.api.wake import Hub
+    from linkspan.core.rate import Rate
+    from linkspan.core.strength import Choices
+    from linkspan.core.validate import Limits
     from linkspan.store.migrate import upgrade
 
     with database(settings, exclusive=True) as engine:
@@ -286,7 +292,24 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
         hub = Hub()
         store = store_on(engine, settings, on_commit=hub.publish)
         auth = NoAuth() if settings.api.auth == "none" else BasicAuth(store)
-        yield create_app(store, auth, hub, grace=settings.api.grace), hub
+        limits = settings.limits
+        app = create_app(
+            store,
+            auth,
+            hub,
+            grace=settings.api.grace,
+            limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
+            choices=Choices(settings.api.policy_defaults, settings.api.weak_choices),
+            quotas=msgspec.structs.asdict(settings.quota),
+            rates=Rates(
+                project=Rate(limits.project_rate, limits.project_burst),
+                failures=Rate(limits.failure_rate, limits.failure_burst),
+            ),
+            page=limits.page,
+            bulk=limits.bulk,
+            largest_body=limits.body,
+        )
+        yield app, hub
 
 
 def serve_api(settings: Settings) -> None:

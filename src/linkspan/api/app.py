@@ -18,6 +18,7 @@ from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
 from linkspan.api.inventory import Networks, Ports, Subnets
+from linkspan.api.limits import Limited, Rates
 from linkspan.api.quotas import Quotas
 from linkspan.api.resources import BULK, HOLD, Collection, Context, Hooks
 from linkspan.api.routers import RouterCollection, Routers
@@ -40,6 +41,7 @@ def create_app(
     limits: Limits | None = None,
     choices: Choices | None = None,
     quotas: Mapping[str, int] = quota.DEFAULTS,
+    rates: Rates | None = None,
     page: int = query.PAGE,
     bulk: int = BULK,
     largest_body: int = LARGEST_BODY,
@@ -54,7 +56,8 @@ def create_app(
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
     hooks = vpn.hooks(limits or Limits(), choices or Choices())
-    edge = Edge(_routes(store, wake, context, hooks, heartbeat), auth, wake, largest_body=largest_body)
+    limited = Limited(auth, rates or Rates())
+    edge = Edge(_routes(store, wake, context, hooks, heartbeat), limited, wake, largest_body=largest_body)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

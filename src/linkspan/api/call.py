@@ -6,6 +6,7 @@ be called twice for one request, when another transaction was faster.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -35,7 +36,8 @@ NOBODY: Final = Identity("", "", "", frozenset())
 
 
 class Call:
-    """One request. `id` is what stands in the path's place for an id, "" if there is none."""
+    """One request. `id` is what stands in the path's place for an id, "" if there is none; `source`: the address that
+    it came from."""
 
     __slots__ = (
         "body",
@@ -48,6 +50,7 @@ class Call:
         "request_id",
         "scheme",
         "server",
+        "source",
     )
 
     def __init__(
@@ -62,6 +65,7 @@ class Call:
         scheme: str = "http",
         server: str = "localhost",
         request_id: str = "",
+        source: str = "",
     ) -> None:
         self.method = method
         self.path = path
@@ -72,6 +76,7 @@ class Call:
         self.scheme = scheme
         self.server = server
         self.request_id = request_id
+        self.source = source
         self.identity = NOBODY
 
     def header(self, name: bytes) -> bytes | None:
@@ -142,6 +147,7 @@ def refused(problem: Problem) -> Reply:
         return Reply(401, encode(body), (JSON, (b"www-authenticate", b'Basic realm="linkspan", charset="UTF-8"')))
     headers: tuple[Header, ...] = (JSON,)
     if problem.status in (429, 503):
-        headers = (JSON, (b"retry-after", b"1"))
+        # Whole seconds (RFC 9110 10.2.3), never too few.
+        headers = (JSON, (b"retry-after", str(math.ceil(problem.wait)).encode()))
     reply = fault(problem.type, problem.message, problem.status)
     return Reply(reply.status, reply.body, headers)
