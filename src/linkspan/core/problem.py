@@ -56,7 +56,6 @@ STATUS: Final[dict[str, int]] = {
     "SubnetInUseByVPNService": 409,
     "SubnetInUseByIPsecSiteConnection": 409,
     "RouterInUse": 409,
-    "RouterExternalGatewayInUse": 409,
     "IpAddressGenerationFailure": 409,
     "OverQuota": 409,
     "RevisionNumberConstraintFailed": 412,
