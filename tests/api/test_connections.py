@@ -102,6 +102,7 @@ def test_a_connection_of_defaults_is_complete(site: Site) -> None:
         ({"peer_address": "vpn.Example.org"}, {"peer_address": "vpn.Example.org"}),
         ({"peer_id": "@gw.example.org"}, {"peer_id": "@gw.example.org"}),
         ({"local_id": "me@example.org"}, {"local_id": "me@example.org"}),
+        ({"local_id": None}, {"local_id": ""}),
         ({"local_ep_group_id": None}, {"local_ep_group_id": None}),
         ({"psk": 'a"b\nc'}, {"psk": 'a"b\nc'}),
         ({"name": "🔒", "description": "two\nlines"}, {"name": "🔒", "description": "two\nlines"}),

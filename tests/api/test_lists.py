@@ -147,6 +147,28 @@ def test_the_sdks_name_for_a_groups_type(api: Api, name: str) -> None:
     assert api.get(f"/vpn/endpoint-groups?{name}=cidr")["endpoint_groups"] == [made]
 
 
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("networks?is_default=false", 2),
+        ("networks?is_default=True", 0),
+        ("networks?ipv4_address_scope=", 2),
+        ("networks?ipv4_address_scope=x", 0),
+        ("routers?flavor_id=", 1),
+        ("subnets?subnetpool_id=x&subnetpool_id=", 1),
+        ("subnets?router:external=False", 1),
+        ("subnets?router:external=1", 0),
+        ("ports?binding:vnic_type=normal&limit=1", 1),
+        ("ports?binding:vnic_type=direct", 0),
+        ("networks?sort_key=is_default&sort_dir=asc&sort_key=name&sort_dir=asc", 2),
+    ],
+)
+def test_what_an_object_shows_beside_the_registry_is_filtered_too(site: Site, query: str, count: int) -> None:
+    assert len(site.api.get(f"/{query}")[query.partition("?")[0]]) == count
+    collection = query.partition("?")[0]
+    assert site.api.refused("GET", f"/{collection}?tags=x") == (400, "HTTPBadRequest"), "a list"
+
+
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 def test_every_scalar_attribute_filters_and_sorts(site: Site, resource: Resource) -> None:
     site.connection()

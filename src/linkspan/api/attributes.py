@@ -26,8 +26,8 @@ class Attributes:
     """A resource's attributes.
 
     `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
-    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names that the
-    hooks' `complete` adds to a row. `defaults`: in place of the registry's.
+    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names of booleans that
+    the hooks' `complete` adds to a row. `defaults`: in place of the registry's.
     """
 
     def __init__(
@@ -58,7 +58,10 @@ class Attributes:
         )
         self._always = {**(always or {}), **self.constants}
         self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
-        self.names = frozenset(self._known)
+        scalars = {name: value for name, value in self._always.items() if not isinstance(value, list | dict)}
+        self.beside = dict.fromkeys(derived, False) | {
+            name: value for name, value in scalars.items() if name not in resource.by_name
+        }
 
     # --- in -----------------------------------------------------------------------------------------------------
 

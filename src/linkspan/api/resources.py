@@ -137,7 +137,7 @@ class Collection:
         identity, resource = call.identity, self.resource
         access.require(identity.roles, "get", resource)
         pairs = call.parameters()
-        asked = query.parse(resource, pairs, self._context.page) if pairs else self._everything
+        asked = query.parse(resource, pairs, self._context.page, self._attributes.beside) if pairs else self._everything
         computed = query.is_computed(resource, asked)
         with self._store.read() as tx:
             rows = tx.find(

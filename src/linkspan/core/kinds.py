@@ -357,11 +357,13 @@ class PeerAddress(Kind, frozen=True):
 
 
 class IkeIdentity(Kind, frozen=True):
-    """An IKE identity in the grammar of `core.identity`; empty too where `optional`."""
+    """An IKE identity in the grammar of `core.identity`; empty too where `optional`, and null is the same."""
 
     optional: bool = False
 
     def convert(self, name: str, value: Any) -> str:
+        if value is None and self.optional:
+            return ""
         if not isinstance(value, str):
             raise invalid(name, f"'{value}' is not a valid string")
         if not value and self.optional:
@@ -375,7 +377,8 @@ class IkeIdentity(Kind, frozen=True):
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 0 if self.optional else 1, "maxLength": identity.MAX_LENGTH}
+        kind: Any = ["string", "null"] if self.optional else "string"
+        return {"type": kind, "minLength": 0 if self.optional else 1, "maxLength": identity.MAX_LENGTH}
 
 
 class Json(Kind, frozen=True):
