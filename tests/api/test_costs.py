@@ -37,7 +37,7 @@ def cost(site: Site, monkeypatch: pytest.MonkeyPatch) -> Cost:
 
 
 def test_a_new_connection(site: Site, cost: Cost) -> None:
-    """Its turn, how many there are, service, policies, the gateway's lock, the row, its siblings, who carries it."""
+    """Service, policies, the gateway's lock, the row, its siblings, its turn, how many there are, who carries it."""
     assert cost("POST", CONNECTIONS, {"ipsec_site_connection": site.values()}) == 8
 
 

@@ -158,7 +158,7 @@ def test_requests_at_once_do_not_share_the_last_place(api: Api) -> None:
 
 
 def test_without_the_turn_they_would(api: Api, database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control of the test above: two that count at once both find the last place."""
+    """The negative control of the test above: two that count at once do not see each other."""
     if database.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, whatever we do")
     give(api, ikepolicy=1)

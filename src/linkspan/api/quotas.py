@@ -6,7 +6,6 @@ resource's `Collection`, in the transaction that makes it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -23,17 +22,17 @@ _ID: Final = Text(most=64, least=1)
 _PATH: Final = "/v2.0/quotas"
 
 
-def make_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
-    """Whether one more object for each of these projects has room; from now on nobody else takes it.
+def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
+    """Whether these projects have room for what was just made of a resource. Raises Problem OverQuota.
 
-    Raises Problem OverQuota.
+    Asked last: whoever has the turn keeps others waiting until its end.
     """
     # In one order, so that two requests for two projects do not wait for each other.
-    for project, more in sorted(Counter(projects).items()):
+    for project in sorted(set(projects)):
         own = tx.claim(resource, project)
         limit = defaults[resource.singular] if own is None else own
         if limit != quota.UNLIMITED:
-            quota.room(resource.singular, limit, tx.count(resource, project) + more)
+            quota.room(resource.singular, limit, tx.count(resource, project))
 
 
 class Quotas:

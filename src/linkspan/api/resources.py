@@ -16,7 +16,7 @@ from linkspan.api import body
 from linkspan.api.attributes import Attributes, Row, echo
 from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
 from linkspan.api.edge import Route
-from linkspan.api.quotas import make_room
+from linkspan.api.quotas import require_room
 from linkspan.api.wake import Hub
 from linkspan.core import access, query, status
 from linkspan.core.kinds import as_integer, is_uuid
@@ -192,12 +192,12 @@ class Collection:
             for place, given in zip(places, asked, strict=True)
         ]
         with self._store.write() as tx:
-            make_room(tx, resource, (each["project_id"] for each in values), self._context.quotas)
             rows = [
                 _about(place, self.hooks.create, tx, identity, *each)
                 for place, *each in zip(places, values, asked, strict=True)
             ]
             self.hooks.created(tx, rows)
+            require_room(tx, resource, (row["project_id"] for row in rows), self._context.quotas)
             self.hooks.complete(tx, rows)
             now = tx.now
         self.hooks.done(call, rows, resource.by_name)

@@ -1,7 +1,8 @@
-"""Quotas of projects: their own numbers, and the turn that whoever makes objects waits for.
+"""Quotas of projects: their own numbers, and the turn that whoever made objects waits for before it counts them.
 
-Two requests that count at once would both find room for one more. So a project's objects of one kind are made one
-transaction after the other: on PostgreSQL an advisory lock, on SQLite there is one writer anyway.
+Two transactions that count at once do not see each other's objects, and both find room. So a project's objects of one
+kind are counted, and committed, one transaction after the other: on PostgreSQL by an advisory lock, and SQLite has
+one writer anyway.
 """
 
 from __future__ import annotations

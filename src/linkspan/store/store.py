@@ -350,8 +350,8 @@ class Tx:
     # --- quotas -------------------------------------------------------------------------------------------------
 
     def claim(self, resource: Resource, project_id: str) -> int | None:
-        """The project's own quota of a resource, None if it has none; and the only turn in which what it has is
-        counted and made, until this transaction ends. Before anything else is locked."""
+        """The project's own quota of a resource, None if it has none; and the only turn to count what it has, from
+        now until this transaction ends. Everybody who makes such objects counts after making them."""
         return quotas.claim(self._work, resource, project_id)
 
     def quotas(self, project_id: str) -> dict[str, int]:
