@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from linkspan.core import quota
 from linkspan.core.resources import RESOURCES, Resource
-from tests.api.world import Api, Site
+from tests.api.world import BLUE, Api, Site
 
 LIKELY: st.SearchStrategy[Any] = st.sampled_from(
     ["10.9.0.0/24", "fd00::/64", "203.0.113.9", "psk", "cidr", "subnet", "v1", "group5", 1400, True, None, [], {}]
@@ -36,6 +37,11 @@ def check(answer: httpx.Response) -> None:
         assert sorted(answer.json()["NeutronError"]) == ["detail", "message", "type"]
 
 
+def whole_json(value: Any) -> Any:
+    """A value that JSON can say."""
+    return value.hex() if isinstance(value, bytes) else value
+
+
 @pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
 def test_any_body(site: Site, resource: Resource) -> None:
     api, path = site.api, f"/{resource.path}"
@@ -57,12 +63,26 @@ def test_any_body(site: Site, resource: Resource) -> None:
     @given(values=values, replace=st.booleans(), whole=JSON | st.binary(max_size=20))
     def fuzz(values: dict[str, Any], replace: bool, whole: Any) -> None:
         check(api.send("POST", path, {resource.singular: (good if replace else {}) | values}))
+        check(api.send("POST", path, {resource.plural: [(good if replace else {}) | values, whole_json(whole)]}))
         check(api.send("PUT", f"{path}/{made['id']}", {resource.singular: values}))
         if isinstance(whole, bytes):
             check(api.send("POST", path, content=whole))
         else:
             check(api.send("POST", path, whole))
         check(api.send("GET", path))
+
+    fuzz()
+
+
+def test_any_quota(api: Api) -> None:
+    names = st.sampled_from([*quota.COUNTED, "check_limit", "force", "tenant_id"]) | st.text(max_size=6)
+
+    @quickly
+    @given(values=st.dictionaries(names, JSON, max_size=4) | JSON)
+    def fuzz(values: Any) -> None:
+        check(api.as_("admin").send("PUT", f"/quotas/{BLUE}", {"quota": values}))
+        check(api.as_("admin").send("PUT", f"/quotas/{BLUE}", values))
+        check(api.send("GET", f"/quotas/{BLUE}/details"))
 
     fuzz()
 

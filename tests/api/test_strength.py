@@ -93,6 +93,16 @@ def test_what_was_weak_before_is_made_strong_step_by_step(open_api: OpenApi) -> 
         assert api.update(path, "ipsecpolicy", auth_algorithm="sha256")["pfs"] == "group14"
 
 
+def test_what_becomes_weak_by_another_attribute_is_chosen_too(open_api: OpenApi) -> None:
+    """What was named and not used is used after another attribute has changed."""
+    with open_api(choices=Choices(weak="refuse")) as api:
+        ike = api.ike(phase1_negotiation_mode="aggressive")
+        assert api.refused("PUT", f"{IKE}/{ike['id']}", {"ikepolicy": {"ike_version": "v1"}}) == BAD
+        ipsec = api.ipsec(auth_algorithm="sha1", encryption_algorithm="aes-128-gcm-16")
+        given = {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}
+        assert api.refused("PUT", f"{IPSEC}/{ipsec['id']}", given) == BAD
+
+
 def test_one_setting_brings_neutrons_defaults_back(open_api: OpenApi) -> None:
     with open_api(choices=Choices(defaults="neutron")) as api:
         ike, ipsec = api.ike(), api.ipsec()

@@ -6,7 +6,7 @@ as one that does not exist before anything else is judged; only then roles are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -72,8 +72,8 @@ class Hooks:
         tx.remove(self.resource, row["id"])
         return None
 
-    def done(self, call: Call, rows: list[Row], given: Container[str]) -> None:
-        """After the commit of what a request made, or changed with these attributes: to tell about it."""
+    def done(self, call: Call, rows: list[Row], before: Row | None) -> None:
+        """After the commit of what a request made, or of one that it changed and how that was before: to tell of it."""
 
     def complete(self, tx: Tx, rows: list[Row]) -> None:
         """Adds to rows what a view needs from elsewhere."""
@@ -200,7 +200,7 @@ class Collection:
             require_room(tx, resource, (row["project_id"] for row in rows), self._context.quotas)
             self.hooks.complete(tx, rows)
             now = tx.now
-        self.hooks.done(call, rows, resource.by_name)
+        self.hooks.done(call, rows, None)
         shown = [self._view(row, identity, now) for row in rows]
         return ok({resource.plural: shown} if many else {resource.singular: shown[0]}, 201)
 
@@ -211,13 +211,13 @@ class Collection:
         given = body.enveloped(call.body, self.resource)
         self._attributes.check_update(given)
         with self._store.write() as tx:
-            row = self._owned(tx, call, "update")
-            values = affects.differences(row, self._attributes.for_update(given, row))
+            before = self._owned(tx, call, "update")
+            values = affects.differences(before, self._attributes.for_update(given, before))
             access.require_values(identity.roles, "update", self.resource, values)
-            row = self.hooks.update(tx, identity, row, values, given)
+            row = self.hooks.update(tx, identity, before, values, given)
             self.hooks.complete(tx, [row])
             now = tx.now
-        self.hooks.done(call, [row], values)
+        self.hooks.done(call, [row], before)
         return ok({self.resource.singular: echo(self.resource, given, self._view(row, identity, now))})
 
     def delete(self, call: Call) -> Reply:

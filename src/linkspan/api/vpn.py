@@ -6,7 +6,7 @@ cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -98,13 +98,13 @@ class Policies(Hooks):
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             validate.ike_policy(values)
-        strength.refuse_weak(self._choices, self.resource, values, values)
+        strength.judge(self._choices, self.resource, None, values)
         return super().create(tx, identity, values, given)
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             validate.ike_policy(row | values)
-        strength.refuse_weak(self._choices, self.resource, row | values, values)
+        strength.judge(self._choices, self.resource, row, row | values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
             users = tx.connections_using(**{self._by: row["id"]})
@@ -113,10 +113,9 @@ class Policies(Hooks):
                 _check_conflicts(tx, users)
         return changed
 
-    def done(self, call: Call, rows: list[Row], given: Container[str]) -> None:
+    def done(self, call: Call, rows: list[Row], before: Row | None) -> None:
         for row in rows:
-            weak = strength.weak(self.resource, row)
-            if any(name in given for name in weak):
+            if weak := strength.chosen(self.resource, before, row):
                 _log.warning(
                     "weak choices in a policy",
                     request_id=call.request_id,

@@ -5,7 +5,7 @@ A command says what it did only where data was asked for; an error is the API's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,11 @@ def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets:
         render.as_details(shown)
 
 
-def _warn(resource: Resource, item: dict[str, Any], given: Container[str]) -> None:
+def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
     """Says which of the choices that a request made are weak."""
     if resource is not IKE_POLICY and resource is not IPSEC_POLICY:
         return
-    weak = [f"{name} {value}" for name, value in strength.weak(resource, item).items() if name in given]
+    weak = [f"{name} {value}" for name, value in strength.chosen(resource, before, after).items()]
     if weak:
         click.echo(f"warning: weak: {', '.join(weak)}", err=True)
 
@@ -149,7 +149,7 @@ def _create(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, show_secrets: bool = False, **given: Any) -> None:
         body = {resource.singular: options.body(client, resource, given)}
         answer = client.request("POST", resolve.collection(resource), body)
-        _warn(resource, answer[resource.singular], resource.by_name)
+        _warn(resource, None, answer[resource.singular])
         _print(resource, answer[resource.singular], format_, show_secrets)
 
     parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
@@ -168,7 +168,7 @@ def _set(resource: Resource) -> click.Command:
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
         answer = client.request("PUT", resolve.member(resource, item["id"]), {resource.singular: body})
-        _warn(resource, answer[resource.singular], body)
+        _warn(resource, item, answer[resource.singular])
 
     parameters = [_wanted(), *options.options(resource, create=False)]
     return _command("set", f"change {_a(resource)}", handler, parameters)

@@ -7,7 +7,7 @@ AEAD of ESP, the encryption of AH.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -48,13 +48,17 @@ def weak(resource: Resource, values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def refuse_weak(choices: Choices, resource: Resource, values: Mapping[str, Any], given: Container[str]) -> None:
-    """Refuses a weak choice, if the operator wants that, among the attributes that a request set: `given`.
+def chosen(resource: Resource, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, str]:
+    """The weak choices of a policy that it did not have before; all of them if it is new (None).
 
-    What was weak before may stay: a policy has to be made strong step by step. Raises Problem.
+    What was weak before is nobody's choice now: a policy may be made strong step by step.
     """
-    if choices.weak != "refuse":
-        return
-    for name, value in weak(resource, values).items():
-        if name in given:
+    old = {} if before is None else weak(resource, before)
+    return {name: value for name, value in weak(resource, after).items() if old.get(name) != value}
+
+
+def judge(choices: Choices, resource: Resource, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """Raises Problem for a weak choice, if the operator wants them refused."""
+    if choices.weak == "refuse":
+        for name, value in chosen(resource, before, after).items():
             raise invalid(name, f"{value} is weak, and this service refuses weak choices")
