@@ -6,176 +6,43 @@ All requests are sent to one world, one after the other: each is refused, so non
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import httpx
-import msgspec
 
 from linkspan.core.problem import STATUS
-from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, RESOURCES
+from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
 from tests.api import test_edge, test_rates
+from tests.api.asking import (
+    GROUPS,
+    IKE,
+    IPSEC,
+    SERVICES,
+    UNKNOWN,
+    Ask,
+    World,
+    at,
+    connection,
+    edited,
+    group,
+    grouped,
+    id_of,
+    ike,
+    ipsec,
+    path_of,
+    router_of,
+    sent,
+    service,
+)
 from tests.api.conftest import OpenApi
-from tests.api.world import CONNECTIONS, RED, Api, Site
+from tests.api.world import CONNECTIONS, RED
 
-UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
-SERVICES, GROUPS = "/vpn/vpnservices", "/vpn/endpoint-groups"
-IKE, IPSEC = "/vpn/ikepolicies", "/vpn/ipsecpolicies"
-Values = dict[str, Any]
-
-
-# --- the world ----------------------------------------------------------------------------------------------------
-
-
-class World:
-    """Two sites of alice, one with a subnet and one with endpoint groups, each with a connection; and one of bob."""
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-        self.site = Site(api)
-        self.used = self.site.connection(name="used", peer_address="203.0.113.77", peer_id="203.0.113.77")
-        self.open = Site(api, "198.51.101.0/24", "2001:db8::/64", inside="10.2.0.0/24", with_subnet=False)
-        self.six = api.inside("fd00:1::/64")
-        api.plug(self.open.router, self.six)
-        self.loose = api.inside("10.3.0.0/24")
-        self.local = api.group("subnet", self.open.subnet["id"])["id"]
-        self.peer = api.group("cidr", "10.20.0.0/24")["id"]
-        given = {"peer_cidrs": ..., "local_ep_group_id": self.local, "peer_ep_group_id": self.peer}
-        self.grouped = self.open.connection(name="grouped", peer_address="203.0.113.78", peer_id="78", **given)
-        self.groups: dict[str, str] = {
-            "loose": api.group("subnet", self.loose["id"])["id"],
-            "six": api.group("subnet", self.six["id"])["id"],
-            "both here": api.group("subnet", self.open.subnet["id"], self.six["id"])["id"],
-            "six there": api.group("cidr", "fd09::/64")["id"],
-            "both there": api.group("cidr", "10.20.0.0/24", "fd00::/64")["id"],
-            "overlapping": api.group("cidr", "10.2.0.0/16")["id"],
-            "vlan": api.group("vlan", "7")["id"],
-            "here": self.local,
-            "there": self.peer,
-            "unknown": UNKNOWN,
-        }
-        self.bare = api.create("/routers", "router", name="bare")
-        self.served = api.router(self.site.outside)
-        api.service(self.served)
-        self.foreign = Site(api.as_("bob"), inside="10.8.0.0/24")
-        self.foreign_group = api.as_("bob").group("cidr", "10.20.0.0/24")["id"]
-        self.empty = api.as_("admin").create("/networks", "network", name="empty", **{"router:external": True})
-        api.as_("admin").update(f"/quotas/{RED}", "quota", ikepolicy=1)
-
-    def everything(self) -> dict[str, Any]:
-        """What there is, to see that nothing was changed."""
-        admin = self.api.as_("admin")
-        return {resource.plural: admin.get(f"/{resource.path}")[resource.plural] for resource in RESOURCES}
-
-
-class Ask(msgspec.Struct, kw_only=True):
-    """One request; what is callable in it is given the world first."""
-
-    method: str
-    path: str | Callable[[World], str]
-    body: Any = None
-    user: str = "alice"
-    headers: dict[str, str] = {}
-
-    def send(self, world: World) -> httpx.Response:
-        """The answer."""
-        path = self.path(world) if callable(self.path) else self.path
-        body = _filled(self.body, world)
-        content = {"content": body} if isinstance(body, bytes) else {"body": body}
-        return world.api.as_(self.user).send(self.method, path, headers=self.headers, **content)
-
-    def by(self, user: str) -> Ask:
-        """The same request of somebody else."""
-        return msgspec.structs.replace(self, user=user)
-
-
-def _filled(value: Any, world: World) -> Any:
-    if callable(value):
-        return value(world)
-    if isinstance(value, dict):
-        return {name: _filled(inner, world) for name, inner in value.items()}
-    return value
-
-
-# --- ways to ask --------------------------------------------------------------------------------------------------
-
-
-def connection(**given: Any) -> Ask:
-    """A new connection on the service with a subnet."""
-
-    def body(world: World) -> Any:
-        return {"ipsec_site_connection": world.site.values(**_filled(given, world))}
-
-    return Ask(method="POST", path=CONNECTIONS, body=body)
-
-
-def grouped(here: str | None, there: str | None, **given: Any) -> Ask:
-    """A new connection between groups of the world, on the service without a subnet."""
-
-    def body(world: World) -> Any:
-        sides = {"local_ep_group_id": here and world.groups[here], "peer_ep_group_id": there and world.groups[there]}
-        return {"ipsec_site_connection": world.open.values(**({"peer_cidrs": ...} | sides | given))}
-
-    return Ask(method="POST", path=CONNECTIONS, body=body)
-
-
-def edited(**given: Any) -> Ask:
-    """Other values for the connection of the site with a subnet."""
-    path = _path(CONNECTIONS, lambda world: world.used)
-    return Ask(method="PUT", path=path, body={"ipsec_site_connection": given})
-
-
-def service(**given: Any) -> Ask:
-    """A new service."""
-    return Ask(method="POST", path=SERVICES, body={"vpnservice": given})
-
-
-def ike(**given: Any) -> Ask:
-    """A new IKE policy."""
-    return Ask(method="POST", path=IKE, body={"ikepolicy": given})
-
-
-def ipsec(**given: Any) -> Ask:
-    """A new IPsec policy."""
-    return Ask(method="POST", path=IPSEC, body={"ipsecpolicy": given})
-
-
-def group(**given: Any) -> Ask:
-    """A new endpoint group."""
-    return Ask(method="POST", path=GROUPS, body={"endpoint_group": given})
-
-
-def sent(content: bytes, type: str = "application/json") -> Ask:
-    """These bytes, where an IKE policy is expected."""
-    return Ask(method="POST", path=IKE, body=content, headers={"content-type": type})
-
-
-def at(method: str, path: str | Callable[[World], str], body: Any = None, **headers: str) -> Ask:
-    """Any request."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Ask(method=method, path=path, body=body, headers=named)
-
-
-def _path(collection: str, thing: Callable[[World], Values], tail: str = "") -> Callable[[World], str]:
-    return lambda world: f"{collection}/{thing(world)['id']}{tail}"
-
-
-def _router(world: World) -> str:
-    return f"/routers/{world.site.router['id']}"
-
-
-def _id(thing: Callable[[World], Values]) -> Callable[[World], str]:
-    return lambda world: str(thing(world)["id"])
-
-
-_USED = _path(CONNECTIONS, lambda world: world.used)
-_SERVICE = _path(SERVICES, lambda world: world.site.service)
-_POLICY = _path(IKE, lambda world: world.site.ike)
-_LEG: Final = {"subnet_id": _id(lambda world: world.site.subnet)}
-_OPEN_LEG: Final = {"subnet_id": _id(lambda world: world.open.subnet)}
-_ROUTER_ID = _id(lambda world: world.site.router)
-
-
-# --- the matrix ---------------------------------------------------------------------------------------------------
+_USED = path_of(CONNECTIONS, lambda world: world.used)
+_SERVICE = path_of(SERVICES, lambda world: world.site.service)
+_POLICY = path_of(IKE, lambda world: world.site.ike)
+_LEG: Final = {"subnet_id": id_of(lambda world: world.site.subnet)}
+_OPEN_LEG: Final = {"subnet_id": id_of(lambda world: world.open.subnet)}
+_ROUTER_ID = id_of(lambda world: world.site.router)
 
 Row = tuple[int, str, list[Ask]]
 
@@ -339,14 +206,14 @@ MATRIX: Final[dict[str, Row]] = {
     "router without external gateway": (
         400,
         "RouterIsNotExternal",
-        [service(router_id=_id(lambda world: world.bare))],
+        [service(router_id=id_of(lambda world: world.bare))],
     ),
     "subnet not on the router": (
         400,
         "SubnetIsNotConnectedToRouter",
         [
             service(router_id=_ROUTER_ID, subnet_id=UNKNOWN),
-            service(router_id=_ROUTER_ID, subnet_id=_id(lambda world: world.loose)),
+            service(router_id=_ROUTER_ID, subnet_id=id_of(lambda world: world.loose)),
             grouped("loose", "there"),
         ],
     ),
@@ -355,7 +222,7 @@ MATRIX: Final[dict[str, Row]] = {
         "RouterNotFound",
         [
             service(router_id=UNKNOWN),
-            service(router_id=_id(lambda world: world.foreign.router)),
+            service(router_id=id_of(lambda world: world.foreign.router)),
             at("GET", f"/routers/{UNKNOWN}"),
         ],
     ),
@@ -466,34 +333,34 @@ MATRIX: Final[dict[str, Row]] = {
     "IPsec policy deleted while in use": (
         409,
         "IPsecPolicyInUse",
-        [at("DELETE", _path(IPSEC, lambda world: world.site.ipsec))],
+        [at("DELETE", path_of(IPSEC, lambda world: world.site.ipsec))],
     ),
     "service deleted while it has connections": (409, "VPNServiceInUse", [at("DELETE", _SERVICE)]),
     "router interface removed under a service": (
         409,
         "SubnetInUseByVPNService",
-        [at("PUT", lambda world: f"{_router(world)}/remove_router_interface", _LEG)],
+        [at("PUT", lambda world: f"{router_of(world)}/remove_router_interface", _LEG)],
     ),
     "router interface removed under a connection": (
         409,
         "SubnetInUseByIPsecSiteConnection",
-        [at("PUT", _path("/routers", lambda world: world.open.router, "/remove_router_interface"), _OPEN_LEG)],
+        [at("PUT", path_of("/routers", lambda world: world.open.router, "/remove_router_interface"), _OPEN_LEG)],
     ),
     "subnet deleted under a VPN": (
         409,
         "SubnetInUse",
         [
-            at("DELETE", _path("/subnets", lambda world: world.site.subnet)),
-            at("DELETE", _path("/subnets", lambda world: world.open.subnet)),
+            at("DELETE", path_of("/subnets", lambda world: world.site.subnet)),
+            at("DELETE", path_of("/subnets", lambda world: world.open.subnet)),
         ],
     ),
     "gateway cleared or router deleted under a VPN": (
         409,
         "RouterInUse",
         [
-            at("PUT", _router, {"router": {"external_gateway_info": {}}}),
-            at("DELETE", _router),
-            at("DELETE", _path("/routers", lambda world: world.served)),
+            at("PUT", router_of, {"router": {"external_gateway_info": {}}}),
+            at("DELETE", router_of),
+            at("DELETE", path_of("/routers", lambda world: world.served)),
         ],
     ),
     "unknown service, another project's, or a name": (
@@ -503,7 +370,7 @@ MATRIX: Final[dict[str, Row]] = {
             *(at("GET", f"{SERVICES}/{id}") for id in (UNKNOWN, "office")),
             at("DELETE", _SERVICE).by("bob"),
             connection(vpnservice_id=UNKNOWN),
-            connection(vpnservice_id=_id(lambda world: world.foreign.service)),
+            connection(vpnservice_id=id_of(lambda world: world.foreign.service)),
         ],
     ),
     "unknown IKE policy, another project's, or a name": (
@@ -513,7 +380,7 @@ MATRIX: Final[dict[str, Row]] = {
             *(at("GET", f"{IKE}/{id}") for id in (UNKNOWN, "office", "a%00b", "%ff")),
             at("GET", _POLICY).by("bob"),
             connection(ikepolicy_id=UNKNOWN),
-            connection(ikepolicy_id=_id(lambda world: world.foreign.ike)),
+            connection(ikepolicy_id=id_of(lambda world: world.foreign.ike)),
         ],
     ),
     "unknown IPsec policy, another project's, or a name": (
@@ -522,7 +389,7 @@ MATRIX: Final[dict[str, Row]] = {
         [
             *(at("GET", f"{IPSEC}/{id}") for id in (UNKNOWN, "office")),
             connection(ipsecpolicy_id=UNKNOWN),
-            connection(ipsecpolicy_id=_id(lambda world: world.foreign.ipsec)),
+            connection(ipsecpolicy_id=id_of(lambda world: world.foreign.ipsec)),
         ],
     ),
     "unknown connection, another project's, or a name": (
@@ -654,7 +521,7 @@ BESIDE: Final[dict[str, Row]] = {
     "a router without this interface": (
         404,
         "RouterInterfaceNotFoundForSubnet",
-        [at("PUT", lambda world: f"{_router(world)}/remove_router_interface", {"subnet_id": UNKNOWN})],
+        [at("PUT", lambda world: f"{router_of(world)}/remove_router_interface", {"subnet_id": UNKNOWN})],
     ),
     "a project without quotas of its own": (
         404,
@@ -664,7 +531,7 @@ BESIDE: Final[dict[str, Row]] = {
     "network deleted with ports on it": (
         409,
         "NetworkInUse",
-        [at("DELETE", _path("/networks", lambda world: world.site.outside)).by("admin")],
+        [at("DELETE", path_of("/networks", lambda world: world.site.outside)).by("admin")],
     ),
     "no address left": (
         409,
@@ -673,7 +540,7 @@ BESIDE: Final[dict[str, Row]] = {
             at(
                 "POST",
                 "/routers",
-                {"router": {"external_gateway_info": {"network_id": _id(lambda world: world.empty)}}},
+                {"router": {"external_gateway_info": {"network_id": id_of(lambda world: world.empty)}}},
             )
         ],
     ),

@@ -7,6 +7,7 @@ cannot be guessed, and a gateway must not go down because of somebody else's fai
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import threading
 import time
@@ -109,6 +110,7 @@ class Limited:
         return identity
 
 
+@functools.lru_cache(maxsize=4096)
 def source(address: str) -> str:
     """What counts as one source: an IPv4 address, or an IPv6 network of 64 bits, which is what one site gets."""
     try:
