@@ -87,10 +87,16 @@ def test_pages_backwards(many: Api) -> None:
     assert f"marker={ids['b']}" in links["previous"]
 
 
-def test_an_unknown_marker_leads_nowhere(many: Api) -> None:
-    answer = many.get(f"{IKE}?limit=1&marker=1d712268-1f0d-4412-b4eb-faaa07d0941a")
+@pytest.mark.parametrize("marker", ["1d712268-1f0d-4412-b4eb-faaa07d0941a", "a", "a%00b", "%ff", ""])
+def test_an_unknown_marker_leads_nowhere(many: Api, marker: str) -> None:
+    answer = many.get(f"{IKE}?limit=1&marker={marker}")
     assert answer["ikepolicies"] == []
     assert [link["rel"] for link in answer["ikepolicies_links"]] == ["previous"]
+
+
+def test_a_markers_case_does_not_matter(many: Api) -> None:
+    first, second, *_ = many.get(IKE)["ikepolicies"]
+    assert many.get(f"{IKE}?limit=1&marker={first['id'].upper()}")["ikepolicies"] == [second]
 
 
 def test_no_answer_holds_more_than_a_page(open_api: OpenApi) -> None:

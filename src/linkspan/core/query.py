@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.kinds import MAX_INT, Boolean, Integer, Uuid, as_integer
+from linkspan.core.kinds import MAX_INT, Boolean, Integer, Uuid, as_integer, is_uuid
 from linkspan.core.problem import Problem
 from linkspan.core.resources import ENDPOINT_GROUP, Attribute, Resource
 
@@ -66,9 +66,14 @@ def parse(
         fields=tuple(field for field in given.get("fields", ()) if field),
         sort=_sort(resource, given.get("sort_key", []), given.get("sort_dir", []), beside),
         limit=_limit(given.get("limit"), most),
-        marker=given["marker"][-1] if given.get("marker") else None,
+        marker=_marker(given["marker"][-1]) if given.get("marker") else None,
         page_reverse=given.get("page_reverse", [""])[-1].lower() == "true",
     )
+
+
+def _marker(text: str) -> str:
+    """The id that a page begins behind. What can be no id is one that nothing has, and leads nowhere."""
+    return text.lower() if is_uuid(text) else ""
 
 
 def _renamed(resource: Resource, name: str) -> str:
