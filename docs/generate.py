@@ -18,6 +18,7 @@ import click
 from linkspan import bootstrap
 from linkspan.core.problem import STATUS
 from linkspan.core.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
+from linkspan.core.rules import CREDENTIALS, RULES
 from linkspan.settings import registry
 
 DOCS = Path(__file__).parent
@@ -29,7 +30,7 @@ from tests.harness import matrix  # noqa: E402 # the tests are not installed
 from tests.harness.mutations import FIELDS  # noqa: E402
 
 MADE = "<!-- Made by docs/generate.py: change the source, not this file. -->\n"
-LATE = ("db", "node", "user", "project")
+LATE = ("db", "node", "user", "project", "token", "policy")
 """Groups on the machine itself, listed after those that speak HTTP."""
 
 
@@ -40,6 +41,7 @@ def pages() -> dict[str, str]:
         "reference/attributes.md": attributes(),
         "reference/cli.md": cli(),
         "reference/errors.md": errors(),
+        "reference/policy.md": policy(),
         "reference/settings.md": settings(),
     }
 
@@ -206,6 +208,34 @@ def errors() -> str:
     intro = 'Errors are `{"NeutronError": {"type": …, "message": …, "detail": ""}}`. Clients match on `type`.'
     by_code = sorted(STATUS.items(), key=lambda item: (item[1], item[0]))
     return page("Errors", intro, iter([table(("HTTP", "type"), ((str(code), f"`{name}`") for name, code in by_code))]))
+
+
+def policy() -> str:
+    """Every policy rule with its default."""
+    intro = (
+        "Who may do what. The setting `api.policy_file` names a YAML file whose rules take the place of these, in the "
+        "language of oslo.policy and under the names that Neutron has for them; `linkspan policy show` prints one to "
+        "begin with, and `linkspan policy check FILE` says whether the API can use one. A file that it cannot use "
+        "keeps it from starting: nothing in it is ignored.\n\n"
+        f"A rule may ask of the caller: {', '.join(map(code, CREDENTIALS))}. Of an object it may ask every attribute "
+        "that is stored and no secret: of a new one as it will be, of a change as it is before. An object that `get_…` "
+        "does not let a caller see does not exist for them (404); what they see and may not do is a 403. A rule that "
+        "looks only at roles, projects and whether a network is for everybody costs a list nothing; one that looks at "
+        "other attributes is asked for each object, after all of them are read."
+    )
+
+    def rows(base: bool) -> Iterator[tuple[str, ...]]:
+        for rule in RULES:
+            if (rule.target is None) == base:
+                yield f"`{rule.name}`", f"`{json.dumps(rule.text)}`", rule.help, "; ".join(map(code, rule.asked))
+
+    def parts() -> Iterator[str]:
+        yield "## What the API asks\n"
+        yield table(("rule", "default", "may", "on"), rows(base=False))
+        yield "## What rules refer to\n"
+        yield table(("rule", "default", "who"), (row[:3] for row in rows(base=True)))
+
+    return page("Policy rules", intro, parts())
 
 
 def settings() -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
+
+# What asserts in these says what it compared, as in a test.
+pytest.register_assert_rewrite("tests.api.world", "tests.clients", "tests.harness")
 
 # What ./dev test --fast asks for: the same properties, tried less often.
 settings.register_profile("fast", max_examples=15)
@@ -16,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Of what a shell has in its background it may have SIGINT ignored, and that would be inherited by what tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "whole: only with --all")
     config.addinivalue_line("markers", "shows(*attributes): the effect of these attributes on the wire is seen here")
 

@@ -53,6 +53,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         (["connection", "list", "-f", "xml"], "'xml' is not one of"),
         (["ike-policy", "create", "--pfs", "group1"], "'group1' is not one of"),
         (["user", "create", "x"], "Missing option '--project'"),
+        (["token", "create"], "Missing option '--user'"),
         (["node", "nonsense"], "No such command"),
     ],
 )
@@ -73,6 +74,7 @@ def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
     [
         (["api", "--config", "absent.toml"], "cannot read the settings file absent.toml"),
         (["api", "--auth", "none", "--host", "0.0.0.0"], "makes everybody an admin"),
+        (["api", "--auth", "keystone"], "needs keystone.auth_url"),
         (["api", "--host", "192.0.2.1", "--port", "1"], "cannot listen on 192.0.2.1 port 1"),
         (["api", "--host", "no such host", "--port", "1"], "cannot listen on no such host"),
         (["db", "upgrade", "--database", "mysql://h/x"], "cannot use a mysql database"),
@@ -124,6 +126,45 @@ def test_a_certificate_that_cannot_be_served(
     code, shown = run(capsys, "api", "--config", "x.toml")
     assert code == 1
     assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("auth_url = 'keystone:5000'", "needs keystone.auth_url, such as"),
+        ("auth_url = 'http://h:5000/v3'", "needs keystone.password_file, with the password of linkspan"),
+        ("auth_url = 'http://h'\npassword_file = 'absent'", "cannot read the password file absent"),
+        ("auth_url = 'http://h'\npassword_file = 'x.toml'\nca_file = 'x.toml'", "x.toml holds no CA certificates"),
+    ],
+)
+def test_a_keystone_that_nobody_could_ask(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, lines: str, words: str
+) -> None:
+    (tmp_path / "x.toml").write_text(f"[api]\nauth = 'keystone'\n[keystone]\n{lines}\n", encoding="ascii")
+    code, shown = run(capsys, "api", "--config", "x.toml")
+    assert code == 1
+    assert words in shown
+
+
+def test_keystone_without_its_library(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keystoneauth1", None)
+    Path("x.toml").write_text(
+        "[api]\nauth = 'keystone'\n[keystone]\nauth_url = 'http://h'\npassword_file = 'x.toml'\n", encoding="ascii"
+    )
+    code, shown = run(capsys, "api", "--config", "x.toml")
+    assert code == 1
+    assert "install linkspan[keystone]" in shown
+
+
+def test_a_run_of_everything_knows_no_keystone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "root", lambda _command: None)
+    monkeypatch.setattr(checks, "tools", lambda _names: None)
+    monkeypatch.setenv("LINKSPAN_API_AUTH", "keystone")
+    code, shown = run(capsys, "run")
+    assert code == 1
+    assert "start 'linkspan api' and 'linkspan agent'" in shown
 
 
 def test_a_key_file_that_others_can_read(capsys: pytest.CaptureFixture[str]) -> None:

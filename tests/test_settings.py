@@ -50,7 +50,7 @@ def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
     got = load(
         None,
         {"LINKSPAN_AGENT_BRIDGES": 'a "b"=c\\d'},
-        {"state": tmp_path / 'o"dd', "api.tls_cert": Path("/x"), "agent.instance": "0123ab"},
+        {"state": tmp_path / 'o"dd', "keystone.ttl": 9.5, "api.tls_cert": Path("/x"), "agent.instance": "0123ab"},
     )
     assert load(write(tmp_path, to_toml(got)), {}) == got
 
@@ -64,7 +64,10 @@ def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
         ("api = 3", "unknown setting 'api'"),
         ("[api]\nport = 0", "setting api.port cannot be '0'"),
         ("[api]\nport = 'many'", "it takes integer: TCP port to listen on"),
-        ("[api]\nauth = 'maybe'", "http_basic | none"),
+        ("[api]\nauth = 'maybe'", "http_basic | keystone | none"),
+        ("[api]\npublic_url = 'vpn.example.org'", "setting api.public_url"),
+        ("[api]\npublic_url = 'https://vpn.example.org/'", "without a slash at its end"),
+        ("[keystone]\nttl = 0", "setting keystone.ttl"),
         ("[quota]\nrouter = -2", "setting quota.router cannot be '-2'"),
         ("[limits]\nfailure_rate = -1", "setting limits.failure_rate cannot be '-1'"),
         ("[api]\nweak_choices = 'maybe'", "warn | refuse"),

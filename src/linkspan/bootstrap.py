@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from linkspan.admin.children import Child, Children
+    from linkspan.api.auth import Auth
+    from linkspan.api.keystone_client import Keystone
     from linkspan.api.wake import Hub
     from linkspan.cli.client import Client
+    from linkspan.core.access import Policy
     from linkspan.lab.progress import Progress
     from linkspan.settings import Settings
     from linkspan.store.store import Store
@@ -87,8 +90,10 @@ def root() -> click.Group:
     for name, help in (
         ("db", "the database"),
         ("node", "gateway nodes and their tokens"),
-        ("user", "users"),
+        ("user", "users and their roles"),
         ("project", "projects"),
+        ("policy", "who may do what"),
+        ("token", "static tokens of users"),
     ):
         group.add_command(_Late(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
     return group
@@ -255,8 +260,10 @@ def upgrade_database(settings: Settings) -> str:
     return "the database is at the newest version now" if done else "the database was at the newest version already"
 
 
-def check_bind(settings: Settings) -> None:
-    """Refuse to let everybody on the network be admin. Raises ClickException."""
+def check_auth(settings: Settings) -> None:
+    """Refuse to let everybody on the network be admin, or to ask nobody. Raises ClickException."""
+    if settings.api.auth == "keystone":
+        _keystone(settings)
     if settings.api.auth == "none":
         from linkspan.api import auth
 
@@ -264,6 +271,52 @@ def check_bind(settings: Settings) -> None:
             auth.check_bind(settings.api.host)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
+
+
+def _policy(settings: Settings) -> Policy:
+    """Who may do what. Raises ClickException if the policy file cannot be used."""
+    from linkspan.admin.policy import load
+
+    return load(settings.api.policy_file)
+
+
+def _keystone(settings: Settings) -> Keystone:
+    """The real Keystone of the settings, which is not asked anything yet. Raises ClickException."""
+    from linkspan.api.keystone_client import Keystone, Missing
+
+    given = settings.keystone
+    password = checks.keystone(given.auth_url, given.username, given.password_file, given.ca_file)
+    try:
+        return Keystone(
+            given.auth_url,
+            given.username,
+            password,
+            given.project,
+            user_domain=given.user_domain,
+            project_domain=given.project_domain,
+            ca_file=given.ca_file,
+            timeout=given.timeout,
+        )
+    except Missing as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _auth(settings: Settings, store: Store) -> Auth:
+    """Who finds out who asks."""
+    match settings.api.auth:
+        case "none":
+            from linkspan.api.auth import NoAuth
+
+            return NoAuth()
+        case "keystone":
+            from linkspan.api.auth_keystone import KeystoneAuth
+
+            given = settings.keystone
+            return KeystoneAuth(_keystone(settings), given.public_url or given.auth_url, ttl=given.ttl)
+        case "http_basic":
+            from linkspan.api.identity.embedded import Embedded
+
+            return Embedded(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
 
 
 def _log(settings: Settings) -> None:
@@ -279,7 +332,6 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
     import msgspec
 
     from linkspan.api.app import create_app
-    from linkspan.api.auth import BasicAuth, NoAuth
     from linkspan.api.limits import Rates
     from linkspan.api.wake import Hub
     from linkspan.core.rate import Rate
@@ -291,13 +343,14 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
         upgrade(engine)
         hub = Hub()
         store = store_on(engine, settings, on_commit=hub.publish)
-        auth = NoAuth() if settings.api.auth == "none" else BasicAuth(store)
         limits = settings.limits
         app = create_app(
             store,
-            auth,
+            _auth(settings, store),
             hub,
             grace=settings.api.grace,
+            policy=_policy(settings),
+            public_url=settings.api.public_url,
             limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
             choices=Choices(settings.api.policy_defaults, settings.api.weak_choices),
             quotas=msgspec.structs.asdict(settings.quota),
@@ -314,8 +367,9 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
 
 def serve_api(settings: Settings) -> None:
     """Run the API server until SIGTERM or Ctrl-C."""
-    check_bind(settings)
+    check_auth(settings)
     checks.certificate(settings.api.tls_cert, settings.api.tls_key)
+    _policy(settings)
     listener = checks.listen(settings.api.host, settings.api.port)
     _log(settings)
     # The server repeats the signal that ended it, once it is down: then it is time to leave, in order.
@@ -387,8 +441,14 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     """The API, agents and the laboratory, until Ctrl-C or SIGTERM, or with `once` until the proof. The exit code."""
     checks.root("linkspan run")
     checks.tools(tuple(checks.TOOLS))
-    check_bind(settings)
+    if settings.api.auth == "keystone":
+        raise click.ClickException(
+            "linkspan run makes users of its own, and Keystone would not know them: "
+            "with auth 'keystone' start 'linkspan api' and 'linkspan agent'"
+        )
+    check_auth(settings)
     checks.certificate(settings.api.tls_cert, settings.api.tls_key)
+    _policy(settings)
     from linkspan.admin.children import Children, Lock
     from linkspan.lab.progress import Progress
     from linkspan.telemetry import configure
@@ -488,6 +548,7 @@ class _Run:
                 nodes,
                 authenticated=self._settings.api.auth != "none",
                 cacert=self._settings.agent.ca_file,
+                region=self._settings.api.region,
             )
 
     def _start(self, name: str, *command: str, node: str = "", fabric: str = "") -> None:

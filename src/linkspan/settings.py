@@ -8,7 +8,6 @@ it worked. This module reads; it never decides what a value means for the servic
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from linkspan.core import quota
+from linkspan.core.nearest import nearest
 
 PREFIX: Final = "LINKSPAN_"
 
@@ -55,9 +55,26 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ] = None
     auth: Annotated[
-        Literal["http_basic", "none"],
-        _about("how users prove who they are; none: everybody is admin, so it listens on loopback only"),
+        Literal["http_basic", "keystone", "none"],
+        _about(
+            "who knows the users; http_basic: our own database, with passwords, static tokens and a small Keystone v3 "
+            "at /identity/v3; keystone: a real one, see keystone.*; none: everybody is admin, on loopback only"
+        ),
     ] = "http_basic"
+    policy_file: Annotated[
+        Path | None,
+        _about("rules that say who may do what (YAML); `linkspan policy show` prints one with the defaults"),
+    ] = None
+    token_lifetime: Annotated[Seconds, _about("seconds that a token of /identity/v3 holds")] = 3600.0
+    region: Annotated[str, _about("name of the region in the catalog of /identity/v3")] = "RegionOne"
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern="^(https?://.*[^/])?$",
+            description="URL at which clients reach the API, for links and the catalog, such as "
+            "https://vpn.example.org, without a slash at its end; empty: as each client wrote it",
+        ),
+    ] = ""
     tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
     grace: Annotated[
@@ -109,6 +126,27 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     router: Annotated[Most, _about("routers of a project")] = quota.DEFAULTS["router"]
 
 
+class Keystone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A real Keystone, for auth = "keystone", and the user of our own that asks it about tokens."""
+
+    auth_url: Annotated[str, _about("URL of Keystone, such as https://keystone.example.org:5000/v3")] = ""
+    public_url: Annotated[str, _about("the same as clients reach it, told in each 401; empty: auth_url")] = ""
+    username: Annotated[str, _about("our own user there; it needs the role service or admin")] = "linkspan"
+    password_file: Annotated[Path | None, _about("file that holds that user's password")] = None
+    project: Annotated[str, _about("project of that user")] = "service"
+    user_domain: Annotated[str, _about("domain of that user")] = "Default"
+    project_domain: Annotated[str, _about("domain of that project")] = "Default"
+    ca_file: Annotated[Path | None, _about("CA certificates (PEM) that Keystone's certificate is checked with")] = None
+    timeout: Annotated[Seconds, _about("seconds that Keystone has to answer")] = 5.0
+    ttl: Annotated[
+        Seconds,
+        _about(
+            "seconds for which a token that was good is not asked about again: so long it works without Keystone, and "
+            "so long a revoked one still does"
+        ),
+    ] = 300.0
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The agent of one gateway node."""
 
@@ -151,6 +189,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api: Api = Api()
     limits: Limits = Limits()
     quota: Quota = Quota()
+    keystone: Keystone = Keystone()
     agent: Agent = Agent()
     log: Log = Log()
 
@@ -252,7 +291,7 @@ def _from_file(path: Path, known: tuple[Setting, ...]) -> dict[str, Any]:
     found = dict(_flat(tree, keys))
     for key in found:
         if key not in keys:
-            raise SettingsError(f"{path}: unknown setting '{key}'{_nearest(key, keys)}")
+            raise SettingsError(f"{path}: unknown setting '{key}'{nearest(key, keys)}")
     return found
 
 
@@ -274,7 +313,7 @@ def _from_environment(environment: Mapping[str, str], known: tuple[Setting, ...]
             continue
         if name not in by_name:
             # Others may use the prefix for their own ends (test suites do); a near miss is meant for us.
-            near = _nearest(name, by_name)
+            near = nearest(name, by_name)
             if near or name.startswith(sections):
                 raise SettingsError(f"unknown setting in the environment: {name}{near}")
             continue
@@ -288,11 +327,6 @@ def _table(name: str, text: str) -> dict[str, str]:
     if not all(equals and key.strip() and value.strip() for key, equals, value in pairs):
         raise SettingsError(f"{name}: '{text}' is not a list of name=value, separated by commas")
     return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _nearest(key: str, known: Any) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.75)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _path(_kind: type, value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,26 @@ from typing import Any
 import click
 import pytest
 import yaml
+from keystoneauth1 import loading
+from keystoneauth1.session import Session
 
 from linkspan.admin import people
 from linkspan.admin.first import bootstrap_state
+from linkspan.api.app import create_app
+from linkspan.api.identity.embedded import Embedded
+from linkspan.api.server import server
+from linkspan.api.wake import Hub
 from linkspan.store import engine as engines
 from linkspan.store import secrets
 from linkspan.store.migrate import upgrade
 from linkspan.store.people import verify_password
 from linkspan.store.store import Store
+from linkspan.store.tokens import hash_token
+from tests.api.people import quick
+
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 URL = "http://127.0.0.1:9696"
 
@@ -34,9 +48,12 @@ def begin(store: Store, state: Path, url: str = URL, nodes: tuple[str, ...] = ("
     return yaml.safe_load((state / "clouds.yaml").read_text())["clouds"]
 
 
-def test_four_clouds_with_passwords_that_hold(store: Store, tmp_path: Path) -> None:
+WAYS = {"linkspan-admin-password", "linkspan-demo-password", "linkspan-demo-credential", "linkspan-demo-token"}
+
+
+def test_four_users_with_passwords_that_hold(store: Store, tmp_path: Path) -> None:
     clouds = begin(store, tmp_path)
-    assert set(clouds) == {"linkspan-admin", "linkspan-demo", "linkspan-reader", "linkspan-other"}
+    assert set(clouds) == {"linkspan-admin", "linkspan-demo", "linkspan-reader", "linkspan-other"} | WAYS
     with store.read() as tx:
         for user in ("admin", "demo", "reader", "other"):
             cloud = clouds[f"linkspan-{user}"]
@@ -67,9 +84,10 @@ def test_a_second_start_keeps_passwords_and_tokens_and_takes_the_new_port(store:
     token = (tmp_path / "nodes" / "node-1.token").read_text()
     second = begin(store, tmp_path, "http://127.0.0.1:9999", ("node-1", "node-2"))
     assert (tmp_path / "nodes" / "node-1.token").read_text() == token
-    for name, cloud in second.items():
-        assert cloud["auth"]["endpoint"] == "http://127.0.0.1:9999"
-        assert cloud["auth"]["password"] == first[name]["auth"]["password"]
+    moved = (tmp_path / "clouds.yaml").read_text()
+    assert yaml.safe_load(moved.replace("http://127.0.0.1:9999", URL))["clouds"] == first
+    assert second["linkspan-demo"]["auth"]["endpoint"] == "http://127.0.0.1:9999"
+    assert second["linkspan-demo-password"]["auth"]["auth_url"] == "http://127.0.0.1:9999/identity/v3"
     with store.read() as tx:
         assert [node["name"] for node in tx.nodes()] == ["node-1", "node-2"]
         assert len(tx.users()) == 4
@@ -87,11 +105,38 @@ def test_a_lost_clouds_file_gets_new_passwords_that_hold(store: Store, tmp_path:
     assert verify_password(row["password_hash"], password)
 
 
+def test_every_way_to_authenticate_holds(store: Store, tmp_path: Path) -> None:
+    """keystoneauth1 logs in with each cloud of the file as it stands; also after the file was lost."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        hub = Hub()
+        running = server(create_app(store, Embedded(store), hub), hub)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            begin(store, tmp_path, url)
+            (tmp_path / "clouds.yaml").unlink()
+            for name, cloud in begin(store, tmp_path, url).items():
+                auth: Any = loading.get_plugin_loader(cloud["auth_type"]).load_from_options(**cloud["auth"])
+                where = {"service_type": "network", "region_name": cloud.get("region_name")}
+                answer = Session(auth=auth).get("/v2.0/networks", endpoint_filter=where)
+                assert answer.status_code == 200, name
+        finally:
+            running.stop()
+            thread.join()
+    with store.read() as tx:
+        assert len(tx.static_tokens()) == 1
+        user = tx.user_by_name("demo")
+        assert user is not None
+        assert len(tx.credentials(user["id"])) == 1
+
+
 def test_without_authentication_nobody_is_asked_and_passwords_are_kept_for_later(store: Store, tmp_path: Path) -> None:
     first = begin(store, tmp_path)
     none = begin(store, tmp_path, authenticated=False)
     assert none["linkspan-demo"]["auth_type"] == "none"
     assert none["linkspan-demo"]["auth"] == {"endpoint": URL}
+    assert not WAYS & set(none)
     assert begin(store, tmp_path) == first
 
 
@@ -137,6 +182,6 @@ def test_a_node_without_a_token_file_is_not_made(store: Store, tmp_path: Path) -
     people.create_node(store, "n", tmp_path / "token")
     with store.read() as tx:
         token = (tmp_path / "token").read_text().strip()
-        found = tx.node_by_token(people.hash_token(token))
+        found = tx.node_by_token(hash_token(token.encode()))
     assert found is not None
     assert found["name"] == "n"

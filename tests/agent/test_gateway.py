@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import pytest
 
-from linkspan.agent.gateway import GatewayWorker, Leave, Want
+from linkspan.agent.gateway import GLANCE, RETRY, GatewayWorker, Leave, Want
 from linkspan.agent.outbox import Outbox
 from linkspan.core import ike
 from linkspan.core.desired import Connection, Gateway, Gone
@@ -20,6 +20,7 @@ from linkspan.core.selectors import SelectorPair
 from linkspan.drivers.fake import FakeCharon, FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
 from tests.drivers.machine import connection, eventually, gateway
+from tests.harness.databases import Clock
 
 LEFT, RIGHT = gateway(1), gateway(2)
 replace = msgspec.structs.replace
@@ -302,6 +303,26 @@ def test_a_fact_that_a_fault_lost_is_found_out(world: FakeWorld, left: Site, rig
     left.wait(LEFT.id, "ready")
     assert left.state(THERE.id) != "", "it looked"
     left.wait(THERE.id, "up")
+
+
+def test_what_a_dead_charon_said_last_does_not_put_off_its_return(world: FakeWorld, right: Site) -> None:
+    clock = Clock()
+    left = Site(FakeDrivers(world), LEFT, clock)
+    left.want(THERE)
+    right.want(BACK)
+    left.wait(THERE.id, "up")
+    (daemon,) = (one for key, one in world.daemons.items() if LEFT.id in key)
+    # As after a pause of the agent: the end of charon is behind much else that waits to be heard.
+    daemon.listeners.clear()
+    world.kill(LEFT.id)
+    for _ in range(10):
+        left.worker.send(SaChanged(THERE.id))
+        eventually(left.worker._inbox.empty)
+        time.sleep(2 * GLANCE)
+    assert left.wait(LEFT.id, "error").reason == "charon does not run"
+    clock.pass_(RETRY[0])
+    left.wait(LEFT.id, "ready")
+    left.leave()
 
 
 def test_teardown_leaves_nothing_and_leaving_leaves_everything(world: FakeWorld, left: Site) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.api import auth
+from linkspan.api import memory, passwords
 from linkspan.api.auth import BasicAuth, NoAuth, check_bind
 from linkspan.api.call import Call, Identity
 from linkspan.core.problem import Problem
@@ -50,7 +50,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(password_hash)
         return verify_password(password_hash, password)
 
-    monkeypatch.setattr(auth, "verify_password", counted)
+    monkeypatch.setattr(passwords, "verify_password", counted)
     return seen
 
 
@@ -58,7 +58,7 @@ def test_a_user(people: Store) -> None:
     with people.read() as tx:
         user: Any = tx.user_by_name("alice")
     assert ask(BasicAuth(people), basic("alice", "correct horse")) == Identity(
-        user["id"], "alice", user["project_id"], frozenset({"member", "auditor"})
+        user["id"], "alice", user["project_id"], frozenset({"member", "reader", "auditor"})
     )
     assert ask(BasicAuth(people), basic("zoë", "correct horse")).name == "zoë"
     assert ask(BasicAuth(people), basic("alice", "correct horse").replace("Basic", "bAsIc")).name == "alice"
@@ -111,7 +111,7 @@ def test_what_is_remembered_is_soon_asked_again(
 ) -> None:
     users, header = BasicAuth(people), basic("alice", "correct horse")
     ask(users, header)
-    monkeypatch.setattr(auth, "TRUST", 0.0)
+    monkeypatch.setattr(memory, "TRUST", 0.0)
     ask(users, header)
     assert len(costs) == 1
     with people.write() as tx:
@@ -131,10 +131,10 @@ def test_what_is_remembered_is_soon_asked_again(
 def test_what_is_remembered_holds_no_password(people: Store) -> None:
     users = BasicAuth(people)
     ask(users, basic("alice", "correct horse"))
-    kept = repr({key: vars_of(value) for key, value in users._known.items()})
+    kept = repr({key: vars_of(value) for key, value in users._memory._values.items()})
     assert "correct horse" not in kept
     assert basic("alice", "correct horse")[6:] not in kept
-    assert users._key != BasicAuth(people)._key
+    assert users._memory._key != BasicAuth(people)._memory._key
 
 
 def vars_of(value: Any) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def vars_of(value: Any) -> dict[str, Any]:
 
 
 def test_a_flood_of_logins_does_not_take_all_memory(people: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "PATIENCE", 0.1)
+    monkeypatch.setattr(passwords, "PATIENCE", 0.1)
     users = BasicAuth(people)
     at_once, most = [0], [0]
 
@@ -154,7 +154,7 @@ def test_a_flood_of_logins_does_not_take_all_memory(people: Store, monkeypatch: 
         at_once[0] -= 1
         return False
 
-    monkeypatch.setattr(auth, "verify_password", slow)
+    monkeypatch.setattr(passwords, "verify_password", slow)
     codes: list[int] = []
 
     def attempt(number: int) -> None:
@@ -168,7 +168,7 @@ def test_a_flood_of_logins_does_not_take_all_memory(people: Store, monkeypatch: 
         thread.start()
     for thread in threads:
         thread.join()
-    assert most[0] == auth.AT_ONCE
+    assert most[0] == passwords.AT_ONCE
     assert sorted(codes) == [401, 401, 503, 503, 503, 503]
 
 

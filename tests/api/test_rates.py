@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
+from linkspan.api.app import create_app
 from linkspan.api.call import Call, Identity
+from linkspan.api.identity.embedded import Embedded
 from linkspan.api.limits import Buckets, Limited, Rates, source
+from linkspan.api.wake import Hub
 from linkspan.core.problem import Problem
 from linkspan.core.rate import Rate
+from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 from tests.api.world import PEOPLE, Api, ByName
 from tests.harness.databases import Clock
@@ -125,3 +130,18 @@ def test_who_is_refused_keeps_their_place() -> None:
     buckets = Buckets(Rate(0.001, 1), Clock(), room=2)
     answers: list[Any] = [buckets.take(key) > 0 for key in ("a", "b", "a", "c", "a")]
     assert answers == [False, False, True, False, True]
+
+
+def test_logins_for_a_token_count_too(store: Store) -> None:
+    """The embedded identity finds out by itself who asks: its paths have the same limit."""
+    hub = Hub()
+    app = create_app(store, Embedded(store), hub, rates=Rates(failures=Rate(0.001, 2)))
+    user = {"name": "nobody", "domain": {"id": "default"}, "password": "wrong"}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+    with TestClient(app) as client:
+        codes = [client.post("/identity/v3/auth/tokens", json=body).status_code for _ in range(2)]
+        answer = client.post("/v3/auth/tokens", json=body)
+        assert [*codes, answer.status_code] == [401, 401, 429]
+        assert answer.json()["error"]["code"] == 429, "in Keystone's shape"
+        assert int(answer.headers["retry-after"]) > 900
+        assert client.get("/v2.0/networks").status_code == 429, "one address, one bucket"

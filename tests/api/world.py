@@ -194,6 +194,7 @@ class Node:
         self.api = api
         self.name = name
         self.headers = {"authorization": f"Bearer token of {name}"}
+        self._generations: dict[str, int] = {}
         self.hello()
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
@@ -224,25 +225,25 @@ class Node:
     def obey(self) -> None:
         """Runs everything that it should, and says so."""
         desired = self.desired()
-        generations = {gateway["id"]: gateway["generation"] for gateway in desired["gateways"]}
         revision = desired["revision"]
-        said: list[GatewayReport | ConnectionReport] = [
-            GatewayReport(id, generation, revision, "ready") for id, generation in generations.items()
-        ]
+        said: list[GatewayReport | ConnectionReport] = []
+        for gateway in desired["gateways"]:
+            self._generations[gateway["id"]] = gateway["generation"]
+            said.append(GatewayReport(gateway["id"], gateway["generation"], revision, "ready"))
         said += [
             ConnectionReport(
-                each["id"], generations[each["gateway_id"]], revision, "up" if each["enabled"] else "disabled"
+                each["id"], self._generations[each["gateway_id"]], revision, "up" if each["enabled"] else "disabled"
             )
             for each in desired["connections"]
         ]
-        said += self._gone(desired, generations)
+        said += self._gone(desired)
         self.report(*said)
 
-    def _gone(self, desired: Any, generations: dict[str, int]) -> list[GatewayReport | ConnectionReport]:
+    def _gone(self, desired: Any) -> list[GatewayReport | ConnectionReport]:
         made: list[GatewayReport | ConnectionReport] = []
         for gone in desired["gone"]:
             kind = GatewayReport if gone["kind"] == "gateway" else ConnectionReport
-            made.append(kind(gone["id"], generations.get(gone["gateway_id"], 1), desired["revision"], "gone"))
+            made.append(kind(gone["id"], self._generations.get(gone["gateway_id"], 1), desired["revision"], "gone"))
         return made
 
 

@@ -1,25 +1,48 @@
-"""Fixtures of the client tests: one kind of database is enough, what differs here is the client."""
+"""Fixtures of the client tests: a server for each way to authenticate on each kind of database, and clients of it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
+import openstack
+import openstack.connection
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.store import engine as engines
-from tests.harness.databases import sqlite_template
+from tests.api.serving import Served, served
+from tests.clients.ways import WAYS, Way
+from tests.harness.databases import database, postgres, sqlite_template
+from tests.harness.openstack_cli import openstack_7, openstack_10
 
-__all__ = ["database", "sqlite_template"]
+__all__ = ["connect", "database", "openstack_7", "openstack_10", "postgres", "service", "sqlite_template", "way"]
+
+# What the SDK says to its own developers.
+SDK_WARNINGS = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+Connect = Callable[[str], openstack.connection.Connection]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.name)
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each way to authenticate; a test may name its own."""
+    chosen: Way = request.param
+    return chosen
 
 
 @pytest.fixture
-def database(tmp_path: Path, sqlite_template: Path) -> Iterator[Engine]:
-    """A fresh SQLite database."""
-    path = tmp_path / "linkspan.db"
-    shutil.copy(sqlite_template, path)
-    engine = engines.connect(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
+def service(database: Engine, way: Way) -> Iterator[Served]:
+    """A server with users."""
+    with served(database, way.auth) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(service: Served, way: Way) -> Iterator[Connect]:
+    """Connects openstacksdk as a user."""
+    with ExitStack() as open_:
+
+        def opened(user: str) -> openstack.connection.Connection:
+            cloud = way.cloud(service.url, user)
+            return open_.enter_context(openstack.connect(load_yaml_config=False, load_envvars=False, **cloud))
+
+        yield opened

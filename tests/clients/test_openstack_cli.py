@@ -1,88 +1,89 @@
-"""OpenStack's own command line against our API, as a tenant types it, with a name and a password."""
+"""OpenStack's own command line against our API, as a tenant types it: 10.5, and 7.1 for what that cannot send."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
-from linkspan.api.auth import Auth, BasicAuth, NoAuth
-from linkspan.store.people import hash_password
-from linkspan.store.store import Store
-from tests.api.serving import Served, served
+from tests.api.serving import Served
+from tests.clients.conftest import SDK_WARNINGS, Connect
+from tests.clients.ground import ground
+from tests.clients.vpn_commands import NOUNS, VERBS, Tour, commands
+from tests.clients.ways import BASIC, NONE, Way, clouds_yaml
+from tests.harness.openstack_cli import Cli, OpenStack
 
 pytestmark = pytest.mark.clients
 
-OPENSTACK = Path(sys.executable).with_name("openstack")
-
-
-def people(store: Store) -> Auth:
-    """Authentication with two users."""
-    hashed = hash_password("pass word")
-    with store.write() as tx:
-        project = tx.add_project("blue")["id"]
-        tx.add_user("admin", hashed, project, ("admin",))
-        tx.add_user("alice", hashed, project, ("member",))
-    return BasicAuth(store)
-
-
-class Cli:
-    """The command line as one user."""
-
-    def __init__(self, url: str, user: str, home: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-        self._environment = kept | {
-            "HOME": str(home),
-            "OS_AUTH_TYPE": "http_basic" if user else "none",
-            "OS_ENDPOINT": url,
-            **({"OS_USERNAME": user, "OS_PASSWORD": "pass word"} if user else {}),
-        }
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """One command."""
-        return subprocess.run(
-            [OPENSTACK, *words], env=self._environment, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    def __call__(self, *words: str) -> Any:
-        """What a command that works prints, as JSON."""
-        done = self.run(*words, "-f", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def quietly(self, *words: str) -> None:
-        """A command that works and prints nothing."""
-        done = self.run(*words)
-        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+basic = pytest.mark.parametrize("way", [BASIC], ids=lambda way: way.name)
+MakeCli = Callable[[OpenStack, str], Cli]
 
 
 @pytest.fixture
-def service(request: pytest.FixtureRequest, database: Engine) -> Iterator[Served]:
-    """A server with users."""
-    with served(database, people) as running:
-        yield running
+def typed(service: Served, way: Way, tmp_path: Path) -> MakeCli:
+    """A command line, as a user."""
+
+    def typed(command: OpenStack, user: str) -> Cli:
+        file = tmp_path / f"{user}.yaml"
+        return Cli(command, tmp_path, clouds_yaml(file, way.cloud(service.url, user)))
+
+    return typed
 
 
 @pytest.fixture
-def admin(service: Served, tmp_path: Path) -> Cli:
+def admin(typed: MakeCli, openstack_10: OpenStack) -> Cli:
     """The command line of an admin."""
-    return Cli(service.url, "admin", tmp_path)
+    return typed(openstack_10, "admin")
 
 
 @pytest.fixture
-def alice(service: Served, tmp_path: Path) -> Cli:
+def alice(typed: MakeCli, openstack_10: OpenStack) -> Cli:
     """The command line of a tenant."""
-    return Cli(service.url, "alice", tmp_path)
+    return typed(openstack_10, "alice")
 
 
-@pytest.mark.timeout(300)
+@pytest.fixture
+def ids(connect: Connect) -> dict[str, str]:
+    """What a VPN stands on."""
+    place = ground(connect("admin"), connect("alice"))
+    return {"router": place.router, "lan-v4": place.subnet}
+
+
+@basic
+@SDK_WARNINGS
+def test_all_commands(alice: Cli, ids: dict[str, str]) -> None:
+    assert commands(alice) == {(*noun.words, verb) for noun in NOUNS for verb in VERBS}
+    Tour(alice, ids, more=False).go()
+
+
+@basic
+@SDK_WARNINGS
+def test_all_commands_of_version_7(typed: MakeCli, openstack_7: OpenStack, ids: dict[str, str]) -> None:
+    """With `--lifetime` and `--dpd`."""
+    alice = typed(openstack_7, "alice")
+    assert commands(alice) == {(*noun.words, verb) for noun in NOUNS for verb in VERBS}
+    Tour(alice, ids, more=True).go()
+
+
+@basic
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_installed_scripts(typed: MakeCli, openstack_10: OpenStack, openstack_7: OpenStack) -> None:
+    """What the other tests type goes through a process that has the imports; these do not."""
+    words = ("vpn", "ike", "policy", "create", "by script", "-f", "json")
+    for command, version, more in (
+        (openstack_10, "10.5.", ()),
+        (openstack_7, "7.1.2", ("--lifetime", "units=seconds,value=7200")),
+    ):
+        alice = typed(command, "alice")
+        assert version in alice.run("--version").out
+        made = alice.execute(*words, *more)
+        assert made.code == 0, made.err
+        assert json.loads(made.out)["Lifetime"]["value"] == (7200 if more else 3600)
+
+
+@basic
 def test_a_site_from_nothing_to_nothing(admin: Cli, alice: Cli) -> None:
     assert alice("network", "list") == []
     admin("network", "create", "--external", "internet")
@@ -112,10 +113,10 @@ def test_a_site_from_nothing_to_nothing(admin: Cli, alice: Cli) -> None:
     assert alice("vpn", "ipsec", "site", "connection", "show", "tunnel")["MTU"] == 1400
 
     refused = alice.run("vpn", "service", "delete", "service")
-    assert refused.returncode != 0
-    assert "is still in use" in refused.stdout + refused.stderr
+    assert refused.code != 0
+    assert "is still in use" in refused.out + refused.err
     refused = alice.run("router", "remove", "subnet", "router", "lan-v4")
-    assert "is used by VPNService" in refused.stdout + refused.stderr
+    assert "is used by VPNService" in refused.out + refused.err
 
     alice.quietly("vpn", "ipsec", "site", "connection", "delete", "tunnel")
     alice.quietly("vpn", "service", "delete", "service")
@@ -125,16 +126,16 @@ def test_a_site_from_nothing_to_nothing(admin: Cli, alice: Cli) -> None:
     assert alice("vpn", "service", "list") == alice("vpn", "ipsec", "site", "connection", "list") == []
 
 
-def test_without_a_token(database: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [NONE], ids=lambda way: way.name)
+def test_without_a_token(alice: Cli) -> None:
     """auth_type none: clients find the version by themselves, from the root."""
-    with served(database, lambda _store: NoAuth()) as running:
-        cli = Cli(running.url, "", tmp_path)
-        assert cli("network", "list") == []
-        assert cli("vpn", "ike", "policy", "create", "ike")["Name"] == "ike"
-        assert cli("vpn", "service", "list") == []
+    assert alice("network", "list") == []
+    assert alice("vpn", "ike", "policy", "create", "ike")["Name"] == "ike"
+    assert alice("vpn", "service", "list") == []
 
 
-def test_a_wrong_password(service: Served, tmp_path: Path) -> None:
-    done = Cli(service.url, "mallory", tmp_path).run("network", "list")
-    assert done.returncode != 0
-    assert "requires authentication" in done.stderr + done.stdout
+@basic
+def test_a_wrong_password(typed: MakeCli, openstack_10: OpenStack) -> None:
+    done = typed(openstack_10, "mallory").run("network", "list")
+    assert done.code != 0
+    assert "requires authentication" in done.err + done.out

@@ -111,7 +111,7 @@ def test_any_query_is_a_query_or_a_problem(resource: Resource, pairs: Pairs) -> 
         return
     assert found.limit is not None
     assert 1 <= found.limit <= PAGE
-    part = for_store(resource, found)
+    part = for_store(resource, found, is_computed(resource, found))
     assert all(resource[name].filterable for name in part.filters)
     assert all(name in query.KEPT or resource[name].filterable for name, _ in part.sort)
 
@@ -122,10 +122,10 @@ def test_any_query_is_a_query_or_a_problem(resource: Resource, pairs: Pairs) -> 
 def test_what_no_column_answers() -> None:
     computed = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", ID)])
     assert is_computed(SERVICE, computed)
-    assert for_store(SERVICE, computed) == Query(filters={"name": ("a",)})
+    assert for_store(SERVICE, computed, True) == Query(filters={"name": ("a",)})
     plain = parse(SERVICE, [("name", "a"), ("sort_key", "created_at"), ("sort_dir", "asc")])
     assert not is_computed(SERVICE, plain)
-    assert for_store(SERVICE, plain) is plain
+    assert for_store(SERVICE, plain, False) is plain
 
 
 ITEMS: list[dict[str, Any]] = [

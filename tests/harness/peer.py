@@ -238,9 +238,13 @@ class Peer:
             session.unload_shared({"id": name})
 
     def initiate(self, child: str = "net", ike: str = "ours", seconds: float = 10.0) -> None:
-        """Bring a child up from the peer's side; vici.exception.CommandException if it fails."""
+        """Bring a child up from the peer's side; vici.exception.CommandException, with the log's end, if it fails."""
         with self.session() as session:
-            list(session.initiate({"ike": ike, "child": child, "timeout": str(int(seconds * 1000))}))
+            try:
+                list(session.initiate({"ike": ike, "child": child, "timeout": str(int(seconds * 1000))}))
+            except vici.exception.CommandException as error:
+                error.add_note(self.log[-3000:])
+                raise
 
     def terminate(self, ike: str = "ours", **which: str) -> None:
         """End an IKE SA, or with `child_id` or the like a part of it."""

@@ -25,6 +25,12 @@ from linkspan.store.tables import METADATA
 from tests.harness.postgres import Server
 
 NODE_0001 = "INSERT INTO node VALUES ('n', 'north', 'hash', 2, 0, 'kernel', '1', '5.9.8', 0)"
+PEOPLE_0002 = (
+    "INSERT INTO project VALUES ('p', 'blue', '')",
+    "INSERT INTO account VALUES ('u', 'ada', 'hash', 'p')",
+    "INSERT INTO token VALUES ('h1', 'u', 'p', 'a', NULL)",
+    "INSERT INTO token VALUES ('h2', 'u', 'p', 'b', 7.5)",
+)
 OBSERVED_0001 = "INSERT INTO observed VALUES ('connection', 'c', 'n', 1, 2, 'up', '', 1.0, 1.0)"
 
 
@@ -98,6 +104,25 @@ def test_what_the_first_version_observed_is_kept(empty: tuple[Engine, Engine]) -
     with engine.connect() as connection:
         kept = connection.execute(text("SELECT object_id, state, effective_mtu FROM observed")).all()
     assert [tuple(row) for row in kept] == [("c", "up", None)]
+
+
+def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for row in PEOPLE_0002:
+            connection.execute(text(row))
+    assert migrate.upgrade(engine) is True
+    with engine.connect() as connection:
+        kept = connection.execute(
+            text("SELECT token_hash, user_id, project_id, name, methods, expires_at FROM token ORDER BY name")
+        ).all()
+        ids = connection.execute(text("SELECT count(DISTINCT id) FROM token")).scalar()
+    assert [tuple(row) for row in kept] == [("h1", "u", "p", "a", "", None), ("h2", "u", "p", "b", "", 7.5)]
+    assert ids == 2
 
 
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:

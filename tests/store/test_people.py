@@ -1,4 +1,4 @@
-"""Projects, users, roles and tokens."""
+"""Projects, users and roles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from linkspan.store.people import hash_password, verify_password
 from linkspan.store.store import Conflict, Store
-from tests.harness.databases import Clock, open_store
 
 
 def test_users_and_their_roles(store: Store) -> None:
@@ -53,26 +52,6 @@ def test_names_are_taken_once(store: Store) -> None:
         tx.add_user("ada", "hash", project["id"])
     with pytest.raises(Conflict), store.write() as tx:
         tx.add_user("bob", "hash", "nowhere")
-
-
-def test_tokens_expire(store: Store) -> None:
-    clock = Clock()
-    timed = open_store(store._engine, clock=clock)
-    with timed.write() as tx:
-        project = tx.add_project("blue")
-        user = tx.add_user("ada", "hash", project["id"])
-        tx.add_token("static", user["id"], project["id"], "ci")
-        tx.add_token("short", user["id"], project["id"], expires_at=clock.now + 10)
-    with timed.read() as tx:
-        row = tx.token("short")
-        assert row is not None
-        assert (row["user_name"], row["project_name"], row["roles"]) == ("ada", "blue", ["member"])
-    clock.pass_(11)
-    with timed.write() as tx:
-        assert tx.token("short") is None
-        assert tx.token("static") is not None
-        tx.remove_token("static")
-        assert tx.token("static") is None
 
 
 def test_passwords() -> None:

@@ -104,6 +104,7 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
         # Towards another address nobody is let in, and back.
         link.set(peer_address="198.51.100.201")
         peer.wait_down()
+        until(lambda: public not in told(ours), 10.0, lambda: str(link.shown))
         link.set(peer_address=public)
         until(lambda: public in told(ours), 10.0, lambda: str(link.shown))
         peer.initiate()

@@ -15,6 +15,8 @@ from typing import Final
 
 import click
 
+from linkspan.core.secret import Secret
+
 TOOLS: Final = {
     "ip": "iproute2",
     "nft": "nftables",
@@ -70,3 +72,23 @@ def certificate(cert: Path | None, key: Path | None) -> None:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
     except ssl.SSLError as error:
         raise click.ClickException(f"{cert} and {key} are no certificate and its key: {error.reason}") from None
+
+
+def keystone(auth_url: str, username: str, password_file: Path | None, ca_file: Path | None) -> Secret:
+    """The password of our own user in a real Keystone. Raises ClickException where something is missing to ask it."""
+    if not auth_url.startswith(("http://", "https://")):
+        raise click.ClickException(
+            "auth 'keystone' needs keystone.auth_url, such as https://keystone.example.org:5000/v3"
+        )
+    if password_file is None:
+        raise click.ClickException(f"auth 'keystone' needs keystone.password_file, with the password of {username}")
+    try:
+        password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read the password file {password_file}: {error}") from None
+    if ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=str(ca_file))
+        except (OSError, ssl.SSLError):
+            raise click.ClickException(f"{ca_file} holds no CA certificates: see keystone.ca_file") from None
+    return Secret(password)

@@ -1,7 +1,7 @@
 """What a state directory holds before the first request: projects, users, nodes with their tokens, and a clouds.yaml
-that OpenStack's own tools and the `linkspan` command use as it stands.
+that OpenStack's own tools and the `linkspan` command use as it stands, with a cloud for each way to authenticate.
 
-Doing it again changes nothing but the URL: passwords and tokens stay. It never prints a password.
+Doing it again changes nothing but the URL: passwords and tokens stay. It never prints a secret.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
-import yaml
 
-from linkspan.admin.people import hash_token, new_password, write_private
+from linkspan.admin import clouds
+from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Kept
+from linkspan.admin.people import new_password, write_private
 from linkspan.store.people import hash_password
-from linkspan.store.store import Store, Tx
+from linkspan.store.store import Row, Store, Tx
+from linkspan.store.tokens import hash_token
 
-PROJECTS: Final = ("admin", "demo", "other")
-USERS: Final = {
-    "admin": ("admin", ("admin",)),
-    "demo": ("demo", ("member",)),
-    "reader": ("demo", ("reader",)),
-    "other": ("other", ("member",)),
-}
-"""User -> project and roles; each has a cloud of the name linkspan-USER."""
+MADE_HERE: Final = "clouds.yaml"
+"""The name of the static token and the application credential of `SHOWN`."""
 
 
 def bootstrap_state(
@@ -37,17 +33,23 @@ def bootstrap_state(
     *,
     authenticated: bool = True,
     cacert: Path | None = None,
+    region: str = "RegionOne",
 ) -> None:
-    """Make whatever is missing. `nodes` are names and token files; `authenticated`: users need their passwords.
+    """Make whatever is missing. `nodes` are names and token files; `authenticated`: users need their passwords;
+    `region`: where the catalog says that it is.
 
     Raises ClickException where what is there contradicts what is asked for.
     """
     file = state / "clouds.yaml"
-    passwords = _passwords(file)
+    kept = clouds.read(file)
+    passwords = kept.passwords
     missing = {name for name in USERS if name not in passwords}
     passwords |= {name: new_password() for name in missing}
     with store.read() as tx:
         hashes = {name: _hash(tx, name, missing, passwords) for name in USERS}
+        lost = not kept.secret or tx.credential(kept.credential_id) is None
+    kept.secret = new_password() if lost else kept.secret
+    secret_hash = hash_password(kept.secret) if lost else ""
     with store.write() as tx:
         projects = {name: (tx.project(name=name) or tx.add_project(name))["id"] for name in PROJECTS}
         for name, (project, roles) in USERS.items():
@@ -55,9 +57,11 @@ def bootstrap_state(
         known = {node["name"] for node in tx.nodes()}
         for name, token_file in nodes.items():
             _node(tx, name, token_file, name in known)
+        _token(tx, kept)
+        _credential(tx, kept, secret_hash)
         # Inside the transaction: a user whose password nobody has is of no use.
-        _replace(file, clouds(url, passwords, authenticated=authenticated, cacert=cacert))
-        _replace(state / "curl.conf", curl(passwords["demo"], cacert) if authenticated else "silent\n")
+        _replace(file, clouds.text(url, kept, authenticated=authenticated, cacert=cacert, region=region))
+        _replace(state / "curl.conf", clouds.curl(passwords[SHOWN], cacert) if authenticated else "silent\n")
 
 
 def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, Path]:
@@ -69,44 +73,35 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
     return {name: folder / f"{name}.token" for name in [*wanted, *here]}
 
 
-def clouds(url: str, passwords: Mapping[str, str], *, authenticated: bool, cacert: Path | None) -> str:
-    """The text of the clouds.yaml."""
-    table: dict[str, Any] = {}
-    for name in USERS:
-        cloud: dict[str, Any] = {"auth_type": "http_basic" if authenticated else "none", "auth": {"endpoint": url}}
-        # Kept also where nobody asks for them, so that they still hold when somebody does again.
-        cloud["auth"] |= {"username": name, "password": passwords[name]} if authenticated else {}
-        if not authenticated:
-            cloud["linkspan_password"] = passwords[name]
-        if cacert is not None:
-            cloud["cacert"] = str(cacert.absolute())
-        table[f"linkspan-{name}"] = cloud
-    head = (
-        "# Made by 'linkspan run': OS_CLIENT_CONFIG_FILE=<this file> openstack --os-cloud linkspan-demo network list\n"
-    )
-    return head + yaml.safe_dump({"clouds": table}, sort_keys=False)
+def _token(tx: Tx, kept: Kept) -> None:
+    """The static token of the file; one that got lost is replaced."""
+    if kept.token and tx.token(hash_token(kept.token.encode())) is not None:
+        return
+    for row in tx.static_tokens():
+        if (row["user_name"], row["name"]) == (SHOWN, MADE_HERE):
+            tx.remove_static_token(row["id"])
+    kept.token = secrets.token_urlsafe(32)
+    user = _shown(tx)
+    tx.add_token(hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
 
 
-def curl(password: str, cacert: Path | None) -> str:
-    """The text of a curl.conf with which `curl -K` asks as the user demo, without a password among the processes."""
-    lines = ["silent", f'user = "demo:{password}"', *([f'cacert = "{cacert.absolute()}"'] if cacert else [])]
-    return "\n".join(lines) + "\n"
+def _credential(tx: Tx, kept: Kept, secret_hash: str) -> None:
+    """The application credential of the file; one that got lost is replaced."""
+    if not secret_hash:
+        return
+    user = _shown(tx)
+    for row in tx.credentials(user["id"]):
+        if row["name"] == MADE_HERE:
+            tx.remove_credential(row["id"])
+    values = {"user_id": user["id"], "project_id": user["project_id"], "name": MADE_HERE, "secret_hash": secret_hash}
+    kept.credential_id = tx.add_credential(values | {"roles": user["roles"]})["id"]
 
 
-def _passwords(file: Path) -> dict[str, str]:
-    try:
-        table = yaml.safe_load(file.read_text(encoding="utf-8"))["clouds"]
-        entries = {name: table[f"linkspan-{name}"] for name in USERS if f"linkspan-{name}" in table}
-        found = {name: e["auth"].get("password") or e.get("linkspan_password") for name, e in entries.items()}
-        return {name: str(password) for name, password in found.items() if password}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise click.ClickException(f"cannot read {file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise click.ClickException(
-            f"{file} is not the clouds.yaml that was made here: move it away, and new passwords are made"
-        ) from None
+def _shown(tx: Tx) -> Row:
+    user = tx.user_by_name(SHOWN)
+    if user is None or user["project_id"] is None:
+        raise click.ClickException(f"user '{SHOWN}' has no project any more: begin anew with another --state")
+    return user
 
 
 def _hash(tx: Tx, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
@@ -129,7 +124,7 @@ def _node(tx: Tx, name: str, token_file: Path, known: bool) -> None:
         token = ""
     except OSError as error:
         raise click.ClickException(f"cannot read the token file {token_file}: {error.strerror}") from None
-    if token and tx.node_by_token(hash_token(token)) is not None:
+    if token and tx.node_by_token(hash_token(token.encode())) is not None:
         return
     if known:
         raise click.ClickException(
@@ -139,7 +134,7 @@ def _node(tx: Tx, name: str, token_file: Path, known: bool) -> None:
     if not token:
         token = secrets.token_urlsafe(32)
         write_private(token_file, token + "\n", 0o400)
-    tx.add_node(name, hash_token(token))
+    tx.add_node(name, hash_token(token.encode()))
 
 
 def _replace(file: Path, text: str) -> None:

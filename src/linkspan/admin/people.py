@@ -1,4 +1,4 @@
-"""Projects, users and nodes, made beside the API: the first user cannot be made by a user.
+"""Projects, users, tokens and nodes, made beside the API: the first user cannot be made by a user.
 
 Passwords are kept as argon2 and tokens as SHA-256 (they have 256 random bits); both leave this process once, into a
 file that only its owner reads or onto the terminal of who asked.
@@ -6,7 +6,6 @@ file that only its owner reads or onto the terminal of who asked.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -15,8 +14,10 @@ from typing import Any, Final
 
 import click
 
+from linkspan.core.resources import RESOURCES
 from linkspan.store.people import hash_password
 from linkspan.store.store import Conflict, Row, Store, Tx
+from linkspan.store.tokens import hash_token
 
 ROLES: Final = ("admin", "member", "reader")
 
@@ -24,11 +25,6 @@ ROLES: Final = ("admin", "member", "reader")
 def new_password() -> str:
     """A password with 144 random bits that needs no quoting anywhere."""
     return secrets.token_urlsafe(18)
-
-
-def hash_token(token: str) -> str:
-    """A token as the database keeps it."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def project(tx: Tx, name: str) -> Row:
@@ -56,14 +52,89 @@ def create_user(store: Store, name: str, password: str, project_name: str, roles
         return tx.add_user(name, hashed, project(tx, project_name)["id"], tuple(roles))
 
 
+def user(tx: Tx, name: str) -> Row:
+    """A user by name. Raises ClickException if there is none."""
+    found = tx.user_by_name(name)
+    if found is None:
+        raise click.ClickException(f"no user named '{name}': see 'linkspan user list'")
+    return found
+
+
 def set_password(store: Store, name: str, password: str) -> None:
     """Give a user another password. Raises ClickException if there is none of that name."""
     hashed = hash_password(password)
     with store.write() as tx:
-        user = tx.user_by_name(name)
-        if user is None:
-            raise click.ClickException(f"no user named '{name}': see 'linkspan user list'")
-        tx.set_password(user["id"], hashed)
+        tx.set_password(user(tx, name)["id"], hashed)
+
+
+def delete_user(store: Store, name: str) -> None:
+    """Remove a user. Raises ClickException if there is none of that name."""
+    with store.write() as tx:
+        tx.remove_user(user(tx, name)["id"])
+
+
+def grant(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
+    """Give a user roles in a project, beside those there are. Raises ClickException if either is not there."""
+    with store.write() as tx:
+        found, where = user(tx, name), project(tx, project_name)["id"]
+        tx.set_roles(found["id"], where, {*found["grants"].get(where, ()), *roles})
+
+
+def revoke(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
+    """Take roles in a project from a user; none: all. Raises ClickException where there is nothing to take."""
+    with store.write() as tx:
+        found, where = user(tx, name), project(tx, project_name)["id"]
+        held = set(found["grants"].get(where, ()))
+        missing = sorted(set(roles) - held)
+        if not held or missing:
+            what = f"the role {' or '.join(missing)}" if held else "any role"
+            raise click.ClickException(
+                f"user '{name}' does not have {what} in project '{project_name}': see 'linkspan user list'"
+            )
+        tx.set_roles(found["id"], where, held - set(roles) if roles else ())
+
+
+def delete_project(store: Store, name: str) -> list[str]:
+    """Remove a project; the names of the users whose own it was. Raises ClickException while it holds something."""
+    with store.write() as tx:
+        id = project(tx, name)["id"]
+        counts = [(tx.count(resource, id), resource) for resource in RESOURCES]
+        left = [f"{n} {resource.plural if n > 1 else resource.singular}" for n, resource in counts if n]
+        if left:
+            raise click.ClickException(f"project '{name}' still holds {', '.join(left)}: delete them first")
+        homeless = [row["name"] for row in tx.users() if row["project_id"] == id]
+        tx.reset_quotas(id)
+        tx.remove_project(id)
+        return homeless
+
+
+def create_token(
+    store: Store, user_name: str, project_name: str | None, name: str, seconds: float | None, token_file: Path | None
+) -> str:
+    """Make a static token and the file, if there is one. Raises ClickException where the token could do nothing."""
+    token = secrets.token_urlsafe(32)
+    with store.write() as tx:
+        found = user(tx, user_name)
+        where = found["project_id"] if project_name is None else project(tx, project_name)["id"]
+        if where is None:
+            raise click.ClickException(f"user '{user_name}' has no project of their own: name one with --project")
+        if not found["grants"].get(where):
+            raise click.ClickException(
+                f"user '{user_name}' has no role there: see 'linkspan user grant', or name another with --project"
+            )
+        tx.add_token(
+            hash_token(token.encode()), found["id"], where, name, None if seconds is None else tx.now + seconds
+        )
+        if token_file is not None:
+            write_private(token_file, token + "\n", 0o400)
+    return token
+
+
+def delete_token(store: Store, id: str) -> None:
+    """End a static token. Raises ClickException if there is none with that id."""
+    with store.write() as tx:
+        if not tx.remove_static_token(id):
+            raise click.ClickException(f"no static token with the id '{id}': see 'linkspan token list'")
 
 
 def create_node(store: Store, name: str, token_file: Path) -> None:
@@ -73,7 +144,7 @@ def create_node(store: Store, name: str, token_file: Path) -> None:
         with store.write() as tx:
             if any(node["name"] == name for node in tx.nodes()):
                 raise click.ClickException(f"a node named '{name}' exists already")
-            tx.add_node(name, hash_token(token))
+            tx.add_node(name, hash_token(token.encode()))
             # Inside the transaction: a node whose token nobody has could never join.
             write_private(token_file, token + "\n", 0o400)
     except Conflict:

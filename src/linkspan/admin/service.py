@@ -21,7 +21,11 @@ def build(
     host = click.Option(["--host"], metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
     port = click.Option(["--port"], type=click.IntRange(1, 65535), metavar="N", help="port to listen on (default 9696)")
     database = click.Option(["--database"], metavar="URL", help="database (default: SQLite in the state directory)")
-    auth = click.Option(["--auth"], type=click.Choice(("http_basic", "none")), help="how users prove who they are")
+    auth = click.Option(
+        ["--auth"],
+        type=click.Choice(("http_basic", "keystone", "none")),
+        help="who knows the users (default http_basic)",
+    )
     name = click.Option(["--name"], metavar="NODE", help="name of this node (default node-1)")
     url = click.Option(["--api"], metavar="URL", help="the API; anything but loopback has to be https")
     token = click.Option(["--token-file"], type=path, metavar="FILE", help="file with this node's token")

@@ -123,7 +123,7 @@ class GatewayWorker(threading.Thread):
 
     def _gather(self) -> list[Message]:
         """All messages that wait; if none does, wait for one or for the next timer."""
-        times = [self._wakes[0][0]] if self._wakes else []
+        times = [self._wakes[0][0]] if self._wakes and self._listening else []
         times += [due for due in (self._due, self._names.due_at(self._lives)) if due is not None]
         timeout = max(0.0, min(times) - self._clock()) if times else None
         if timeout is not None and self._clock is not time.monotonic:
@@ -141,7 +141,8 @@ class GatewayWorker(threading.Thread):
         facts = [fact for message in messages if (fact := self._remember(message))]
         if self._leaving:
             return
-        for fact in facts:
+        # While charon is away its last words and our timers would only find that out again, and put off its return.
+        for fact in facts if self._listening else ():
             for id in self._about(fact.about):
                 self._step(id, fact)
         while self._due is not None and self._due <= self._clock():
@@ -174,7 +175,7 @@ class GatewayWorker(threading.Thread):
     def _tick(self) -> None:
         self._names.ask(self._lives)
         now = self._clock()
-        while self._wakes and self._wakes[0][0] <= now:
+        while self._listening and self._wakes and self._wakes[0][0] <= now:
             _, id = heapq.heappop(self._wakes)
             life = self._lives.get(id)
             due = rollout.wake_at(life) if life else None

@@ -7,7 +7,6 @@ into the types of `core.observed`; anything else is a 400. Without a known token
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -20,6 +19,7 @@ from linkspan.core import desired
 from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
 from linkspan.core.problem import Problem
 from linkspan.store.store import Row, Store, Tx
+from linkspan.store.tokens import hash_token
 
 HEARTBEAT: Final = 10.0
 """Seconds of silence after which a hint stream says that it is alive."""
@@ -192,7 +192,7 @@ def _token(call: Call) -> str | None:
     scheme, _, token = header.partition(b" ")
     if scheme.lower() != b"bearer" or not token.strip():
         return None
-    return hashlib.sha256(token.strip()).hexdigest()
+    return hash_token(token.strip())
 
 
 def _since(call: Call) -> int:

@@ -17,6 +17,7 @@ from linkspan.api.agents import HEARTBEAT, Agents
 from linkspan.api.auth import Auth
 from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
+from linkspan.api.identity.embedded import Embedded
 from linkspan.api.inventory import Networks, Ports, Subnets
 from linkspan.api.limits import Limited, Rates
 from linkspan.api.quotas import Quotas
@@ -24,6 +25,7 @@ from linkspan.api.resources import BULK, HOLD, Collection, Context, Hooks
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
 from linkspan.core import query, quota, status
+from linkspan.core.access import Policy, policy_of
 from linkspan.core.resources import RESOURCES
 from linkspan.core.strength import Choices
 from linkspan.core.validate import Limits
@@ -42,22 +44,28 @@ def create_app(
     choices: Choices | None = None,
     quotas: Mapping[str, int] = quota.DEFAULTS,
     rates: Rates | None = None,
+    policy: Policy | None = None,
     page: int = query.PAGE,
     bulk: int = BULK,
     largest_body: int = LARGEST_BODY,
+    public_url: str = "",
     mounts: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application. `wake` is the hub whose `publish` the store calls after commits.
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
-    `heartbeat`: seconds between signs of life on a hint stream; `page`: the most objects in one answer,
-    `bulk`: in one request; `quotas`: how many objects a project may have that has no quotas of its own, by the API's
-    names; `largest_body`: bytes; `mounts`: applications that are asked before ours.
+    `heartbeat`: seconds between signs of life on a hint stream; `policy`: who may do what, None: the rules as they are
+    without a file; `page`: the most objects in one answer, `bulk`: in one request; `quotas`: how many objects a project
+    may have that has no quotas of its own, by the API's names; `largest_body`: bytes; `public_url`: the API's root as
+    clients reach it, for links; `mounts`: applications that are asked before ours.
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
     hooks = vpn.hooks(limits or Limits(), choices or Choices())
+    routes = _routes(store, wake, context, hooks, heartbeat)
     limited = Limited(auth, rates or Rates())
-    edge = Edge(_routes(store, wake, context, hooks, heartbeat), limited, wake, largest_body=largest_body)
+    if isinstance(auth, Embedded):
+        routes += [limited.guarded(route) for route in auth.routes()]
+    edge = Edge(routes, limited, wake, policy or policy_of(), largest_body=largest_body, public_url=public_url)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -27,7 +27,8 @@ class Attributes:
 
     `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
     the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names of booleans that
-    the hooks' `complete` adds to a row. `defaults`: in place of the registry's.
+    the hooks' `complete` adds to a row. `defaults`: in place of the registry's. `parent`: whether one may be made
+    depends on another object: the hooks ask.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Attributes:
         always: Mapping[str, Any] | None = None,
         derived: tuple[str, ...] = (),
         defaults: Mapping[str, Any] | None = None,
+        parent: bool = False,
     ) -> None:
         self.resource = resource
+        self._parent = parent
         self.constants = dict(constants or {})
         self._special = frozenset(special)
         self._known = {a.name for a in resource.attributes} | set(self.constants) | {*KEPT, "tenant_id", *derived}
@@ -92,7 +95,9 @@ class Attributes:
             if attribute is None or name == "project_id" or name in self._special:
                 continue
             values[name] = _secret(attribute, value) if attribute.secret else attribute.kind.convert(name, value)
-        access.require_values(identity.roles, "create", self.resource, values)
+        if not self._parent:
+            access.require(identity, "create", self.resource, values)
+        access.require_values(identity, "create", self.resource, values, values)
         return values
 
     def check_update(self, given: Mapping[str, Any]) -> None:
@@ -153,7 +158,7 @@ def _project(given: Mapping[str, Any], identity: Identity) -> str:
     if len(set(wanted)) > 1:
         raise Problem("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
     project = wanted[0] if wanted else identity.project_id
-    if project != identity.project_id and not access.is_admin(identity.roles):
+    if project != identity.project_id and not access.is_admin(identity):
         message = (
             "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires "
             "admin privileges"

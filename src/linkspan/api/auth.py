@@ -1,35 +1,27 @@
 """Who asks: the ports through which a request gets its identity. Blocking code; it runs in the request's thread.
 
-Passwords are compared by argon2, which is slow on purpose; so a credential that was right is remembered for moments,
-under a digest that only this process can make. It knows nothing of what an identity may do.
+Passwords are compared by argon2, which is slow on purpose; so a credential that was right is remembered for moments.
+It knows nothing of what an identity may do. Tokens are in `auth_tokens`, a real Keystone is in `auth_keystone`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
-import secrets
-import threading
 import time
 from typing import Any, Final, Protocol
 
+from linkspan.api import memory
 from linkspan.api.call import Call, Identity
-from linkspan.core.problem import Problem
-from linkspan.store.people import hash_password, verify_password
+from linkspan.api.memory import Memory
+from linkspan.api.passwords import Passwords
+from linkspan.core.keystone import implied
+from linkspan.core.problem import unauthorized
 from linkspan.store.store import Store
 
 LOCAL_PROJECT: Final = "00000000000000000000000000000001"
-TRUST: Final = 5.0
-"""Seconds for which an identity is used without asking the database: so long an ended user still gets in."""
 VERIFIED: Final = 300.0
 """Seconds for which a password that was right is not put through argon2 again, while its hash is the same."""
-ROOM: Final = 4096
-AT_ONCE: Final = 2
-"""Passwords that are compared at a time: each takes 64 MB and a core."""
-PATIENCE: Final = 10.0
-"""Seconds that a password waits for its turn."""
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -38,11 +30,6 @@ class Auth(Protocol):
 
     def identify(self, call: Call) -> Identity:
         """The identity of a request. Raises Problem Unauthorized."""
-
-
-def unauthorized() -> Problem:
-    """The 401; it never says what was wrong."""
-    return Problem("Unauthorized", "The request you have made requires authentication.")
 
 
 def check_bind(host: str) -> None:
@@ -78,52 +65,36 @@ class _Remembered:
 class BasicAuth:
     """Users of the database, by name and password (RFC 7617)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, passwords: Passwords | None = None) -> None:
         self._store = store
-        self._key = secrets.token_bytes(32)
-        self._nobody = hash_password(secrets.token_urlsafe(16))
-        self._known: dict[bytes, _Remembered] = {}
-        self._lock = threading.Lock()
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._passwords = passwords or Passwords()
+        self._memory: Memory[_Remembered] = Memory()
 
     def identify(self, call: Call) -> Identity:
         """The user of a Basic credential. Raises Problem Unauthorized, ServiceUnavailable under a flood of them."""
         header = call.header(b"authorization")
         if header is None:
             raise unauthorized()
-        digest = hmac.digest(self._key, header, hashlib.sha256)
+        digest = self._memory.digest(header)
         now = time.monotonic()
-        # The look-up is by a keyed digest: its time tells nothing about any password.
-        known = self._known.get(digest)
-        if known is not None and now - known.asked < TRUST:
+        known = self._memory.get(digest)
+        if known is not None and now - known.asked < memory.TRUST:
             return known.identity
         name, password = _credentials(header)
         with self._store.read() as tx:
             user = tx.user_by_name(name)
         if known is None or user is None or user["password_hash"] != known.password_hash or _old(known, now):
             known = self._verified(user, password)
-            self._remember(digest, known)
+            self._memory.put(digest, known)
             return known.identity
         known.identity, known.asked = _identity(user), now
         return known.identity
 
     def _verified(self, user: dict[str, Any] | None, password: str) -> _Remembered:
-        if not self._turns.acquire(timeout=PATIENCE):
-            raise Problem("ServiceUnavailable", "Too many logins at a time: try again in a moment")
-        try:
-            # A name that does not exist costs what a wrong password costs.
-            good = verify_password(self._nobody if user is None else user["password_hash"], password)
-        finally:
-            self._turns.release()
-        if user is None or not good:
+        password_hash = None if user is None else user["password_hash"]
+        if not self._passwords.check(password_hash, password) or user is None:
             raise unauthorized()
         return _Remembered(_identity(user), user["password_hash"], time.monotonic())
-
-    def _remember(self, digest: bytes, known: _Remembered) -> None:
-        with self._lock:
-            if len(self._known) >= ROOM:
-                self._known.clear()
-            self._known[digest] = known
 
 
 def _old(known: _Remembered, now: float) -> bool:
@@ -147,5 +118,4 @@ def _credentials(header: bytes) -> tuple[str, str]:
 def _identity(user: dict[str, Any]) -> Identity:
     if not user["project_id"]:
         raise unauthorized()
-    roles = frozenset(role.lower() for role in user["roles"])
-    return Identity(user["id"], user["name"], user["project_id"], roles)
+    return Identity(user["id"], user["name"], user["project_id"], implied(user["roles"]))

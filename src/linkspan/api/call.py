@@ -9,27 +9,34 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from linkspan.core.access import NO_RULES, Policy
 from linkspan.core.problem import Problem
 
 Header = tuple[bytes, bytes]
 JSON: Final[Header] = (b"content-type", b"application/json")
+_BASIC: Final = 'Basic realm="linkspan", charset="UTF-8"'
 _HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 encode: Final = msgspec.json.Encoder().encode
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who asks: a user, the project that the request acts in, and the roles there."""
+    """Who asks: a user, the project that the request acts in, and the roles there.
+
+    `policy`: what the roles mean; the edge gives it to everybody, and without it nothing is allowed.
+    """
 
     user_id: str
     name: str
     project_id: str
     roles: frozenset[str]
+    policy: Policy = NO_RULES
 
 
 NOBODY: Final = Identity("", "", "", frozenset())
@@ -46,6 +53,7 @@ class Call:
         "identity",
         "method",
         "path",
+        "public_url",
         "query",
         "request_id",
         "scheme",
@@ -66,6 +74,7 @@ class Call:
         server: str = "localhost",
         request_id: str = "",
         source: str = "",
+        public_url: str = "",
     ) -> None:
         self.method = method
         self.path = path
@@ -77,6 +86,7 @@ class Call:
         self.server = server
         self.request_id = request_id
         self.source = source
+        self.public_url = public_url
         self.identity = NOBODY
 
     def header(self, name: bytes) -> bytes | None:
@@ -92,7 +102,12 @@ class Call:
 
     @property
     def base(self) -> str:
-        """Scheme and host as the client wrote them; what cannot be a host is replaced by our own address."""
+        """The API's root for links: the public URL if there is one, else scheme and host as the client wrote them.
+
+        What cannot be a host is replaced by our own address.
+        """
+        if self.public_url:
+            return self.public_url
         host = self.header(b"host") or b""
         return f"{self.scheme}://{host.decode() if _HOST.fullmatch(host) else self.server}"
 
@@ -140,11 +155,26 @@ def fault(type: str, message: str, status: int) -> Reply:
     return Reply(status, encode({"NeutronError": {"type": type, "message": message, "detail": ""}}))
 
 
+class Unauthorized(Problem):
+    """A 401 that tells where to get what is missing: `challenge` is the WWW-Authenticate header."""
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__("Unauthorized", message)
+        self.challenge = challenge
+
+
+def identity_fault(status: int, message: str, headers: tuple[Header, ...] = (JSON,)) -> Reply:
+    """An error in Keystone's shape."""
+    return Reply(
+        status, encode({"error": {"code": status, "title": HTTPStatus(status).phrase, "message": message}}), headers
+    )
+
+
 def refused(problem: Problem) -> Reply:
     """A problem as an answer; a 401 has Keystone's shape."""
     if problem.status == 401:
-        body = {"error": {"code": 401, "title": "Unauthorized", "message": problem.message}}
-        return Reply(401, encode(body), (JSON, (b"www-authenticate", b'Basic realm="linkspan", charset="UTF-8"')))
+        challenge = problem.challenge if isinstance(problem, Unauthorized) else _BASIC
+        return identity_fault(401, problem.message, (JSON, (b"www-authenticate", challenge.encode("latin-1"))))
     headers: tuple[Header, ...] = (JSON,)
     if problem.status in (429, 503):
         # Whole seconds (RFC 9110 10.2.3), never too few.

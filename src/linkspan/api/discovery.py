@@ -12,7 +12,6 @@ from linkspan import __version__
 from linkspan.api.call import Call, Reply, fault, ok
 from linkspan.api.edge import Route
 from linkspan.core import access
-from linkspan.core.problem import Problem
 from linkspan.core.resources import RESOURCES
 from linkspan.store.store import Store
 
@@ -95,8 +94,7 @@ class Discovery:
 
     def nodes(self, call: Call) -> Reply:
         """The gateway nodes, for admins."""
-        if not access.is_admin(call.identity.roles):
-            raise Problem("PolicyNotAuthorized", "rule:get_node is disallowed by policy")
+        access.require_rule(call.identity, "get_node", {})
         with self._store.read() as tx:
             found, now = tx.nodes(), tx.now
         names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")

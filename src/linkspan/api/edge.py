@@ -20,6 +20,7 @@ import structlog
 from linkspan.api.auth import Auth
 from linkspan.api.call import Call, Handler, Header, Hold, Reply, fault, refused
 from linkspan.api.wake import Hub
+from linkspan.core.access import Policy
 from linkspan.core.problem import Problem
 from linkspan.store.store import Conflict, Unavailable
 
@@ -57,7 +58,10 @@ _log = structlog.get_logger()
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop."""
+    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop.
+
+    Of two ids, as in `/users/{id}/application_credentials/{id}`, the call gets "one/other".
+    """
 
     method: str
     path: str
@@ -82,17 +86,26 @@ class Edge:
         routes: Iterable[Route],
         auth: Auth,
         hub: Hub,
+        policy: Policy,
         *,
         threads: int = THREADS,
         largest_body: int = LARGEST_BODY,
+        public_url: str = "",
     ) -> None:
         self._auth = auth
         self._hub = hub
+        self._policy = policy
+        self._public_url = public_url
         self._largest = largest_body
         self._pool = ThreadPoolExecutor(threads, "api")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._table.setdefault(route.path, {})[route.method] = route
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route there is."""
+        return [route for methods in self._table.values() for route in methods.values()]
 
     def close(self) -> None:
         """Let the threads go."""
@@ -111,6 +124,9 @@ class Edge:
             if methods is None:
                 head, _, id = head.rpartition("/")
                 methods = self._table.get(f"{head}/{{id}}/{tail}")
+            if methods is None:
+                above, _, owner = head.rpartition("/")
+                methods, id = self._table.get(f"{above}/{{id}}/{id}/{{id}}"), f"{owner}/{tail}"
         if methods is None:
             return (_NO_RESOURCE if path.startswith("/v2.0/") else _NOTHING), ""
         if method == "HEAD":
@@ -152,6 +168,7 @@ class Edge:
             server=server[0] if server[1] is None else f"{server[0]}:{server[1]}",
             request_id=request_id,
             source=(scope.get("client") or ("",))[0],
+            public_url=self._public_url,
         )
         if route.stream is not None:
             await route.stream(call, receive, sender.send, self._run)
@@ -169,7 +186,7 @@ class Edge:
 
     def _answer(self, route: Route, call: Call) -> Reply:
         if not route.public:
-            call.identity = self._auth.identify(call)
+            call.identity = msgspec.structs.replace(self._auth.identify(call), policy=self._policy)
         assert route.handler is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -16,6 +16,7 @@ from linkspan.core import access, addressing
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import NETWORK, PORT, SUBNET
+from linkspan.core.rules import NETWORK_OWNER
 from linkspan.store.store import Tx
 
 ACTIVE: Final = {"status": "ACTIVE"}
@@ -62,15 +63,16 @@ class Subnets(Hooks):
             "service_types": [],
             "tags": [],
         }
-        self.attributes = Attributes(SUBNET, constants, special=("gateway_ip",), derived=("router:external",))
+        special, derived = ("gateway_ip",), ("router:external",)
+        self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]
         network = find(tx, NETWORK, network_id, identity, lock=True)
         if network is None:
             raise missing(NETWORK, network_id)
-        if network["project_id"] != identity.project_id and not access.is_admin(identity.roles):
-            raise access.refusal("create", SUBNET)
+        owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
+        access.require(identity, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
         cidr = addressing.parse_cidr(values["cidr"], values["ip_version"])
         others = tx.find(SUBNET, Query(filters={"network_id": (network_id,)}))
         addressing.no_overlap(cidr, (other["cidr"] for other in others), network_id)

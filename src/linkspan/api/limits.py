@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from linkspan.api.auth import Auth
-from linkspan.api.call import Call, Identity
+from linkspan.api.call import Call, Identity, Reply, identity_fault, refused
+from linkspan.api.edge import Route
 from linkspan.core import rate
 from linkspan.core.problem import Problem
 from linkspan.core.rate import Bucket, Rate
@@ -108,6 +109,24 @@ class Limited:
             raise
         _require(self._projects.take(identity.project_id), "Too many requests of this project")
         return identity
+
+    def guarded(self, route: Route) -> Route:
+        """A route of the identity, which finds out by itself who asks, with the limit of failures around it."""
+        handler = route.handler
+        if handler is None:
+            return route
+
+        def counted(call: Call) -> Reply:
+            try:
+                self._failures.check(call)
+            except Problem as problem:
+                return identity_fault(problem.status, problem.message, refused(problem).headers)
+            reply = handler(call)
+            if reply.status == 401:
+                self._failures.count(call)
+            return reply
+
+        return msgspec.structs.replace(route, handler=counted)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,6 +1,6 @@
 """`/v2.0/quotas`: how many objects a project may have, in Neutron's shapes.
 
-A project reads its own, an admin reads and changes everybody's. Whether a new object has room is asked by the
+Policy rules say who reads and changes them. Whether a new object has room is asked by the
 resource's `Collection`, in the transaction that makes it.
 """
 
@@ -56,7 +56,7 @@ class Quotas:
 
     def list(self, call: Call) -> Reply:
         """Every project that has quotas of its own."""
-        _require_admin(call, "get")
+        access.require_rule(call.identity, "get_quota", {})
         with self._store.read() as tx:
             found = tx.all_quotas()
         return ok(
@@ -73,18 +73,18 @@ class Quotas:
 
     def show(self, call: Call) -> Reply:
         """The quotas that hold for a project."""
-        project = _readable(call)
+        project = _allowed(call, "get")
         with self._store.read() as tx:
             return ok({"quota": self._limits(tx.quotas(project))})
 
     def default(self, call: Call) -> Reply:
         """The quotas of a project that has none of its own."""
-        _readable(call)
+        _allowed(call, "get")
         return ok({"quota": self._defaults})
 
     def details(self, call: Call) -> Reply:
         """The quotas of a project beside what it uses."""
-        project = _readable(call)
+        project = _allowed(call, "get")
         with self._store.read() as tx:
             limits = self._limits(tx.quotas(project))
             used = {name: tx.count(resource, project) for name, resource in quota.COUNTED.items()}
@@ -94,8 +94,7 @@ class Quotas:
 
     def update(self, call: Call) -> Reply:
         """Quotas of a project's own. They may be below what it has; `check_limit` refuses that."""
-        _require_admin(call, "update")
-        project = _project(call)
+        project = _allowed(call, "update")
         given = body.mapping(call.body).get("quota")
         if not isinstance(given, dict):
             raise Problem("HTTPBadRequest", "Unable to find 'quota' in request body")
@@ -109,8 +108,7 @@ class Quotas:
 
     def delete(self, call: Call) -> Reply:
         """Back to the defaults."""
-        _require_admin(call, "delete")
-        project = _project(call)
+        project = _allowed(call, "delete")
         with self._store.write() as tx:
             if not tx.reset_quotas(project):
                 raise Problem("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
@@ -120,18 +118,8 @@ class Quotas:
         return {name: own.get(resource.name, self._defaults[name]) for name, resource in quota.COUNTED.items()}
 
 
-def _project(call: Call) -> str:
-    return _ID.convert("project_id", call.id)
-
-
-def _readable(call: Call) -> str:
-    project = _project(call)
-    own = project == call.identity.project_id and access.rank(call.identity.roles) > 0
-    if not own:
-        _require_admin(call, "get")
+def _allowed(call: Call, action: str) -> str:
+    """The project in the path, whose quotas the caller may read or change. Raises Problem."""
+    project = _ID.convert("project_id", call.id)
+    access.require_rule(call.identity, f"{action}_quota", {"project_id": project})
     return project
-
-
-def _require_admin(call: Call, action: str) -> None:
-    if not access.is_admin(call.identity.roles):
-        raise Problem("PolicyNotAuthorized", f"rule:{action}_quota is disallowed by policy")

@@ -81,9 +81,20 @@ class Hooks:
 
 def find(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row | None:
     """The object that an identity may know of, by id."""
-    if not is_uuid(id):
+    reach = access.reach(identity, "get", resource)
+    if reach == "nothing" or not is_uuid(id):
         return None
-    return tx.get(resource, id.lower(), None if access.is_admin(identity.roles) else identity.project_id, lock)
+    row = tx.get(resource, id.lower(), identity.project_id if reach == "own" else None, lock)
+    if row is not None and reach == "by row" and not access.allows(identity, "get", resource, row):
+        return None
+    return row
+
+
+def visible(tx: Tx, resource: Resource, asked: Query, identity: Identity) -> list[Row]:
+    """The objects of a query that an identity may know of. Where that is judged by row, `asked` has no limit."""
+    reach = access.reach(identity, "get", resource)
+    rows = tx.find(resource, asked, identity.project_id if reach == "own" else None) if reach != "nothing" else []
+    return [row for row in rows if reach != "by row" or access.allows(identity, "get", resource, row)]
 
 
 def change(tx: Tx, resource: Resource, row: Row, values: Row) -> Row:
@@ -135,16 +146,12 @@ class Collection:
     def list(self, call: Call) -> Reply:
         """The objects that the query string asks for."""
         identity, resource = call.identity, self.resource
-        access.require(identity.roles, "get", resource)
+        access.require(identity, "get", resource)
         pairs = call.parameters()
         asked = query.parse(resource, pairs, self._context.page, self._attributes.beside) if pairs else self._everything
-        computed = query.is_computed(resource, asked)
+        computed = query.is_computed(resource, asked) or access.reach(identity, "get", resource) == "by row"
         with self._store.read() as tx:
-            rows = tx.find(
-                resource,
-                self._readable(query.for_store(resource, asked), identity),
-                None if access.is_admin(identity.roles) else identity.project_id,
-            )
+            rows = visible(tx, resource, self._readable(query.for_store(resource, asked, computed), identity), identity)
             self.hooks.complete(tx, rows)
             now = tx.now
         shown = [self._view(row, identity, now) for row in rows]
@@ -158,13 +165,13 @@ class Collection:
 
     def _readable(self, asked: Query, identity: Identity) -> Query:
         """For who may not see keys they stay in their envelopes."""
-        if self.resource is not CONNECTION or access.sees_secrets(identity.roles):
+        if self.resource is not CONNECTION or access.secrets(identity, self.resource) != "nothing":
             return asked
         return msgspec.structs.replace(asked, fields=("id",))
 
     def show(self, call: Call) -> Reply:
         """One object."""
-        access.require(call.identity.roles, "get", self.resource)
+        access.require(call.identity, "get", self.resource)
         with self._store.read() as tx:
             row = self.hooks.find(tx, call.id, call.identity)
             if row is None:
@@ -177,14 +184,15 @@ class Collection:
         return ok({self.resource.singular: shown})
 
     def _view(self, row: Row, identity: Identity, now: float) -> Row:
-        return self._attributes.view(row, now, self._context.grace, access.sees_secrets(identity.roles))
+        with_secrets = access.sees_secrets(identity, self.resource, row)
+        return self._attributes.view(row, now, self._context.grace, with_secrets)
 
     # --- writing ------------------------------------------------------------------------------------------------
 
     def create(self, call: Call) -> Reply:
         """A new object, or several in one transaction: all or nothing."""
         identity, resource = call.identity, self.resource
-        access.require(identity.roles, "create", resource)
+        access.require(identity, "create", resource)
         asked, many = body.several(call.body, resource, self._context.bulk)
         places = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(asked))]
         values = [
@@ -207,13 +215,13 @@ class Collection:
     def update(self, call: Call) -> Reply:
         """Other values for some attributes."""
         identity = call.identity
-        self._require_own(call, "update")
+        self._require_any(call, "update")
         given = body.enveloped(call.body, self.resource)
         self._attributes.check_update(given)
         with self._store.write() as tx:
             before = self._owned(tx, call, "update")
             values = affects.differences(before, self._attributes.for_update(given, before))
-            access.require_values(identity.roles, "update", self.resource, values)
+            access.require_values(identity, "update", self.resource, before, values)
             row = self.hooks.update(tx, identity, before, values, given)
             self.hooks.complete(tx, [row])
             now = tx.now
@@ -222,7 +230,7 @@ class Collection:
 
     def delete(self, call: Call) -> Reply:
         """The end of an object; the answer waits a moment for its node."""
-        self._require_own(call, "delete")
+        self._require_any(call, "delete")
         hub = self._context.hub
         ticket = None
         try:
@@ -243,12 +251,12 @@ class Collection:
         with self._store.read() as tx:
             return tx.is_present(self.resource, id)
 
-    def _require_own(self, call: Call, action: access.Action) -> None:
-        """Refuses who may not write at all, without opening a transaction for writing; 404 goes before 403."""
-        if access.allows(call.identity.roles, action, self.resource):
+    def _require_any(self, call: Call, action: access.Action) -> None:
+        """Refuses who may not do this to any object, without a transaction for writing; 404 goes before 403."""
+        if access.reach(call.identity, action, self.resource) != "nothing":
             return
         with self._store.read() as tx:
-            readable = access.allows(call.identity.roles, "get", self.resource)
+            readable = access.reach(call.identity, "get", self.resource) != "nothing"
             if readable and self.hooks.find(tx, call.id, call.identity) is None:
                 raise missing(self.resource, call.id)
         raise access.refusal(action, self.resource)
@@ -257,9 +265,8 @@ class Collection:
         row = self.hooks.find(tx, call.id, call.identity, lock=True)
         if row is None or (action == "update" and is_deleted(row)):
             raise missing(self.resource, call.id)
-        if row["project_id"] != call.identity.project_id and not access.is_admin(call.identity.roles):
-            # Seen because it is shared; that does not make it theirs.
-            raise access.refusal(action, self.resource)
+        # Seen, because it is shared perhaps; that does not make it theirs.
+        access.require(call.identity, action, self.resource, row)
         _require_revision(call, row)
         return row
 

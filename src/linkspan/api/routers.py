@@ -18,6 +18,7 @@ from linkspan.api.inventory import ACTIVE
 from linkspan.api.resources import Collection, Hooks, change, find, missing
 from linkspan.api.vpn import named, subnets
 from linkspan.core import addressing, validate
+from linkspan.core.access import Action
 from linkspan.core.kinds import as_network, is_uuid
 from linkspan.core.problem import Problem, invalid
 from linkspan.core.query import Query
@@ -240,9 +241,9 @@ class RouterCollection(Collection):
 
     def add_interface(self, call: Call) -> Reply:
         """A leg on a subnet, with the subnet's gateway_ip."""
-        subnet_id, port_id = self._which(call)
+        subnet_id, port_id = self._which(call, "add_interface")
         with self._store.write() as tx:
-            router = self._owned(tx, call, "update")
+            router = self._owned(tx, call, "add_interface")
             if port_id:
                 named(tx, PORT, port_id, call.identity)
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
@@ -254,9 +255,9 @@ class RouterCollection(Collection):
 
     def remove_interface(self, call: Call) -> Reply:
         """A leg goes, unless a VPN stands on it."""
-        subnet_id, port_id = self._which(call)
+        subnet_id, port_id = self._which(call, "remove_interface")
         with self._store.write() as tx:
-            router = self._owned(tx, call, "update")
+            router = self._owned(tx, call, "remove_interface")
             legs = [
                 port
                 for port in tx.ports_of(router["id"])
@@ -273,8 +274,8 @@ class RouterCollection(Collection):
             tx.touch(gateways=[router["id"]])
         return ok(_interface(router, port))
 
-    def _which(self, call: Call) -> tuple[str, str]:
-        self._require_own(call, "update")
+    def _which(self, call: Call, action: Action) -> tuple[str, str]:
+        self._require_any(call, action)
         given = body.mapping(call.body)
         extra = sorted(set(given) - {"subnet_id", "port_id"})
         if extra:
@@ -286,7 +287,7 @@ class RouterCollection(Collection):
         subnet_id, port_id = ids.get("subnet_id", "").lower(), ids.get("port_id", "").lower()
         if not subnet_id and not port_id:
             raise _bad_router("Either subnet_id or port_id must be specified")
-        if subnet_id and port_id and call.path.endswith(("add_router_interface", "add_router_interface.json")):
+        if subnet_id and port_id and action == "add_interface":
             raise _bad_router("Cannot specify both subnet-id and port-id")
         return subnet_id, port_id
 

@@ -13,7 +13,7 @@ import structlog
 
 from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Call, Identity
-from linkspan.api.resources import Hooks, change, find, is_deleted, missing
+from linkspan.api.resources import Hooks, change, find, is_deleted, missing, visible
 from linkspan.core import access, status, strength, validate
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
@@ -171,8 +171,8 @@ class EndpointGroups(Hooks):
         endpoints: list[str] = values["endpoints"]
         validate.endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
-            project = None if access.is_admin(identity.roles) else identity.project_id
-            validate.known_subnets(endpoints, subnets(tx, endpoints, project))
+            seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), identity)
+            validate.known_subnets(endpoints, {row["id"]: row for row in seen})
         return tx.insert(ENDPOINT_GROUP, values)
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
@@ -264,7 +264,10 @@ class Connections(Hooks):
 
 
 def _policies(tx: Tx, identity: Identity, ike_id: str, ipsec_id: str) -> tuple[Row, Row]:
-    project = None if access.is_admin(identity.roles) else identity.project_id
+    reaches = {access.reach(identity, "get", resource) for resource in (IKE_POLICY, IPSEC_POLICY)}
+    if reaches not in ({"own"}, {"all"}):
+        return named(tx, IKE_POLICY, ike_id, identity), named(tx, IPSEC_POLICY, ipsec_id, identity)
+    project = identity.project_id if reaches == {"own"} else None
     ike, ipsec = tx.get_each([(IKE_POLICY, ike_id), (IPSEC_POLICY, ipsec_id)], project)
     if ike is None:
         raise missing(IKE_POLICY, ike_id)

@@ -89,3 +89,8 @@ class Problem(Exception):
 def invalid(attribute: str, reason: str) -> Problem:
     """The 400 that Neutron gives for a value that an attribute cannot take (same words: clients show them)."""
     return Problem("HTTPBadRequest", f"Invalid input for {attribute}. Reason: {reason}.")
+
+
+def unauthorized() -> Problem:
+    """The 401; it never says what was wrong."""
+    return Problem("Unauthorized", "The request you have made requires authentication.")

@@ -165,9 +165,9 @@ def is_computed(resource: Resource, query: Query) -> bool:
     )
 
 
-def for_store(resource: Resource, query: Query) -> Query:
-    """The part of a query that columns can answer; without limit and marker if `page` has to come after it."""
-    if not is_computed(resource, query):
+def for_store(resource: Resource, query: Query, computed: bool) -> Query:
+    """The part of a query that columns can answer; without limit and marker if `computed`: `page` comes after it."""
+    if not computed:
         return query
     filters = {name: values for name, values in query.filters.items() if _column(resource, name)}
     return Query(filters=filters, fields=query.fields)

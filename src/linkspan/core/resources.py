@@ -33,7 +33,8 @@ STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDIN
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
-    """One attribute. `post` and `put`: whether a client may give it; `stored`: kept in the resource's own row."""
+    """One attribute. `post` and `put`: whether a client may give it; `stored`: kept in the resource's own row;
+    `privileged`: only an admin gives it another value than its default."""
 
     name: str
     kind: Kind
@@ -43,6 +44,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     default: Any = REQUIRED
     secret: bool = False
     stored: bool = True
+    privileged: bool = False
 
     @property
     def required(self) -> bool:
@@ -305,8 +307,15 @@ NETWORK: Final = Resource(
             help="true: routers may have their gateway on it (admin only)",
             put=False,
             default=False,
+            privileged=True,
         ),
-        Attribute(name="shared", kind=Boolean(), help="visible to every project (admin only)", default=False),
+        Attribute(
+            name="shared",
+            kind=Boolean(),
+            help="visible to every project (admin only)",
+            default=False,
+            privileged=True,
+        ),
         Attribute(name="mtu", kind=Integer(least=68, most=9216), help="MTU, bytes", default=1500),
         _own("subnets", Json(), "ids of its subnets", stored=False),
         _own("status", Choice(STATUSES), "always ACTIVE", stored=False),

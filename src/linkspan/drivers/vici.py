@@ -83,6 +83,9 @@ class Requests:
         except TimeoutError as error:
             self.close()
             raise Unresponsive(f"charon did not answer '{command}' within {self._deadline:.0f} s") from error
+        except ConnectionError as error:
+            self.close()
+            raise Absent(f"charon ended before it answered '{command}'") from error
         except Exception as error:
             # Whatever a broken peer makes the package raise means the same to us.
             self.close()
@@ -208,7 +211,10 @@ class _Socket:
         if count > vici.protocol.Transport.MAX_SEGMENT:
             raise OSError(f"a message of {count} bytes")
         self._arm()
-        return self._raw.recv(min(count, _CHUNK))
+        data = self._raw.recv(min(count, _CHUNK))
+        if not data:
+            raise ConnectionResetError("charon closed the connection")
+        return data
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # it may not be connected any more

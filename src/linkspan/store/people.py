@@ -1,6 +1,6 @@
-"""Projects, users, roles and tokens of the embedded identity.
+"""Projects, users and roles of the embedded identity.
 
-Passwords and tokens are kept as hashes only; who may do what is decided elsewhere. A name that is taken is a
+Passwords are kept as hashes only; who may do what is decided elsewhere. A name that is taken is a
 `Conflict`, by the database.
 """
 
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from linkspan.store.sql import Statement, statement
-from linkspan.store.tables import GRANT, PROJECT, TOKEN, USER
+from linkspan.store.tables import GRANT, PROJECT, USER
 from linkspan.store.work import Row, Work
 from linkspan.store.writing import new_id
 
 _PROJECT = ("id", "name", "description")
 _add_project: Final = Statement(insert(PROJECT), _PROJECT)
 _add_user: Final = Statement(insert(USER), ("id", "name", "password_hash", "project_id"))
-_add_token: Final = Statement(insert(TOKEN))
 _grant: Final = Statement(insert(GRANT))
 _revoke: Final = Statement(
     delete(GRANT).where(GRANT.c.user_id == bindparam("user"), GRANT.c.project_id == bindparam("project"))
@@ -30,7 +29,6 @@ _revoke: Final = Statement(
 _password: Final = Statement(update(USER).where(USER.c.id == bindparam("user")).values(password_hash=bindparam("hash")))
 _remove_user: Final = Statement(delete(USER).where(USER.c.id == bindparam("id")))
 _remove_project: Final = Statement(delete(PROJECT).where(PROJECT.c.id == bindparam("id")))
-_remove_token: Final = Statement(delete(TOKEN).where(TOKEN.c.token_hash == bindparam("hash")))
 
 
 @functools.cache
@@ -145,54 +143,3 @@ def set_roles(work: Work, user_id: str, project_id: str, roles: Iterable[str]) -
 def remove_user(work: Work, id: str) -> None:
     """See `store.Tx.remove_user`."""
     work.run(_remove_user, id=id)
-
-
-# --- tokens -------------------------------------------------------------------------------------------------------
-
-_TOKEN: Final = ("user_id", "user_name", "project_id", "project_name", "name", "expires_at")
-_token: Final = Statement(
-    select(
-        TOKEN.c.user_id,
-        USER.c.name,
-        TOKEN.c.project_id,
-        PROJECT.c.name,
-        TOKEN.c.name,
-        TOKEN.c.expires_at,
-        GRANT.c.role,
-    )
-    .join(USER, USER.c.id == TOKEN.c.user_id)
-    .join(PROJECT, PROJECT.c.id == TOKEN.c.project_id)
-    .outerjoin(GRANT, (GRANT.c.user_id == TOKEN.c.user_id) & (GRANT.c.project_id == TOKEN.c.project_id))
-    .where(
-        TOKEN.c.token_hash == bindparam("hash"),
-        or_(TOKEN.c.expires_at.is_(None), TOKEN.c.expires_at > bindparam("now")),
-    )
-    .order_by(GRANT.c.role)
-)
-
-
-def add_token(work: Work, token_hash: str, user_id: str, project_id: str, name: str, expires_at: float | None) -> Row:
-    """See `store.Tx.add_token`."""
-    row: dict[str, Any] = {
-        "token_hash": token_hash,
-        "user_id": user_id,
-        "project_id": project_id,
-        "name": name,
-        "expires_at": expires_at,
-    }
-    work.run(_add_token, **row)
-    return row
-
-
-def token(work: Work, token_hash: str) -> Row | None:
-    """See `store.Tx.token`."""
-    found = work.rows(_token, hash=token_hash, now=work.now)
-    if not found:
-        return None
-    row: Row = dict(zip(_TOKEN, found[0], strict=False))
-    return row | {"roles": [each[6] for each in found if each[6] is not None]}
-
-
-def remove_token(work: Work, token_hash: str) -> None:
-    """See `store.Tx.remove_token`."""
-    work.run(_remove_token, hash=token_hash)

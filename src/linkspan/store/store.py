@@ -24,6 +24,7 @@ from linkspan.core.query import EVERYTHING, Query
 from linkspan.core.resources import PORT, Resource
 from linkspan.store import (
     changes,
+    credentials,
     deleting,
     desired,
     finding,
@@ -34,6 +35,7 @@ from linkspan.store import (
     people,
     quotas,
     resolve,
+    tokens,
     writing,
 )
 from linkspan.store.clock import Clock
@@ -322,30 +324,82 @@ class Tx:
         return next(iter(people.users(self._work, "id", id)), None)
 
     def set_password(self, user_id: str, password_hash: str) -> None:
-        """Gives a user another password."""
+        """Gives a user another password; tokens that were got by the one before end, static ones do not."""
         people.set_password(self._work, user_id, password_hash)
+        tokens.remove_issued(self._work, user_id)
 
     def set_roles(self, user_id: str, project_id: str, roles: Iterable[str]) -> None:
         """Makes these the user's roles in a project; none: takes them away."""
         people.set_roles(self._work, user_id, project_id, roles)
 
     def remove_user(self, id: str) -> None:
-        """Removes a user with roles and tokens."""
+        """Removes a user with roles, tokens and application credentials."""
         people.remove_user(self._work, id)
 
     def add_token(
-        self, token_hash: str, user_id: str, project_id: str, name: str = "", expires_at: float | None = None
+        self,
+        token_hash: str,
+        user_id: str,
+        project_id: str | None,
+        name: str = "",
+        expires_at: float | None = None,
+        *,
+        methods: tuple[str, ...] = (),
+        credential_id: str | None = None,
     ) -> Row:
-        """A token of a user in a project, known by its SHA-256 hex digest; `expires_at` on the database's clock."""
-        return people.add_token(self._work, token_hash, user_id, project_id, name, expires_at)
+        """A token of a user, known by its SHA-256 hex digest; without a project it says only who somebody is.
+
+        `expires_at` is on the database's clock. `methods`: how it was got from the embedded Keystone; none: it is
+        static. It ends with the application credential `credential_id`.
+        """
+        return tokens.add(
+            self._work,
+            token_hash,
+            user_id,
+            project_id,
+            name=name,
+            methods=methods,
+            expires_at=expires_at,
+            credential_id=credential_id,
+        )
 
     def token(self, token_hash: str) -> Row | None:
-        """user_id, user_name, project_id, project_name, roles, name, expires_at; None if unknown or expired."""
-        return people.token(self._work, token_hash)
+        """id, user_id, user_name, project_id, project_name, roles, name, methods, issued_at, expires_at, credential
+        (None, or id, name, roles, unrestricted); None if unknown or expired. One statement."""
+        return tokens.find(self._work, token_hash)
+
+    def static_tokens(self) -> list[Row]:
+        """All static tokens, the expired ones too, by user and name; without roles."""
+        return tokens.static(self._work)
 
     def remove_token(self, token_hash: str) -> None:
         """Ends a token."""
-        people.remove_token(self._work, token_hash)
+        tokens.remove(self._work, token_hash)
+
+    def remove_static_token(self, id: str) -> bool:
+        """Ends a static token; whether there was one."""
+        return tokens.remove_static(self._work, id)
+
+    def sweep_tokens(self) -> int:
+        """Removes the expired tokens; how many."""
+        return tokens.sweep(self._work)
+
+    def add_credential(self, values: Row) -> Row:
+        """An application credential: user_id, project_id, name, secret_hash, roles, and perhaps id, description,
+        unrestricted, expires_at. Raises `Conflict` if the user has one of that name."""
+        return credentials.add(self._work, values)
+
+    def credentials(self, user_id: str) -> list[Row]:
+        """The application credentials of a user, by name, with user_name and project_name."""
+        return credentials.find(self._work, user_id=user_id)
+
+    def credential(self, id: str) -> Row | None:
+        """One application credential."""
+        return next(iter(credentials.find(self._work, id=id)), None)
+
+    def remove_credential(self, id: str) -> None:
+        """Removes an application credential with the tokens that were got by it."""
+        credentials.remove(self._work, id)
 
     # --- quotas -------------------------------------------------------------------------------------------------
 

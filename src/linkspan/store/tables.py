@@ -26,6 +26,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     literal_column,
     text,
 )
@@ -263,14 +264,36 @@ GRANT: Final = Table(
     sqlite_with_rowid=False,
 )
 
+APPLICATION_CREDENTIAL: Final = Table(
+    "application_credential",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("user_id", WORDS, ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", WORDS, ForeignKey("project.id", ondelete="CASCADE"), nullable=False),
+    Column("name", WORDS, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("unrestricted", Boolean, nullable=False),
+    Column("expires_at", Double),
+    UniqueConstraint("user_id", "name"),
+    sqlite_with_rowid=False,
+)
+
 TOKEN: Final = Table(
     "token",
     METADATA,
     Column("token_hash", WORDS, primary_key=True),
+    # What may be shown of a token, and what it is deleted by.
+    Column("id", WORDS, nullable=False, unique=True),
     Column("user_id", WORDS, ForeignKey("account.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("project_id", WORDS, ForeignKey("project.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", WORDS, ForeignKey("project.id", ondelete="CASCADE")),
+    Column("credential_id", WORDS, ForeignKey("application_credential.id", ondelete="CASCADE"), index=True),
     Column("name", WORDS, nullable=False),
-    Column("expires_at", Double),
+    # How it was got, separated by blanks; empty: it is static.
+    Column("methods", WORDS, nullable=False),
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, index=True),
     sqlite_with_rowid=False,
 )
 

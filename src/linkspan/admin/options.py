@@ -1,0 +1,107 @@
+"""What the commands on the machine itself share: where the database is, how rows are shown, where passwords come from.
+
+Secrets are never arguments: those stand among the processes for everybody to read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from linkspan.admin import people
+from linkspan.store.store import Store
+
+Opener = Callable[..., AbstractContextManager[Store]]
+"""Opens the store that --config, --state and --database ask for."""
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def place() -> list[click.Parameter]:
+    """The options that say which database."""
+    path = click.Path(path_type=Path)
+    return [
+        click.Option(["--config"], type=path, metavar="FILE", help="settings file (TOML)"),
+        click.Option(["--state"], type=path, metavar="DIR", help="state directory (default .linkspan)"),
+        click.Option(["--database"], metavar="URL", help="database (default: SQLite in the state directory)"),
+    ]
+
+
+def command(
+    opener: Opener, name: str, help: str, handler: Callable[..., None], parameters: list[click.Parameter]
+) -> click.Command:
+    """A command over the store that its options name."""
+
+    def run(config: Path | None, state: Path | None, database: str | None, **given: Any) -> None:
+        with opener(config=config, state=state, database=database) as store:
+            handler(store, **given)
+
+    return click.Command(name, callback=run, params=[*parameters, *place()], help=help)
+
+
+def name_argument() -> click.Argument:
+    """The name of what a command is about."""
+    return click.Argument(["name"])
+
+
+def format_option() -> click.Option:
+    """-f."""
+    return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
+
+
+def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """A time such as 30d in seconds, for an option's callback. Raises BadParameter."""
+    if value is None:
+        return None
+    found = re.fullmatch("([1-9][0-9]{0,8})([smhd])", value)
+    if found is None:
+        raise click.BadParameter(f"'{value}' is no time such as 90s, 15m, 12h or 30d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def password_option() -> click.Option:
+    """--password-file."""
+    return click.Option(
+        ["--password-file"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="file that holds the password; - is standard input. Without it one is made and printed, once",
+    )
+
+
+@contextmanager
+def password_from(file: Path | None) -> Iterator[str]:
+    """The password that was given, or a new one, which is printed after the block did its work."""
+    if file is None:
+        password = people.new_password()
+        yield password
+        click.echo(f"password: {password}")
+        return
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read the password file {file}: {error}") from None
+    if not text.strip("\r\n"):
+        raise click.ClickException(f"the password file {file} is empty")
+    yield text.removesuffix("\n").removesuffix("\r")
+
+
+def show(rows: list[dict[str, Any]], format_: str) -> None:
+    """Prints rows."""
+    if format_ == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo("  ".join(_text(value) for value in row.values()))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_text(item)}" for key, item in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,130 @@
+"""Who asks, where an OpenStack cloud's own Keystone knows the users.
+
+A token that Keystone called good is remembered for `ttl` seconds, never beyond its end: for so long it works while
+Keystone is away, and for so long a revoked one still does. Whoever is not remembered then gets a 503, not a 401: we do
+not know. A bad token is remembered for moments. Few threads at a time wait for Keystone, and none for a while after it
+did not answer, so that its absence does not hold up those who need nothing from it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from linkspan.api.call import Call, Identity, Unauthorized
+from linkspan.api.keystone_client import Away
+from linkspan.api.memory import Memory
+from linkspan.core import keystone
+from linkspan.core.problem import Problem, unauthorized
+
+TTL: Final = 300.0
+"""Seconds; what keystonemiddleware takes too."""
+REFUSED: Final = 5.0
+"""Seconds for which a bad token is not asked about again."""
+AT_ONCE: Final = 4
+"""Threads that ask Keystone at a time."""
+PATIENCE: Final = 1.0
+"""Seconds that a token waits for its turn."""
+RETRY: Final = 2.0
+"""Seconds after which an absent Keystone is asked again."""
+_TOKEN: Final = re.compile(rb"[!-~]{1,8192}")
+
+_log = structlog.get_logger()
+
+
+class Validates(Protocol):
+    """A Keystone, see `keystone_client`."""
+
+    def validate(self, token: str) -> Any:
+        """What it says of a token, None if that does not hold. Raises Away."""
+
+
+class _Known(msgspec.Struct, frozen=True):
+    identity: Identity
+    until: float
+
+
+class KeystoneAuth:
+    """Tokens of a real Keystone."""
+
+    def __init__(self, keystone: Validates, uri: str, *, ttl: float = TTL) -> None:
+        """`uri`: where clients find that Keystone, told in each 401; `ttl` in seconds."""
+        self._keystone = keystone
+        self._challenge = f"Keystone uri='{uri}'"
+        self._ttl = ttl
+        self._good: Memory[_Known] = Memory()
+        self._bad: Memory[float] = Memory()
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._away_until = 0.0
+
+    def identify(self, call: Call) -> Identity:
+        """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project, and
+        ServiceUnavailable where Keystone cannot say."""
+        text = call.header(b"x-auth-token") or b""
+        if not _TOKEN.fullmatch(text):
+            raise self._unauthorized()
+        digest = self._good.digest(text)
+        identity = self._remembered(digest) or self._asked(text.decode(), digest)
+        if identity is None:
+            raise self._unauthorized()
+        return identity
+
+    def _remembered(self, digest: bytes) -> Identity | None:
+        """Raises Problem Unauthorized for what is known to be bad."""
+        now = time.monotonic()
+        known = self._good.get(digest)
+        if known is not None and now < known.until:
+            return known.identity
+        if now < (self._bad.get(digest) or 0.0):
+            raise self._unauthorized()
+        return None
+
+    def _asked(self, token: str, digest: bytes) -> Identity | None:
+        if time.monotonic() < self._away_until or not self._turns.acquire(timeout=PATIENCE):
+            raise _unavailable()
+        try:
+            # Whoever had the turn before may have asked about the same token, or found nobody.
+            identity = self._remembered(digest)
+            if identity is not None:
+                return identity
+            if time.monotonic() < self._away_until:
+                raise _unavailable()
+            return self._keep(self._keystone.validate(token), digest)
+        except Away as error:
+            self._away_until = time.monotonic() + RETRY
+            _log.warning("keystone cannot be asked", reason=str(error))
+            raise _unavailable() from None
+        finally:
+            self._turns.release()
+
+    def _keep(self, said: Any, digest: bytes) -> Identity | None:
+        found = None if said is None else _read(said)
+        left = 0.0 if found is None else min(self._ttl, found.expires_at - time.time())
+        now = time.monotonic()
+        if found is None or found.project_id is None or left <= 0.0:
+            self._bad.put(digest, now + REFUSED)
+            return None
+        identity = Identity(found.user_id, found.user_name, found.project_id, found.roles)
+        self._good.put(digest, _Known(identity, now + left))
+        return identity
+
+    def _unauthorized(self) -> Problem:
+        return Unauthorized(unauthorized().message, self._challenge)
+
+
+def _read(said: Any) -> keystone.Validated:
+    try:
+        return keystone.validated(said)
+    except ValueError as error:
+        raise Away(f"it answered something else than a token: {error}") from None
+
+
+def _unavailable() -> Problem:
+    return Problem(
+        "ServiceUnavailable", "Keystone cannot be asked now, and this token is not remembered here: try again"
+    )

@@ -1,0 +1,96 @@
+"""Who asks the embedded identity, and in what shape it answers: both differ from the rest of the API.
+
+A token without a project is good enough here, and errors have Keystone's shape. What a handler may show is its own
+affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from linkspan.api.auth import Auth
+from linkspan.api.auth_tokens import TokenAuth
+from linkspan.api.call import Call, Handler, Reply, identity_fault, ok, refused
+from linkspan.api.edge import Route
+from linkspan.core.keystone import ADMIN, Token
+from linkspan.core.problem import Problem, unauthorized
+
+PREFIXES: Final = ("/identity/v3", "/v3")
+
+
+class Who(msgspec.Struct, frozen=True):
+    """A user who asks; the project is None for a token without one, the token for a password."""
+
+    user_id: str
+    project_id: str | None
+    roles: frozenset[str]
+    token: Token | None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether everybody's things are theirs to see, by Keystone's own rule: policy files are the network API's."""
+        return ADMIN in self.roles
+
+    def require(self, user_id: str) -> None:
+        """Raises Problem PolicyNotAuthorized unless they are this user or an admin."""
+        if self.user_id != user_id and not self.is_admin:
+            raise forbidden()
+
+
+def forbidden() -> Problem:
+    """The 403."""
+    return Problem("PolicyNotAuthorized", "You are not authorized to perform the requested action.")
+
+
+def missing(what: str, id: str) -> Problem:
+    """The 404."""
+    return Problem("HTTPNotFound", f"Could not find {what}: {id}.")
+
+
+class Guard:
+    """Makes handlers out of functions that want to know who asks."""
+
+    def __init__(self, tokens: TokenAuth, others: Auth) -> None:
+        """`others`: who has no token."""
+        self._tokens = tokens
+        self._others = others
+
+    def known(self, answer: Callable[[Call, Who], Reply], *, fresh: bool = False) -> Handler:
+        """For somebody who said who they are; `fresh`: their token is looked up, whatever is remembered of it."""
+        return public(lambda call: answer(call, self._who(call, fresh)))
+
+    def _who(self, call: Call, fresh: bool) -> Who:
+        text = call.header(b"x-auth-token")
+        if text is None:
+            identity = self._others.identify(call)
+            return Who(identity.user_id, identity.project_id, identity.roles, None)
+        token = self._tokens.find(text, fresh=fresh)
+        if token is None:
+            raise unauthorized()
+        return Who(token.user_id, token.project_id, token.roles, token)
+
+
+def public(answer: Handler) -> Handler:
+    """For everybody."""
+
+    def handler(call: Call) -> Reply:
+        try:
+            return answer(call)
+        except Problem as problem:
+            return refused(problem) if problem.status == 401 else identity_fault(problem.status, problem.message)
+
+    return handler
+
+
+def routes(method: str, path: str, handler: Handler) -> list[Route]:
+    """A path below /v3, under both its names. The edge lets everybody pass: the handler itself asks who it is."""
+    return [Route(method, prefix + path, handler, public=True) for prefix in PREFIXES]
+
+
+def listed(call: Call, name: str, values: Iterable[Any], path: str) -> Reply:
+    """A list in Keystone's envelope."""
+    links = {"self": f"{call.base}/identity/v3{path}", "next": None, "previous": None}
+    return ok({name: list(values), "links": links})

@@ -1,0 +1,144 @@
+"""Projects, users and roles of the embedded Keystone, to be read: an admin sees all, everybody else themselves.
+
+What somebody may not see does not exist. Nothing is changed here: `linkspan user` and `linkspan project` do that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linkspan.api.call import Call, Reply, ok
+from linkspan.api.edge import Route
+from linkspan.api.identity.asking import Guard, Who, listed, missing, routes
+from linkspan.core import keystone
+from linkspan.store.store import Row, Store, Tx
+
+
+class People:
+    """Handlers of /v3/projects, /v3/users, /v3/roles and what a token's user may scope to."""
+
+    def __init__(self, store: Store, guard: Guard) -> None:
+        self._store = store
+        self._guard = guard
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        known = self._guard.known
+        return [
+            *routes("GET", "/auth/projects", known(self.own_projects)),
+            *routes("GET", "/auth/domains", known(self.own_domains)),
+            *routes("GET", "/projects", known(self.projects)),
+            *routes("GET", "/projects/{id}", known(self.project)),
+            *routes("GET", "/users", known(self.users)),
+            *routes("GET", "/users/{id}", known(self.user)),
+            *routes("GET", "/users/{id}/projects", known(self.user_projects)),
+            *routes("GET", "/roles", known(self.roles)),
+            *routes("GET", "/roles/{id}", known(self.role)),
+        ]
+
+    def own_projects(self, call: Call, who: Who) -> Reply:
+        """The projects in which the user has a role."""
+        return self._listed(call, who.user_id, "/auth/projects")
+
+    def own_domains(self, call: Call, _who: Who) -> Reply:
+        """The domains in which the user has a role: none, roles are in projects."""
+        return listed(call, "domains", (), "/auth/domains")
+
+    def projects(self, call: Call, who: Who) -> Reply:
+        """Projects, by name if one is given."""
+        return self._listed(call, None if who.is_admin else who.user_id, "/projects")
+
+    def project(self, call: Call, who: Who) -> Reply:
+        """One project."""
+        with self._store.read() as tx:
+            found = [row for row in _visible(tx, None if who.is_admin else who.user_id) if row["id"] == call.id]
+        if not found:
+            raise missing("project", call.id)
+        return ok({"project": _project(call, found[0])})
+
+    def users(self, call: Call, who: Who) -> Reply:
+        """Users, by name if one is given."""
+        filters = _filters(call)
+        with self._store.read() as tx:
+            found = [row for row in tx.users() if who.is_admin or row["id"] == who.user_id]
+        return listed(call, "users", (_user(call, row) for row in found if _fits(row, filters)), "/users")
+
+    def user(self, call: Call, who: Who) -> Reply:
+        """One user."""
+        who.require(call.id)
+        with self._store.read() as tx:
+            user = tx.user(call.id)
+        if user is None:
+            raise missing("user", call.id)
+        return ok({"user": _user(call, user)})
+
+    def user_projects(self, call: Call, who: Who) -> Reply:
+        """The projects in which a user has a role."""
+        who.require(call.id)
+        return self._listed(call, call.id, f"/users/{call.id}/projects")
+
+    def roles(self, call: Call, _who: Who) -> Reply:
+        """The roles that mean something here."""
+        wanted = _filters(call).get("name")
+        found = (keystone.role_body(role) for role in keystone.ROLES if wanted in (None, role))
+        return listed(call, "roles", found, "/roles")
+
+    def role(self, call: Call, _who: Who) -> Reply:
+        """One role."""
+        if call.id not in keystone.ROLES:
+            raise missing("role", call.id)
+        return ok({"role": keystone.role_body(call.id)})
+
+    def _listed(self, call: Call, user_id: str | None, path: str) -> Reply:
+        filters = _filters(call)
+        with self._store.read() as tx:
+            found = _visible(tx, user_id)
+        return listed(call, "projects", (_project(call, row) for row in found if _fits(row, filters)), path)
+
+
+def _visible(tx: Tx, user_id: str | None) -> list[Row]:
+    """The projects in which a user has a role; None: all. Raises Problem if there is no such user."""
+    if user_id is None:
+        return tx.projects()
+    user = tx.user(user_id)
+    if user is None:
+        raise missing("user", user_id)
+    return [row for row in tx.projects() if row["id"] in user["grants"]]
+
+
+def _filters(call: Call) -> dict[str, str]:
+    return dict(call.parameters())
+
+
+def _fits(row: Row, filters: dict[str, str]) -> bool:
+    """Whether a project or user has the name and the domain that are asked for."""
+    domain = keystone.DOMAIN["id"]
+    return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
+
+
+def _project(call: Call, row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "description": row["description"],
+        "domain_id": keystone.DOMAIN["id"],
+        "parent_id": keystone.DOMAIN["id"],
+        "enabled": True,
+        "is_domain": False,
+        "tags": [],
+        "options": {},
+        "links": {"self": f"{call.base}/identity/v3/projects/{row['id']}"},
+    }
+
+
+def _user(call: Call, row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "domain_id": keystone.DOMAIN["id"],
+        "default_project_id": row["project_id"],
+        "enabled": True,
+        "password_expires_at": None,
+        "options": {},
+        "links": {"self": f"{call.base}/identity/v3/users/{row['id']}"},
+    }

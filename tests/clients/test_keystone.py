@@ -1,0 +1,103 @@
+"""A cloud with its own Keystone: clients log in there, its catalog leads them here, and we believe what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import openstack
+import openstack.connection
+import pytest
+from openstack import exceptions
+from sqlalchemy import Engine
+
+from linkspan.api.auth_keystone import KeystoneAuth
+from linkspan.api.keystone_client import Keystone as Asked
+from linkspan.core.secret import Secret
+from tests.api.serving import Served, served
+from tests.clients.conftest import SDK_WARNINGS
+from tests.clients.ways import clouds_yaml
+from tests.harness.keystone import PASSWORD, Keystone, keystone
+from tests.harness.openstack_cli import Cli, OpenStack
+
+__all__ = ["keystone"]
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300), SDK_WARNINGS]
+
+PEOPLE = {
+    "alice": ("blue", "member"),
+    "reader": ("blue", "reader"),
+    "bob": ("red", "member"),
+    "guest": ("blue", "service"),
+    "root": ("red", "admin"),
+}
+"""User -> project and role."""
+Connect = Callable[[str], openstack.connection.Connection]
+
+
+@pytest.fixture(scope="module")
+def people(keystone: Keystone) -> None:
+    """In Keystone: `PEOPLE`, and a user of ours that may only validate tokens."""
+    for user, (project, role) in PEOPLE.items():
+        keystone.add(user, project, role)
+    keystone.add("linkspan", "service", "service")
+
+
+@pytest.fixture
+def service(database: Engine, keystone: Keystone, people: None) -> Iterator[Served]:
+    """A server that asks Keystone, and that its catalog leads to."""
+    asked = Asked(keystone.url, "linkspan", Secret(PASSWORD), "service")
+    with served(database, lambda _store: KeystoneAuth(asked, keystone.url)) as running:
+        # As an operator writes it: without a version.
+        keystone.lead_to(running.url)
+        yield running
+
+
+@pytest.fixture
+def connect(service: Served, keystone: Keystone) -> Iterator[Connect]:
+    """Connects openstacksdk as one of `PEOPLE`."""
+    with ExitStack() as open_:
+
+        def opened(user: str) -> openstack.connection.Connection:
+            cloud = keystone.cloud(user, PEOPLE[user][0])
+            return open_.enter_context(openstack.connect(load_yaml_config=False, load_envvars=False, **cloud))
+
+        yield opened
+
+
+def test_roles_and_projects_are_those_of_keystone(connect: Connect) -> None:
+    alice, reader, bob, guest, root = (connect(user).network for user in PEOPLE)
+    made = alice.create_vpn_ike_policy(name="of alice")
+    assert made.project_id == connect("alice").current_project_id
+    assert reader.get_vpn_ike_policy(made.id).name == "of alice"
+    with pytest.raises(exceptions.ForbiddenException):
+        reader.create_vpn_ike_policy(name="of a reader")
+    with pytest.raises(exceptions.NotFoundException):
+        bob.get_vpn_ike_policy(made.id)
+    assert list(bob.vpn_ike_policies()) == []
+    with pytest.raises(exceptions.ForbiddenException):
+        list(guest.vpn_ike_policies())
+    assert [each.id for each in root.vpn_ike_policies()] == [made.id]
+    root.delete_vpn_ike_policy(made.id, ignore_missing=False)
+    assert alice.find_vpn_ike_policy("of alice") is None
+
+
+def test_the_command_line(service: Served, keystone: Keystone, openstack_10: OpenStack, tmp_path: Path) -> None:
+    environment = clouds_yaml(tmp_path / "clouds.yaml", keystone.cloud("alice", "blue"))
+    alice = Cli(openstack_10, tmp_path, environment)
+    assert alice("vpn", "ike", "policy", "create", "typed")["Name"] == "typed"
+    assert [each["Name"] for each in alice("vpn", "ike", "policy", "list")] == ["typed"]
+
+
+def test_what_keystone_does_not_know(service: Served, keystone: Keystone, connect: Connect) -> None:
+    """No token, one that Keystone never made, and one that it revoked: 401, and where to get a better one."""
+    token = connect("alice").session.get_token()
+    assert token
+    connect("alice").session.delete(
+        f"{keystone.url}/v3/auth/tokens", headers={"X-Subject-Token": token}, authenticated=True
+    )
+    for headers in ({}, {"X-Auth-Token": "made up"}, {"X-Auth-Token": "gAAAAABmade-up"}, {"X-Auth-Token": token}):
+        answer = httpx.get(f"{service.url}/v2.0/vpn/ikepolicies", headers=headers)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, f"Keystone uri='{keystone.url}'")

@@ -1,0 +1,94 @@
+"""How clients prove who they are: each way as the server is told of it, and as a clouds.yaml tells a client.
+
+One row is one way, for every client.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from linkspan.api.auth import Auth, NoAuth
+from linkspan.api.identity.embedded import REGION, Embedded
+from linkspan.store.people import hash_password
+from linkspan.store.store import Store
+from linkspan.store.tokens import hash_token
+
+PASSWORD: Final = "pass word"
+PROJECT: Final = "blue"
+USERS: Final = {"admin": ("admin",), "alice": ("member",)}
+"""User -> roles; all of them in one project."""
+
+
+class Way(msgspec.Struct, frozen=True):
+    """`auth` makes users and is what the server asks; `cloud` is a user's entry of a clouds.yaml, by URL and name."""
+
+    name: str
+    auth: Callable[[Store], Auth]
+    cloud: Callable[[str, str], dict[str, Any]]
+
+
+@functools.cache
+def _hashed() -> str:
+    return hash_password(PASSWORD)
+
+
+def _token(user: str) -> str:
+    return f"token-of-{user}"
+
+
+def _embedded(store: Store) -> Auth:
+    with store.write() as tx:
+        project = tx.add_project(PROJECT)["id"]
+        for user, roles in USERS.items():
+            made = tx.add_user(user, _hashed(), project, roles)
+            tx.add_token(hash_token(_token(user).encode()), made["id"], project)
+    return Embedded(store)
+
+
+NONE: Final = Way(
+    "none",
+    lambda _store: NoAuth(),
+    lambda url, _user: {"auth_type": "none", "auth": {"endpoint": url}},
+)
+BASIC: Final = Way(
+    "http_basic",
+    _embedded,
+    lambda url, user: {
+        "auth_type": "http_basic",
+        "auth": {"endpoint": url, "username": user, "password": PASSWORD},
+    },
+)
+STATIC: Final = Way(
+    "admin_token",
+    _embedded,
+    lambda url, user: {"auth_type": "admin_token", "auth": {"endpoint": url, "token": _token(user)}},
+)
+V3: Final = Way(
+    "v3password",
+    _embedded,
+    lambda url, user: {
+        "auth_type": "v3password",
+        "region_name": REGION,
+        "auth": {
+            "auth_url": f"{url}/identity/v3",
+            "username": user,
+            "password": PASSWORD,
+            "project_name": PROJECT,
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+        },
+    },
+)
+WAYS: Final = (NONE, BASIC, STATIC, V3)
+
+
+def clouds_yaml(file: Path, cloud: Mapping[str, Any]) -> dict[str, str]:
+    """Writes a clouds.yaml of one cloud; the variables that lead the command line to it."""
+    file.write_text(yaml.safe_dump({"clouds": {"here": dict(cloud)}}), encoding="utf-8")
+    return {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": "here"}
