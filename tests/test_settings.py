@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict
 
+from linkspan.core import quota
 from linkspan.settings import SettingsError, instance_of, load, registry, to_toml
 
 
@@ -31,6 +33,11 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
     got = load(file, environment, {"api.port": 3, "api.host": None})
     assert (got.api.port, got.api.host, got.api.lease, got.api.grace) == (3, "::1", 11.0, 60.0)
     assert got.api_url == "http://[::1]:3"
+
+
+def test_every_quota_is_a_setting() -> None:
+    assert asdict(load(environment={}).quota) == quota.DEFAULTS
+    assert load(environment={"LINKSPAN_QUOTA_ROUTER": "-1"}).quota.router == -1
 
 
 def test_bridges_come_from_a_table_or_from_text(tmp_path: Path) -> None:
@@ -61,6 +68,9 @@ def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
         ("[api]\npublic_url = 'vpn.example.org'", "setting api.public_url"),
         ("[api]\npublic_url = 'https://vpn.example.org/'", "without a slash at its end"),
         ("[keystone]\nttl = 0", "setting keystone.ttl"),
+        ("[quota]\nrouter = -2", "setting quota.router cannot be '-2'"),
+        ("[limits]\nfailure_rate = -1", "setting limits.failure_rate cannot be '-1'"),
+        ("[api]\nweak_choices = 'maybe'", "warn | refuse"),
         ("[agent]\ninstance = 'UPPER!'", "six hex digits"),
         ("[agent.bridges]\ninternet = 3", "setting agent.bridges"),
         ("[api\n", "is not valid TOML"),

@@ -329,14 +329,21 @@ def _log(settings: Settings) -> None:
 @contextmanager
 def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
     """The API over its database, whose schema is brought up to date first."""
+    import msgspec
+
     from linkspan.api.app import create_app
+    from linkspan.api.limits import Rates
     from linkspan.api.wake import Hub
+    from linkspan.core.rate import Rate
+    from linkspan.core.strength import Choices
+    from linkspan.core.validate import Limits
     from linkspan.store.migrate import upgrade
 
     with database(settings, exclusive=True) as engine:
         upgrade(engine)
         hub = Hub()
         store = store_on(engine, settings, on_commit=hub.publish)
+        limits = settings.limits
         app = create_app(
             store,
             _auth(settings, store),
@@ -344,6 +351,16 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
             grace=settings.api.grace,
             policy=_policy(settings),
             public_url=settings.api.public_url,
+            limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
+            choices=Choices(settings.api.policy_defaults, settings.api.weak_choices),
+            quotas=msgspec.structs.asdict(settings.quota),
+            rates=Rates(
+                project=Rate(limits.project_rate, limits.project_burst),
+                failures=Rate(limits.failure_rate, limits.failure_burst),
+            ),
+            page=limits.page,
+            bulk=limits.bulk,
+            largest_body=limits.body,
         )
         yield app, hub
 

@@ -20,12 +20,16 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
+from linkspan.core import quota
 from linkspan.core.nearest import nearest
 
 PREFIX: Final = "LINKSPAN_"
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Most = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+PerSecond = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 class SettingsError(Exception):
@@ -77,6 +81,49 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Seconds, _about("seconds that a new or changed connection may take to come up before it reads DOWN")
     ] = 60.0
     lease: Annotated[Seconds, _about("seconds after which a node that was not heard of counts as lost")] = 30.0
+    policy_defaults: Annotated[
+        Literal["safe", "neutron"],
+        _about("what a policy gets that names no algorithms; neutron: sha1, group5 and IKEv1, as Neutron documents"),
+    ] = "safe"
+    weak_choices: Annotated[
+        Literal["warn", "refuse"],
+        _about("what happens to 3des, sha1, group2, group5 and aggressive mode in a policy; warn: a line in the log"),
+    ] = "warn"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much one request, one connection or one client may ask of the API."""
+
+    cidrs: Annotated[Count, _about("CIDRs, or members of an endpoint group, of one side of a connection")] = 64
+    connections: Annotated[Count, _about("connections of one gateway")] = 100
+    page: Annotated[Count, _about("objects in one answer")] = 1000
+    bulk: Annotated[Count, _about("objects that one request makes")] = 100
+    body: Annotated[Count, _about("bytes of a request's body")] = 65_536
+    project_rate: Annotated[
+        PerSecond, _about("requests a second of one project, in one API process; 0: any number")
+    ] = 0
+    project_burst: Annotated[Count, _about("requests of one project at once, if project_rate is not 0")] = 1000
+    failure_rate: Annotated[
+        PerSecond,
+        _about(
+            "failed logins a second from one address, after which even good ones from there get 429; 0: any number, as "
+            "it should be behind a proxy whose address all clients share"
+        ),
+    ] = 1
+    failure_burst: Annotated[Count, _about("failed logins from one address at once, if failure_rate is not 0")] = 100
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many objects a project may have that has no quotas of its own; -1: any number."""
+
+    vpnservice: Annotated[Most, _about("VPN services of a project")] = quota.DEFAULTS["vpnservice"]
+    ikepolicy: Annotated[Most, _about("IKE policies of a project")] = quota.DEFAULTS["ikepolicy"]
+    ipsecpolicy: Annotated[Most, _about("IPsec policies of a project")] = quota.DEFAULTS["ipsecpolicy"]
+    ipsec_site_connection: Annotated[Most, _about("connections of a project")] = quota.DEFAULTS["ipsec_site_connection"]
+    endpoint_group: Annotated[Most, _about("endpoint groups of a project")] = quota.DEFAULTS["endpoint_group"]
+    network: Annotated[Most, _about("networks of a project")] = quota.DEFAULTS["network"]
+    subnet: Annotated[Most, _about("subnets of a project")] = quota.DEFAULTS["subnet"]
+    router: Annotated[Most, _about("routers of a project")] = quota.DEFAULTS["router"]
 
 
 class Keystone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,6 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     state: Annotated[Path, _about("directory of database, keys, tokens and logs")] = Path(".linkspan")
     api: Api = Api()
+    limits: Limits = Limits()
+    quota: Quota = Quota()
     keystone: Keystone = Keystone()
     agent: Agent = Agent()
     log: Log = Log()
@@ -305,7 +354,7 @@ def _reachable(host: str) -> str:
 def to_toml(settings: Settings) -> str:
     """The settings as a file that `load` reads: how a supervisor hands them to its children."""
     lines = [f"state = {json.dumps(str(settings.state))}"]
-    for section in ("api", "keystone", "agent", "log"):
+    for section in (field.name for field in msgspec.structs.fields(settings) if field.name != "state"):
         lines.append(f"\n[{section}]")
         for field, value in msgspec.structs.asdict(getattr(settings, section)).items():
             if isinstance(value, dict):

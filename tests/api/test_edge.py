@@ -185,6 +185,9 @@ def test_extensions(api: Api) -> None:
         "router",
         "external-net",
         "quotas",
+        "quota_details",
+        "quota-check-limit",
+        "revision-if-match",
         "standard-attr-revisions",
         "standard-attr-timestamp",
     }

@@ -242,7 +242,6 @@ def test_interfaces(api: Api) -> None:
     leg = api.plug(router, subnet)
     assert leg == {
         "id": router["id"],
-        "tenant_id": BLUE,
         "project_id": BLUE,
         "port_id": leg["port_id"],
         "network_id": subnet["network_id"],

@@ -51,6 +51,11 @@ EXPECTED: Final[dict[str, dict[str, tuple[Answer, Answer]]]] = {
     "user": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "no role of ours": (200, 200)},
     "public": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "no role of ours": (200, 200)},
     "admin": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
+    "every quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
+    # of the owner's project
+    "quota": {"admin": (200, 200), "member": (200, 403), "reader": (200, 403), "no role of ours": (403, 403)},
+    "set quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
+    "reset quota": {"admin": (204, 204), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
     "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "no role of ours": (401, 401)},
 }
 SEES_KEYS: Final = ("admin", "member")
@@ -85,9 +90,14 @@ def rows() -> Iterator[Row]:
     yield Row("PUT", "/v2.0/routers/{id}/remove_router_interface", "remove", "router")
     for path in ("/", "/v2.0", "/healthz", "/openapi.json"):
         yield Row("GET", path, "public")
-    for path in ("/v2.0/extensions", "/v2.0/extensions/{id}", "/v2.0/service-providers"):
-        yield Row("GET", path, "user")
+    for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant"):
+        yield Row("GET", f"/v2.0/{path}", "user")
     yield Row("GET", "/v2.0/linkspan/nodes", "admin")
+    yield Row("GET", "/v2.0/quotas", "every quota")
+    for path in ("/v2.0/quotas/{id}", "/v2.0/quotas/{id}/default", "/v2.0/quotas/{id}/details"):
+        yield Row("GET", path, "quota")
+    yield Row("PUT", "/v2.0/quotas/{id}", "set quota")
+    yield Row("DELETE", "/v2.0/quotas/{id}", "reset quota")
     yield Row("POST", "/agent/v1/hello", "agent")
     yield Row("POST", "/agent/v1/reports", "agent")
     for path in ("desired", "gateways/{id}", "hints"):
@@ -109,8 +119,8 @@ def test_every_route_of_the_application_has_a_row(api: Api) -> None:
 
 
 def test_every_rule_is_asked_on_a_route_and_every_ruled_route_has_a_rule() -> None:
-    """Of the routes, the other prefix of each is the same one; quotas have rules before they have routes."""
-    asked = {request for rule in RULES for request in rule.asked if "/quotas" not in request}
+    """Of the routes, the other prefix of each is the same one."""
+    asked = {request for rule in RULES for request in rule.asked}
     ruled = {f"{row.method} {row.path}" for row in ROWS if row.does not in ("public", "agent", "user", "collection")}
     assert asked <= ruled
     short = {f"/v2.0/{resource.path.split('/')[-1]}" for resource in RESOURCES if "/" in resource.path}
@@ -137,6 +147,9 @@ class World:
         self._key_seen = KEY if role in sees_keys else None
         self.caller = api.as_(CALLERS[role])
         self.owner = api.as_(OWNERS[role] if own else "bob")
+        self.project = PEOPLE[self.owner.user].project_id
+        # Each row makes objects of its own, more than a project may have.
+        api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1)
         self.site = Site(self.owner)
         self.own = own
         self._number = itertools.count(1)
@@ -173,8 +186,10 @@ class World:
         if row.resource:
             yield from getattr(self, f"_{row.does}")(row, BY_NAME[row.resource], expected)
             return
-        path = row.path.replace("{id}", "vpnaas")
-        answer = self.caller.send(row.method, f"/{path}")
+        path = row.path.replace("{id}", self.project if "/quotas/" in row.path else "vpnaas")
+        answer = self.caller.send(
+            row.method, f"/{path}", {"quota": {"ikepolicy": 100}} if row.method == "PUT" else None
+        )
         if answer.status_code != expected:
             yield f"{answer.status_code}, not {expected}"
         if row.does == "agent" and answer.content:
@@ -342,7 +357,11 @@ def test_a_policy_that_allows_everything_does_not_pass(open_api: OpenApi) -> Non
 
 
 def test_a_policy_that_takes_something_away_does_not_pass(open_api: OpenApi) -> None:
-    assert wrong(open_api, policy_of({"reader_role": "rule:member_role"}), "reader", own=True) == {"list", "show"}
+    assert wrong(open_api, policy_of({"reader_role": "rule:member_role"}), "reader", own=True) == {
+        "list",
+        "show",
+        "quota",
+    }
 
 
 # --- a file of an operator's own ----------------------------------------------------------------------------------

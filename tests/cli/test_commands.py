@@ -68,6 +68,18 @@ def test_a_policy_is_created_listed_shown_changed_and_deleted(linkspan: Linkspan
     assert f"no ike policy with the name or id '{name}2'" in linkspan.fails("ike-policy", "show", f"{name}2")
 
 
+def test_weak_choices_are_made_with_a_warning(linkspan: Linkspan) -> None:
+    name = unique("weak")
+    linkspan("ipsec-policy", "create", name, "--auth-algorithm", "sha1", "--pfs", "group5")
+    assert linkspan.errors == "warning: weak: auth_algorithm sha1, pfs group5\n"
+    linkspan("ipsec-policy", "set", name, "--pfs", "group2")
+    assert linkspan.errors == "warning: weak: pfs group2\n"
+    linkspan("ipsec-policy", "set", name, "--auth-algorithm", "sha256", "--pfs", "group14")
+    assert linkspan.errors == ""
+    linkspan("ike-policy", "create", unique("strong"))
+    assert linkspan.errors == ""
+
+
 def test_tables_are_plain_and_whole_in_a_pipe(linkspan: Linkspan, site: dict[str, str]) -> None:
     lines = linkspan("service", "list").splitlines()
     assert lines[0].split() == ["name", "status", "router_id", "subnet_id", "external_v4_ip"]

@@ -15,6 +15,7 @@ from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETW
 from tests.core.samples import attempt
 
 Pairs = list[tuple[str, str]]
+ID = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
 
 
 def test_nothing_asked_for_is_a_page_of_everything() -> None:
@@ -32,7 +33,9 @@ def test_nothing_asked_for_is_a_page_of_everything() -> None:
         (SERVICE, [("subnet_id", "")], Query(filters={"subnet_id": (None,)}, limit=PAGE)),
         (SERVICE, [("external_v6_ip", "")], Query(filters={"external_v6_ip": ("", None)}, limit=PAGE)),
         (IKE_POLICY, [("fields", "id"), ("fields", "x"), ("fields", "")], Query(fields=("id", "x"), limit=PAGE)),
-        (IKE_POLICY, [("limit", "7"), ("marker", "m")], Query(limit=7, marker="m")),
+        (IKE_POLICY, [("limit", "7"), ("marker", ID)], Query(limit=7, marker=ID)),
+        (IKE_POLICY, [("limit", "7"), ("marker", ID.upper())], Query(limit=7, marker=ID)),
+        (IKE_POLICY, [("limit", "7"), ("marker", "office\x00")], Query(limit=7, marker="")),
         (IKE_POLICY, [("limit", "0")], Query(limit=PAGE)),
         (IKE_POLICY, [("limit", "9" * 5000)], Query(limit=PAGE)),
         (IKE_POLICY, [("page_reverse", "TRUE")], Query(limit=PAGE, page_reverse=True)),
@@ -117,7 +120,7 @@ def test_any_query_is_a_query_or_a_problem(resource: Resource, pairs: Pairs) -> 
 
 
 def test_what_no_column_answers() -> None:
-    computed = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", "m")])
+    computed = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", ID)])
     assert is_computed(SERVICE, computed)
     assert for_store(SERVICE, computed, True) == Query(filters={"name": ("a",)})
     plain = parse(SERVICE, [("name", "a"), ("sort_key", "created_at"), ("sort_dir", "asc")])

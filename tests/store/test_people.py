@@ -1,4 +1,4 @@
-"""Projects, users, roles and quotas."""
+"""Projects, users and roles."""
 
 from __future__ import annotations
 
@@ -52,16 +52,6 @@ def test_names_are_taken_once(store: Store) -> None:
         tx.add_user("ada", "hash", project["id"])
     with pytest.raises(Conflict), store.write() as tx:
         tx.add_user("bob", "hash", "nowhere")
-
-
-def test_quotas(store: Store) -> None:
-    with store.write() as tx:
-        assert tx.quotas("blue") == {}
-        tx.set_quotas("blue", {"connection": 5, "service": -1})
-        tx.set_quotas("blue", {"connection": 7})
-        assert tx.quotas("blue") == {"connection": 7, "service": -1}
-        tx.set_quotas("blue", None)
-        assert tx.quotas("blue") == {}
 
 
 def test_passwords() -> None:

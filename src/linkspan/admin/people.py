@@ -103,7 +103,7 @@ def delete_project(store: Store, name: str) -> list[str]:
         if left:
             raise click.ClickException(f"project '{name}' still holds {', '.join(left)}: delete them first")
         homeless = [row["name"] for row in tx.users() if row["project_id"] == id]
-        tx.set_quotas(id, None)
+        tx.reset_quotas(id)
         tx.remove_project(id)
         return homeless
 

@@ -6,7 +6,7 @@ Nothing is configured by reading it from somewhere: store, authentication, hub a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -19,13 +19,16 @@ from linkspan.api.discovery import Discovery
 from linkspan.api.edge import LARGEST_BODY, Edge, Route
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.inventory import Networks, Ports, Subnets
+from linkspan.api.limits import Limited, Rates
 from linkspan.api.openapi import document
-from linkspan.api.resources import HOLD, Collection, Context
+from linkspan.api.quotas import Quotas
+from linkspan.api.resources import BULK, HOLD, Collection, Context, Hooks
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
-from linkspan.core import query, status
+from linkspan.core import query, quota, status
 from linkspan.core.access import Policy, policy_of
 from linkspan.core.resources import RESOURCES
+from linkspan.core.strength import Choices
 from linkspan.core.validate import Limits
 from linkspan.store.store import Store
 
@@ -39,8 +42,12 @@ def create_app(
     hold: float = HOLD,
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
+    choices: Choices | None = None,
+    quotas: Mapping[str, int] = quota.DEFAULTS,
+    rates: Rates | None = None,
     policy: Policy | None = None,
     page: int = query.PAGE,
+    bulk: int = BULK,
     largest_body: int = LARGEST_BODY,
     public_url: str = "",
     mounts: Sequence[BaseRoute] = (),
@@ -49,14 +56,17 @@ def create_app(
 
     `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
     `heartbeat`: seconds between signs of life on a hint stream; `policy`: who may do what, None: the rules as they are
-    without a file; `page`: the most objects in one answer; `largest_body`: bytes; `public_url`: the API's root as
+    without a file; `page`: the most objects in one answer, `bulk`: in one request; `quotas`: how many objects a project
+    may have that has no quotas of its own, by the API's names; `largest_body`: bytes; `public_url`: the API's root as
     clients reach it, for links; `mounts`: applications that are asked before ours.
     """
-    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page)
-    routes = _routes(store, wake, context, limits or Limits(), heartbeat)
+    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
+    hooks = vpn.hooks(limits or Limits(), choices or Choices())
+    routes = _routes(store, wake, context, hooks, heartbeat)
+    limited = Limited(auth, rates or Rates())
     if isinstance(auth, Embedded):
-        routes += auth.routes()
-    edge = Edge(routes, auth, wake, policy or policy_of(), largest_body=largest_body, public_url=public_url)
+        routes += [limited.guarded(route) for route in auth.routes()]
+    edge = Edge(routes, limited, wake, policy or policy_of(), largest_body=largest_body, public_url=public_url)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -72,11 +82,11 @@ def create_app(
     return app
 
 
-def _routes(store: Store, wake: Hub, context: Context, limits: Limits, heartbeat: float) -> list[Route]:
-    hooks = [*vpn.hooks(limits), Networks(), Subnets(), Ports()]
+def _routes(store: Store, wake: Hub, context: Context, of_vpn: list[Hooks], heartbeat: float) -> list[Route]:
+    hooks = [*of_vpn, Networks(), Subnets(), Ports()]
     collections = [*(Collection(each, context) for each in hooks), RouterCollection(Routers(), context)]
     if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
-    routes += Discovery(store).routes()
+    routes += [*Quotas(store, context.quotas).routes(), *Discovery(store).routes()]
     return [*routes, *document.routes(routes), *Agents(store, wake, heartbeat).routes()]

@@ -26,9 +26,9 @@ class Attributes:
     """A resource's attributes.
 
     `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
-    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names, and their
-    kinds, that the hooks' `complete` adds to a row. `parent`: whether one may be made depends on another object: the
-    hooks ask.
+    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names of booleans,
+    and their kinds, that the hooks' `complete` adds to a row. `defaults`: in place of the registry's. `parent`: whether
+    one may be made depends on another object: the hooks ask.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Attributes:
         special: tuple[str, ...] = (),
         always: Mapping[str, Any] | None = None,
         derived: Mapping[str, Kind] | None = None,
+        defaults: Mapping[str, Any] | None = None,
         parent: bool = False,
     ) -> None:
         self.resource = resource
@@ -50,7 +51,7 @@ class Attributes:
         self._put: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.put}
         self._required = tuple(a.name for a in resource.attributes if a.required)
         self._defaults = tuple(
-            (a.name, a.default)
+            (a.name, (defaults or {}).get(a.name, a.default))
             for a in resource.attributes
             if a.post and not a.required and a.name not in ("project_id", *special)
         )
@@ -61,7 +62,10 @@ class Attributes:
         )
         self.always = {**(always or {}), **self.constants}
         self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
-        self.names = frozenset(self._known)
+        scalars = {name: value for name, value in self.always.items() if not isinstance(value, list | dict)}
+        self.beside = dict.fromkeys(self.derived, False) | {
+            name: value for name, value in scalars.items() if name not in resource.by_name
+        }
 
     # --- in -----------------------------------------------------------------------------------------------------
 

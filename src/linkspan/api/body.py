@@ -57,9 +57,31 @@ def mapping(body: bytes) -> dict[str, Any]:
     return value
 
 
+def several(body: bytes, resource: Resource, most: int) -> tuple[list[dict[str, Any]], bool]:
+    """The objects that a body asks for, and whether it asks for a list: `{plural: [...]}` instead of `{singular: {}}`.
+
+    Members of a list may have an envelope each, as Neutron takes them. Raises Problem, also for more than `most`.
+    """
+    whole = mapping(body)
+    members = whole.get(resource.plural)
+    if members is None:
+        return [_inside(whole, resource)], False
+    if not isinstance(members, list) or not members:
+        raise Problem("HTTPBadRequest", "Resources required")
+    if len(members) > most:
+        raise Problem("HTTPBadRequest", f"A list can have {most} objects at most, this has {len(members)}")
+    if not all(isinstance(each, dict) for each in members):
+        raise Problem("HTTPBadRequest", f"Every member of '{resource.plural}' has to be an object")
+    return [_inside(each, resource) if resource.singular in each else each for each in members], True
+
+
 def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
     """What stands under the resource's name in a body. Raises Problem."""
-    given = mapping(body).get(resource.singular)
+    return _inside(mapping(body), resource)
+
+
+def _inside(whole: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    given = whole.get(resource.singular)
     if not isinstance(given, dict):
         raise Problem("HTTPBadRequest", f"Unable to find '{resource.singular}' in request body")
     return given

@@ -6,6 +6,7 @@ be called twice for one request, when another transaction was faster.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -42,7 +43,8 @@ NOBODY: Final = Identity("", "", "", frozenset())
 
 
 class Call:
-    """One request. `id` is what stands in the path's place for an id, "" if there is none."""
+    """One request. `id` is what stands in the path's place for an id, "" if there is none; `source`: the address that
+    it came from."""
 
     __slots__ = (
         "body",
@@ -56,6 +58,7 @@ class Call:
         "request_id",
         "scheme",
         "server",
+        "source",
     )
 
     def __init__(
@@ -70,6 +73,7 @@ class Call:
         scheme: str = "http",
         server: str = "localhost",
         request_id: str = "",
+        source: str = "",
         public_url: str = "",
     ) -> None:
         self.method = method
@@ -81,6 +85,7 @@ class Call:
         self.scheme = scheme
         self.server = server
         self.request_id = request_id
+        self.source = source
         self.public_url = public_url
         self.identity = NOBODY
 
@@ -172,6 +177,7 @@ def refused(problem: Problem) -> Reply:
         return identity_fault(401, problem.message, (JSON, (b"www-authenticate", challenge.encode("latin-1"))))
     headers: tuple[Header, ...] = (JSON,)
     if problem.status in (429, 503):
-        headers = (JSON, (b"retry-after", b"1"))
+        # Whole seconds (RFC 9110 10.2.3), never too few.
+        headers = (JSON, (b"retry-after", str(math.ceil(problem.wait)).encode()))
     reply = fault(problem.type, problem.message, problem.status)
     return Reply(reply.status, reply.body, headers)

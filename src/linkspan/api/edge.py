@@ -170,6 +170,7 @@ class Edge:
             scheme=scope.get("scheme", "http"),
             server=server[0] if server[1] is None else f"{server[0]}:{server[1]}",
             request_id=request_id,
+            source=(scope.get("client") or ("",))[0],
             public_url=self._public_url,
         )
         if route.stream is not None:

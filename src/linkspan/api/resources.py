@@ -6,7 +6,7 @@ as one that does not exist before anything else is judged; only then roles are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -17,9 +17,10 @@ from linkspan.api.attributes import Attributes, Row, echo
 from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
 from linkspan.api.edge import Route
 from linkspan.api.openapi.crud import Crud
+from linkspan.api.quotas import require_room
 from linkspan.api.wake import Hub
 from linkspan.core import access, query, status
-from linkspan.core.kinds import is_uuid
+from linkspan.core.kinds import as_integer, is_uuid
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import CONNECTION, Resource
@@ -28,16 +29,21 @@ from linkspan.store.store import Store, Tx
 
 HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
+BULK: Final = 100
+"""The most objects that one POST makes: they share one transaction, and everybody else's writes wait for it."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer."""
+    """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer; `bulk`:
+    in one request; `quotas`: those of a project that has none of its own."""
 
     store: Store
     hub: Hub
+    quotas: Mapping[str, int]
     grace: float = status.GRACE
     hold: float = HOLD
     page: int = query.PAGE
+    bulk: int = BULK
 
 
 class Hooks:
@@ -55,6 +61,9 @@ class Hooks:
         """Makes the object; the row as `Tx.get` gives it. `given`: the attributes as the client wrote them."""
         return tx.insert(self.resource, values)
 
+    def created(self, tx: Tx, rows: list[Row]) -> None:
+        """Judges what was made in one request, all together."""
+
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         """Changes the object; `values` holds only what differs from `row`, and may be empty."""
         return change(tx, self.resource, row, values)
@@ -63,6 +72,9 @@ class Hooks:
         """Deletes the object; what to wait for, None if it is gone."""
         tx.remove(self.resource, row["id"])
         return None
+
+    def done(self, call: Call, rows: list[Row], before: Row | None) -> None:
+        """After the commit of what a request made, or of one that it changed and how that was before: to tell of it."""
 
     def complete(self, tx: Tx, rows: list[Row]) -> None:
         """Adds to rows what a view needs from elsewhere."""
@@ -145,7 +157,7 @@ class Collection:
         identity, resource = call.identity, self.resource
         access.require(identity, "get", resource)
         pairs = call.parameters()
-        asked = query.parse(resource, pairs, self._context.page) if pairs else self._everything
+        asked = query.parse(resource, pairs, self._context.page, self._attributes.beside) if pairs else self._everything
         computed = query.is_computed(resource, asked) or access.reach(identity, "get", resource) == "by row"
         with self._store.read() as tx:
             rows = visible(tx, resource, self._readable(query.for_store(resource, asked, computed), identity), identity)
@@ -187,16 +199,27 @@ class Collection:
     # --- writing ------------------------------------------------------------------------------------------------
 
     def create(self, call: Call) -> Reply:
-        """A new object. (Many at once have a place here: the plural envelope in one transaction.)"""
-        identity = call.identity
-        access.require(identity, "create", self.resource)
-        given = body.enveloped(call.body, self.resource)
-        values = self._attributes.for_create(given, identity)
+        """A new object, or several in one transaction: all or nothing."""
+        identity, resource = call.identity, self.resource
+        access.require(identity, "create", resource)
+        asked, many = body.several(call.body, resource, self._context.bulk)
+        places = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(asked))]
+        values = [
+            _about(place, self._attributes.for_create, given, identity)
+            for place, given in zip(places, asked, strict=True)
+        ]
         with self._store.write() as tx:
-            row = self.hooks.create(tx, identity, values, given)
-            self.hooks.complete(tx, [row])
+            rows = [
+                _about(place, self.hooks.create, tx, identity, *each)
+                for place, *each in zip(places, values, asked, strict=True)
+            ]
+            self.hooks.created(tx, rows)
+            require_room(tx, resource, (row["project_id"] for row in rows), self._context.quotas)
+            self.hooks.complete(tx, rows)
             now = tx.now
-        return ok({self.resource.singular: self._view(row, identity, now)}, 201)
+        self.hooks.done(call, rows, None)
+        shown = [self._view(row, identity, now) for row in rows]
+        return ok({resource.plural: shown} if many else {resource.singular: shown[0]}, 201)
 
     def update(self, call: Call) -> Reply:
         """Other values for some attributes."""
@@ -205,12 +228,13 @@ class Collection:
         given = body.enveloped(call.body, self.resource)
         self._attributes.check_update(given)
         with self._store.write() as tx:
-            row = self._owned(tx, call, "update")
-            values = affects.differences(row, self._attributes.for_update(given, row))
-            access.require_values(identity, "update", self.resource, row, values)
-            row = self.hooks.update(tx, identity, row, values, given)
+            before = self._owned(tx, call, "update")
+            values = affects.differences(before, self._attributes.for_update(given, before))
+            access.require_values(identity, "update", self.resource, before, values)
+            row = self.hooks.update(tx, identity, before, values, given)
             self.hooks.complete(tx, [row])
             now = tx.now
+        self.hooks.done(call, [row], before)
         return ok({self.resource.singular: echo(self.resource, given, self._view(row, identity, now))})
 
     def delete(self, call: Call) -> Reply:
@@ -252,6 +276,7 @@ class Collection:
             raise missing(self.resource, call.id)
         # Seen, because it is shared perhaps; that does not make it theirs.
         access.require(call.identity, action, self.resource, row)
+        _require_revision(call, row)
         return row
 
     def no_id(self, call: Call) -> Reply:
@@ -263,6 +288,28 @@ def is_deleted(row: Row) -> bool:
     """Whether an object only waits for its node to let go of it."""
     facts: status.Facts | None = row.get("facts")
     return facts is not None and facts.deleted
+
+
+def _about(place: str, step: Callable[..., Row], *given: Any) -> Row:
+    """A step of a creation; what is wrong with one of several objects is said with its place in the list."""
+    try:
+        return step(*given)
+    except Problem as problem:
+        raise Problem(problem.type, place + problem.message) from None
+
+
+def _require_revision(call: Call, row: Row) -> None:
+    """Refuses a write that was meant for another revision (`If-Match: revision_number=N`); the row is locked."""
+    given = call.header(b"if-match")
+    if given is None:
+        return
+    name, _, number = given.decode("latin-1").strip().partition("=")
+    if name != "revision_number" or (wanted := as_integer(number)) is None:
+        raise Problem("HTTPBadRequest", "If-Match takes revision_number=N, N an integer")
+    current = row["revision_number"]
+    if wanted != current:
+        message = f"Constrained to revision_number={wanted}, but the current revision is {current}"
+        raise Problem("RevisionNumberConstraintFailed", message)
 
 
 def _fields(call: Call) -> list[tuple[str, str]]:

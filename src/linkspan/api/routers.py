@@ -42,8 +42,6 @@ class Routers(Hooks):
             "routes": [],
             "flavor_id": None,
             "tags": [],
-            "ha": False,
-            "distributed": False,
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
@@ -340,7 +338,6 @@ def _interface(router: Row, port: Row) -> Row:
     ids = [each["subnet_id"] for each in port["fixed_ips"]]
     return {
         "id": router["id"],
-        "tenant_id": router["project_id"],
         "project_id": router["project_id"],
         "port_id": port["id"],
         "network_id": port["network_id"],

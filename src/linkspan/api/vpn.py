@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from linkspan.api.attributes import Attributes, Row
-from linkspan.api.call import Identity
+from linkspan.api.call import Call, Identity
 from linkspan.api.resources import Hooks, change, find, is_deleted, missing, visible
-from linkspan.core import status, validate
+from linkspan.core import access, status, strength, validate
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import (
@@ -25,10 +27,13 @@ from linkspan.core.resources import (
     SUBNET,
     Resource,
 )
+from linkspan.core.strength import Choices
 from linkspan.core.validate import Group, Limits, Place
 from linkspan.store.store import Tx
 
 STATIC = {"route_mode": "static"}
+
+_log = structlog.get_logger()
 
 
 def named(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row:
@@ -84,18 +89,22 @@ class Services(Hooks):
 class Policies(Hooks):
     """IKE and IPsec policies: an edit reaches every connection that uses them."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, choices: Choices) -> None:
         super().__init__(resource)
+        self.attributes = Attributes(resource, defaults=choices.defaults_of(resource))
+        self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             validate.ike_policy(values)
+        strength.judge(self._choices, self.resource, None, values)
         return super().create(tx, identity, values, given)
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             validate.ike_policy(row | values)
+        strength.judge(self._choices, self.resource, row, row | values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
             users = tx.connections_using(**{self._by: row["id"]})
@@ -103,6 +112,18 @@ class Policies(Hooks):
             if self.resource is IKE_POLICY:
                 _check_conflicts(tx, users)
         return changed
+
+    def done(self, call: Call, rows: list[Row], before: Row | None) -> None:
+        for row in rows:
+            if weak := strength.chosen(self.resource, before, row):
+                _log.warning(
+                    "weak choices in a policy",
+                    request_id=call.request_id,
+                    resource=self.resource.name,
+                    id=row["id"],
+                    project_id=row["project_id"],
+                    choices=weak,
+                )
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         if tx.connections_using(**{self._by: row["id"]}):
@@ -171,17 +192,25 @@ class Connections(Hooks):
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
+        validate.few("peer_cidrs", values["peer_cidrs"], self._limits)
         service = named(tx, SERVICE, values["vpnservice_id"], identity)
-        ike = named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
-        validate.policies(ike, named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity))
+        validate.policies(*_policies(tx, identity, values["ikepolicy_id"], values["ipsecpolicy_id"]))
         validate.connection(values, self._place(tx, identity, service, values))
         # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
         tx.get(ROUTER, service["router_id"], lock=True)
         made = tx.insert(CONNECTION, values)
-        self._check_gateway(tx, service["router_id"], made["id"])
-        tx.touch(connections=[made["id"]])
         made["facts"] = _new_facts(service, made, tx.now)
+        # What `created` has to know, as `facts` is what a view has to.
+        made["router_id"] = service["router_id"]
         return made
+
+    def created(self, tx: Tx, rows: list[Row]) -> None:
+        on_router: dict[str, list[str]] = {}
+        for row in rows:
+            on_router.setdefault(row["router_id"], []).append(row["id"])
+        for router_id, ids in on_router.items():
+            self._check_gateway(tx, router_id, ids)
+        tx.touch(connections=[row["id"] for row in rows])
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
@@ -189,23 +218,23 @@ class Connections(Hooks):
         service = tx.get(SERVICE, row["vpnservice_id"])
         if service is None:
             raise missing(CONNECTION, row["id"])
+        validate.few("peer_cidrs", values.get("peer_cidrs", []), self._limits)
         validate.connection(row | values, self._place(tx, identity, service, row | values))
         tx.get(ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
-        self._check_gateway(tx, service["router_id"], row["id"])
+        self._check_gateway(tx, service["router_id"], [row["id"]])
         return changed
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         id: str = row["id"]
         return None if tx.soft_delete(CONNECTION, id) else id
 
-    def _check_gateway(self, tx: Tx, router_id: str, changed: str) -> None:
+    def _check_gateway(self, tx: Tx, router_id: str, changed: list[str]) -> None:
         siblings = tx.siblings(router_id)
         validate.gateway_room(len(siblings), self._limits)
-        validate.conflicts(siblings, [changed])
+        validate.conflicts(siblings, changed)
 
     def _place(self, tx: Tx, identity: Identity, service: Row, values: Row) -> Place:
-        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
         groups = {}
         for side in ("local", "peer"):
             id = values[f"{side}_ep_group_id"]
@@ -214,7 +243,7 @@ class Connections(Hooks):
         return Place(
             router_id=service["router_id"],
             addresses=tuple(address for address in addresses if address),
-            subnet_cidr=subnet["cidr"] if subnet else None,
+            subnet_cidr=service["subnet_cidr"],
             local=groups["local"],
             peer=groups["peer"],
         )
@@ -232,6 +261,19 @@ class Connections(Hooks):
             tuple(found[each]["cidr"] for each in endpoints if each in found),
             tuple(each for each in endpoints if each not in on_router),
         )
+
+
+def _policies(tx: Tx, identity: Identity, ike_id: str, ipsec_id: str) -> tuple[Row, Row]:
+    reaches = {access.reach(identity, "get", resource) for resource in (IKE_POLICY, IPSEC_POLICY)}
+    if reaches not in ({"own"}, {"all"}):
+        return named(tx, IKE_POLICY, ike_id, identity), named(tx, IPSEC_POLICY, ipsec_id, identity)
+    project = identity.project_id if reaches == {"own"} else None
+    ike, ipsec = tx.get_each([(IKE_POLICY, ike_id), (IPSEC_POLICY, ipsec_id)], project)
+    if ike is None:
+        raise missing(IKE_POLICY, ike_id)
+    if ipsec is None:
+        raise missing(IPSEC_POLICY, ipsec_id)
+    return ike, ipsec
 
 
 def _again(tx: Tx, resource: Resource, row: Row) -> Row:
@@ -253,12 +295,12 @@ def _new_facts(service: Row, made: Row, now: float) -> status.Facts:
     )
 
 
-def hooks(limits: Limits) -> list[Hooks]:
+def hooks(limits: Limits, choices: Choices) -> list[Hooks]:
     """The hooks of all VPN resources."""
     return [
         Services(),
-        Policies(IKE_POLICY),
-        Policies(IPSEC_POLICY),
+        Policies(IKE_POLICY, choices),
+        Policies(IPSEC_POLICY, choices),
         EndpointGroups(limits),
         Connections(limits),
     ]

@@ -13,7 +13,8 @@ import click
 
 from linkspan.cli import options, render, resolve
 from linkspan.cli.client import Client, clouds_file, load_cloud
-from linkspan.core.resources import RESOURCES, ROUTER, SUBNET, Resource
+from linkspan.core import strength
+from linkspan.core.resources import IKE_POLICY, IPSEC_POLICY, RESOURCES, ROUTER, SUBNET, Resource
 
 Handler = Callable[..., None]
 
@@ -95,6 +96,15 @@ def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets:
         render.as_details(shown)
 
 
+def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
+    """Says which of the choices that a request made are weak."""
+    if resource is not IKE_POLICY and resource is not IPSEC_POLICY:
+        return
+    weak = [f"{name} {value}" for name, value in strength.chosen(resource, before, after).items()]
+    if weak:
+        click.echo(f"warning: weak: {', '.join(weak)}", err=True)
+
+
 def _list(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, long: bool, filters: tuple[str, ...], show_secrets: bool = False) -> None:
         query = [_filter(item) for item in filters]
@@ -139,6 +149,7 @@ def _create(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, show_secrets: bool = False, **given: Any) -> None:
         body = {resource.singular: options.body(client, resource, given)}
         answer = client.request("POST", resolve.collection(resource), body)
+        _warn(resource, None, answer[resource.singular])
         _print(resource, answer[resource.singular], format_, show_secrets)
 
     parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
@@ -156,7 +167,8 @@ def _set(resource: Resource) -> click.Command:
         body = options.body(client, resource, {"type": item.get("type"), **given})
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
-        client.request("PUT", resolve.member(resource, item["id"]), {resource.singular: body})
+        answer = client.request("PUT", resolve.member(resource, item["id"]), {resource.singular: body})
+        _warn(resource, item, answer[resource.singular])
 
     parameters = [_wanted(), *options.options(resource, create=False)]
     return _command("set", f"change {_a(resource)}", handler, parameters)

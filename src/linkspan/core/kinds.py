@@ -233,8 +233,6 @@ def as_integer(value: Any) -> int | None:
 class Cidrs(Kind, frozen=True):
     """A list of different CIDRs, kept as they were written; a single text is a list of one."""
 
-    most: int = 64
-
     @property
     def column(self) -> Column:
         return "json"
@@ -243,8 +241,6 @@ class Cidrs(Kind, frozen=True):
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list):
             raise invalid(name, f"'{value}' is not a list")
-        if len(items) > self.most:
-            raise invalid(name, f"at most {self.most} CIDRs are allowed, these are {len(items)}")
         seen = set()
         for item in items:
             network = as_network(item)
@@ -256,7 +252,7 @@ class Cidrs(Kind, frozen=True):
         return list(items)
 
     def schema(self) -> Schema:
-        return {"oneOf": [{"type": "array", "items": CIDR, "uniqueItems": True, "maxItems": self.most}, CIDR]}
+        return {"oneOf": [{"type": "array", "items": CIDR, "uniqueItems": True}, CIDR]}
 
     def shown(self) -> Schema:
         return {"type": "array", "items": {"type": "string", "format": "cidr"}}
@@ -444,11 +440,13 @@ class PeerAddress(Kind, frozen=True):
 
 
 class IkeIdentity(Kind, frozen=True):
-    """An IKE identity in the grammar of `core.identity`; empty too where `optional`."""
+    """An IKE identity in the grammar of `core.identity`; empty too where `optional`, and null is the same."""
 
     optional: bool = False
 
     def convert(self, name: str, value: Any) -> str:
+        if value is None and self.optional:
+            return ""
         if not isinstance(value, str):
             raise invalid(name, f"'{value}' is not a valid string")
         if not value and self.optional:
@@ -463,7 +461,7 @@ class IkeIdentity(Kind, frozen=True):
 
     def schema(self) -> Schema:
         return {
-            "type": "string",
+            "type": ["string", "null"] if self.optional else "string",
             "minLength": 0 if self.optional else 1,
             "maxLength": identity.MAX_LENGTH,
             "format": "ike-identity",

@@ -44,6 +44,7 @@ STATUS: Final[dict[str, int]] = {
     "RouterNotFound": 404,
     "PortNotFound": 404,
     "FlavorNotFound": 404,
+    "TenantQuotaNotFound": 404,
     "RouterInterfaceNotFoundForSubnet": 404,
     "HTTPMethodNotAllowed": 405,
     "IKEPolicyInUse": 409,
@@ -65,12 +66,16 @@ STATUS: Final[dict[str, int]] = {
 
 
 class Problem(Exception):
-    """A request cannot be carried out: `type` is a key of `STATUS`, `message` one sentence for a person."""
+    """A request cannot be carried out: `type` is a key of `STATUS`, `message` one sentence for a person.
 
-    def __init__(self, type: str, message: str) -> None:
+    `wait`: seconds after which it may be tried again, where that helps (429, 503).
+    """
+
+    def __init__(self, type: str, message: str, *, wait: float = 1.0) -> None:
         super().__init__(message)
         self.type = type
         self.message = message
+        self.wait = wait
 
     @property
     def status(self) -> int:

@@ -6,13 +6,13 @@ and `page` does what is left over the rows. Nothing here knows a database or HTT
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.kinds import MAX_INT, Boolean, Integer, Uuid, as_integer
+from linkspan.core.kinds import MAX_INT, Boolean, Integer, Uuid, as_integer, is_uuid
 from linkspan.core.problem import Problem
 from linkspan.core.resources import ENDPOINT_GROUP, Attribute, Resource
 
@@ -22,6 +22,7 @@ PAGE: Final = 1000
 KEPT: Final = ("revision_number", "created_at", "updated_at")
 """What every object has besides its attributes; they sort, and are filtered after they are read."""
 
+_NOTHING: Final[Mapping[str, Any]] = {}
 _PAGING: Final = frozenset({"limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields"})
 
 
@@ -40,10 +41,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 EVERYTHING = Query()
 
 
-def parse(resource: Resource, pairs: Iterable[tuple[str, str]], most: int = PAGE) -> Query:
+def parse(
+    resource: Resource,
+    pairs: Iterable[tuple[str, str]],
+    most: int = PAGE,
+    beside: Mapping[str, Any] = _NOTHING,
+) -> Query:
     """The query that the pairs of a query string ask for; `most` bounds the page, asked for or not.
 
-    Raises Problem: BadRequest for a limit, HTTPBadRequest for an attribute or direction, InvalidInput for a value.
+    `beside`: scalar attributes that objects show although the registry does not know them, each with a value of its
+    type. Raises Problem: BadRequest for a limit, HTTPBadRequest for a name or direction, InvalidInput for a value.
     """
     given: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -52,17 +59,22 @@ def parse(resource: Resource, pairs: Iterable[tuple[str, str]], most: int = PAGE
     for name, values in given.items():
         if name in _PAGING:
             continue
-        known = _known(resource, name)
-        found = tuple(item for value in values for item in _accepted(resource, known, value))
+        known = _known(resource, name, beside)
+        found = tuple(item for value in values for item in _accepted(resource, known, value, beside))
         filters[known] = (*filters.get(known, ()), *found)
     return Query(
         filters=filters,
         fields=tuple(field for field in given.get("fields", ()) if field),
-        sort=_sort(resource, given.get("sort_key", []), given.get("sort_dir", [])),
+        sort=_sort(resource, given.get("sort_key", []), given.get("sort_dir", []), beside),
         limit=_limit(given.get("limit"), most),
-        marker=given["marker"][-1] if given.get("marker") else None,
+        marker=_marker(given["marker"][-1]) if given.get("marker") else None,
         page_reverse=given.get("page_reverse", [""])[-1].lower() == "true",
     )
+
+
+def _marker(text: str) -> str:
+    """The id that a page begins behind. What can be no id is one that nothing has, and leads nowhere."""
+    return text.lower() if is_uuid(text) else ""
 
 
 def _renamed(resource: Resource, name: str) -> str:
@@ -72,25 +84,34 @@ def _renamed(resource: Resource, name: str) -> str:
     return "type" if name == "endpoint_type" and resource is ENDPOINT_GROUP else name
 
 
-def _scalar(resource: Resource, name: str) -> bool:
+def _scalar(resource: Resource, name: str, beside: Container[str]) -> bool:
     attribute = resource.by_name.get(name)
-    return name in KEPT or (attribute is not None and attribute.kind.column != "json" and not attribute.secret)
+    return (
+        name in KEPT
+        or name in beside
+        or (attribute is not None and attribute.kind.column != "json" and not attribute.secret)
+    )
 
 
-def sortable(resource: Resource) -> list[str]:
-    """What lists of a resource can be sorted and filtered by."""
-    return [name for name in (*resource.by_name, *KEPT, "tenant_id") if _scalar(resource, _renamed(resource, name))]
+def sortable(resource: Resource, beside: Iterable[str] = ()) -> list[str]:
+    """What lists of a resource can be sorted and filtered by; `beside`: what objects show besides the registry's."""
+    names = (*resource.by_name, *KEPT, "tenant_id")
+    return [*(name for name in names if _scalar(resource, _renamed(resource, name), ())), *beside]
 
 
-def _known(resource: Resource, name: str) -> str:
+def _known(resource: Resource, name: str, beside: Container[str]) -> str:
     known = _renamed(resource, name)
-    if not _scalar(resource, known):
+    if not _scalar(resource, known, beside):
         raise Problem("HTTPBadRequest", f"['{name}'] is invalid attribute for filtering")
     return known
 
 
-def _accepted(resource: Resource, name: str, text: str) -> tuple[Any, ...]:
+def _accepted(resource: Resource, name: str, text: str, beside: Mapping[str, Any]) -> tuple[Any, ...]:
     kind = resource[name].kind if name in resource.by_name else None
+    if isinstance(beside.get(name), bool):
+        kind = Boolean()
+    elif name in beside:
+        return (text, None) if not text else (text,)
     if isinstance(kind, Boolean):
         return (kind.convert(name, text),)
     if isinstance(kind, Integer) and not text and not resource[name].stored:
@@ -115,10 +136,12 @@ def _accepted(resource: Resource, name: str, text: str) -> tuple[Any, ...]:
     return (text,)
 
 
-def _sort(resource: Resource, keys: Sequence[str], directions: Sequence[str]) -> tuple[tuple[str, bool], ...]:
+def _sort(
+    resource: Resource, keys: Sequence[str], directions: Sequence[str], beside: Container[str]
+) -> tuple[tuple[str, bool], ...]:
     if len(keys) != len(directions):
         raise Problem("HTTPBadRequest", "The number of sort_keys and sort_dirs must be same")
-    wrong = [key for key in keys if not _scalar(resource, _renamed(resource, key))]
+    wrong = [key for key in keys if not _scalar(resource, _renamed(resource, key), beside)]
     if wrong:
         raise Problem("HTTPBadRequest", f"{wrong} is invalid attribute for sort_keys")
     wrong = [direction for direction in directions if direction not in ("asc", "desc")]

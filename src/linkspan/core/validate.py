@@ -27,6 +27,7 @@ class Limits(msgspec.Struct, frozen=True):
     """How much is too much (settings)."""
 
     cidrs: int = 64
+    """CIDRs, or members of an endpoint group, of one side of a connection."""
     connections: int = 100
     """Connections of one gateway."""
 
@@ -169,8 +170,7 @@ def endpoint_group(type: str, endpoints: Sequence[str], name: str = "", limits: 
     """Whether an endpoint group may have these members. Whether its subnets exist is for `known_subnets`."""
     if not endpoints:
         raise Problem("MissingEndpointForEndpointGroup", f"No endpoints specified for endpoint group '{name}'")
-    if len(endpoints) > limits.cidrs:
-        raise invalid("endpoints", f"at most {limits.cidrs} endpoints are allowed, these are {len(endpoints)}")
+    few("endpoints", endpoints, limits)
     seen: set[Any] = set()
     for endpoint in endpoints:
         member, fault = _member(type, endpoint)
@@ -199,6 +199,12 @@ def known_subnets(endpoints: Sequence[str], known: Container[str]) -> None:
         if endpoint not in known:
             message = f"Subnet {endpoint} in endpoint group does not exist"
             raise Problem("NonExistingSubnetInEndpointGroup", message)
+
+
+def few(name: str, members: Sequence[str], limits: Limits) -> None:
+    """Whether a list may be this long."""
+    if len(members) > limits.cidrs:
+        raise invalid(name, f"at most {limits.cidrs} are allowed, these are {len(members)}")
 
 
 def gateway_room(count: int, limits: Limits = Limits()) -> None:  # noqa: B008 # frozen

@@ -6,9 +6,21 @@ What waits for a node that is lost is treated as gone. Refuses nothing: attribut
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.sql.elements import True_
 
 from linkspan.core.query import EVERYTHING, Query
@@ -57,6 +69,33 @@ def get(work: Work, resource: Resource, id: str, project: str | None = None, loc
     mapper = MAPPERS[resource.name]
     found = work.first(_get(resource.name, project is not None, lock), id=id, project=project, now=work.now)
     return None if found is None else mapper.row(found, work)
+
+
+@statement
+def _each(names: tuple[str, ...], with_project: bool) -> Statement:
+    source: Any = select(literal_column("1").label("one")).subquery("one")
+    columns: list[Any] = []
+    for place, name in enumerate(names):
+        mapper = MAPPERS[name]
+        mine = mapper.table.c.id == bindparam(f"id_{place}")
+        source = source.outerjoin(mapper.table, and_(mine, _of_project(mapper.table)) if with_project else mine)
+        columns += mapper.columns
+    return Statement(select(*columns).select_from(source))
+
+
+def get_each(work: Work, wanted: Sequence[tuple[Resource, str]], project: str | None = None) -> list[Row | None]:
+    """See `store.Tx.get_each`."""
+    names = tuple(resource.name for resource, _ in wanted)
+    ids = {f"id_{place}": id for place, (_, id) in enumerate(wanted)}
+    values = work.first(_each(names, project is not None), project=project, **ids)
+    found: list[Row | None] = []
+    start = 0
+    for name in names:
+        mapper = MAPPERS[name]
+        part = values[start : start + len(mapper.columns)]
+        start += len(mapper.columns)
+        found.append(None if part[0] is None else mapper.row(part, work))
+    return found
 
 
 @statement

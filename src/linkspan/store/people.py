@@ -1,4 +1,4 @@
-"""Projects, users, roles and quotas of the embedded identity.
+"""Projects, users and roles of the embedded identity.
 
 Passwords are kept as hashes only; who may do what is decided elsewhere. A name that is taken is a
 `Conflict`, by the database.
@@ -14,8 +14,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from linkspan.store.sql import Statement, statement, upsert
-from linkspan.store.tables import GRANT, PROJECT, QUOTA, USER
+from linkspan.store.sql import Statement, statement
+from linkspan.store.tables import GRANT, PROJECT, USER
 from linkspan.store.work import Row, Work
 from linkspan.store.writing import new_id
 
@@ -143,24 +143,3 @@ def set_roles(work: Work, user_id: str, project_id: str, roles: Iterable[str]) -
 def remove_user(work: Work, id: str) -> None:
     """See `store.Tx.remove_user`."""
     work.run(_remove_user, id=id)
-
-
-# --- quotas -------------------------------------------------------------------------------------------------------
-
-_quotas: Final = Statement(select(QUOTA.c.resource, QUOTA.c.most).where(QUOTA.c.project_id == bindparam("project")))
-_set_quota: Final = upsert(QUOTA, "project_id", "resource")
-_reset_quotas: Final = Statement(delete(QUOTA).where(QUOTA.c.project_id == bindparam("project")))
-
-
-def quotas(work: Work, project_id: str) -> dict[str, int]:
-    """See `store.Tx.quotas`."""
-    return dict(work.rows(_quotas, project=project_id))
-
-
-def set_quotas(work: Work, project_id: str, limits: dict[str, int] | None) -> None:
-    """See `store.Tx.set_quotas`."""
-    if limits is None:
-        work.run(_reset_quotas, project=project_id)
-    else:
-        rows = [{"project_id": project_id, "resource": resource, "most": most} for resource, most in limits.items()]
-        work.many(_set_quota, rows)

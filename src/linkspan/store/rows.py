@@ -204,12 +204,15 @@ def _gateway_port(router_id: ColumnElement[str]) -> tuple[Any, ColumnElement[boo
 
 def _service(table: Any) -> Extras:
     port, joined = _gateway_port(table.c.router_id)
-    source = table.outerjoin(port, joined).outerjoin(GATEWAY, GATEWAY.c.router_id == table.c.router_id)
-    columns = [port.c.fixed_ips, table.c.deleted_at, *_SEEN]
+    subnet = TABLES[SUBNET.name]
+    source = table.outerjoin(port, joined).outerjoin(subnet, subnet.c.id == table.c.subnet_id)
+    source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == table.c.router_id)
+    columns = [port.c.fixed_ips, subnet.c.cidr, table.c.deleted_at, *_SEEN]
 
     def extra(row: Row, rest: Sequence[Any]) -> None:
         row["external_v4_ip"], row["external_v6_ip"] = outside(rest[0])
-        row["facts"] = _facts(row, rest[1], row["admin_state_up"], rest[2:])
+        row["subnet_cidr"] = rest[1]
+        row["facts"] = _facts(row, rest[2], row["admin_state_up"], rest[3:])
 
     return columns, _seen(source, "gateway", table.c.router_id), extra
 

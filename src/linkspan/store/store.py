@@ -2,7 +2,7 @@
 
 A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
 (aware datetimes, UTC). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
-(`core.status.Facts`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
+(`core.status.Facts`); services `external_v4_ip`, `external_v6_ip` and `subnet_cidr`; networks `subnets`; routers
 `external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
 
 It refuses to judge: it knows no project rules beyond "only this project's rows", and no validation. It raises
@@ -12,7 +12,7 @@ It refuses to judge: it knows no project rules beyond "only this project's rows"
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from linkspan.store import (
     keys,
     nodes,
     people,
+    quotas,
     resolve,
     tokens,
     writing,
@@ -134,6 +135,11 @@ class Tx:
         `lock`: nobody else changes it until this transaction ends; lock what a write depends on.
         """
         return finding.get(self._work, resource, id, project, lock)
+
+    def get_each(self, wanted: Sequence[tuple[Resource, str]], project: str | None = None) -> list[Row | None]:
+        """One row of each of several resources, as `get` would give them, in one statement: for those that live in
+        a table of their own and are not deleted softly."""
+        return finding.get_each(self._work, wanted, project)
 
     def find(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
         """The rows that a query asks for, in one statement. `project` None: everybody's.
@@ -395,10 +401,25 @@ class Tx:
         """Removes an application credential with the tokens that were got by it."""
         credentials.remove(self._work, id)
 
+    # --- quotas -------------------------------------------------------------------------------------------------
+
+    def claim(self, resource: Resource, project_id: str) -> int | None:
+        """The project's own quota of a resource, None if it has none; and the only turn to count what it has, from
+        now until this transaction ends. Everybody who makes such objects counts after making them."""
+        return quotas.claim(self._work, resource, project_id)
+
     def quotas(self, project_id: str) -> dict[str, int]:
         """The project's own quotas, by resource name; what is absent has the default."""
-        return people.quotas(self._work, project_id)
+        return quotas.of_project(self._work, project_id)
 
-    def set_quotas(self, project_id: str, limits: dict[str, int] | None) -> None:
-        """Sets these quotas (-1: unlimited); None: back to the defaults."""
-        people.set_quotas(self._work, project_id, limits)
+    def all_quotas(self) -> dict[str, dict[str, int]]:
+        """The own quotas of every project that has any, by project, then by resource name."""
+        return quotas.all_(self._work)
+
+    def set_quotas(self, project_id: str, limits: dict[str, int]) -> None:
+        """Sets these quotas (-1: unlimited), by resource name."""
+        quotas.change(self._work, project_id, limits)
+
+    def reset_quotas(self, project_id: str) -> bool:
+        """Back to the defaults; whether there was anything to reset."""
+        return quotas.reset(self._work, project_id)

@@ -1,0 +1,148 @@
+"""Rate limits: requests of a project, and failures to say who one is, by the address that they come from.
+
+They stand around authentication, where both are known. Each API process counts for itself. Memory is bounded: when
+there are too many buckets the one that was used longest ago is forgotten. Nodes are not limited here: their tokens
+cannot be guessed, and a gateway must not go down because of somebody else's failures.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from linkspan.api.auth import Auth
+from linkspan.api.call import Call, Identity, Reply, identity_fault, refused
+from linkspan.api.edge import Route
+from linkspan.core import rate
+from linkspan.core.problem import Problem
+from linkspan.core.rate import Bucket, Rate
+
+ROOM: Final = 10_000
+"""How many buckets of a kind are kept."""
+
+Clock = Callable[[], float]
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What is allowed (settings)."""
+
+    project: Rate = Rate()
+    """Requests of one project."""
+    failures: Rate = Rate()
+    """Requests from one address that could not say who they are."""
+
+
+class Buckets:
+    """A bucket for each key. Thread-safe."""
+
+    def __init__(self, allowed: Rate, clock: Clock = time.monotonic, room: int = ROOM) -> None:
+        self._rate = allowed
+        self._clock = clock
+        self._room = room
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait(self, key: str) -> float:
+        """Seconds until a key may do it again; 0: now."""
+        return self._asked(key, take=False)
+
+    def take(self, key: str) -> float:
+        """Counts one, if the key may do it now; else the seconds to wait."""
+        return self._asked(key, take=True)
+
+    def _asked(self, key: str, take: bool) -> float:
+        if self._rate.unlimited:
+            return 0.0
+        with self._lock:
+            now, bucket = self._clock(), self._buckets.get(key)
+            seconds = rate.wait(bucket, self._rate, now)
+            if take and not seconds:
+                self._buckets[key] = rate.taken(bucket, self._rate, now)
+            if key in self._buckets:
+                self._buckets.move_to_end(key)
+            if len(self._buckets) > self._room:
+                self._buckets.popitem(last=False)
+            return seconds
+
+
+class Failures:
+    """Who cannot say who they are, by address: passwords are not to be tried out, nor to cost a core."""
+
+    def __init__(self, allowed: Rate, clock: Clock = time.monotonic) -> None:
+        self._buckets = Buckets(allowed, clock)
+
+    def check(self, call: Call) -> None:
+        """Before credentials are looked at. Raises Problem TooManyRequests."""
+        _require(self._buckets.wait(source(call.source)), "Too many failed attempts to authenticate from this address")
+
+    def count(self, call: Call) -> None:
+        """After they were found to be none."""
+        self._buckets.take(source(call.source))
+
+
+class Limited:
+    """Authentication with limits around it."""
+
+    def __init__(self, auth: Auth, rates: Rates, clock: Clock = time.monotonic) -> None:
+        self._auth = auth
+        self._projects = Buckets(rates.project, clock)
+        self._failures = Failures(rates.failures, clock)
+
+    def identify(self, call: Call) -> Identity:
+        """The identity of a request. Raises Problem Unauthorized, TooManyRequests."""
+        self._failures.check(call)
+        try:
+            identity = self._auth.identify(call)
+        except Problem as problem:
+            if problem.type == "Unauthorized":
+                self._failures.count(call)
+            raise
+        _require(self._projects.take(identity.project_id), "Too many requests of this project")
+        return identity
+
+    def guarded(self, route: Route) -> Route:
+        """A route of the identity, which finds out by itself who asks, with the limit of failures around it."""
+        handler = route.handler
+        if handler is None:
+            return route
+
+        def counted(call: Call) -> Reply:
+            try:
+                self._failures.check(call)
+            except Problem as problem:
+                return identity_fault(problem.status, problem.message, refused(problem).headers)
+            reply = handler(call)
+            if reply.status == 401:
+                self._failures.count(call)
+            return reply
+
+        return msgspec.structs.replace(route, handler=counted)
+
+
+@functools.lru_cache(maxsize=4096)
+def source(address: str) -> str:
+    """What counts as one source: an IPv4 address, or an IPv6 network of 64 bits, which is what one site gets."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+
+
+def _require(wait: float, what: str) -> None:
+    if wait:
+        raise Problem("TooManyRequests", f"{what}: try again later", wait=wait)

@@ -1,0 +1,125 @@
+"""`/v2.0/quotas`: how many objects a project may have, in Neutron's shapes.
+
+Policy rules say who reads and changes them. Whether a new object has room is asked by the
+resource's `Collection`, in the transaction that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from linkspan.api import body
+from linkspan.api.call import Call, Reply, no_content, ok
+from linkspan.api.edge import Route
+from linkspan.core import access, quota
+from linkspan.core.kinds import Boolean, Text
+from linkspan.core.problem import Problem
+from linkspan.core.resources import Resource
+from linkspan.store.store import Store, Tx
+
+_ID: Final = Text(most=64, least=1)
+_PATH: Final = "/v2.0/quotas"
+
+
+def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
+    """Whether these projects have room for what was just made of a resource. Raises Problem OverQuota.
+
+    Asked last: whoever has the turn keeps others waiting until its end.
+    """
+    # In one order, so that two requests for two projects do not wait for each other.
+    for project in sorted(set(projects)):
+        own = tx.claim(resource, project)
+        limit = defaults[resource.singular] if own is None else own
+        if limit != quota.UNLIMITED:
+            quota.room(resource.singular, limit, tx.count(resource, project))
+
+
+class Quotas:
+    """Handlers of the quotas. `defaults`: for who has none of their own, by the API's names."""
+
+    def __init__(self, store: Store, defaults: Mapping[str, int]) -> None:
+        self._store = store
+        self._defaults = dict(defaults)
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        return [
+            Route("GET", _PATH, self.list),
+            Route("GET", f"{_PATH}/tenant", self.tenant),
+            Route("GET", f"{_PATH}/{{id}}", self.show),
+            Route("PUT", f"{_PATH}/{{id}}", self.update),
+            Route("DELETE", f"{_PATH}/{{id}}", self.delete),
+            Route("GET", f"{_PATH}/{{id}}/default", self.default),
+            Route("GET", f"{_PATH}/{{id}}/details", self.details),
+        ]
+
+    def list(self, call: Call) -> Reply:
+        """Every project that has quotas of its own."""
+        access.require_rule(call.identity, "get_quota", {})
+        with self._store.read() as tx:
+            found = tx.all_quotas()
+        return ok(
+            {
+                "quotas": [
+                    {**self._limits(own), "project_id": project, "tenant_id": project} for project, own in found.items()
+                ]
+            }
+        )
+
+    def tenant(self, call: Call) -> Reply:
+        """Whose quotas a client is going to ask for."""
+        return ok({"tenant": {"tenant_id": call.identity.project_id}})
+
+    def show(self, call: Call) -> Reply:
+        """The quotas that hold for a project."""
+        project = _allowed(call, "get")
+        with self._store.read() as tx:
+            return ok({"quota": self._limits(tx.quotas(project))})
+
+    def default(self, call: Call) -> Reply:
+        """The quotas of a project that has none of its own."""
+        _allowed(call, "get")
+        return ok({"quota": self._defaults})
+
+    def details(self, call: Call) -> Reply:
+        """The quotas of a project beside what it uses."""
+        project = _allowed(call, "get")
+        with self._store.read() as tx:
+            limits = self._limits(tx.quotas(project))
+            used = {name: tx.count(resource, project) for name, resource in quota.COUNTED.items()}
+        return ok(
+            {"quota": {name: {"limit": limit, "used": used[name], "reserved": 0} for name, limit in limits.items()}}
+        )
+
+    def update(self, call: Call) -> Reply:
+        """Quotas of a project's own. They may be below what it has; `check_limit` refuses that."""
+        project = _allowed(call, "update")
+        given = body.mapping(call.body).get("quota")
+        if not isinstance(given, dict):
+            raise Problem("HTTPBadRequest", "Unable to find 'quota' in request body")
+        limits = quota.parse(given)
+        check = Boolean().convert("check_limit", given.get("check_limit", False))
+        with self._store.write() as tx:
+            for name, limit in limits.items() if check else ():
+                quota.room(name, limit, tx.count(quota.COUNTED[name], project))
+            tx.set_quotas(project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
+            return ok({"quota": self._limits(tx.quotas(project))})
+
+    def delete(self, call: Call) -> Reply:
+        """Back to the defaults."""
+        project = _allowed(call, "delete")
+        with self._store.write() as tx:
+            if not tx.reset_quotas(project):
+                raise Problem("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
+        return no_content()
+
+    def _limits(self, own: Mapping[str, int]) -> dict[str, Any]:
+        return {name: own.get(resource.name, self._defaults[name]) for name, resource in quota.COUNTED.items()}
+
+
+def _allowed(call: Call, action: str) -> str:
+    """The project in the path, whose quotas the caller may read or change. Raises Problem."""
+    project = _ID.convert("project_id", call.id)
+    access.require_rule(call.identity, f"{action}_quota", {"project_id": project})
+    return project

@@ -1,0 +1,51 @@
+"""Quotas: how many objects of each kind a project may have. Names and words are Neutron's; -1 means any number.
+
+Pure: it counts nothing. A project without a quota of its own has the default, which is a setting; ports are not
+counted, because they come and go with the legs of routers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from linkspan.core.kinds import MAX_INT, as_integer
+from linkspan.core.problem import Problem, invalid
+from linkspan.core.resources import RESOURCES, Resource
+
+UNLIMITED: Final = -1
+COUNTED: Final[dict[str, Resource]] = {resource.singular: resource for resource in RESOURCES if resource.writable}
+"""What has a quota, by the name that the API gives it."""
+DEFAULTS: Final[dict[str, int]] = {
+    **dict.fromkeys(COUNTED, UNLIMITED),
+    "ipsec_site_connection": 1000,
+    "network": 100,
+    "subnet": 100,
+    "router": 10,
+}
+"""Neutron's, but for connections, which are unlimited there: each costs a gateway memory and a peer's packets."""
+
+_BESIDE: Final = frozenset({"tenant_id", "project_id", "force", "check_limit"})
+"""What clients send beside quotas: `force` and `check_limit` say whether a quota may be below what is used."""
+
+
+def parse(given: Mapping[str, Any]) -> dict[str, int]:
+    """The quotas of a PUT. Raises Problem."""
+    unknown = sorted(set(given) - COUNTED.keys() - _BESIDE)
+    if unknown:
+        raise Problem("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
+    limits: dict[str, int] = {}
+    for name in COUNTED:
+        if name not in given:
+            continue
+        number = as_integer(given[name])
+        if number is None or not UNLIMITED <= number <= MAX_INT:
+            raise invalid(name, f"'{given[name]}' is not an integer from {UNLIMITED} (unlimited) to {MAX_INT}")
+        limits[name] = number
+    return limits
+
+
+def room(name: str, limit: int, used: int) -> None:
+    """Whether a project may have `used` objects of a kind. Raises Problem OverQuota."""
+    if used > limit != UNLIMITED:
+        raise Problem("OverQuota", f"Quota exceeded for resources: ['{name}'].")

@@ -1,0 +1,590 @@
+"""The error matrix: every case of it by name, with all the ways into it that are known, and what each answers.
+
+All requests are sent to one world, one after the other: each is refused, so none of them changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from linkspan.core.problem import STATUS
+from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
+from tests.api import test_edge, test_rates
+from tests.api.asking import (
+    GROUPS,
+    IKE,
+    IPSEC,
+    SERVICES,
+    UNKNOWN,
+    Ask,
+    World,
+    at,
+    connection,
+    edited,
+    group,
+    grouped,
+    id_of,
+    ike,
+    ipsec,
+    path_of,
+    router_of,
+    sent,
+    service,
+)
+from tests.api.conftest import OpenApi
+from tests.api.world import CONNECTIONS, RED
+
+_USED = path_of(CONNECTIONS, lambda world: world.used)
+_SERVICE = path_of(SERVICES, lambda world: world.site.service)
+_POLICY = path_of(IKE, lambda world: world.site.ike)
+_LEG: Final = {"subnet_id": id_of(lambda world: world.site.subnet)}
+_OPEN_LEG: Final = {"subnet_id": id_of(lambda world: world.open.subnet)}
+_ROUTER_ID = id_of(lambda world: world.site.router)
+
+Row = tuple[int, str, list[Ask]]
+
+MATRIX: Final[dict[str, Row]] = {
+    "missing required attribute": (
+        400,
+        "HTTPBadRequest",
+        [
+            *(connection(**{name: ...}) for name in ("vpnservice_id", "ikepolicy_id", "ipsecpolicy_id")),
+            *(connection(**{name: ...}) for name in ("peer_address", "peer_id", "psk")),
+            service(),
+            group(endpoints=["10.0.0.0/24"]),
+            at("POST", "/subnets", {"subnet": {}}),
+        ],
+    ),
+    "bad uuid": (
+        400,
+        "HTTPBadRequest",
+        [connection(vpnservice_id="x"), connection(local_ep_group_id="x"), service(router_id="x")],
+    ),
+    "bad enum": (
+        400,
+        "HTTPBadRequest",
+        [
+            ike(auth_algorithm="md5"),
+            ike(ike_version="v3"),
+            ike(lifetime={"units": "hours"}),
+            ike(lifetime={"units": "kilobytes"}),
+            ipsec(transform_protocol="udp"),
+            ipsec(encryption_algorithm="des"),
+            group(type="host", endpoints=["x"]),
+            connection(initiator="me"),
+        ],
+    ),
+    "text that is too long, empty, or no text": (
+        400,
+        "HTTPBadRequest",
+        [
+            *(ike(name=name) for name in ("n" * 256, 17, None, "a\nb", "a\x00b")),
+            ike(description="d" * 256),
+            connection(psk="k" * 256),
+            connection(psk=""),
+            *(connection(peer_id=id) for id in ("", "%any", "k" * 256)),
+            connection(local_id="a\nb"),
+        ],
+    ),
+    "duplicate or invalid CIDRs": (
+        400,
+        "HTTPBadRequest",
+        [
+            *(connection(peer_cidrs=[cidr]) for cidr in ("10.0.0.0", "10.0.0.0/33", 7)),
+            connection(peer_cidrs=["10.0.0.0/24", "10.0.0.0/24"]),
+            connection(peer_cidrs=[f"10.9.{number}.0/24" for number in range(65)]),
+            group(type="cidr", endpoints=[f"10.0.{number}.0/24" for number in range(65)]),
+            group(type="cidr", endpoints=[1]),
+        ],
+    ),
+    "a peer CIDR that overlaps the local side": (
+        400,
+        "HTTPBadRequest",
+        [connection(peer_cidrs=["10.1.0.128/25"]), edited(peer_cidrs=["10.1.0.0/24"]), grouped("here", "overlapping")],
+    ),
+    "bad DPD action, key or number": (
+        400,
+        "HTTPBadRequest",
+        [
+            connection(dpd=dpd)
+            for dpd in ({"action": "explode"}, {"x": 1}, {"interval": -1}, {"interval": 0}, {"timeout": 2**31})
+        ],
+    ),
+    "lifetime too short, too long, with an unknown key": (
+        400,
+        "HTTPBadRequest",
+        [ike(lifetime=lifetime) for lifetime in ({"value": 59}, {"value": 2**31}, {"x": 1}, {"value": "x"}, 7)],
+    ),
+    "null psk": (400, "HTTPBadRequest", [connection(psk=None), edited(psk=None)]),
+    "auth_mode certs": (
+        400,
+        "HTTPBadRequest",
+        [connection(auth_mode="certs"), connection(auth_mode="certs", psk=...), edited(auth_mode="certs")],
+    ),
+    "MTU over the limit": (400, "HTTPBadRequest", [connection(mtu=9217), connection(mtu=10**12)]),
+    "non-integer MTU, non-boolean": (
+        400,
+        "InvalidInput",
+        [connection(mtu="big"), connection(admin_state_up="maybe"), service(router_id=UNKNOWN, admin_state_up="maybe")],
+    ),
+    "unknown attribute": (
+        400,
+        "HTTPBadRequest",
+        [ike(colour="red"), connection(colour="red"), at("PUT", _POLICY, {"ikepolicy": {"colour": "red"}})],
+    ),
+    "attribute that POST does not allow": (
+        400,
+        "HTTPBadRequest",
+        [
+            ike(id=UNKNOWN),
+            ike(revision_number=7),
+            connection(route_mode="dynamic"),
+            connection(status="ACTIVE"),
+            service(router_id=_ROUTER_ID, status="ACTIVE"),
+            service(router_id=_ROUTER_ID, external_v4_ip="1.2.3.4"),
+        ],
+    ),
+    "attribute that PUT does not allow": (
+        400,
+        "HTTPBadRequest",
+        [
+            *(edited(**{name: UNKNOWN}) for name in ("vpnservice_id", "ikepolicy_id", "ipsecpolicy_id")),
+            *(
+                at("PUT", _SERVICE, {"vpnservice": {name: UNKNOWN}})
+                for name in ("router_id", "subnet_id", "flavor_id", "status")
+            ),
+            at("PUT", lambda world: f"{GROUPS}/{world.peer}", {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}}),
+        ],
+    ),
+    "empty body, wrong key": (
+        400,
+        "HTTPBadRequest",
+        [
+            sent(content)
+            for content in (
+                b"",
+                b"  ",
+                b"{}",
+                b"[]",
+                b'"x"',
+                b'{"ike_policy": {}}',
+                b'{"ikepolicy": []}',
+                b'{"ikepolicy": null}',
+            )
+        ],
+    ),
+    "the same key twice": (
+        400,
+        "HTTPBadRequest",
+        [
+            sent(b'{"ikepolicy": {"name": "a", "name": "b"}}'),
+            sent(b'{"ikepolicy": {"name": "a"}, "ikepolicy": {}}'),
+        ],
+    ),
+    "broken JSON": (
+        400,
+        "MalformedRequestBody",
+        [
+            sent(content)
+            for content in (
+                b'{"ikepolicy": {',
+                b'{"ikepolicy": {"name": "\xff"}}',
+                b'{"ikepolicy": {"name": NaN}}',
+                b"[" * 5000,
+                b"[" * 5000 + b"]" * 5000,
+            )
+        ],
+    ),
+    "body that is not JSON": (
+        400,
+        "MalformedRequestBody",
+        [sent(b"name=x"), sent(b"name=x", "application/x-www-form-urlencoded"), sent(b"<x/>", "application/xml")],
+    ),
+    "router without external gateway": (
+        400,
+        "RouterIsNotExternal",
+        [service(router_id=id_of(lambda world: world.bare))],
+    ),
+    "subnet not on the router": (
+        400,
+        "SubnetIsNotConnectedToRouter",
+        [
+            service(router_id=_ROUTER_ID, subnet_id=UNKNOWN),
+            service(router_id=_ROUTER_ID, subnet_id=id_of(lambda world: world.loose)),
+            grouped("loose", "there"),
+        ],
+    ),
+    "unknown router": (
+        404,
+        "RouterNotFound",
+        [
+            service(router_id=UNKNOWN),
+            service(router_id=id_of(lambda world: world.foreign.router)),
+            at("GET", f"/routers/{UNKNOWN}"),
+        ],
+    ),
+    "timeout ≤ interval, after defaults or merge": (
+        400,
+        "IPsecSiteConnectionDpdIntervalValueError",
+        [
+            connection(dpd={"interval": 60, "timeout": 30}),
+            connection(dpd={"interval": 120}),
+            connection(dpd={"interval": "9", "timeout": "9"}),
+            edited(dpd={"timeout": 30}),
+        ],
+    ),
+    "MTU too small for the IP version": (
+        400,
+        "IPsecSiteConnectionMtuError",
+        [
+            connection(mtu=67),
+            connection(mtu=0),
+            connection(dpd={"interval": "9", "timeout": "10"}, mtu=0),
+            edited(mtu=10),
+            grouped("six", "six there", mtu=1279),
+        ],
+    ),
+    "peer address empty or not an address or name": (
+        400,
+        "VPNPeerAddressNotResolved",
+        [connection(peer_address=address) for address in ("", "no address", "%any", "0.0.0.0", "224.0.0.1")],
+    ),
+    "peer address of a version that the gateway lacks": (
+        400,
+        "ExternalNetworkHasNoSubnet",
+        [connection(peer_address="2001:db8::7"), edited(peer_address="2001:db8::9")],
+    ),
+    "peer CIDRs mix versions": (
+        400,
+        "MixedIPVersionsForPeerCidrs",
+        [connection(peer_cidrs=["10.0.0.0/24", "2001:db8::/64"])],
+    ),
+    "a group mixes versions": (
+        400,
+        "MixedIPVersionsForIPSecEndpoints",
+        [grouped("both here", "there"), grouped("here", "both there")],
+    ),
+    "local and peer versions differ": (
+        400,
+        "MixedIPVersionsForIPSecConnection",
+        [connection(peer_cidrs=["2001:db8::/64"]), grouped("here", "six there")],
+    ),
+    "service has a subnet, CIDRs absent or empty": (
+        400,
+        "MissingPeerCidrs",
+        [connection(peer_cidrs=[]), connection(peer_cidrs=...), edited(peer_cidrs=[])],
+    ),
+    "service has a subnet, a group given": (
+        400,
+        "InvalidEndpointGroup",
+        [
+            ask(**{f"{side}_ep_group_id": lambda world: world.local for side in sides})
+            for sides in (("local",), ("peer",), ("local", "peer"))
+            for ask in (connection, edited)
+        ],
+    ),
+    "service has no subnet, CIDRs given": (
+        400,
+        "PeerCidrsInvalid",
+        [grouped("here", "there", peer_cidrs=["10.30.0.0/24"]), grouped(None, None, peer_cidrs=["10.30.0.0/24"])],
+    ),
+    "service has no subnet, a group absent": (
+        400,
+        "MissingRequiredEndpointGroup",
+        [grouped(None, None), grouped("here", None), grouped(None, "there")],
+    ),
+    "groups swapped or of the wrong type": (
+        400,
+        "WrongEndpointGroupType",
+        [grouped("there", "here"), grouped("here", "here"), grouped("vlan", "there")],
+    ),
+    "group empty, or its endpoints missing": (
+        400,
+        "MissingEndpointForEndpointGroup",
+        [group(type="cidr", endpoints=[]), group(type="cidr")],
+    ),
+    "group holds a bad CIDR, a non-uuid or a duplicate": (
+        400,
+        "InvalidEndpointInEndpointGroup",
+        [
+            group(type="cidr", endpoints=["10.0.0.0/33"]),
+            group(type="cidr", endpoints=["10.0.0.0/24", "10.0.0.9/24"]),
+            group(type="router", endpoints=["x"]),
+            group(type="vlan", endpoints=["4095"]),
+        ],
+    ),
+    "group names an unknown subnet": (
+        400,
+        "NonExistingSubnetInEndpointGroup",
+        [
+            group(type="subnet", endpoints=[UNKNOWN]),
+            group(type="subnet", endpoints=lambda world: [world.foreign.subnet["id"]]),
+        ],
+    ),
+    "group deleted while in use": (
+        400,
+        "EndpointGroupInUse",
+        [at("DELETE", lambda world: f"{GROUPS}/{world.local}"), at("DELETE", lambda world: f"{GROUPS}/{world.peer}")],
+    ),
+    "IKE policy deleted while in use": (409, "IKEPolicyInUse", [at("DELETE", _POLICY)]),
+    "IPsec policy deleted while in use": (
+        409,
+        "IPsecPolicyInUse",
+        [at("DELETE", path_of(IPSEC, lambda world: world.site.ipsec))],
+    ),
+    "service deleted while it has connections": (409, "VPNServiceInUse", [at("DELETE", _SERVICE)]),
+    "router interface removed under a service": (
+        409,
+        "SubnetInUseByVPNService",
+        [at("PUT", lambda world: f"{router_of(world)}/remove_router_interface", _LEG)],
+    ),
+    "router interface removed under a connection": (
+        409,
+        "SubnetInUseByIPsecSiteConnection",
+        [at("PUT", path_of("/routers", lambda world: world.open.router, "/remove_router_interface"), _OPEN_LEG)],
+    ),
+    "subnet deleted under a VPN": (
+        409,
+        "SubnetInUse",
+        [
+            at("DELETE", path_of("/subnets", lambda world: world.site.subnet)),
+            at("DELETE", path_of("/subnets", lambda world: world.open.subnet)),
+        ],
+    ),
+    "gateway cleared or router deleted under a VPN": (
+        409,
+        "RouterInUse",
+        [
+            at("PUT", router_of, {"router": {"external_gateway_info": {}}}),
+            at("DELETE", router_of),
+            at("DELETE", path_of("/routers", lambda world: world.served)),
+        ],
+    ),
+    "unknown service, another project's, or a name": (
+        404,
+        "VPNServiceNotFound",
+        [
+            *(at("GET", f"{SERVICES}/{id}") for id in (UNKNOWN, "office")),
+            at("DELETE", _SERVICE).by("bob"),
+            connection(vpnservice_id=UNKNOWN),
+            connection(vpnservice_id=id_of(lambda world: world.foreign.service)),
+        ],
+    ),
+    "unknown IKE policy, another project's, or a name": (
+        404,
+        IKE_POLICY.not_found,
+        [
+            *(at("GET", f"{IKE}/{id}") for id in (UNKNOWN, "office", "a%00b", "%ff")),
+            at("GET", _POLICY).by("bob"),
+            connection(ikepolicy_id=UNKNOWN),
+            connection(ikepolicy_id=id_of(lambda world: world.foreign.ike)),
+        ],
+    ),
+    "unknown IPsec policy, another project's, or a name": (
+        404,
+        IPSEC_POLICY.not_found,
+        [
+            *(at("GET", f"{IPSEC}/{id}") for id in (UNKNOWN, "office")),
+            connection(ipsecpolicy_id=UNKNOWN),
+            connection(ipsecpolicy_id=id_of(lambda world: world.foreign.ipsec)),
+        ],
+    ),
+    "unknown connection, another project's, or a name": (
+        404,
+        "IPsecSiteConnectionNotFound",
+        [
+            *(at("GET", f"{CONNECTIONS}/{id}") for id in (UNKNOWN, "office")),
+            *(at(method, _USED).by("bob") for method in ("GET", "DELETE")),
+            at("PUT", _USED, {"ipsec_site_connection": {"name": "x"}}).by("bob"),
+        ],
+    ),
+    "unknown group, another project's, or a name": (
+        404,
+        ENDPOINT_GROUP.not_found,
+        [
+            *(at("GET", f"{GROUPS}/{id}") for id in (UNKNOWN, "office")),
+            connection(local_ep_group_id=UNKNOWN),
+            connection(peer_ep_group_id=lambda world: world.foreign_group),
+            grouped("here", "unknown"),
+        ],
+    ),
+    "member naming another project; tenant_id ≠ project_id": (
+        400,
+        "HTTPBadRequest",
+        [
+            ike(project_id=RED),
+            ike(tenant_id=RED),
+            ike(project_id="a" * 32, tenant_id=RED).by("admin"),
+        ],
+    ),
+    "bad limit": (400, "BadRequest", [at("GET", f"{IKE}?limit={limit}") for limit in ("abc", "-1", "", "1.5")]),
+    "bad filter, sort key or direction": (
+        400,
+        "HTTPBadRequest",
+        [
+            at("GET", f"{IKE}?{query}")
+            for query in (
+                "colour=red",
+                "lifetime=3600",
+                "sort_key=name",
+                "sort_key=colour&sort_dir=asc",
+                "sort_key=lifetime&sort_dir=asc",
+                "sort_key=name&sort_dir=up",
+            )
+        ],
+    ),
+    "filter of another kind": (
+        400,
+        "InvalidInput",
+        [at("GET", f"{IKE}?{query}") for query in ("revision_number=x", "name=a%00b")],
+    ),
+    "PUT or DELETE on a collection": (
+        404,
+        "IKEPolicyNotFound",
+        [at("DELETE", IKE), at("PUT", IKE, {"ikepolicy": {}})],
+    ),
+    "no or bad credentials": (
+        401,
+        "Unauthorized",
+        [at("GET", IKE).by(""), at("GET", IKE).by("stranger"), at("PATCH", "/nothing", {}).by("stranger")],
+    ),
+    "role does not allow it, own project": (
+        403,
+        "PolicyNotAuthorized",
+        [
+            ike().by("reader"),
+            connection().by("reader"),
+            at("DELETE", _USED).by("reader"),
+            at("PUT", _USED, {"ipsec_site_connection": {"name": "x"}}).by("reader"),
+            at("GET", IKE).by("nobody"),
+            at("GET", "/linkspan/nodes"),
+        ],
+    ),
+    "method not known for the path": (
+        405,
+        "HTTPMethodNotAllowed",
+        [
+            at("PATCH", _POLICY, {"ikepolicy": {"name": "x"}}),
+            at("PATCH", f"{IKE}/{UNKNOWN}", {}),
+            at("PATCH", IKE, {}),
+            at("POST", f"{IKE}/{UNKNOWN}", {}),
+            at("POST", "/ports", {}),
+            at("POST", "/quotas", {}),
+        ],
+    ),
+    "revision does not match": (
+        412,
+        "RevisionNumberConstraintFailed",
+        [
+            at("DELETE", _POLICY, if_match="revision_number=7"),
+            at("PUT", _POLICY, {"ikepolicy": {"name": "x"}}, if_match="revision_number=0"),
+        ],
+    ),
+    "body over the limit": (
+        413,
+        "RequestTooLarge",
+        [sent(b'{"ikepolicy": {"description": "' + b"x" * 65536 + b'"}}')],
+    ),
+    "depth or list over the limits": (
+        400,
+        "HTTPBadRequest",
+        [
+            sent(b'{"ikepolicy": ' + b'{"a":' * 17 + b"1" + b"}" * 18),
+            sent(b"[" * 200 + b"]" * 200),
+            at("POST", IKE, {"ikepolicies": [{}] * 101}),
+        ],
+    ),
+    "unknown flavor": (404, "FlavorNotFound", [service(router_id=_ROUTER_ID, flavor_id=UNKNOWN)]),
+    "two connections that charon or a peer could not tell apart": (
+        409,
+        "IPsecSiteConnectionConflict",
+        [
+            connection(peer_address="203.0.113.77", peer_id="203.0.113.77", psk="another", peer_cidrs=["10.7.0.0/24"]),
+            connection(peer_address="203.0.113.77", peer_id="203.0.113.77", peer_cidrs=["10.9.0.128/25"]),
+        ],
+    ),
+    "over quota": (409, "OverQuota", [ike().by("bob"), ike(project_id=RED).by("admin")]),
+}
+
+BESIDE: Final[dict[str, Row]] = {
+    "unknown path": (
+        404,
+        "HTTPNotFound",
+        [at("GET", path) for path in ("/vpn/nothing", f"{IKE}/a/b", f"{IKE}/a/b/c/d", "//nothing", "/extensions/x")],
+    ),
+    "unknown network": (404, "NetworkNotFound", [at("GET", f"/networks/{UNKNOWN}")]),
+    "unknown subnet": (404, "SubnetNotFound", [at("GET", f"/subnets/{UNKNOWN}")]),
+    "unknown port": (404, "PortNotFound", [at("GET", f"/ports/{UNKNOWN}")]),
+    "a router without this interface": (
+        404,
+        "RouterInterfaceNotFoundForSubnet",
+        [at("PUT", lambda world: f"{router_of(world)}/remove_router_interface", {"subnet_id": UNKNOWN})],
+    ),
+    "a project without quotas of its own": (
+        404,
+        "TenantQuotaNotFound",
+        [at("DELETE", f"/quotas/{'a' * 32}").by("admin")],
+    ),
+    "network deleted with ports on it": (
+        409,
+        "NetworkInUse",
+        [at("DELETE", path_of("/networks", lambda world: world.site.outside)).by("admin")],
+    ),
+    "no address left": (
+        409,
+        "IpAddressGenerationFailure",
+        [
+            at(
+                "POST",
+                "/routers",
+                {"router": {"external_gateway_info": {"network_id": id_of(lambda world: world.empty)}}},
+            )
+        ],
+    ),
+}
+"""What the matrix does not name because Neutron's inventory is not the subject of it."""
+
+ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
+    # Both need an API of their own.
+    "TooManyRequests": test_rates.test_a_project_has_its_rate,
+    "ServiceUnavailable": test_edge.test_a_database_that_cannot_is_a_503,
+}
+
+
+def shape(answer: httpx.Response) -> tuple[int, str]:
+    """Status and type of an error, whose shape is checked."""
+    body = answer.json()
+    assert answer.headers["x-openstack-request-id"].startswith("req-")
+    assert answer.headers["content-type"] == "application/json"
+    if answer.status_code == 401:
+        fault = body["error"]
+        assert (list(body), sorted(fault), fault["code"]) == (["error"], ["code", "message", "title"], 401)
+        return 401, fault["title"]
+    fault = body["NeutronError"]
+    assert (list(body), sorted(fault), fault["detail"]) == (["NeutronError"], ["detail", "message", "type"], "")
+    assert fault["message"]
+    return answer.status_code, fault["type"]
+
+
+def test_every_case_answers_as_the_matrix_says(open_api: OpenApi) -> None:
+    with open_api() as api:
+        world = World(api)
+        before = world.everything()
+        wrong = {}
+        for name, (status, type, asks) in (MATRIX | BESIDE).items():
+            for number, ask in enumerate(asks):
+                answer = ask.send(world)
+                if answer.status_code < 400 or shape(answer) != (status, type):
+                    wrong[f"{name}, {number}"] = (answer.status_code, answer.text)
+        assert wrong == {}
+        assert world.everything() == before, "what is refused changes nothing"
+
+
+def test_every_type_is_answered_by_some_case() -> None:
+    rows = [*MATRIX.values(), *BESIDE.values()]
+    assert {type for _, type, _ in rows} | ELSEWHERE.keys() == STATUS.keys()
+    assert all(STATUS[type] == status for status, type, _ in rows)
+    assert all(asks for _, _, asks in rows)

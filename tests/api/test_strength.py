@@ -1,0 +1,118 @@
+"""Weak choices: taken with a warning or refused, as the operator says; and Neutron's documented defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from linkspan.core.strength import Choices
+from tests.api.conftest import OpenApi
+from tests.api.world import BLUE, Api
+
+IKE, IPSEC = "/vpn/ikepolicies", "/vpn/ipsecpolicies"
+BAD = (400, "HTTPBadRequest")
+
+WEAK: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
+    (IKE, "ikepolicy", {"auth_algorithm": "sha1"}, {"auth_algorithm": "sha1"}),
+    (IKE, "ikepolicy", {"encryption_algorithm": "3des"}, {"encryption_algorithm": "3des"}),
+    (IKE, "ikepolicy", {"pfs": "group2"}, {"pfs": "group2"}),
+    (IKE, "ikepolicy", {"pfs": "group5"}, {"pfs": "group5"}),
+    (
+        IKE,
+        "ikepolicy",
+        {"ike_version": "v1", "phase1_negotiation_mode": "aggressive"},
+        {"phase1_negotiation_mode": "aggressive"},
+    ),
+    (IPSEC, "ipsecpolicy", {"auth_algorithm": "sha1"}, {"auth_algorithm": "sha1"}),
+    (IPSEC, "ipsecpolicy", {"encryption_algorithm": "3des"}, {"encryption_algorithm": "3des"}),
+    (IPSEC, "ipsecpolicy", {"pfs": "group5", "auth_algorithm": "sha1"}, {"auth_algorithm": "sha1", "pfs": "group5"}),
+]
+STRONG: list[tuple[str, str, dict[str, Any]]] = [
+    (IKE, "ikepolicy", {}),
+    (IKE, "ikepolicy", {"phase1_negotiation_mode": "aggressive"}),
+    (IPSEC, "ipsecpolicy", {}),
+    # Named, but not used.
+    (IPSEC, "ipsecpolicy", {"auth_algorithm": "sha1", "encryption_algorithm": "aes-128-gcm-16"}),
+    (IPSEC, "ipsecpolicy", {"encryption_algorithm": "3des", "transform_protocol": "ah"}),
+]
+
+
+def warnings(logs: Any) -> list[dict[str, Any]]:
+    """The warnings among log entries."""
+    return [entry for entry in logs if entry["log_level"] == "warning"]
+
+
+@pytest.mark.parametrize(("path", "key", "given", "choices"), WEAK)
+def test_weak_choices_are_taken_with_a_warning(
+    api: Api, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
+) -> None:
+    with capture_logs() as logs:
+        answer = api.send("POST", path, {key: given})
+    assert answer.status_code == 201
+    made = answer.json()[key]
+    (entry,) = warnings(logs)
+    assert (entry["event"], entry["id"], entry["project_id"]) == ("weak choices in a policy", made["id"], BLUE)
+    assert entry["choices"] == choices
+    assert entry["request_id"] == answer.headers["x-openstack-request-id"]
+    with capture_logs() as logs:
+        api.update(f"{path}/{made['id']}", key, name="new")
+    assert warnings(logs) == [], "a new name chooses nothing"
+
+
+@pytest.mark.parametrize(("path", "key", "given"), STRONG)
+def test_what_is_strong_is_taken_without(open_api: OpenApi, path: str, key: str, given: dict[str, Any]) -> None:
+    with open_api(choices=Choices(weak="refuse")) as api, capture_logs() as logs:
+        api.create(path, key, **given)
+        assert warnings(logs) == []
+
+
+@pytest.mark.parametrize(("path", "key", "given", "choices"), WEAK)
+def test_an_operator_may_refuse_them(
+    open_api: OpenApi, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
+) -> None:
+    with open_api(choices=Choices(weak="refuse")) as api:
+        answer = api.send("POST", path, {key: given})
+        assert answer.status_code == 400
+        said = answer.json()["NeutronError"]
+        name, value = next(iter(choices.items()))
+        assert said["type"] == "HTTPBadRequest"
+        assert said["message"].startswith(f"Invalid input for {name}. Reason: {value} is weak")
+        made = api.create(path, key)
+        assert api.refused("PUT", f"{path}/{made['id']}", {key: given}) == BAD
+
+
+def test_what_was_weak_before_is_made_strong_step_by_step(open_api: OpenApi) -> None:
+    with open_api() as api:
+        path = f"{IPSEC}/{api.ipsec(auth_algorithm='sha1', pfs='group5')['id']}"
+    with open_api(choices=Choices(weak="refuse")) as api:
+        assert api.update(path, "ipsecpolicy", name="old")["name"] == "old"
+        assert api.update(path, "ipsecpolicy", pfs="group14")["auth_algorithm"] == "sha1"
+        assert api.refused("PUT", path, {"ipsecpolicy": {"pfs": "group2"}}) == BAD
+        assert api.update(path, "ipsecpolicy", auth_algorithm="sha256")["pfs"] == "group14"
+
+
+def test_what_becomes_weak_by_another_attribute_is_chosen_too(open_api: OpenApi) -> None:
+    """What was named and not used is used after another attribute has changed."""
+    with open_api(choices=Choices(weak="refuse")) as api:
+        ike = api.ike(phase1_negotiation_mode="aggressive")
+        assert api.refused("PUT", f"{IKE}/{ike['id']}", {"ikepolicy": {"ike_version": "v1"}}) == BAD
+        ipsec = api.ipsec(auth_algorithm="sha1", encryption_algorithm="aes-128-gcm-16")
+        given = {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}
+        assert api.refused("PUT", f"{IPSEC}/{ipsec['id']}", given) == BAD
+
+
+def test_one_setting_brings_neutrons_defaults_back(open_api: OpenApi) -> None:
+    with open_api(choices=Choices(defaults="neutron")) as api:
+        ike, ipsec = api.ike(), api.ipsec()
+    shown = {name: ike[name] for name in ("auth_algorithm", "encryption_algorithm", "pfs", "ike_version")}
+    assert shown == {"auth_algorithm": "sha1", "encryption_algorithm": "aes-128", "pfs": "group5", "ike_version": "v1"}
+    assert (ike["phase1_negotiation_mode"], ike["lifetime"]) == ("main", {"units": "seconds", "value": 3600})
+    shown = {name: ipsec[name] for name in ("auth_algorithm", "encryption_algorithm", "pfs", "transform_protocol")}
+    assert shown == {
+        "auth_algorithm": "sha1",
+        "encryption_algorithm": "aes-128",
+        "pfs": "group5",
+        "transform_protocol": "esp",
+    }

@@ -1,0 +1,98 @@
+"""OpenStack's SDK against our API: what it asks for beside the five resources, in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import openstack
+import pytest
+from openstack import exceptions
+from sqlalchemy import Engine
+
+from linkspan.api.auth import BasicAuth
+from linkspan.core import quota
+from linkspan.store.people import hash_password
+from linkspan.store.store import Store
+from tests.api.serving import served
+
+pytestmark = [
+    pytest.mark.clients,
+    # The SDK warns of what it does itself.
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
+]
+
+PASSWORD = "pass word"
+
+
+class Cloud:
+    """A server, and a connection to it for each of its users."""
+
+    def __init__(self, url: str, project: str) -> None:
+        self.project = project
+        self._url = url
+
+    def network(self, user: str) -> Any:
+        """The SDK's view of our API as one user."""
+        auth = {"username": user, "password": PASSWORD, "endpoint": self._url}
+        return openstack.connect(
+            auth_type="http_basic", auth=auth, network_endpoint_override=f"{self._url}/v2.0"
+        ).network
+
+
+@pytest.fixture
+def cloud(database: Engine) -> Iterator[Cloud]:
+    projects = []
+
+    def people(store: Store) -> BasicAuth:
+        hashed = hash_password(PASSWORD)
+        with store.write() as tx:
+            projects.append(tx.add_project("blue")["id"])
+            tx.add_user("admin", hashed, tx.add_project("operators")["id"], ("admin",))
+            tx.add_user("alice", hashed, projects[0], ("member",))
+        return BasicAuth(store)
+
+    with served(database, people) as running:
+        yield Cloud(running.url, projects[0])
+
+
+def test_quotas(cloud: Cloud) -> None:
+    admin, alice = cloud.network("admin"), cloud.network("alice")
+    assert list(admin.quotas()) == []
+    assert admin.update_quota(cloud.project, ikepolicy=1, routers=5).routers == 5
+    found = alice.get_quota(cloud.project)
+    assert (found.routers, found["ikepolicy"], found.networks) == (5, 1, quota.DEFAULTS["network"])
+    assert alice.get_quota_default(cloud.project).routers == quota.DEFAULTS["router"]
+    alice.create_vpn_ike_policy(name="the only one")
+    details = alice.get_quota(cloud.project, details=True)
+    assert details.routers == {"limit": 5, "used": 0, "reserved": 0}
+    assert details["ikepolicy"] == {"limit": 1, "used": 1, "reserved": 0}
+    with pytest.raises(exceptions.ConflictException, match="Quota exceeded"):
+        alice.create_vpn_ike_policy(name="one too many")
+    with pytest.raises(exceptions.ForbiddenException):
+        alice.update_quota(cloud.project, ikepolicy=2)
+    assert [each.project_id for each in admin.quotas()] == [cloud.project]
+    admin.delete_quota(cloud.project)
+    assert list(admin.quotas()) == []
+    admin.delete_quota(cloud.project)  # none to delete: 404, which the SDK takes for done
+
+
+def test_a_write_for_an_old_revision(cloud: Cloud) -> None:
+    alice = cloud.network("alice")
+    router = alice.create_router(name="first")
+    seen = router.revision_number
+    assert alice.update_router(router, if_revision=seen, name="second").name == "second"
+    with pytest.raises(exceptions.PreconditionFailedException, match="current revision"):
+        alice.update_router(router.id, if_revision=seen, name="third")
+    with pytest.raises(exceptions.PreconditionFailedException):
+        alice.delete_router(router.id, if_revision=seen)
+    alice.delete_router(router.id)
+
+
+def test_several_at_once(cloud: Cloud) -> None:
+    alice = cloud.network("alice")
+    policy = type(alice.create_vpn_ike_policy(name="c"))
+    made = list(policy.bulk_create(alice, [{"name": "a"}, {"name": "b"}]))
+    assert [each.name for each in made] == ["a", "b"]
+    assert [each.name for each in alice.vpn_ike_policies()] == ["a", "b", "c"]
