@@ -19,11 +19,9 @@ COUNTED: Final[dict[str, Resource]] = {resource.singular: resource for resource 
 DEFAULTS: Final[dict[str, int]] = {
     **dict.fromkeys(COUNTED, UNLIMITED),
     "ipsec_site_connection": 1000,
-    "network": 100,
-    "subnet": 100,
-    "router": 10,
 }
-"""Neutron's, but for connections, which are unlimited there: each costs a gateway memory and a peer's packets."""
+"""Connections alone are counted unless somebody says so: each costs a gateway memory and a peer's packets. Neutron lets
+a project have ten routers; here each site that somebody joins is one."""
 
 _BESIDE: Final = frozenset({"tenant_id", "project_id", "force", "check_limit"})
 """What clients send beside quotas: `force` and `check_limit` say whether a quota may be below what is used."""
