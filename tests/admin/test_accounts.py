@@ -13,6 +13,7 @@ import pytest
 
 from linkspan import bootstrap
 from linkspan.api.auth_tokens import TokenAuth
+from linkspan.bootstrap import parts
 from linkspan.core.resources import IKE_POLICY
 from linkspan.settings import load
 from linkspan.store.store import Store
@@ -55,7 +56,7 @@ class Machine:
 
     def store(self) -> Any:
         """The store."""
-        return bootstrap.opened(load(environment={}, overrides={"state": self.state}))
+        return parts.opened(load(environment={}, overrides={"state": self.state}))
 
     def roles(self, user: str) -> Any:
         """A user's roles, by project."""

@@ -18,12 +18,12 @@ import pytest
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from linkspan import bootstrap
 from linkspan.api import auth_keystone
 from linkspan.api.app import create_app
 from linkspan.api.auth_keystone import KeystoneAuth
 from linkspan.api.keystone_client import Away, Keystone
 from linkspan.api.wake import Hub
+from linkspan.bootstrap import parts
 from linkspan.core.secret import Secret
 from linkspan.settings import load
 from linkspan.store import engine as engines
@@ -336,7 +336,7 @@ def test_the_settings_lead_there(cloud: Served, users: Client, tmp_path: Path) -
         "project": "admin",
     }
     overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in given.items()}
-    with bootstrap.application(load(environment={}, overrides=overrides)) as (app, _hub), TestClient(app) as http:
+    with parts.application(load(environment={}, overrides=overrides)) as (app, _hub), TestClient(app) as http:
         found = http.get(SERVICES, headers={"x-auth-token": users.token("alice")})
         assert (found.status_code, found.json()) == (200, {"vpnservices": []})
         refused = http.get(SERVICES, headers={"x-auth-token": "nothing"})

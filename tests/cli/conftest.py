@@ -17,6 +17,7 @@ import pytest
 from linkspan import bootstrap
 from linkspan.admin.first import bootstrap_state
 from linkspan.api.server import server
+from linkspan.bootstrap import parts
 from linkspan.settings import load
 
 
@@ -78,9 +79,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     mask = os.umask(0o077)
     state = tmp_path_factory.mktemp("cli")
     settings = load(environment={}, overrides={"state": state})
-    with bootstrap.application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
+    with parts.application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with bootstrap.opened(settings) as store:
+        with parts.opened(settings) as store:
             bootstrap_state(store, state, url, {"node-1": state / "nodes" / "node-1.token"})
         running = server(app, hub)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})

@@ -1,0 +1,232 @@
+"""Everything on one machine: `linkspan run`, with its laboratory, from the first process to the last cleaned up.
+
+Imports are late: see the package.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from linkspan.admin import checks
+from linkspan.bootstrap import parts
+
+if TYPE_CHECKING:
+    from linkspan.admin.children import Child, Children
+    from linkspan.cli.client import Client
+    from linkspan.lab.progress import Progress
+    from linkspan.settings import Settings
+
+LEAVE: Final = 25.0
+"""Seconds that agents have to take their gateways down."""
+ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+START: Final = 30.0
+"""Seconds that the API and the agents have to start."""
+
+
+def clean(settings: Settings) -> None:
+    """Remove what an earlier run of this installation left on the machine."""
+    from linkspan.admin.children import end, left_behind
+    from linkspan.drivers.local import sweep
+    from linkspan.settings import instance_of
+
+    end(left_behind(settings.state), LEAVE)
+    sweep(settings.agent.instance or instance_of(settings.state))
+    (settings.state / "lab.json").unlink(missing_ok=True)
+
+
+def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
+    """The API, agents and the laboratory, until Ctrl-C or SIGTERM, or with `once` until the proof. The exit code."""
+    checks.root("linkspan run")
+    checks.tools(tuple(checks.TOOLS))
+    if settings.api.auth == "keystone":
+        raise click.ClickException(
+            "linkspan run makes users of its own, and Keystone would not know them: "
+            "with auth 'keystone' start 'linkspan api' and 'linkspan agent'"
+        )
+    parts.check_auth(settings)
+    checks.certificate(settings.api.tls_cert, settings.api.tls_key)
+    parts.policy(settings)
+    from linkspan.admin.children import Children, Lock
+    from linkspan.lab.progress import Progress
+    from linkspan.telemetry import configure
+
+    progress = Progress(sys.stderr)
+    lock = Lock(settings.state)
+    checks.listen(settings.api.host, settings.api.port).close()
+    configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
+    children = Children(settings.state, progress.say)
+    _interruptible()
+    try:
+        with progress.step("clean up what an earlier run left"):
+            clean(settings)
+        return _Run(settings, progress, children, nodes).go(once=once, lab=lab)
+    finally:
+        # A second Ctrl-C would leave behind what the first one began to clean up.
+        for number in ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
+        with progress.step("take everything down"):
+            children.stop(lambda name: name != "api", LEAVE)
+            children.stop(lambda name: name == "api", 5.0)
+            clean(settings)
+            lock.release()
+
+
+def _own_name() -> str:
+    """How this program is called from here, to be pasted."""
+    path = shutil.which(sys.argv[0])
+    if path is None or not os.access(path, os.X_OK) or path.endswith(".py"):
+        return f"{sys.executable} -m linkspan.bootstrap"
+    name = Path(path).name
+    return name if shutil.which(name) == path else os.path.relpath(path)
+
+
+def _interruptible() -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in ENDINGS:
+        signal.signal(number, interrupt)
+
+
+class _Run:
+    """One run of everything, from the first process to the last line of the report."""
+
+    def __init__(self, settings: Settings, progress: Progress, children: Children, nodes: int) -> None:
+        from linkspan.settings import instance_of
+
+        self._began = time.monotonic()
+        self._settings = settings
+        self._progress = progress
+        self._children = children
+        self._nodes = [f"node-{number}" for number in range(1, nodes + 1)]
+        self._instance = settings.agent.instance or instance_of(settings.state)
+        self._url = settings.api_url
+
+    def go(self, *, once: bool, lab: bool) -> int:
+        """Start everything, prove that it works, stay. The exit code."""
+        from linkspan.lab.fabric import make_fabric
+
+        with self._progress.step("database, users, clouds.yaml"):
+            self._prepare_state()
+        with self._progress.step(f"API at {self._url}"):
+            self._start("api", "api")
+            fabric = make_fabric(self._instance)
+            for node in self._nodes:
+                self._start(node, "agent", "--teardown", node=node, fabric=fabric)
+            self._wait(self._healthy)
+        with self._progress.step(f"{len(self._nodes)} node{'s' * (len(self._nodes) > 1)}"):
+            self._wait(self._joined)
+        code, described = self._laboratory() if lab else (0, None)
+        if once:
+            return code
+        from linkspan.lab.report import hints
+
+        click.echo(hints(self._url, self._settings.state, _own_name(), described))
+        try:
+            while True:
+                self._children.revive()
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            return code
+
+    def _prepare_state(self) -> None:
+        from linkspan.admin.first import bootstrap_state, nodes_to_run
+        from linkspan.store.migrate import upgrade
+
+        with parts.database(self._settings, exclusive=True) as engine:
+            upgrade(engine)
+            store = parts.store_on(engine, self._settings)
+            nodes = nodes_to_run(store, self._settings.state, self._nodes)
+            self._nodes = list(nodes)
+            bootstrap_state(
+                store,
+                self._settings.state,
+                self._url,
+                nodes,
+                authenticated=self._settings.api.auth != "none",
+                cacert=self._settings.agent.ca_file,
+                region=self._settings.api.region,
+            )
+
+    def _start(self, name: str, *command: str, node: str = "", fabric: str = "") -> None:
+        """Start a child of ours. All its settings are in a file: nothing of them shows among the processes."""
+        import msgspec
+
+        from linkspan.admin.children import Child
+        from linkspan.settings import PREFIX, to_toml
+
+        settings, replace = self._settings, msgspec.structs.replace
+        agent = replace(settings.agent, api=self._url, instance=self._instance)
+        if node:
+            agent = replace(agent, name=node, token_file=None, bridge_namespace=fabric)
+        file = settings.state / "run" / f"{name}.toml"
+        file.unlink(missing_ok=True)
+        from linkspan.admin.people import write_private
+
+        log = replace(settings.log, terminal="json", file="")
+        write_private(file, to_toml(replace(settings, state=settings.state.absolute(), agent=agent, log=log)), 0o600)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        argv = [sys.executable, "-m", "linkspan.bootstrap", *command, "--config", str(file)]
+        self._children.start(Child(name, argv, settings.state / "logs" / f"{name}.log", environment))
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        from linkspan.lab.fabric import LabError
+
+        deadline = time.monotonic() + START
+        while not ready():
+            self._alive()
+            if time.monotonic() > deadline:
+                raise LabError(f"not ready within {START:.0f} s: see {self._settings.state / 'logs'}")
+            time.sleep(0.05)
+
+    def _alive(self) -> None:
+        from linkspan.lab.fabric import LabError
+
+        dead: Child | None = self._children.dead()
+        if dead is not None:
+            raise LabError(f"{dead.name} did not stay up: {dead.last_words() or 'it said nothing'} (see {dead.log})")
+
+    def _client(self, user: str) -> Client:
+        from linkspan.cli.client import Client, load_cloud
+
+        return Client(load_cloud(f"linkspan-{user}", self._settings.state / "clouds.yaml"))
+
+    def _healthy(self) -> bool:
+        from linkspan.cli.client import CliError
+
+        try:
+            self._client("admin").request("GET", "/healthz")
+        except CliError:
+            return False
+        return True
+
+    def _joined(self) -> bool:
+        nodes = self._client("admin").request("GET", "/v2.0/linkspan/nodes")["nodes"]
+        return {node["name"] for node in nodes if node["alive"]} >= set(self._nodes)
+
+    def _laboratory(self) -> tuple[int, dict[str, Any]]:
+        import json
+
+        from linkspan.lab import demo, report, sites
+
+        admin, user = self._client("admin"), self._client("demo")
+        started = time.monotonic()
+        with self._progress.step("both sites, made through the API"):
+            lab = sites.build(admin, user)
+        proof, hosts = demo.prove(self._instance, lab, user, self._progress, started, self._alive, patience=60.0)
+        described = demo.describe(self._instance, lab, hosts, self._url, self._settings.state)
+        (self._settings.state / "lab.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        backends = sorted({n["backend"] for n in admin.request("GET", "/v2.0/linkspan/nodes")["nodes"] if n["alive"]})
+        esp = " and ".join("the kernel" if backend == "kernel" else "charon, in user space" for backend in backends)
+        click.echo(report.report(described, proof, esp, time.monotonic() - self._began))
+        return (1 if proof.faults else 0), described

@@ -1,0 +1,78 @@
+"""One process of the service, until it is told to end: the API, or a node's agent.
+
+Whatever can be found out before it listens or works is found out first, and is one line. Imports are late: see the
+package.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from linkspan.admin import checks
+from linkspan.bootstrap import parts
+
+if TYPE_CHECKING:
+    from linkspan.settings import Settings
+
+
+def serve_api(settings: Settings) -> None:
+    """Run the API server until SIGTERM or Ctrl-C."""
+    parts.check_auth(settings)
+    checks.certificate(settings.api.tls_cert, settings.api.tls_key)
+    parts.policy(settings)
+    listener = checks.listen(settings.api.host, settings.api.port)
+    parts.log(settings)
+    # The server repeats the signal that ended it, once it is down: then it is time to leave, in order.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
+    with parts.application(settings) as (app, hub):
+        import structlog
+
+        from linkspan.api.server import serve
+
+        structlog.get_logger("api").info("api starts", host=settings.api.host, port=settings.api.port)
+        serve(app, hub, listener, tls_cert=settings.api.tls_cert, tls_key=settings.api.tls_key)
+
+
+def serve_agent(settings: Settings, teardown: bool) -> None:
+    """Run this node's agent until SIGTERM or Ctrl-C."""
+    from linkspan.agent.link import Link, check_url
+    from linkspan.settings import instance_of
+
+    check_url(settings.api_url)
+    try:
+        token = settings.token_file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"no token file {settings.token_file}: make one where the API is, with 'linkspan node create "
+            f"{settings.agent.name} --token-file FILE', and bring it here"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read the token file {settings.token_file}: {error}") from None
+    link = Link(settings.api_url, token, settings.agent.ca_file)
+    checks.root("linkspan agent")
+    checks.tools(("ip", "nft", "charon-systemd"))
+    parts.log(settings)
+    from linkspan.agent.run import Agent
+    from linkspan.drivers.local import LocalDrivers
+
+    drivers = LocalDrivers(
+        settings.agent.instance or instance_of(settings.state),
+        settings.agent.name,
+        settings.state / "nodes" / settings.agent.name,
+        settings.agent.bridge_namespace,
+        settings.agent.bridges,
+    )
+    agent = Agent(drivers, link)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        agent.stop(teardown)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    agent.run()
