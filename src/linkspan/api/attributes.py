@@ -51,11 +51,12 @@ class Attributes:
             if a.post and not a.required and a.name not in ("project_id", *special)
         )
         self._secrets = tuple(a.name for a in resource.attributes if a.secret)
-        self._plain = (
-            *(a.name for a in resource.attributes if not a.secret and a.name not in ("status", "status_reason")),
-            *derived,
-        )
-        self._always = {**(always or {}), **self.constants}
+        # What a row does not hold reads null.
+        self._blank: Row = {
+            **dict.fromkeys(("id", "tenant_id", *(a.name for a in resource.attributes), *derived)),
+            **(always or {}),
+            **self.constants,
+        }
         self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
         self.names = frozenset(self._known)
 
@@ -112,19 +113,16 @@ class Attributes:
 
     def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Row:
         """What a client reads of a row. Without `with_secrets` a secret is null."""
-        shown: Row = {"id": row["id"], "tenant_id": row["project_id"]}
-        for name in self._plain:
-            shown[name] = row.get(name)
+        shown = self._blank | row
+        shown["tenant_id"] = row["project_id"]
         for name in self._secrets:
             secret = row.get(name) if with_secrets else None
             shown[name] = secret.reveal() if secret is not None else None
-        if self._always:
-            shown |= self._always
         if self._has_facts:
-            shown["status"], shown["status_reason"] = status.of(row["facts"], now, grace)
-        shown["created_at"] = whole_seconds(row["created_at"])
-        shown["updated_at"] = whole_seconds(row["updated_at"])
-        shown["revision_number"] = row["revision_number"]
+            shown["status"], shown["status_reason"] = status.of(shown.pop("facts"), now, grace)
+        created, updated = row["created_at"], row["updated_at"]
+        shown["created_at"] = whole = whole_seconds(created)
+        shown["updated_at"] = whole if updated is created else whole_seconds(updated)
         return shown
 
 

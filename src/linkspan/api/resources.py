@@ -135,7 +135,8 @@ class Collection:
             )
             self.hooks.complete(tx, rows)
             now = tx.now
-        shown = [self._view(row, identity, now) for row in rows]
+        view, grace, secrets = self._attributes.view, self._context.grace, access.sees_secrets(identity.roles)
+        shown = [view(row, now, grace, secrets) for row in rows]
         if computed:
             shown = query.page(asked, shown)
         answer: dict[str, Any] = {resource.plural: [_only(asked.fields, each) for each in shown]}

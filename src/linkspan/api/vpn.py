@@ -13,6 +13,7 @@ from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Identity
 from linkspan.api.resources import Hooks, change, find, is_deleted, missing
 from linkspan.core import access, status, validate
+from linkspan.core.desired import Ends
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import (
@@ -33,7 +34,11 @@ STATIC = {"route_mode": "static"}
 
 def named(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row:
     """The live object that an attribute names. Raises Problem, the resource's own 404."""
-    row = find(tx, resource, id, identity, lock)
+    return given(find(tx, resource, id, identity, lock), resource, id)
+
+
+def given(row: Row | None, resource: Resource, id: str) -> Row:
+    """The row that was found for an id, if it lives. Raises Problem, the resource's own 404."""
     if row is None or is_deleted(row):
         raise missing(resource, id)
     return row
@@ -136,7 +141,13 @@ def _check_conflicts(tx: Tx, connections: list[str]) -> None:
         service = connection and tx.get(SERVICE, connection["vpnservice_id"])
         routers |= {service["router_id"]} if service else set()
     for router in sorted(routers):
-        validate.conflicts(tx.siblings(router), connections)
+        told_apart(tx, router, tx.ends(router), connections)
+
+
+def told_apart(tx: Tx, router_id: str, gateway: list[Ends], changed: list[str]) -> None:
+    """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
+    if rivals := validate.rivals(gateway, changed):
+        validate.conflicts(tx.siblings(router_id, rivals), changed)
 
 
 class EndpointGroups(Hooks):
@@ -171,12 +182,13 @@ class Connections(Hooks):
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
-        service = named(tx, SERVICE, values["vpnservice_id"], identity)
-        ike = named(tx, IKE_POLICY, values["ikepolicy_id"], identity)
-        validate.policies(ike, named(tx, IPSEC_POLICY, values["ipsecpolicy_id"], identity))
-        validate.connection(values, self._place(tx, identity, service, values))
         # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
-        tx.get(ROUTER, service["router_id"], lock=True)
+        found = tx.footing(values, None if access.is_admin(identity.roles) else identity.project_id)
+        service = _named(values, found.service, SERVICE, "vpnservice_id")
+        ike = _named(values, found.ike, IKE_POLICY, "ikepolicy_id")
+        validate.policies(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
+        groups = {"local": found.local_group, "peer": found.peer_group}
+        validate.connection(values, _place(tx, service, found.subnet_cidr, values, groups))
         made = tx.insert(CONNECTION, values)
         self._check_gateway(tx, service["router_id"], made["id"])
         tx.touch(connections=[made["id"]])
@@ -189,7 +201,14 @@ class Connections(Hooks):
         service = tx.get(SERVICE, row["vpnservice_id"])
         if service is None:
             raise missing(CONNECTION, row["id"])
-        validate.connection(row | values, self._place(tx, identity, service, row | values))
+        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+        changed = row | values
+        groups = {
+            side: find(tx, ENDPOINT_GROUP, id, identity)
+            for side in ("local", "peer")
+            if (id := changed[f"{side}_ep_group_id"]) is not None
+        }
+        validate.connection(changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups))
         tx.get(ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         self._check_gateway(tx, service["router_id"], row["id"])
@@ -200,38 +219,43 @@ class Connections(Hooks):
         return None if tx.soft_delete(CONNECTION, id) else id
 
     def _check_gateway(self, tx: Tx, router_id: str, changed: str) -> None:
-        siblings = tx.siblings(router_id)
-        validate.gateway_room(len(siblings), self._limits)
-        validate.conflicts(siblings, [changed])
+        gateway = tx.ends(router_id)
+        validate.gateway_room(len(gateway), self._limits)
+        told_apart(tx, router_id, gateway, [changed])
 
-    def _place(self, tx: Tx, identity: Identity, service: Row, values: Row) -> Place:
-        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
-        groups = {}
-        for side in ("local", "peer"):
-            id = values[f"{side}_ep_group_id"]
-            groups[side] = None if id is None else self._group(tx, identity, id, service["router_id"], side)
-        addresses = (service["external_v4_ip"], service["external_v6_ip"])
-        return Place(
-            router_id=service["router_id"],
-            addresses=tuple(address for address in addresses if address),
-            subnet_cidr=subnet["cidr"] if subnet else None,
-            local=groups["local"],
-            peer=groups["peer"],
-        )
 
-    def _group(self, tx: Tx, identity: Identity, id: str, router_id: str, side: str) -> Group:
-        row = named(tx, ENDPOINT_GROUP, id, identity)
-        endpoints: list[str] = row["endpoints"]
-        if row["type"] != "subnet":
-            return Group(id, row["type"], tuple(endpoints))
-        found = subnets(tx, endpoints, None)
-        on_router = attached(tx, router_id) if side == "local" else set()
-        return Group(
-            id,
-            "subnet",
-            tuple(found[each]["cidr"] for each in endpoints if each in found),
-            tuple(each for each in endpoints if each not in on_router),
-        )
+def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> Row:
+    return given(row, resource, values[attribute])
+
+
+def _place(tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]) -> Place:
+    """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
+    made: dict[str, Group | None] = {}
+    for side in ("local", "peer"):
+        id = values[f"{side}_ep_group_id"]
+        row = None if id is None else given(groups[side], ENDPOINT_GROUP, id)
+        made[side] = None if row is None else _group(tx, row, service["router_id"])
+    addresses = (service["external_v4_ip"], service["external_v6_ip"])
+    return Place(
+        router_id=service["router_id"],
+        addresses=tuple(address for address in addresses if address),
+        subnet_cidr=subnet_cidr,
+        local=made["local"],
+        peer=made["peer"],
+    )
+
+
+def _group(tx: Tx, row: Row, router_id: str) -> Group:
+    endpoints: list[str] = row["endpoints"]
+    if row["type"] != "subnet":
+        return Group(row["id"], row["type"], tuple(endpoints))
+    found = tx.subnets_of(endpoints, router_id)
+    return Group(
+        row["id"],
+        "subnet",
+        tuple(found[each][0] for each in endpoints if each in found),
+        tuple(each for each in endpoints if each not in found or not found[each][1]),
+    )
 
 
 def _again(tx: Tx, resource: Resource, row: Row) -> Row:

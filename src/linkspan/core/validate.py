@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core import crypto, identity
-from linkspan.core.desired import Connection
+from linkspan.core.desired import Connection, Ends
 from linkspan.core.kinds import Network, as_network, is_uuid
 from linkspan.core.problem import Problem, invalid
 
@@ -224,6 +224,18 @@ def policies(ike: Mapping[str, Any], ipsec: Mapping[str, Any]) -> None:
         raise Problem("HTTPBadRequest", message)
 
 
+def rivals(gateway: Sequence[Ends], changed: Iterable[str]) -> list[str]:
+    """Ids of the connections of one gateway that `conflicts` has to see: those `changed` that share identities or
+    addresses with another one, and the others. Most often none: nobody has to open the keys of all of them then."""
+    wanted = set(changed)
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for each in gateway:
+        groups.setdefault(("identities", *_identities(each)), []).append(each.id)
+        groups.setdefault(("addresses", *_addresses(each)), []).append(each.id)
+    found = {id for ids in groups.values() if len(ids) > 1 and not wanted.isdisjoint(ids) for id in ids}
+    return sorted(found)
+
+
 def conflicts(connections: Sequence[Connection], changed: Iterable[str]) -> None:
     """Whether charon and every peer can tell the connections of one gateway apart; `changed`: ids to look at.
 
@@ -276,15 +288,16 @@ def _meet(left: Sequence[str], right: Sequence[str]) -> bool:
     return any(ours.version == other.version and ours.overlaps(other) for ours in _parsed(left) for other in theirs)
 
 
-def _identities(each: Connection) -> tuple[str, str]:
+def _identities(each: Connection | Ends) -> tuple[str, str]:
     return _identity(each.local_id or each.local_address), _identity(each.peer_id)
 
 
-def _addresses(each: Connection) -> tuple[Any, Any]:
-    return _host(each.local_address), _host(each.peer_address)
+def _addresses(each: Connection | Ends) -> tuple[str, str]:
+    return _address(each.local_address), _address(each.peer_address)
 
 
-@functools.lru_cache(maxsize=4096)
+# A large installation's peers: parsing one takes as long as everything else that is done with it.
+@functools.lru_cache(maxsize=65_536)
 def _identity(text: str) -> str:
     try:
         parsed = identity.parse(text)
@@ -292,6 +305,11 @@ def _identity(text: str) -> str:
         return text
     # charon compares names and mail addresses without case (strongswan: identification.c, equals_strcasecmp).
     return parsed.charon().lower() if parsed.kind in ("fqdn", "email") else parsed.charon()
+
+
+@functools.lru_cache(maxsize=65_536)
+def _address(text: str) -> str:
+    return str(_host(text))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, false, func, or_, select, tuple_
 from sqlalchemy.sql.elements import True_
 
 from linkspan.core.query import EVERYTHING, Query
@@ -92,12 +92,25 @@ def _key(mapper: Mapper, table: Any, name: str) -> ColumnElement[Any]:
 
 
 def _after(keys: list[tuple[ColumnElement[Any], ColumnElement[Any], bool]]) -> ColumnElement[bool]:
-    """Behind the marker, in an order of several keys, each with a direction of its own."""
+    """Behind the marker, in an order of several keys, each with a direction of its own.
+
+    Where all have the same one, as a comparison of rows: an index in that order then starts at the marker.
+    """
+    if len({descending for _, _, descending in keys}) == 1:
+        mine, marker = tuple_(*(key for key, _, _ in keys)), tuple_(*(key for _, key, _ in keys))
+        return mine < marker if keys[0][2] else mine > marker
     ways: list[ColumnElement[bool]] = []
-    for place, (mine, marker, descending) in enumerate(keys):
+    for place, (mine_, marker_, descending) in enumerate(keys):
         equal = [left == right for left, right, _ in keys[:place]]
-        ways.append(and_(*equal, mine < marker if descending else mine > marker))
+        ways.append(and_(*equal, mine_ < marker_ if descending else mine_ > marker_))
     return or_(*ways)
+
+
+def _of_marker(mapper: Mapper, name: str, with_project: bool) -> ColumnElement[Any]:
+    """What the marker's row has for a key: null, which is behind nothing, if the row is not there or not theirs."""
+    marker = mapper.table.alias("marker")
+    made = select(_key(mapper, marker, name)).where(marker.c.id == bindparam("marker"))
+    return (made.where(_of_project(marker)) if with_project else made).scalar_subquery()
 
 
 @statement
@@ -112,20 +125,21 @@ def _find(
 ) -> Statement:
     mapper = MAPPERS[name]
     table = mapper.table
-    marker = table.alias("marker")
-    source = mapper.source.join(marker, marker.c.id == bindparam("marker")) if marked else mapper.source
-    made = _visible(select(*mapper.columns).select_from(source), mapper, with_project)
+    made = _visible(select(*mapper.columns).select_from(mapper.source), mapper, with_project)
     for attribute, values, null in filters:
         column = table.c[column_name(mapper.stored[attribute])]
         ways: list[ColumnElement[bool]] = [one_of(column, column.name, values)] if values else []
         ways += [column.is_(None)] if null else []
         made = made.where(or_(false(), *ways))
     names = sort if "id" in dict(sort) else (*sort, ("id", False))
-    keys = [(_key(mapper, table, key), _key(mapper, marker, key), descending != reverse) for key, descending in names]
+    keys = [(_key(mapper, table, key), descending != reverse) for key, descending in names]
     if marked:
-        made = made.where(_after(keys))
-        made = made.where(_of_project(marker)) if with_project else made
-    made = made.order_by(*(key.desc() if descending else key.asc() for key, _, descending in keys))
+        markers = [_of_marker(mapper, key, with_project) for key, _ in names]
+        if len(names) > 1:
+            # Known without a look; and a plain value may be part of where SQLite starts in an index.
+            markers[-1] = bindparam("marker") if names[-1][0] == "id" else markers[-1]
+        made = made.where(_after([(key, marker, down) for (key, down), marker in zip(keys, markers, strict=True)]))
+    made = made.order_by(*(key.desc() if descending else key.asc() for key, descending in keys))
     return Statement(made.limit(bindparam("limit", type_=None)) if limited else made)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Select, and_, bindparam, select
 
-from linkspan.core.desired import Connection, Dpd, IkePolicy, IpsecPolicy
+from linkspan.core.desired import Connection, Dpd, Ends, IkePolicy, IpsecPolicy
 from linkspan.core.kinds import as_network
 from linkspan.core.resources import (
     CONNECTION,
@@ -80,23 +80,29 @@ _BODY = (
 
 
 @statement
-def bodies(only_stamped: bool, of_gateway: bool) -> Statement:
-    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both."""
+def bodies(only_stamped: bool, of_gateway: bool, count: int = 0) -> Statement:
+    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both; `count`:
+    only those with so many ids."""
     source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
     source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
     source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
     source = source.outerjoin(_local, _local.c.id == _connection.c.local_ep_group_id)
     source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
-    source = source.outerjoin(
-        _outside,
-        and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT),
-    )
+    source = _with_outside(source)
     made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if only_stamped else ()))
     made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
     if of_gateway:
         made = made.where(_service.c.live_router_id == bindparam("gateway"))
+    if count:
+        made = made.where(one_of(_connection.c.id, "id", count))
     return Statement(made.order_by(_connection.c.id))
+
+
+def _with_outside(source: Any) -> Any:
+    """Adds the gateway port of the service's router to a FROM."""
+    found = and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT)
+    return source.outerjoin(_outside, found)
 
 
 @statement
@@ -181,6 +187,34 @@ def _masked(cidrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(masked for masked in map(_mask, cidrs) if masked is not None)
 
 
-def siblings(work: Work, router_id: str) -> list[Connection]:
+def siblings(work: Work, router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
     """See `store.Tx.siblings`."""
-    return list(connections(work, work.rows(bodies(False, True), gateway=router_id)))
+    if ids is None:
+        return list(connections(work, work.rows(bodies(False, True), gateway=router_id)))
+    found: list[Connection] = []
+    for some in chunks(ids):
+        rows = work.rows(bodies(False, True, room(some)), gateway=router_id, **fill("id", some))
+        found += connections(work, rows)
+    return found
+
+
+_ends: Final = Statement(
+    select(
+        _connection.c.id,
+        _connection.c.local_id,
+        _connection.c.peer_address,
+        _connection.c.peer_id,
+        _outside.c.fixed_ips,
+    )
+    .select_from(_with_outside(_connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)))
+    .where(_service.c.live_router_id == bindparam("gateway"))
+    .order_by(_connection.c.id)
+)
+
+
+def ends(work: Work, router_id: str) -> list[Ends]:
+    """See `store.Tx.ends`."""
+    return [
+        Ends(id, local_address(peer_address, *outside(fixed_ips)), local_id, peer_address, peer_id)
+        for id, local_id, peer_address, peer_id, fixed_ips in work.rows(_ends, gateway=router_id)
+    ]

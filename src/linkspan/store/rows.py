@@ -77,16 +77,10 @@ class Mapper:
         if with_secrets:
             for at, name in enumerate(self.secrets):
                 start = len(self.names) + 2 * at
-                row[name] = self._open(work, row, name, values[start], values[start + 1])
+                row[name] = _open(work, row, name, values[start], values[start + 1])
         if self._extra is not None:
             self._extra(row, values[self.base :])
         return row
-
-    @staticmethod
-    def _open(work: Work, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
-        if ciphertext is None:
-            return None
-        return work.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
 
     def complete(self, values: Row) -> Row:
         """Values for a new row: defaults filled in, only what is stored. Raises KeyError for an unknown name."""
@@ -120,6 +114,12 @@ class Mapper:
             else:
                 made[column_name(self.stored[name])] = value
         return made
+
+
+def _open(work: Work, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
+    if ciphertext is None:
+        return None
+    return work.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
 
 
 def _seal(work: Work, name: str, value: Any, project: str, id: str) -> Row:
@@ -246,11 +246,21 @@ def _network(table: Any) -> Extras:
     return [ids.correlate(table).scalar_subquery()], table, extra
 
 
+def _subnet(table: Any) -> Extras:
+    network = TABLES[NETWORK.name]
+
+    def extra(row: Row, rest: Sequence[Any]) -> None:
+        row["router:external"] = bool(rest[0])
+
+    return [network.c.router_external], table.outerjoin(network, network.c.id == table.c.network_id), extra
+
+
 _EXTRAS: Final[dict[str, Callable[[Any], Extras]]] = {
     CONNECTION.name: _connection,
     SERVICE.name: _service,
     ROUTER.name: _router,
     NETWORK.name: _network,
+    SUBNET.name: _subnet,
 }
 
 MAPPERS: Final = {resource.name: Mapper(resource) for resource in RESOURCES}

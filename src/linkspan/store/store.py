@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from linkspan.core.desired import Connection, Delta
+from linkspan.core.desired import Connection, Delta, Ends
 from linkspan.core.observed import Hello, Report
 from linkspan.core.query import EVERYTHING, Query
 from linkspan.core.resources import PORT, Resource
@@ -27,6 +27,7 @@ from linkspan.store import (
     deleting,
     desired,
     finding,
+    footing,
     gateways,
     inventory,
     keys,
@@ -38,6 +39,7 @@ from linkspan.store import (
 from linkspan.store.clock import Clock
 from linkspan.store.engine import reader, writer
 from linkspan.store.errors import Conflict, Unavailable, translated
+from linkspan.store.footing import Footing
 from linkspan.store.secrets import Keyring
 from linkspan.store.work import Row, Work
 
@@ -173,6 +175,11 @@ class Tx:
         """Whether `get` would find it, PENDING_DELETE included."""
         return finding.is_present(self._work, resource, id)
 
+    def footing(self, values: Row, project: str | None = None) -> Footing:
+        """What a connection with these attributes stands on, as `get` would give it, in one statement; its router is
+        locked."""
+        return footing.read(self._work, values, project)
+
     # --- what depends on what -----------------------------------------------------------------------------------
 
     def connections_using(
@@ -201,9 +208,14 @@ class Tx:
         """Endpoint groups of type subnet that hold this subnet."""
         return inventory.endpoint_groups_with(self._work, subnet)
 
-    def siblings(self, gateway_router_id: str) -> list[Connection]:
-        """All live connections of one router, resolved as its node would see them, for the conflict rule."""
-        return resolve.siblings(self._work, gateway_router_id)
+    def ends(self, gateway_router_id: str) -> list[Ends]:
+        """Between whom the live connections of one router are; no key is opened."""
+        return resolve.ends(self._work, gateway_router_id)
+
+    def siblings(self, gateway_router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
+        """All live connections of one router (or of these `ids`), resolved as its node would see them, for the
+        conflict rule."""
+        return resolve.siblings(self._work, gateway_router_id, ids)
 
     def affected_by(self, resource: Resource, id: str) -> tuple[list[str], list[str]]:
         """(connections, gateways) to `touch` when this object changes. Ask before a removal, after an update."""
@@ -222,6 +234,10 @@ class Tx:
     def remove_port(self, id: str) -> None:
         """Removes a port and frees its addresses."""
         writing.remove(self._work, PORT, id)
+
+    def subnets_of(self, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
+        """Subnet -> its CIDR, and whether the router has a leg on it; those that are not there are absent."""
+        return inventory.subnets_of(self._work, ids, router_id)
 
     def used_addresses(self, subnet_id: str) -> set[str]:
         """Addresses of a subnet that ports have."""
