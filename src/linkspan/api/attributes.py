@@ -7,7 +7,6 @@ unknown attributes and those that a client may not set; what involves other obje
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from linkspan.api.call import Identity
@@ -120,15 +119,7 @@ class Attributes:
             shown[name] = secret.reveal() if secret is not None else None
         if self._has_facts:
             shown["status"], shown["status_reason"] = status.of(shown.pop("facts"), now, grace)
-        created, updated = row["created_at"], row["updated_at"]
-        shown["created_at"] = whole = whole_seconds(created)
-        shown["updated_at"] = whole if updated is created else whole_seconds(updated)
         return shown
-
-
-def whole_seconds(time: datetime) -> datetime:
-    """As clients expect times: 2026-11-23T01:41:31Z."""
-    return time.replace(microsecond=0)
 
 
 def _secret(attribute: Attribute, value: Any) -> Secret:

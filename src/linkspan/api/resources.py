@@ -6,7 +6,8 @@ as one that does not exist before anything else is judged; only then roles are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ import msgspec
 
 from linkspan.api import body
 from linkspan.api.attributes import Attributes, Row, echo
-from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
+from linkspan.api.call import Call, Hold, Identity, Reply, encode, no_content, ok
 from linkspan.api.edge import Route
 from linkspan.api.wake import Hub
 from linkspan.core import access, query, status
@@ -27,6 +28,8 @@ from linkspan.store.store import Store, Tx
 
 HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
+BATCH: Final = 100
+"""Rows of a list that are in memory at a time."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,22 +131,31 @@ class Collection:
         asked = query.parse(resource, pairs, self._context.page) if pairs else self._everything
         computed = query.is_computed(resource, asked)
         with self._store.read() as tx:
-            rows = tx.find(
+            rows = tx.each(
                 resource,
                 self._readable(query.for_store(resource, asked), identity),
                 None if access.is_admin(identity.roles) else identity.project_id,
             )
-            self.hooks.complete(tx, rows)
-            now = tx.now
-        view, grace, secrets = self._attributes.view, self._context.grace, access.sees_secrets(identity.roles)
-        shown = [view(row, now, grace, secrets) for row in rows]
-        if computed:
-            shown = query.page(asked, shown)
-        answer: dict[str, Any] = {resource.plural: [_only(asked.fields, each) for each in shown]}
+            shown = self._views(tx, rows, identity)
+            ids, items = [], []
+            for each in query.page(asked, shown) if computed else shown:
+                ids.append(each["id"])
+                # As text at once: a thousand rows are never objects at the same time.
+                items.append(msgspec.Raw(encode(_only(asked.fields, each))))
+        answer: dict[str, Any] = {resource.plural: items}
         limited = any(name == "limit" for name, _ in pairs)
-        if limited or len(shown) == self._context.page:
-            answer[f"{resource.plural}_links"] = _links(call, pairs, asked, [each["id"] for each in shown])
+        if limited or len(ids) == self._context.page:
+            answer[f"{resource.plural}_links"] = _links(call, pairs, asked, ids)
         return ok(answer)
+
+    def _views(self, tx: Tx, rows: Iterator[Row], identity: Identity) -> Iterator[Row]:
+        """What a client reads of rows, while they are read."""
+        view, now, grace = self._attributes.view, tx.now, self._context.grace
+        secrets = access.sees_secrets(identity.roles)
+        while some := list(islice(rows, BATCH)):
+            self.hooks.complete(tx, some)
+            for row in some:
+                yield view(row, now, grace, secrets)
 
     def _readable(self, asked: Query, identity: Identity) -> Query:
         """For who may not see keys they stay in their envelopes."""

@@ -225,15 +225,13 @@ def policies(ike: Mapping[str, Any], ipsec: Mapping[str, Any]) -> None:
 
 
 def rivals(gateway: Sequence[Ends], changed: Iterable[str]) -> list[str]:
-    """Ids of the connections of one gateway that `conflicts` has to see: those `changed` that share identities or
-    addresses with another one, and the others. Most often none: nobody has to open the keys of all of them then."""
+    """Ids of the connections of one gateway that `conflicts` has to see: all with the identities or the addresses of
+    one that `changed`. None if that one is alone, as most often: then nobody has to open a key."""
     wanted = set(changed)
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for each in gateway:
-        groups.setdefault(("identities", *_identities(each)), []).append(each.id)
-        groups.setdefault(("addresses", *_addresses(each)), []).append(each.id)
-    found = {id for ids in groups.values() if len(ids) > 1 and not wanted.isdisjoint(ids) for id in ids}
-    return sorted(found)
+    news = [each for each in gateway if each.id in wanted]
+    identities, addresses = set(map(_identities, news)), set(map(_addresses, news))
+    found = [each.id for each in gateway if _identities(each) in identities or _addresses(each) in addresses]
+    return found if len(found) > 1 else []
 
 
 def conflicts(connections: Sequence[Connection], changed: Iterable[str]) -> None:

@@ -84,6 +84,8 @@ def _sqlite(url: URL, pool: int) -> Engine:
         pool_size=pool,
         max_overflow=0,
         pool_timeout=BUSY,
+        # The connection that was used last has its statements and pages at hand.
+        pool_use_lifo=True,
         pool_reset_on_return="rollback",
         hide_parameters=True,
         connect_args={"timeout": BUSY, "check_same_thread": False, "cached_statements": 512},
@@ -127,6 +129,8 @@ def _postgresql(url: URL, pool: int) -> Engine:
         pool_size=pool,
         max_overflow=0,
         pool_timeout=BUSY,
+        # The connection that was used last has its statements and pages at hand.
+        pool_use_lifo=True,
         pool_pre_ping=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",

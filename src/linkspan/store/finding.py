@@ -6,6 +6,7 @@ What waits for a node that is lost is treated as gone. Refuses nothing: attribut
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, false, func, or_, select, tuple_
@@ -145,6 +146,11 @@ def _find(
 
 def find(work: Work, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
     """The rows that a query asks for; see `store.Tx.find`."""
+    return list(each(work, resource, query, project))
+
+
+def each(work: Work, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+    """See `store.Tx.each`."""
     if resource.name in SOFT:
         changes.flush(work)
     mapper = MAPPERS[resource.name]
@@ -155,7 +161,7 @@ def find(work: Work, resource: Resource, query: Query = EVERYTHING, project: str
         values |= fill(column_name(mapper.stored[name]), given)
         shape.append((name, room(given), len(given) < len(query.filters[name])))
     sort = query.sort or (("name", False),)
-    found = work.rows(
+    found = work.each(
         _find(
             resource.name,
             project is not None,
@@ -168,7 +174,5 @@ def find(work: Work, resource: Resource, query: Query = EVERYTHING, project: str
         **values,
     )
     secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
-    rows = [mapper.row(each, work, secrets) for each in found]
-    if query.page_reverse:
-        rows.reverse()
-    return rows
+    rows = (mapper.row(values, work, secrets) for values in found)
+    return reversed(list(rows)) if query.page_reverse else rows

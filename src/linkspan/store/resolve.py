@@ -168,6 +168,7 @@ def _dpd(text: str) -> Dpd:
     return Dpd(**_decode(text))
 
 
+@functools.lru_cache(maxsize=65_536)
 def local_address(peer_address: str, v4: str | None, v6: str | None) -> str:
     """Our end towards a peer: of the peer's IP version; towards a name the IPv4 one if there is one. "" if none."""
     try:

@@ -33,7 +33,11 @@ from linkspan.store.work import Row, Work
 
 _ours = ("revision_number", "created_at", "updated_at")
 _decode: Final = msgspec.json.Decoder().decode
-_utc = datetime.fromtimestamp
+
+
+def _moment(seconds: float) -> datetime:
+    """A time as clients read it: 2026-11-23T01:41:31Z."""
+    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def encode_json(value: Any) -> str:
@@ -72,8 +76,8 @@ class Mapper:
         for name in self._boolean:
             row[name] = bool(row[name])
         created, updated = row["created_at"], row["updated_at"]
-        row["created_at"] = moment = _utc(created, UTC)
-        row["updated_at"] = moment if updated == created else _utc(updated, UTC)
+        row["created_at"] = moment = _moment(created)
+        row["updated_at"] = moment if updated == created else _moment(updated)
         if with_secrets:
             for at, name in enumerate(self.secrets):
                 start = len(self.names) + 2 * at
@@ -269,7 +273,7 @@ MAPPERS: Final = {resource.name: Mapper(resource) for resource in RESOURCES}
 def created(mapper: Mapper, values: Row, wall: float) -> Row:
     """The row that was just inserted, without reading it again."""
     row = {name: values[name] for name in mapper.stored}
-    row |= {"revision_number": 1, "created_at": _utc(wall, UTC), "updated_at": _utc(wall, UTC)}
+    row |= {"revision_number": 1, "created_at": _moment(wall), "updated_at": _moment(wall)}
     for name in mapper.secrets:
         value = values[name]
         row[name] = Secret(value) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
 """The store's interface: one transaction over rows. All that API and admin may know of the database is here.
 
 A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
-(aware datetimes, UTC). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
+(aware datetimes, UTC, whole seconds). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
 (`core.status.Facts`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
 `external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
 
@@ -142,6 +142,11 @@ class Tx:
         left to the caller, but a row without `psk` in `fields` does not carry the key.
         """
         return finding.find(self._work, resource, query, project)
+
+    def each(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+        """The same, one after the other while they are read: for answers of any length. Use them up, or leave the
+        transaction."""
+        return finding.each(self._work, resource, query, project)
 
     def count(self, resource: Resource, project: str) -> int:
         """How many live rows a project has, for quotas."""
