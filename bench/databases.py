@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select
 
 from linkspan.core.resources import CONNECTION, IKE_POLICY
 from linkspan.store import engine as engines
 from linkspan.store.tables import CHANGE, TABLES
 from tests.harness import postgres
-from tests.harness.alone import filling
+from tests.harness.alone import analyze, filling
 from tests.harness.crowd import NEW, Crowd, Crowds
 
 ADMIN = "admin"
@@ -74,19 +74,9 @@ def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
         crowds = Crowds(store)
         crowds.add(ADMIN, 10, 10, ("admin",))
         few = crowds.add("few", 1_000, 10)
-        _look(url)
+        analyze(url)
         full = crowds.add("full", 1_800, 90)
         big = crowds.add("big", 10_000, 100)
         huge = crowds.add("huge", 20_000 if quick else 100_000, 100)
-    _look(url)
     print(f"    {name}: filled in {time.monotonic() - begun:.0f} s", flush=True)
     return Filled(name, url, state, few, full, big, huge)
-
-
-def _look(url: str) -> None:
-    """Does once what autovacuum does in use. SQLite plans without statistics, here as there."""
-    engine = engines.connect(url)
-    if engine.dialect.name == "postgresql":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE"))
-    engine.dispose()
