@@ -89,7 +89,10 @@ def bodies(only_stamped: bool, of_gateway: bool, count: int = 0) -> Statement:
     source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
     source = source.outerjoin(_local, _local.c.id == _connection.c.local_ep_group_id)
     source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
-    source = _with_outside(source)
+    source = source.outerjoin(
+        _outside,
+        and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT),
+    )
     made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if only_stamped else ()))
     made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
     if of_gateway:
@@ -97,12 +100,6 @@ def bodies(only_stamped: bool, of_gateway: bool, count: int = 0) -> Statement:
     if count:
         made = made.where(one_of(_connection.c.id, "id", count))
     return Statement(made.order_by(_connection.c.id))
-
-
-def _with_outside(source: Any) -> Any:
-    """Adds the gateway port of the service's router to a FROM."""
-    found = and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT)
-    return source.outerjoin(_outside, found)
 
 
 @statement
@@ -199,17 +196,20 @@ def siblings(work: Work, router_id: str, ids: Iterable[str] | None = None) -> li
     return found
 
 
+_of_gateway: Final = select(_outside.c.fixed_ips).where(
+    _outside.c.device_id == bindparam("gateway"), _outside.c.device_owner == IS_GATEWAY_PORT
+)
 _ends: Final = Statement(
     select(
         _connection.c.id,
         _connection.c.local_id,
         _connection.c.peer_address,
         _connection.c.peer_id,
-        _outside.c.fixed_ips,
+        # Looked up once: it is the same for all of them.
+        _of_gateway.scalar_subquery(),
     )
-    .select_from(_with_outside(_connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)))
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     .where(_service.c.live_router_id == bindparam("gateway"))
-    .order_by(_connection.c.id)
 )
 
 
