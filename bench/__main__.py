@@ -15,10 +15,16 @@ from pathlib import Path
 
 import structlog
 
-from bench import activation, api, load, throughput
+from bench import activation, api, concurrency, load, throughput
 from bench.measure import Result, table
 
-BENCHES = {"load": load.run, "activation": activation.run, "api": api.run, "throughput": throughput.run}
+BENCHES = {
+    "load": load.run,
+    "activation": activation.run,
+    "api": api.run,
+    "concurrency": concurrency.run,
+    "throughput": throughput.run,
+}
 RESULTS = Path(__file__).parent / "results"
 
 

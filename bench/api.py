@@ -1,7 +1,8 @@
-"""CPU that the API process uses for one request, beside a bare Starlette endpoint with the same body.
+"""CPU that the API process uses for one request, on both databases, beside a bare Starlette endpoint of the same body.
 
-CPU and not time: the machine is shared, and CPU is what a request costs wherever it runs. Both are processes of their
-own behind uvicorn; the client sends one request after the other over one connection.
+CPU and not time: the machine is shared, and CPU is what a request costs wherever it runs. Bounds in milliseconds hold
+on a quiet machine only. Ours and the bare one are processes of their own behind uvicorn; the client sends one request
+after the other over one connection, and waits for each.
 """
 
 from __future__ import annotations
@@ -12,116 +13,168 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import msgspec
 
+from bench import databases
+from bench.databases import ADMIN, Filled
 from bench.measure import Result, cpu_seconds, median
-from linkspan.cli.client import load_cloud
-from tests.harness.world import World, free_port, frozen
+from tests.harness.alone import alone, credentials
+from tests.harness.crowd import Crowd
+from tests.harness.world import free_port
 
-PATH = "/v2.0/vpn/ipsec-site-connections"
-ROUNDS = 5
-MOST = 80
-"""Connections made in a round: a gateway has a limit, and what a round made goes before the next."""
+CONNECTIONS: Final = "/v2.0/vpn/ipsec-site-connections"
+POLICIES: Final = "/v2.0/vpn/ikepolicies"
+SAME: Final = 1.25
+"""A page costs the same out of how many rows ever: ± 25 %."""
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request. `count`: how many make one figure; `limits`: milliseconds, by database."""
+
+    name: str
+    user: str
+    path: str
+    method: str = "GET"
+    body: Callable[[], bytes | None] = lambda: None
+    count: int
+    limits: Mapping[str, float] = {}
 
 
 def run(quick: bool) -> list[Result]:
-    """Milliseconds of CPU for a request: median of rounds, ours and bare in turn."""
-    count = 50 if quick else 300
-    with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as folder:
-        world = World(Path(folder) / "state")
-        try:
-            return [
-                _measure(world, Path(folder), *case, count=min(count, MOST) if "connection" in case[0] else count)
-                for case in _cases(world)
-            ]
-        finally:
-            world.stop()
+    """Milliseconds of CPU for a request: medians of rounds, every case once a round, ours and bare in turn."""
+    results: list[Result] = []
+    for database in databases.filled(quick):
+        cases = list(_cases(database))
+        ours, bare = _measured(database, cases, 2 if quick else 7)
+        results += [
+            Result(
+                name=f"{database.name}: {case.name}",
+                ours=median(ours[case.name]),
+                bare=median(bare[case.name]),
+                unit="ms",
+                limit=case.limits.get(database.name),
+            )
+            for case in cases
+        ]
+        results += _pages(database, ours)
+    return results
 
 
-def _cases(world: World) -> Iterator[tuple[str, str, str, Callable[[], bytes | None]]]:
-    site = world.lab["sites"]["left"]
-    template = world.connection(site["connection_id"])
+def _cases(database: Filled) -> Iterator[Case]:
+    few, full, big, huge = database.few, database.full, database.big, database.huge
     number = itertools.count()
-
-    def body() -> bytes:
-        n = next(number)
-        peer = f"203.0.{113 + n // 250}.{n % 250 + 1}"
-        values = {key: template[key] for key in ("vpnservice_id", "ikepolicy_id", "ipsecpolicy_id", "psk")}
-        values |= {
-            "name": f"bench-{n}",
-            "peer_address": peer,
-            "peer_id": peer,
-            "peer_cidrs": [f"10.{20 + n // 250}.{n % 250}.0/24"],
-            "admin_state_up": False,
-        }
-        return msgspec.json.encode({"ipsec_site_connection": values})
-
-    yield "show a connection", "GET", f"{PATH}/{template['id']}", lambda: None
-    yield "list by name", "GET", f"{PATH}?name=left-to-right", lambda: None
-    yield "create an IKE policy", "POST", "/v2.0/vpn/ikepolicies", lambda: b'{"ikepolicy": {"name": "bench"}}'
-    yield "create a connection", "POST", PATH, body
-
-
-def _measure(
-    world: World, folder: Path, name: str, method: str, path: str, body: Callable[[], bytes | None], count: int
-) -> Result:
-    ours_client = http.client.HTTPConnection("127.0.0.1", world.port)
-    headers = load_cloud("linkspan-demo", world.state / "clouds.yaml").headers | {"Content-Type": "application/json"}
-    answer = folder / "answer.json"
-    answer.write_bytes(_send(ours_client, method, path, body(), headers))
-    ours, bare = [], []
-    api = world.child_pid("api")
-    with _bare(answer) as (pid, port):
-        bare_client = http.client.HTTPConnection("127.0.0.1", port)
-        for _ in range(ROUNDS):
-            # What the agent then asks costs the API too, but is no part of this request.
-            with frozen(world.agent_pid):
-                ours.append(_cpu(api, lambda: _send(ours_client, method, path, body(), headers), count))
-            bare.append(_cpu(pid, lambda: _send(bare_client, method, "/", body(), headers), count))
-            _tidy(world)
-    return Result(name=f"{name}, CPU", ours=median(ours), bare=median(bare), unit="ms")
+    create = {"SQLite": 0.9, "PostgreSQL": 1.6}
+    page, same_page = dict.fromkeys(create, 2.5), f"{CONNECTIONS}?limit=100"
+    yield Case(
+        name="show a connection",
+        user="few",
+        path=f"{CONNECTIONS}/{few.connections[500]}",
+        count=300,
+        limits={"SQLite": 0.3, "PostgreSQL": 0.6},
+    )
+    for siblings, user, crowd in ((10, "few", few), (90, "full", full)):
+        yield Case(
+            name=f"create beside {siblings} others",
+            user=user,
+            path=CONNECTIONS,
+            method="POST",
+            body=lambda crowd=crowd: crowd.body(next(number)),  # type: ignore[misc]
+            count=100,
+            limits=create,
+        )
+    yield Case(name="list 1,000", user="few", path=CONNECTIONS, count=20, limits=dict.fromkeys(create, 15.0))
+    for crowd, user in ((big, "big"), (huge, "huge")):
+        yield Case(name=_page(crowd), user=user, path=same_page, count=60, limits=page)
+        late = crowd.connections[len(crowd.connections) // 2]
+        yield Case(
+            name=f"{_page(crowd)}, the middle", user=user, path=f"{same_page}&marker={late}", count=60, limits=page
+        )
+    yield Case(name="page of 100 as an admin", user=ADMIN, path=same_page, count=60, limits=page)
+    yield Case(name="list by name", user="huge", path=f"{CONNECTIONS}?name=site-000007", count=200)
+    policy = b'{"ikepolicy": {"name": "new-policy"}}'
+    yield Case(name="create an IKE policy", user="few", path=POLICIES, method="POST", body=lambda: policy, count=200)
 
 
-def _tidy(world: World) -> None:
-    for one in world.user.request("GET", PATH)["ipsec_site_connections"]:
-        if one["name"].startswith("bench-"):
-            world.user.request("DELETE", f"{PATH}/{one['id']}")
+def _page(crowd: Crowd) -> str:
+    return f"page of 100 out of {len(crowd.connections):,}"
 
 
-def _cpu(pid: int, request: Callable[[], Any], count: int) -> float:
+def _pages(database: Filled, ours: Mapping[str, list[float]]) -> Iterator[Result]:
+    """Of many rows and of more: no more and no less."""
+    for tail in ("", ", the middle"):
+        few, many = (median(ours[_page(crowd) + tail]) for crowd in (database.big, database.huge))
+        size = len(database.huge.connections)
+        yield Result(
+            name=f"{database.name}: out of {size:,}, not 10,000{tail}",
+            ours=many,
+            bare=few,
+            unit="ms",
+            most=SAME,
+            least=1 / SAME,
+        )
+
+
+Figures = dict[str, list[float]]
+
+
+def _measured(database: Filled, cases: list[Case], rounds: int) -> tuple[Figures, Figures]:
+    ours: Figures = {case.name: [] for case in cases}
+    bare: Figures = {case.name: [] for case in cases}
+    with (
+        alone(database.state, database.url, database.key_file) as api,
+        tempfile.TemporaryDirectory(prefix="linkspan-bench-") as answers,
+    ):
+        client = http.client.HTTPConnection("127.0.0.1", api.port)
+        for place, case in enumerate(cases):
+            (Path(answers) / str(place)).write_bytes(_send(client, case, case.path))
+        with _bare(answers) as (pid, port):
+            other = http.client.HTTPConnection("127.0.0.1", port)
+            for _ in range(rounds):
+                for place, case in enumerate(cases):
+                    ours[case.name].append(_cpu(api.pid, client, case, case.path))
+                    bare[case.name].append(_cpu(pid, other, case, f"/{place}"))
+                database.tidy()
+    return ours, bare
+
+
+def _cpu(pid: int, client: http.client.HTTPConnection, case: Case, path: str) -> float:
     """Milliseconds of CPU of a process for one request."""
-    for _ in range(count // 10):
-        request()
+    for _ in range(1 + case.count // 10):
+        _send(client, case, path)
     before = cpu_seconds(pid)
-    for _ in range(count):
-        request()
-    return (cpu_seconds(pid) - before) / count * 1000
+    for _ in range(case.count):
+        _send(client, case, path)
+    return (cpu_seconds(pid) - before) / case.count * 1000
 
 
-def _send(client: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: Any) -> bytes:
-    client.request(method, path, body=body, headers=headers)
+def _send(client: http.client.HTTPConnection, case: Case, path: str) -> bytes:
+    headers = credentials(case.user) | {"Content-Type": "application/json"}
+    client.request(case.method, path, body=case.body(), headers=headers)
     response = client.getresponse()
     content = response.read()
     if response.status >= 300:
-        raise RuntimeError(f"{method} {path}: {response.status} {content[:300]!r}")
+        raise RuntimeError(f"{case.method} {path}: {response.status} {content[:300]!r}")
     return content
 
 
 @contextmanager
-def _bare(answer: Path) -> Iterator[tuple[int, int]]:
+def _bare(answers: str) -> Iterator[tuple[int, int]]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.bare", str(port), str(answer)])
+    process = subprocess.Popen([sys.executable, "-m", "bench.bare", str(port), answers])
+    client = http.client.HTTPConnection("127.0.0.1", port)
     try:
         for _ in range(200):
             try:
-                _send(http.client.HTTPConnection("127.0.0.1", port), "GET", "/", None, {})
+                client.request("GET", "/0")
+                client.getresponse().read()
                 break
             except OSError:
+                client.close()
                 time.sleep(0.05)
         yield process.pid, port
     finally:

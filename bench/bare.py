@@ -1,13 +1,14 @@
-"""A bare Starlette endpoint: what the web stack costs with no application in it.
+"""Bare Starlette endpoints: what the web stack costs with no application in it.
 
-Takes the body that the API would take and gives back the body that the API would give, without looking at either.
-Run as a process of its own: `python -m bench.bare PORT ANSWER`, where ANSWER is a file.
+Each takes the body that the API would take and gives back the body that the API would give, without looking at either.
+Run as a process of its own: `python -m bench.bare PORT FOLDER`; a file in FOLDER is the answer of the path of its name.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -17,23 +18,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 
-def app(answer: bytes) -> Starlette:
-    """One path for every method."""
-    content = msgspec.json.decode(answer)
+def app(answers: dict[str, Any]) -> Starlette:
+    """One path for each answer."""
 
     async def endpoint(request: Request) -> Response:
         body = await request.body()
         if body:
             msgspec.json.decode(body)
-        return Response(msgspec.json.encode(content), media_type="application/json")
+        content = msgspec.json.encode(answers[request.path_params["name"]])
+        return Response(content, media_type="application/json")
 
-    return Starlette(routes=[Route("/", endpoint, methods=["GET", "POST"])])
+    return Starlette(routes=[Route("/{name}", endpoint, methods=["GET", "POST"])])
 
 
 def main() -> None:
     """Serve until ended."""
-    port, answer = int(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-    uvicorn.run(app(answer), host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    port, folder = int(sys.argv[1]), Path(sys.argv[2])
+    answers = {file.name: msgspec.json.decode(file.read_bytes()) for file in folder.iterdir()}
+    uvicorn.run(app(answers), host="127.0.0.1", port=port, access_log=False, log_level="warning", timeout_keep_alive=75)
 
 
 if __name__ == "__main__":

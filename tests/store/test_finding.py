@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from linkspan.core.query import Query
 from linkspan.core.resources import CONNECTION, IKE_POLICY, NETWORK, SERVICE
+from linkspan.store import finding
 from linkspan.store.store import Row, Store
 from tests.store.conftest import World
 
@@ -106,3 +108,34 @@ def test_fields_without_the_key_leave_it_closed(world: World) -> None:
     with world.store.read() as tx:
         assert "psk" not in tx.find(CONNECTION, Query(fields=("id", "name")))[0]
         assert "psk" in tx.find(CONNECTION, Query(fields=("psk",)))[0]
+
+
+@pytest.mark.parametrize("project", ["blue", None])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_page_starts_at_its_marker(world: World, project: str | None, reverse: bool) -> None:
+    """Whatever comes before it costs nothing, also where all names are the same."""
+    service = world.service()
+    ids = [world.connection(service["id"])["id"] for _ in range(3)]
+    with world.store.read() as tx:
+        statement = finding._find(CONNECTION.name, project is not None, (), (("name", False),), True, True, reverse)
+        connection = tx._work.connection
+        values = {"project": project, "marker": sorted(ids)[1], "now": tx.now, "limit": 100}
+        text, parameters = statement._parameters(connection.dialect, values)
+        cursor = connection.connection.cursor()
+        if connection.dialect.name == "sqlite":
+            cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+            plan = "\n".join(row[3] for row in cursor.fetchall())
+            start = f"(name,id){'<' if reverse else '>'}(?,?)"
+            index = (
+                f"ix_connection_project_id (project_id=? AND {start})" if project else f"ix_connection_name ({start})"
+            )
+            assert f"connection USING INDEX {index}" in plan, plan
+            assert "TEMP B-TREE" not in plan
+            return
+        # Three rows are quicker read than found; many are not.
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")
+        cursor.execute(f"EXPLAIN {text}", parameters)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+        assert "ix_connection_project_id" in plan if project else "ix_connection_name" in plan, plan
+        side = "<" if reverse else ">"
+        assert re.search(rf"Index Cond: .*ROW\((connection\.)?name, (connection\.)?id\) {side} ROW", plan), plan

@@ -7,7 +7,7 @@ from datetime import UTC
 import pytest
 
 from linkspan.core.query import Query
-from linkspan.core.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, RESOURCES, ROUTER, SERVICE, SUBNET
+from linkspan.core.resources import CONNECTION, IKE_POLICY, NETWORK, RESOURCES, ROUTER, SERVICE, SUBNET
 from linkspan.core.secret import Secret
 from linkspan.store.rows import MAPPERS
 from linkspan.store.store import Conflict, Store
@@ -187,18 +187,6 @@ def test_find_costs_one_statement(world: World) -> None:
             before = tx.statements
             run()
             assert tx.statements == before + 1
-
-
-def test_rows_of_several_resources_come_in_one_statement(world: World) -> None:
-    with world.store.write() as tx:
-        ike, ipsec = tx.insert(IKE_POLICY, {"project_id": "blue"}), tx.insert(IPSEC_POLICY, {"project_id": "red"})
-        both = [(IKE_POLICY, ike["id"]), (IPSEC_POLICY, ipsec["id"])]
-        before = tx.statements
-        assert tx.get_each(both) == [ike, ipsec]
-        assert tx.statements == before + 1
-        assert tx.get_each(both, "blue") == [ike, None]
-        assert tx.get_each(both, "red") == [None, ipsec]
-        assert tx.get_each([(IKE_POLICY, ipsec["id"])]) == [None]
 
 
 def test_creating_a_connection_costs_few_statements(world: World) -> None:

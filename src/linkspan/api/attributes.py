@@ -7,7 +7,6 @@ unknown attributes and those that a client may not set; what involves other obje
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from linkspan.api.call import Identity
@@ -56,11 +55,10 @@ class Attributes:
             if a.post and not a.required and a.name not in ("project_id", *special)
         )
         self._secrets = tuple(a.name for a in resource.attributes if a.secret)
-        self._plain = (
-            *(a.name for a in resource.attributes if not a.secret and a.name not in ("status", "status_reason")),
-            *self.derived,
-        )
         self.always = {**(always or {}), **self.constants}
+        # What a row does not hold reads null.
+        names = ("id", "tenant_id", *(a.name for a in resource.attributes), *self.derived)
+        self._blank: Row = dict.fromkeys(names) | self.always
         self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
         scalars = {name: value for name, value in self.always.items() if not isinstance(value, list | dict)}
         self.beside = dict.fromkeys(self.derived, False) | {
@@ -122,25 +120,14 @@ class Attributes:
 
     def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Row:
         """What a client reads of a row. Without `with_secrets` a secret is null."""
-        shown: Row = {"id": row["id"], "tenant_id": row["project_id"]}
-        for name in self._plain:
-            shown[name] = row.get(name)
+        shown = self._blank | row
+        shown["tenant_id"] = row["project_id"]
         for name in self._secrets:
             secret = row.get(name) if with_secrets else None
             shown[name] = secret.reveal() if secret is not None else None
-        if self.always:
-            shown |= self.always
         if self._has_facts:
-            shown["status"], shown["status_reason"] = status.of(row["facts"], now, grace)
-        shown["created_at"] = whole_seconds(row["created_at"])
-        shown["updated_at"] = whole_seconds(row["updated_at"])
-        shown["revision_number"] = row["revision_number"]
+            shown["status"], shown["status_reason"] = status.of(shown.pop("facts"), now, grace)
         return shown
-
-
-def whole_seconds(time: datetime) -> datetime:
-    """As clients expect times: 2026-11-23T01:41:31Z."""
-    return time.replace(microsecond=0)
 
 
 def _secret(attribute: Attribute, value: Any) -> Secret:

@@ -1,8 +1,9 @@
 """Where HTTP becomes a `Call` and a `Reply` becomes HTTP: the one ASGI application behind every path of ours.
 
-Concurrency: one worker thread per request at most, entered once; while a DELETE is held, none. A request that lost to
-another transaction is started again, a few times. Errors are translated here and nowhere else; a client never sees a
-traceback. It knows no path: `Route`s come from outside, found by two dictionary look-ups.
+Concurrency: one worker thread per request at most, entered once; while a body arrives, an answer leaves or a DELETE is
+held, none: a slow client holds its own request and nothing else. A request that lost to another transaction is started
+again, a few times. Errors are translated here and nowhere else; a client never sees a traceback. It knows no path:
+`Route`s come from outside, found by two dictionary look-ups.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ BODY_TIME: Final = 30.0
 ATTEMPTS: Final = 6
 """How often a request is tried that loses to other transactions."""
 THREADS: Final = 12
+PIECE: Final = 64 * 1024
+"""Bytes of an answer that are handed to the server at a time."""
 
 # What a proxy in front of a service puts there after authentication: nobody else may.
 _IDENTITY: Final = (
@@ -278,7 +281,12 @@ class _Sender:
         if reply.status != 204:
             headers.append((b"content-length", str(len(reply.body)).encode()))
         await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": reply.body})
+        rest = memoryview(reply.body)
+        while len(rest) > PIECE:
+            # Each waits until the client has taken what was before it; nobody else waits with it.
+            await self._send({"type": "http.response.body", "body": bytes(rest[:PIECE]), "more_body": True})
+            rest = rest[PIECE:]
+        await self._send({"type": "http.response.body", "body": bytes(rest)})
 
 
 def not_found(_call: Call) -> Reply:

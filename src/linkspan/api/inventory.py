@@ -87,19 +87,11 @@ class Subnets(Hooks):
             "gateway_ip": gateway,
             "allocation_pools": addressing.pools(cidr, gateway),
         }
-        return tx.insert(SUBNET, values)
+        return tx.insert(SUBNET, values) | {"router:external": network["router:external"]}
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         refuse_subnet_in_use(tx, row["id"])
         return super().delete(tx, identity, row)
-
-    def complete(self, tx: Tx, rows: list[Row]) -> None:
-        ids = {row["network_id"] for row in rows}
-        if not ids:
-            return
-        networks = {row["id"]: row for row in tx.find(NETWORK, Query(filters={"id": tuple(sorted(ids))}))}
-        for row in rows:
-            row["router:external"] = row["network_id"] in networks and networks[row["network_id"]]["router:external"]
 
 
 def refuse_subnet_in_use(tx: Tx, id: str) -> None:

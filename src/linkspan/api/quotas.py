@@ -22,6 +22,12 @@ _ID: Final = Text(most=64, least=1)
 _PATH: Final = "/v2.0/quotas"
 
 
+def turn(tx: Tx, resource: Resource, project: str, defaults: Mapping[str, int]) -> int:
+    """How many objects of a resource a project may have; until the end of the transaction nobody else adds to them."""
+    own = tx.claim(resource, project)
+    return defaults[resource.singular] if own is None else own
+
+
 def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
     """Whether these projects have room for what was just made of a resource. Raises Problem OverQuota.
 
@@ -29,8 +35,7 @@ def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: 
     """
     # In one order, so that two requests for two projects do not wait for each other.
     for project in sorted(set(projects)):
-        own = tx.claim(resource, project)
-        limit = defaults[resource.singular] if own is None else own
+        limit = turn(tx, resource, project, defaults)
         if limit != quota.UNLIMITED:
             quota.room(resource.singular, limit, tx.count(resource, project))
 

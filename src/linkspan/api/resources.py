@@ -6,7 +6,8 @@ as one that does not exist before anything else is judged; only then roles are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ import msgspec
 
 from linkspan.api import body
 from linkspan.api.attributes import Attributes, Row, echo
-from linkspan.api.call import Call, Hold, Identity, Reply, no_content, ok
+from linkspan.api.call import Call, Hold, Identity, Reply, encode, no_content, ok
 from linkspan.api.edge import Route
 from linkspan.api.openapi.crud import Crud
 from linkspan.api.quotas import require_room
@@ -31,6 +32,8 @@ HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
 BULK: Final = 100
 """The most objects that one POST makes: they share one transaction, and everybody else's writes wait for it."""
+BATCH: Final = 100
+"""Rows of a list that are in memory at a time."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +64,9 @@ class Hooks:
         """Makes the object; the row as `Tx.get` gives it. `given`: the attributes as the client wrote them."""
         return tx.insert(self.resource, values)
 
-    def created(self, tx: Tx, rows: list[Row]) -> None:
-        """Judges what was made in one request, all together."""
+    def created(self, tx: Tx, rows: list[Row], quotas: Mapping[str, int]) -> None:
+        """Judges what was made in one request, all together. `quotas`: of projects that have none of their own."""
+        require_room(tx, self.resource, (row["project_id"] for row in rows), quotas)
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         """Changes the object; `values` holds only what differs from `row`, and may be empty."""
@@ -91,11 +95,13 @@ def find(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = F
     return row
 
 
-def visible(tx: Tx, resource: Resource, asked: Query, identity: Identity) -> list[Row]:
+def visible(tx: Tx, resource: Resource, asked: Query, identity: Identity) -> Iterator[Row]:
     """The objects of a query that an identity may know of. Where that is judged by row, `asked` has no limit."""
     reach = access.reach(identity, "get", resource)
-    rows = tx.find(resource, asked, identity.project_id if reach == "own" else None) if reach != "nothing" else []
-    return [row for row in rows if reach != "by row" or access.allows(identity, "get", resource, row)]
+    if reach == "nothing":
+        return iter(())
+    rows = tx.each(resource, asked, identity.project_id if reach == "own" else None)
+    return rows if reach != "by row" else (row for row in rows if access.allows(identity, "get", resource, row))
 
 
 def change(tx: Tx, resource: Resource, row: Row, values: Row) -> Row:
@@ -161,16 +167,25 @@ class Collection:
         computed = query.is_computed(resource, asked) or access.reach(identity, "get", resource) == "by row"
         with self._store.read() as tx:
             rows = visible(tx, resource, self._readable(query.for_store(resource, asked, computed), identity), identity)
-            self.hooks.complete(tx, rows)
-            now = tx.now
-        shown = [self._view(row, identity, now) for row in rows]
-        if computed:
-            shown = query.page(asked, shown)
-        answer: dict[str, Any] = {resource.plural: [_only(asked.fields, each) for each in shown]}
+            shown = self._views(tx, rows, identity)
+            ids, items = [], []
+            for each in query.page(asked, shown) if computed else shown:
+                ids.append(each["id"])
+                # As text at once: a thousand rows are never objects at the same time.
+                items.append(msgspec.Raw(encode(_only(asked.fields, each))))
+        answer: dict[str, Any] = {resource.plural: items}
         limited = any(name == "limit" for name, _ in pairs)
-        if limited or len(shown) == self._context.page:
-            answer[f"{resource.plural}_links"] = _links(call, pairs, asked, [each["id"] for each in shown])
+        if limited or len(ids) == self._context.page:
+            answer[f"{resource.plural}_links"] = _links(call, pairs, asked, ids)
         return ok(answer)
+
+    def _views(self, tx: Tx, rows: Iterator[Row], identity: Identity) -> Iterator[Row]:
+        """What a client reads of rows, while they are read."""
+        now = tx.now
+        while some := list(islice(rows, BATCH)):
+            self.hooks.complete(tx, some)
+            for row in some:
+                yield self._view(row, identity, now)
 
     def _readable(self, asked: Query, identity: Identity) -> Query:
         """For who may not see keys they stay in their envelopes."""
@@ -213,8 +228,7 @@ class Collection:
                 _about(place, self.hooks.create, tx, identity, *each)
                 for place, *each in zip(places, values, asked, strict=True)
             ]
-            self.hooks.created(tx, rows)
-            require_room(tx, resource, (row["project_id"] for row in rows), self._context.quotas)
+            self.hooks.created(tx, rows, self._context.quotas)
             self.hooks.complete(tx, rows)
             now = tx.now
         self.hooks.done(call, rows, None)

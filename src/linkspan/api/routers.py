@@ -17,7 +17,7 @@ from linkspan.api.edge import Route
 from linkspan.api.inventory import ACTIVE
 from linkspan.api.openapi.crud import Crud
 from linkspan.api.resources import Collection, Hooks, change, find, missing
-from linkspan.api.vpn import named, subnets
+from linkspan.api.vpn import named, subnets, told_apart
 from linkspan.core import addressing, examples, refusals, validate
 from linkspan.core.access import Action
 from linkspan.core.kinds import Uuid, as_network, closed, is_uuid, nullable
@@ -119,11 +119,11 @@ def _set_gateway(tx: Tx, identity: Identity, row: Row, wanted: Mapping[str, Any]
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, identity, row, wanted)
     # Its services and connections move to the new addresses: they have to stand there too.
-    siblings = tx.siblings(row["id"])
+    gateway = tx.ends(row["id"])[0]
     addresses = [each["ip_address"] for each in added]
-    for each in siblings:
+    for each in gateway:
         validate.peer_address(each.peer_address, row["id"], addresses)
-    validate.conflicts(siblings, [each.id for each in siblings])
+    told_apart(tx, row["id"], gateway, [each.id for each in gateway])
     connections, gateways = tx.affected_by(ROUTER, row["id"])
     tx.touch(connections=connections, gateways=gateways)
     return True

@@ -5,6 +5,8 @@ Without that a server would wait for streams that never end by themselves.
 
 from __future__ import annotations
 
+import gc
+import resource
 import socket
 from pathlib import Path
 from types import FrameType
@@ -13,10 +15,15 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
+from linkspan.api.patience import PatientProtocol
 from linkspan.api.wake import Hub
 
 STOPPING: Final = 5.0
 """Seconds that requests in flight get to end."""
+FILES: Final = 65_536
+"""The most open files that are asked for: every client that is slow or silent holds one, and most shells give 1,024."""
+GARBAGE: Final = 20_000
+"""Objects that are made before the garbage collector looks at them: a long answer has that many."""
 
 
 class Server(uvicorn.Server):
@@ -42,7 +49,7 @@ def server(app: Starlette, hub: Hub, *, tls_cert: Path | None = None, tls_key: P
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -66,4 +73,10 @@ def serve(
     tls_key: Path | None = None,
 ) -> None:
     """Serves on a listening socket until SIGTERM or SIGINT."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, FILES), most))
+    # What is there now stays: the collector need not look at it again. Rows are no cycles, so it may also come later
+    # than after every 700 of them.
+    gc.freeze()
+    gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     server(app, hub, tls_cert=tls_cert, tls_key=tls_key).run(sockets=[listener])

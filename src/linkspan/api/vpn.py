@@ -13,8 +13,10 @@ import structlog
 
 from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Call, Identity
+from linkspan.api.quotas import require_room, turn
 from linkspan.api.resources import Hooks, change, find, is_deleted, missing, visible
-from linkspan.core import access, status, strength, validate
+from linkspan.core import access, quota, status, strength, validate
+from linkspan.core.desired import Ends
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import (
@@ -29,6 +31,7 @@ from linkspan.core.resources import (
 )
 from linkspan.core.strength import Choices
 from linkspan.core.validate import Group, Limits, Place
+from linkspan.store.footing import Footing
 from linkspan.store.store import Tx
 
 STATIC = {"route_mode": "static"}
@@ -38,7 +41,11 @@ _log = structlog.get_logger()
 
 def named(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row:
     """The live object that an attribute names. Raises Problem, the resource's own 404."""
-    row = find(tx, resource, id, identity, lock)
+    return given(find(tx, resource, id, identity, lock), resource, id)
+
+
+def given(row: Row | None, resource: Resource, id: str) -> Row:
+    """The row that was found for an id, if it lives. Raises Problem, the resource's own 404."""
     if row is None or is_deleted(row):
         raise missing(resource, id)
     return row
@@ -157,7 +164,13 @@ def _check_conflicts(tx: Tx, connections: list[str]) -> None:
         service = connection and tx.get(SERVICE, connection["vpnservice_id"])
         routers |= {service["router_id"]} if service else set()
     for router in sorted(routers):
-        validate.conflicts(tx.siblings(router), connections)
+        told_apart(tx, router, tx.ends(router)[0], connections)
+
+
+def told_apart(tx: Tx, router_id: str, gateway: list[Ends], changed: list[str]) -> None:
+    """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
+    if rivals := validate.rivals(gateway, changed):
+        validate.conflicts(tx.siblings(router_id, rivals), changed)
 
 
 class EndpointGroups(Hooks):
@@ -193,23 +206,28 @@ class Connections(Hooks):
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         validate.few("peer_cidrs", values["peer_cidrs"], self._limits)
-        service = named(tx, SERVICE, values["vpnservice_id"], identity)
-        validate.policies(*_policies(tx, identity, values["ikepolicy_id"], values["ipsecpolicy_id"]))
-        validate.connection(values, self._place(tx, identity, service, values))
-        # Two writers on one gateway must see each other: the conflict rule looks at all of its connections.
-        tx.get(ROUTER, service["router_id"], lock=True)
+        found = _footing(tx, identity, values)
+        service = _named(values, found.service, SERVICE, "vpnservice_id")
+        ike = _named(values, found.ike, IKE_POLICY, "ikepolicy_id")
+        validate.policies(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
+        groups = {"local": found.local_group, "peer": found.peer_group}
+        validate.connection(values, _place(tx, service, found.subnet_cidr, values, groups))
         made = tx.insert(CONNECTION, values)
         made["facts"] = _new_facts(service, made, tx.now)
-        # What `created` has to know, as `facts` is what a view has to.
+        # What `created` has to know, and takes out again.
         made["router_id"] = service["router_id"]
         return made
 
-    def created(self, tx: Tx, rows: list[Row]) -> None:
+    def created(self, tx: Tx, rows: list[Row], quotas: Mapping[str, int]) -> None:
         on_router: dict[str, list[str]] = {}
         for row in rows:
-            on_router.setdefault(row["router_id"], []).append(row["id"])
+            on_router.setdefault(row.pop("router_id"), []).append(row["id"])
+        first, *others = sorted({row["project_id"] for row in rows})
+        most = turn(tx, CONNECTION, first, quotas)
         for router_id, ids in on_router.items():
-            self._check_gateway(tx, router_id, ids)
+            used = self._check_gateway(tx, router_id, ids, first)
+            quota.room(CONNECTION.singular, most, used)
+        require_room(tx, CONNECTION, others, quotas)
         tx.touch(connections=[row["id"] for row in rows])
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
@@ -219,7 +237,14 @@ class Connections(Hooks):
         if service is None:
             raise missing(CONNECTION, row["id"])
         validate.few("peer_cidrs", values.get("peer_cidrs", []), self._limits)
-        validate.connection(row | values, self._place(tx, identity, service, row | values))
+        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+        changed = row | values
+        groups = {
+            side: find(tx, ENDPOINT_GROUP, id, identity)
+            for side in ("local", "peer")
+            if (id := changed[f"{side}_ep_group_id"]) is not None
+        }
+        validate.connection(changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups))
         tx.get(ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         self._check_gateway(tx, service["router_id"], [row["id"]])
@@ -229,51 +254,80 @@ class Connections(Hooks):
         id: str = row["id"]
         return None if tx.soft_delete(CONNECTION, id) else id
 
-    def _check_gateway(self, tx: Tx, router_id: str, changed: list[str]) -> None:
-        siblings = tx.siblings(router_id)
-        validate.gateway_room(len(siblings), self._limits)
-        validate.conflicts(siblings, changed)
+    def _check_gateway(self, tx: Tx, router_id: str, changed: list[str], project: str = "") -> int:
+        """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
+        gateway, used = tx.ends(router_id, project)
+        validate.gateway_room(len(gateway), self._limits)
+        told_apart(tx, router_id, gateway, changed)
+        return used
 
-    def _place(self, tx: Tx, identity: Identity, service: Row, values: Row) -> Place:
-        groups = {}
-        for side in ("local", "peer"):
-            id = values[f"{side}_ep_group_id"]
-            groups[side] = None if id is None else self._group(tx, identity, id, service["router_id"], side)
-        addresses = (service["external_v4_ip"], service["external_v6_ip"])
-        return Place(
-            router_id=service["router_id"],
-            addresses=tuple(address for address in addresses if address),
-            subnet_cidr=service["subnet_cidr"],
-            local=groups["local"],
-            peer=groups["peer"],
+
+def _footing(tx: Tx, identity: Identity, values: Row) -> Footing:
+    """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
+    reaches = {
+        access.reach(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
+    }
+    if reaches in ({"own"}, {"all"}):
+        return tx.footing(values, identity.project_id if reaches == {"own"} else None)
+    # Rules of an operator's own, which one statement cannot ask.
+    rows = {
+        attribute: find(tx, resource, values[attribute], identity)
+        for resource, attribute in (
+            (SERVICE, "vpnservice_id"),
+            (IKE_POLICY, "ikepolicy_id"),
+            (IPSEC_POLICY, "ipsecpolicy_id"),
+            (ENDPOINT_GROUP, "local_ep_group_id"),
+            (ENDPOINT_GROUP, "peer_ep_group_id"),
         )
+        if values[attribute] is not None
+    }
+    service = rows["vpnservice_id"]
+    if service is None:
+        return Footing()
+    tx.get(ROUTER, service["router_id"], lock=True)
+    subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+    return Footing(
+        service,
+        subnet["cidr"] if subnet else None,
+        rows["ikepolicy_id"],
+        rows["ipsecpolicy_id"],
+        rows.get("local_ep_group_id"),
+        rows.get("peer_ep_group_id"),
+    )
 
-    def _group(self, tx: Tx, identity: Identity, id: str, router_id: str, side: str) -> Group:
-        row = named(tx, ENDPOINT_GROUP, id, identity)
-        endpoints: list[str] = row["endpoints"]
-        if row["type"] != "subnet":
-            return Group(id, row["type"], tuple(endpoints))
-        found = subnets(tx, endpoints, None)
-        on_router = attached(tx, router_id) if side == "local" else set()
-        return Group(
-            id,
-            "subnet",
-            tuple(found[each]["cidr"] for each in endpoints if each in found),
-            tuple(each for each in endpoints if each not in on_router),
-        )
+
+def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> Row:
+    return given(row, resource, values[attribute])
 
 
-def _policies(tx: Tx, identity: Identity, ike_id: str, ipsec_id: str) -> tuple[Row, Row]:
-    reaches = {access.reach(identity, "get", resource) for resource in (IKE_POLICY, IPSEC_POLICY)}
-    if reaches not in ({"own"}, {"all"}):
-        return named(tx, IKE_POLICY, ike_id, identity), named(tx, IPSEC_POLICY, ipsec_id, identity)
-    project = identity.project_id if reaches == {"own"} else None
-    ike, ipsec = tx.get_each([(IKE_POLICY, ike_id), (IPSEC_POLICY, ipsec_id)], project)
-    if ike is None:
-        raise missing(IKE_POLICY, ike_id)
-    if ipsec is None:
-        raise missing(IPSEC_POLICY, ipsec_id)
-    return ike, ipsec
+def _place(tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]) -> Place:
+    """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
+    made: dict[str, Group | None] = {}
+    for side in ("local", "peer"):
+        id = values[f"{side}_ep_group_id"]
+        row = None if id is None else given(groups[side], ENDPOINT_GROUP, id)
+        made[side] = None if row is None else _group(tx, row, service["router_id"])
+    addresses = (service["external_v4_ip"], service["external_v6_ip"])
+    return Place(
+        router_id=service["router_id"],
+        addresses=tuple(address for address in addresses if address),
+        subnet_cidr=subnet_cidr,
+        local=made["local"],
+        peer=made["peer"],
+    )
+
+
+def _group(tx: Tx, row: Row, router_id: str) -> Group:
+    endpoints: list[str] = row["endpoints"]
+    if row["type"] != "subnet":
+        return Group(row["id"], row["type"], tuple(endpoints))
+    found = tx.subnets_of(endpoints, router_id)
+    return Group(
+        row["id"],
+        "subnet",
+        tuple(found[each][0] for each in endpoints if each in found),
+        tuple(each for each in endpoints if each not in found or not found[each][1]),
+    )
 
 
 def _again(tx: Tx, resource: Resource, row: Row) -> Row:

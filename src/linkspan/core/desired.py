@@ -77,6 +77,16 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     ipsec: IpsecPolicy
 
 
+class Ends(msgspec.Struct, frozen=True):
+    """Between whom a connection is: enough to see which connections of one gateway might not be told apart."""
+
+    id: str
+    local_address: str
+    local_id: str
+    peer_address: str
+    peer_id: str
+
+
 class OutsideLeg(msgspec.Struct, frozen=True):
     """The leg on the external network: interface addresses with prefix length, and the default routes' next hops."""
 

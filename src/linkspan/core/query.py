@@ -185,7 +185,7 @@ def for_store(resource: Resource, query: Query, computed: bool) -> Query:
     return Query(filters=filters, fields=query.fields)
 
 
-def page(query: Query, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def page(query: Query, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """What a query asks for among all of `items`, which have their computed attributes."""
     kept = [item for item in items if all(item.get(name) in values for name, values in query.filters.items())]
     kept.sort(key=lambda item: str(item["id"]))

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core import crypto, identity
-from linkspan.core.desired import Connection
+from linkspan.core.desired import Connection, Ends
 from linkspan.core.kinds import Network, as_network, is_uuid
 from linkspan.core.problem import Problem, invalid
 
@@ -230,6 +230,16 @@ def policies(ike: Mapping[str, Any], ipsec: Mapping[str, Any]) -> None:
         raise Problem("HTTPBadRequest", message)
 
 
+def rivals(gateway: Sequence[Ends], changed: Iterable[str]) -> list[str]:
+    """Ids of the connections of one gateway that `conflicts` has to see: all with the identities or the addresses of
+    one that `changed`. None if that one is alone, as most often: then nobody has to open a key."""
+    wanted = set(changed)
+    news = [each for each in gateway if each.id in wanted]
+    identities, addresses = set(map(_identities, news)), set(map(_addresses, news))
+    found = [each.id for each in gateway if _identities(each) in identities or _addresses(each) in addresses]
+    return found if len(found) > 1 else []
+
+
 def conflicts(connections: Sequence[Connection], changed: Iterable[str]) -> None:
     """Whether charon and every peer can tell the connections of one gateway apart; `changed`: ids to look at.
 
@@ -282,15 +292,16 @@ def _meet(left: Sequence[str], right: Sequence[str]) -> bool:
     return any(ours.version == other.version and ours.overlaps(other) for ours in _parsed(left) for other in theirs)
 
 
-def _identities(each: Connection) -> tuple[str, str]:
+def _identities(each: Connection | Ends) -> tuple[str, str]:
     return _identity(each.local_id or each.local_address), _identity(each.peer_id)
 
 
-def _addresses(each: Connection) -> tuple[Any, Any]:
-    return _host(each.local_address), _host(each.peer_address)
+def _addresses(each: Connection | Ends) -> tuple[str, str]:
+    return _address(each.local_address), _address(each.peer_address)
 
 
-@functools.lru_cache(maxsize=4096)
+# A large installation's peers: parsing one takes as long as everything else that is done with it.
+@functools.lru_cache(maxsize=65_536)
 def _identity(text: str) -> str:
     try:
         parsed = identity.parse(text)
@@ -298,6 +309,11 @@ def _identity(text: str) -> str:
         return text
     # charon compares names and mail addresses without case (strongswan: identification.c, equals_strcasecmp).
     return parsed.charon().lower() if parsed.kind in ("fqdn", "email") else parsed.charon()
+
+
+@functools.lru_cache(maxsize=65_536)
+def _address(text: str) -> str:
+    return str(_host(text))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -84,6 +84,8 @@ def _sqlite(url: URL, pool: int) -> Engine:
         pool_size=pool,
         max_overflow=0,
         pool_timeout=BUSY,
+        # The connection that was used last has its statements and pages at hand.
+        pool_use_lifo=True,
         pool_reset_on_return="rollback",
         hide_parameters=True,
         connect_args={"timeout": BUSY, "check_same_thread": False, "cached_statements": 512},
@@ -109,7 +111,8 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("linkspan_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    # At the driver: on its way through SQLAlchemy it would cost as much as a look-up.
+    connection.connection.cursor().execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 # Milliseconds. Compiling queries to machine code pays for reports over millions of rows, not for ours.
@@ -127,6 +130,8 @@ def _postgresql(url: URL, pool: int) -> Engine:
         pool_size=pool,
         max_overflow=0,
         pool_timeout=BUSY,
+        # The connection that was used last has its statements and pages at hand.
+        pool_use_lifo=True,
         pool_pre_ping=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",

@@ -6,7 +6,7 @@ What waits for a node that is lost is treated as gone. Refuses nothing: attribut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -17,9 +17,9 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    literal_column,
     or_,
     select,
+    tuple_,
 )
 from sqlalchemy.sql.elements import True_
 
@@ -72,33 +72,6 @@ def get(work: Work, resource: Resource, id: str, project: str | None = None, loc
 
 
 @statement
-def _each(names: tuple[str, ...], with_project: bool) -> Statement:
-    source: Any = select(literal_column("1").label("one")).subquery("one")
-    columns: list[Any] = []
-    for place, name in enumerate(names):
-        mapper = MAPPERS[name]
-        mine = mapper.table.c.id == bindparam(f"id_{place}")
-        source = source.outerjoin(mapper.table, and_(mine, _of_project(mapper.table)) if with_project else mine)
-        columns += mapper.columns
-    return Statement(select(*columns).select_from(source))
-
-
-def get_each(work: Work, wanted: Sequence[tuple[Resource, str]], project: str | None = None) -> list[Row | None]:
-    """See `store.Tx.get_each`."""
-    names = tuple(resource.name for resource, _ in wanted)
-    ids = {f"id_{place}": id for place, (_, id) in enumerate(wanted)}
-    values = work.first(_each(names, project is not None), project=project, **ids)
-    found: list[Row | None] = []
-    start = 0
-    for name in names:
-        mapper = MAPPERS[name]
-        part = values[start : start + len(mapper.columns)]
-        start += len(mapper.columns)
-        found.append(None if part[0] is None else mapper.row(part, work))
-    return found
-
-
-@statement
 def _present(name: str) -> Statement:
     table = TABLES[name]
     return Statement(select(table.c.id).where(table.c.id == bindparam("id"), is_there(table)))
@@ -131,12 +104,25 @@ def _key(mapper: Mapper, table: Any, name: str) -> ColumnElement[Any]:
 
 
 def _after(keys: list[tuple[ColumnElement[Any], ColumnElement[Any], bool]]) -> ColumnElement[bool]:
-    """Behind the marker, in an order of several keys, each with a direction of its own."""
+    """Behind the marker, in an order of several keys, each with a direction of its own.
+
+    Where all have the same one, as a comparison of rows: an index in that order then starts at the marker.
+    """
+    if len({descending for _, _, descending in keys}) == 1:
+        mine, marker = tuple_(*(key for key, _, _ in keys)), tuple_(*(key for _, key, _ in keys))
+        return mine < marker if keys[0][2] else mine > marker
     ways: list[ColumnElement[bool]] = []
-    for place, (mine, marker, descending) in enumerate(keys):
+    for place, (mine_, marker_, descending) in enumerate(keys):
         equal = [left == right for left, right, _ in keys[:place]]
-        ways.append(and_(*equal, mine < marker if descending else mine > marker))
+        ways.append(and_(*equal, mine_ < marker_ if descending else mine_ > marker_))
     return or_(*ways)
+
+
+def _of_marker(mapper: Mapper, name: str, with_project: bool) -> ColumnElement[Any]:
+    """What the marker's row has for a key: null, which is behind nothing, if the row is not there or not theirs."""
+    marker = mapper.table.alias("marker")
+    made = select(_key(mapper, marker, name)).where(marker.c.id == bindparam("marker"))
+    return (made.where(_of_project(marker)) if with_project else made).scalar_subquery()
 
 
 @statement
@@ -151,25 +137,31 @@ def _find(
 ) -> Statement:
     mapper = MAPPERS[name]
     table = mapper.table
-    marker = table.alias("marker")
-    source = mapper.source.join(marker, marker.c.id == bindparam("marker")) if marked else mapper.source
-    made = _visible(select(*mapper.columns).select_from(source), mapper, with_project)
+    made = _visible(select(*mapper.columns).select_from(mapper.source), mapper, with_project)
     for attribute, values, null in filters:
         column = table.c[column_name(mapper.stored[attribute])]
         ways: list[ColumnElement[bool]] = [one_of(column, column.name, values)] if values else []
         ways += [column.is_(None)] if null else []
         made = made.where(or_(false(), *ways))
     names = sort if "id" in dict(sort) else (*sort, ("id", False))
-    keys = [(_key(mapper, table, key), _key(mapper, marker, key), descending != reverse) for key, descending in names]
+    keys = [(_key(mapper, table, key), descending != reverse) for key, descending in names]
     if marked:
-        made = made.where(_after(keys))
-        made = made.where(_of_project(marker)) if with_project else made
-    made = made.order_by(*(key.desc() if descending else key.asc() for key, _, descending in keys))
+        markers = [_of_marker(mapper, key, with_project) for key, _ in names]
+        if len(names) > 1:
+            # Known without a look; and a plain value may be part of where SQLite starts in an index.
+            markers[-1] = bindparam("marker") if names[-1][0] == "id" else markers[-1]
+        made = made.where(_after([(key, marker, down) for (key, down), marker in zip(keys, markers, strict=True)]))
+    made = made.order_by(*(key.desc() if descending else key.asc() for key, descending in keys))
     return Statement(made.limit(bindparam("limit", type_=None)) if limited else made)
 
 
 def find(work: Work, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
     """The rows that a query asks for; see `store.Tx.find`."""
+    return list(each(work, resource, query, project))
+
+
+def each(work: Work, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+    """See `store.Tx.each`."""
     if resource.name in SOFT:
         changes.flush(work)
     mapper = MAPPERS[resource.name]
@@ -180,7 +172,7 @@ def find(work: Work, resource: Resource, query: Query = EVERYTHING, project: str
         values |= fill(column_name(mapper.stored[name]), given)
         shape.append((name, room(given), len(given) < len(query.filters[name])))
     sort = query.sort or (("name", False),)
-    found = work.rows(
+    found = work.each(
         _find(
             resource.name,
             project is not None,
@@ -193,7 +185,5 @@ def find(work: Work, resource: Resource, query: Query = EVERYTHING, project: str
         **values,
     )
     secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
-    rows = [mapper.row(each, work, secrets) for each in found]
-    if query.page_reverse:
-        rows.reverse()
-    return rows
+    rows = (mapper.row(values, work, secrets) for values in found)
+    return reversed(list(rows)) if query.page_reverse else rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, delete, insert, or_, select
+from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select
 
 from linkspan.core.resources import (
     CONNECTION,
@@ -25,14 +25,15 @@ from linkspan.core.resources import (
 )
 from linkspan.store import changes
 from linkspan.store.rows import MAPPERS
-from linkspan.store.sql import Statement, statement
-from linkspan.store.tables import ADDRESS, IS_GATEWAY_PORT, TABLES
+from linkspan.store.sql import Statement, chunks, fill, one_of, room, statement
+from linkspan.store.tables import ADDRESS, INTERFACE_PORT, IS_GATEWAY_PORT, TABLES
 from linkspan.store.work import Row, Work
 
 _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
 _group = TABLES[ENDPOINT_GROUP.name]
 _port = TABLES[PORT.name]
+_subnet = TABLES[SUBNET.name]
 
 _ports_of: Final = Statement(
     select(*MAPPERS[PORT.name].columns)
@@ -68,6 +69,30 @@ def free(work: Work, port_id: str) -> None:
 def used_addresses(work: Work, subnet_id: str) -> set[str]:
     """See `store.Tx.used_addresses`."""
     return {address for (address,) in work.rows(_addresses, subnet=subnet_id)}
+
+
+@statement
+def _legs(count: int) -> Statement:
+    leg = (
+        exists()
+        .where(
+            ADDRESS.c.subnet_id == _subnet.c.id,
+            ADDRESS.c.port_id == _port.c.id,
+            _port.c.device_id == bindparam("router"),
+            _port.c.device_owner == INTERFACE_PORT,
+        )
+        .correlate(_subnet)
+    )
+    return Statement(select(_subnet.c.id, _subnet.c.cidr, leg).where(one_of(_subnet.c.id, "id", count)))
+
+
+def subnets_of(work: Work, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
+    """See `store.Tx.subnets_of`."""
+    found: dict[str, tuple[str, bool]] = {}
+    for some in chunks(ids):
+        rows = work.rows(_legs(room(some)), router=router_id, **fill("id", some))
+        found |= {id: (cidr, bool(leg)) for id, cidr, leg in rows}
+    return found
 
 
 @statement

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
-from linkspan.core.desired import Connection, Dpd, IkePolicy, IpsecPolicy
+from linkspan.core.desired import Connection, Dpd, Ends, IkePolicy, IpsecPolicy
 from linkspan.core.kinds import as_network
 from linkspan.core.resources import (
     CONNECTION,
@@ -80,8 +80,9 @@ _BODY = (
 
 
 @statement
-def bodies(only_stamped: bool, of_gateway: bool) -> Statement:
-    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both."""
+def bodies(only_stamped: bool, of_gateway: bool, count: int = 0) -> Statement:
+    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both; `count`:
+    only those with so many ids."""
     source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
     source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
@@ -96,6 +97,8 @@ def bodies(only_stamped: bool, of_gateway: bool) -> Statement:
     made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
     if of_gateway:
         made = made.where(_service.c.live_router_id == bindparam("gateway"))
+    if count:
+        made = made.where(one_of(_connection.c.id, "id", count))
     return Statement(made.order_by(_connection.c.id))
 
 
@@ -162,6 +165,7 @@ def _dpd(text: str) -> Dpd:
     return Dpd(**_decode(text))
 
 
+@functools.lru_cache(maxsize=65_536)
 def local_address(peer_address: str, v4: str | None, v6: str | None) -> str:
     """Our end towards a peer: of the peer's IP version; towards a name the IPv4 one if there is one. "" if none."""
     try:
@@ -181,6 +185,42 @@ def _masked(cidrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(masked for masked in map(_mask, cidrs) if masked is not None)
 
 
-def siblings(work: Work, router_id: str) -> list[Connection]:
+def siblings(work: Work, router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
     """See `store.Tx.siblings`."""
-    return list(connections(work, work.rows(bodies(False, True), gateway=router_id)))
+    if ids is None:
+        return list(connections(work, work.rows(bodies(False, True), gateway=router_id)))
+    found: list[Connection] = []
+    for some in chunks(ids):
+        rows = work.rows(bodies(False, True, room(some)), gateway=router_id, **fill("id", some))
+        found += connections(work, rows)
+    return found
+
+
+_of_gateway: Final = select(_outside.c.fixed_ips).where(
+    _outside.c.device_id == bindparam("gateway"), _outside.c.device_owner == IS_GATEWAY_PORT
+)
+_counted = TABLES[CONNECTION.name].alias("counted")
+_used = select(func.count()).where(_counted.c.project_id == bindparam("project"), _counted.c.deleted_at.is_(None))
+_ends: Final = Statement(
+    select(
+        _connection.c.id,
+        _connection.c.local_id,
+        _connection.c.peer_address,
+        _connection.c.peer_id,
+        # Looked up once: it is the same for all of them.
+        _of_gateway.scalar_subquery(),
+        _used.scalar_subquery(),
+    )
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .where(_service.c.live_router_id == bindparam("gateway"))
+)
+
+
+def ends(work: Work, router_id: str, project: str) -> tuple[list[Ends], int]:
+    """See `store.Tx.ends`."""
+    rows = work.rows(_ends, gateway=router_id, project=project)
+    found = [
+        Ends(id, local_address(peer_address, *outside(fixed_ips)), local_id, peer_address, peer_id)
+        for id, local_id, peer_address, peer_id, fixed_ips, _ in rows
+    ]
+    return found, rows[0][5] if rows else 0

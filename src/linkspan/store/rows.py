@@ -33,7 +33,11 @@ from linkspan.store.work import Row, Work
 
 _ours = ("revision_number", "created_at", "updated_at")
 _decode: Final = msgspec.json.Decoder().decode
-_utc = datetime.fromtimestamp
+
+
+def _moment(seconds: float) -> datetime:
+    """A time as clients read it: 2026-11-23T01:41:31Z."""
+    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def encode_json(value: Any) -> str:
@@ -72,21 +76,15 @@ class Mapper:
         for name in self._boolean:
             row[name] = bool(row[name])
         created, updated = row["created_at"], row["updated_at"]
-        row["created_at"] = moment = _utc(created, UTC)
-        row["updated_at"] = moment if updated == created else _utc(updated, UTC)
+        row["created_at"] = moment = _moment(created)
+        row["updated_at"] = moment if updated == created else _moment(updated)
         if with_secrets:
             for at, name in enumerate(self.secrets):
                 start = len(self.names) + 2 * at
-                row[name] = self._open(work, row, name, values[start], values[start + 1])
+                row[name] = _open(work, row, name, values[start], values[start + 1])
         if self._extra is not None:
             self._extra(row, values[self.base :])
         return row
-
-    @staticmethod
-    def _open(work: Work, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
-        if ciphertext is None:
-            return None
-        return work.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
 
     def complete(self, values: Row) -> Row:
         """Values for a new row: defaults filled in, only what is stored. Raises KeyError for an unknown name."""
@@ -120,6 +118,12 @@ class Mapper:
             else:
                 made[column_name(self.stored[name])] = value
         return made
+
+
+def _open(work: Work, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
+    if ciphertext is None:
+        return None
+    return work.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
 
 
 def _seal(work: Work, name: str, value: Any, project: str, id: str) -> Row:
@@ -204,15 +208,12 @@ def _gateway_port(router_id: ColumnElement[str]) -> tuple[Any, ColumnElement[boo
 
 def _service(table: Any) -> Extras:
     port, joined = _gateway_port(table.c.router_id)
-    subnet = TABLES[SUBNET.name]
-    source = table.outerjoin(port, joined).outerjoin(subnet, subnet.c.id == table.c.subnet_id)
-    source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == table.c.router_id)
-    columns = [port.c.fixed_ips, subnet.c.cidr, table.c.deleted_at, *_SEEN]
+    source = table.outerjoin(port, joined).outerjoin(GATEWAY, GATEWAY.c.router_id == table.c.router_id)
+    columns = [port.c.fixed_ips, table.c.deleted_at, *_SEEN]
 
     def extra(row: Row, rest: Sequence[Any]) -> None:
         row["external_v4_ip"], row["external_v6_ip"] = outside(rest[0])
-        row["subnet_cidr"] = rest[1]
-        row["facts"] = _facts(row, rest[2], row["admin_state_up"], rest[3:])
+        row["facts"] = _facts(row, rest[1], row["admin_state_up"], rest[2:])
 
     return columns, _seen(source, "gateway", table.c.router_id), extra
 
@@ -249,11 +250,21 @@ def _network(table: Any) -> Extras:
     return [ids.correlate(table).scalar_subquery()], table, extra
 
 
+def _subnet(table: Any) -> Extras:
+    network = TABLES[NETWORK.name]
+
+    def extra(row: Row, rest: Sequence[Any]) -> None:
+        row["router:external"] = bool(rest[0])
+
+    return [network.c.router_external], table.outerjoin(network, network.c.id == table.c.network_id), extra
+
+
 _EXTRAS: Final[dict[str, Callable[[Any], Extras]]] = {
     CONNECTION.name: _connection,
     SERVICE.name: _service,
     ROUTER.name: _router,
     NETWORK.name: _network,
+    SUBNET.name: _subnet,
 }
 
 MAPPERS: Final = {resource.name: Mapper(resource) for resource in RESOURCES}
@@ -262,7 +273,7 @@ MAPPERS: Final = {resource.name: Mapper(resource) for resource in RESOURCES}
 def created(mapper: Mapper, values: Row, wall: float) -> Row:
     """The row that was just inserted, without reading it again."""
     row = {name: values[name] for name in mapper.stored}
-    row |= {"revision_number": 1, "created_at": _utc(wall, UTC), "updated_at": _utc(wall, UTC)}
+    row |= {"revision_number": 1, "created_at": _moment(wall), "updated_at": _moment(wall)}
     for name in mapper.secrets:
         value = values[name]
         row[name] = Secret(value) if isinstance(value, str) else value

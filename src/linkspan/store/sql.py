@@ -43,18 +43,24 @@ class Statement:
 
     def rows(self, connection: Connection, values: Values) -> Sequence[Any]:
         """Runs it; the rows as tuples. Raises the driver's own errors (`store.Store` translates them)."""
+        rows: Sequence[Any] = self._execute(connection, values).fetchall()
+        return rows
+
+    def each(self, connection: Connection, values: Values) -> Iterator[Any]:
+        """Runs it; the rows as tuples, made while they are taken."""
+        return iter(self._execute(connection, values))
+
+    def run(self, connection: Connection, values: Values) -> int:
+        """Runs it; how many rows it changed."""
+        changed: int = self._execute(connection, values).rowcount
+        return changed
+
+    def _execute(self, connection: Connection, values: Values) -> Any:
         text, parameters = self._parameters(connection.dialect, values)
         # The driver's cursor: SQLAlchemy's result costs as much again as everything else on the way.
         cursor = connection.connection.cursor()
         cursor.execute(text, parameters)
-        return cursor.fetchall()
-
-    def run(self, connection: Connection, values: Values) -> int:
-        """Runs it; how many rows it changed."""
-        text, parameters = self._parameters(connection.dialect, values)
-        cursor = connection.connection.cursor()
-        cursor.execute(text, parameters)
-        return cursor.rowcount
+        return cursor
 
     def many(self, connection: Connection, values: Sequence[Values]) -> None:
         """Runs it once for each of these."""

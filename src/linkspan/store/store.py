@@ -1,8 +1,8 @@
 """The store's interface: one transaction over rows. All that API and admin may know of the database is here.
 
 A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
-(aware datetimes, UTC). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
-(`core.status.Facts`); services `external_v4_ip`, `external_v6_ip` and `subnet_cidr`; networks `subnets`; routers
+(aware datetimes, UTC, whole seconds). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
+(`core.status.Facts`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
 `external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
 
 It refuses to judge: it knows no project rules beyond "only this project's rows", and no validation. It raises
@@ -12,13 +12,13 @@ It refuses to judge: it knows no project rules beyond "only this project's rows"
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from linkspan.core.desired import Connection, Delta
+from linkspan.core.desired import Connection, Delta, Ends
 from linkspan.core.observed import Hello, Report
 from linkspan.core.query import EVERYTHING, Query
 from linkspan.core.resources import PORT, Resource
@@ -28,6 +28,7 @@ from linkspan.store import (
     deleting,
     desired,
     finding,
+    footing,
     gateways,
     inventory,
     keys,
@@ -41,6 +42,7 @@ from linkspan.store import (
 from linkspan.store.clock import Clock
 from linkspan.store.engine import reader, writer
 from linkspan.store.errors import Conflict, Unavailable, translated
+from linkspan.store.footing import Footing
 from linkspan.store.secrets import Keyring
 from linkspan.store.work import Row, Work
 
@@ -136,11 +138,6 @@ class Tx:
         """
         return finding.get(self._work, resource, id, project, lock)
 
-    def get_each(self, wanted: Sequence[tuple[Resource, str]], project: str | None = None) -> list[Row | None]:
-        """One row of each of several resources, as `get` would give them, in one statement: for those that live in
-        a table of their own and are not deleted softly."""
-        return finding.get_each(self._work, wanted, project)
-
     def find(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
         """The rows that a query asks for, in one statement. `project` None: everybody's.
 
@@ -148,6 +145,11 @@ class Tx:
         left to the caller, but a row without `psk` in `fields` does not carry the key.
         """
         return finding.find(self._work, resource, query, project)
+
+    def each(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+        """The same, one after the other while they are read: for answers of any length. Use them up, or leave the
+        transaction."""
+        return finding.each(self._work, resource, query, project)
 
     def count(self, resource: Resource, project: str) -> int:
         """How many live rows a project has, for quotas."""
@@ -181,6 +183,11 @@ class Tx:
         """Whether `get` would find it, PENDING_DELETE included."""
         return finding.is_present(self._work, resource, id)
 
+    def footing(self, values: Row, project: str | None = None) -> Footing:
+        """What a connection with these attributes stands on, as `get` would give it, in one statement; its router is
+        locked."""
+        return footing.read(self._work, values, project)
+
     # --- what depends on what -----------------------------------------------------------------------------------
 
     def connections_using(
@@ -209,9 +216,15 @@ class Tx:
         """Endpoint groups of type subnet that hold this subnet."""
         return inventory.endpoint_groups_with(self._work, subnet)
 
-    def siblings(self, gateway_router_id: str) -> list[Connection]:
-        """All live connections of one router, resolved as its node would see them, for the conflict rule."""
-        return resolve.siblings(self._work, gateway_router_id)
+    def ends(self, gateway_router_id: str, project: str = "") -> tuple[list[Ends], int]:
+        """Between whom the live connections of one router are, no key is opened; and, if the router has any, how many a
+        project has in all."""
+        return resolve.ends(self._work, gateway_router_id, project)
+
+    def siblings(self, gateway_router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
+        """All live connections of one router (or of these `ids`), resolved as its node would see them, for the
+        conflict rule."""
+        return resolve.siblings(self._work, gateway_router_id, ids)
 
     def affected_by(self, resource: Resource, id: str) -> tuple[list[str], list[str]]:
         """(connections, gateways) to `touch` when this object changes. Ask before a removal, after an update."""
@@ -230,6 +243,10 @@ class Tx:
     def remove_port(self, id: str) -> None:
         """Removes a port and frees its addresses."""
         writing.remove(self._work, PORT, id)
+
+    def subnets_of(self, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
+        """Subnet -> its CIDR, and whether the router has a leg on it; those that are not there are absent."""
+        return inventory.subnets_of(self._work, ids, router_id)
 
     def used_addresses(self, subnet_id: str) -> set[str]:
         """Addresses of a subnet that ports have."""

@@ -62,6 +62,7 @@ WORDS: Final = Text().with_variant(Text(collation="C"), "postgresql")
 SOFT: Final = frozenset({SERVICE.name, CONNECTION.name})
 """Nouns that are deleted softly."""
 
+INTERFACE_PORT: Final = "network:router_interface"
 GATEWAY_PORT: Final = "network:router_gateway"
 IS_GATEWAY_PORT: Final[ColumnElement[str]] = literal_column(f"'{GATEWAY_PORT}'")
 """The same inside a statement: SQLite plans anew at each run where a bound value meets a partial index."""
@@ -145,7 +146,9 @@ def _noun(resource: Resource) -> Table:
         Column("revision_number", Integer, nullable=False),
         Column("created_at", Double, nullable=False),
         Column("updated_at", Double, nullable=False),
+        # The order of lists, within a project and for who sees every project.
         Index(f"ix_{resource.name}_project_id", "project_id", "name", "id"),
+        Index(f"ix_{resource.name}_name", "name", "id"),
     )
 
 

@@ -5,7 +5,7 @@ The modules of the store are functions over it; `store.Tx` is what the world see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -52,6 +52,11 @@ class Work:
         """The rows of a statement, as tuples."""
         self.statements += 1
         return statement.rows(self.connection, values)
+
+    def each(self, statement: Statement, **values: Any) -> Iterator[Any]:
+        """The same, one after the other."""
+        self.statements += 1
+        return statement.each(self.connection, values)
 
     def first(self, statement: Statement, **values: Any) -> Any:
         """The first row of a statement, or None."""

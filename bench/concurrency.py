@@ -1,0 +1,90 @@
+"""Requests per second of 32 clients at a time beside those of one: more clients may not get less.
+
+The load comes from a process that does next to nothing (`bench.clients`). The API is as it is in use: on SQLite, on
+PostgreSQL, and on PostgreSQL with two API processes that share the clients. All processes share the machine's cores.
+In the table 32 clients stand under "linkspan" and one under "bare".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from bench import databases
+from bench.api import CONNECTIONS
+from bench.databases import Filled
+from bench.measure import Result, median
+from tests.harness.alone import Alone, alone, credentials
+
+MANY = 32
+MADE = 4000
+"""Requests that are made before a measurement; so many connections it can create."""
+
+
+def run(quick: bool) -> list[Result]:
+    """Medians of requests per second; one client and many in turn."""
+    rounds, seconds = (2, 0.5) if quick else (7, 1.5)
+    results: list[Result] = []
+    for database in databases.filled(True):
+        for processes in (1,) if database.name == "SQLite" else (1, 2):
+            with contextlib.ExitStack() as stack:
+                apis = [
+                    stack.enter_context(alone(database.state, database.url, database.key_file))
+                    for _ in range(processes)
+                ]
+                name = database.name if processes == 1 else f"{database.name}, {processes} processes"
+                for kind, requests in (("show", _shows(database)), ("create", _creates(database))):
+                    results.append(_measured(f"{name}: {kind}", database, apis, requests, rounds, seconds))
+    return results
+
+
+def _measured(
+    name: str, database: Filled, apis: Sequence[Alone], requests: Iterator[bytes], rounds: int, seconds: float
+) -> Result:
+    rates: dict[int, list[float]] = {1: [], MANY: []}
+    for number in range(rounds + 1):
+        for clients, found in rates.items():
+            rate = _rate(database, apis, requests, clients, seconds)
+            # The first round warms up.
+            if number:
+                found.append(rate)
+        database.tidy()
+    return Result(
+        name=f"{name}, {MANY} clients beside 1", ours=median(rates[MANY]), bare=median(rates[1]), unit="1/s", least=1.0
+    )
+
+
+def _rate(database: Filled, apis: Sequence[Alone], requests: Iterator[bytes], clients: int, seconds: float) -> float:
+    file = database.state / "requests"
+    file.write_bytes(msgspec.msgpack.encode(list(itertools.islice(requests, MADE))))
+    command = [sys.executable, "-m", "bench.clients", str(file), str(clients), str(seconds)]
+    ports = [str(api.port) for api in apis]
+    return float(subprocess.run([*command, *ports], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout)
+
+
+def _shows(database: Filled) -> Iterator[bytes]:
+    for id in itertools.cycle(database.big.connections):
+        yield _request("GET", "big", f"{CONNECTIONS}/{id}")
+
+
+def _creates(database: Filled) -> Iterator[bytes]:
+    for number in itertools.count():
+        yield _request("POST", "few", CONNECTIONS, database.few.body(number))
+
+
+def _request(method: str, user: str, path: str, body: bytes = b"") -> bytes:
+    lines = (
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: {credentials(user)['Authorization']}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode() + body

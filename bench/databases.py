@@ -1,0 +1,82 @@
+"""The databases that the API is measured on, each filled alike: 1,000, 10,000 and 100,000 connections, a project each.
+
+SQLite as it is in use; PostgreSQL is a server of our own that syncs nothing to disk: CPU of the API is what is asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import delete, select
+
+from linkspan.core.resources import CONNECTION, IKE_POLICY
+from linkspan.store import engine as engines
+from linkspan.store.tables import CHANGE, TABLES
+from tests.harness import postgres
+from tests.harness.alone import analyze, filling
+from tests.harness.crowd import NEW, Crowd, Crowds
+
+ADMIN = "admin"
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """A database with its crowds: `few` have 10 connections on each gateway, `full` 90, `big` and `huge` 100."""
+
+    name: str
+    url: str
+    state: Path
+    few: Crowd
+    full: Crowd
+    big: Crowd
+    huge: Crowd
+
+    @property
+    def key_file(self) -> Path:
+        """The keys of its envelopes."""
+        return self.state / "seal"
+
+    def tidy(self) -> None:
+        """Removes what a bench added: a node's word is not waited for."""
+        connection, policy = TABLES[CONNECTION.name], TABLES[IKE_POLICY.name]
+        added = select(connection.c.id).where(connection.c.name.startswith(NEW))
+        engine = engines.connect(self.url)
+        with engines.writer(engine).begin() as tx:
+            tx.execute(delete(CHANGE).where(CHANGE.c.object_id.in_(added)))
+            for table in (connection, policy):
+                tx.execute(delete(table).where(table.c.name.startswith(NEW)))
+        engine.dispose()
+
+
+def filled(quick: bool) -> Iterator[Filled]:
+    """One database of each kind after the other; `quick`: with 20,000 connections in place of 100,000."""
+    with _folder() as state:
+        yield _fill("SQLite", f"sqlite:///{state / 'linkspan.db'}", state, quick)
+    if postgres.programs() is None:
+        raise SystemExit(postgres.INSTALL)
+    with _folder() as state, postgres.server() as server, server.empty() as url:
+        yield _fill("PostgreSQL", url, state, quick)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as folder:
+        yield Path(folder)
+
+
+def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
+    begun = time.monotonic()
+    with filling(url, state / "seal") as store:
+        crowds = Crowds(store)
+        crowds.add(ADMIN, 10, 10, ("admin",))
+        few = crowds.add("few", 1_000, 10)
+        analyze(url)
+        full = crowds.add("full", 1_800, 90)
+        big = crowds.add("big", 10_000, 100)
+        huge = crowds.add("huge", 20_000 if quick else 100_000, 100)
+    print(f"    {name}: filled in {time.monotonic() - begun:.0f} s", flush=True)
+    return Filled(name, url, state, few, full, big, huge)
