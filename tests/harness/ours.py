@@ -18,7 +18,7 @@ from linkspan.cli.client import ApiError
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.peer import Peer, decoded, vici_session
-from tests.harness.world import World, renewed, until
+from tests.harness.world import World, renewed, steady, until
 
 VPN = "/v2.0/vpn"
 SINGULAR = {
@@ -226,6 +226,6 @@ class Link:
         while not self._quiet() and time.monotonic() < end:
             time.sleep(0.05)
         with self.peer.recorder() as seen:
-            answer = self.ours.ping(destination or self.peer.in4, count)
+            answer = steady(lambda: self.ours.ping(destination or self.peer.in4, count))
         assert (answer.received, seen.clear) == (count, 0), answer
         assert seen.esp >= 2 * count, "without ESP on the wire, an answered ping says nothing"

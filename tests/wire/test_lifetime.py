@@ -54,8 +54,12 @@ def renewed(link: Link) -> bool:
 
 
 def planned(link: Link, name: str, of: str = "") -> int:
-    (child,) = link.listed()
-    return int((child[of] if of else child).get(name, 0))
+    """Seconds that are left until then; 0 while there is more than one child, as during a roll-out."""
+    match link.listed():
+        case [child]:
+            return int((child[of] if of else child).get(name, 0))
+        case _:
+            return 0
 
 
 @pytest.fixture
