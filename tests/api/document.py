@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from linkspan.api.app import create_app
 from linkspan.api.auth import NoAuth
 from linkspan.api.edge import Edge, Route
-from linkspan.api.openapi.document import document
+from linkspan.api.openapi.document import document, path_of
 from linkspan.api.wake import Hub
 from linkspan.store.store import Store
 
@@ -72,7 +72,8 @@ def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
     # A server that fails is not declared; tests that make it fail say so themselves.
     if route.operation is None or method == "HEAD" or answer.status_code == 500:
         return
-    declared = whole()["paths"][route.path][route.method.lower()]["responses"]
+    path = path_of(route)
+    declared = whole()["paths"][path][route.method.lower()]["responses"]
     said = f"{method} {answer.request.url}: {answer.status_code} {answer.text}"
     assert str(answer.status_code) in declared, f"this code is not declared: {said}"
     for name, header in declared[str(answer.status_code)]["headers"].items():
@@ -82,6 +83,6 @@ def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
         assert not answer.content, said
         return
     assert answer.headers["content-type"] == "application/json", said
-    place = ("paths", route.path, route.method.lower(), "responses", str(answer.status_code))
+    place = ("paths", path, route.method.lower(), "responses", str(answer.status_code))
     fault = next(validator(*place, "content", "application/json", "schema").iter_errors(answer.json()), None)
     assert fault is None, f"not as declared: {fault}\n{said}"

@@ -15,7 +15,8 @@ import msgspec
 from linkspan import __version__
 from linkspan.api.call import JSON, Call, Reply
 from linkspan.api.edge import Route
-from linkspan.api.openapi.crud import LINK, PARAMETERS, TAGS
+from linkspan.api.openapi.crud import LINK, PARAMETERS
+from linkspan.api.openapi.crud import TAGS as OF_RESOURCES
 from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
 from linkspan.core import refusals
 from linkspan.core.problem import STATUS
@@ -36,13 +37,17 @@ _OWN: Final = Operation(
     summary="this document",
     answer={"type": "object", "required": ["openapi", "info", "paths"]},
 )
+_TAGS: Final = OF_RESOURCES | {
+    "quota": "how many objects a project may have",
+    "about": "the service itself",
+}
 _CODES: Final = {
     400: "The request cannot be understood or breaks a rule",
     401: "No or bad credentials",
     403: "The role does not allow it",
     404: "Not there, or another project's",
     409: "Something else stands in the way",
-    412: "It was changed since",
+    412: "It is at another revision than the request is for",
     413: "The body is too large",
     429: "Too many requests",
     503: "The service cannot work now: try again",
@@ -61,7 +66,7 @@ def document(routes: Iterable[Route]) -> Schema:
         operation = route.operation
         if operation is None:
             continue
-        item = paths.setdefault(route.path, {"parameters": [_path_id(operation)]} if "{id}" in route.path else {})
+        item = paths.setdefault(path_of(route), _path_ids(route.path, operation))
         item[route.method.lower()] = _item(operation, route.public)
         schemas |= operation.schemas
         tags[operation.tag] = None
@@ -77,7 +82,7 @@ def document(routes: Iterable[Route]) -> Schema:
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"basic": []}],
-        "tags": [{"name": tag, "description": TAGS.get(tag, "the service itself")} for tag in tags],
+        "tags": [{"name": tag, "description": _TAGS[tag]} for tag in tags],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -102,8 +107,23 @@ def routes(described: Sequence[Route]) -> list[Route]:
     return [own]
 
 
-def _path_id(operation: Operation) -> Schema:
-    return {"name": "id", "in": "path", "required": True, "schema": operation.path_id}
+def path_of(route: Route) -> str:
+    """The path of a route that has an operation, as the document has it: every id by a name of its own."""
+    path = route.path
+    for name in () if route.operation is None else route.operation.path_ids:
+        path = path.replace("{id}", f"{{{name}}}", 1)
+    return path
+
+
+def _path_ids(path: str, operation: Operation) -> Schema:
+    if "{id}" not in path:
+        return {}
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": schema}
+            for name, schema in operation.path_ids.items()
+        ]
+    }
 
 
 def _item(operation: Operation, public: bool) -> Schema:

@@ -25,10 +25,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     summary: str
     description: str = ""
-    path_id: Schema = msgspec.field(default_factory=lambda: ID)
-    """The schema of `{id}` in the path, where it has one; a uuid."""
+    path_ids: Mapping[str, Schema] = msgspec.field(default_factory=lambda: {"id": ID})
+    """What each `{id}` of the path is called, in its order there, and what it is; one that is a uuid."""
     parameters: tuple[Schema, ...] = ()
-    """Those of the query string."""
+    """Those of the query string and of headers."""
     body: Schema | None = None
     bodies: Mapping[str, Any] = {}
     """Examples of the body, by name: a test sends each of them and wants to see `status`."""
