@@ -12,8 +12,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
-from linkspan.api.auth import NoAuth
 from linkspan.api.edge import Edge, Route
+from linkspan.api.identity.asking import PREFIXES
+from linkspan.api.identity.embedded import Embedded
 from linkspan.api.openapi.document import document, path_of
 from linkspan.api.wake import Hub
 from linkspan.store.store import Store
@@ -36,9 +37,13 @@ def routes_of(app: Starlette) -> list[Route]:
 
 @functools.cache
 def default_app() -> Starlette:
-    """An application without a database: its routes and its document are those of every other."""
+    """An application without a database: its routes are those of every other, with the identity that some have."""
     store: Store = _NO_STORE
-    return create_app(store, NoAuth(), Hub())
+    return create_app(store, Embedded(store), Hub())
+
+
+ALIAS = f"{PREFIXES[1]}/"
+"""Where the identity answers as well: the document has each of its operations once."""
 
 
 @functools.cache
@@ -64,11 +69,20 @@ def validator(*place: str) -> Any:
     )
 
 
+def of(client: httpx.Client) -> dict[str, Any]:
+    """The document of the application that a client in this process asks."""
+    assert isinstance(client, TestClient)
+    return document(routes_of(client.app))  # type: ignore[arg-type] # Starlette's own type
+
+
 def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
     """Asserts that an answer is what the document says of its operation. What is no operation is not judged."""
     if not isinstance(client, TestClient):
         return
-    route, _ = edge_of(client.app).find(method, answer.request.url.path)  # type: ignore[arg-type] # Starlette's own type
+    path = answer.request.url.path
+    if f"{path}/".startswith(ALIAS):
+        path = PREFIXES[0] + path.removeprefix(PREFIXES[1])
+    route, _ = edge_of(client.app).find(method, path)  # type: ignore[arg-type] # Starlette's own type
     # A server that fails is not declared; tests that make it fail say so themselves.
     if route.operation is None or method == "HEAD" or answer.status_code == 500:
         return
@@ -77,7 +91,8 @@ def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
     said = f"{method} {answer.request.url}: {answer.status_code} {answer.text}"
     assert str(answer.status_code) in declared, f"this code is not declared: {said}"
     for name, header in declared[str(answer.status_code)]["headers"].items():
-        required = whole()["components"]["headers"][header["$ref"].rpartition("/")[2]]["required"]
+        shared = whole()["components"]["headers"]
+        required = header["required"] if "$ref" not in header else shared[header["$ref"].rpartition("/")[2]]["required"]
         assert name in answer.headers or not required, f"no {name}: {said}"
     if "content" not in declared[str(answer.status_code)]:
         assert not answer.content, said

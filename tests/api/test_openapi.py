@@ -13,15 +13,24 @@ import pytest
 import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
+from linkspan.api.app import create_app
 from linkspan.api.edge import Route
+from linkspan.api.identity.asking import PREFIXES
+from linkspan.api.identity.embedded import Embedded
 from linkspan.api.openapi.document import path_of
+from linkspan.api.wake import Hub
 from linkspan.core import examples, refusals
 from linkspan.core.problem import STATUS, Problem
 from linkspan.core.resources import RESOURCES, ROUTER, Attribute, Resource
+from linkspan.store.store import Store
 from tests.api import document
+from tests.api.people import PASSWORD, Client, embedded, quick
 from tests.api.test_fuzz import JSON
 from tests.api.world import Api
+
+__all__ = ["quick"]
 
 METHODS = {"get", "put", "post", "delete"}
 
@@ -44,7 +53,10 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def for_users(route: Route) -> bool:
-    """Whether users have a route: not the agents' door, nor what refuses all on a collection, as Neutron does."""
+    """Whether the document has a route: not the agents' door, nor what refuses all on a collection, as Neutron does,
+    nor the identity's second name."""
+    if f"{route.path}/".startswith(document.ALIAS):
+        return False
     on_collection = route.method in ("PUT", "DELETE") and "{id}" not in route.path
     return not route.path.startswith("/agent/") and not (on_collection and route.path.startswith("/v2.0/"))
 
@@ -52,7 +64,24 @@ def for_users(route: Route) -> bool:
 def test_the_document_is_served(api: Api) -> None:
     answer = api.as_("stranger").send("GET", "//openapi.json")
     assert answer.status_code == 200
-    assert answer.json() == json.loads(json.dumps(document.whole()))
+    assert answer.json() == json.loads(json.dumps(document.of(api.client)))
+    assert not [path for path in answer.json()["paths"] if path.startswith("/identity")]
+
+
+def test_the_document_has_the_identity_where_that_is(store: Store) -> None:
+    with TestClient(create_app(store, Embedded(store), Hub())) as client:
+        assert client.get("/openapi.json").json() == json.loads(json.dumps(document.whole()))
+    assert "/identity/v3/users/{user_id}/application_credentials/{id}" in document.whole()["paths"]
+
+
+def test_the_identity_answers_alike_by_its_second_name() -> None:
+    table = document.routes_of(document.default_app())
+    first, second = (
+        {(each.method, each.path.removeprefix(prefix)) for each in table if f"{each.path}/".startswith(f"{prefix}/")}
+        for prefix in PREFIXES
+    )
+    assert first == second
+    assert len(first) > 15
 
 
 def test_the_document_is_valid() -> None:
@@ -80,7 +109,7 @@ def test_every_route_of_users_is_in_the_document() -> None:
 
 def test_what_is_not_in_the_document_only_refuses(api: Api) -> None:
     for route in document.routes_of(document.default_app()):
-        if not for_users(route) and not route.path.startswith("/agent/"):
+        if not for_users(route) and route.path.startswith("/v2.0/"):
             answer = api.send(route.method, route.path.removeprefix("/v2.0"), {})
             assert answer.status_code == 404, route.path
 
@@ -137,7 +166,13 @@ def test_every_answer_of_success_is_closed() -> None:
 
 def test_every_type_of_problem_has_a_meaning_and_an_operation() -> None:
     assert refusals.MEANING.keys() == STATUS.keys()
-    declared = set(document.whole()["components"]["examples"])
+    declared = {
+        type
+        for _, _, operation in operations()
+        for code, response in operation["responses"].items()
+        if code >= "400"
+        for type in response["content"]["application/json"]["examples"]
+    }
     # A method that a path does not have belongs to no operation.
     assert STATUS.keys() - declared == {"HTTPMethodNotAllowed"}
 
@@ -289,9 +324,37 @@ def test_every_example_is_accepted(api: Api) -> None:
         (f"{method} {path}", name)
         for path, method, operation in operations()
         if "requestBody" in operation and not operation["operationId"].endswith("_by_short_path")
+        if operation["tags"] != ["identity"]
         for name in operation["requestBody"]["content"]["application/json"]["examples"]
     }
     assert story.sent == declared
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_example_of_the_identity_is_accepted(store: Store) -> None:
+    with TestClient(create_app(store, embedded(store), Hub())) as http:
+        client = Client(http, store)
+        token = client.token("alice", {"project": {"name": "blue"}})
+        real = {"office": "blue", "a good password": PASSWORD, "a token": token}
+        sent = []
+        for path, bodies in (
+            (f"/identity/v3/users/{client.id('alice')}/application_credentials", examples.CREDENTIAL),
+            ("/identity/v3/auth/tokens", examples.LOGIN),
+        ):
+            for name, body in bodies.items():
+                text = json.dumps(body)
+                for shown, value in real.items():
+                    text = text.replace(json.dumps(shown), json.dumps(value))
+                answer = http.post(path, content=text, headers={"x-auth-token": token})
+                assert answer.status_code == 201, answer.text
+                document.hold(http, "POST", answer)
+                sent.append(name.replace(" ", "-"))
+    assert sent == [
+        name
+        for _, _, operation in reversed(operations())
+        if "requestBody" in operation and operation["tags"] == ["identity"]
+        for name in operation["requestBody"]["content"]["application/json"]["examples"]
+    ]
 
 
 # --- values -------------------------------------------------------------------------------------------------------

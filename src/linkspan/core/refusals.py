@@ -165,6 +165,7 @@ MEANING: Final[dict[str, str]] = {
     "SubnetInUseByIPsecSiteConnection": "A connection protects the subnet",
     "RouterInUse": "The router has interfaces, or carries a VPN service",
     "IpAddressGenerationFailure": "No address is free, or the one that is asked for is not",
+    "HTTPConflict": "There is another one of that name",
     "OverQuota": "There are as many as there may be",
     "RevisionNumberConstraintFailed": "The object is not at the revision that If-Match names",
     "RequestTooLarge": "The body is too large",
