@@ -1,8 +1,10 @@
-"""Holds answers to the OpenAPI document: every answer that a test of the API sees has to be one that is declared."""
+"""Holds answers to the OpenAPI document: every answer that a test of the API sees has to be one that is declared, and
+every body that is accepted."""
 
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -98,6 +100,16 @@ def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
         assert not answer.content, said
         return
     assert answer.headers["content-type"] == "application/json", said
+    if answer.status_code in (200, 201) and route.operation.body is not None:
+        _hold_body(path, route.method.lower(), answer)
     place = ("paths", path, route.method.lower(), "responses", str(answer.status_code))
     fault = next(validator(*place, "content", "application/json", "schema").iter_errors(answer.json()), None)
     assert fault is None, f"not as declared: {fault}\n{said}"
+
+
+def _hold_body(path: str, method: str, answer: httpx.Response) -> None:
+    """What was accepted has to be declared too."""
+    place = ("paths", path, method, "requestBody", "content", "application/json", "schema")
+    given = json.loads(answer.request.read())
+    fault = next(validator(*place).iter_errors(given), None)
+    assert fault is None, f"accepted, but not declared: {fault}\n{method} {path}: {given}"

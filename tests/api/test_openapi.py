@@ -208,6 +208,23 @@ def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.M
         api.send("GET", f"/networks/{examples.OUTSIDE}")
 
 
+def test_a_body_that_is_accepted_and_not_declared_is_found(api: Api) -> None:
+    """The negative control of the other half of `document.hold`."""
+    path, body = f"/networks/{api.create('/networks', 'network')['id']}", {"network": {"description": "office"}}
+    given = document.whole()["components"]["schemas"]["NetworkUpdate"]["properties"]
+    description = given.pop("description")
+    document.validator.cache_clear()
+    document.registry.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="accepted, but not declared"):
+            api.send("PUT", path, body)
+    finally:
+        given["description"] = description
+        document.validator.cache_clear()
+        document.registry.cache_clear()
+    assert api.send("PUT", path, body).status_code == 200
+
+
 # --- examples -----------------------------------------------------------------------------------------------------
 
 

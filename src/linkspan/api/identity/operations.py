@@ -189,7 +189,9 @@ _NEW: Final[Schema] = {
                 "secret": described(_SHORT, "nothing: one is made"),
                 "roles": described(nullable(_many(_ROLE)), "nothing: all that the user has in the project"),
                 "unrestricted": described({"type": ["boolean", "null"]}, "whether it makes and deletes others"),
-                "expires_at": described(nullable(_TIME), "nothing: never"),
+                "expires_at": described(
+                    nullable(_TEXT), "such as 2030-01-31T12:00:00Z, in UTC without a zone; nothing: never"
+                ),
             },
             "required": ["name"],
         }
