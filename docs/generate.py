@@ -205,7 +205,10 @@ def command(item: click.Command, path: str, parent: click.Context) -> Iterator[s
 
 def errors() -> str:
     """Every error type with its HTTP code."""
-    intro = 'Errors are `{"NeutronError": {"type": …, "message": …, "detail": ""}}`. Clients match on `type`.'
+    intro = (
+        'Errors are `{"NeutronError": {"type": …, "message": …, "detail": ""}}`. Clients match on `type`. Those of the '
+        'identity, and every 401, are Keystone\'s `{"error": {"code": …, "title": …, "message": …}}`, without a type.'
+    )
     by_code = sorted(STATUS.items(), key=lambda item: (item[1], item[0]))
     return page("Errors", intro, iter([table(("HTTP", "type"), ((str(code), f"`{name}`") for name, code in by_code))]))
 

@@ -1,8 +1,10 @@
-"""Holds answers to the OpenAPI document: every answer that a test of the API sees has to be one that is declared."""
+"""Holds answers to the OpenAPI document: every answer that a test of the API sees has to be one that is declared, and
+every body that is accepted."""
 
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -12,9 +14,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
-from linkspan.api.auth import NoAuth
 from linkspan.api.edge import Edge, Route
-from linkspan.api.openapi.document import document
+from linkspan.api.identity.asking import PREFIXES
+from linkspan.api.identity.embedded import Embedded
+from linkspan.api.openapi.document import document, path_of
 from linkspan.api.wake import Hub
 from linkspan.store.store import Store
 
@@ -36,9 +39,13 @@ def routes_of(app: Starlette) -> list[Route]:
 
 @functools.cache
 def default_app() -> Starlette:
-    """An application without a database: its routes and its document are those of every other."""
+    """An application without a database: its routes are those of every other, with the identity that some have."""
     store: Store = _NO_STORE
-    return create_app(store, NoAuth(), Hub())
+    return create_app(store, Embedded(store), Hub())
+
+
+ALIAS = f"{PREFIXES[1]}/"
+"""Where the identity answers as well: the document has each of its operations once."""
 
 
 @functools.cache
@@ -64,24 +71,45 @@ def validator(*place: str) -> Any:
     )
 
 
+def of(client: httpx.Client) -> dict[str, Any]:
+    """The document of the application that a client in this process asks."""
+    assert isinstance(client, TestClient)
+    return document(routes_of(client.app))  # type: ignore[arg-type] # Starlette's own type
+
+
 def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
     """Asserts that an answer is what the document says of its operation. What is no operation is not judged."""
     if not isinstance(client, TestClient):
         return
-    route, _ = edge_of(client.app).find(method, answer.request.url.path)  # type: ignore[arg-type] # Starlette's own type
+    path = answer.request.url.path
+    if f"{path}/".startswith(ALIAS):
+        path = PREFIXES[0] + path.removeprefix(PREFIXES[1])
+    route, _ = edge_of(client.app).find(method, path)  # type: ignore[arg-type] # Starlette's own type
     # A server that fails is not declared; tests that make it fail say so themselves.
     if route.operation is None or method == "HEAD" or answer.status_code == 500:
         return
-    declared = whole()["paths"][route.path][route.method.lower()]["responses"]
+    path = path_of(route)
+    declared = whole()["paths"][path][route.method.lower()]["responses"]
     said = f"{method} {answer.request.url}: {answer.status_code} {answer.text}"
     assert str(answer.status_code) in declared, f"this code is not declared: {said}"
     for name, header in declared[str(answer.status_code)]["headers"].items():
-        required = whole()["components"]["headers"][header["$ref"].rpartition("/")[2]]["required"]
+        shared = whole()["components"]["headers"]
+        required = header["required"] if "$ref" not in header else shared[header["$ref"].rpartition("/")[2]]["required"]
         assert name in answer.headers or not required, f"no {name}: {said}"
     if "content" not in declared[str(answer.status_code)]:
         assert not answer.content, said
         return
     assert answer.headers["content-type"] == "application/json", said
-    place = ("paths", route.path, route.method.lower(), "responses", str(answer.status_code))
+    if answer.status_code in (200, 201) and route.operation.body is not None:
+        _hold_body(path, route.method.lower(), answer)
+    place = ("paths", path, route.method.lower(), "responses", str(answer.status_code))
     fault = next(validator(*place, "content", "application/json", "schema").iter_errors(answer.json()), None)
     assert fault is None, f"not as declared: {fault}\n{said}"
+
+
+def _hold_body(path: str, method: str, answer: httpx.Response) -> None:
+    """What was accepted has to be declared too."""
+    place = ("paths", path, method, "requestBody", "content", "application/json", "schema")
+    given = json.loads(answer.request.read())
+    fault = next(validator(*place).iter_errors(given), None)
+    assert fault is None, f"accepted, but not declared: {fault}\n{method} {path}: {given}"

@@ -32,9 +32,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from linkspan.core.resources import RESOURCES
+from linkspan.core.resources import RESOURCES, Resource
 from tests.api import document
-from tests.api.world import PEOPLE, Api, Node, Site
+from tests.api.world import BLUE, PEOPLE, Api, Node, Site
 
 AnyCase = schemathesis.Case[Any]
 Operation = APIOperation[Any, Any, Any, Any]
@@ -95,6 +95,7 @@ RULES = (
     # The size of a number that is written as text, and limits that are settings.
     "is too small",
     "is too large",
+    "is not an integer from ",
     "should be a positive number",
     "at most ",
 )
@@ -151,6 +152,7 @@ class World:
         self.node: Node = api.node()
         self.node.obey()
         self.ids: dict[str, list[str]] = {}
+        self.revisions: dict[str, int] = {}
         self.foreign_ids = {
             each["id"] for found in self._objects("bob").values() for each in found if MARK in json.dumps(each)
         }
@@ -180,6 +182,7 @@ class World:
         mine, theirs = self._objects("alice"), self._objects("bob")
         for resource in RESOURCES:
             own = [each["id"] for each in mine[resource.name]]
+            self.revisions |= {each["id"]: each["revision_number"] for each in mine[resource.name]}
             self.ids[resource.name] = [*own, *own, *(each["id"] for each in theirs[resource.name])]
 
     def foreign_objects(self) -> Any:
@@ -235,9 +238,9 @@ class Run:
         self.faults: dict[tuple[str, str], str] = {}
         config = schemathesis.Config.from_dict({"generation": {"with-security-parameters": False}})
         # A copy: schemathesis writes the links that it infers into what it is given.
-        schema = schemathesis.openapi.from_dict(copy.deepcopy(document.whole()), config=config)
+        self._raw = document.of(world.api.client)
+        schema = schemathesis.openapi.from_dict(copy.deepcopy(self._raw), config=config)
         self.schema = schema.include(operation_id_regex=only) if only else schema
-        self._raw = document.whole()
 
     def run(self, cases: int) -> None:
         """At least so many cases: most of single operations, the rest along links. With `only`, about so many."""
@@ -301,16 +304,31 @@ class Run:
         """Puts ids of objects where ids are, in four of five cases."""
         if pick % 5 == 4:
             return
-        if "id" in (case.path_parameters or {}) and (resource := _resource_of(case.operation.path)):
-            case.path_parameters["id"] = self._id(resource, pick)
+        named = case.path_parameters or {}
+        if "id" in named and (resource := _resource_of(case.operation.path)):
+            named["id"] = self._id(resource, pick)
+            if "If-Match" in (case.headers or {}):
+                self._match(case, pick)
+        if "project_id" in named:
+            # Quotas of the own project would soon let nothing more be made.
+            named["project_id"] = BLUE if case.method == "GET" else f"{pick % 3}" * 32
         body = case.body
         if isinstance(body, dict):
             for values in (body, *(each for each in body.values() if isinstance(each, dict))):
                 self._fill_values(values, pick)
-            for each in RESOURCES if case.method == "POST" and pick % 2 == 0 else ():
-                given = body.get(each.singular)
-                if isinstance(given, dict):
-                    given.update(self.world.good(each.name, pick))
+            for each in RESOURCES if case.method == "POST" else ():
+                for place, given in enumerate(_members(body, each)):
+                    self._fill_values(given, pick + place)
+                    if pick % 2 == 0:
+                        given.update(self.world.good(each.name, pick + place))
+
+    def _match(self, case: AnyCase, pick: int) -> None:
+        """Most requests are for no revision, some for the one that was there at the last look."""
+        if pick % 3:
+            del case.headers["If-Match"]
+        elif pick % 2:
+            revision = self.world.revisions.get(case.path_parameters["id"], 0)
+            case.headers["If-Match"] = f"revision_number={revision}"
 
     def _fill_values(self, values: dict[str, Any], pick: int) -> None:
         for place, (name, value) in enumerate(values.items()):
@@ -374,6 +392,15 @@ class Run:
                 name = "".join(part.capitalize() for part in resource.name.split("_"))
                 missing = set(required[name]["required"]) - set(each)
                 _fault(case, Whole, not missing, f"{resource.name} without {sorted(missing)}")
+
+
+def _members(body: dict[str, Any], resource: Resource) -> list[dict[str, Any]]:
+    """The objects of a resource that a body asks for."""
+    many = body.get(resource.plural)
+    found = [body.get(resource.singular)]
+    if isinstance(many, list):
+        found = [each.get(resource.singular, each) if isinstance(each, dict) else None for each in many]
+    return [each for each in found if isinstance(each, dict)]
 
 
 def _fault(case: AnyCase, kind: type[Failure], good: bool, message: str) -> None:

@@ -12,7 +12,7 @@ import httpx
 
 from linkspan.core.problem import STATUS
 from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
-from tests.api import test_edge, test_rates
+from tests.api import test_edge, test_identity, test_rates
 from tests.api.asking import (
     GROUPS,
     IKE,
@@ -548,9 +548,10 @@ BESIDE: Final[dict[str, Row]] = {
 """What the matrix does not name because Neutron's inventory is not the subject of it."""
 
 ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
-    # Both need an API of their own.
+    # These need an API of their own.
     "TooManyRequests": test_rates.test_a_project_has_its_rate,
     "ServiceUnavailable": test_edge.test_a_database_that_cannot_is_a_503,
+    "HTTPConflict": test_identity.test_whose_credentials,
 }
 
 

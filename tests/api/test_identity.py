@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
@@ -22,7 +23,8 @@ from linkspan.api.identity.embedded import Embedded
 from linkspan.api.wake import Hub
 from linkspan.store import engine as engines
 from linkspan.store.people import hash_password, verify_password
-from linkspan.store.store import Store
+from linkspan.store.store import Conflict, Store, Unavailable
+from tests.api import document
 from tests.api.people import PASSWORD, Client, by_credential, by_password, by_token, embedded, populate, quick
 from tests.harness.databases import Clock, open_store
 
@@ -47,7 +49,14 @@ def client(database: Engine, clock: Clock) -> Iterator[Client]:
     """The API with users, and a clock of the test's own."""
     store = open_store(database, clock=clock)
     with TestClient(create_app(store, embedded(store), Hub())) as http:
+        http.event_hooks["response"].append(lambda answer: _hold(http, answer))
         yield Client(http, store)
+
+
+def _hold(http: TestClient, answer: httpx.Response) -> None:
+    """Every answer has to be one that the document declares."""
+    answer.read()
+    document.hold(http, answer.request.method, answer)
 
 
 @pytest.fixture
@@ -236,6 +245,22 @@ def test_what_cannot_be_meant_is_a_400(client: Client, body: bytes) -> None:
     answer = client.http.post("/v3/auth/tokens", content=body)
     assert answer.status_code == 400
     assert (answer.json()["error"]["code"], answer.json()["error"]["title"]) == (400, "Bad Request")
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_same_shape(client: Client) -> None:
+    answer = client.http.post("/v3/auth/tokens", content=b" " * 70_000)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, 413)
+
+
+@pytest.mark.parametrize("error", [Conflict("lost"), Unavailable("the disk is full")])
+def test_so_is_what_a_database_cannot(client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def failing(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Store, "read", failing)
+    answer = client.login("alice")
+    assert (answer.status_code, answer.json()["error"]["title"]) == (503, "Service Unavailable")
+    assert answer.headers["retry-after"] == "1"
 
 
 def test_an_expired_token(client: Client, clock: Clock, forgetful: None) -> None:

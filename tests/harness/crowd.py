@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from linkspan.core import addressing
 from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.core.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, ROUTER, SERVICE, SUBNET, Resource
 from linkspan.core.secret import Secret
@@ -115,8 +116,10 @@ class Crowds:
 
 
 def _subnet(tx: Tx, project: str, network: str, cidr: str) -> str:
-    gateway = str(ipaddress.ip_network(cidr)[1])
+    range_ = ipaddress.ip_network(cidr)
+    gateway = str(range_[1])
     values = {"project_id": project, "network_id": network, "cidr": cidr, "ip_version": 4, "gateway_ip": gateway}
+    values["allocation_pools"] = addressing.pools(range_, gateway)
     id: str = tx.insert(SUBNET, values)["id"]
     return id
 

@@ -62,10 +62,9 @@ def create_app(
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
     hooks = vpn.hooks(limits or Limits(), choices or Choices())
-    routes = _routes(store, wake, context, hooks, heartbeat)
     limited = Limited(auth, rates or Rates())
-    if isinstance(auth, Embedded):
-        routes += [limited.guarded(route) for route in auth.routes()]
+    identity = [limited.guarded(route) for route in auth.routes()] if isinstance(auth, Embedded) else []
+    routes = _routes(store, wake, context, hooks, identity, heartbeat)
     edge = Edge(routes, limited, wake, policy or policy_of(), largest_body=largest_body, public_url=public_url)
 
     @asynccontextmanager
@@ -82,11 +81,13 @@ def create_app(
     return app
 
 
-def _routes(store: Store, wake: Hub, context: Context, of_vpn: list[Hooks], heartbeat: float) -> list[Route]:
+def _routes(
+    store: Store, wake: Hub, context: Context, of_vpn: list[Hooks], identity: list[Route], heartbeat: float
+) -> list[Route]:
     hooks = [*of_vpn, Networks(), Subnets(), Ports()]
     collections = [*(Collection(each, context) for each in hooks), RouterCollection(Routers(), context)]
     if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
-    routes += [*Quotas(store, context.quotas).routes(), *Discovery(store).routes()]
+    routes += [*Quotas(store, context.quotas).routes(), *identity, *Discovery(store).routes()]
     return [*routes, *document.routes(routes), *Agents(store, wake, heartbeat).routes()]

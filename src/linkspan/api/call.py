@@ -163,21 +163,18 @@ class Unauthorized(Problem):
         self.challenge = challenge
 
 
-def identity_fault(status: int, message: str, headers: tuple[Header, ...] = (JSON,)) -> Reply:
-    """An error in Keystone's shape."""
-    return Reply(
-        status, encode({"error": {"code": status, "title": HTTPStatus(status).phrase, "message": message}}), headers
-    )
-
-
-def refused(problem: Problem) -> Reply:
-    """A problem as an answer; a 401 has Keystone's shape."""
-    if problem.status == 401:
-        challenge = problem.challenge if isinstance(problem, Unauthorized) else _BASIC
-        return identity_fault(401, problem.message, (JSON, (b"www-authenticate", challenge.encode("latin-1"))))
+def refused(problem: Problem, keystone: bool = False) -> Reply:
+    """A problem as an answer; in Keystone's shape if that is wanted, and always for a 401."""
+    status = problem.status
     headers: tuple[Header, ...] = (JSON,)
-    if problem.status in (429, 503):
+    if status == 401:
+        challenge = problem.challenge if isinstance(problem, Unauthorized) else _BASIC
+        headers = (JSON, (b"www-authenticate", challenge.encode("latin-1")))
+    elif status in (429, 503):
         # Whole seconds (RFC 9110 10.2.3), never too few.
         headers = (JSON, (b"retry-after", str(math.ceil(problem.wait)).encode()))
-    reply = fault(problem.type, problem.message, problem.status)
-    return Reply(reply.status, reply.body, headers)
+    if keystone or status == 401:
+        error = {"code": status, "title": HTTPStatus(status).phrase, "message": problem.message}
+        return Reply(status, encode({"error": error}), headers)
+    reply = fault(problem.type, problem.message, status)
+    return Reply(status, reply.body, headers)

@@ -161,7 +161,7 @@ _EXTENSION: Final = _discovery(
     "show_extension",
     "one extension, by its alias",
     closed(extension=_ONE_EXTENSION),
-    path_id={"type": "string", "enum": list(EXTENSIONS)},
+    path_ids={"id": {"type": "string", "enum": list(EXTENSIONS)}},
     refusals=("HTTPNotFound",),
 )
 _PROVIDERS: Final = _discovery(

@@ -75,6 +75,8 @@ class Route(msgspec.Struct, frozen=True):
     stream: Stream | None = None
     largest_body: int = 0
     """Bytes; 0: the server's own limit."""
+    keystone: bool = False
+    """Its errors have Keystone's shape."""
     operation: Operation | None = None
     """What the OpenAPI document says of it; None: nothing, since it is not for users."""
 
@@ -145,24 +147,28 @@ class Edge:
             raise RuntimeError(f"nothing here speaks {scope['type']}")
         request_id = f"req-{uuid.uuid4()}"
         sender = _Sender(send, request_id)
+        route, id = self.find(scope["method"], scope["path"])
         try:
-            await self._serve(scope, receive, sender, request_id)
+            await self._serve(scope, receive, sender, request_id, route, id)
         except Problem as problem:
-            await sender.reply(refused(problem))
+            await sender.reply(refused(problem, route.keystone))
         except Unavailable as error:
             _log.error("database unavailable", request_id=request_id, reason=str(error))
-            await sender.reply(refused(Problem("ServiceUnavailable", "The database cannot be used now: try again")))
+            away = Problem("ServiceUnavailable", "The database cannot be used now: try again")
+            await sender.reply(refused(away, route.keystone))
         except Conflict:
-            await sender.reply(refused(Problem("ServiceUnavailable", "Too many writes at a time: try again")))
+            busy = Problem("ServiceUnavailable", "Too many writes at a time: try again")
+            await sender.reply(refused(busy, route.keystone))
         except Exception:  # noqa: BLE001 # the edge: whatever went wrong, the client gets an answer and we a log entry
             _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
             await sender.reply(_BROKEN)
 
-    async def _serve(self, scope: Scope, receive: Receive, sender: _Sender, request_id: str) -> None:
+    async def _serve(
+        self, scope: Scope, receive: Receive, sender: _Sender, request_id: str, route: Route, id: str
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._hub.attach(loop)
         method, path = scope["method"], scope["path"]
-        route, id = self.find(method, path)
         server = scope.get("server") or ("localhost", None)
         call = Call(
             method,

@@ -13,12 +13,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from linkspan.api.auth import Auth
-from linkspan.api.call import Call, Identity, Reply, identity_fault, refused
+from linkspan.api.call import Call, Identity
 from linkspan.api.edge import Route
 from linkspan.core import rate
 from linkspan.core.problem import Problem
@@ -28,6 +28,7 @@ ROOM: Final = 10_000
 """How many buckets of a kind are kept."""
 
 Clock = Callable[[], float]
+_T = TypeVar("_T")
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -81,13 +82,16 @@ class Failures:
     def __init__(self, allowed: Rate, clock: Clock = time.monotonic) -> None:
         self._buckets = Buckets(allowed, clock)
 
-    def check(self, call: Call) -> None:
-        """Before credentials are looked at. Raises Problem TooManyRequests."""
-        _require(self._buckets.wait(source(call.source)), "Too many failed attempts to authenticate from this address")
-
-    def count(self, call: Call) -> None:
-        """After they were found to be none."""
-        self._buckets.take(source(call.source))
+    def counted(self, ask: Callable[[Call], _T], call: Call) -> _T:
+        """What comes of a request whose credentials are looked at. Raises Problem TooManyRequests before that."""
+        address = source(call.source)
+        _require(self._buckets.wait(address), "Too many failed attempts to authenticate from this address")
+        try:
+            return ask(call)
+        except Problem as problem:
+            if problem.type == "Unauthorized":
+                self._buckets.take(address)
+            raise
 
 
 class Limited:
@@ -100,33 +104,14 @@ class Limited:
 
     def identify(self, call: Call) -> Identity:
         """The identity of a request. Raises Problem Unauthorized, TooManyRequests."""
-        self._failures.check(call)
-        try:
-            identity = self._auth.identify(call)
-        except Problem as problem:
-            if problem.type == "Unauthorized":
-                self._failures.count(call)
-            raise
+        identity = self._failures.counted(self._auth.identify, call)
         _require(self._projects.take(identity.project_id), "Too many requests of this project")
         return identity
 
     def guarded(self, route: Route) -> Route:
         """A route of the identity, which finds out by itself who asks, with the limit of failures around it."""
-        handler = route.handler
-        if handler is None:
-            return route
-
-        def counted(call: Call) -> Reply:
-            try:
-                self._failures.check(call)
-            except Problem as problem:
-                return identity_fault(problem.status, problem.message, refused(problem).headers)
-            reply = handler(call)
-            if reply.status == 401:
-                self._failures.count(call)
-            return reply
-
-        return msgspec.structs.replace(route, handler=counted)
+        assert route.handler is not None
+        return msgspec.structs.replace(route, handler=functools.partial(self._failures.counted, route.handler))
 
 
 @functools.lru_cache(maxsize=4096)

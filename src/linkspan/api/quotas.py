@@ -12,8 +12,9 @@ from typing import Any, Final
 from linkspan.api import body
 from linkspan.api.call import Call, Reply, no_content, ok
 from linkspan.api.edge import Route
-from linkspan.core import access, quota
-from linkspan.core.kinds import Boolean, Text
+from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
+from linkspan.core import access, examples, quota, refusals
+from linkspan.core.kinds import MAX_INT, Boolean, Text, whole
 from linkspan.core.problem import Problem
 from linkspan.core.resources import Resource
 from linkspan.store.store import Store, Tx
@@ -50,13 +51,13 @@ class Quotas:
     def routes(self) -> list[Route]:
         """All paths."""
         return [
-            Route("GET", _PATH, self.list),
-            Route("GET", f"{_PATH}/tenant", self.tenant),
-            Route("GET", f"{_PATH}/{{id}}", self.show),
-            Route("PUT", f"{_PATH}/{{id}}", self.update),
-            Route("DELETE", f"{_PATH}/{{id}}", self.delete),
-            Route("GET", f"{_PATH}/{{id}}/default", self.default),
-            Route("GET", f"{_PATH}/{{id}}/details", self.details),
+            Route("GET", _PATH, self.list, operation=_LIST),
+            Route("GET", f"{_PATH}/tenant", self.tenant, operation=_TENANT),
+            Route("GET", f"{_PATH}/{{id}}", self.show, operation=_SHOW),
+            Route("PUT", f"{_PATH}/{{id}}", self.update, operation=_UPDATE),
+            Route("DELETE", f"{_PATH}/{{id}}", self.delete, operation=_DELETE),
+            Route("GET", f"{_PATH}/{{id}}/default", self.default, operation=_DEFAULT),
+            Route("GET", f"{_PATH}/{{id}}/details", self.details, operation=_DETAILS),
         ]
 
     def list(self, call: Call) -> Reply:
@@ -128,3 +129,65 @@ def _allowed(call: Call, action: str) -> str:
     project = _ID.convert("project_id", call.id)
     access.require_rule(call.identity, f"{action}_quota", {"project_id": project})
     return project
+
+
+# --- what the document says of it ---------------------------------------------------------------------------------
+
+_WHOLE: Final = {"type": "integer", "minimum": 0}
+_LIMIT: Final = {"type": "integer", "minimum": quota.UNLIMITED, "maximum": MAX_INT}
+_PROJECT: Final = {"type": "string"}
+_ALLOWED: Final = ("HTTPBadRequest", "PolicyNotAuthorized")
+_SCHEMAS: Final[dict[str, Schema]] = {
+    "Quota": described(closed(**dict.fromkeys(quota.COUNTED, _LIMIT)), "-1: any number"),
+    "QuotaUpdate": {
+        "type": "object",
+        "properties": {
+            **dict.fromkeys(quota.COUNTED, whole(quota.UNLIMITED, MAX_INT)),
+            "check_limit": described(Boolean().schema(), "true: refuse a quota that is below what the project has"),
+            **{name: {"description": "taken, and without effect"} for name in ("force", "project_id", "tenant_id")},
+        },
+        "additionalProperties": False,
+    },
+}
+
+
+def _operation(id: str, summary: str, answer: Schema | None, **more: Any) -> Operation:
+    fixed = {"tag": "quota", "path_ids": {"project_id": _ID.schema()}, "refusals": _ALLOWED, "schemas": _SCHEMAS}
+    return Operation(id=id, summary=summary, answer=answer, **fixed | more)
+
+
+_ONE: Final = closed(quota=ref("Quota"))
+_OWN: Final = closed(**dict.fromkeys(quota.COUNTED, _LIMIT), project_id=_PROJECT, tenant_id=_PROJECT)
+_SHOWN: Final = {"quota": quota.DEFAULTS}
+_LIST: Final = _operation(
+    "list_quotas",
+    "every project that has quotas of its own, for admins",
+    closed(quotas={"type": "array", "items": _OWN}),
+    refusals=("PolicyNotAuthorized",),
+)
+_TENANT: Final = _operation(
+    "show_own_project",
+    "whose quotas a client is going to ask for",
+    closed(tenant=closed(tenant_id=_PROJECT)),
+    refusals=(),
+)
+_SHOW: Final = _operation("show_quota", "the quotas that hold for a project", _ONE, example=_SHOWN)
+_DEFAULT: Final = _operation("show_default_quota", "the quotas of who has none of their own", _ONE, example=_SHOWN)
+_DETAILS: Final = _operation(
+    "show_quota_details",
+    "the quotas of a project beside what it uses",
+    closed(quota=closed(**dict.fromkeys(quota.COUNTED, closed(limit=_LIMIT, used=_WHOLE, reserved={"const": 0})))),
+)
+_UPDATE: Final = _operation(
+    "update_quota",
+    "give a project quotas of its own",
+    _ONE,
+    description="What is not named stays as it is.",
+    body={"type": "object", "properties": {"quota": ref("QuotaUpdate")}, "required": ["quota"]},
+    bodies={"connections": {"quota": examples.QUOTA}},
+    example={"quota": quota.DEFAULTS | examples.QUOTA},
+    refusals=(*_ALLOWED, *refusals.ANY_BODY, "OverQuota"),
+)
+_DELETE: Final = _operation(
+    "delete_quota", "back to the defaults", None, status=204, refusals=(*_ALLOWED, "TenantQuotaNotFound")
+)

@@ -136,8 +136,12 @@ class Collection:
     def routes(self) -> list[Route]:
         """All paths of the resource; also without the prefix of the service, as Neutron takes them."""
         long, short = self.resource.path, self.resource.path.rpartition("/")[2]
-        made = self._routes(f"/v2.0/{long}", Crud(self._attributes))
-        return made if long == short else made + self._routes(f"/v2.0/{short}", Crud(self._attributes, short=True))
+        made = self._routes(f"/v2.0/{long}", self.crud())
+        return made if long == short else made + self._routes(f"/v2.0/{short}", self.crud(short=True))
+
+    def crud(self, short: bool = False) -> Crud:
+        """What the document says of the resource."""
+        return Crud(self._attributes, self._context.bulk, short)
 
     def _routes(self, path: str, crud: Crud) -> list[Route]:
         one = f"{path}/{{id}}"

@@ -15,7 +15,6 @@ from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Call, Handler, Identity, Reply, ok
 from linkspan.api.edge import Route
 from linkspan.api.inventory import ACTIVE
-from linkspan.api.openapi.crud import Crud
 from linkspan.api.resources import Collection, Hooks, change, find, missing
 from linkspan.api.vpn import named, subnets, told_apart
 from linkspan.core import addressing, examples, refusals, validate
@@ -216,7 +215,6 @@ _INTERFACE_BODY: Final = {
 }
 _INTERFACE: Final = closed(
     id=_ID,
-    tenant_id={"type": "string"},
     project_id={"type": "string"},
     port_id=_ID,
     network_id=_ID,
@@ -230,7 +228,7 @@ class RouterCollection(Collection):
 
     def routes(self) -> list[Route]:
         made = super().routes()
-        crud = Crud(self.hooks.attributes)
+        crud = self.crud()
         verbs: tuple[tuple[refusals.Action, Handler, str], ...] = (
             ("add_router_interface", self.add_interface, "put a leg of a router on a subnet, by the subnet"),
             ("remove_router_interface", self.remove_interface, "take a leg of a router away, by subnet or port"),

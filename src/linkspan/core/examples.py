@@ -120,6 +120,61 @@ CREATE: Final[dict[str, dict[str, Values]]] = {
 }
 """Bodies of POST: resource -> name -> attributes."""
 
+BULK: Final[dict[str, dict[str, list[Values]]]] = {
+    IKE_POLICY.name: {
+        "several": [{"name": "ike-lab"}, {"name": "ike-branches", "ike_version": "v2", "pfs": "group19"}]
+    },
+    ENDPOINT_GROUP.name: {
+        "several": [
+            {"name": "lab-cidrs", "type": "cidr", "endpoints": ["10.4.0.0/24"]},
+            {"name": "store-cidrs", "type": "cidr", "endpoints": ["10.5.0.0/24", "10.6.0.0/24"]},
+        ]
+    },
+}
+"""Bodies of POST that make several objects: resource -> name -> attributes of each."""
+
+QUOTA: Final[Values] = {"ipsec_site_connection": 20, "vpnservice": 5}
+"""The body that gives a project quotas."""
+
+_OFFICE: Final = {"project": {"name": "office", "domain": {"id": "default"}}}
+LOGIN: Final[dict[str, Values]] = {
+    "password": {
+        "auth": {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": "alice", "domain": {"id": "default"}, "password": "a good password"}},
+            },
+            "scope": _OFFICE,
+        }
+    },
+    "token": {"auth": {"identity": {"methods": ["token"], "token": {"id": "a token"}}, "scope": _OFFICE}},
+    "application credential": {
+        "auth": {
+            "identity": {
+                "methods": ["application_credential"],
+                "application_credential": {
+                    "name": "backups",
+                    "user": {"name": "alice", "domain": {"id": "default"}},
+                    "secret": "a secret of its own",
+                },
+            }
+        }
+    },
+}
+"""Bodies that ask for a token, by method."""
+
+CREDENTIAL: Final[dict[str, Values]] = {
+    "read only": {
+        "application_credential": {
+            "name": "backups",
+            "description": "reads what there is",
+            "secret": "a secret of its own",
+            "roles": [{"name": "reader"}],
+        }
+    }
+}
+"""The body that makes the application credential of `LOGIN`."""
+
 INTERFACE: Final[Values] = {"subnet_id": IDS[SUBNET.name, "inside"]}
 """The body that plugs the router into the subnet, and pulls it out again."""
 

@@ -58,6 +58,7 @@ STATUS: Final[dict[str, int]] = {
     "RouterInUse": 409,
     "IpAddressGenerationFailure": 409,
     "OverQuota": 409,
+    "HTTPConflict": 409,
     "RevisionNumberConstraintFailed": 412,
     "RequestTooLarge": 413,
     "TooManyRequests": 429,

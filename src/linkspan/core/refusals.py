@@ -22,10 +22,12 @@ from linkspan.core.resources import (
 
 Action = Literal["list", "show", "create", "update", "delete", "add_router_interface", "remove_router_interface"]
 
-ANY: Final = ("Unauthorized", "ServiceUnavailable")
+ANY: Final = ("Unauthorized", "TooManyRequests", "ServiceUnavailable")
 """What every request can meet that says who asks."""
 ANY_BODY: Final = ("BadRequest", "HTTPBadRequest", "InvalidInput", "MalformedRequestBody", "RequestTooLarge")
 """What every request with a body can meet."""
+IF_MATCH: Final = ("HTTPBadRequest", "RevisionNumberConstraintFailed")
+"""What a request can meet that may say which revision it is for."""
 _ALLOWED: Final = ("PolicyNotAuthorized",)
 
 _SIDES: Final = (
@@ -48,6 +50,7 @@ _CONNECTION: Final = (
     "ExternalNetworkHasNoSubnet",
     "VPNEndpointGroupNotFound",
     "IPsecSiteConnectionConflict",
+    # A gateway carries only so many.
     "OverQuota",
 )
 _GATEWAY: Final = ("NetworkNotFound", "IpAddressGenerationFailure")
@@ -102,10 +105,14 @@ def of(resource: Resource, action: Action) -> tuple[str, ...]:
     found = [*_ALLOWED]
     if action == "list":
         found += ["BadRequest", "HTTPBadRequest", "InvalidInput"]
+    if action == "create":
+        found.append("OverQuota")
     if action not in ("list", "create"):
         found.append(resource.not_found)
     if action not in ("list", "show", "delete"):
         found += ANY_BODY
+    if action not in ("list", "show", "create"):
+        found += IF_MATCH
     return (*found, *_MORE.get((resource.name, action), ()))
 
 
@@ -144,6 +151,7 @@ MEANING: Final[dict[str, str]] = {
     "SubnetNotFound": "The subnet does not exist, or is another project's",
     "RouterNotFound": "The router does not exist, or is another project's",
     "PortNotFound": "The port does not exist, or is another project's",
+    "TenantQuotaNotFound": "The project has no quotas of its own",
     "FlavorNotFound": "The flavor does not exist: there are none",
     "RouterInterfaceNotFoundForSubnet": "The router has no interface on the subnet",
     "HTTPMethodNotAllowed": "The path does not have this method",
@@ -157,6 +165,7 @@ MEANING: Final[dict[str, str]] = {
     "SubnetInUseByIPsecSiteConnection": "A connection protects the subnet",
     "RouterInUse": "The router has interfaces, or carries a VPN service",
     "IpAddressGenerationFailure": "No address is free, or the one that is asked for is not",
+    "HTTPConflict": "There is another one of that name",
     "OverQuota": "There are as many as there may be",
     "RevisionNumberConstraintFailed": "The object is not at the revision that If-Match names",
     "RequestTooLarge": "The body is too large",

@@ -1,7 +1,6 @@
-"""Who asks the embedded identity, and in what shape it answers: both differ from the rest of the API.
+"""Who asks the embedded identity: a token without a project is good enough here, unlike in the rest of the API.
 
-A token without a project is good enough here, and errors have Keystone's shape. What a handler may show is its own
-affair.
+What a handler may show is its own affair.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ import msgspec
 
 from linkspan.api.auth import Auth
 from linkspan.api.auth_tokens import TokenAuth
-from linkspan.api.call import Call, Handler, Reply, identity_fault, ok, refused
+from linkspan.api.call import Call, Handler, Reply, ok
 from linkspan.api.edge import Route
+from linkspan.api.openapi.operation import Operation
 from linkspan.core.keystone import ADMIN, Token
 from linkspan.core.problem import Problem, unauthorized
 
@@ -60,7 +60,7 @@ class Guard:
 
     def known(self, answer: Callable[[Call, Who], Reply], *, fresh: bool = False) -> Handler:
         """For somebody who said who they are; `fresh`: their token is looked up, whatever is remembered of it."""
-        return public(lambda call: answer(call, self._who(call, fresh)))
+        return lambda call: answer(call, self._who(call, fresh))
 
     def _who(self, call: Call, fresh: bool) -> Who:
         text = call.header(b"x-auth-token")
@@ -73,21 +73,11 @@ class Guard:
         return Who(token.user_id, token.project_id, token.roles, token)
 
 
-def public(answer: Handler) -> Handler:
-    """For everybody."""
-
-    def handler(call: Call) -> Reply:
-        try:
-            return answer(call)
-        except Problem as problem:
-            return refused(problem) if problem.status == 401 else identity_fault(problem.status, problem.message)
-
-    return handler
-
-
-def routes(method: str, path: str, handler: Handler) -> list[Route]:
+def routes(method: str, path: str, handler: Handler, operation: Operation) -> list[Route]:
     """A path below /v3, under both its names. The edge lets everybody pass: the handler itself asks who it is."""
-    return [Route(method, prefix + path, handler, public=True) for prefix in PREFIXES]
+    first, second = (Route(method, prefix + path, handler, public=True, keystone=True) for prefix in PREFIXES)
+    # The document has one of them, so that no operation is there twice.
+    return [msgspec.structs.replace(first, operation=operation), second]
 
 
 def listed(call: Call, name: str, values: Iterable[Any], path: str) -> Reply:

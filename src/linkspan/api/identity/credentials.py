@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from linkspan.api import body
-from linkspan.api.call import Call, Reply, identity_fault, no_content, ok
+from linkspan.api.call import Call, Reply, no_content, ok
 from linkspan.api.edge import Route
+from linkspan.api.identity import operations
 from linkspan.api.identity.asking import Guard, Who, forbidden, listed, missing, routes
+from linkspan.api.identity.operations import LONGEST
 from linkspan.api.passwords import Passwords
 from linkspan.core import keystone
 from linkspan.core.problem import Problem
 from linkspan.store.store import Row, Store, Tx
 
 PATH = "/users/{id}/application_credentials"
-LONGEST = 255
 
 
 class Credentials:
@@ -36,10 +37,10 @@ class Credentials:
         """All paths."""
         known = self._guard.known
         return [
-            *routes("GET", PATH, known(self.list)),
-            *routes("POST", PATH, known(self.create, fresh=True)),
-            *routes("GET", PATH + "/{id}", known(self.show)),
-            *routes("DELETE", PATH + "/{id}", known(self.delete)),
+            *routes("GET", PATH, known(self.list), operations.LIST_CREDENTIALS),
+            *routes("POST", PATH, known(self.create, fresh=True), operations.CREATE_CREDENTIAL),
+            *routes("GET", PATH + "/{id}", known(self.show), operations.SHOW_CREDENTIAL),
+            *routes("DELETE", PATH + "/{id}", known(self.delete), operations.DELETE_CREDENTIAL),
         ]
 
     def list(self, call: Call, who: Who) -> Reply:
@@ -76,7 +77,8 @@ class Credentials:
             if values["expires_at"] is not None and values["expires_at"] <= tx.now:
                 raise _bad("expires_at has to be in the future")
             if any(row["name"] == values["name"] for row in tx.credentials(who.user_id)):
-                return identity_fault(409, f"An application credential named '{values['name']}' exists already.")
+                message = f"An application credential named '{values['name']}' exists already."
+                raise Problem("HTTPConflict", message)
             row = tx.add_credential(values)
         return ok({"application_credential": _shown(call, row) | {"secret": secret}}, 201)
 

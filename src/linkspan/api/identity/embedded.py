@@ -12,7 +12,8 @@ from linkspan.api.auth import BasicAuth
 from linkspan.api.auth_tokens import TokenAuth
 from linkspan.api.call import Call, Identity, Reply, ok
 from linkspan.api.edge import Route
-from linkspan.api.identity.asking import Guard, public
+from linkspan.api.identity import operations
+from linkspan.api.identity.asking import Guard
 from linkspan.api.identity.asking import routes as both
 from linkspan.api.identity.credentials import Credentials
 from linkspan.api.identity.people import People
@@ -50,7 +51,11 @@ class Embedded:
     def routes(self) -> list[Route]:
         """All paths of the identity."""
         found = [route for part in self._parts for route in part.routes()]
-        return [Route("GET", "/identity", public(_versions), public=True), *both("GET", "", public(_version)), *found]
+        return [
+            Route("GET", "/identity", _versions, public=True, keystone=True, operation=operations.VERSIONS),
+            *both("GET", "", _version, operations.VERSION),
+            *found,
+        ]
 
 
 def _versions(call: Call) -> Reply:

@@ -9,6 +9,7 @@ from typing import Any
 
 from linkspan.api.call import Call, Reply, ok
 from linkspan.api.edge import Route
+from linkspan.api.identity import operations
 from linkspan.api.identity.asking import Guard, Who, listed, missing, routes
 from linkspan.core import keystone
 from linkspan.store.store import Row, Store, Tx
@@ -25,15 +26,15 @@ class People:
         """All paths."""
         known = self._guard.known
         return [
-            *routes("GET", "/auth/projects", known(self.own_projects)),
-            *routes("GET", "/auth/domains", known(self.own_domains)),
-            *routes("GET", "/projects", known(self.projects)),
-            *routes("GET", "/projects/{id}", known(self.project)),
-            *routes("GET", "/users", known(self.users)),
-            *routes("GET", "/users/{id}", known(self.user)),
-            *routes("GET", "/users/{id}/projects", known(self.user_projects)),
-            *routes("GET", "/roles", known(self.roles)),
-            *routes("GET", "/roles/{id}", known(self.role)),
+            *routes("GET", "/auth/projects", known(self.own_projects), operations.LIST_OWN_PROJECTS),
+            *routes("GET", "/auth/domains", known(self.own_domains), operations.LIST_OWN_DOMAINS),
+            *routes("GET", "/projects", known(self.projects), operations.LIST_PROJECTS),
+            *routes("GET", "/projects/{id}", known(self.project), operations.SHOW_PROJECT),
+            *routes("GET", "/users", known(self.users), operations.LIST_USERS),
+            *routes("GET", "/users/{id}", known(self.user), operations.SHOW_USER),
+            *routes("GET", "/users/{id}/projects", known(self.user_projects), operations.LIST_USER_PROJECTS),
+            *routes("GET", "/roles", known(self.roles), operations.LIST_ROLES),
+            *routes("GET", "/roles/{id}", known(self.role), operations.SHOW_ROLE),
         ]
 
     def own_projects(self, call: Call, who: Who) -> Reply:

@@ -17,7 +17,8 @@ from linkspan.api import body
 from linkspan.api.auth_tokens import TokenAuth, effective
 from linkspan.api.call import JSON, Call, Header, Reply, encode, no_content, ok
 from linkspan.api.edge import Route
-from linkspan.api.identity.asking import Guard, Who, forbidden, public, routes
+from linkspan.api.identity import operations
+from linkspan.api.identity.asking import Guard, Who, forbidden, routes
 from linkspan.api.passwords import Passwords
 from linkspan.core import keystone
 from linkspan.core.keystone import Asked, Token
@@ -57,10 +58,10 @@ class Tokens:
     def routes(self) -> list[Route]:
         """All paths."""
         return [
-            *routes("POST", "/auth/tokens", public(self.issue)),
-            *routes("GET", "/auth/tokens", self._guard.known(self.show)),
-            *routes("DELETE", "/auth/tokens", self._guard.known(self.revoke)),
-            *routes("GET", "/auth/catalog", self._guard.known(self.catalog)),
+            *routes("POST", "/auth/tokens", self.issue, operations.ISSUE_TOKEN),
+            *routes("GET", "/auth/tokens", self._guard.known(self.show), operations.SHOW_TOKEN),
+            *routes("DELETE", "/auth/tokens", self._guard.known(self.revoke), operations.REVOKE_TOKEN),
+            *routes("GET", "/auth/catalog", self._guard.known(self.catalog), operations.SHOW_CATALOG),
         ]
 
     def issue(self, call: Call) -> Reply:

@@ -10,7 +10,7 @@ from linkspan.api.attributes import Attributes
 from linkspan.api.openapi import schemas
 from linkspan.api.openapi.operation import Operation, Schema, closed, ref
 from linkspan.core import examples, query, refusals
-from linkspan.core.kinds import MAX_INT, Boolean, Integer
+from linkspan.core.kinds import DIGITS, MAX_INT, Boolean, Integer
 from linkspan.core.resources import ENDPOINT_GROUP, RESOURCES, Resource
 
 _TIME: Final = "2026-11-23T01:41:31Z"
@@ -18,11 +18,13 @@ _FILTERS: Final = "Filters take the values of an attribute; given twice, either 
 
 
 class Crud:
-    """The operations of one resource. `short`: those of the path without the service's prefix."""
+    """The operations of one resource. `bulk`: the most objects that one POST makes; `short`: those of the path without
+    the service's prefix."""
 
-    def __init__(self, attributes: Attributes, short: bool = False) -> None:
+    def __init__(self, attributes: Attributes, bulk: int, short: bool = False) -> None:
         self.resource = attributes.resource
         self._attributes = attributes
+        self._bulk = bulk
         self._name = schemas.name(self.resource)
         self._schemas = schemas.components(attributes)
         self._suffix = "_by_short_path" if short else ""
@@ -43,7 +45,7 @@ class Crud:
             "list",
             f"every {_noun(resource)}: {resource.help}",
             description=f"{_FILTERS} The links are there when a limit was given, or when the answer is full.",
-            parameters=tuple(_parameters(resource)),
+            parameters=tuple(_parameters(self._attributes)),
             answer=listed,
             example={resource.plural: [self._example()]},
         )
@@ -60,14 +62,18 @@ class Crud:
 
     def create(self) -> Operation:
         """POST."""
+        resource = self.resource
+        several = {resource.plural: {"type": "array", "items": ref(self._name), "minItems": 1, "maxItems": self._bulk}}
         return self._operation(
             "create",
-            f"make {_a(self.resource)}: {self.resource.help}",
-            body=self._enveloped(f"{self._name}Create"),
-            bodies=self._bodies(examples.CREATE),
+            f"make {_a(resource)}: {resource.help}",
+            description="A list makes several in one transaction: all of them or none.",
+            body={"oneOf": [self._enveloped(f"{self._name}Create", {resource.plural: {"type": "null"}}), self._many()]},
+            bodies=self._bodies(examples.CREATE)
+            | {name: {resource.plural: list(each)} for name, each in examples.BULK.get(resource.name, {}).items()},
             status=201,
-            answer=closed(**{self.resource.singular: ref(self._name)}),
-            example={self.resource.singular: self._example()},
+            answer={"oneOf": [closed(**{resource.singular: ref(self._name)}), closed(**several)]},
+            example={resource.singular: self._example()},
             links={word: self._link(word) for word in ("show", "update", "delete")},
         )
 
@@ -77,6 +83,7 @@ class Crud:
             "update",
             f"change {_a(self.resource)}",
             description="What is not given stays as it is.",
+            parameters=(ref("if_match", "parameters"),),
             body=self._enveloped(f"{self._name}Update"),
             bodies=self._bodies(examples.UPDATE),
             answer=closed(**{self.resource.singular: ref(self._name)}),
@@ -85,12 +92,20 @@ class Crud:
 
     def delete(self) -> Operation:
         """DELETE."""
-        return self._operation("delete", f"delete {_a(self.resource)}", status=204)
+        parameters = (ref("if_match", "parameters"),)
+        return self._operation("delete", f"delete {_a(self.resource)}", status=204, parameters=parameters)
 
     def action(self, verb: refusals.Action, summary: str, body: Schema, example: Any, answer: Schema) -> Operation:
         """PUT of something else that an object can do."""
-        bodies = {"example": example}
-        operation = self._operation(verb, summary, body=body, bodies=bodies, answer=answer, schemas={})
+        operation = self._operation(
+            verb,
+            summary,
+            parameters=(ref("if_match", "parameters"),),
+            body=body,
+            bodies={"example": example},
+            answer=answer,
+            schemas={},
+        )
         return msgspec.structs.replace(operation, id=verb)
 
     def _operation(self, action: refusals.Action, summary: str, **more: Any) -> Operation:
@@ -102,9 +117,16 @@ class Crud:
             **{"schemas": self._schemas} | more,
         )
 
-    def _enveloped(self, name: str) -> Schema:
+    def _enveloped(self, name: str, beside: Schema | None = None) -> Schema:
         singular = self.resource.singular
-        return {"type": "object", "properties": {singular: ref(name)}, "required": [singular]}
+        return {"type": "object", "properties": {singular: ref(name)} | (beside or {}), "required": [singular]}
+
+    def _many(self) -> Schema:
+        """A list to make; members may have an envelope each."""
+        plural, name = self.resource.plural, f"{self._name}Create"
+        members = {"oneOf": [ref(name), self._enveloped(name)]}
+        listed = {"type": "array", "items": members, "minItems": 1, "maxItems": self._bulk}
+        return {"type": "object", "properties": {plural: listed}, "required": [plural]}
 
     def _whole_or_fields(self) -> Schema:
         return {"anyOf": [ref(self._name), {**ref(f"{self._name}Fields"), "description": "only the fields asked for"}]}
@@ -135,22 +157,24 @@ def _a(resource: Resource) -> str:
     return f"{'an' if noun[0] in 'eIi' else 'a'} {noun}"
 
 
-def _parameters(resource: Resource) -> list[Schema]:
-    names = query.sortable(resource)
+def _parameters(attributes: Attributes) -> list[Schema]:
+    resource, beside = attributes.resource, attributes.beside
+    names = query.sortable(resource, beside)
     made = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
     made.append(many("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
     for name in names:
         text = resource[name].help if name in resource.by_name else ""
-        made.append(many(name, _filter(resource, name), f"filter: {text}" if text else "filter"))
+        made.append(many(name, _filter(attributes, name), f"filter: {text}" if text else "filter"))
     if resource is ENDPOINT_GROUP:
-        made.append(many("endpoint_type", _filter(resource, "type"), "filter: the same as type"))
+        made.append(many("endpoint_type", _filter(attributes, "type"), "filter: the same as type"))
     return made
 
 
-def _filter(resource: Resource, name: str) -> Schema:
+def _filter(attributes: Attributes, name: str) -> Schema:
+    resource = attributes.resource
     kind = resource[name].kind if name in resource.by_name else None
-    if isinstance(kind, Boolean):
-        return kind.schema()
+    if isinstance(kind, Boolean) or isinstance(attributes.beside.get(name), bool):
+        return Boolean().schema()
     if isinstance(kind, Integer) or name == "revision_number":
         number: Schema = {"type": "integer", "minimum": -MAX_INT, "maximum": MAX_INT}
         # What is observed is not known at first, and found by an empty text until then.
@@ -164,9 +188,9 @@ def many(name: str, schema: Schema, text: str) -> Schema:
     return parameter(name, {"type": "array", "items": schema}, text)
 
 
-def parameter(name: str, schema: Schema, text: str) -> Schema:
-    """A parameter of the query string."""
-    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+def parameter(name: str, schema: Schema, text: str, place: str = "query", required: bool = False) -> Schema:
+    """A parameter of the query string, or of another place."""
+    return {"name": name, "in": place, "required": required, "description": text, "schema": schema}
 
 
 TAGS: Final = {_noun(resource): resource.help for resource in RESOURCES}
@@ -180,8 +204,14 @@ PARAMETERS: Final = {
     "marker": parameter("marker", {"type": "string"}, "the id of the last object of the page before"),
     "page_reverse": parameter("page_reverse", {"type": "string"}, "true: the page before the marker"),
     "sort_dir": many("sort_dir", {"type": "string", "enum": ["asc", "desc"]}, "directions; as many as sort_key"),
+    "if_match": parameter(
+        "If-Match",
+        {"type": "string", "pattern": DIGITS.replace("^", "^revision_number=")},
+        "revision_number=N: only if the object is at this revision",
+        place="header",
+    ),
 }
-"""Components: what every list takes."""
+"""Components: what every list takes, and what every request takes that changes an object."""
 
 LINK: Final = closed(
     rel={"type": "string", "enum": ["next", "previous"]},

@@ -15,7 +15,8 @@ import msgspec
 from linkspan import __version__
 from linkspan.api.call import JSON, Call, Reply
 from linkspan.api.edge import Route
-from linkspan.api.openapi.crud import LINK, PARAMETERS, TAGS
+from linkspan.api.openapi.crud import LINK, PARAMETERS
+from linkspan.api.openapi.crud import TAGS as OF_RESOURCES
 from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
 from linkspan.core import refusals
 from linkspan.core.problem import STATUS
@@ -26,7 +27,8 @@ that gateways stand on.
 
 - A request acts in the project of its user. What belongs to another project does not exist: 404. An admin reaches all.
 - Roles: a reader may look, without pre-shared keys; a member may change; an admin may do both in every project.
-- Errors have a `type` that clients match on and a `message` for people. Every answer has an `x-openstack-request-id`.
+- Errors have a `type` that clients match on and a `message` for people; those of the identity are Keystone's, and so
+  is every 401. Every answer has an `x-openstack-request-id`.
 - A path may end in `.json`. HEAD is answered like GET, without the body.
 """
 _PATH = "/openapi.json"
@@ -36,13 +38,18 @@ _OWN: Final = Operation(
     summary="this document",
     answer={"type": "object", "required": ["openapi", "info", "paths"]},
 )
+_TAGS: Final = OF_RESOURCES | {
+    "quota": "how many objects a project may have",
+    "identity": "users, projects and tokens: a small Keystone v3, also at /v3",
+    "about": "the service itself",
+}
 _CODES: Final = {
     400: "The request cannot be understood or breaks a rule",
     401: "No or bad credentials",
     403: "The role does not allow it",
     404: "Not there, or another project's",
     409: "Something else stands in the way",
-    412: "It was changed since",
+    412: "It is at another revision than the request is for",
     413: "The body is too large",
     429: "Too many requests",
     503: "The service cannot work now: try again",
@@ -54,18 +61,18 @@ _MORE_HEADERS[503] = _MORE_HEADERS[429]
 def document(routes: Iterable[Route]) -> Schema:
     """The OpenAPI document of these routes."""
     paths: dict[str, Schema] = {}
-    schemas: dict[str, Schema] = {"Error": _error(), "Unauthorized": _unauthorized(), "Link": LINK}
+    schemas: dict[str, Schema] = {"Error": _error(), "IdentityError": _identity_error(), "Link": LINK}
     tags: dict[str, None] = {}
     types: set[str] = set()
     for route in routes:
         operation = route.operation
         if operation is None:
             continue
-        item = paths.setdefault(route.path, {"parameters": [_path_id(operation)]} if "{id}" in route.path else {})
-        item[route.method.lower()] = _item(operation, route.public)
+        item = paths.setdefault(path_of(route), _path_ids(route.path, operation))
+        item[route.method.lower()] = _item(operation, route)
         schemas |= operation.schemas
         tags[operation.tag] = None
-        types |= set(_types(operation, route.public))
+        types |= set() if route.keystone else set(_types(operation, route))
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -76,8 +83,8 @@ def document(routes: Iterable[Route]) -> Schema:
             "description": _ABOUT,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"basic": []}],
-        "tags": [{"name": tag, "description": TAGS.get(tag, "the service itself")} for tag in tags],
+        "security": [{"basic": []}, {"token": []}],
+        "tags": [{"name": tag, "description": _TAGS[tag]} for tag in tags],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -85,7 +92,13 @@ def document(routes: Iterable[Route]) -> Schema:
             "headers": _HEADERS,
             "examples": {type: _problem(type) for type in sorted(types)},
             "securitySchemes": {
-                "basic": {"type": "http", "scheme": "basic", "description": "a user's name and password (RFC 7617)"}
+                "basic": {"type": "http", "scheme": "basic", "description": "a user's name and password (RFC 7617)"},
+                "token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Auth-Token",
+                    "description": "a token of the identity service, or a static one",
+                },
             },
         },
     }
@@ -102,22 +115,37 @@ def routes(described: Sequence[Route]) -> list[Route]:
     return [own]
 
 
-def _path_id(operation: Operation) -> Schema:
-    return {"name": "id", "in": "path", "required": True, "schema": operation.path_id}
+def path_of(route: Route) -> str:
+    """The path of a route that has an operation, as the document has it: every id by a name of its own."""
+    path = route.path
+    for name in () if route.operation is None else route.operation.path_ids:
+        path = path.replace("{id}", f"{{{name}}}", 1)
+    return path
 
 
-def _item(operation: Operation, public: bool) -> Schema:
+def _path_ids(path: str, operation: Operation) -> Schema:
+    if "{id}" not in path:
+        return {}
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": schema}
+            for name, schema in operation.path_ids.items()
+        ]
+    }
+
+
+def _item(operation: Operation, route: Route) -> Schema:
     item: Schema = {"operationId": operation.id, "tags": [operation.tag], "summary": operation.summary}
     if operation.description:
         item["description"] = operation.description
-    if public:
+    if _is_open(operation, route):
         item["security"] = []
     if operation.parameters:
         item["parameters"] = list(operation.parameters)
     if operation.body is not None:
         bodies = {_key(name): {"summary": name, "value": value} for name, value in operation.bodies.items()}
         item["requestBody"] = {"required": True, "content": _content(operation.body, bodies)}
-    item["responses"] = {str(operation.status): _success(operation)} | _errors(_types(operation, public))
+    item["responses"] = {str(operation.status): _success(operation)} | _errors(_types(operation, route), route.keystone)
     return item
 
 
@@ -126,7 +154,8 @@ def _key(name: str) -> str:
 
 
 def _success(operation: Operation) -> Schema:
-    response: Schema = {"description": HTTPStatus(operation.status).phrase, "headers": _headers(operation.status)}
+    headers = _headers(operation.status) | dict(operation.headers)
+    response: Schema = {"description": HTTPStatus(operation.status).phrase, "headers": headers}
     if operation.answer is not None:
         shown = {"example": {"value": operation.example}} if operation.example is not None else {}
         response["content"] = _content(operation.answer, shown)
@@ -145,28 +174,31 @@ def _content(schema: Schema, shown: Schema) -> Schema:
 # --- errors -------------------------------------------------------------------------------------------------------
 
 
-def _types(operation: Operation, public: bool) -> tuple[str, ...]:
+def _is_open(operation: Operation, route: Route) -> bool:
+    return route.public and not operation.login
+
+
+def _types(operation: Operation, route: Route) -> tuple[str, ...]:
     """The types of all problems that an operation can meet."""
-    return operation.refusals if public else (*operation.refusals, *refusals.ANY)
+    return operation.refusals if _is_open(operation, route) else (*operation.refusals, *refusals.ANY)
 
 
-def _errors(types: Iterable[str]) -> Schema:
+def _errors(types: Iterable[str], keystone: bool) -> Schema:
     by_code: dict[int, list[str]] = {}
     for type in types:
         by_code.setdefault(STATUS[type], []).append(type)
-    return {str(code): _refusal(code, sorted(set(by_code[code]))) for code in sorted(by_code)}
+    return {str(code): _refusal(code, sorted(set(by_code[code])), keystone) for code in sorted(by_code)}
 
 
-def _refusal(code: int, types: list[str]) -> Schema:
-    if code == 401:
-        schema = ref("Unauthorized")
+def _refusal(code: int, types: list[str], keystone: bool) -> Schema:
+    shown = {type: ref(type, "examples") for type in types}
+    if keystone:
+        shown = {type: _problem(type, keystone) for type in types}
+    if keystone or code == 401:
+        schema = {**ref("IdentityError"), "properties": {"error": {"properties": {"code": {"const": code}}}}}
     else:
         schema = {**ref("Error"), "properties": {"NeutronError": {"properties": {"type": {"enum": types}}}}}
-    return {
-        "description": _CODES[code],
-        "headers": _headers(code),
-        "content": _content(schema, {type: ref(type, "examples") for type in types}),
-    }
+    return {"description": _CODES[code], "headers": _headers(code), "content": _content(schema, shown)}
 
 
 def _headers(code: int) -> Schema:
@@ -198,15 +230,15 @@ def _error() -> Schema:
     return closed(NeutronError=inner)
 
 
-def _unauthorized() -> Schema:
-    inner = closed(code={"const": 401}, title={"type": "string"}, message={"type": "string"})
+def _identity_error() -> Schema:
+    inner = closed(code={"type": "integer"}, title={"type": "string"}, message={"type": "string", "minLength": 1})
     return closed(error=inner)
 
 
-def _problem(type: str) -> Schema:
-    message = refusals.MEANING[type]
-    if STATUS[type] == 401:
-        value: Any = {"error": {"code": 401, "title": "Unauthorized", "message": message}}
+def _problem(type: str, keystone: bool = False) -> Schema:
+    message, code = refusals.MEANING[type], STATUS[type]
+    if keystone or code == 401:
+        value: Any = {"error": {"code": code, "title": HTTPStatus(code).phrase, "message": message}}
     else:
         value = {"NeutronError": {"type": type, "message": message, "detail": ""}}
     return {"summary": message, "value": value}

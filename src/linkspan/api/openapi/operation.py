@@ -25,21 +25,25 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     summary: str
     description: str = ""
-    path_id: Schema = msgspec.field(default_factory=lambda: ID)
-    """The schema of `{id}` in the path, where it has one; a uuid."""
+    path_ids: Mapping[str, Schema] = msgspec.field(default_factory=lambda: {"id": ID})
+    """What each `{id}` of the path is called, in its order there, and what it is; one that is a uuid."""
     parameters: tuple[Schema, ...] = ()
-    """Those of the query string."""
+    """Those of the query string and of headers."""
     body: Schema | None = None
     bodies: Mapping[str, Any] = {}
     """Examples of the body, by name: a test sends each of them and wants to see `status`."""
     status: int = 200
     """The code of success."""
+    headers: Mapping[str, Schema] = {}
+    """Headers of success, as OpenAPI describes them, besides those of every answer."""
     answer: Schema | None = None
     """The body of success; None: it has none."""
     example: Any = None
     """An example of the answer."""
     links: Mapping[str, Schema] = {}
     """What can be done with what the answer holds."""
+    login: bool = False
+    """It has to be said who asks although the route lets everybody pass: the handler looks at it."""
     refusals: tuple[str, ...] = ()
     """The types of the problems that it can meet, besides those of every request (`core.refusals.ANY`)."""
     schemas: Mapping[str, Schema] = {}
