@@ -64,6 +64,12 @@ class World:
         if self.process.poll() is not None:
             raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.output}")
 
+    def last_words(self, lines: int = 60) -> str:
+        """The ends of the logs of agents and charons: what a test that failed wants to tell."""
+        files = [*self.state.glob("logs/node-*.log"), *self.state.glob("nodes/*/gateways/*/charon.log")]
+        tails = ("\n".join(file.read_text(errors="replace").splitlines()[-lines:]) for file in files)
+        return "\n".join(f"--- {file.relative_to(self.state)}\n{tail}" for file, tail in zip(files, tails, strict=True))
+
     def client(self, name: str) -> Client:
         """The API as one of the users of the first start: admin, demo, reader, other."""
         return Client(load_cloud(f"linkspan-{name}", self.state / "clouds.yaml"))

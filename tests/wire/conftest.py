@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,19 @@ from tests.harness.site import Site
 from tests.harness.world import World
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what agents and charons said last: their logs go with the service."""
+    report = yield
+    found = getattr(item, "funcargs", {})
+    world = found.get("world") or found.get("service")
+    if report.failed and call.when == "call" and isinstance(world, World):
+        report.sections.append(("last words of agents and charons", world.last_words()))
+    return report
 
 
 def need_charon() -> None:
