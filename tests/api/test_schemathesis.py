@@ -96,7 +96,7 @@ def _shows_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _shows_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "sees_secrets", lambda caller, resource, row: True)
+    monkeypatch.setattr(access, "sees_secrets", lambda caller, resource: lambda row: True)
 
 
 def _accepts(monkeypatch: pytest.MonkeyPatch) -> None:

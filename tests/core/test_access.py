@@ -79,7 +79,7 @@ def test_without_rules_nothing_is_allowed() -> None:
     assert not access.is_admin(nobody)
     for resource in RESOURCES:
         assert access.reach(nobody, "get", resource) == "nothing"
-        assert not access.sees_secrets(nobody, resource, row(resource, BLUE))
+        assert not access.sees_secrets(nobody, resource)(row(resource, BLUE))
     with pytest.raises(Problem, match="disallowed by policy"):
         access.require_rule(nobody, "get_node", {})
 
@@ -88,10 +88,10 @@ def test_the_highest_role_counts() -> None:
     assert access.is_admin(who("reader", "admin"))
     assert not access.is_admin(who("reader", "member"))
     connection = row(CONNECTION, BLUE)
-    assert access.sees_secrets(who("reader", "member"), CONNECTION, connection)
-    assert not access.sees_secrets(who("reader"), CONNECTION, connection)
-    assert not access.sees_secrets(who("member"), CONNECTION, row(CONNECTION, RED))
-    assert access.sees_secrets(who("admin"), CONNECTION, row(CONNECTION, RED))
+    assert access.sees_secrets(who("reader", "member"), CONNECTION)(connection)
+    assert not access.sees_secrets(who("reader"), CONNECTION)(connection)
+    assert not access.sees_secrets(who("member"), CONNECTION)(row(CONNECTION, RED))
+    assert access.sees_secrets(who("admin"), CONNECTION)(row(CONNECTION, RED))
     assert access.secrets(who("reader"), CONNECTION) == "nothing"
 
 

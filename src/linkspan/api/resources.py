@@ -185,11 +185,12 @@ class Collection:
 
     def _views(self, tx: Tx, rows: Iterator[Row], identity: Identity) -> Iterator[Row]:
         """What a client reads of rows, while they are read."""
-        now = tx.now
+        view, now, grace = self._attributes.view, tx.now, self._context.grace
+        sees_secrets = access.sees_secrets(identity, self.resource)
         while some := list(islice(rows, BATCH)):
             self.hooks.complete(tx, some)
             for row in some:
-                yield self._view(row, identity, now)
+                yield view(row, now, grace, sees_secrets(row))
 
     def _readable(self, asked: Query, identity: Identity) -> Query:
         """For who may not see keys they stay in their envelopes."""
@@ -212,7 +213,7 @@ class Collection:
         return ok({self.resource.singular: shown})
 
     def _view(self, row: Row, identity: Identity, now: float) -> Row:
-        with_secrets = access.sees_secrets(identity, self.resource, row)
+        with_secrets = access.sees_secrets(identity, self.resource)(row)
         return self._attributes.view(row, now, self._context.grace, with_secrets)
 
     # --- writing ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ rule, and it costs reading all of them, which only whoever writes such a rule pa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol, get_args
 
 from linkspan.core import policy
@@ -210,7 +210,18 @@ def secrets(caller: Caller, resource: Resource) -> Reach:
     return reaches.pop() if len(reaches) == 1 else "by row" if reaches else "nothing"
 
 
-def sees_secrets(caller: Caller, resource: Resource, row: Mapping[str, Any]) -> bool:
-    """Whether the caller may see what is secret in an object; False if there is nothing secret."""
-    names = _SECRETS[resource.name]
-    return bool(names) and all(caller.policy.allows(caller, name, row) for name in names)
+def sees_secrets(caller: Caller, resource: Resource) -> Callable[[Mapping[str, Any]], bool]:
+    """What tells whether the caller may see what is secret in an object; never, if there is nothing secret.
+
+    Lists ask it for each of their rows, so what is the same for all of them is found out before.
+    """
+    project, names = caller.project_id, _SECRETS[resource.name]
+    match secrets(caller, resource):
+        case "nothing":
+            return lambda _row: False
+        case "all":
+            return lambda _row: True
+        case "own":
+            return lambda row: row["project_id"] == project
+        case _:
+            return lambda row: all(caller.policy.allows(caller, name, row) for name in names)
