@@ -224,9 +224,10 @@ class Connections(Hooks):
             on_router.setdefault(row.pop("router_id"), []).append(row["id"])
         first, *others = sorted({row["project_id"] for row in rows})
         most = turn(tx, CONNECTION, first, quotas)
+        # Counted only for who has a limit: the count looks at each of them.
+        counted = "" if most == quota.UNLIMITED else first
         for router_id, ids in on_router.items():
-            used = self._check_gateway(tx, router_id, ids, first)
-            quota.room(CONNECTION.singular, most, used)
+            quota.room(CONNECTION.singular, most, self._check_gateway(tx, router_id, ids, counted))
         require_room(tx, CONNECTION, others, quotas)
         tx.touch(connections=[row["id"] for row in rows])
 
