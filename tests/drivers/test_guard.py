@@ -33,6 +33,8 @@ def test_new_sets_are_filled_before_rules_look_into_them() -> None:
     assert "element" not in switch
     assert switch.splitlines()[5:] == [
         "flush chain inet linkspan outbound",
+        "add rule inet linkspan outbound ip saddr 203.0.113.1 udp sport 4500 accept",
+        "add rule inet linkspan outbound ip6 saddr 2001:db8:ff::1 udp sport 4500 accept",
         "add rule inet linkspan outbound oifname != out0 accept",
         f"add rule inet linkspan outbound {NEIGHBOURS}",
         "add rule inet linkspan outbound ip saddr 203.0.113.1 udp sport { 500, 4500 } accept",
@@ -44,6 +46,8 @@ def test_new_sets_are_filled_before_rules_look_into_them() -> None:
         "add rule inet linkspan outbound ip saddr != { 203.0.113.1 } counter name dropped_out drop",
         "add rule inet linkspan outbound ip6 saddr != { ::, fe80::/10, 2001:db8:ff::1 } counter name dropped_out drop",
         "flush chain inet linkspan inbound",
+        "add rule inet linkspan inbound ip daddr 203.0.113.1 udp dport 4500 accept",
+        "add rule inet linkspan inbound ip6 daddr 2001:db8:ff::1 udp dport 4500 accept",
         "add rule inet linkspan inbound iifname != out0 accept",
         f"add rule inet linkspan inbound {NEIGHBOURS}",
         "add rule inet linkspan inbound ip daddr 203.0.113.1 udp dport { 500, 4500 } accept",

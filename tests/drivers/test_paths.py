@@ -38,8 +38,8 @@ def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
         "add set inet linkspan-mtu mss4_24_8_1160 { type ipv4_addr . ipv4_addr; flags interval; }",
         "add element inet linkspan-mtu mss4_24_8_1160 { 10.1.0.0/24 . 10.0.0.0/8 }",
         "flush chain inet linkspan-mtu forward",
-        "add rule inet linkspan-mtu forward meta l4proto != tcp accept",
         "add rule inet linkspan-mtu forward tcp flags & (syn | rst) != syn accept",
+        "add rule inet linkspan-mtu forward meta l4proto != tcp accept",
         *(
             f"add rule inet linkspan-mtu forward {ip} {ours} . {ip} {theirs} @{name} "
             f"tcp option maxseg size set {size} accept"
@@ -102,17 +102,22 @@ def bench(here: Machine) -> Bench:
 
 @wire
 @pytest.mark.root
-def test_rules_go_before_charons_narrow_first_with_a_table_for_each_value(bench: Bench) -> None:
+def test_a_rule_and_a_table_for_each_local_prefix_before_charons(bench: Bench) -> None:
     bench.apply(Path(B, 1200, 1200), Path(A, 1300, 1300), Path(C, 1300, 1300))
-    assert bench.rules() == [
-        "209: from 10.1.0.0/24 to 10.2.0.0/24 lookup 2191300 proto 76",
-        "219: from 10.1.0.0/24 to 10.0.0.0/8 lookup 2191200 proto 76",
-        "193: from 2001:db8:1::/64 lookup 2191300 proto 76",
-    ]
+    rules = [re.fullmatch(r"(.*) lookup (\d+) proto 76", rule) for rule in bench.rules()]
+    table = {rule[1]: rule[2] for rule in rules if rule}
+    assert list(table) == ["195: from 10.1.0.0/24", "155: from 2001:db8:1::/64"]
+    four, six = table.values()
+    assert four != six
     link = {"kernel": "out0", "user-space": "ipsec0"}[bench.drivers.backend]
-    default = [route for route in bench.routes() if route.startswith("default")]
-    assert len(default) == 4
-    assert all(f"dev {link} table" in route and "lock" not in route for route in default)
+    routes = [
+        re.search(rf"^(\S+) .*dev {link} table (\d+) proto 76 .*?(lock)? ?mtu (\d+)$", one) for one in bench.routes()
+    ]
+    assert [route.groups() for route in routes if route] == [
+        ("10.0.0.0/8", four, None, "1200"),
+        ("10.2.0.0/24", four, None, "1300"),
+        ("default", six, None, "1300"),
+    ]
 
 
 @wire
@@ -150,14 +155,14 @@ def test_an_unrouted_path_costs_no_rule(bench: Bench) -> None:
 @wire
 @pytest.mark.root
 def test_what_stays_is_not_touched(bench: Bench) -> None:
-    """The kernel tells of every change: one rule comes and goes, and nobody else's."""
+    """The kernel tells of every change: one route is another, and no rule."""
     stays = [Path(A, 1300, 1300), Path(C, 1300, 1300)]
     bench.apply(*stays, Path(B, 1200, 1200))
     watching = Monitor(bench.name)
     bench.apply(*stays, Path(B, 1250, 1250))
     changes = watching.end()
     assert changes, "it sees a change"
-    assert not any("2191300" in line for line in changes), changes
+    assert all(line.removeprefix("Deleted ").startswith("10.0.0.0/8 ") for line in changes), changes
 
 
 class Monitor:
@@ -195,11 +200,29 @@ def test_routes_come_back_after_charon(bench: Bench) -> None:
 
 @wire
 @pytest.mark.root
+def test_rules_of_a_version_before_go_with_the_first_change(bench: Bench) -> None:
+    """They were one for each pair, and their tables were numbered by the MTU."""
+    link = {"kernel": "out0", "user-space": "ipsec0"}[bench.drivers.backend]
+    for remote, table in (("10.2.0.0/24", "2191300"), ("10.0.0.0/8", "2191200")):
+        rule = ["from", "10.1.0.0/24", "to", remote, "table", table, "priority", "209", "protocol", "76"]
+        run(bench.name, "ip", "rule", "add", *rule)
+        route = ["default", "dev", link, "table", table, "proto", "76", "scope", "global", "mtu", table[3:]]
+        run(bench.name, "ip", "route", "add", *route)
+    assert len(bench.rules()) == len(bench.routes()) == 2
+    bench.apply(Path(A, 1300, 1300), Path(B, 1200, 1200))
+    assert [rule.split()[:-3] for rule in bench.rules()] == [["195:", "from", "10.1.0.0/24", "lookup"]]
+    assert not any(route.startswith("default") for route in bench.routes())
+
+
+@wire
+@pytest.mark.root
 def test_what_somebody_took_away_is_put_back(bench: Bench) -> None:
     bench.apply(Path(A, 1300, 1300))
     whole = bench.seen()
-    run(bench.name, "ip", "rule", "del", "table", "2191300")
-    run(bench.name, "ip", "route", "flush", "table", "2191300")
+    table = bench.rules()[0].split()[-3]
+    run(bench.name, "ip", "rule", "del", "table", table)
+    run(bench.name, "ip", "route", "flush", "table", table)
+    assert bench.rules() == bench.routes() == []
     run(bench.name, "nft", "delete", "table", "inet", "linkspan-mtu")
     with pytest.raises(DriverError):
         bench.apply(Path(A, 1200, 1200))

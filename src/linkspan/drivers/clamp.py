@@ -68,7 +68,8 @@ def transaction(present: Sizes, wanted: Sizes) -> str:
 
 
 def _rules(names: Iterable[str]) -> list[str]:
-    rules = ["meta l4proto != tcp accept", "tcp flags & (syn | rst) != syn accept"]
+    # The first rule is for bulk TCP, which is nearly every packet.
+    rules = ["tcp flags & (syn | rst) != syn accept", "meta l4proto != tcp accept"]
     for name in names:
         ip = _IP[int(name[3])]
         rules += [

@@ -1,37 +1,38 @@
 """The MTU of every pair of selectors, by policy routing in the gateway's namespace (ip-rule(8), ip-route(8)).
 
-charon has no option for it, and its own routes are not ours to change. So a rule `from LOCAL to REMOTE` ahead of
-charon's (priority 220) looks up a table of ours that says `mtu N`, without `lock`: hosts are told "fragmentation
-needed" or "packet too big" with N, and what the path teaches still counts. One table for each value, numbered by it:
-two connections to one REMOTE cannot meet there, and a connection costs its rules alone. Narrow pairs have their rules
-first, as charon's policies do.
+charon has no option for it, and its own routes are not ours to change. So a rule `from LOCAL` ahead of charon's
+(priority 220) looks up a table of ours, where the route to REMOTE says `mtu N`, without `lock`: hosts are told
+"fragmentation needed" or "packet too big" with N, and what the path teaches still counts. A table for each local
+prefix: the kernel walks rules one by one for every packet, and finds a route among any number at once. What is in the
+tables is `core.mtu_tables`.
 
-The kernel is the only memory: rules and routes carry our protocol number. What stays is not touched, and of a pair
-that changes the new rule is there before the old one goes. Routes over charon's TUN device vanish with it; whoever
-starts a charon applies again. The MSS of TCP is `drivers.clamp`.
+The kernel is the only memory: rules and routes carry our protocol number. What stays is not touched, and a pair that
+changes has its route replaced. Routes over charon's TUN device vanish with it; whoever starts a charon applies again.
+The MSS of TCP is `drivers.clamp`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
+from linkspan.core import mtu_tables
 from linkspan.core.desired import Gateway
 from linkspan.core.mtu import Path, headers
+from linkspan.core.mtu_tables import Network
 from linkspan.core.observed import Backend
-from linkspan.core.selectors import SelectorPair
 from linkspan.drivers import clamp, naming, netlink, netns
 from linkspan.drivers.netlink import MtuRoute, Netlink, Rule
 from linkspan.drivers.ports import DriverError
 
-TABLES: Final = 2_190_000
-"""The table of an MTU is this and the MTU, so that `ip rule` can be read."""
+_TABLES: Final = 2_190_000
+"""Our tables have the numbers behind this one."""
 _TUN: Final = "ipsec0"
 _LAST: Final = 219
-"""The priority just before charon's."""
-_WIDEST: Final = 38
-"""Pairs with no more prefix bits than this share a priority: there are 219 of them, and 257 sums of two lengths."""
+"""The priority just before charon's. A local prefix comes as many before it as it has bits: narrow ones first."""
+_EVERYTHING: Final[dict[int, Network]] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
 T = TypeVar("T")
 
 
@@ -73,9 +74,8 @@ class RoutedPaths:
             self._route(kernel, gateway, wanted)
 
     def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[Path]) -> None:
-        rules = {_rule(path) for path in wanted if path.route}
-        routes = self._routes(gateway, {path.route for path in wanted if path.route})
         have_rules, have_routes = kernel.rules(), kernel.mtu_routes()
+        rules, routes = self._wanted(gateway, wanted, have_rules)
         for route in sorted(routes - have_routes, key=_order):
             kernel.put_mtu_route(route)
         for rule in sorted(rules - have_rules):
@@ -87,26 +87,30 @@ class RoutedPaths:
             if (route.table, route.network) not in kept:
                 kernel.delete_mtu_route(route)
 
-    def _routes(self, gateway: Gateway, mtus: set[int]) -> set[MtuRoute]:
-        """Every table as it should be: all into the TUN, or as table main does over the outside leg."""
-        if not mtus:
-            return set()
-        if self._backend == "user-space":
-            link = _link(_TUN).index
-            ways = [("0.0.0.0/0", ""), ("::/0", "")]
-        else:
-            link = _link(naming.OUTSIDE).index
-            ways = _ways(gateway)
-        return {MtuRoute(TABLES + mtu, network, hop, link, mtu) for mtu in mtus for network, hop in ways}
+    def _wanted(
+        self, gateway: Gateway, paths: frozenset[Path], present: Iterable[Rule]
+    ) -> tuple[set[Rule], set[MtuRoute]]:
+        """All rules and routes as they should be, in the tables that there are: into the TUN, or as table main does."""
+        if not any(path.route for path in paths):
+            return set(), set()
+        user_space = self._backend == "user-space"
+        link = _link(_TUN if user_space else naming.OUTSIDE).index
+        tables = mtu_tables.tables(paths, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _ways(gateway))
+        rules = _rules(tables, present)
+        return set(rules.values()), {
+            MtuRoute(rules[local].table, str(network), hop.next_hop, link, hop.mtu)
+            for local, hops in tables.items()
+            for network, hop in hops.items()
+        }
 
 
-def _ways(gateway: Gateway) -> list[tuple[str, str]]:
+def _ways(gateway: Gateway) -> dict[Network, str]:
     """Networks and next hops of the outside leg: in transport mode packets go there as they are routed here."""
-    ways = {str(ipaddress.ip_interface(address).network): "" for address in gateway.outside.addresses}
-    ways |= {"0.0.0.0/0": "", "::/0": ""}
+    ways: dict[Network, str] = dict.fromkeys(_EVERYTHING.values(), "")
     for hop in reversed(gateway.outside.next_hops):
-        ways["::/0" if ":" in hop else "0.0.0.0/0"] = str(ipaddress.ip_address(hop))
-    return list(ways.items())
+        address = ipaddress.ip_address(hop)
+        ways[_EVERYTHING[address.version]] = str(address)
+    return ways | {ipaddress.ip_interface(address).network: "" for address in gateway.outside.addresses}
 
 
 def _link(name: str) -> netlink.Link:
@@ -117,12 +121,16 @@ def _link(name: str) -> netlink.Link:
     return link
 
 
-def _rule(path: Path) -> Rule:
-    local, remote = ipaddress.ip_network(path.pair.local), ipaddress.ip_network(path.pair.remote)
-    if local.version != remote.version:
-        raise ValueError(f"{local} and {remote} are not of one IP version")
-    narrow = max(0, local.prefixlen + remote.prefixlen - _WIDEST)
-    return Rule(_LAST - narrow, str(local), str(remote), TABLES + path.route)
+def _rules(locals_: Iterable[Network], present: Iterable[Rule]) -> dict[Network, Rule]:
+    """A rule for each local prefix: that which there is, or one with the number of a table that no rule names."""
+    there = set(present)
+    free = itertools.filterfalse({rule.table for rule in there}.__contains__, itertools.count(_TABLES + 1))
+    kept = {rule.source: rule for rule in there if rule == _rule(ipaddress.ip_network(rule.source), rule.table)}
+    return {local: kept.get(str(local)) or _rule(local, next(free)) for local in sorted(locals_, key=str)}
+
+
+def _rule(local: Network, table: int) -> Rule:
+    return Rule(_LAST - local.prefixlen, str(local), str(_EVERYTHING[local.version]), table)
 
 
 def _order(route: MtuRoute) -> int:
@@ -133,5 +141,9 @@ def _order(route: MtuRoute) -> int:
 def _read() -> frozenset[Path]:
     """The paths of the namespace that the calling thread is in."""
     with netlink.connect() as kernel:
-        rules = {SelectorPair(rule.source, rule.destination): rule.table - TABLES for rule in kernel.rules()}
-    return frozenset(Path(pair, size + headers(pair), rules.get(pair, 0)) for pair, size in clamp.read().items())
+        tables = {rule.source: rule.table for rule in kernel.rules()}
+        routes = {(route.table, route.network): route.mtu for route in kernel.mtu_routes()}
+    return frozenset(
+        Path(pair, size + headers(pair), routes.get((tables.get(pair.local, 0), pair.remote), 0))
+        for pair, size in clamp.read().items()
+    )
