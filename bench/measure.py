@@ -11,7 +11,7 @@ import msgspec
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """`ours` beside `bare`, both medians in `unit`.
+    """`ours` beside `bare`, both medians in `unit` unless the note says otherwise.
 
     Bounds on ours / bare: at most `most`, at least `least`. `limit`: the most that `ours` may be by itself, on a
     machine that is quiet.
