@@ -113,7 +113,8 @@ def test_a_rule_and_a_table_for_each_local_prefix_before_charons(bench: Bench) -
     routes = [
         re.search(rf"^(\S+) .*dev {link} table (\d+) proto 76 .*?(lock)? ?mtu (\d+)$", one) for one in bench.routes()
     ]
-    assert [route.groups() for route in routes if route] == [
+    # Over the outside leg its own network is a route too, wherever it is in a remote prefix.
+    assert [route.groups() for route in routes if route and not route[1].startswith("2001:db8:ff:")] == [
         ("10.0.0.0/8", four, None, "1200"),
         ("10.2.0.0/24", four, None, "1300"),
         ("default", six, None, "1300"),
