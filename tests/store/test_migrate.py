@@ -31,6 +31,10 @@ PEOPLE_0002 = (
     "INSERT INTO token VALUES ('h1', 'u', 'p', 'a', NULL)",
     "INSERT INTO token VALUES ('h2', 'u', 'p', 'b', 7.5)",
 )
+CHANGE_0001 = """
+    INSERT INTO change (node_id, kind, object_id, gateway_id, revision, deleted, at)
+    VALUES ('n', 'connection', 'c', 'g', 7, false, 1.5)
+"""
 OBSERVED_0001 = "INSERT INTO observed VALUES ('connection', 'c', 'n', 1, 2, 'up', '', 1.0, 1.0)"
 
 
@@ -91,19 +95,21 @@ def test_the_files_lead_to_the_tables(empty: tuple[Engine, Engine]) -> None:
     assert described(migrated) == described(created)
 
 
-def test_what_the_first_version_observed_is_kept(empty: tuple[Engine, Engine]) -> None:
+def test_what_the_first_version_knew_of_objects_is_kept(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-        for row in (NODE_0001, OBSERVED_0001):
+        for row in (NODE_0001, OBSERVED_0001, CHANGE_0001):
             connection.execute(text(row))
     assert migrate.upgrade(engine) is True
     with engine.connect() as connection:
         kept = connection.execute(text("SELECT object_id, state, effective_mtu FROM observed")).all()
+        stamped = connection.execute(text("SELECT object_id, node_id, revision, deleted, at FROM change")).all()
     assert [tuple(row) for row in kept] == [("c", "up", None)]
+    assert [tuple(row) for row in stamped] == [("c", "n", 7, False, 1.5)]
 
 
 def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> None:

@@ -211,9 +211,10 @@ _KINDS = CheckConstraint("kind IN ('gateway', 'connection')", name="kind")
 CHANGE: Final = Table(
     "change",
     METADATA,
-    Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), primary_key=True),
-    Column("kind", WORDS, primary_key=True),
+    # The object first: it tells rows apart at the first comparison, node and kind hardly ever do.
     Column("object_id", WORDS, primary_key=True),
+    Column("kind", WORDS, primary_key=True),
+    Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), primary_key=True),
     # The router whose gateway it is or was in: a tombstone has nothing else to be found by.
     Column("gateway_id", WORDS, nullable=False),
     Column("revision", BigInteger, nullable=False),
@@ -227,8 +228,8 @@ CHANGE: Final = Table(
 OBSERVED: Final = Table(
     "observed",
     METADATA,
-    Column("kind", WORDS, primary_key=True),
     Column("object_id", WORDS, primary_key=True),
+    Column("kind", WORDS, primary_key=True),
     Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
