@@ -147,7 +147,8 @@ class World:
     def __init__(self, api: Api, role: str) -> None:
         self.api = api
         self.role = role
-        self.own = _populate(api.as_("alice"), "own", 1, "own-key")
+        self._sites = 0
+        self._build()
         self.foreign = _populate(api.as_("bob"), MARK, 101, f"{MARK}-key")
         self.node: Node = api.node()
         self.node.obey()
@@ -179,11 +180,18 @@ class World:
     def refresh(self) -> None:
         """Looks at what there is now; the node does what it should."""
         self.node.obey()
+        if not all(self._objects("alice").values()):
+            # An admin can delete everything, and a long run does.
+            self._build()
         mine, theirs = self._objects("alice"), self._objects("bob")
         for resource in RESOURCES:
             own = [each["id"] for each in mine[resource.name]]
             self.revisions |= {each["id"]: each["revision_number"] for each in mine[resource.name]}
             self.ids[resource.name] = [*own, *own, *(each["id"] for each in theirs[resource.name])]
+
+    def _build(self) -> None:
+        self._sites += 1
+        self.own = _populate(self.api.as_("alice"), "own", self._sites, "own-key")
 
     def foreign_objects(self) -> Any:
         """The foreign project as its member sees it, without what a node says of it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import signal
+import threading
 from pathlib import Path
 
 import msgspec
@@ -102,6 +104,16 @@ def test_a_charon_whose_socket_was_removed_is_replaced(here: Machine) -> None:
     (directory(here) / "vici").touch()
     assert site.charon.start()
     assert not Path(f"/proc/{before}/exe").exists()
+
+
+def test_a_charon_that_ends_while_it_is_asked_is_replaced(here: Machine) -> None:
+    """It is stopped, so that it takes up the question and has no answer when it is killed."""
+    site = Site(here.drivers(), 1, 2)
+    before = real(site.charon).pid
+    os.kill(before, signal.SIGSTOP)
+    threading.Timer(0.5, os.kill, (before, signal.SIGKILL)).start()
+    assert site.charon.start()
+    assert real(site.charon).pid != before
 
 
 def test_plugins_that_may_not_be_loaded_end_the_start(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

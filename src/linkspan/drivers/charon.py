@@ -198,14 +198,13 @@ class StrongswanCharon:
     def _adopt(self) -> bool:
         """Whether one runs and answers, in this namespace. `Unresponsive` if it runs and does not answer."""
         try:
-            pid = self.pid
+            if netns.is_inside(self.pid, self._namespace):
+                self.version()
+                return True
         except Absent:
-            return False
-        if not netns.is_inside(pid, self._namespace):
-            self.stop()  # of a namespace that had this name before
-            return False
-        self.version()
-        return True
+            return False  # there is none, or it ended while it was asked
+        self.stop()  # of a namespace that had this name before
+        return False
 
     def _prepare(self) -> None:
         try:
