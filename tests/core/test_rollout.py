@@ -538,6 +538,20 @@ def test_the_version_before_goes_on_until_the_new_one_is_up() -> None:
     assert told(new) == (2, "up", "")
 
 
+def test_by_ikev1_the_version_before_stays_until_the_peer_has_the_third_message() -> None:
+    old, new = edited(ike=msgspec.structs.replace(connection().ike, ike_version="v1"))
+    both = sa(name(old), child(cname(old))), sa(name(new), child(cname(new), number=2), unique_id=2)
+    for now in (10.1, 10.5):
+        new, actions = play(new, Seen(both), now=now)
+        assert (actions, told(new)[:2]) == ([], (1, "up"))
+    assert rollout.wake_at(new) == 10.1 + rollout.OVERLAP
+    new, actions = play(new, Tick(), now=10.1 + rollout.OVERLAP)
+    assert actions == [Look()]
+    new, actions = play(new, Seen(both), now=10.1 + rollout.OVERLAP)
+    assert actions == [EndSa(1), Settle()]
+    assert (told(new), rollout.wake_at(new)) == ((2, "up", ""), None)
+
+
 def test_a_peer_that_refuses_the_new_version_keeps_the_one_before() -> None:
     old, new = edited()
     new, _ = play(new, Cause(name(new), "esp-proposal", "none of our proposals"), now=10.1)

@@ -34,6 +34,9 @@ SETTLE = 0.05
 """Seconds between a cause and a look at what it left behind: charon logs first and acts then."""
 DUPLICATE = 10.0
 """Seconds after which a second equal IKE SA goes, if the peer, whose turn it was, has not ended it."""
+OVERLAP = 1.0
+"""Seconds for which the version before stays once its successor is up by IKEv1: a responder installs a child when the
+third message of quick mode reaches it, and sends by the one before until then (RFC 2409 5.5)."""
 FATAL_TO_CHILD = frozenset({"esp-proposal", "selectors"})
 """Causes after which charon keeps an IKE SA that will never have a child."""
 
@@ -110,6 +113,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     can_trap: bool = False
     watch: dpd.Watch = dpd.Watch()
     duplicate_since: float | None = None
+    overlap_until: float | None = None
 
 
 Step = tuple[Life, tuple[Action, ...]]
@@ -175,7 +179,7 @@ def traps(life: Life) -> frozenset[Initiate]:
 
 def wake_at(life: Life) -> float | None:
     """When the next `Tick` is due, None if nothing is."""
-    times = [life.attempt_until, life.retry_at, life.look_at, life.pfs.due, _deadline(life)]
+    times = [life.attempt_until, life.retry_at, life.look_at, life.overlap_until, life.pfs.due, _deadline(life)]
     if life.duplicate_since is not None:
         times.append(life.duplicate_since + DUPLICATE)
     return min((time for time in times if time is not None), default=None)
@@ -296,7 +300,8 @@ def _judged(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], installed: 
     up = children & installed
     if up == children:
         return _complete(life, config, alive, up, now)
-    before, life = life, _set(life, up=up, previous=_still(life, installed), duplicate_since=None)
+    before = life
+    life = _set(life, up=up, previous=_still(life, installed), duplicate_since=None, overlap_until=None)
     lost = (Settle(),) if before.previous and before.previous.up and not (life.previous and life.previous.up) else ()
     if _running(life):
         life = _set(life, watch=dpd.awake(life.watch))
@@ -337,10 +342,15 @@ def _again_later(life: Life, now: float) -> Life:
 
 def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozenset[str], now: float) -> Step:
     """Every child is up: forget the trouble, end what is left over."""
+    if life.previous and life.previous.up and config.version == 1:
+        until = life.overlap_until or now + OVERLAP
+        if now < until:
+            return _set(life, up=up, overlap_until=until, attempt_until=None), ()
     ended = _replaced(life, sas)
     life = _set(
         life,
         previous=None,
+        overlap_until=None,
         applied=True,
         up=up,
         reason="",
