@@ -111,6 +111,9 @@ def test_a_charon_that_ends_while_it_is_asked_is_replaced(here: Machine) -> None
     site = Site(here.drivers(), 1, 2)
     before = real(site.charon).pid
     os.kill(before, signal.SIGSTOP)
+    eventually(
+        lambda: all(b"\nState:\tT" in each.read_bytes() for each in Path(f"/proc/{before}/task").glob("*/status"))
+    )
     threading.Timer(0.5, os.kill, (before, signal.SIGKILL)).start()
     assert site.charon.start()
     assert real(site.charon).pid != before
