@@ -180,8 +180,8 @@ class World:
     def refresh(self) -> None:
         """Looks at what there is now; the node does what it should."""
         self.node.obey()
-        if not all(self._objects("alice").values()):
-            # An admin can delete everything, and a long run does.
+        if self.role == "admin" and not all(self._objects("alice").values()):
+            # An admin can delete everything, and a long run does. Others would see what a new site stands on.
             self._build()
         mine, theirs = self._objects("alice"), self._objects("bob")
         for resource in RESOURCES:
