@@ -145,7 +145,7 @@ def _drop(name: str, local: str, remote: str, counter: str) -> str:
 
 
 def _tunnelled(addresses: Iterable[Address], side: str, backend: Backend) -> list[str]:
-    """What nearly every packet is, so it is asked first (SAW: the guard's share of the CPU 2.7 %, so 2.0 %).
+    """What nearly every packet is, so it is asked first (SAW: 2.7 % of the CPU for guard and clamp, so 2.0 %).
 
     On other links than the outside leg all is accepted in any case.
     """
