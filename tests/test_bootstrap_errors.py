@@ -211,8 +211,8 @@ def test_no_root(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name, path: None if name in {"nft", "ping"} else name)
-    with pytest.raises(click.ClickException, match="nft, ping; install with 'apt-get install nftables iputils-ping'"):
+    monkeypatch.setattr("shutil.which", lambda name, path: None if name in {"nft", "fping"} else name)
+    with pytest.raises(click.ClickException, match="nft, fping; install with 'apt-get install nftables fping'"):
         checks.tools(tuple(checks.TOOLS))
 
 

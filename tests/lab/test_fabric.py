@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -63,8 +66,30 @@ def test_what_does_not_answer_is_lost_and_what_cannot_be_sent_is_said(instance: 
     left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ("10.1.0.1",))
     answer = fabric.ping(left.namespace, "10.1.0.99", 2, 0.02, 1)
     assert (answer.sent, answer.received, answer.loss) == (2, 0, 100.0)
-    with pytest.raises(LabError, match="could not send"):
+    assert answer.lost == (0, 1)
+    with pytest.raises(LabError, match="could not send: network is unreachable"):
         fabric.ping(left.namespace, "fd00:9::1", 2, 0.02, 1)
+
+
+def test_an_answer_that_comes_late_is_not_lost_even_the_last(instance: str) -> None:
+    """A neighbour that went away before the last ping and is back after it: the kernel asks for it once a second."""
+    bridge(instance)
+    left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ("10.1.0.1",))
+    right = fabric.make_host(instance, "right", NETWORK, ("10.1.0.11/24",), ("10.1.0.1",))
+    with ThreadPoolExecutor(1) as pool:
+        pinging = pool.submit(fabric.ping, left.namespace, "10.1.0.11", 2, 0.4)
+        time.sleep(0.2)
+        ip(right.namespace, "address", "del", "10.1.0.11/24", "dev", "eth0")
+        ip(left.namespace, "neighbour", "flush", "dev", "eth0")
+        time.sleep(0.6)
+        ip(right.namespace, "address", "add", "10.1.0.11/24", "dev", "eth0")
+        answer = pinging.result()
+    assert (answer.received, answer.lost) == (2, ())
+    assert answer.milliseconds > 200, "the second did come late"
+
+
+def ip(namespace: str, *arguments: str) -> None:
+    subprocess.run(["ip", "-n", namespace, *arguments], check=True)
 
 
 def test_a_host_can_be_replaced_but_not_doubled_and_needs_its_network(instance: str) -> None:

@@ -85,9 +85,8 @@ def test_hints_can_be_pasted() -> None:
 
 
 def test_ping_is_read() -> None:
-    output = (
-        "5 packets transmitted, 4 received, 20% packet loss, time 40ms\nrtt min/avg/max/mdev = 0.061/0.127/0.3/0.1 ms\n"
-    )
-    assert parse_ping("a", "b", output) == Ping("a", "b", 5, 4, 0.127)
-    with pytest.raises(LabError, match="Network is unreachable"):
-        parse_ping("a", "b", "", "ping: connect: Network is unreachable\n")
+    refused = "ICMP Host Unreachable from 10.1.0.1 for ICMP Echo sent to 10.2.0.10\n\n"
+    assert parse_ping("a", "b", refused + "10.2.0.10 : 0.25 0.05 - 0.06 -\n") == Ping("a", "b", 5, 3, 0.12, (2, 4))
+    assert parse_ping("a", "b", "fd00:2::10 : - -\n") == Ping("a", "b", 2, 0, 0.0, (0, 1))
+    with pytest.raises(LabError, match="to b could not send: fping: can't create socket"):
+        parse_ping("a", "b", "fping: can't create socket (must run as root?)\n")

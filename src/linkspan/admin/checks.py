@@ -21,7 +21,7 @@ TOOLS: Final = {
     "ip": "iproute2",
     "nft": "nftables",
     "charon-systemd": "charon-systemd",
-    "ping": "iputils-ping",
+    "fping": "fping",
 }
 """Programs that a node needs, and the Debian packages that bring them."""
 
