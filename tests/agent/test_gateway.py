@@ -308,8 +308,10 @@ def test_a_fact_that_a_fault_lost_is_found_out(world: FakeWorld, left: Site, rig
 def test_what_a_dead_charon_said_last_does_not_put_off_its_return(world: FakeWorld, right: Site) -> None:
     clock = Clock()
     left = Site(FakeDrivers(world), LEFT, clock)
-    left.want(THERE)
+    # First, and loaded: for the left one no time passes, so it would never try again.
     right.want(BACK)
+    right.wait(BACK.id, "down")
+    left.want(THERE)
     left.wait(THERE.id, "up")
     (daemon,) = (one for key, one in world.daemons.items() if LEFT.id in key)
     # As after a pause of the agent: the end of charon is behind much else that waits to be heard.
