@@ -17,7 +17,8 @@ from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.fake import FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
 from linkspan.drivers.ports import Charon, Drivers
-from tests.drivers.machine import Facts, Machine, connection, eventually, gateway, machine
+from tests.drivers.machine import Facts, Machine, connection, gateway, machine
+from tests.harness.world import freeze
 
 
 class Bench(Protocol):
@@ -62,10 +63,7 @@ class RealBench:
 
     def freeze(self, charon: Charon, gateway: Gateway) -> None:
         assert isinstance(charon, StrongswanCharon)
-        os.kill(charon.pid, signal.SIGSTOP)
-        # A signal is on its way for a moment: its threads may still answer until each has stopped.
-        states = [task / "status" for task in Path(f"/proc/{charon.pid}/task").iterdir()]
-        eventually(lambda: all("State:\tT" in state.read_text() for state in states))
+        freeze(charon.pid)
 
     def name(self, gateway: Gateway, text: str, *addresses: str) -> None:
         files = Path("/etc/netns") / naming.namespace(self._machine.instance, "node-a", gateway.id)

@@ -21,6 +21,7 @@ from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.ports import Charon, DriverError
 from tests.drivers.conftest import Site
 from tests.drivers.machine import Machine, connection, eventually, gateway
+from tests.harness.world import freeze
 
 pytestmark = [pytest.mark.root, pytest.mark.wire]
 
@@ -110,10 +111,7 @@ def test_a_charon_that_ends_while_it_is_asked_is_replaced(here: Machine) -> None
     """It is stopped, so that it takes up the question and has no answer when it is killed."""
     site = Site(here.drivers(), 1, 2)
     before = real(site.charon).pid
-    os.kill(before, signal.SIGSTOP)
-    eventually(
-        lambda: all(b"\nState:\tT" in each.read_bytes() for each in Path(f"/proc/{before}/task").glob("*/status"))
-    )
+    freeze(before)
     threading.Timer(0.5, os.kill, (before, signal.SIGKILL)).start()
     assert site.charon.start()
     assert real(site.charon).pid != before

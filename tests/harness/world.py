@@ -217,10 +217,17 @@ def steady(send: Callable[[], Ping]) -> Ping:
     return send() if again else answer
 
 
+def freeze(pid: int) -> None:
+    """Stop a process, all of its threads: a signal is on its way for a moment, and they may act until it is there."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = list(Path(f"/proc/{pid}/task").glob("*/status"))
+    until(lambda: all("\nState:\tT" in thread.read_text() for thread in threads), 10.0)
+
+
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Nothing happens in a process meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         yield
     finally:
