@@ -85,6 +85,10 @@ class Recorder:
         """The IKE messages of one direction."""
         return [packet for packet in list(self.packets) if packet.ike and packet.sent == sent]
 
+    def begun(self, since: float = 0.0) -> int:
+        """How many messages to the recorded side begin an IKE SA."""
+        return sum(one.ike.first for one in self.ike(sent=False) if one.ike and one.at >= since)
+
     def count(self, *kinds: wire.Kind, sent: bool | None = None) -> int:
         """How many packets are of these kinds."""
         return sum(one.kind in kinds and sent in (None, one.sent) for one in list(self.packets))

@@ -12,18 +12,12 @@ import pytest
 
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
-from tests.harness.recorder import Recorder
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 DPD = {"action": "restart", "interval": 1, "timeout": 4}
 WATCHED = 30.0
-
-
-def begun(seen: Recorder) -> int:
-    """How many messages of ours begin an IKE SA."""
-    return sum(one.ike.first for one in seen.ike(sent=False) if one.ike)
 
 
 def spis(link: Link) -> list[tuple[str, str]]:
@@ -72,13 +66,13 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
         time.sleep(2.0)
         agent_is_killed(ours)
         time.sleep(2.0)
-        before = [begun(one) for one in control]
+        before = [one.begun() for one in control]
         charon_is_killed(ours)
-        until(lambda: all(begun(one) > count for one, count in zip(control, before, strict=True)), 15.0)
+        until(lambda: all(one.begun() > count for one, count in zip(control, before, strict=True)), 15.0)
         for link in free:
             link.wait("ACTIVE")
         time.sleep(max(0.0, start + WATCHED - time.monotonic()))
-        assert [begun(one) for one in silent] == [0, 0]
+        assert [one.begun() for one in silent] == [0, 0]
         for link in waiting:
             link.peer.initiate()
             link.wait("ACTIVE")
@@ -100,8 +94,8 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
             link.peer.initiate()
             link.wait("ACTIVE")
             link.pinged()
-        assert [begun(one) for one in silent] == [0, 0]
-        assert all(begun(one) >= 3 for one in control), "created, after charon's end, after the peer's silence"
+        assert [one.begun() for one in silent] == [0, 0]
+        assert all(one.begun() >= 3 for one in control), "created, after charon's end, after the peer's silence"
 
 
 @pytest.mark.shows("connection.initiator")
@@ -118,10 +112,10 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
         peer.terminate()
         link.wait_reason("the peer ended the tunnel")
         time.sleep(4.0)
-        assert (begun(seen), link.status) == (0, "DOWN")
+        assert (seen.begun(), link.status) == (0, "DOWN")
         start = time.monotonic()
         link.set(initiator="bi-directional")
-        until(lambda: begun(seen) > 0, 3.0)
+        until(lambda: seen.begun() > 0, 3.0)
         assert time.monotonic() - start < 0.7, "at once, not after some wait"
         link.renewed()
         link.pinged()
@@ -137,10 +131,10 @@ def test_an_attempt_ends_with_the_permission(ours: Ours, peer: Peer) -> None:
     peer.cut()
     with peer.recorder() as seen:
         link = ours.connect(peer, initiator="bi-directional")
-        until(lambda: begun(seen) > 0, 10.0)
+        until(lambda: seen.begun() > 0, 10.0)
         link.set(initiator="response-only")
         link.wait_reason("waits for the peer to initiate")
         time.sleep(0.5)
-        before = begun(seen)
+        before = seen.begun()
         time.sleep(5.0)
-        assert begun(seen) == before
+        assert seen.begun() == before
