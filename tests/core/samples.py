@@ -56,9 +56,21 @@ def child(name: str, *, idle: int = -1, state: str = "INSTALLED", number: int = 
     return ChildSa(name, number, state, *spis, 0, 0, 0, 0, idle, "AES_CBC", 128, "HMAC_SHA2_256_128", group)
 
 
-def sa(name: str, *children: ChildSa, unique_id: int = 1, state: str = "ESTABLISHED", initiator: bool = True) -> IkeSa:
+def ikev1(**changes: Any) -> IkePolicy:
+    """The sample connection's IKE policy for IKEv1, with some attributes changed."""
+    return msgspec.structs.replace(CONNECTION.ike, ike_version="v1", **changes)
+
+
+def sa(
+    name: str,
+    *children: ChildSa,
+    unique_id: int = 1,
+    state: str = "ESTABLISHED",
+    initiator: bool = True,
+    age: int = 1,
+) -> IkeSa:
     """An IKE SA between the two addresses of the sample connection."""
-    return IkeSa(name, unique_id, state, initiator, "198.51.100.1", "198.51.100.2", 1, children)
+    return IkeSa(name, unique_id, state, initiator, "198.51.100.1", "198.51.100.2", age, children)
 
 
 def attempt(function: Callable[..., Any], *given: Any) -> Any:

@@ -12,7 +12,7 @@ from linkspan.core import ike, plan, rollout
 from linkspan.core.actions import EndChild, EndSa, Settle
 from linkspan.core.desired import Connection
 from linkspan.core.rollout import Life, Loaded, Seen
-from tests.core.samples import child, connection, sa
+from tests.core.samples import child, connection, ikev1, sa
 
 replace = msgspec.structs.replace
 IDS = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(4)]
@@ -157,6 +157,35 @@ def test_a_life_goes_on_where_charon_is_told_nothing_new() -> None:
     assert (todo.load, todo.keep, todo.inspect, todo.unload) == ((), (), (), ())
     assert todo.lives[one.id].attempt_until == life.attempt_until
     assert todo.lives[one.id].connection.revision == 2
+
+
+def test_by_ikev1_charon_renews_only_for_who_may_begin() -> None:
+    """An edit of that tells charon anew, in place, and so does an agent that cannot know what charon was told."""
+    waits, other = (
+        connection(id=id, ike=ikev1(), peer_cidrs=(cidr,), initiator="response-only")
+        for id, cidr in zip(IDS, ("10.2.0.0/24", "10.9.0.0/24"), strict=False)
+    )
+    begins = replace(other, initiator="bi-directional", revision=2)
+    assert ike.build(other) == ike.build(begins), "what is up stays"
+    rekeys = {True: ike.build(begins).rekey_time, False: 0}
+
+    def told(todo: plan.Plan, *items: Connection) -> list[int]:
+        assert todo.unload == ()
+        assert all({child.name for child in config.children} == children(*items) for config in todo.load)
+        return [config.rekey_time for config in todo.load]
+
+    first = run(wanted(waits, other), {})
+    assert told(first, waits, other) == [rekeys[False]]
+    held = names(waits, other)
+    assert told(run(wanted(waits, other), held, lives=first.lives), waits, other) == []
+    one_begins = run(wanted(waits, begins), held, lives=first.lives)
+    assert one_begins.inspect == (), "nothing ends"
+    assert told(one_begins, waits, other) == [rekeys[True]]
+    assert told(run(wanted(waits, other), held, lives=one_begins.lives), waits, other) == [rekeys[False]]
+    assert told(run(wanted(waits), names(waits), {begins.id}, lives=one_begins.lives), waits) == [rekeys[False]]
+    assert told(run(wanted(waits, other), held), waits, other) == [rekeys[False]], "an agent that starts anew"
+    lifetime = waits.ike.lifetime
+    assert all(config.rekey_time + config.over_time == lifetime for config in (*first.load, *one_begins.load))
 
 
 VERSIONS = st.builds(connection, id=st.sampled_from(IDS), peer_id=st.sampled_from(["a", "b"]), enabled=st.booleans())

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.core import answering, ike, pfs, plan, rollout
+from linkspan.core import aging, answering, ike, pfs, plan, rollout
 from linkspan.core.actions import Abandon, EndChild, EndSa, GiveUp, Initiate, Look, Rekey, Settle
 from linkspan.core.desired import Connection, Dpd
 from linkspan.core.facts import Alive, Begun, Cause, Expired, IkeSa, Probed, SaChanged, Unanswered
 from linkspan.core.observed import Backend
 from linkspan.core.rollout import Abandoned, Adopted, Deaf, Life, Loaded, LoadFailed, Seen, Tick
-from tests.core.samples import child, connection, sa
+from tests.core.samples import child, connection, ikev1, sa
 
 
 def born(**changes: Any) -> Life:
@@ -72,6 +72,33 @@ def test_response_only_waits_and_comes_up_by_the_peer() -> None:
     assert state(life) == ("down", "waits for the peer to initiate (initiator is response-only)")
     life, actions = play(life, Seen((up(life, initiator=False),)))
     assert (actions, state(life)) == ([], ("up", ""))
+
+
+@pytest.mark.parametrize("initiator", ["response-only", "bi-directional"])
+def test_an_ikev1_sa_that_nobody_renewed_ends_at_its_lifetime(initiator: str) -> None:
+    life, _ = play(born(initiator=initiator, ike=ikev1(lifetime=100)), Loaded())
+    life, actions = play(life, Seen((up(life, initiator=False, age=30),)), now=5.0)
+    assert (actions, rollout.wake_at(life)) == ([], 75.0)
+    assert play(life, Tick(), now=74.9)[1] == []
+    life, actions = play(life, Tick(), now=75.0)
+    assert actions == [Look()]
+    assert life.config
+    renewed = up(life, initiator=False, unique_id=2, age=5)
+    for age, ended, wake in ((99, [], 76.0), (100, [EndSa(1)], 170.0)):
+        beside, actions = play(life, Seen((sa(life.config.name, age=age, initiator=False), renewed)), now=75.0)
+        assert (actions, state(beside)) == (ended, ("up", "")), "not a second early"
+        assert rollout.wake_at(beside) == wake
+    life, actions = play(life, Seen((up(life, initiator=False, age=100),)), now=75.0)
+    assert (actions, state(life)) == ([EndSa(1)], ("down", aging.OVER))
+    assert (rollout.wake_at(life) is None) == (initiator == "response-only")
+
+
+def test_an_ikev2_sa_is_renewed_in_place_and_has_no_end_of_ours() -> None:
+    life, _ = play(
+        born(initiator="response-only", ike=msgspec.structs.replace(connection().ike, lifetime=100)), Loaded()
+    )
+    life, actions = play(life, Seen((up(life, initiator=False, age=1000),)))
+    assert (actions, rollout.wake_at(life)) == ([], None)
 
 
 def test_an_adopted_tunnel_is_left_alone() -> None:
@@ -406,9 +433,7 @@ def test_no_deadline_without_dpd() -> None:
 
 
 def test_several_children_are_up_with_a_reason_while_some_are_missing() -> None:
-    life = born(
-        ike=msgspec.structs.replace(connection().ike, ike_version="v1"), peer_cidrs=("10.2.0.0/24", "10.3.0.0/24")
-    )
+    life = born(ike=ikev1(), peer_cidrs=("10.2.0.0/24", "10.3.0.0/24"))
     life, actions = play(life, Loaded())
     assert len(actions) == 2
     first = sa(name(life), child(cname(life)))
@@ -439,7 +464,7 @@ CONNECTIONS = st.builds(
         Dpd, st.sampled_from(["hold", "clear", "restart", "disabled", "restart-by-peer"]), st.just(5), st.just(9)
     ),
     peer_cidrs=st.sampled_from([("10.2.0.0/24",), ("10.2.0.0/24", "10.3.0.0/24")]),
-    ike=st.sampled_from([connection().ike, msgspec.structs.replace(connection().ike, ike_version="v1")]),
+    ike=st.sampled_from([connection().ike, ikev1()]),
 )
 
 
@@ -539,7 +564,7 @@ def test_the_version_before_goes_on_until_the_new_one_is_up() -> None:
 
 
 def test_by_ikev1_the_version_before_stays_until_the_peer_has_the_third_message() -> None:
-    old, new = edited(ike=msgspec.structs.replace(connection().ike, ike_version="v1"))
+    old, new = edited(ike=ikev1())
     both = sa(name(old), child(cname(old))), sa(name(new), child(cname(new), number=2), unique_id=2)
     for now in (10.1, 10.5):
         new, actions = play(new, Seen(both), now=now)
@@ -549,7 +574,7 @@ def test_by_ikev1_the_version_before_stays_until_the_peer_has_the_third_message(
     assert actions == [Look()]
     new, actions = play(new, Seen(both), now=10.1 + rollout.OVERLAP)
     assert actions == [EndSa(1), Settle()]
-    assert (told(new), rollout.wake_at(new)) == ((2, "up", ""), None)
+    assert (told(new), new.previous, new.overlap_until) == ((2, "up", ""), None, None)
 
 
 def test_a_peer_that_refuses_the_new_version_keeps_the_one_before() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -22,30 +23,45 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 
 class Aging(msgspec.Struct):
-    """Connections with a lifetime of a minute, since when, and what crosses their wire."""
+    """Connections with a lifetime of a minute, since when, and what crosses the wire of `ike`, `waits` and `begins`.
+
+    The last two are IKEv1: the one is response-only, the other bi-directional.
+    """
 
     child: Link
     ike: Link
+    waits: Link
+    begins: Link
     since: float
-    wire: Recorder
+    wires: tuple[Recorder, Recorder, Recorder]
 
 
 @pytest.fixture(scope="module")
 def aging(service: World) -> Iterator[Aging]:
-    ours, one, other = Ours(service), Peer(service), Peer(service)
+    ours, peers = Ours(service), [Peer(service) for _ in range(4)]
     minute = {"lifetime": {"units": "seconds", "value": 60}}
+    ikev1 = minute | {"ike_version": "v1"}
     try:
-        with other.recorder() as wire:
-            for peer in (one, other):
-                peer.load(ours.v4, ours.psk, rekey_time="0")
-            links = ours.connect(one, ipsec=minute), ours.connect(other, ike=minute)
+        with ExitStack() as stack:
+            wires = [stack.enter_context(peer.recorder()) for peer in peers]
+            for peer, version in zip(peers, "2211", strict=True):
+                peer.load(ours.v4, ours.psk, version=version, rekey_time="0")
+            links = [
+                ours.connect(peers[0], ipsec=minute),
+                ours.connect(peers[1], ike=minute),
+                ours.connect(peers[2], ike=ikev1, initiator="response-only"),
+                ours.connect(peers[3], ike=ikev1),
+            ]
+            links[2].wait_reason("waits for the peer")
+            peers[2].initiate()
             for link in links:
                 until(lambda link=link: renewed(link), 15.0)  # type: ignore[misc]
-            yield Aging(*links, time.monotonic(), wire)
+            child, ike, waits, begins = links
+            yield Aging(child, ike, waits, begins, time.monotonic(), (wires[1], wires[2], wires[3]))
     finally:
         ours.clear()
-        one.close()
-        other.close()
+        for peer in peers:
+            peer.close()
 
 
 def renewed(link: Link) -> bool:
@@ -127,8 +143,28 @@ def test_a_minute_renews_the_keys_of_child_and_ike_sa(aging: Aging) -> None:
         lambda: before[1][0] not in [sa["initiator-spi"] for sa in ike.peer.sas() if sa["state"] == "ESTABLISHED"], 25.0
     )
     assert time.monotonic() - aging.since <= 64.0
-    exchanges = [packet.ike.exchange for packet in aging.wire.ike(sent=False) if packet.ike]
+    exchanges = [packet.ike.exchange for packet in aging.wires[0].ike(sent=False) if packet.ike]
     assert exchanges.count(CREATE_CHILD_SA) >= 1
     for link in (child, ike):
         assert (link.status, link.reason) == ("ACTIVE", "")
         link.pinged()
+
+
+@pytest.mark.shows("connection.initiator", "ike_policy.lifetime")
+@pytest.mark.timeout(120)
+def test_by_ikev1_who_is_response_only_lets_an_ike_sa_end_that_its_peer_does_not_renew(aging: Aging) -> None:
+    """To renew it is to begin another one (RFC 2409), as the bi-directional one beside it does."""
+    _, silent, control = aging.wires
+    waits = aging.waits
+    reason = waits.wait_reason("reached its lifetime and the peer had not renewed it", 70.0)
+    took = time.monotonic() - aging.since
+    assert waits.status == "DOWN", reason
+    until(lambda: waits.peer.sas() == [], 5.0)
+    assert 55.0 < took <= 63.0, "the minute began some seconds before"
+    assert (silent.begun(), control.begun() >= 2) == (0, True)
+    aging.begins.wait("ACTIVE")
+    aging.begins.pinged()
+    waits.peer.initiate()
+    waits.wait("ACTIVE")
+    waits.pinged()
+    assert silent.begun() == 0

@@ -115,6 +115,15 @@ def joined(config: IkeConfig, siblings: Iterable[IkeConfig]) -> IkeConfig:
     return msgspec.structs.replace(config, children=tuple(children[name] for name in sorted(children)))
 
 
+def quiet(config: IkeConfig) -> IkeConfig:
+    """The same for an end that never begins: by IKEv1 a renewal is a new IKE SA that this end would begin.
+
+    By IKEv2 it happens inside the one that is there (RFC 7296 1.3.2). Charon does not end an IKE SA either that it is
+    not to renew (`core.aging`).
+    """
+    return msgspec.structs.replace(config, rekey_time=0, over_time=config.rekey_time + config.over_time, rand_time=0)
+
+
 def shared_key(connection: Connection, config: IkeConfig) -> SharedKey:
     """The pre-shared key of a connection, owned by the two identities of its configuration."""
     return SharedKey(config.name, (config.local_id, config.remote_id), connection.psk)

@@ -72,7 +72,12 @@ def reconcile(
         if old.config and (id not in after or after[id].config != old.config)
     }
     in_use = wanted.keys() | {config.name for config in running}
-    load = tuple(config for name, config in wanted.items() if _differs(config, loaded.get(name), ours))
+    began, begin = _begin(lives), _begin(after)
+    load = tuple(
+        config if config.version == 2 or begin[name] else ike.quiet(config)
+        for name, config in wanted.items()
+        if _differs(config, loaded.get(name), ours) or (config.version == 1 and began.get(name) != begin[name])
+    )
     told = {config.name for config in load}
     fresh: list[str] = []
     keep: list[str] = []
@@ -153,6 +158,16 @@ def _wanted(lives: Mapping[str, Life]) -> dict[str, IkeConfig]:
     for name, olds in instead.items():
         bare = msgspec.structs.replace(next(iter(olds.values())), children=())
         found[name] = ike.joined(bare, (peers.get(bare.peer, {}) | olds).values())
+    return found
+
+
+def _begin(lives: Mapping[str, Life]) -> dict[str, bool]:
+    """By IKE connection, whether one of those that share it may begin an IKE SA. No name tells: an edit of that keeps
+    what is up."""
+    found: dict[str, bool] = {}
+    for one in lives.values():
+        for config in rollout.configs(one):
+            found[config.name] = found.get(config.name, False) or one.connection.initiator == "bi-directional"
     return found
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from linkspan.core import answering, dpd, duplicates, ike, pfs
+from linkspan.core import aging, answering, dpd, duplicates, ike, pfs
 from linkspan.core.actions import Abandon, Action, EndSa, GiveUp, Initiate, Look, Settle
 from linkspan.core.desired import Connection
 from linkspan.core.facts import Alive, Begun, Cause, Expired, Fact, IkeSa, Probed, SaChanged, Unanswered
@@ -114,6 +114,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     watch: dpd.Watch = dpd.Watch()
     duplicate_since: float | None = None
     overlap_until: float | None = None
+    over_at: float | None = None
 
 
 Step = tuple[Life, tuple[Action, ...]]
@@ -179,7 +180,8 @@ def traps(life: Life) -> frozenset[Initiate]:
 
 def wake_at(life: Life) -> float | None:
     """When the next `Tick` is due, None if nothing is."""
-    times = [life.attempt_until, life.retry_at, life.look_at, life.overlap_until, life.pfs.due, _deadline(life)]
+    times = [life.attempt_until, life.retry_at, life.look_at, life.overlap_until, life.over_at]
+    times += [life.pfs.due, _deadline(life)]
     if life.duplicate_since is not None:
         times.append(life.duplicate_since + DUPLICATE)
     return min((time for time in times if time is not None), default=None)
@@ -284,8 +286,11 @@ def _seen(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> 
     elif lost and life.retry_at is not None:
         # What could not be made inside an IKE SA that was given up can be made now.
         life = _set(life, retry_at=now)
-    life, actions = _found(life, config, tuple(sa for sa in here if sa.unique_id not in watch.given_up), now)
-    return life, ends + actions
+    over, over_at = aging.look(configs(life), here, now)
+    life = _set(life, over_at=over_at, reason=life.reason or (aging.OVER if over else ""))
+    gone = watch.given_up | over
+    life, actions = _found(life, config, tuple(sa for sa in here if sa.unique_id not in gone), now)
+    return life, (*ends, *(EndSa(number) for number in sorted(over)), *actions)
 
 
 def _found(life: Life, config: IkeConfig, alive: tuple[IkeSa, ...], now: float) -> Step:
