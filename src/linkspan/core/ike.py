@@ -119,7 +119,7 @@ def quiet(config: IkeConfig) -> IkeConfig:
     """The same for an end that never begins: by IKEv1 a renewal is a new IKE SA that this end would begin.
 
     By IKEv2 it happens inside the one that is there (RFC 7296 1.3.2). Charon does not end an IKE SA either that it is
-    not to renew (`core.aging`).
+    not to renew (`core.aging`). One that it has made already keeps its times.
     """
     return msgspec.structs.replace(config, rekey_time=0, over_time=config.rekey_time + config.over_time, rand_time=0)
 
