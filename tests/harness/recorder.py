@@ -6,6 +6,7 @@ IKE headers are read as RFC 7296 3.1 has them; IKEv1's are the same octets (RFC 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import select
 import socket
 import struct
@@ -51,6 +52,12 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     ike: Ike | None
     frame: bytes
 
+    @property
+    def spi(self) -> int:
+        """Of ESP, in UDP or not (RFC 4303 2.1)."""
+        behind = _behind_ip(self.frame)
+        return int.from_bytes(behind[8:12] if self.kind == "udp_esp" else behind[:4])
+
 
 class Recorder:
     """Use it as a `with` block; `packets` grows meanwhile.
@@ -86,8 +93,12 @@ class Recorder:
         return [packet for packet in list(self.packets) if packet.ike and packet.sent == sent]
 
     def begun(self, since: float = 0.0) -> int:
-        """How many messages to the recorded side begin an IKE SA."""
+        """How many messages to the recorded side begin an IKE SA, retransmissions too."""
         return sum(one.ike.first for one in self.ike(sent=False) if one.ike and one.at >= since)
+
+    def attempts(self) -> int:
+        """How many IKE SAs were begun towards the recorded side, however often their first message was sent."""
+        return len({one.ike.initiator_spi for one in self.ike(sent=False) if one.ike and one.ike.first})
 
     def count(self, *kinds: wire.Kind, sent: bool | None = None) -> int:
         """How many packets are of these kinds."""
@@ -97,6 +108,24 @@ class Recorder:
     def esp(self) -> int:
         """ESP and AH packets of both directions, in UDP or not."""
         return self.count("esp", "udp_esp")
+
+    def overtook(self, version: int) -> int:
+        """How many packets left by an SA that came up meanwhile before the other end had it, so that they are lost.
+
+        By IKEv2 the responder sends by a new child before its answer has arrived (RFC 7296 2.8), by IKEv1 the
+        initiator, here the other side, before its third message has (RFC 2409 5.5). That the other end has an SA is
+        seen when it sends by it.
+        """
+        early = version == 2
+        esp = [one for one in list(self.packets) if one.kind in ("esp", "udp_esp")]
+        begun = {sent: dict.fromkeys(one.spi for one in esp if one.sent == sent) for sent in (True, False)}
+        found = 0
+        for mine, other in itertools.zip_longest(list(begun[early])[1:], list(begun[not early])[1:]):
+            for one in esp:
+                if one.sent != early and one.spi == other:
+                    break
+                found += one.sent == early and one.spi == mine
+        return found
 
     @property
     def clear(self) -> int:
@@ -127,10 +156,14 @@ def packet(frame: bytes, sent: bool) -> Packet:
     return Packet(at=time.monotonic(), sent=sent, kind=kind, size=len(frame), ike=header, frame=frame)
 
 
+def _behind_ip(frame: bytes) -> bytes:
+    ip = frame[14:]
+    return ip[40:] if ip[0] >> 4 == 6 else ip[(ip[0] & 15) * 4 :]
+
+
 def _ike(frame: bytes) -> Ike | None:
     """The header, from UDP 500, or from UDP 4500 behind four zero octets (RFC 3948 2.2)."""
-    ip = frame[14:]
-    udp = ip[40:] if ip[0] >> 4 == 6 else ip[(ip[0] & 15) * 4 :]
+    udp = _behind_ip(frame)
     ports, data = struct.unpack_from("!HH", udp), udp[8:]
     if 4500 in ports:
         data = data[4:]

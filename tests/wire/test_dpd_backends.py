@@ -67,7 +67,7 @@ def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
 def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
     with held(ours, peer) as (link, seen):
         if backend.detect() == "user-space":
-            until(lambda: seen.begun() > 0, 3.0)
+            until(lambda: seen.attempts() > 0, 3.0)
             traffic(link)
             peer.heal()
             link.wait("ACTIVE", 40.0)
@@ -76,19 +76,19 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
         assert "waits for traffic" in link.reason
         assert len(traps(ours)) == 1
         time.sleep(5.0)
-        assert (seen.begun(), link.status) == (0, "DOWN"), "nothing wants to pass"
+        assert (seen.attempts(), link.status) == (0, "DOWN"), "nothing wants to pass"
         traffic(link)
         start = time.monotonic()
-        until(lambda: seen.begun() == 1, 5.0)
+        until(lambda: seen.attempts() == 1, 5.0)
         time.sleep(ATTEMPT - 3.0)
         assert attempts(ours, link) == 1, "an attempt that traffic began has its time"
         until(lambda: attempts(ours, link) == 0, 10.0)
         assert time.monotonic() - start < ATTEMPT + 3.0, "and not more"
         assert len(traps(ours)) == 1
         time.sleep(3.0)
-        assert seen.begun() == 1, "without traffic nothing begins"
+        assert seen.attempts() == 1, "without traffic nothing begins"
         traffic(link)
-        until(lambda: seen.begun() == 2, 5.0)
+        until(lambda: seen.attempts() == 2, 5.0)
         peer.heal()
         link.wait("ACTIVE")
         assert traps(ours) == frozenset()
@@ -98,17 +98,17 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
 @pytest.mark.shows("connection.dpd.action")
 def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callable[[], Peer]) -> None:
     with held(ours, new_peer()) as (link, seen):
-        before = seen.begun()
+        before = seen.attempts()
         link.set(initiator="response-only")
         until(lambda: traps(ours) == frozenset(), 5.0)
         # charon has 1 s to end what it had begun: on user-space ESP hold initiates.
         time.sleep(1.0)
-        before = seen.begun()
+        before = seen.attempts()
         traffic(link)
         time.sleep(2.0)
-        assert seen.begun() == before, "response-only has no traps"
+        assert seen.attempts() == before, "response-only has no traps"
         link.set(initiator="bi-directional")
-        until(lambda: seen.begun() > before, 3.0)
+        until(lambda: seen.attempts() > before, 3.0)
         link.peer.heal()
         link.wait("ACTIVE", 40.0)
         link.pinged()
@@ -124,10 +124,10 @@ def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer,
         else:
             ours.delete("ipsec-site-connections", link.id)
         until(lambda: traps(ours) == frozenset() and attempts(ours, link) == 0, 5.0)
-        before = seen.begun()
+        before = seen.attempts()
         traffic(link)
         time.sleep(2.0)
-        assert seen.begun() == before
+        assert seen.attempts() == before
 
 
 @pytest.mark.shows("connection.dpd.timeout")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from linkspan.drivers import backend
-from linkspan.lab.fabric import ping
+from linkspan.lab.fabric import Ping, ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
+from tests.harness.recorder import Recorder
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -79,6 +80,15 @@ def held(link: Link) -> list[str]:
         return sorted(name for names in charon.loaded().values() for name in names if name.startswith(link.id))
 
 
+def without_a_gap(answer: Ping, seen: Recorder, version: int) -> None:
+    """Of the pings no more are lost than what the exchange itself costs, and that for moments; none is in clear."""
+    overtook = seen.overtook(version)
+    print(f"{len(answer.lost)} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms; {overtook} overtook")
+    assert len(answer.lost) <= 2 + overtook, answer
+    assert overtook * INTERVAL <= 0.05 * SLOW
+    assert seen.clear == 0
+
+
 @EDITED
 @PHASES
 def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase: str, tell: Any) -> None:
@@ -91,9 +101,7 @@ def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase
         edit(link, phase, **STRONGER)
         answer = pinging.result()
     live(link, phase, AFTER)
-    print(f"{phase}: {answer.sent - answer.received} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms")
-    assert answer.sent - answer.received <= 2
-    assert seen.clear == 0
+    without_a_gap(answer, seen, 2)
     assert seen.esp >= 2 * answer.received, "without ESP on the wire, few lost would say nothing"
     assert len(held(link)) == 1, "nothing stays of the version before"
 
@@ -165,8 +173,7 @@ def test_another_ike_version_is_rolled_out_too(ours: Ours, peer: Peer) -> None:
         peer.load(ours.v4, ours.psk, version="0")
         until(lambda: [sa["version"] for sa in peer.sas()] == ["1"], 20.0 * SLOW, lambda: str(peer.sas()))
         answer = pinging.result()
-    assert answer.sent - answer.received <= 2, answer
-    assert seen.clear == 0
+    without_a_gap(answer, seen, 1)
     live(link, IPSEC, BEFORE)
     link.pinged()
 
