@@ -64,7 +64,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "psk": "authenticates both ends; another key needs another authentication",
         "mtu": "larger packets are answered with what fits, and TCP segments are held to it",
         "effective_mtu": "what really fits: less than asked where ESP or the path allow less",
-        "initiator": "response-only: never sends an IKE SA's first packet, nor renews one of IKEv1, which would be that",
+        "initiator": "response-only: never sends the first IKE packet; so it renews no IKE SA of IKEv1 either",
         "dpd": "how often a silent peer is asked, when it is dead, and what follows (hold in user space: restart)",
         "admin_state_up": _ADMIN,
         "auth_mode": "pre-shared keys; certs is refused until there are certificates",
