@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,8 @@ from linkspan.api.wake import Hub
 from linkspan.store.store import Store
 
 BASE = "linkspan:/openapi"
-_NO_STORE: Any = None
+# Nobody asks it anything; only how many write at a time is read, to make the threads.
+_NO_STORE: Any = SimpleNamespace(one_writer=True)
 
 
 def edge_of(app: Starlette) -> Edge:

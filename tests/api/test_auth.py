@@ -128,6 +128,32 @@ def test_what_is_remembered_is_soon_asked_again(
         ask(users, basic("alice", "battery staple"))
 
 
+def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    users = BasicAuth(people)
+    good, bad = (
+        Call("GET", "/", headers=[(b"authorization", basic("alice", password).encode())])
+        for password in ("correct horse", "wrong")
+    )
+    assert users.remembered(good) is None
+    assert costs == []
+    known = users.identify(good)
+    with pytest.raises(Problem):
+        users.identify(bad)
+    assert len(costs) == 2
+
+    def unasked(_self: Store) -> Any:
+        raise AssertionError("the database is asked")
+
+    monkeypatch.setattr(Store, "read", unasked)
+    assert users.remembered(good) == known
+    assert users.remembered(bad) is None, "a wrong password stays wrong, and is compared each time"
+    with pytest.raises(Problem, match="requires authentication"):
+        users.remembered(Call("GET", "/"))
+    monkeypatch.setattr(memory, "TRUST", 0.0)
+    assert users.remembered(good) is None
+    assert len(costs) == 2
+
+
 def test_what_is_remembered_holds_no_password(people: Store) -> None:
     users = BasicAuth(people)
     ask(users, basic("alice", "correct horse"))

@@ -87,6 +87,27 @@ def test_an_address_that_is_held_off_costs_no_password() -> None:
     assert limited.identify(call("bob", "192.0.2.1")) == PEOPLE["bob"]
 
 
+def test_who_is_remembered_counts_once_and_is_held_off_too() -> None:
+    class Remembering(ByName):
+        def remembered(self, call: Call) -> Identity | None:
+            return None if call.header(b"authorization") == b"bob" else self.identify(call)
+
+    limited = Limited(Remembering(), Rates(project=Rate(0.001, 2), failures=Rate(0.001, 2)), Clock())
+
+    def outcome(user: str, address: str) -> str:
+        try:
+            who = limited.remembered(call(user, address)) or limited.identify(call(user, address))
+        except Problem as problem:
+            return problem.type
+        return who.name
+
+    assert [outcome("alice", "192.0.2.1") for _ in range(3)] == ["alice", "alice", "TooManyRequests"]
+    assert [outcome("bob", "192.0.2.1") for _ in range(3)] == ["bob", "bob", "TooManyRequests"]
+    assert [outcome("x", "192.0.2.2") for _ in range(3)] == ["Unauthorized", "Unauthorized", "TooManyRequests"]
+    assert outcome("admin", "192.0.2.2") == "TooManyRequests", "the address, whoever it is now"
+    assert outcome("admin", "192.0.2.1") == "admin"
+
+
 def test_the_wait_is_told_and_is_enough() -> None:
     clock = Clock()
     limited = Limited(ByName(), Rates(project=Rate(2.0, 1)), clock)

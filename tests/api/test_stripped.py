@@ -83,10 +83,17 @@ class Watched:
         self._auth = auth
         self.seen: set[str] = set()
 
+    def remembered(self, call: Any) -> Any:
+        """As the way it watches."""
+        return self._watched(call).remembered(call)
+
     def identify(self, call: Any) -> Any:
         """As the way it watches."""
+        return self._watched(call).identify(call)
+
+    def _watched(self, call: Any) -> Auth:
         self.seen |= {name.decode() for name, _ in call.headers}
-        return self._auth.identify(call)
+        return self._auth
 
 
 @pytest.mark.parametrize("way", [none, basic, static, issued, keystone])

@@ -65,7 +65,15 @@ def create_app(
     limited = Limited(auth, rates or Rates())
     identity = [limited.guarded(route) for route in auth.routes()] if isinstance(auth, Embedded) else []
     routes = _routes(store, wake, context, hooks, identity, heartbeat)
-    edge = Edge(routes, limited, wake, policy or policy_of(), largest_body=largest_body, public_url=public_url)
+    edge = Edge(
+        routes,
+        limited,
+        wake,
+        policy or policy_of(),
+        one_writer=store.one_writer,
+        largest_body=largest_body,
+        public_url=public_url,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -1,4 +1,5 @@
-"""Who asks: the ports through which a request gets its identity. Blocking code; it runs in the request's thread.
+"""Who asks: the ports through which a request gets its identity. What is remembered is told on the event loop;
+everything else is blocking code, in a thread.
 
 Passwords are compared by argon2, which is slow on purpose; so a credential that was right is remembered for moments.
 It knows nothing of what an identity may do. Tokens are in `auth_tokens`, a real Keystone is in `auth_keystone`.
@@ -28,6 +29,12 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 class Auth(Protocol):
     """Finds out who asks."""
 
+    def remembered(self, call: Call) -> Identity | None:
+        """The identity of a request if it is known without waiting for anything; None: `identify` has to be asked.
+
+        Called on the event loop. Raises Problem Unauthorized for what needs no look to be refused.
+        """
+
     def identify(self, call: Call) -> Identity:
         """The identity of a request. Raises Problem Unauthorized."""
 
@@ -46,6 +53,10 @@ class NoAuth:
 
     def __init__(self, project_id: str = LOCAL_PROJECT) -> None:
         self._identity = Identity("admin", "admin", project_id, frozenset({"admin"}))
+
+    def remembered(self, call: Call) -> Identity | None:
+        """The one identity there is."""
+        return self._identity
 
     def identify(self, call: Call) -> Identity:
         """The one identity there is; a token that clients send along is not looked at."""
@@ -70,15 +81,18 @@ class BasicAuth:
         self._passwords = passwords or Passwords()
         self._memory: Memory[_Remembered] = Memory()
 
+    def remembered(self, call: Call) -> Identity | None:
+        """The user of a Basic credential that was right a moment ago. Raises Problem Unauthorized where none came."""
+        known = self._memory.get(self._memory.digest(_header(call)))
+        return known.identity if known is not None and _trusted(known, time.monotonic()) else None
+
     def identify(self, call: Call) -> Identity:
         """The user of a Basic credential. Raises Problem Unauthorized, ServiceUnavailable under a flood of them."""
-        header = call.header(b"authorization")
-        if header is None:
-            raise unauthorized()
+        header = _header(call)
         digest = self._memory.digest(header)
         now = time.monotonic()
         known = self._memory.get(digest)
-        if known is not None and now - known.asked < memory.TRUST:
+        if known is not None and _trusted(known, now):
             return known.identity
         name, password = _credentials(header)
         with self._store.read() as tx:
@@ -95,6 +109,17 @@ class BasicAuth:
         if not self._passwords.check(password_hash, password) or user is None:
             raise unauthorized()
         return _Remembered(_identity(user), user["password_hash"], time.monotonic())
+
+
+def _header(call: Call) -> bytes:
+    header = call.header(b"authorization")
+    if header is None:
+        raise unauthorized()
+    return header
+
+
+def _trusted(known: _Remembered, now: float) -> bool:
+    return now - known.asked < memory.TRUST
 
 
 def _old(known: _Remembered, now: float) -> bool:

@@ -62,19 +62,28 @@ class KeystoneAuth:
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._away_until = 0.0
 
+    def remembered(self, call: Call) -> Identity | None:
+        """The identity behind a token that Keystone called good. Raises Problem Unauthorized for one that it called
+        bad a moment ago, and for what is no token."""
+        return self._kept(self._good.digest(self._text(call)))
+
     def identify(self, call: Call) -> Identity:
         """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project, and
         ServiceUnavailable where Keystone cannot say."""
-        text = call.header(b"x-auth-token") or b""
-        if not _TOKEN.fullmatch(text):
-            raise self._unauthorized()
+        text = self._text(call)
         digest = self._good.digest(text)
-        identity = self._remembered(digest) or self._asked(text.decode(), digest)
+        identity = self._kept(digest) or self._asked(text.decode(), digest)
         if identity is None:
             raise self._unauthorized()
         return identity
 
-    def _remembered(self, digest: bytes) -> Identity | None:
+    def _text(self, call: Call) -> bytes:
+        text = call.header(b"x-auth-token") or b""
+        if not _TOKEN.fullmatch(text):
+            raise self._unauthorized()
+        return text
+
+    def _kept(self, digest: bytes) -> Identity | None:
         """Raises Problem Unauthorized for what is known to be bad."""
         now = time.monotonic()
         known = self._good.get(digest)
@@ -89,7 +98,7 @@ class KeystoneAuth:
             raise _unavailable()
         try:
             # Whoever had the turn before may have asked about the same token, or found nobody.
-            identity = self._remembered(digest)
+            identity = self._kept(digest)
             if identity is not None:
                 return identity
             if time.monotonic() < self._away_until:

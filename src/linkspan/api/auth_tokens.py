@@ -34,12 +34,14 @@ class TokenAuth:
         self._store = store
         self._memory: Memory[_Known] = Memory()
 
+    def remembered(self, call: Call) -> Identity | None:
+        """The identity behind a token that held a moment ago. Raises Problem Unauthorized if it has no project."""
+        known = self._remembered(self._memory.digest(_text(call)))
+        return None if known is None else _with_project(known)
+
     def identify(self, call: Call) -> Identity:
         """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project."""
-        known = self._known(call.header(b"x-auth-token") or b"")
-        if known is None or known.identity is None:
-            raise unauthorized()
-        return known.identity
+        return _with_project(self._known(_text(call)))
 
     def find(self, token: bytes, *, fresh: bool = False) -> Token | None:
         """What a token says; None if it does not hold. `fresh`: for what outlives it, so nothing remembered will do."""
@@ -54,10 +56,10 @@ class TokenAuth:
 
     def _known(self, text: bytes, fresh: bool = False) -> _Known | None:
         digest = self._memory.digest(text)
-        known = None if fresh else self._memory.get(digest)
-        now = time.monotonic()
-        if known is not None and now < known.until:
+        known = None if fresh else self._remembered(digest)
+        if known is not None:
             return known
+        now = time.monotonic()
         with self._store.read() as tx:
             row, at = tx.token(hash_token(text)), tx.now
         token = None if row is None else effective(row)
@@ -68,6 +70,10 @@ class TokenAuth:
         known = _Known(token, _identity(token), now + left)
         self._memory.put(digest, known)
         return known
+
+    def _remembered(self, digest: bytes) -> _Known | None:
+        known = self._memory.get(digest)
+        return known if known is not None and time.monotonic() < known.until else None
 
 
 def effective(row: dict[str, Any]) -> Token | None:
@@ -91,6 +97,16 @@ def effective(row: dict[str, Any]) -> Token | None:
         expires_at=row["expires_at"],
         credential=credential and Credential(credential["id"], credential["name"], credential["unrestricted"]),
     )
+
+
+def _text(call: Call) -> bytes:
+    return call.header(b"x-auth-token") or b""
+
+
+def _with_project(known: _Known | None) -> Identity:
+    if known is None or known.identity is None:
+        raise unauthorized()
+    return known.identity
 
 
 def _identity(token: Token) -> Identity | None:

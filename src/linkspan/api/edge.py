@@ -1,9 +1,11 @@
 """Where HTTP becomes a `Call` and a `Reply` becomes HTTP: the one ASGI application behind every path of ours.
 
-Concurrency: one worker thread per request at most, entered once; while a body arrives, an answer leaves or a DELETE is
-held, none: a slow client holds its own request and nothing else. A request that lost to another transaction is started
-again, a few times. Errors are translated here and nowhere else; a client never sees a traceback. It knows no path:
-`Route`s come from outside, found by two dictionary look-ups.
+Concurrency: one worker thread per request at most; while a body arrives, an answer leaves or a DELETE is held, none: a
+slow client holds its own request and nothing else. Who asks is found out in threads of their own, unless it is
+remembered, and where the database has one writer the writes have a thread of their own: logins and queued writes leave
+threads to read. A request that lost to another transaction is started again, a few times. Errors are translated here
+and nowhere else; a client never sees a traceback. It knows no path: `Route`s come from outside, found by two dictionary
+look-ups.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ BODY_TIME: Final = 30.0
 ATTEMPTS: Final = 6
 """How often a request is tried that loses to other transactions."""
 THREADS: Final = 12
+"""How many requests are worked on at a time; and how many may ask who somebody is."""
 PIECE: Final = 64 * 1024
 """Bytes of an answer that are handed to the server at a time."""
 
@@ -57,6 +60,7 @@ _IDENTITY: Final = (
     b"openstack-system-scope",
 )
 _BODIES: Final = frozenset({"POST", "PUT", "PATCH"})
+_WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
 
 _log = structlog.get_logger()
 
@@ -76,7 +80,7 @@ class Route(msgspec.Struct, frozen=True):
     largest_body: int = 0
     """Bytes; 0: the server's own limit."""
     keystone: bool = False
-    """Its errors have Keystone's shape."""
+    """It is the identity's: it may compare passwords, and its errors have Keystone's shape."""
     operation: Operation | None = None
     """What the OpenAPI document says of it; None: nothing, since it is not for users."""
 
@@ -96,16 +100,20 @@ class Edge:
         hub: Hub,
         policy: Policy,
         *,
-        threads: int = THREADS,
+        one_writer: bool = False,
         largest_body: int = LARGEST_BODY,
         public_url: str = "",
     ) -> None:
+        """`one_writer`: writes wait for each other anyway, so they get one thread; `largest_body`: bytes."""
         self._auth = auth
         self._hub = hub
         self._policy = policy
         self._public_url = public_url
         self._largest = largest_body
-        self._pool = ThreadPoolExecutor(threads, "api")
+        self._pool = ThreadPoolExecutor(THREADS, "api")
+        # More threads than the one that may write would only contend for the interpreter, and leave none to read.
+        self._writers = ThreadPoolExecutor(1, "api-writer") if one_writer else self._pool
+        self._askers = ThreadPoolExecutor(THREADS, "api-who")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._table.setdefault(route.path, {})[route.method] = route
@@ -117,7 +125,8 @@ class Edge:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._pool.shutdown(wait=False)
+        for pool in (self._pool, self._writers, self._askers):
+            pool.shutdown(wait=False)
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
         """The route of a path and the id in it; a route that answers 404 or 405 if there is none."""
@@ -187,7 +196,12 @@ class Edge:
             return
         if method in _BODIES:
             call.body = await self._body(call, receive, route.largest_body or self._largest)
-        reply = await loop.run_in_executor(self._pool, self._answer, route, call)
+        if not route.public:
+            identity = self._auth.remembered(call)
+            if identity is None:
+                identity = await loop.run_in_executor(self._askers, self._auth.identify, call)
+            call.identity = msgspec.structs.replace(identity, policy=self._policy)
+        reply = await loop.run_in_executor(self._threads(route), _answer, route, call)
         if reply.hold is not None:
             await self._settle(reply.hold)
         await sender.reply(reply)
@@ -196,19 +210,10 @@ class Edge:
         """One handler in a worker thread, for streams."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, handler, call)
 
-    def _answer(self, route: Route, call: Call) -> Reply:
-        if not route.public:
-            call.identity = msgspec.structs.replace(self._auth.identify(call), policy=self._policy)
-        assert route.handler is not None
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return route.handler(call)
-            except Conflict:
-                if attempt == ATTEMPTS:
-                    raise
-                # Long enough for the faster one to be done, and not in step with other losers.
-                time.sleep(0.002 * attempt * attempt + (hash(call.request_id) % 100) / 50_000)
-        raise AssertionError
+    def _threads(self, route: Route) -> ThreadPoolExecutor:
+        if route.keystone:
+            return self._askers
+        return self._writers if route.method in _WRITES else self._pool
 
     async def _settle(self, hold: Hold) -> None:
         loop = asyncio.get_running_loop()
@@ -239,6 +244,19 @@ class Edge:
         if len(body) > largest:
             raise _too_large(largest)
         return body
+
+
+def _answer(route: Route, call: Call) -> Reply:
+    assert route.handler is not None
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return route.handler(call)
+        except Conflict:
+            if attempt == ATTEMPTS:
+                raise
+            # Long enough for the faster one to be done, and not in step with other losers.
+            time.sleep(0.002 * attempt * attempt + (hash(call.request_id) % 100) / 50_000)
+    raise AssertionError
 
 
 async def _rest(first: bytes, receive: Receive, largest: int) -> bytes:

@@ -102,9 +102,16 @@ class Limited:
         self._projects = Buckets(rates.project, clock)
         self._failures = Failures(rates.failures, clock)
 
+    def remembered(self, call: Call) -> Identity | None:
+        """The identity of a request, without waiting; None: nothing was counted. Raises Problem as `identify` does."""
+        identity = self._failures.counted(self._auth.remembered, call)
+        return None if identity is None else self._admitted(identity)
+
     def identify(self, call: Call) -> Identity:
         """The identity of a request. Raises Problem Unauthorized, TooManyRequests."""
-        identity = self._failures.counted(self._auth.identify, call)
+        return self._admitted(self._failures.counted(self._auth.identify, call))
+
+    def _admitted(self, identity: Identity) -> Identity:
         _require(self._projects.take(identity.project_id), "Too many requests of this project")
         return identity
 

@@ -71,6 +71,8 @@ class Store:
     ) -> None:
         """`lease` in seconds. `clock`: another clock than the database's (tests)."""
         self.lease = lease
+        self.one_writer = engine.dialect.name == "sqlite"
+        """Whether writes wait for each other here: then more than one thread for them gains nothing."""
         self._engine = engine
         self._keyring = keyring
         self._on_commit = on_commit
@@ -79,7 +81,7 @@ class Store:
         self._reader = reader(engine)
         self._writer = writer(engine)
         # SQLite has one writer: wait for it here, in order, and not in its busy handler that sleeps.
-        self._turn: AbstractContextManager[Any] = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self.one_writer else nullcontext()
         with self._writing() as work:
             keys.register(work)
 

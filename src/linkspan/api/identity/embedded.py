@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from linkspan.api.auth import BasicAuth
+from linkspan.api.auth import Auth, BasicAuth
 from linkspan.api.auth_tokens import TokenAuth
 from linkspan.api.call import Call, Identity, Reply, ok
 from linkspan.api.edge import Route
@@ -42,11 +42,16 @@ class Embedded:
             Credentials(store, passwords, guard),
         )
 
+    def remembered(self, call: Call) -> Identity | None:
+        """The user behind what was right a moment ago. Raises Problem Unauthorized."""
+        return self._way(call).remembered(call)
+
     def identify(self, call: Call) -> Identity:
         """The user behind a token, else behind a name and a password. Raises Problem Unauthorized."""
-        if call.header(b"x-auth-token") is not None:
-            return self._tokens.identify(call)
-        return self._basic.identify(call)
+        return self._way(call).identify(call)
+
+    def _way(self, call: Call) -> Auth:
+        return self._basic if call.header(b"x-auth-token") is None else self._tokens
 
     def routes(self) -> list[Route]:
         """All paths of the identity."""
