@@ -1,5 +1,5 @@
-"""Who asks: the ports through which a request gets its identity. What is remembered is told on the event loop;
-everything else is blocking code, in a thread.
+"""Who asks: the ports through which a request gets its identity. Blocking code, in threads that nothing else needs,
+except for what is remembered.
 
 Passwords are compared by argon2, which is slow on purpose; so a credential that was right is remembered for moments.
 It knows nothing of what an identity may do. Tokens are in `auth_tokens`, a real Keystone is in `auth_keystone`.
@@ -32,7 +32,7 @@ class Auth(Protocol):
     def remembered(self, call: Call) -> Identity | None:
         """The identity of a request if it is known without waiting for anything; None: `identify` has to be asked.
 
-        Called on the event loop. Raises Problem Unauthorized for what needs no look to be refused.
+        Called where others wait, so it may not. Raises Problem Unauthorized for what needs no look to be refused.
         """
 
     def identify(self, call: Call) -> Identity:

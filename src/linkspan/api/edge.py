@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from linkspan.api.auth import Auth
-from linkspan.api.call import Call, Handler, Header, Hold, Reply, fault, refused
+from linkspan.api.call import Call, Handler, Header, Hold, Identity, Reply, fault, refused
 from linkspan.api.openapi.operation import Operation
 from linkspan.api.wake import Hub
 from linkspan.core.access import Policy
@@ -196,12 +196,11 @@ class Edge:
             return
         if method in _BODIES:
             call.body = await self._body(call, receive, route.largest_body or self._largest)
-        if not route.public:
-            identity = self._auth.remembered(call)
-            if identity is None:
-                identity = await loop.run_in_executor(self._askers, self._auth.identify, call)
-            call.identity = msgspec.structs.replace(identity, policy=self._policy)
-        reply = await loop.run_in_executor(self._threads(route), _answer, route, call)
+        threads = self._threads(route)
+        reply = await loop.run_in_executor(threads, self._answer, route, call)
+        if reply is None:
+            identity = await loop.run_in_executor(self._askers, self._auth.identify, call)
+            reply = await loop.run_in_executor(threads, self._answer_to, identity, route, call)
         if reply.hold is not None:
             await self._settle(reply.hold)
         await sender.reply(reply)
@@ -209,6 +208,18 @@ class Edge:
     async def _run(self, handler: Handler, call: Call) -> Reply:
         """One handler in a worker thread, for streams."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, handler, call)
+
+    def _answer(self, route: Route, call: Call) -> Reply | None:
+        """None: who asks is not remembered."""
+        if route.public:
+            return _answered(route, call)
+        # Here and not on the event loop: there it made reads of many clients cost more CPU.
+        identity = self._auth.remembered(call)
+        return None if identity is None else self._answer_to(identity, route, call)
+
+    def _answer_to(self, identity: Identity, route: Route, call: Call) -> Reply:
+        call.identity = msgspec.structs.replace(identity, policy=self._policy)
+        return _answered(route, call)
 
     def _threads(self, route: Route) -> ThreadPoolExecutor:
         if route.keystone:
@@ -246,7 +257,7 @@ class Edge:
         return body
 
 
-def _answer(route: Route, call: Call) -> Reply:
+def _answered(route: Route, call: Call) -> Reply:
     assert route.handler is not None
     for attempt in range(1, ATTEMPTS + 1):
         try:
