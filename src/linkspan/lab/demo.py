@@ -38,9 +38,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     def faults(self) -> list[str]:
         """Why it proves nothing; empty if it does."""
         found = [
-            f"ping {ping.source} to {ping.destination}: {ping.received} of {ping.sent} came back"
+            f"ping {ping.source} to {ping.destination}: {ping.received} of {ping.sent} came back, "
+            f"not these (from 0): {', '.join(map(str, ping.lost))}"
             for ping in self.pings
-            if ping.received != ping.sent or not ping.sent
+            if ping.lost
         ]
         if not self.wire.protected:
             found.append("no ESP packet was seen between the gateways")

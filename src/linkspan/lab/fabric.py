@@ -43,14 +43,18 @@ class Ping(msgspec.Struct, frozen=True):
     source: str
     destination: str
     sent: int
-    received: int
     milliseconds: float
     lost: tuple[int, ...] = ()
 
     @property
+    def received(self) -> int:
+        """How many were answered."""
+        return self.sent - len(self.lost)
+
+    @property
     def loss(self) -> float:
         """Lost packets in per cent."""
-        return 100.0 * (self.sent - self.received) / self.sent if self.sent else 100.0
+        return 100.0 * len(self.lost) / self.sent if self.sent else 100.0
 
 
 def fabric_namespace(instance: str) -> str:
@@ -194,4 +198,4 @@ def parse_ping(source: str, destination: str, output: str) -> Ping:
     lost = tuple(number for number, time in enumerate(times) if time == "-")
     answered = [float(time) for time in times if time != "-"]
     mean = sum(answered) / len(answered) if answered else 0.0
-    return Ping(source, destination, len(times), len(answered), mean, lost)
+    return Ping(source, destination, len(times), mean, lost)
