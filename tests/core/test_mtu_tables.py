@@ -86,6 +86,14 @@ def test_one_remote_site_with_two_mtus() -> None:
     }
 
 
+def test_a_pair_at_its_own_limit_has_a_route_where_a_wider_one_reaches_into_it() -> None:
+    wider, narrower = path("10.0.0.0/8", "10.9.0.0/16", 1300), path("10.1.0.0/20", "10.0.0.0/8")
+    assert tables([wider, narrower], EVERYWHERE) == {
+        ip_network("10.0.0.0/8"): {ip_network("10.9.0.0/16"): Hop("", 1300)},
+        ip_network("10.1.0.0/20"): {ip_network("10.9.0.0/16"): Hop("", 0)},
+    }
+
+
 def test_pairs_at_their_own_limit_need_nothing() -> None:
     assert tables([path("10.1.0.0/24", "10.9.0.0/16"), path("::/0", "2001:db8::/32")], EVERYWHERE) == {}
 

@@ -63,8 +63,9 @@ def tables(paths: Iterable[Path], ways: Mapping[Network, str]) -> dict[Network, 
     locals_, hops, found = _Prefixes(remotes), _Prefixes(ways), {}
     for local, own in remotes.items():
         said = [(wider, pair) for wider, pairs in locals_.around(local) for pair in pairs.items()]
-        routed = _Prefixes({remote: None for _, (remote, route) in said if route})
-        if not any(routed.around(remote) for remote in own):
+        with_route = {remote: None for _, (remote, route) in said if route}
+        routed, owned = _Prefixes(with_route), _Prefixes(own)
+        if not any(map(routed.around, own)) and not any(map(owned.around, with_route)):
             continue
         known = {remote: _Claim(wider.prefixlen, route) for wider, (remote, route) in said}
         claims = _Prefixes(known)
