@@ -37,7 +37,7 @@ def traps(ours: Ours) -> frozenset[tuple[str, str]]:
         return charon.traps()
 
 
-def attempts(ours: Ours, link: Link) -> int:
+def half_open(ours: Ours, link: Link) -> int:
     """How many IKE SAs with the peer are being made."""
     with ours.world.charon("left") as charon:
         return sum(sa.state == "CONNECTING" and sa.remote_address == link.peer.v4 for sa in charon.sas())
@@ -81,8 +81,8 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
         start = time.monotonic()
         until(lambda: seen.attempts() == 1, 5.0)
         time.sleep(ATTEMPT - 3.0)
-        assert attempts(ours, link) == 1, "an attempt that traffic began has its time"
-        until(lambda: attempts(ours, link) == 0, 10.0)
+        assert half_open(ours, link) == 1, "an attempt that traffic began has its time"
+        until(lambda: half_open(ours, link) == 0, 10.0)
         assert time.monotonic() - start < ATTEMPT + 3.0, "and not more"
         assert len(traps(ours)) == 1
         time.sleep(3.0)
@@ -123,7 +123,7 @@ def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer,
             link.wait_reason("admin_state_up is false")
         else:
             ours.delete("ipsec-site-connections", link.id)
-        until(lambda: traps(ours) == frozenset() and attempts(ours, link) == 0, 5.0)
+        until(lambda: traps(ours) == frozenset() and half_open(ours, link) == 0, 5.0)
         before = seen.attempts()
         traffic(link)
         time.sleep(2.0)
