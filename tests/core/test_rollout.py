@@ -159,11 +159,16 @@ def test_a_silent_attempt_is_given_up() -> None:
     assert life.retry_at is not None
 
 
-def test_what_is_left_over_of_our_attempt_goes_once_the_peers_is_up() -> None:
+def test_our_attempt_has_its_time_once_the_peers_is_up() -> None:
+    """The peer may have it up already, and end its own for it."""
     life, _ = play(born(), Loaded())
-    half = sa(name(life), unique_id=7, state="CONNECTING")
-    _, actions = play(life, Seen((half, up(life, unique_id=8, initiator=False))))
-    assert actions == [EndSa(7)]
+    both = sa(name(life), unique_id=7, state="CONNECTING"), up(life, unique_id=8, initiator=False)
+    life, actions = play(life, Seen(both), now=1.0)
+    assert (actions, state(life), rollout.wake_at(life)) == ([], ("up", ""), rollout.ATTEMPT)
+    done, _ = play(life, Seen(both[1:]), now=2.0)
+    assert rollout.wake_at(done) is None
+    life, actions = play(life, Tick(), Seen(both), now=rollout.ATTEMPT)
+    assert (actions, rollout.wake_at(life)) == ([Look(), EndSa(7)], None)
 
 
 @pytest.mark.parametrize(("local", "ours_goes"), [("198.51.100.1", False), ("198.51.100.9", True)])

@@ -157,6 +157,11 @@ class World:
             children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(connection)]
         return sorted((child.spi_in, child.spi_out) for child in children if child.state == "INSTALLED")
 
+    def one_tunnel(self) -> bool:
+        """Both ends are at rest with the same one pair of SPIs."""
+        left, right = self.spis("left"), self.spis("right")
+        return self.renewed() and len(left) == 1 and [(out, into) for into, out in left] == right
+
     def gateway(self, side: str) -> str:
         """The namespace of a site's gateway."""
         name: str = self.lab["sites"][side]["gateway"]["namespace"]

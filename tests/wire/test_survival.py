@@ -17,14 +17,8 @@ from tests.harness.world import World, until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 
-def one_tunnel(world: World) -> bool:
-    """Both ends are at rest with the same one pair of SPIs: what a crash left behind has been cleared away."""
-    left, right = world.spis("left"), world.spis("right")
-    return world.renewed() and len(left) == 1 and [(out, into) for into, out in left] == right
-
-
 def test_the_agent_is_killed_under_ping_and_nothing_is_lost(world: World) -> None:
-    until(lambda: one_tunnel(world), 15.0)
+    until(world.one_tunnel, 15.0)
     before = world.spis("left"), world.spis("right")
     pid = world.agent_pid
     with ThreadPoolExecutor(1) as pool, world.wire() as wire:
@@ -62,7 +56,7 @@ def test_charon_is_killed_and_comes_back_by_itself(world: World, side: str) -> N
 
 
 def test_the_api_is_killed_and_tunnels_stay(world: World) -> None:
-    until(lambda: one_tunnel(world), 40.0)
+    until(world.one_tunnel, 40.0)
     pid = world.child_pid("api")
     os.kill(pid, signal.SIGKILL)
     answer = ping(world.host("left"), "10.2.0.10", 50, 0.02)

@@ -6,6 +6,7 @@ Two ends that initiate at once make two IKE SAs, or two children inside one; an 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 from linkspan.core.actions import Action, EndChild, EndSa
 from linkspan.core.facts import IkeSa
@@ -33,6 +34,19 @@ def surplus(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Act
         for sa in sas
         if sa is not keep and (late or sa is not newest.get(sa.initiator) or (sa.initiator and not lower))
         for action in end(sa, children)
+    )
+
+
+def half_open(sas: Iterable[IkeSa], name: str) -> tuple[Action, ...]:
+    """The end of our own attempts that have no child yet, once another one has succeeded and they have had their time.
+
+    Not at once: the peer may have such an IKE SA up already and end its own for it, and charon tells nobody of an
+    attempt that is ended.
+    """
+    return tuple(
+        EndSa(sa.unique_id)
+        for sa in sas
+        if sa.state == "CONNECTING" and sa.initiator and sa.name == name and not sa.children
     )
 
 

@@ -351,7 +351,11 @@ def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozens
         until = life.overlap_until or now + OVERLAP
         if now < until:
             return _set(life, up=up, overlap_until=until, attempt_until=None), ()
+    half_open = duplicates.half_open(sas, config.name)
+    attempt_until = (life.attempt_until or now + ATTEMPT) if half_open else None
     ended = _replaced(life, sas)
+    if attempt_until is not None and attempt_until <= now:
+        ended, attempt_until = ended + half_open, None
     life = _set(
         life,
         previous=None,
@@ -361,23 +365,18 @@ def _complete(life: Life, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozens
         reason="",
         code="",
         attempt=0,
-        attempt_until=None,
+        attempt_until=attempt_until,
         retry_at=None,
         watch=dpd.awake(life.watch),
-    )
-    half_open = ended + tuple(
-        EndSa(sa.unique_id)
-        for sa in sas
-        if sa.state == "CONNECTING" and sa.initiator and sa.name == config.name and not sa.children
     )
     complete = [sa for sa in sas if sa.established and up <= sa.installed]
     twins = duplicates.twins(complete, up)
     if len(complete) < 2 and not twins:
-        return _set(life, duplicate_since=None), half_open
+        return _set(life, duplicate_since=None), ended
     since = now if life.duplicate_since is None else life.duplicate_since
     late = now >= since + DUPLICATE
     surplus = duplicates.surplus(complete, up, late) if len(complete) > 1 else twins if late else ()
-    return _set(life, duplicate_since=None if surplus else since), half_open + surplus
+    return _set(life, duplicate_since=None if surplus else since), ended + surplus
 
 
 def _running(life: Life) -> frozenset[str]:
