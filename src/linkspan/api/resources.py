@@ -32,7 +32,7 @@ HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
 BULK: Final = 100
 """The most objects that one POST makes: they share one transaction, and everybody else's writes wait for it."""
-BATCH: Final = 100
+BATCH: Final = 20
 """Rows of a list that are in memory at a time."""
 
 
