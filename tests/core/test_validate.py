@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.core import validate
-from linkspan.core.desired import Connection, Ends
+from linkspan.core.desired import Connection, Peer
 from linkspan.core.problem import Problem
 from linkspan.core.secret import Secret
 from linkspan.core.validate import Group, Limits, Place
@@ -306,9 +306,9 @@ def other(**changes: Any) -> Connection:
     return connection(**({"id": "b", "peer_cidrs": ("10.8.0.0/24",)} | changes))
 
 
-def ends(connections: list[Connection]) -> list[Ends]:
+def peers(connections: list[Connection]) -> list[Peer]:
     """What is known of connections without opening a key."""
-    return [Ends(each.id, each.local_address, each.local_id, each.peer_address, each.peer_id) for each in connections]
+    return [Peer(each.id, each.peer_address, each.peer_id) for each in connections]
 
 
 def v1(mode: str = "main") -> Any:
@@ -351,7 +351,7 @@ def test_conflicts(first: Connection, second: Connection, conflict: bool) -> Non
     for connections in ([first, second], [second, first]):
         for changed in (["a"], ["b"], ["a", "b"]):
             if conflict:
-                assert set(validate.rivals(ends(connections), changed)) == {"a", "b"}
+                assert set(validate.rivals(peers(connections), changed)) == {"a", "b"}
                 with pytest.raises(Problem) as caught:
                     validate.conflicts(connections, changed)
                 assert (caught.value.type, caught.value.status) == ("IPsecSiteConnectionConflict", 409)
@@ -393,14 +393,14 @@ def fault(order: list[Connection], changed: list[str]) -> bool:
 @given(connections=st.lists(SOME, max_size=6), data=st.data())
 def test_who_is_no_rival_conflicts_with_nobody(connections: list[Connection], data: st.DataObject) -> None:
     changed = data.draw(st.lists(st.sampled_from([each.id for each in connections]))) if connections else []
-    rivals = validate.rivals(ends(connections), changed)
+    rivals = validate.rivals(peers(connections), changed)
     assert fault([each for each in connections if each.id in rivals], changed) == fault(connections, changed)
 
 
 def test_whoever_is_alone_has_no_rival() -> None:
     strangers = [other(id=id, peer_id=id, peer_address=f"{id}.example") for id in ("x", "y")]
-    assert validate.rivals(ends([A, *strangers]), ["a"]) == []
-    assert validate.rivals(ends([A, other(), *strangers]), ["a"]) == ["a", "b"]
+    assert validate.rivals(peers([A, *strangers]), ["a"]) == []
+    assert validate.rivals(peers([A, other(), *strangers]), ["a"]) == ["a", "b"]
 
 
 @given(connections=st.lists(SOME, max_size=5))

@@ -118,10 +118,10 @@ def _set_gateway(tx: Tx, identity: Identity, row: Row, wanted: Mapping[str, Any]
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, identity, row, wanted)
     # Its services and connections move to the new addresses: they have to stand there too.
-    gateway = tx.ends(row["id"])[0]
+    gateway = tx.peers(row["id"])[0]
     addresses = [each["ip_address"] for each in added]
     for each in gateway:
-        validate.peer_address(each.peer_address, row["id"], addresses)
+        validate.peer_address(each.address, row["id"], addresses)
     told_apart(tx, row["id"], gateway, [each.id for each in gateway])
     connections, gateways = tx.affected_by(ROUTER, row["id"])
     tx.touch(connections=connections, gateways=gateways)

@@ -16,7 +16,7 @@ from linkspan.api.call import Call, Identity
 from linkspan.api.quotas import require_room, turn
 from linkspan.api.resources import Hooks, change, find, is_deleted, missing, visible
 from linkspan.core import access, quota, status, strength, validate
-from linkspan.core.desired import Ends
+from linkspan.core.desired import Peer
 from linkspan.core.problem import Problem
 from linkspan.core.query import Query
 from linkspan.core.resources import (
@@ -164,10 +164,10 @@ def _check_conflicts(tx: Tx, connections: list[str]) -> None:
         service = connection and tx.get(SERVICE, connection["vpnservice_id"])
         routers |= {service["router_id"]} if service else set()
     for router in sorted(routers):
-        told_apart(tx, router, tx.ends(router)[0], connections)
+        told_apart(tx, router, tx.peers(router)[0], connections)
 
 
-def told_apart(tx: Tx, router_id: str, gateway: list[Ends], changed: list[str]) -> None:
+def told_apart(tx: Tx, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
     """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
     if rivals := validate.rivals(gateway, changed):
         validate.conflicts(tx.siblings(router_id, rivals), changed)
@@ -257,7 +257,7 @@ class Connections(Hooks):
 
     def _check_gateway(self, tx: Tx, router_id: str, changed: list[str], project: str = "") -> int:
         """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
-        gateway, used = tx.ends(router_id, project)
+        gateway, used = tx.peers(router_id, project)
         validate.gateway_room(len(gateway), self._limits)
         told_apart(tx, router_id, gateway, changed)
         return used

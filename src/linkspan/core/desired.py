@@ -77,14 +77,12 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     ipsec: IpsecPolicy
 
 
-class Ends(msgspec.Struct, frozen=True):
-    """Between whom a connection is: enough to see which connections of one gateway might not be told apart."""
+class Peer(msgspec.Struct, frozen=True, array_like=True):
+    """With whom a connection is: enough to see which connections of one gateway might not be told apart."""
 
     id: str
-    local_address: str
-    local_id: str
-    peer_address: str
-    peer_id: str
+    address: str
+    identity: str
 
 
 class OutsideLeg(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core import crypto, identity
-from linkspan.core.desired import Connection, Ends
+from linkspan.core.desired import Connection, Peer
 from linkspan.core.kinds import Network, as_network, is_uuid
 from linkspan.core.problem import Problem, invalid
 
@@ -230,13 +230,15 @@ def policies(ike: Mapping[str, Any], ipsec: Mapping[str, Any]) -> None:
         raise Problem("HTTPBadRequest", message)
 
 
-def rivals(gateway: Sequence[Ends], changed: Iterable[str]) -> list[str]:
-    """Ids of the connections of one gateway that `conflicts` has to see: all with the identities or the addresses of
-    one that `changed`. None if that one is alone, as most often: then nobody has to open a key."""
+def rivals(gateway: Sequence[Peer], changed: Iterable[str]) -> list[str]:
+    """Ids of the connections of one gateway that `conflicts` has to see: all with the peer's identity or address of one
+    that `changed`. None if that one is alone, as most often: then nobody has to open a key."""
     wanted = set(changed)
     news = [each for each in gateway if each.id in wanted]
-    identities, addresses = set(map(_identities, news)), set(map(_addresses, news))
-    found = [each.id for each in gateway if _identities(each) in identities or _addresses(each) in addresses]
+    identities, addresses = {_identity(each.identity) for each in news}, {_address(each.address) for each in news}
+    found = [
+        each.id for each in gateway if _identity(each.identity) in identities or _address(each.address) in addresses
+    ]
     return found if len(found) > 1 else []
 
 
@@ -292,11 +294,11 @@ def _meet(left: Sequence[str], right: Sequence[str]) -> bool:
     return any(ours.version == other.version and ours.overlaps(other) for ours in _parsed(left) for other in theirs)
 
 
-def _identities(each: Connection | Ends) -> tuple[str, str]:
+def _identities(each: Connection) -> tuple[str, str]:
     return _identity(each.local_id or each.local_address), _identity(each.peer_id)
 
 
-def _addresses(each: Connection | Ends) -> tuple[str, str]:
+def _addresses(each: Connection) -> tuple[str, str]:
     return _address(each.local_address), _address(each.peer_address)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Select, and_, bindparam, func, select
 
-from linkspan.core.desired import Connection, Dpd, Ends, IkePolicy, IpsecPolicy
+from linkspan.core.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
 from linkspan.core.kinds import as_network
 from linkspan.core.resources import (
     CONNECTION,
@@ -28,7 +28,7 @@ from linkspan.core.resources import (
 from linkspan.core.secret import Secret
 from linkspan.store.changes import stamped
 from linkspan.store.rows import outside
-from linkspan.store.sql import Statement, chunks, fill, one_of, room, statement
+from linkspan.store.sql import Statement, chunks, fill, json_rows, one_of, room, statement
 from linkspan.store.tables import CHANGE, IS_GATEWAY_PORT, TABLES
 from linkspan.store.work import Work
 
@@ -196,31 +196,19 @@ def siblings(work: Work, router_id: str, ids: Iterable[str] | None = None) -> li
     return found
 
 
-_of_gateway: Final = select(_outside.c.fixed_ips).where(
-    _outside.c.device_id == bindparam("gateway"), _outside.c.device_owner == IS_GATEWAY_PORT
-)
 _counted = TABLES[CONNECTION.name].alias("counted")
 _used = select(func.count()).where(_counted.c.project_id == bindparam("project"), _counted.c.deleted_at.is_(None))
-_ends: Final = Statement(
-    select(
-        _connection.c.id,
-        _connection.c.local_id,
-        _connection.c.peer_address,
-        _connection.c.peer_id,
-        # Looked up once: it is the same for all of them.
-        _of_gateway.scalar_subquery(),
-        _used.scalar_subquery(),
-    )
+_peers: Final = Statement(
+    # One text for all of them: a row each would cost as much again as to find it.
+    select(json_rows(_connection.c.id, _connection.c.peer_address, _connection.c.peer_id), _used.scalar_subquery())
+    .select_from(_connection)
     .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     .where(_service.c.live_router_id == bindparam("gateway"))
 )
+_read: Final = msgspec.json.Decoder(list[Peer]).decode
 
 
-def ends(work: Work, router_id: str, project: str) -> tuple[list[Ends], int]:
-    """See `store.Tx.ends`."""
-    rows = work.rows(_ends, gateway=router_id, project=project)
-    found = [
-        Ends(id, local_address(peer_address, *outside(fixed_ips)), local_id, peer_address, peer_id)
-        for id, local_id, peer_address, peer_id, fixed_ips, _ in rows
-    ]
-    return found, rows[0][5] if rows else 0
+def peers(work: Work, router_id: str, project: str) -> tuple[list[Peer], int]:
+    """See `store.Tx.peers`."""
+    rows, used = work.first(_peers, gateway=router_id, project=project)
+    return _read(rows), used

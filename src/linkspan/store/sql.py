@@ -12,8 +12,10 @@ from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, Table, bindparam
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 Values = dict[str, Any]
 
@@ -102,6 +104,22 @@ def chunks(values: Iterable[Any], size: int = 500) -> Iterator[list[Any]]:
     ordered = list(values)
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
+
+
+class json_rows(FunctionElement[str]):  # noqa: N801 - a function of SQL, as SQLAlchemy names its own
+    """All rows of a statement in one: a JSON text of a list of lists, with these columns each."""
+
+    inherit_cache = True
+
+
+@compiles(json_rows)
+def _of_sqlite(element: json_rows, compiler: Any, **more: Any) -> str:
+    return f"json_group_array(json_array({compiler.process(element.clauses, **more)}))"
+
+
+@compiles(json_rows, "postgresql")
+def _of_postgresql(element: json_rows, compiler: Any, **more: Any) -> str:
+    return f"coalesce(json_agg(json_build_array({compiler.process(element.clauses, **more)}))::text, '[]')"
 
 
 def upsert(table: Table, *keys: str) -> Statement:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from linkspan.core.desired import Connection, Delta, Ends
+from linkspan.core.desired import Connection, Delta, Peer
 from linkspan.core.observed import Hello, Report
 from linkspan.core.query import EVERYTHING, Query
 from linkspan.core.resources import PORT, Resource
@@ -218,10 +218,9 @@ class Tx:
         """Endpoint groups of type subnet that hold this subnet."""
         return inventory.endpoint_groups_with(self._work, subnet)
 
-    def ends(self, gateway_router_id: str, project: str = "") -> tuple[list[Ends], int]:
-        """Between whom the live connections of one router are, no key is opened; and, if the router has any, how many a
-        project has in all."""
-        return resolve.ends(self._work, gateway_router_id, project)
+    def peers(self, gateway_router_id: str, project: str = "") -> tuple[list[Peer], int]:
+        """With whom the live connections of one router are, no key is opened; and how many a project has in all."""
+        return resolve.peers(self._work, gateway_router_id, project)
 
     def siblings(self, gateway_router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
         """All live connections of one router (or of these `ids`), resolved as its node would see them, for the
