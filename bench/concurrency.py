@@ -18,7 +18,7 @@ import msgspec
 from bench import databases
 from bench.api import CONNECTIONS
 from bench.databases import Filled
-from bench.measure import Result, median
+from bench.measure import Result, median, ratio_error
 from tests.harness.alone import Alone, alone, credentials
 
 MANY = 32
@@ -55,8 +55,14 @@ def _measured(
             # The first round warms up.
             if number:
                 rates[clients].append(rate)
+    many, one = rates[MANY], rates[1]
     return Result(
-        name=f"{name}, {MANY} clients beside 1", ours=median(rates[MANY]), bare=median(rates[1]), unit="1/s", least=1.0
+        name=f"{name}, {MANY} clients beside 1",
+        ours=median(many),
+        bare=median(one),
+        unit="1/s",
+        least=1.0,
+        note=f"ratio ± {ratio_error(many, one):.3f}",
     )
 
 

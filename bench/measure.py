@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,12 @@ def table(results: Sequence[Result]) -> str:
 def median(values: Sequence[float]) -> float:
     """The p50."""
     return statistics.median(values)
+
+
+def ratio_error(ours: Sequence[float], bare: Sequence[float]) -> float:
+    """The standard error of mean(ours) / mean(bare), as a part of it."""
+    parts = (statistics.stdev(each) / statistics.mean(each) / math.sqrt(len(each)) for each in (ours, bare))
+    return math.hypot(*parts)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -8,7 +8,6 @@ varies by a tenth from one to the next (two tunnels made by hand do so too), so 
 
 from __future__ import annotations
 
-import math
 import random
 import subprocess
 import sys
@@ -17,13 +16,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import msgspec
 
 from bench import gateways
-from bench.measure import Result
+from bench.measure import Result, ratio_error
 from linkspan.core import ike
 from linkspan.core.desired import Connection, Gateway
 from linkspan.core.secret import Secret
@@ -75,7 +74,7 @@ def run(quick: bool) -> list[Result]:
                         rates.append(_send(host, "10.2.0.10", sink, seconds))
         finally:
             world.stop()
-    error = math.hypot(*(stdev(rates) / mean(rates) for rates in (ours, bare))) / math.sqrt(rounds)
+    error = ratio_error(ours, bare)
     note = f"{rounds} runs of {seconds} s each, means, ratio ± {error:.3f}; with {OTHERS} other connections"
     return [Result(name="throughput, TCP", ours=mean(ours), bare=mean(bare), unit="Mbit/s", least=0.97, note=note)]
 
