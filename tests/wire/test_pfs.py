@@ -114,7 +114,7 @@ def test_what_is_verified_is_left_alone_by_a_new_agent(ours: Ours, peer: Peer) -
 
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer)
-    until(lambda: groups(peer) == ["MODP_2048"], 15.0 * SLOW)
+    until(lambda: groups(peer) == ["MODP_2048"] and len(link.sas()) == 1, 15.0 * SLOW)
     before, pid = _spis(link), ours.world.agent_pid
     with peer.recorder() as seen:
         os.kill(pid, signal.SIGKILL)
