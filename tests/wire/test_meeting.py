@@ -10,7 +10,8 @@ import pytest
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 
-pytestmark = [pytest.mark.wire, pytest.mark.root]
+# Whole: about one round in 300 loses packets on user-space ESP from the first renewal on, and nobody knows why yet.
+pytestmark = [pytest.mark.wire, pytest.mark.root, pytest.mark.whole]
 
 MEETINGS, ROUNDS = 6, 40
 PINGS, PACE = 20, 0.05
@@ -42,13 +43,23 @@ def test_two_ends_that_begin_at_once_have_one_tunnel_from_then_on(world: World, 
         for id in ids:
             world.wait_status(id, "ACTIVE", 10.0)
         lost.append(ping(world.host("left"), "10.2.0.10", PINGS, PACE).lost)
+        assert len(lost[-1]) <= AT_MOST_LOST, f"{lost[-1]} in round {len(lost)}\n{evidence(world)}"
         until(world.one_tunnel, 5.0)
         met += begun(world) - before > 1
     print(f"met in {met} of {len(lost)} rounds; lost: {lost}")
-    assert max(map(len, lost)) <= AT_MOST_LOST, lost
 
 
 def begun(world: World) -> int:
     """How many IKE SAs the two have answered."""
     logs = world.state.glob("**/gateways/*/charon.log")
     return sum(log.read_text().count("is initiating an IKE_SA") for log in logs)
+
+
+def evidence(world: World) -> str:
+    """Which way packets are lost: the counters of every child at both ends, and the routes into its tunnel device."""
+    found = []
+    for side in ("left", "right"):
+        with world.charon(side) as charon:
+            found += [f"{side}: {sa}" for sa in charon.sas()]
+        found.append(world.inside(world.gateway(side), "ip", "route", "show", "table", "220"))
+    return "\n".join(found)
