@@ -143,17 +143,16 @@ def _measured(database: Filled, cases: list[Case], rounds: int) -> tuple[Figures
                     ours[case.name].append(_cpu(api.pid, client, case, case.path))
                     bare[case.name].append(_cpu(pid, other, case, f"/{place}"))
                 database.tidy()
-    quiet = {case.name: _quiet(bare[case.name]) for case in cases}
-    return _only(ours, quiet), _only(bare, quiet)
+    for case in cases:
+        ours[case.name], bare[case.name] = _quiet(ours[case.name], bare[case.name])
+    return ours, bare
 
 
-def _quiet(bare: list[float]) -> list[int]:
-    """The rounds that were quiet, by their number."""
-    return [number for number, cost in enumerate(bare) if cost <= QUIET * min(bare)]
-
-
-def _only(figures: Figures, rounds: Mapping[str, list[int]]) -> Figures:
-    return {name: [found[number] for number in rounds[name]] for name, found in figures.items()}
+def _quiet(ours: list[float], bare: list[float]) -> tuple[list[float], list[float]]:
+    """What both cost in the rounds that were quiet."""
+    most = QUIET * min(bare)
+    kept = [pair for pair in zip(ours, bare, strict=True) if pair[1] <= most]
+    return [cost for cost, _ in kept], [cost for _, cost in kept]
 
 
 def _cpu(pid: int, client: http.client.HTTPConnection, case: Case, path: str) -> float:
