@@ -647,6 +647,18 @@ def test_a_responder_lets_the_initiator_renew_first() -> None:
     assert (actions, rollout.wake_at(life)) == ([], None)
 
 
+def test_of_two_ike_sas_that_met_each_end_renews_the_child_of_its_own() -> None:
+    """The one that the peer initiated is the peer's to renew: both at once would be a collision (RFC 7296 2.8.1)."""
+    life, _ = play(born(), Loaded())
+    ours = sa(name(life), child(cname(life), number=1, group=""), unique_id=1)
+    theirs = sa(name(life), child(cname(life), number=2, group=""), unique_id=2, initiator=False)
+    life, _ = play(life, Seen((ours, theirs)), now=1.0)
+    life, actions = play(life, Tick(), Seen((ours, theirs)), now=1.0 + pfs.EARLY)
+    assert [action for action in actions if isinstance(action, Rekey)] == [Rekey(1)]
+    life, actions = play(life, Seen((theirs,)), now=2.0)
+    assert (actions, rollout.wake_at(life)) == ([], 1.0 + pfs.LATE)
+
+
 def test_another_connections_renewal_says_nothing_of_a_verified_child() -> None:
     life, _ = play(born(), Loaded())
     life, _ = play(life, Seen((up(life),)), Cause(name(life), "rekey-failed", "refused"))

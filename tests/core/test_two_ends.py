@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from linkspan.core import plan, rollout
-from linkspan.core.actions import EndSa, Initiate, Look
+from linkspan.core.actions import EndSa, Initiate, Look, Rekey
 from linkspan.core.facts import IkeSa
 from linkspan.core.rollout import Life, Loaded, Seen, Tick
 from tests.core.samples import child, connection, sa
@@ -29,6 +29,8 @@ class Exchange:
         self.number, self.initiator = number, initiator
         self.state: list[str] = ["", ""]
         self.since = [0.0, 0.0]
+        self.renewers = set[int]()
+        self.group = ""
 
     @property
     def common(self) -> bool:
@@ -39,7 +41,7 @@ class Exchange:
         established = self.state[end] == "ESTABLISHED"
         found = sa(
             name,
-            *(child(one, number=self.number) for one in children if established),
+            *(child(one, number=self.number, group=self.group) for one in children if established),
             unique_id=self.number,
             state=self.state[end],
             initiator=end == self.initiator,
@@ -90,6 +92,8 @@ class World:
                     self.later(lambda: self.initiate(end))
                 case EndSa(number):
                     self.later(lambda number=number: self.end(end, number))  # type: ignore[misc]
+                case Rekey(number):
+                    self.renew(end, self.exchanges[number - 1])
                 case Look():
                     self.look(end)
         due = rollout.wake_at(self.lives[end])
@@ -140,6 +144,15 @@ class World:
         if told:
             self.later(lambda: self.gone(exchange, 1 - end))
 
+    def renew(self, end: int, exchange: Exchange) -> None:
+        exchange.renewers.add(end)
+        self.later(lambda: self.renewed(exchange))
+
+    def renewed(self, exchange: Exchange) -> None:
+        exchange.group = "MODP_2048"
+        for end in (0, 1):
+            self.look(end)
+
     def gone(self, exchange: Exchange, end: int) -> None:
         exchange.state[end] = ""
         self.look(end)
@@ -153,5 +166,7 @@ def test_two_ends_that_begin_at_once_keep_the_same_ike_sa_and_never_lose_it(seed
     world.later(lambda: world.tell(1, Loaded()), chance.uniform(0.0, SLOWEST))
     world.run(CALM)
     assert [one.state for one in world.exchanges if any(one.state)] == [["ESTABLISHED"] * 2]
+    assert [one.group for one in world.exchanges if one.common] == ["MODP_2048"]
+    assert all(len(one.renewers) <= 1 for one in world.exchanges), "both renew one child at once"
     assert [rollout.report(life, 1).state for life in world.lives] == ["up", "up"]  # type: ignore[union-attr]
     assert max(world.gaps, default=0.0) <= SLOWEST, "an answer may be overtaken by the end of the other one"

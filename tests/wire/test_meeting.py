@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from linkspan.lab.fabric import ping
+from tests.harness.distance import Distance
+from tests.harness.recorder import CREATE_CHILD_SA, INFORMATIONAL, Packet
 from tests.harness.world import World, until
 
-# Whole: about one round in 300 loses packets on user-space ESP from the first renewal on, and nobody knows why yet.
-pytestmark = [pytest.mark.wire, pytest.mark.root, pytest.mark.whole]
+pytestmark = [pytest.mark.wire, pytest.mark.root]
 
-MEETINGS, ROUNDS = 6, 40
+ROUNDS = 6
 PINGS, PACE = 20, 0.05
+RESPONSE = 0x20
 AT_MOST_LOST = 2
-"""At the end of the IKE SA that is one too many, what is on its way by it."""
+"""At the end of the IKE SA that is one too many: what is on its way by it, there and back."""
 
 
 @pytest.fixture
@@ -25,6 +27,28 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@pytest.fixture
+def far(world: World) -> Iterator[None]:
+    """The two are so far apart that they always meet, and messages overtake each other as if it had been planned.
+
+    If both renew one child at once, the request of one of them comes after the answer to the other, and the other's
+    refusal of it before the end of the old child: charon 5.9 then installs no outbound SA for the new one.
+    """
+
+    late = {(CREATE_CHILD_SA, False), (INFORMATIONAL, True)}
+
+    def delay(packet: Packet) -> float:
+        header = packet.ike
+        request = header and not header.flags & RESPONSE
+        return 0.1 if header and request and (header.exchange, packet.sent) in late else 0.02
+
+    fabric, bridge = world.lab["fabric"], world.lab["internet"]["bridge"]
+    port = world.inside(fabric, "ip", "-o", "link", "show", "master", bridge).split()[1].partition("@")[0]
+    with Distance(fabric, bridge, port, delay):
+        yield
+
+
+@pytest.mark.usefixtures("far")
 def test_two_ends_that_begin_at_once_have_one_tunnel_from_then_on(world: World, pool: ThreadPoolExecutor) -> None:
     ids = [site["connection_id"] for site in world.lab["sites"].values()]
     clients = [world.client("demo") for _ in ids]
@@ -33,20 +57,19 @@ def test_two_ends_that_begin_at_once_have_one_tunnel_from_then_on(world: World, 
         body = {"ipsec_site_connection": {"admin_state_up": up}}
         clients[number].request("PUT", f"/v2.0/vpn/ipsec-site-connections/{ids[number]}", body)
 
-    met, lost = 0, list[tuple[int, ...]]()
-    while met < MEETINGS:
-        assert len(lost) < ROUNDS, "they have to meet, or nothing is shown"
+    met = 0
+    for number in range(ROUNDS):
         list(pool.map(lambda number: tell(number, False), (0, 1)))
         until(lambda: not world.spis("left") and not world.spis("right"), 10.0)
         before = begun(world)
         list(pool.map(lambda number: tell(number, True), (0, 1)))
         for id in ids:
             world.wait_status(id, "ACTIVE", 10.0)
-        lost.append(ping(world.host("left"), "10.2.0.10", PINGS, PACE).lost)
-        assert len(lost[-1]) <= AT_MOST_LOST, f"{lost[-1]} in round {len(lost)}\n{evidence(world)}"
+        lost = ping(world.host("left"), "10.2.0.10", PINGS, PACE).lost
+        assert len(lost) <= AT_MOST_LOST, f"{lost} in round {number}\n{evidence(world)}"
         until(world.one_tunnel, 5.0)
         met += begun(world) - before > 1
-    print(f"met in {met} of {len(lost)} rounds; lost: {lost}")
+    assert met >= ROUNDS // 2, "they have to meet, or nothing is shown"
 
 
 def begun(world: World) -> int:

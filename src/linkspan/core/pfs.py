@@ -23,43 +23,51 @@ AGAIN = 5.0
 TRIES = 3
 
 
-class Check(msgspec.Struct, frozen=True):
-    """When to ask, how often charon was asked to renew each child (by unique id), and whether the peer refused."""
+class Renewal(msgspec.Struct, frozen=True):
+    """Of one child: when it is to be renewed next, and how often charon was asked to."""
 
-    due: float | None = None
-    asked: Mapping[int, int] = {}
+    due: float
+    asked: int = 0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What is known of each child without a key exchange of its own (by unique id); when to look at them again."""
+
+    renewals: Mapping[int, Renewal] = {}
     refused: bool = False
+    due: float | None = None
 
 
 def seen(check: Check, sas: Iterable[IkeSa], names: Container[str], now: float) -> tuple[Check, tuple[Rekey, ...]]:
-    """The check after a look at the IKE SAs, and what to renew now; `names` are the children that count."""
-    unverified = {
-        child.unique_id: (child, sa.initiator)
+    """The check after a look at the IKE SAs, and what to renew now; `names` are the children that count.
+
+    Each child has a time of its own: of two IKE SAs that met, each end is the responder of one. Two ends that renew one
+    child at once may be left with a new one that sends nothing: where the peer's refusal comes before its end of the
+    old child, charon 5.9 forgets that the new one has no outbound SA yet.
+    """
+    unverified = [
+        (child, EARLY if sa.initiator else LATE)
         for sa in sas
         for child in sa.children
         if child.name in names and child.state in ("INSTALLED", "REKEYING") and not child.group
-    }
-    asked = {id: check.asked.get(id, 0) for id in unverified}
-    limit = 1 if check.refused else TRIES
-    waiting = {id for id, (child, _) in unverified.items() if child.state == "INSTALLED" and asked[id] < limit}
-    if not waiting:
-        return Check(asked=asked, refused=check.refused and bool(asked)), ()
-    due = now + min(_wait(asked[id], unverified[id][1]) for id in waiting)
-    if check.due is not None:
-        due = min(due, check.due)
-    if now < due:
-        return msgspec.structs.replace(check, asked=asked, due=due), ()
-    asked |= {id: asked[id] + 1 for id in waiting}
-    return Check(now + AGAIN, asked, check.refused), tuple(Rekey(id) for id in sorted(waiting))
-
-
-def _wait(asked: int, initiator: bool) -> float:
-    return AGAIN if asked else EARLY if initiator else LATE
+    ]
+    renewals, waiting, rekeys = dict[int, Renewal](), list[float](), list[Rekey]()
+    for child, wait in unverified:
+        renewal = check.renewals.get(child.unique_id, Renewal(now + wait))
+        may_ask = child.state == "INSTALLED" and renewal.asked < (1 if check.refused else TRIES)
+        if may_ask and renewal.due <= now:
+            rekeys.append(Rekey(child.unique_id))
+            renewal = Renewal(now + AGAIN, renewal.asked + 1)
+        if may_ask:
+            waiting.append(renewal.due)
+        renewals[child.unique_id] = renewal
+    refused = check.refused and any(renewal.asked for renewal in renewals.values())
+    return Check(renewals, refused, min(waiting, default=None)), tuple(rekeys)
 
 
 def failed(check: Check) -> Check:
     """charon says that a renewal failed."""
-    return msgspec.structs.replace(check, refused=bool(check.asked))
+    return msgspec.structs.replace(check, refused=any(renewal.asked for renewal in check.renewals.values()))
 
 
 def reason(group: str) -> str:

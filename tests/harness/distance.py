@@ -1,0 +1,96 @@
+"""A way between one port of a bridge and the others that takes its time, for a kernel that has no netem.
+
+The port is taken off the bridge, and its frames are carried across by hand, each as late as it is told to be: so two
+messages can overtake each other, as they do between the threads of a busy charon.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from linkspan.drivers import netns
+from tests.harness.recorder import Packet, packet
+
+ENDS = ("far", "near")
+"""The pair of links that takes the port's place: `near` is on the bridge. They go with their namespace."""
+_UDP = 17
+
+
+class Distance:
+    """Use it as a `with` block. `delay`: seconds that a packet takes; `sent` is what goes to the port."""
+
+    def __init__(self, namespace: str, bridge: str, port: str, delay: Callable[[Packet], float]) -> None:
+        self._namespace, self._bridge, self._port = namespace, bridge, port
+        self._delay = delay
+        self._sockets: tuple[socket.socket, ...] = ()
+        self._wake = socket.socketpair()
+        self._thread = threading.Thread(target=self._carry, name="distance", daemon=True)
+
+    def __enter__(self) -> Self:
+        far, near = ENDS
+        self._ip("link", "add", far, "type", "veth", "peer", "name", near)
+        self._ip("link", "set", self._port, "nomaster")
+        self._ip("link", "set", near, "master", self._bridge)
+        for name in ENDS:
+            self._ip("link", "set", name, "up")
+        self._ip("link", "set", far, "promisc", "on")
+        self._ip("link", "set", self._port, "promisc", "on")
+        self._sockets = netns.inside(self._namespace, lambda: (_raw(self._port), _raw(far)))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wake[0].send(b"x")
+        self._thread.join()
+        for one in (*self._sockets, *self._wake):
+            one.close()
+        self._ip("link", "del", ENDS[0])
+        self._ip("link", "set", self._port, "promisc", "off", "master", self._bridge)
+
+    def _ip(self, *arguments: str) -> None:
+        netns.inside(self._namespace, lambda: subprocess.run(["ip", *arguments], check=True))
+
+    def _carry(self) -> None:
+        port, far = self._sockets
+        across = {port: far, far: port}
+        order = itertools.count()
+        on_the_way: list[tuple[float, int, bytes, socket.socket]] = []
+        while True:
+            patience = max(on_the_way[0][0] - time.monotonic(), 0.0) if on_the_way else None
+            ready, _, _ = select.select([port, far, self._wake[1]], [], [], patience)
+            if self._wake[1] in ready:
+                return
+            for one in ready:
+                frame, address = one.recvfrom(65536)
+                if address[2] != socket.PACKET_OUTGOING:
+                    found = packet(_without_checksum(frame), sent=one is far)
+                    due = found.at + self._delay(found)
+                    heapq.heappush(on_the_way, (due, next(order), found.frame, across[one]))
+            while on_the_way and on_the_way[0][0] <= time.monotonic():
+                _, _, frame, to = heapq.heappop(on_the_way)
+                to.send(frame)
+
+
+def _raw(link: str) -> socket.socket:
+    one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    one.bind((link, 3))
+    return one
+
+
+def _without_checksum(frame: bytes) -> bytes:
+    """UDP over IPv4 without one (RFC 768): the sender's kernel leaves it to a link's hardware, which is not there."""
+    if frame[12:14] != b"\x08\x00" or frame[23] != _UDP:
+        return frame
+    at = 14 + (frame[14] & 15) * 4 + 6
+    return frame[:at] + b"\0\0" + frame[at + 2 :]
