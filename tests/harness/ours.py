@@ -186,7 +186,7 @@ class Link:
 
     def renewed(self, seconds: float = 20.0) -> None:
         """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and SPIs stay."""
-        self.wait("ACTIVE")
+        self.wait("ACTIVE", seconds)
         until(self._quiet, seconds, lambda: str(self.sas()))
 
     def _quiet(self) -> bool:

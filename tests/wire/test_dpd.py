@@ -226,7 +226,7 @@ def two_to_one_peer(ours: Ours, peer: Peer, one: dict[str, Any], other: dict[str
         ours.connect(peer, local=(4,), peers=[half], dpd=each) for half, each in zip(halves, (one, other), strict=True)
     ]
     for link in links:
-        link.wait("ACTIVE")
+        link.renewed()
     until(lambda: len({sa["uniqueid"] for link in links for sa in link.sas()}) == 1, 20.0)
     return links[0], links[1]
 

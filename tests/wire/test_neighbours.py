@@ -79,6 +79,8 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
             sites[here].connect(peers[here], vpnservice_id=links[there].shown["vpnservice_id"])
         assert foreign.value.status == 404
     # The first peer, with its own project's key, at the other gateway: no. With the other's key: yes, the control.
+    for link in links:
+        link.renewed()
     before = [link.sas() for link in links]
     links[1].set(peer_address=peers[0].v4)
     peers[1].wait_down()

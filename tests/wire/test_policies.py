@@ -377,7 +377,7 @@ def test_ah_and_transport_in_the_kernel(ours: Ours, peer: Peer, version: str) ->
             ike={"ike_version": f"v{version}"},
             ipsec={"transform_protocol": "ah", "auth_algorithm": name},
         )
-        link.wait("ACTIVE", 30.0)
+        link.renewed(30.0)
         agreed = [(sa["protocol"], sa["mode"], sa["integ-alg"]) for sa in peer.children()]
         assert agreed == [("AH", "TUNNEL", listed_as)]
         assert ours.ping(peer.in4, 3).received == 3
