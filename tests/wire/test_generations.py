@@ -95,6 +95,7 @@ def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase
     tell(peer, ours.v4, ours.psk, [OLD, NEW])
     link = ours.connect(peer)
     live(link, phase, BEFORE)
+    link.renewed(15.0 * SLOW)
     with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
         pinging = pool.submit(ping, ours.host, peer.in4, COUNT, INTERVAL)
         time.sleep(0.3)
