@@ -8,7 +8,6 @@ time, with a user of the same name.
 from __future__ import annotations
 
 import ipaddress
-import uuid
 from collections.abc import Sequence
 
 import msgspec
@@ -127,7 +126,7 @@ def _subnet(tx: Tx, project: str, network: str, cidr: str) -> str:
 def _connection(crowd: Crowd, number: int, gateway: int) -> Row:
     peer = str(_PEERS[number])
     return {
-        "id": str(uuid.uuid4()),
+        "id": writing.later_id(),
         "project_id": crowd.project,
         "name": f"site-{number:06}",
         "vpnservice_id": crowd.services[gateway],

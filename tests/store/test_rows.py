@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from datetime import UTC
 
 import pytest
@@ -24,6 +26,20 @@ def test_defaults_and_common_attributes(store: Store) -> None:
     assert row["revision_number"] == 1
     assert row["created_at"] == row["updated_at"]
     assert row["created_at"].tzinfo is UTC
+
+
+def test_ids_follow_time_but_for_the_inventory(world: World) -> None:
+    """Neighbours in time are neighbours in every index; interfaces are named by a network's first eight digits."""
+    made = []
+    for _ in range(3):
+        with world.store.write() as tx:
+            made.append(tx.insert(IKE_POLICY, {"project_id": "blue"})["id"])
+        time.sleep(0.002)
+    with world.store.write() as tx:
+        networks = [tx.insert(NETWORK, {"project_id": "blue"})["id"] for _ in range(3)]
+    assert made == sorted(made)
+    assert {uuid.UUID(id).version for id in made} == {7}
+    assert len({id[:8] for id in networks}) == 3
 
 
 def test_a_row_has_the_attributes_of_the_registry(world: World) -> None:

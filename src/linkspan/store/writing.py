@@ -6,21 +6,36 @@ database refuses: a reference to something that is gone is a `Conflict`.
 
 from __future__ import annotations
 
+import secrets
+import time
 import uuid
+from typing import Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from linkspan.core.resources import PORT, Resource
+from linkspan.core.resources import NETWORK, PORT, ROUTER, SUBNET, Resource
 from linkspan.store import finding, inventory
 from linkspan.store.rows import MAPPERS, created
 from linkspan.store.sql import Statement, statement
 from linkspan.store.tables import SOFT, TABLES
 from linkspan.store.work import Row, Work
 
+_INVENTORY: Final = frozenset(resource.name for resource in (NETWORK, SUBNET, ROUTER, PORT))
+
 
 def new_id() -> str:
-    """A new id."""
+    """A new id, random."""
     return str(uuid.uuid4())
+
+
+def later_id() -> str:
+    """A new id that is greater than those made before this millisecond: UUID version 7 (RFC 9562 5.7).
+
+    What was made together then lies together in every index, in which random ids of 100,000 connections are found one
+    by one in memory that no cache holds.
+    """
+    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
 @statement
@@ -32,7 +47,8 @@ def add(work: Work, resource: Resource, values: Row) -> Row:
     """See `store.Tx.insert`."""
     mapper = MAPPERS[resource.name]
     row = mapper.complete(values)
-    row["id"] = id = row["id"] or new_id()
+    # The inventory's ids stay random: names of interfaces begin with their first digits.
+    row["id"] = id = row["id"] or (new_id() if resource.name in _INVENTORY else later_id())
     parameters = mapper.parameters(row, work, row["project_id"], id)
     wall = work.wall
     parameters |= {"revision_number": 1, "created_at": wall, "updated_at": wall}
