@@ -14,7 +14,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +23,7 @@ import structlog
 from linkspan.api.auth import Auth
 from linkspan.api.call import Call, Handler, Header, Hold, Identity, Reply, fault, refused
 from linkspan.api.openapi.operation import Operation
+from linkspan.api.turns import Turns
 from linkspan.api.wake import Hub
 from linkspan.core.access import Policy
 from linkspan.core.problem import Problem
@@ -112,7 +113,7 @@ class Edge:
         self._largest = largest_body
         self._pool = ThreadPoolExecutor(THREADS, "api")
         # More threads than the one that may write would only contend for the interpreter, and leave none to read.
-        self._writers = ThreadPoolExecutor(1, "api-writer") if one_writer else self._pool
+        self._writers: Executor = Turns("api-writer") if one_writer else self._pool
         self._askers = ThreadPoolExecutor(THREADS, "api-who")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
@@ -221,7 +222,7 @@ class Edge:
         call.identity = msgspec.structs.replace(identity, policy=self._policy)
         return _answered(route, call)
 
-    def _threads(self, route: Route) -> ThreadPoolExecutor:
+    def _threads(self, route: Route) -> Executor:
         if route.keystone:
             return self._askers
         return self._writers if route.method in _WRITES else self._pool
