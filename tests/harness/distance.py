@@ -11,13 +11,13 @@ import itertools
 import select
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from linkspan.drivers import netns
+from linkspan.lab.wire import Listener
 from tests.harness.recorder import Packet, packet
 
 ENDS = ("far", "near")
@@ -25,15 +25,13 @@ ENDS = ("far", "near")
 _UDP = 17
 
 
-class Distance:
+class Distance(Listener):
     """Use it as a `with` block. `delay`: seconds that a packet takes; `sent` is what goes to the port."""
 
     def __init__(self, namespace: str, bridge: str, port: str, delay: Callable[[Packet], float]) -> None:
-        self._namespace, self._bridge, self._port = namespace, bridge, port
+        super().__init__(namespace, "distance")
+        self._bridge, self._port = bridge, port
         self._delay = delay
-        self._sockets: tuple[socket.socket, ...] = ()
-        self._wake = socket.socketpair()
-        self._thread = threading.Thread(target=self._carry, name="distance", daemon=True)
 
     def __enter__(self) -> Self:
         far, near = ENDS
@@ -44,24 +42,22 @@ class Distance:
             self._ip("link", "set", name, "up")
         self._ip("link", "set", far, "promisc", "on")
         self._ip("link", "set", self._port, "promisc", "on")
-        self._sockets = netns.inside(self._namespace, lambda: (_raw(self._port), _raw(far)))
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wake[0].send(b"x")
-        self._thread.join()
-        for one in (*self._sockets, *self._wake):
-            one.close()
+        super().__exit__(kind, error, trace)
         self._ip("link", "del", ENDS[0])
         self._ip("link", "set", self._port, "promisc", "off", "master", self._bridge)
 
     def _ip(self, *arguments: str) -> None:
         netns.inside(self._namespace, lambda: subprocess.run(["ip", *arguments], check=True))
 
-    def _carry(self) -> None:
+    def _open(self) -> list[socket.socket]:
+        return [_raw(self._port), _raw(ENDS[0])]
+
+    def _listen(self) -> None:
         port, far = self._sockets
         across = {port: far, far: port}
         order = itertools.count()

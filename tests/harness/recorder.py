@@ -10,14 +10,10 @@ import itertools
 import select
 import socket
 import struct
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
-from linkspan.drivers import netns
 from linkspan.lab import wire
 
 INSIDE = tuple(ipaddress.ip_network(prefix) for prefix in ("10.0.0.0/8", "fd00::/16"))
@@ -59,7 +55,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
         return int.from_bytes(behind[8:12] if self.kind == "udp_esp" else behind[:4])
 
 
-class Recorder:
+class Recorder(wire.Listener):
     """Use it as a `with` block; `packets` grows meanwhile.
 
     `port` is the bridge's port that the recorded side is plugged into. On the side's own link the kernel's ESP would
@@ -67,26 +63,9 @@ class Recorder:
     """
 
     def __init__(self, namespace: str, port: str) -> None:
-        self._namespace = namespace
+        super().__init__(namespace, "recorder")
         self._link = port
         self.packets: list[Packet] = []
-        self._wake = socket.socketpair()
-        self._socket: socket.socket | None = None
-        self._thread = threading.Thread(target=self._listen, name="recorder", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._socket = netns.inside(self._namespace, self._open)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._wake[0].send(b"x")
-        self._thread.join()
-        for one in (self._socket, *self._wake):
-            if one:
-                one.close()
 
     def ike(self, *, sent: bool) -> list[Packet]:
         """The IKE messages of one direction."""
@@ -132,18 +111,18 @@ class Recorder:
         """Packets between inside addresses that nothing protected."""
         return self.count("clear")
 
-    def _open(self) -> socket.socket:
+    def _open(self) -> list[socket.socket]:
         one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         one.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
         one.bind((self._link, 3))
-        return one
+        return [one]
 
     def _listen(self) -> None:
-        assert self._socket
+        (link,) = self._sockets
         while True:
-            ready, _, _ = select.select([self._socket, self._wake[1]], [], [])
-            if self._socket in ready:
-                frame, address = self._socket.recvfrom(65536)
+            ready, _, _ = select.select([link, self._wake[1]], [], [])
+            if link in ready:
+                frame, address = link.recvfrom(65536)
                 self.packets.append(packet(frame, address[2] != socket.PACKET_OUTGOING))
             elif self._wake[1] in ready:
                 return

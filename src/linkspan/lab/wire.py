@@ -124,21 +124,17 @@ def _within(address: Address, inside: Sequence[Network]) -> bool:
     return any(address in network for network in inside)
 
 
-class WireCounter:
-    """Counts what enters a bridge while its `with` block runs. `namespace` holds the bridge.
+class Listener:
+    """Packet sockets inside a namespace, and a thread that reads them while a `with` block runs.
 
-    Ports that join the bridge later are not heard.
+    Whoever is one opens the sockets (`_open`, inside the namespace) and reads until `_wake[1]` can be read (`_listen`).
     """
 
-    def __init__(self, namespace: str, bridge: str, inside: Iterable[str]) -> None:
+    def __init__(self, namespace: str, name: str) -> None:
         self._namespace = namespace
-        self._bridge = bridge
-        self._inside = [ipaddress.ip_network(prefix) for prefix in inside]
-        self._counts: dict[str, int] = dict.fromkeys(Kind.__args__, 0)  # type: ignore[attr-defined] # of a Literal
-        self._drops = 0
         self._sockets: list[socket.socket] = []
         self._wake: tuple[socket.socket, ...] = ()
-        self._thread = threading.Thread(target=self._listen, name="wire", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._sockets = netns.inside(self._namespace, self._open)
@@ -153,6 +149,26 @@ class WireCounter:
         self._thread.join()
         for one in (*self._sockets, *self._wake):
             one.close()
+
+    def _open(self) -> list[socket.socket]:
+        raise NotImplementedError
+
+    def _listen(self) -> None:
+        raise NotImplementedError
+
+
+class WireCounter(Listener):
+    """Counts what enters a bridge while its `with` block runs. `namespace` holds the bridge.
+
+    Ports that join the bridge later are not heard.
+    """
+
+    def __init__(self, namespace: str, bridge: str, inside: Iterable[str]) -> None:
+        super().__init__(namespace, "wire")
+        self._bridge = bridge
+        self._inside = [ipaddress.ip_network(prefix) for prefix in inside]
+        self._counts: dict[str, int] = dict.fromkeys(Kind.__args__, 0)  # type: ignore[attr-defined] # of a Literal
+        self._drops = 0
 
     @property
     def tally(self) -> Tally:
