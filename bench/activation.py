@@ -17,9 +17,9 @@ import msgspec
 import vici
 
 from bench.measure import Result, median
-from linkspan.core import ike
-from linkspan.core.desired import Connection, Dpd, IkePolicy, IpsecPolicy
+from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers import vici_map
 from linkspan.drivers.vici import _Socket
 from tests.harness.world import World, until
@@ -95,8 +95,8 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         ike=phase1,
         ipsec=phase2,
     )
-    config = ike.build(connection)
-    key, message = vici_map.shared(ike.shared_key(connection, config)), vici_map.connection(config)
+    config = ipsec_config.build(connection)
+    key, message = vici_map.shared(ipsec_config.shared_key(connection, config)), vici_map.connection(config)
     with _session(world) as session:
         begun = time.perf_counter()
         session.load_shared(key)

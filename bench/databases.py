@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import delete, select
 
-from linkspan.core.resources import CONNECTION, IKE_POLICY
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY
 from linkspan.store import engine as engines
 from linkspan.store.tables import CHANGE, TABLES
 from tests.harness import postgres

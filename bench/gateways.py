@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
 from linkspan.drivers import netns
 from linkspan.drivers.local import LocalDrivers, sweep
 

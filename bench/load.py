@@ -13,8 +13,9 @@ from bench import gateways
 from bench.measure import Result, median
 from linkspan.agent.gateway import GatewayWorker, Leave, Want
 from linkspan.agent.outbox import Outbox
-from linkspan.core import desired, ike
-from linkspan.core.desired import Delta, Gateway
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.state import desired
+from linkspan.core.state.desired import Delta, Gateway
 from linkspan.drivers import vici_map
 from linkspan.drivers.local import LocalDrivers
 from linkspan.drivers.vici import _Socket
@@ -75,9 +76,9 @@ def _bare(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
     charon = drivers.charon(gateway)
     charon.start()
     messages = [
-        (vici_map.shared(ike.shared_key(one, config)), vici_map.connection(config))
+        (vici_map.shared(ipsec_config.shared_key(one, config)), vici_map.connection(config))
         for one in desired.decode(body).connections
-        for config in (ike.build(one),)
+        for config in (ipsec_config.build(one),)
     ]
     session = vici.Session(_Socket(charon._directory, 60.0))
     begun = time.perf_counter()

@@ -23,9 +23,9 @@ import msgspec
 
 from bench import gateways
 from bench.measure import Result, ratio_error
-from linkspan.core import ike
-from linkspan.core.desired import Connection, Gateway
+from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Gateway
 from linkspan.drivers import netns
 from linkspan.drivers.local import LocalDrivers
 from linkspan.lab import fabric
@@ -99,7 +99,7 @@ def _by_hand(drivers: LocalDrivers) -> Iterator[dict[str, str]]:
     sides = {"left": gateways.gateway(1), "right": gateways.gateway(2)}
     hosts = {side: _site(drivers, side, one, number) for number, (side, one) in enumerate(sides.items(), 1)}
     left, right = (_charon(drivers, sides[side], number) for side, number in (("left", 1), ("right", 2)))
-    config = ike.build(_connection(sides["left"], 1))
+    config = ipsec_config.build(_connection(sides["left"], 1))
     left.initiate(config.name, config.children[0].name)
     until(lambda: any(sa.installed for sa in left.sas()) and any(sa.installed for sa in right.sas()), 10.0)
     try:
@@ -137,8 +137,8 @@ def _charon(drivers: LocalDrivers, one: Gateway, number: int) -> Any:
     charon = drivers.charon(one)
     charon.start()
     connection = _connection(one, number)
-    config = ike.build(connection)
-    charon.load(config, ike.shared_key(connection, config))
+    config = ipsec_config.build(connection)
+    charon.load(config, ipsec_config.shared_key(connection, config))
     return charon
 
 

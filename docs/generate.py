@@ -16,9 +16,9 @@ from typing import Any
 import click
 
 from linkspan import bootstrap
-from linkspan.core.problem import STATUS
-from linkspan.core.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
-from linkspan.core.rules import CREDENTIALS, RULES
+from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
+from linkspan.core.errors import STATUS
+from linkspan.core.schema.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
 from linkspan.settings import registry
 
 DOCS = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.core.resources import VPN
+from linkspan.core.schema.resources import VPN
 from tests.harness import matrix, mutations
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import asdict
 
-from linkspan.core import quota
+from linkspan.core.checks import quota
 from linkspan.settings import SettingsError, instance_of, load, registry, to_toml
 
 

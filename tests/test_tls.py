@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from linkspan.agent.link import Link, LinkError
-from linkspan.core.observed import Hello
+from linkspan.core.state.observed import Hello
 from tests.harness import certificates
 from tests.harness.world import World
 

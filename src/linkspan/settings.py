@@ -20,8 +20,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
-from linkspan.core import quota
-from linkspan.core.nearest import nearest
+from linkspan.core.checks import quota
+from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
 

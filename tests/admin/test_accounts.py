@@ -14,7 +14,7 @@ import pytest
 from linkspan import bootstrap
 from linkspan.api.auth_tokens import TokenAuth
 from linkspan.bootstrap import parts
-from linkspan.core.resources import IKE_POLICY
+from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.settings import load
 from linkspan.store.store import Store
 from tests.api.people import quick

@@ -10,7 +10,7 @@ import yaml
 
 from linkspan import bootstrap
 from linkspan.admin import policy
-from linkspan.core.rules import RULES
+from linkspan.core.authorization.default_rules import RULES
 
 
 def write(folder: Path, text: str) -> Path:

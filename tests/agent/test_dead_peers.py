@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from linkspan.core.desired import Connection, Dpd, Gone
-from linkspan.core.observed import Backend
-from linkspan.core.rollout import ATTEMPT
+from linkspan.core.state.desired import Connection, Dpd, Gone
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel.lifecycle import ATTEMPT
 from linkspan.drivers.fake import FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
 from tests.agent.test_gateway import LEFT, RIGHT, Site, loaded_or_none

@@ -10,13 +10,14 @@ import pytest
 
 from linkspan.agent.gateway import GLANCE, RETRY, GatewayWorker, Leave, Want
 from linkspan.agent.outbox import Outbox
-from linkspan.core import ike
-from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import IkeSa, SaChanged
-from linkspan.core.ike import IkeConfig, SharedKey
-from linkspan.core.observed import ConnectionReport, GatewayReport
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.secret import Secret
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.state.desired import Connection, Gateway, Gone
+from linkspan.core.state.observed import ConnectionReport, GatewayReport
+from linkspan.core.tunnel.charon_events import SaChanged
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.fake import FakeCharon, FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
 from tests.drivers.machine import connection, eventually, gateway
@@ -82,7 +83,7 @@ def loaded(site: Site) -> frozenset[str]:
 
 
 def sas(site: Site) -> tuple[IkeSa, ...]:
-    return site.drivers.charon(site.gateway).sas(ike.build(THERE).name)
+    return site.drivers.charon(site.gateway).sas(ipsec_config.build(THERE).name)
 
 
 def test_two_ends_come_up_and_say_so(left: Site, right: Site) -> None:
@@ -251,7 +252,7 @@ def test_what_ran_and_is_neither_desired_nor_gone_stays_and_stays_guarded(world:
     again = Site(FakeDrivers(world), LEFT)
     again.want()
     again.wait(LEFT.id, "ready")
-    assert loaded(again) == {ike.build(THERE).name}
+    assert loaded(again) == {ipsec_config.build(THERE).name}
     assert again.drivers.guard.current(LEFT.id)
     again.leave()
 

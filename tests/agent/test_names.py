@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from linkspan.core import names
-from linkspan.core.names import Answer
+from linkspan.core.tunnel import peer_names
+from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.drivers.fake import FakeDrivers, FakeResolver
 from linkspan.drivers.fake_world import FakeWorld
 from tests.agent.test_gateway import BACK, LEFT, RIGHT, THERE, Site, replace
@@ -23,8 +23,8 @@ ELSEWHERE = replace(
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
-    monkeypatch.setattr(names, "INTERVAL", 0.1)
-    monkeypatch.setattr(names, "SOON", 0.05)
+    monkeypatch.setattr(peer_names, "INTERVAL", 0.1)
+    monkeypatch.setattr(peer_names, "SOON", 0.05)
     return FakeWorld()
 
 
@@ -89,7 +89,7 @@ def asked_again(world: FakeWorld, one: Site) -> None:
     resolver = one.drivers.resolver
     real = resolver.resolve
 
-    def resolve(gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+    def resolve(gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
         asked.append(name)
         real(gateway_id, name, deliver)
 
@@ -126,12 +126,12 @@ def test_an_edit_to_a_name_of_the_same_peer_ends_nothing(
     left.want(THERE)
     left.wait(THERE.id, "up")
     before = sas(left)
-    waiting: list[Callable[[Answer], None]] = []
+    waiting: list[Callable[[Resolution], None]] = []
     monkeypatch.setattr(FakeResolver, "resolve", lambda self, gateway, name, deliver: waiting.append(deliver))
     left.want(replace(NAMED, revision=2))
     eventually(lambda: bool(waiting))
     assert (sas(left), left.said[NAMED.id].revision) == (before, 1), "it waits until the name is known"
-    waiting[0](Answer(NAME, (THERE.peer_address,)))
+    waiting[0](Resolution(NAME, (THERE.peer_address,)))
     eventually(lambda: left.state(NAMED.id) == "up" and left.said[NAMED.id].revision == 2)
     assert sas(left) == before
 

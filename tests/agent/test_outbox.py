@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.agent.outbox import BATCH, Outbox
-from linkspan.core.observed import ConnectionReport, GatewayReport, Report
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
 
 
 def up(id: str, revision: int = 1) -> ConnectionReport:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from linkspan.core.resources import RESOURCES
+from linkspan.core.schema.resources import RESOURCES
 from tests.api.world import CONNECTIONS, RED, Api, Site
 
 UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"

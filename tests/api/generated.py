@@ -32,7 +32,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from linkspan.core.resources import RESOURCES, Resource
+from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api import document
 from tests.api.world import BLUE, PEOPLE, Api, Node, Site
 

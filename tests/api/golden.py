@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from linkspan.core.resources import RESOURCES, VPN, Resource
+from linkspan.core.schema.resources import RESOURCES, VPN, Resource
 from tests.api.world import ADMIN, BLUE, CONNECTIONS, RED, Api
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from linkspan.agent.link import Link, LinkError
-from linkspan.core.observed import Hello
+from linkspan.core.state.observed import Hello
 from tests.api.serving import served, wait_for
 from tests.api.world import CONNECTIONS, Api, Site
 

@@ -12,7 +12,7 @@ import pytest
 from linkspan.api import memory, passwords
 from linkspan.api.auth import BasicAuth, NoAuth, check_bind
 from linkspan.api.call import Call, Identity
-from linkspan.core.problem import Problem
+from linkspan.core.errors import ApiError
 from linkspan.store.people import hash_password, verify_password
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
@@ -84,7 +84,7 @@ def test_a_user(people: Store) -> None:
     ],
 )
 def test_everybody_else_is_refused_in_the_same_words(people: Store, header: str | None) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ApiError) as caught:
         ask(BasicAuth(people), header)
     assert (caught.value.status, caught.value.message) == (401, "The request you have made requires authentication.")
 
@@ -99,7 +99,7 @@ def test_a_password_is_compared_once(people: Store, costs: list[str]) -> None:
 def test_a_wrong_password_and_an_unknown_name_cost_the_same(people: Store, costs: list[str]) -> None:
     users = BasicAuth(people)
     for header in (basic("alice", "wrong"), basic("alice", "wrong"), basic("nobody", "wrong")):
-        with pytest.raises(Problem):
+        with pytest.raises(ApiError):
             ask(users, header)
     assert len(costs) == 3
     assert costs[:2] == [HASH, HASH]
@@ -120,11 +120,11 @@ def test_what_is_remembered_is_soon_asked_again(
     assert ask(users, header).roles == frozenset({"reader"})
     with people.write() as tx:
         tx.set_password(user["id"], hash_password("battery staple"))
-    with pytest.raises(Problem):
+    with pytest.raises(ApiError):
         ask(users, header)
     with people.write() as tx:
         tx.remove_user(user["id"])
-    with pytest.raises(Problem):
+    with pytest.raises(ApiError):
         ask(users, basic("alice", "battery staple"))
 
 
@@ -137,7 +137,7 @@ def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypa
     assert users.remembered(good) is None
     assert costs == []
     known = users.identify(good)
-    with pytest.raises(Problem):
+    with pytest.raises(ApiError):
         users.identify(bad)
     assert len(costs) == 2
 
@@ -147,7 +147,7 @@ def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypa
     monkeypatch.setattr(Store, "read", unasked)
     assert users.remembered(good) == known
     assert users.remembered(bad) is None, "a wrong password stays wrong, and is compared each time"
-    with pytest.raises(Problem, match="requires authentication"):
+    with pytest.raises(ApiError, match="requires authentication"):
         users.remembered(Call("GET", "/"))
     monkeypatch.setattr(memory, "TRUST", 0.0)
     assert users.remembered(good) is None
@@ -186,7 +186,7 @@ def test_a_flood_of_logins_does_not_take_all_memory(people: Store, monkeypatch: 
     def attempt(number: int) -> None:
         try:
             ask(users, basic("alice", f"wrong {number}"))
-        except Problem as problem:
+        except ApiError as problem:
             codes.append(problem.status)
 
     threads = [threading.Thread(target=attempt, args=(number,)) for number in range(6)]

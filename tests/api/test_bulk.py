@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.resources import RESOURCES, Resource
-from linkspan.core.validate import Limits
+from linkspan.core.checks.cross_resource import Limits
+from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
 from tests.api.world import BLUE, CONNECTIONS, Api, Node, Site
 

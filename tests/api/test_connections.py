@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.validate import Limits
+from linkspan.core.checks.cross_resource import Limits
 from tests.api.conftest import OpenApi
 from tests.api.world import BLUE, CONNECTIONS, Api, Site
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import httpx
 
-from linkspan.core.problem import STATUS
-from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
+from linkspan.core.errors import STATUS
+from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
 from tests.api import test_edge, test_identity, test_rates
 from tests.api.asking import (
     GROUPS,

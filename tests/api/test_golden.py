@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from linkspan.core.strength import Choices
+from linkspan.core.checks.weak_algorithms import WeakChoices
 from tests.api.conftest import OpenApi
 from tests.api.golden import GOLDEN, Difference, Ids, Replay, differences, load
 
@@ -26,7 +26,7 @@ def general(difference: Difference) -> str:
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded answers: {GOLDEN} is not there, set LINKSPAN_GOLDEN")
 def test_every_difference_is_on_purpose(open_api: OpenApi) -> None:
     records = load()
-    with open_api(hold=0.0, choices=Choices(defaults="neutron")) as api:
+    with open_api(hold=0.0, choices=WeakChoices(defaults="neutron")) as api:
         found = list(Replay(api, records).run())
     assert {general(each) for each in found} - {""} == {*LISTED["only_ours"], *LISTED["only_theirs"]}
     listed = {Difference(each["record"], each["at"], each["ours"]) for each in LISTED["records"]}

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from linkspan.core.resources import RESOURCES, Resource
+from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
 from tests.api.world import BLUE, CONNECTIONS, Api, Site
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.observed import ConnectionReport, GatewayReport
+from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from tests.api.conftest import OpenApi
 from tests.api.world import CONNECTIONS, Api, Node, Site
 from tests.harness.databases import Clock

@@ -21,9 +21,9 @@ from linkspan.api.identity.asking import PREFIXES
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.openapi.document import path_of
 from linkspan.api.wake import Hub
-from linkspan.core import examples, refusals
-from linkspan.core.problem import STATUS, Problem
-from linkspan.core.resources import RESOURCES, ROUTER, Attribute, Resource
+from linkspan.core.errors import STATUS, ApiError
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.resources import RESOURCES, ROUTER, Attribute, Resource
 from linkspan.store.store import Store
 from tests.api import document
 from tests.api.people import PASSWORD, Client, embedded, quick
@@ -165,7 +165,7 @@ def test_every_answer_of_success_is_closed() -> None:
 
 
 def test_every_type_of_problem_has_a_meaning_and_an_operation() -> None:
-    assert refusals.MEANING.keys() == STATUS.keys()
+    assert error_responses.MEANING.keys() == STATUS.keys()
     declared = {
         type
         for _, _, operation in operations()
@@ -203,7 +203,7 @@ def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.M
     with pytest.raises(AssertionError, match="this code is not declared"):
         api.send("GET", f"/networks/{examples.OUTSIDE}")
     monkeypatch.setitem(STATUS, "NetworkNotFound", 404)
-    monkeypatch.setattr("linkspan.api.resources.missing", lambda resource, id: Problem("PortNotFound", "no port"))
+    monkeypatch.setattr("linkspan.api.resources.missing", lambda resource, id: ApiError("PortNotFound", "no port"))
     with pytest.raises(AssertionError, match="not as declared"):
         api.send("GET", f"/networks/{examples.OUTSIDE}")
 
@@ -411,7 +411,7 @@ def test_what_a_kind_accepts_is_what_the_document_says(resource: Resource, attri
     def check(value: Any) -> None:
         try:
             attribute.kind.convert(attribute.name, value)
-        except Problem:
+        except ApiError:
             return
         assert schema.is_valid(value), f"accepted, but not declared: {value!r}"
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from linkspan.api import edge, patience
-from linkspan.core.resources import IKE_POLICY
+from linkspan.core.schema.resources import IKE_POLICY
 from tests.api.serving import Served, served
 from tests.api.world import BLUE
 

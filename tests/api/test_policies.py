@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
+from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
 from tests.api.world import ADMIN, BLUE, RED, Api
 
 IKE = "/vpn/ikepolicies"

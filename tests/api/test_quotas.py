@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.core import quota
-from linkspan.core.resources import RESOURCES, Resource
+from linkspan.core.checks import quota
+from linkspan.core.schema.resources import RESOURCES, Resource
 from linkspan.store.store import Tx
 from tests.api.conftest import OpenApi
 from tests.api.test_bulk import bodies

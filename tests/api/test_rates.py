@@ -12,8 +12,8 @@ from linkspan.api.call import Call, Identity
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.limits import Buckets, Limited, Rates, source
 from linkspan.api.wake import Hub
-from linkspan.core.problem import Problem
-from linkspan.core.rate import Rate
+from linkspan.core.errors import ApiError
+from linkspan.core.token_bucket import Rate
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 from tests.api.world import PEOPLE, Api, ByName
@@ -74,7 +74,7 @@ def test_an_address_that_is_held_off_costs_no_password() -> None:
     def outcome(user: str, address: str) -> str:
         try:
             return limited.identify(call(user, address)).name
-        except Problem as problem:
+        except ApiError as problem:
             return problem.type
 
     assert [outcome("x", "192.0.2.1") for _ in range(5)] == ["Unauthorized"] * 2 + ["TooManyRequests"] * 3
@@ -97,7 +97,7 @@ def test_who_is_remembered_counts_once_and_is_held_off_too() -> None:
     def outcome(user: str, address: str) -> str:
         try:
             who = limited.remembered(call(user, address)) or limited.identify(call(user, address))
-        except Problem as problem:
+        except ApiError as problem:
             return problem.type
         return who.name
 
@@ -112,7 +112,7 @@ def test_the_wait_is_told_and_is_enough() -> None:
     clock = Clock()
     limited = Limited(ByName(), Rates(project=Rate(2.0, 1)), clock)
     limited.identify(call("alice", ""))
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ApiError) as caught:
         limited.identify(call("alice", ""))
     assert caught.value.wait == pytest.approx(0.5)
     clock.pass_(caught.value.wait)

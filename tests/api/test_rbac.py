@@ -16,9 +16,9 @@ import msgspec
 import pytest
 
 from linkspan.api.edge import Edge
-from linkspan.core.access import Policy, policy_of
-from linkspan.core.resources import RESOURCES, Resource
-from linkspan.core.rules import RULES
+from linkspan.core.authorization.default_rules import RULES
+from linkspan.core.authorization.policy import Policy, policy_of
+from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
 from tests.api.world import ADMIN, BLUE, CONNECTIONS, PEOPLE, RED, Api, Site
 

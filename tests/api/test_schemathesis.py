@@ -13,10 +13,11 @@ import pytest
 
 from linkspan.api import resources
 from linkspan.api.attributes import Attributes
-from linkspan.core import access, query
-from linkspan.core.kinds import Choice, Text
-from linkspan.core.problem import Problem, invalid
-from linkspan.core.resources import RESOURCES
+from linkspan.core.authorization import policy
+from linkspan.core.errors import ApiError, invalid
+from linkspan.core.schema import list_query
+from linkspan.core.schema.attribute_types import Choice, Text
+from linkspan.core.schema.resources import RESOURCES
 from tests.api.conftest import OpenApi
 from tests.api.generated import Run, World, world
 
@@ -81,22 +82,22 @@ def _shows_less(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = query.parse
+    parse = list_query.parse
 
-    def parsed(resource: Any, pairs: Any, most: int = query.PAGE) -> Any:
+    def parsed(resource: Any, pairs: Any, most: int = list_query.PAGE) -> Any:
         if any(pair == ("sort_dir", "desc") for pair in pairs):
             raise RuntimeError("broken on purpose")
         return parse(resource, pairs, most)
 
-    monkeypatch.setattr(query, "parse", parsed)
+    monkeypatch.setattr(list_query, "parse", parsed)
 
 
 def _shows_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "reach", lambda caller, action, resource: "all")
+    monkeypatch.setattr(policy, "reach", lambda caller, action, resource: "all")
 
 
 def _shows_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "sees_secrets", lambda caller, resource: lambda row: True)
+    monkeypatch.setattr(policy, "sees_secrets", lambda caller, resource: lambda row: True)
 
 
 def _accepts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,7 @@ def _refuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _another_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "missing", lambda resource, id: Problem("PortNotFound", "no port"))
+    monkeypatch.setattr(resources, "missing", lambda resource, id: ApiError("PortNotFound", "no port"))
 
 
 CONTROLS: Mapping[str, tuple[Any, str, str, str]] = {

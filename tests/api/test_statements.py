@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from linkspan.api.call import Call, Identity
-from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, RESOURCES, Resource
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, RESOURCES, Resource
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 from tests.api.world import CONNECTIONS, Api, Site

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from linkspan.core.strength import Choices
+from linkspan.core.checks.weak_algorithms import WeakChoices
 from tests.api.conftest import OpenApi
 from tests.api.world import BLUE, Api
 
@@ -63,7 +63,7 @@ def test_weak_choices_are_taken_with_a_warning(
 
 @pytest.mark.parametrize(("path", "key", "given"), STRONG)
 def test_what_is_strong_is_taken_without(open_api: OpenApi, path: str, key: str, given: dict[str, Any]) -> None:
-    with open_api(choices=Choices(weak="refuse")) as api, capture_logs() as logs:
+    with open_api(choices=WeakChoices(weak="refuse")) as api, capture_logs() as logs:
         api.create(path, key, **given)
         assert warnings(logs) == []
 
@@ -72,7 +72,7 @@ def test_what_is_strong_is_taken_without(open_api: OpenApi, path: str, key: str,
 def test_an_operator_may_refuse_them(
     open_api: OpenApi, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
 ) -> None:
-    with open_api(choices=Choices(weak="refuse")) as api:
+    with open_api(choices=WeakChoices(weak="refuse")) as api:
         answer = api.send("POST", path, {key: given})
         assert answer.status_code == 400
         said = answer.json()["NeutronError"]
@@ -86,7 +86,7 @@ def test_an_operator_may_refuse_them(
 def test_what_was_weak_before_is_made_strong_step_by_step(open_api: OpenApi) -> None:
     with open_api() as api:
         path = f"{IPSEC}/{api.ipsec(auth_algorithm='sha1', pfs='group5')['id']}"
-    with open_api(choices=Choices(weak="refuse")) as api:
+    with open_api(choices=WeakChoices(weak="refuse")) as api:
         assert api.update(path, "ipsecpolicy", name="old")["name"] == "old"
         assert api.update(path, "ipsecpolicy", pfs="group14")["auth_algorithm"] == "sha1"
         assert api.refused("PUT", path, {"ipsecpolicy": {"pfs": "group2"}}) == BAD
@@ -95,7 +95,7 @@ def test_what_was_weak_before_is_made_strong_step_by_step(open_api: OpenApi) -> 
 
 def test_what_becomes_weak_by_another_attribute_is_chosen_too(open_api: OpenApi) -> None:
     """What was named and not used is used after another attribute has changed."""
-    with open_api(choices=Choices(weak="refuse")) as api:
+    with open_api(choices=WeakChoices(weak="refuse")) as api:
         ike = api.ike(phase1_negotiation_mode="aggressive")
         assert api.refused("PUT", f"{IKE}/{ike['id']}", {"ikepolicy": {"ike_version": "v1"}}) == BAD
         ipsec = api.ipsec(auth_algorithm="sha1", encryption_algorithm="aes-128-gcm-16")
@@ -104,7 +104,7 @@ def test_what_becomes_weak_by_another_attribute_is_chosen_too(open_api: OpenApi)
 
 
 def test_one_setting_brings_neutrons_defaults_back(open_api: OpenApi) -> None:
-    with open_api(choices=Choices(defaults="neutron")) as api:
+    with open_api(choices=WeakChoices(defaults="neutron")) as api:
         ike, ipsec = api.ike(), api.ipsec()
     shown = {name: ike[name] for name in ("auth_algorithm", "encryption_algorithm", "pfs", "ike_version")}
     assert shown == {"auth_algorithm": "sha1", "encryption_algorithm": "aes-128", "pfs": "group5", "ike_version": "v1"}

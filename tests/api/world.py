@@ -10,8 +10,8 @@ import msgspec
 
 from linkspan.api.call import Call, Identity
 from linkspan.api.wake import Hub
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.core.problem import Problem
+from linkspan.core.errors import ApiError
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store.store import Store
 from tests.api import document
 
@@ -39,7 +39,7 @@ class ByName:
         """The person of that name."""
         name = (call.header(b"authorization") or b"").decode()
         if name not in PEOPLE:
-            raise Problem("Unauthorized", "The request you have made requires authentication.")
+            raise ApiError("Unauthorized", "The request you have made requires authentication.")
         return PEOPLE[name]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from linkspan.cli import options, render
 from linkspan.cli.client import Client, CliError, Cloud
-from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, ROUTER
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, ROUTER
 
 NOWHERE = Client(Cloud(name="none", url="http://127.0.0.1:1"))
 ID = "0" * 8 + "-0000-4000-8000-000000000000"

@@ -11,7 +11,7 @@ from openstack import exceptions
 from sqlalchemy import Engine
 
 from linkspan.api.auth import BasicAuth
-from linkspan.core import quota
+from linkspan.core.checks import quota
 from linkspan.store.people import hash_password
 from linkspan.store.store import Store
 from tests.api.serving import served

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
-from linkspan.core.facts import ChildSa, IkeSa
-from linkspan.core.problem import Problem
+from linkspan.core.errors import ApiError
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 ID = "0d1c7c3e-6a55-4b8c-9a56-2f6f5a9f0b11"
 GATEWAY_ID = "5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"
@@ -78,7 +78,7 @@ def attempt(function: Callable[..., Any], *given: Any) -> Any:
     refused = None
     try:
         return function(*given)
-    except Problem as problem:
+    except ApiError as problem:
         refused = problem.status
     assert refused == 400
     return None

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import pytest
 
-from linkspan.core import ike
-from linkspan.core.desired import Connection, Gateway
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.state.desired import Connection, Gateway
 from linkspan.drivers import naming
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.fake import FakeDrivers
@@ -95,7 +95,7 @@ class Site:
     def __init__(self, drivers: Drivers, number: int, peer: int, **changes: object) -> None:
         self.gateway = gateway(number)
         self.connection: Connection = connection(number, peer, **changes)
-        self.config = ike.build(self.connection)
+        self.config = ipsec_config.build(self.connection)
         self.facts = Facts()
         drivers.namespaces.apply(self.gateway)
         drivers.guard.apply(self.gateway, ())
@@ -105,7 +105,7 @@ class Site:
         self.load()
 
     def load(self) -> None:
-        self.charon.load(self.config, ike.shared_key(self.connection, self.config))
+        self.charon.load(self.config, ipsec_config.shared_key(self.connection, self.config))
 
     def initiate(self) -> None:
         self.charon.initiate(self.config.name, self.config.children[0].name)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from linkspan.core.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
-from linkspan.core.facts import Fact
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.drivers import naming, netlink, netns
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.local import LocalDrivers, sweep
@@ -121,15 +121,15 @@ class Facts:
     """What a charon delivered, to wait for."""
 
     def __init__(self) -> None:
-        self.all: list[Fact] = []
+        self.all: list[CharonEvent] = []
         self._news = threading.Condition()
 
-    def __call__(self, fact: Fact) -> None:
+    def __call__(self, fact: CharonEvent) -> None:
         with self._news:
             self.all.append(fact)
             self._news.notify_all()
 
-    def wait(self, wanted: Callable[[Fact], bool], seconds: float = 10.0) -> Fact:
+    def wait(self, wanted: Callable[[CharonEvent], bool], seconds: float = 10.0) -> CharonEvent:
         """The first fact that is wanted, also one that has arrived before."""
         with self._news:
             assert self._news.wait_for(lambda: any(map(wanted, self.all)), seconds), f"not in {self.all}"

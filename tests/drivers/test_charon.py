@@ -12,10 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from linkspan.core import crypto, identity, ike
-from linkspan.core.facts import Cause
-from linkspan.core.ike import IkeConfig
+from linkspan.core.ipsec import algorithms as ipsec_algorithms
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec import identities
+from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.secret import Secret
+from linkspan.core.tunnel.charon_events import Cause
 from linkspan.drivers import charon_conf, netns
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.ports import Charon, DriverError
@@ -60,7 +62,8 @@ def test_a_secret_is_in_charons_memory_only(here: Machine) -> None:
     left.facts.wait(lambda fact: isinstance(fact, Cause))
     with pytest.raises(DriverError) as refusal:
         left.charon.load(
-            msgspec.structs.replace(left.config, proposals=("nonsense",)), ike.shared_key(left.connection, left.config)
+            msgspec.structs.replace(left.config, proposals=("nonsense",)),
+            ipsec_config.shared_key(left.connection, left.config),
         )
     pid = real(left.charon).pid
     seen = [Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes()]
@@ -146,23 +149,23 @@ def test_a_charon_that_ends_at_once_leaves_its_last_words(here: Machine, monkeyp
 
 def test_every_algorithm_of_the_api_is_there(here: Machine) -> None:
     site = Site(here.drivers(), 1, 2)
-    for encryption in crypto.ENCRYPTION:
+    for encryption in ipsec_algorithms.ENCRYPTION:
         _loads(
             site,
-            ike=crypto.ike_proposal(encryption, "sha256", "group14"),
-            esp=crypto.esp_proposal(encryption, "sha256", "group14"),
+            ike=ipsec_algorithms.ike_proposal(encryption, "sha256", "group14"),
+            esp=ipsec_algorithms.esp_proposal(encryption, "sha256", "group14"),
         )
-    for integrity in crypto.INTEGRITY:
+    for integrity in ipsec_algorithms.INTEGRITY:
         _loads(
             site,
-            ike=crypto.ike_proposal("aes-128", integrity, "group14"),
-            esp=crypto.esp_proposal("aes-128", integrity, "group14"),
+            ike=ipsec_algorithms.ike_proposal("aes-128", integrity, "group14"),
+            esp=ipsec_algorithms.esp_proposal("aes-128", integrity, "group14"),
         )
-    for group in crypto.GROUPS:
+    for group in ipsec_algorithms.GROUPS:
         _loads(
             site,
-            ike=crypto.ike_proposal("aes-128", "sha256", group),
-            esp=crypto.esp_proposal("aes-128", "sha256", group),
+            ike=ipsec_algorithms.ike_proposal("aes-128", "sha256", group),
+            esp=ipsec_algorithms.esp_proposal("aes-128", "sha256", group),
         )
     algorithms = real(site.charon)._ask("get-algorithms")
     offered = {name for kind in algorithms.values() for name in kind}
@@ -199,7 +202,7 @@ IDENTITIES = [
 
 def _as_type(text: str, number: int) -> str:
     """An identity of exactly this type and these bytes, whatever charon would make of the text."""
-    parsed = identity.parse(text)
+    parsed = identities.parse(text)
     is_address = parsed.kind in ("ipv4", "ipv6")
     raw = ipaddress.ip_address(parsed.text).packed if is_address else parsed.text.encode()
     return f"{{{number}}}:#{raw.hex()}"
@@ -210,7 +213,7 @@ def test_every_form_of_identity_arrives_as_its_type(here: Machine) -> None:
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
     for text, number in IDENTITIES:
         left.connection = connection(1, 2, local_id=text)
-        left.config = ike.build(left.connection)
+        left.config = ipsec_config.build(left.connection)
         left.load()
         for expected in (number, 2 if number == 11 else 11):
             right.config = msgspec.structs.replace(right.config, remote_id=_as_type(text, expected))

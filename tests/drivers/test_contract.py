@@ -9,13 +9,14 @@ from queue import SimpleQueue
 import msgspec
 import pytest
 
-from linkspan.core import answering, ike
-from linkspan.core.desired import IpsecPolicy
-from linkspan.core.facts import Cause, DaemonLost, Fact, SaChanged
-from linkspan.core.mtu import Path
-from linkspan.core.names import Answer
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.secret import Secret
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.state.desired import IpsecPolicy
+from linkspan.core.tunnel import fallback
+from linkspan.core.tunnel.charon_events import Cause, CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 from tests.drivers.conftest import Bench, Site
 from tests.drivers.machine import connection, eventually, gateway
@@ -24,15 +25,15 @@ AES_256 = IpsecPolicy("esp", "tunnel", "aes-256", "sha256", "group14", "seconds"
 GROUP_19 = IpsecPolicy("esp", "tunnel", "aes-128", "sha256", "group19", "seconds", 3600)
 
 
-def lost(fact: Fact) -> bool:
+def lost(fact: CharonEvent) -> bool:
     return isinstance(fact, DaemonLost)
 
 
-def cause(code: str) -> Callable[[Fact], bool]:
+def cause(code: str) -> Callable[[CharonEvent], bool]:
     return lambda fact: isinstance(fact, Cause) and fact.code == code and bool(fact.about)
 
 
-def changed(site: Site) -> Callable[[Fact], bool]:
+def changed(site: Site) -> Callable[[CharonEvent], bool]:
     return lambda fact: fact == SaChanged(site.config.name)
 
 
@@ -101,20 +102,20 @@ def test_there_is_nothing_to_guard_without_a_namespace(bench: Bench) -> None:
 
 PATHS = frozenset(
     {
-        Path(SelectorPair("10.1.0.0/24", "10.2.0.0/24"), 1300, 1300),
-        Path(SelectorPair("10.1.0.0/24", "10.2.0.0/16"), 1200, 1200),
-        Path(SelectorPair("10.1.0.0/24", "0.0.0.0/0"), 1300, 1300),
-        Path(SelectorPair("10.1.0.7/32", "10.2.0.0/24"), 1400),
-        Path(SelectorPair("2001:db8:1::/64", "2001:db8:2::/64"), 1300, 1300),
-        Path(SelectorPair("2001:db8:1::7/128", "2001:db8:2::8/128"), 1290, 1300),
-        Path(SelectorPair("2001:db8:1::/64", "::/0"), 1400),
+        PairMtu(SelectorPair("10.1.0.0/24", "10.2.0.0/24"), 1300, 1300),
+        PairMtu(SelectorPair("10.1.0.0/24", "10.2.0.0/16"), 1200, 1200),
+        PairMtu(SelectorPair("10.1.0.0/24", "0.0.0.0/0"), 1300, 1300),
+        PairMtu(SelectorPair("10.1.0.7/32", "10.2.0.0/24"), 1400),
+        PairMtu(SelectorPair("2001:db8:1::/64", "2001:db8:2::/64"), 1300, 1300),
+        PairMtu(SelectorPair("2001:db8:1::7/128", "2001:db8:2::8/128"), 1290, 1300),
+        PairMtu(SelectorPair("2001:db8:1::/64", "::/0"), 1400),
     }
 )
 
 
-def lowered(paths: frozenset[Path]) -> frozenset[Path]:
+def lowered(paths: frozenset[PairMtu]) -> frozenset[PairMtu]:
     """The same pairs with other MTUs."""
-    return frozenset(Path(path.pair, path.mtu - 10, path.route and path.route - 10) for path in paths)
+    return frozenset(PairMtu(path.pair, path.mtu - 10, path.route and path.route - 10) for path in paths)
 
 
 def test_paths_read_back_as_applied(bench: Bench) -> None:
@@ -124,13 +125,13 @@ def test_paths_read_back_as_applied(bench: Bench) -> None:
     assert drivers.paths.outside(gateway(1).id) == 1500
     some = frozenset(sorted(PATHS)[:3])
     for paths in (
-        frozenset[Path](),
+        frozenset[PairMtu](),
         PATHS,
         PATHS,
         lowered(PATHS),
         some,
         some | lowered(PATHS - some),
-        frozenset[Path](),
+        frozenset[PairMtu](),
     ):
         drivers.paths.apply(site.gateway, paths)
         assert drivers.paths.current(gateway(1).id) == paths
@@ -347,13 +348,13 @@ def test_a_renewal_that_the_peer_refuses_leaves_the_child_as_it_is(bench: Bench)
 
 @pytest.mark.parametrize("first", ["both", "strict"])
 def test_of_equal_children_a_responder_takes_the_first(bench: Bench, first: str) -> None:
-    """The reason for the order of `core.answering`: behind a strict child the answering one is never reached."""
+    """The reason for the order of `core.tunnel.fallback`: behind a strict child the answering one is never reached."""
     drivers = bench.drivers()
     left, right = Site(drivers, 1, 2), Site(drivers, 2, 1, ipsec=AES_256)
     (strict,) = right.config.children
     old = msgspec.structs.replace(strict, esp_proposals=left.config.children[0].esp_proposals)
-    both = answering.held(right.config, msgspec.structs.replace(right.config, children=(old,)))
-    assert [child.name for child in both.children] == [answering.alias(strict.name), strict.name]
+    both = fallback.with_fallback(right.config, msgspec.structs.replace(right.config, children=(old,)))
+    assert [child.name for child in both.children] == [fallback.fallback_name(strict.name), strict.name]
     order = both.children if first == "both" else both.children[::-1]
     right.charon.unload(right.config.name)
     right.config = msgspec.structs.replace(both, children=order)
@@ -364,8 +365,8 @@ def test_of_equal_children_a_responder_takes_the_first(bench: Bench, first: str)
         return
     eventually(left.up)
     (sa,) = right.charon.sas()
-    assert [child.name for child in sa.children] == [answering.alias(strict.name)]
-    (told,) = answering.told((sa,), right.config, msgspec.structs.replace(right.config, children=(old,)))
+    assert [child.name for child in sa.children] == [fallback.fallback_name(strict.name)]
+    (told,) = fallback.relabel((sa,), right.config, msgspec.structs.replace(right.config, children=(old,)))
     assert told.children[0].bits == 128, "its algorithms tell that it is the old version"
 
 
@@ -381,11 +382,11 @@ def test_a_second_connection_to_a_peer_joins_its_ike_sa(bench: Bench) -> None:
         right: connection(2, 1, id="0000bbbb-e29b-41d4-a716-446655440000", peer_cidrs=("10.1.0.1/32",)),
     }
     for site, second in more.items():
-        site.config = ike.joined(site.config, [ike.build(second)])
+        site.config = ipsec_config.with_sibling_children(site.config, [ipsec_config.build(second)])
         assert len(site.config.children) == 2
         site.load()
         assert site.charon.loaded() == site.held
-    left.charon.initiate(left.config.name, ike.build(more[left]).children[0].name)
+    left.charon.initiate(left.config.name, ipsec_config.build(more[left]).children[0].name)
     eventually(lambda: (left.children(), right.children()) == (2, 2))
     after = left.charon.sas()[0]
     assert after.unique_id == before.unique_id
@@ -519,9 +520,9 @@ def test_after_detach_nothing_is_delivered(bench: Bench) -> None:
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
-def resolved(drivers: Drivers, name: str) -> Answer:
+def resolved(drivers: Drivers, name: str) -> Resolution:
     """What a resolver delivers."""
-    said: SimpleQueue[Answer] = SimpleQueue()
+    said: SimpleQueue[Resolution] = SimpleQueue()
     drivers.resolver.resolve(gateway(1).id, name, said.put)
     return said.get(timeout=10)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from linkspan.core.desired import IkePolicy
-from linkspan.core.facts import Alive, Cause, Probed, Unanswered
-from linkspan.core.observed import Backend
-from linkspan.core.selectors import pairs
+from linkspan.core.ipsec.selectors import pairs
+from linkspan.core.state.desired import IkePolicy
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel.charon_events import Cause, PeerSeen, ProbeSent, Retransmitted
 from linkspan.drivers.fake import FakeDrivers
 from linkspan.drivers.fake_world import FakeWorld
 from tests.drivers.conftest import Site
@@ -26,7 +26,7 @@ def test_a_cut_wire_is_noticed_by_who_watches_and_heals() -> None:
     left.initiate()
     number = left.charon.sas()[0].unique_id
     world.cut(*ENDS)
-    assert left.facts.all[-2:] == [Probed(left.config.name, number), Unanswered(left.config.name, number)]
+    assert left.facts.all[-2:] == [ProbeSent(left.config.name, number), Retransmitted(left.config.name, number)]
     left.end()
     assert left.idle()
     assert right.up(), "nobody told it"
@@ -43,7 +43,7 @@ def test_a_wire_that_was_cut_for_a_moment() -> None:
     world.cut(*ENDS)
     world.heal(*ENDS)
     for site in (left, right):
-        assert site.facts.all[-1] == Alive(site.config.name, site.charon.sas()[0].unique_id)
+        assert site.facts.all[-1] == PeerSeen(site.config.name, site.charon.sas()[0].unique_id)
 
 
 def test_ikev1_asks_once_and_is_answered_in_its_own_words() -> None:
@@ -53,7 +53,7 @@ def test_ikev1_asks_once_and_is_answered_in_its_own_words() -> None:
     number = left.charon.sas()[0].unique_id
     world.cut(*ENDS)
     world.heal(*ENDS)
-    assert left.facts.all[-2:] == [Probed(left.config.name, number), Alive(left.config.name, number)]
+    assert left.facts.all[-2:] == [ProbeSent(left.config.name, number), PeerSeen(left.config.name, number)]
 
 
 @pytest.mark.parametrize(("backend", "comes"), [("kernel", True), ("user-space", False)])

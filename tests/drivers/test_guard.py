@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers import guard
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import Machine, gateway

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from linkspan.core.desired import Gateway, InsideLeg
+from linkspan.core.state.desired import Gateway, InsideLeg
 from linkspan.drivers import naming, netlink, netns
 from linkspan.drivers.local import sweep
 from linkspan.drivers.namespace import NetworkNamespaces

@@ -11,8 +11,8 @@ from pathlib import Path as Folder
 
 import pytest
 
-from linkspan.core.mtu import Path
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers import clamp
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.local import LocalDrivers
@@ -72,7 +72,7 @@ class Bench:
         self.site = Site(self.drivers, 1, 2)
         self.name = self.drivers.namespaces.name(self.site.gateway.id)
 
-    def apply(self, *paths: Path) -> None:
+    def apply(self, *paths: PairMtu) -> None:
         self.drivers.paths.apply(self.site.gateway, paths)
 
     def seen(self) -> list[str]:
@@ -103,7 +103,7 @@ def bench(here: Machine) -> Bench:
 @wire
 @pytest.mark.root
 def test_a_rule_and_a_table_for_each_local_prefix_before_charons(bench: Bench) -> None:
-    bench.apply(Path(B, 1200, 1200), Path(A, 1300, 1300), Path(C, 1300, 1300))
+    bench.apply(PairMtu(B, 1200, 1200), PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300))
     rules = [re.fullmatch(r"(.*) lookup (\d+) proto 76", rule) for rule in bench.rules()]
     assert all(rules)
     table = {rule[1]: rule[2] for rule in rules if rule}
@@ -127,7 +127,7 @@ def test_a_rule_and_a_table_for_each_local_prefix_before_charons(bench: Bench) -
 @pytest.mark.root
 def test_twice_is_once_and_nothing_is_left(bench: Bench) -> None:
     before = bench.seen()
-    for paths in ([Path(A, 1300, 1300), Path(C, 1300, 1300)], [Path(A, 1200, 1200)]):
+    for paths in ([PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)], [PairMtu(A, 1200, 1200)]):
         bench.apply(*paths)
         once = bench.seen()
         bench.apply(*paths)
@@ -140,7 +140,7 @@ def test_twice_is_once_and_nothing_is_left(bench: Bench) -> None:
 @pytest.mark.root
 def test_what_nft_lists_it_reads_again(bench: Bench, tmp_path: Folder) -> None:
     """Whoever saves the rules of a machine and loads them has ours too."""
-    bench.apply(Path(A, 1300, 1300), Path(B, 1200, 1200), Path(C, 1300, 1300))
+    bench.apply(PairMtu(A, 1300, 1300), PairMtu(B, 1200, 1200), PairMtu(C, 1300, 1300))
     whole = bench.seen()
     saved = tmp_path / "rules.nft"
     saved.write_text("flush ruleset\n" + whole[-1])
@@ -151,7 +151,7 @@ def test_what_nft_lists_it_reads_again(bench: Bench, tmp_path: Folder) -> None:
 @wire
 @pytest.mark.root
 def test_an_unrouted_path_costs_no_rule(bench: Bench) -> None:
-    bench.apply(Path(A, 1400))
+    bench.apply(PairMtu(A, 1400))
     assert (bench.rules(), bench.routes()) == ([], [])
 
 
@@ -159,10 +159,10 @@ def test_an_unrouted_path_costs_no_rule(bench: Bench) -> None:
 @pytest.mark.root
 def test_what_stays_is_not_touched(bench: Bench) -> None:
     """The kernel tells of every change: one route is another, and no rule."""
-    stays = [Path(A, 1300, 1300), Path(C, 1300, 1300)]
-    bench.apply(*stays, Path(B, 1200, 1200))
+    stays = [PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)]
+    bench.apply(*stays, PairMtu(B, 1200, 1200))
     watching = Monitor(bench.name)
-    bench.apply(*stays, Path(B, 1250, 1250))
+    bench.apply(*stays, PairMtu(B, 1250, 1250))
     changes = watching.end()
     assert changes, "it sees a change"
     assert all(line.removeprefix("Deleted ").startswith("10.0.0.0/8 ") for line in changes), changes
@@ -187,7 +187,7 @@ class Monitor:
 @wire
 @pytest.mark.root
 def test_routes_come_back_after_charon(bench: Bench) -> None:
-    paths = [Path(A, 1300, 1300), Path(C, 1300, 1300)]
+    paths = [PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)]
     bench.apply(*paths)
     before = bench.routes()
     charon = bench.site.charon
@@ -214,7 +214,7 @@ def test_rules_of_a_version_before_go_with_the_first_change(bench: Bench) -> Non
         route = ["default", "dev", link, "table", table, "proto", "76", "scope", "global", "mtu", table[3:]]
         run(bench.name, "ip", "route", "add", *route)
     assert len(bench.rules()) == len(bench.routes()) == 2
-    bench.apply(Path(A, 1300, 1300), Path(B, 1200, 1200))
+    bench.apply(PairMtu(A, 1300, 1300), PairMtu(B, 1200, 1200))
     assert [rule.split()[:-3] for rule in bench.rules()] == [["195:", "from", "10.1.0.0/24", "lookup"]]
     assert not any(route.startswith("default") for route in bench.routes())
 
@@ -222,7 +222,7 @@ def test_rules_of_a_version_before_go_with_the_first_change(bench: Bench) -> Non
 @wire
 @pytest.mark.root
 def test_what_somebody_took_away_is_put_back(bench: Bench) -> None:
-    bench.apply(Path(A, 1300, 1300))
+    bench.apply(PairMtu(A, 1300, 1300))
     whole = bench.seen()
     table = bench.rules()[0].split()[-3]
     run(bench.name, "ip", "rule", "del", "table", table)
@@ -230,8 +230,8 @@ def test_what_somebody_took_away_is_put_back(bench: Bench) -> None:
     assert bench.rules() == bench.routes() == []
     run(bench.name, "nft", "delete", "table", "inet", "linkspan-mtu")
     with pytest.raises(DriverError):
-        bench.apply(Path(A, 1200, 1200))
-    bench.apply(Path(A, 1300, 1300))
+        bench.apply(PairMtu(A, 1200, 1200))
+    bench.apply(PairMtu(A, 1300, 1300))
     assert sorted(bench.seen()) == sorted(whole)
 
 
@@ -243,10 +243,10 @@ def test_a_thousand_paths(bench: Bench) -> None:
     pairs = [SelectorPair("10.1.0.0/24", f"172.{16 + n // 250}.{n % 250}.0/24") for n in range(1000)]
     times = []
     for paths in (
-        [Path(pair, 1400) for pair in pairs],
-        [Path(pair, 1300, 1300) for pair in pairs],
-        [Path(pair, 1300, 1300) for pair in pairs],
-        [Path(pair, 1300, 1300) for pair in pairs[1:]],
+        [PairMtu(pair, 1400) for pair in pairs],
+        [PairMtu(pair, 1300, 1300) for pair in pairs],
+        [PairMtu(pair, 1300, 1300) for pair in pairs],
+        [PairMtu(pair, 1300, 1300) for pair in pairs[1:]],
         [],
     ):
         begun = time.perf_counter()

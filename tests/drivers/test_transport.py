@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 import msgspec
 import pytest
 
-from linkspan.core import mtu
-from linkspan.core.desired import IkePolicy, IpsecPolicy
-from linkspan.core.selectors import pairs
+from linkspan.core.ipsec import mtu
+from linkspan.core.ipsec.selectors import pairs
+from linkspan.core.state.desired import IkePolicy, IpsecPolicy
 from linkspan.drivers import backend, naming, netns
 from tests.drivers.conftest import Site
 from tests.drivers.machine import Machine, Wire, eventually, gateway, ping, run
@@ -108,8 +108,8 @@ def test_the_kernel_takes_what_was_computed_and_no_more(
     eventually(lambda: left.up() and right.up())
     for asked in (1500, 1337, 1300):
         one = msgspec.structs.replace(left.connection, mtu=asked)
-        drivers.paths.apply(routed, mtu.paths(one, "kernel", drivers.paths.outside(routed.id)))
-        assert told(name, source, target) == mtu.effective(one, "kernel", 1500) <= asked
+        drivers.paths.apply(routed, mtu.pair_mtus(one, "kernel", drivers.paths.outside(routed.id)))
+        assert told(name, source, target) == mtu.effective_mtu(one, "kernel", 1500) <= asked
         assert ping(name, target, source, 2) == 2
 
 

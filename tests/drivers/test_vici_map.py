@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from linkspan.core import ike
-from linkspan.core.desired import Dpd, IkePolicy, IpsecPolicy
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.state.desired import Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers import vici_map
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import connection
@@ -17,7 +17,7 @@ ID = "00010002-e29b-41d4-a716-446655440000"
 
 
 def _sent(**changes: object) -> dict[str, Any]:
-    (section,) = vici_map.connection(ike.build(connection(1, 2, **changes))).values()
+    (section,) = vici_map.connection(ipsec_config.build(connection(1, 2, **changes))).values()
     assert isinstance(section, dict)
     return section
 
@@ -60,7 +60,7 @@ def test_an_ikev2_connection() -> None:
 def test_charons_own_deadline_comes_after_ours() -> None:
     """Or charon would end an IKEv1 connection, whatever its DPD action says."""
     main = IkePolicy("v1", "main", "aes-128", "sha256", "group14", 3600)
-    assert _sent(ike=main, dpd=Dpd("clear", 10, 60))["dpd_timeout"] == str(ike.LAST_RESORT)
+    assert _sent(ike=main, dpd=Dpd("clear", 10, 60))["dpd_timeout"] == str(ipsec_config.LAST_RESORT)
     assert _sent(ike=main, dpd=Dpd("clear", 10, 9000))["dpd_timeout"] == "18000"
 
 
@@ -96,14 +96,14 @@ def test_an_ikev1_connection_with_everything_different() -> None:
 
 
 def test_nothing_that_runs_a_program_is_ever_sent() -> None:
-    text = msgspec.json.encode(vici_map.connection(ike.build(connection(1, 2)))).decode()
+    text = msgspec.json.encode(vici_map.connection(ipsec_config.build(connection(1, 2)))).decode()
     assert "updown" not in text
 
 
 def test_a_key_and_its_owners() -> None:
     one = connection(1, 2, peer_id="site-b.example")
-    config = ike.build(one)
-    assert vici_map.shared(ike.shared_key(one, config)) == {
+    config = ipsec_config.build(one)
+    assert vici_map.shared(ipsec_config.shared_key(one, config)) == {
         "id": config.name,
         "type": "IKE",
         "data": b"open sesame",
@@ -115,7 +115,9 @@ def test_a_key_id_beyond_ascii_goes_as_its_bytes() -> None:
     one = connection(1, 2, local_id="Zürich")
     section = _sent(local_id="Zürich")
     assert section["local"] == {"auth": "psk", "id": "keyid:#5ac3bc72696368"}
-    assert vici_map.shared(ike.shared_key(one, ike.build(one)))["owners"][0] == "keyid:#5ac3bc72696368"
+    assert (
+        vici_map.shared(ipsec_config.shared_key(one, ipsec_config.build(one)))["owners"][0] == "keyid:#5ac3bc72696368"
+    )
 
 
 def test_a_key_id_that_charon_would_cut_off_is_refused() -> None:

@@ -16,9 +16,9 @@ from typing import Literal
 
 import pytest
 
-from linkspan.core.desired import Dpd, IkePolicy
-from linkspan.core.facts import Alive, Probed
-from linkspan.core.selectors import SelectorPair, pairs
+from linkspan.core.ipsec.selectors import SelectorPair, pairs
+from linkspan.core.state.desired import Dpd, IkePolicy
+from linkspan.core.tunnel.charon_events import PeerSeen, ProbeSent
 from linkspan.drivers import naming
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.drivers.local import LocalDrivers
@@ -242,5 +242,5 @@ def test_signs_of_life_are_delivered(here: Machine, version: Literal["v1", "v2"]
     eventually(lambda: left.up() and right.up())
     left.facts.all.clear()
     number = left.charon.sas()[0].unique_id
-    left.facts.wait(lambda fact: fact == Probed(left.config.name, number), 6)
-    left.facts.wait(lambda fact: fact == Alive(left.config.name, number), 6)
+    left.facts.wait(lambda fact: fact == ProbeSent(left.config.name, number), 6)
+    left.facts.wait(lambda fact: fact == PeerSeen(left.config.name, number), 6)

@@ -12,10 +12,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from linkspan.core import addressing
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.core.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, ROUTER, SERVICE, SUBNET, Resource
+from linkspan.core.checks import address_pool
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
 from linkspan.core.secret import Secret
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store import writing
 from linkspan.store.people import hash_password
 from linkspan.store.rows import MAPPERS
@@ -118,7 +127,7 @@ def _subnet(tx: Tx, project: str, network: str, cidr: str) -> str:
     range_ = ipaddress.ip_network(cidr)
     gateway = str(range_[1])
     values = {"project_id": project, "network_id": network, "cidr": cidr, "ip_version": 4, "gateway_ip": gateway}
-    values["allocation_pools"] = addressing.pools(range_, gateway)
+    values["allocation_pools"] = address_pool.pools(range_, gateway)
     id: str = tx.insert(SUBNET, values)["id"]
     return id
 

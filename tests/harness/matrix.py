@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from linkspan.core.resources import VPN
+from linkspan.core.schema.resources import VPN
 
 ROOT: Final = Path(__file__).parents[2]
 WIRE: Final = ROOT / "tests" / "wire"

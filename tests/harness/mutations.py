@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from linkspan.core.desired import Connection
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection
 
 VARIABLE: Final = "TEST_MUTANT"
 LABORATORY: Final = frozenset({"198.51.100.2", "198.51.100.3"})

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from linkspan.cli.client import Client, load_cloud
-from linkspan.core.facts import ChildSa
+from linkspan.core.tunnel.sas import ChildSa
 from linkspan.drivers import backend, naming, netns
 from linkspan.drivers.charon import StrongswanCharon
 from linkspan.lab.fabric import Ping

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.core.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, ROUTER, SERVICE, SUBNET
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, ROUTER, SERVICE, SUBNET
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store.store import Row, Store, Tx
 from tests.harness.databases import database, postgres, sqlite_template, store
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.core.resources import IKE_POLICY
+from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.store import engine as engines
 from linkspan.store import migrate
 from linkspan.store.engine import DatabaseLocked

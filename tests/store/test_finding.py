@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linkspan.core.query import Query
-from linkspan.core.resources import CONNECTION, IKE_POLICY, NETWORK, SERVICE
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, NETWORK, SERVICE
 from linkspan.store import finding
 from linkspan.store.store import Row, Store
 from tests.store.conftest import World

@@ -8,10 +8,10 @@ import threading
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.core import status
-from linkspan.core.desired import EMPTY, merge
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.core.resources import CONNECTION, SERVICE
+from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.core.state import status
+from linkspan.core.state.desired import EMPTY, merge
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store import gateways
 from linkspan.store.store import Conflict, Row
 from tests.harness.databases import Clock, open_store
@@ -29,11 +29,11 @@ def world(database: Engine, clock: Clock) -> World:
     return World(open_store(database, clock=clock))
 
 
-def facts(world: World, row: Row) -> status.Facts:
+def facts(world: World, row: Row) -> status.StatusInputs:
     found = world.get(row)
     assert found is not None
     made = found["facts"]
-    assert isinstance(made, status.Facts)
+    assert isinstance(made, status.StatusInputs)
     return made
 
 
@@ -57,21 +57,21 @@ def test_a_connection_becomes_active(world: World, clock: Clock) -> None:
     service = world.service()
     connection = world.connection(service["id"])
     assert facts(world, connection).revision == 2
-    assert status.of(facts(world, connection), clock.now) == ("PENDING_CREATE", "")
+    assert status.compute(facts(world, connection), clock.now) == ("PENDING_CREATE", "")
     clock.pass_(5)
     world.report(
         node,
         GatewayReport(service["router_id"], 1, 2, "ready"),
         ConnectionReport(connection["id"], 1, 2, "down", "no answer"),
     )
-    assert status.of(facts(world, connection), clock.now) == ("PENDING_CREATE", "no answer")
-    assert status.of(facts(world, service), clock.now) == ("ACTIVE", "")
+    assert status.compute(facts(world, connection), clock.now) == ("PENDING_CREATE", "no answer")
+    assert status.compute(facts(world, service), clock.now) == ("ACTIVE", "")
     clock.pass_(5)
     world.report(node, ConnectionReport(connection["id"], 1, 2, "up"))
     seen = facts(world, connection).observed
     assert seen is not None
     assert (seen.applied_at, seen.ready_at) == (clock.now - 5, clock.now)
-    assert status.of(facts(world, connection), clock.now) == ("ACTIVE", "")
+    assert status.compute(facts(world, connection), clock.now) == ("ACTIVE", "")
 
 
 def test_the_effective_mtu_is_what_the_node_said_last(world: World) -> None:
@@ -102,7 +102,7 @@ def test_an_edit_keeps_that_it_was_up_until_it_is_up_again(world: World, clock: 
     was = clock.now
     clock.pass_(30)
     world.update(connection["id"], mtu=1400)
-    assert status.of(facts(world, connection), clock.now)[0] == "PENDING_UPDATE"
+    assert status.compute(facts(world, connection), clock.now)[0] == "PENDING_UPDATE"
     world.report(node, ConnectionReport(connection["id"], 1, 3, "down"))
     seen = facts(world, connection).observed
     assert seen is not None
@@ -273,7 +273,7 @@ def test_a_gateway_that_comes_back_has_another_generation(world: World) -> None:
     with world.store.read() as tx:
         state = merge(EMPTY, tx.desired(node, 0))
     assert state.gateways[service["router_id"]].generation == 2
-    assert status.of(facts(world, again), 1_000_000.0) == ("PENDING_CREATE", "")
+    assert status.compute(facts(world, again), 1_000_000.0) == ("PENDING_CREATE", "")
     with world.store.write() as tx:
         tx.soft_delete(SERVICE, again["id"])
     world.report(node, GatewayReport(service["router_id"], 1, 4, "gone"))  # of the first life

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linkspan.core.resources import CONNECTION, SERVICE
+from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.store.store import Store
 
 

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from linkspan.core.desired import EMPTY, merge
-from linkspan.core.observed import Hello
-from linkspan.core.resources import CONNECTION, IKE_POLICY, SERVICE
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, SERVICE
+from linkspan.core.state.desired import EMPTY, merge
+from linkspan.core.state.observed import Hello
 from linkspan.store.store import Conflict, Row, Tx
 from tests.store.conftest import World
 

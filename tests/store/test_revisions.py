@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from linkspan.core.desired import EMPTY, Mismatch, NodeState, merge
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, PORT, SERVICE, SUBNET
-from linkspan.store.affects import differences, matters
+from linkspan.core.schema.node_relevance import differences, matters
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, PORT, SERVICE, SUBNET
+from linkspan.core.state.desired import EMPTY, Mismatch, NodeState, merge
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store.store import Conflict, Store
 from tests.harness.databases import Clock, open_store
 from tests.store.conftest import World

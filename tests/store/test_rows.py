@@ -8,8 +8,8 @@ from datetime import UTC
 
 import pytest
 
-from linkspan.core.query import Query
-from linkspan.core.resources import CONNECTION, IKE_POLICY, NETWORK, RESOURCES, ROUTER, SERVICE, SUBNET
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, NETWORK, RESOURCES, ROUTER, SERVICE, SUBNET
 from linkspan.core.secret import Secret
 from linkspan.store.rows import MAPPERS
 from linkspan.store.store import Conflict, Store

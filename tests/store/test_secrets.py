@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from linkspan.core.resources import CONNECTION
+from linkspan.core.schema.resources import CONNECTION
 from linkspan.core.secret import Secret
 from linkspan.store import engine as engines
 from linkspan.store import secrets

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from linkspan.core.rollout import ATTEMPT
+from linkspan.core.tunnel.lifecycle import ATTEMPT
 from linkspan.drivers import backend
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer

@@ -17,9 +17,9 @@ import pytest
 
 from linkspan.agent.gateway import GatewayWorker, Leave, Want
 from linkspan.agent.outbox import Outbox
-from linkspan.core.desired import Dpd
-from linkspan.core.rollout import ATTEMPT, BACKOFF
-from linkspan.core.selectors import pairs
+from linkspan.core.ipsec.selectors import pairs
+from linkspan.core.state.desired import Dpd
+from linkspan.core.tunnel.lifecycle import ATTEMPT, BACKOFF
 from linkspan.drivers.charon import StrongswanCharon
 from tests.drivers.conftest import Site
 from tests.drivers.machine import connection, eventually, gateway, machine, ping, run

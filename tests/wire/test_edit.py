@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.facts import IkeSa
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers import backend
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until

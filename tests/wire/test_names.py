@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.core import names
+from linkspan.core.tunnel import peer_names
 from tests.harness.nameserver import NameServer
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
@@ -60,7 +60,7 @@ def test_the_tunnel_moves_with_the_record(ours: Ours, new_peer: Callable[[], Pee
     link.pinged()
     assert link.shown["peer_address"] == NAME
     hosts(files, NAME, second.v4)
-    took = until(lambda: bool(second.children()), names.INTERVAL + 5.0, lambda: str(link.shown))
+    took = until(lambda: bool(second.children()), peer_names.INTERVAL + 5.0, lambda: str(link.shown))
     first.wait_down()
     link.wait("ACTIVE")
     passes_at(link, second, first.in4)
@@ -89,7 +89,7 @@ def test_a_name_that_cannot_be_resolved_says_why_within_a_second(ours: Ours, pee
     assert link.reason.removeprefix(words) == f"no name server answers, see resolv.conf in /etc/netns/{ours.gateway}"
     assert link.status == "PENDING_CREATE"
     hosts(files, NAME, peer.v4)
-    link.wait("ACTIVE", names.SOON + 5.0)
+    link.wait("ACTIVE", peer_names.SOON + 5.0)
     link.pinged()
 
 

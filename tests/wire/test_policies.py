@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from linkspan.core import crypto
+from linkspan.core.ipsec import algorithms
 from linkspan.drivers import backend
 from tests.harness.ours import Ours, raw_charon
 from tests.harness.peer import Peer, decoded
@@ -401,13 +401,13 @@ def test_the_table_of_algorithms_is_what_charon_has(ours: Ours) -> None:
     """Everything that the API lets a policy name is in our charon (VICI get-algorithms), with charon's own names."""
     with raw_charon(ours) as session:
         has = {kind: set(names) for kind, names in decoded(session.get_algorithms()).items()}
-    for name, word in crypto.ENCRYPTION.items():
-        assert crypto.TRANSFORMS[word] == ENCRYPTION[name][1]
-        assert crypto.TRANSFORMS[word] in has["aead" if crypto.is_aead(name) else "encryption"]
-    for name, word in crypto.INTEGRITY.items():
-        assert crypto.TRANSFORMS[word] == INTEGRITY[name][1]
-        assert crypto.TRANSFORMS[word] in has["integrity"]
+    for name, word in algorithms.ENCRYPTION.items():
+        assert algorithms.TRANSFORMS[word] == ENCRYPTION[name][1]
+        assert algorithms.TRANSFORMS[word] in has["aead" if algorithms.is_aead(name) else "encryption"]
+    for name, word in algorithms.INTEGRITY.items():
+        assert algorithms.TRANSFORMS[word] == INTEGRITY[name][1]
+        assert algorithms.TRANSFORMS[word] in has["integrity"]
         assert INTEGRITY[name][2] in has["prf"]
-    for name, word in crypto.GROUPS.items():
-        assert crypto.TRANSFORMS[word] == GROUPS[name][1]
-        assert crypto.TRANSFORMS[word] in has["dh"]
+    for name, word in algorithms.GROUPS.items():
+        assert algorithms.TRANSFORMS[word] == GROUPS[name][1]
+        assert algorithms.TRANSFORMS[word] in has["dh"]

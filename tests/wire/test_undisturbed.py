@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from linkspan.core.resources import VPN
+from linkspan.core.schema.resources import VPN
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from linkspan.core.resources import RESOURCES
+from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.people import hash_password
 from linkspan.store.store import Conflict, Row, Store, Tx
 from linkspan.store.tokens import hash_token

@@ -13,9 +13,9 @@ from typing import Any
 import click
 import yaml
 
-from linkspan.core.access import Policy, policy_of
-from linkspan.core.policy import RuleError
-from linkspan.core.rules import RULES
+from linkspan.core.authorization.default_rules import RULES
+from linkspan.core.authorization.language import RuleError
+from linkspan.core.authorization.policy import Policy, policy_of
 
 
 def load(path: Path | None) -> Policy:

@@ -4,7 +4,7 @@ Concurrency: every gateway has one worker thread and one inbox. What others want
 charon's event thread, an end) is a message there; nothing of a gateway is touched from outside. So one gateway is
 sequential, and gateways are independent: a charon that hangs holds up nobody else.
 
-The decisions are in `core.plan` and `core.rollout`; here is only what carries them out.
+The decisions are in `core.tunnel.reconcile` and `core.tunnel.lifecycle`; here is only what carries them out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,27 @@ from linkspan.agent.guard import Coverage
 from linkspan.agent.mtu import Mtus
 from linkspan.agent.names import Names
 from linkspan.agent.outbox import Outbox
-from linkspan.core import dpd, ike, plan, rollout
-from linkspan.core.actions import Abandon, Action, EndChild, EndSa, GiveUp, Initiate, Look, Rekey, Settle
-from linkspan.core.desired import Connection, Gateway, Gone
-from linkspan.core.facts import About, DaemonLost, Fact, IkeSa
-from linkspan.core.ike import IkeConfig
-from linkspan.core.names import Answer
-from linkspan.core.observed import ConnectionReport, GatewayReport
-from linkspan.core.rollout import Event, Life
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.state.desired import Connection, Gateway, Gone
+from linkspan.core.state.observed import ConnectionReport, GatewayReport
+from linkspan.core.tunnel import dpd, events, lifecycle, reconcile, tunnel
+from linkspan.core.tunnel.actions import (
+    Action,
+    DeclarePeerDead,
+    DeleteChildSa,
+    DeleteIkeSa,
+    GiveUpSa,
+    Initiate,
+    ListSas,
+    Reconcile,
+    Rekey,
+)
+from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
+from linkspan.core.tunnel.events import Event
+from linkspan.core.tunnel.peer_names import Resolution
+from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.tunnel import Tunnel
 from linkspan.drivers.ports import Charon, DriverError, Drivers, Unresponsive
 
 RETRY = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -59,7 +72,7 @@ class Leave(msgspec.Struct, frozen=True):
     tombstones: tuple[Gone, ...] = ()
 
 
-Message = Want | Leave | Answer | Fact
+Message = Want | Leave | Resolution | CharonEvent
 
 
 class GatewayWorker(threading.Thread):
@@ -83,7 +96,7 @@ class GatewayWorker(threading.Thread):
         self._names = Names(gateway.id, drivers.resolver, self.send, clock)
         self._want: Want | None = None
         self._gone: dict[str, Gone] = {}
-        self._lives: dict[str, Life] = {}
+        self._lives: dict[str, Tunnel] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._variants: dict[str, set[str]] = {}
         self._traps: dict[str, frozenset[Initiate]] = {}
@@ -152,7 +165,7 @@ class GatewayWorker(threading.Thread):
             self._faults = 0
         self._tick()
 
-    def _remember(self, message: Message) -> About | None:
+    def _remember(self, message: Message) -> ConnectionEvent | None:
         """Keep what is wanted of the gateway; a fact about connections comes back."""
         match message:
             case Want():
@@ -161,7 +174,7 @@ class GatewayWorker(threading.Thread):
                 self._due = self._clock()
             case Leave():
                 self._leaving = message
-            case Answer():
+            case Resolution():
                 if self._names.hear(message):
                     self._due = self._clock()
             case DaemonLost():
@@ -178,13 +191,13 @@ class GatewayWorker(threading.Thread):
         while self._listening and self._wakes and self._wakes[0][0] <= now:
             _, id = heapq.heappop(self._wakes)
             life = self._lives.get(id)
-            due = rollout.wake_at(life) if life else None
+            due = lifecycle.wake_at(life) if life else None
             if due is not None and due <= now:
-                self._step(id, rollout.Tick())
+                self._step(id, events.Tick())
 
     def _about(self, name: str) -> tuple[str, ...]:
         """The connections that a fact is about: one, or all that share an IKE connection."""
-        return (name,) if name in self._lives else tuple(self._peers.get(ike.peer(name), ()))
+        return (name,) if name in self._lives else tuple(self._peers.get(ipsec_config.peer_of(name), ()))
 
     # -- one connection ------------------------------------------------------------------------------------------
 
@@ -192,7 +205,7 @@ class GatewayWorker(threading.Thread):
         life = self._lives.get(id)
         if life is None:
             return
-        after, actions = rollout.step(life, event, self._clock())
+        after, actions = lifecycle.step(life, event, self._clock())
         self._lives[id] = after
         self._touched.add(id)
         for action in actions:
@@ -201,45 +214,45 @@ class GatewayWorker(threading.Thread):
         self._wake(id)
 
     def _wake(self, id: str) -> None:
-        due = rollout.wake_at(self._lives[id])
+        due = lifecycle.wake_at(self._lives[id])
         if due is not None:
             heapq.heappush(self._wakes, (due, id))
 
     def _act(self, id: str, action: Action) -> None:
         match action:
-            case Look():
-                self._step(id, rollout.Seen(self._sas(id)))
+            case ListSas():
+                self._step(id, events.SasListed(self._sas(id)))
             case Initiate(name, child):
                 self._tolerate(lambda: self._charon.initiate(name, child))
-            case GiveUp(number):
+            case GiveUpSa(number):
                 self._end_deserted(id, number)
-            case Abandon():
+            case DeclarePeerDead():
                 address = self._lives[id].connection.peer_address
                 for other in [one for one, life in self._lives.items() if life.connection.peer_address == address]:
                     if other != id:
-                        self._step(other, rollout.Abandoned())
+                        self._step(other, events.PeerDeclaredDead())
             case Rekey(child_id):
                 self._tolerate(lambda: self._charon.rekey(child_id))
-            case Settle():
+            case Reconcile():
                 self._due = self._clock()
             case _:
                 self._end_sa(action)
 
-    def _end_sa(self, action: EndSa | EndChild) -> None:
-        end = self._charon.terminate_sa if isinstance(action, EndSa) else self._charon.terminate_child
+    def _end_sa(self, action: DeleteIkeSa | DeleteChildSa) -> None:
+        end = self._charon.terminate_sa if isinstance(action, DeleteIkeSa) else self._charon.terminate_child
         self._tolerate(lambda: end(action.unique_id))
 
     def _end_deserted(self, id: str, number: int) -> None:
         """End an IKE SA whose peer is dead, unless a connection in it still waits for the peer."""
         for sa in self._sas(id):
-            owners = {ike.subject(child.name) for child in sa.children} & self._lives.keys()
+            owners = {ipsec_config.owner_of(child.name) for child in sa.children} & self._lives.keys()
             watches = {one: (self._lives[one].connection, self._lives[one].watch) for one in owners}
-            if sa.unique_id == number and dpd.deserted(sa, watches):
+            if sa.unique_id == number and dpd.all_gave_up(sa, watches):
                 self._tolerate(lambda: self._charon.terminate_sa(number, dead=True))
 
     def _trap(self, id: str) -> None:
         """Have charon initiate by itself exactly what the connection waits for traffic to begin."""
-        wanted = rollout.traps(self._lives[id]) if id in self._lives else frozenset()
+        wanted = tunnel.traps(self._lives[id]) if id in self._lives else frozenset()
         present = self._traps.get(id, frozenset())
         for one in present - wanted:
             self._tolerate(partial(self._charon.uninstall, one.ike, one.child))
@@ -252,7 +265,7 @@ class GatewayWorker(threading.Thread):
         """The IKE SAs with a connection's peer."""
         life = self._lives[id]
         names: set[str] = set()
-        for config in rollout.configs(life):
+        for config in tunnel.configs(life):
             names |= self._variants.get(config.peer, set())
         return tuple(sa for name in sorted(names) for sa in self._charon.sas(name))
 
@@ -277,7 +290,7 @@ class GatewayWorker(threading.Thread):
             self._built = self._gateway = want.gateway
         self._run_charon()
         desired = self._names.place(want.connections, want.gateway, self._lives)
-        todo = plan.reconcile(self._lives, desired, self._gone, self._loaded, self._drivers.backend)
+        todo = reconcile.reconcile(self._lives, desired, self._gone, self._loaded, self._drivers.backend)
         known = want.connections.keys() | self._gone.keys()
         self._coverage.adopt(want.gateway, known, self._loaded.values())
         self._touched |= self._coverage.cover(want.gateway, self._lives, todo.lives)
@@ -290,14 +303,14 @@ class GatewayWorker(threading.Thread):
         with self._charon.quiet() if many else nullcontext():
             loaded = [id for config in todo.load for id in self._load(config, fresh.get(config.name, []))]
         for id in self._lives if many else ():
-            self._step(id, rollout.Deaf())
+            self._step(id, events.EventsLost())
         for id in loaded:
-            self._step(id, rollout.Loaded())
+            self._step(id, events.Loaded())
         self._unload(todo)
         for id in todo.keep:
-            self._step(id, rollout.Adopted())
+            self._step(id, events.Adopted())
         for id, why in self._names.unresolved().items():
-            self._step(id, rollout.Unresolved(why))
+            self._step(id, events.Unresolved(why))
         self._coverage.uncover(want.gateway, self._lives, self._touched)
         self._answer()
         self._look_again()
@@ -309,8 +322,8 @@ class GatewayWorker(threading.Thread):
             return
         for id, life in list(self._lives.items()):
             if life.applied and life.config:
-                self._step(id, rollout.Deaf())
-                self._act(id, Look())
+                self._step(id, events.EventsLost())
+                self._act(id, ListSas())
         self._in_doubt = False
 
     def _run_charon(self) -> None:
@@ -329,22 +342,22 @@ class GatewayWorker(threading.Thread):
             # Of an earlier run, which knew what waited for its traffic: everything is tried again now.
             self._charon.uninstall(*trap)
         for name in self._loaded:
-            self._variants.setdefault(ike.peer(name), set()).add(name)
+            self._variants.setdefault(ipsec_config.peer_of(name), set()).add(name)
         if fresh and self._lives:
-            self._lives = {id: rollout.restarted(life) for id, life in self._lives.items()}
+            self._lives = {id: tunnel.after_charon_restart(life) for id, life in self._lives.items()}
             self._touched.update(self._lives)
         self._log.info("charon started" if fresh else "charon adopted", connections=len(self._loaded))
 
-    def _retire(self, todo: plan.Plan) -> None:
+    def _retire(self, todo: reconcile.Plan) -> None:
         """End the SAs of children that are gone or replaced, and go on with the lives of the new plan."""
         for name in todo.inspect:
-            for action in plan.ends(self._charon.sas(name), todo):
+            for action in reconcile.deletions(self._charon.sas(name), todo):
                 self._act("", action)
         edited = [id for id, life in todo.lives.items() if id in self._lives and self._lives[id] is not life]
         self._lives = dict(todo.lives)
         self._peers = {}
         for id, life in self._lives.items():
-            for config in rollout.configs(life):
+            for config in tunnel.configs(life):
                 self._peers.setdefault(config.peer, set()).add(id)
         for id in self._traps.keys() - self._lives.keys():
             self._trap(id)
@@ -353,7 +366,7 @@ class GatewayWorker(threading.Thread):
             life = self._lives[id]
             self._trap(id)
             if life.applied and life.config:
-                self._act(id, Look())
+                self._act(id, ListSas())
 
     def _named(self, id: str) -> str:
         config = self._lives[id].config
@@ -361,7 +374,7 @@ class GatewayWorker(threading.Thread):
 
     def _load(self, config: IkeConfig, fresh: list[str]) -> list[str]:
         """Load an IKE connection; which of its fresh connections charon has taken."""
-        key = next((ike.shared_key(self._lives[id].connection, config) for id in fresh), None)
+        key = next((ipsec_config.shared_key(self._lives[id].connection, config) for id in fresh), None)
         try:
             self._charon.load(config, key if config.auth == "psk" else None)
         except Unresponsive:
@@ -369,17 +382,17 @@ class GatewayWorker(threading.Thread):
         except DriverError as error:
             self._log.error("charon refuses a connection", connections=fresh, error=str(error))
             for id in fresh:
-                self._step(id, rollout.LoadFailed(f"charon refuses the configuration: {error}"))
+                self._step(id, events.LoadFailed(f"charon refuses the configuration: {error}"))
             return []
         self._loaded[config.name] = frozenset(child.name for child in config.children)
         self._variants.setdefault(config.peer, set()).add(config.name)
         return fresh
 
-    def _unload(self, todo: plan.Plan) -> None:
+    def _unload(self, todo: reconcile.Plan) -> None:
         for name in todo.unload:
             self._charon.unload(name)
             del self._loaded[name]
-            self._variants[ike.peer(name)].discard(name)
+            self._variants[ipsec_config.peer_of(name)].discard(name)
 
     def _answer(self, *tombstones: Gone) -> None:
         """Say that these are gone, and whatever waited to be said so."""
@@ -413,7 +426,7 @@ class GatewayWorker(threading.Thread):
     def _say(self) -> None:
         for id in self._touched:
             life = self._lives.get(id)
-            report = rollout.report(life, self._gateway.generation) if life else None
+            report = tunnel.report(life, self._gateway.generation) if life else None
             if report:
                 self._outbox.put(msgspec.structs.replace(report, effective_mtu=self._mtus.effective(id)))
         self._touched.clear()

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Set
 
 import structlog
 
-from linkspan.core import ike
-from linkspan.core.desired import Gateway
-from linkspan.core.rollout import Life
-from linkspan.core.selectors import SelectorPair, pairs
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec.selectors import SelectorPair, pairs
+from linkspan.core.state.desired import Gateway
+from linkspan.core.tunnel.tunnel import Tunnel
 from linkspan.drivers.ports import Guard
 
 
@@ -32,12 +32,12 @@ class Coverage:
         if self._done is not None:
             return
         self._stale = self._guard.current(gateway.id)
-        self.orphans = frozenset(ike.subject(child) for children in loaded for child in children) - known
+        self.orphans = frozenset(ipsec_config.owner_of(child) for children in loaded for child in children) - known
         if self.orphans:
             log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
             log.warning("connections run that are not desired; they stay", connections=sorted(self.orphans))
 
-    def cover(self, gateway: Gateway, old: Mapping[str, Life], new: Mapping[str, Life]) -> set[str]:
+    def cover(self, gateway: Gateway, old: Mapping[str, Tunnel], new: Mapping[str, Tunnel]) -> set[str]:
         """Cover what runs and what is about to; the uuids of those that are another now. Raises DriverError."""
         changed = {id for id, life in new.items() if id not in old or old[id].connection is not life.connection}
         for id in changed:
@@ -45,7 +45,7 @@ class Coverage:
         self._apply(gateway)
         return changed
 
-    def uncover(self, gateway: Gateway, lives: Mapping[str, Life], changed: Set[str]) -> None:
+    def uncover(self, gateway: Gateway, lives: Mapping[str, Tunnel], changed: Set[str]) -> None:
         """Uncover what is gone for good, or was before an edit. Raises DriverError."""
         self._covered = {
             id: covered if id not in changed else pairs(lives[id].connection)

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from linkspan.core import desired
-from linkspan.core.desired import Delta
-from linkspan.core.observed import Hello, Report, Welcome
+from linkspan.core.state import desired
+from linkspan.core.state.desired import Delta
+from linkspan.core.state.observed import Hello, Report, Welcome
 
 SILENCE = 35.0
 """Seconds without a word on the hint stream after which it is taken for dead (the API speaks every 10 s)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from linkspan.core.observed import ConnectionReport, GatewayReport, Report
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
 
 BATCH = 500
 """Most objects in one report: keeps a body far below the API's limit."""

@@ -16,9 +16,9 @@ import linkspan
 from linkspan.agent.gateway import GatewayWorker, Leave, Want
 from linkspan.agent.link import Link, LinkError
 from linkspan.agent.outbox import Outbox
-from linkspan.core import desired
-from linkspan.core.desired import Delta, Gone, Mismatch, NodeState
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
+from linkspan.core.state import desired
+from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.drivers.ports import Drivers
 
 POLL = 30.0

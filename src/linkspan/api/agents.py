@@ -1,7 +1,7 @@
 """The agents' door: hello, desired state, hints, reports. A node proves itself by its token and sees only its own.
 
 Blocking handlers like all others, except for the hint stream, which holds no thread. What an agent says is decoded
-into the types of `core.observed`; anything else is a 400. Without a known token the answer is an empty 401.
+into the types of `core.state.observed`; anything else is a 400. Without a known token the answer is an empty 401.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 from linkspan.api.call import Call, Reply, encode, fault
 from linkspan.api.edge import Receive, Route, Run, Send
 from linkspan.api.wake import Hub, Subscription
-from linkspan.core import desired
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
-from linkspan.core.problem import Problem
+from linkspan.core.errors import ApiError
+from linkspan.core.state import desired
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
 from linkspan.store.store import Row, Store, Tx
 from linkspan.store.tokens import hash_token
 
@@ -199,7 +199,7 @@ def _since(call: Call) -> int:
     values = [value for name, value in call.parameters() if name == "since"]
     text = values[-1] if values else "0"
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise Problem("BadRequest", "since must be an integer 0 or greater")
+        raise ApiError("BadRequest", "since must be an integer 0 or greater")
     return int(text)
 
 
@@ -207,4 +207,4 @@ def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("HTTPBadRequest", f"Not what an agent says here: {error}") from None
+        raise ApiError("HTTPBadRequest", f"Not what an agent says here: {error}") from None

@@ -25,11 +25,13 @@ from linkspan.api.quotas import Quotas
 from linkspan.api.resources import BULK, HOLD, Collection, Context, Hooks
 from linkspan.api.routers import RouterCollection, Routers
 from linkspan.api.wake import Hub
-from linkspan.core import query, quota, status
-from linkspan.core.access import Policy, policy_of
-from linkspan.core.resources import RESOURCES
-from linkspan.core.strength import Choices
-from linkspan.core.validate import Limits
+from linkspan.core.authorization.policy import Policy, policy_of
+from linkspan.core.checks import quota
+from linkspan.core.checks.cross_resource import Limits
+from linkspan.core.checks.weak_algorithms import WeakChoices
+from linkspan.core.schema import list_query
+from linkspan.core.schema.resources import RESOURCES
+from linkspan.core.state import status
 from linkspan.store.store import Store
 
 
@@ -42,11 +44,11 @@ def create_app(
     hold: float = HOLD,
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
-    choices: Choices | None = None,
+    choices: WeakChoices | None = None,
     quotas: Mapping[str, int] = quota.DEFAULTS,
     rates: Rates | None = None,
     policy: Policy | None = None,
-    page: int = query.PAGE,
+    page: int = list_query.PAGE,
     bulk: int = BULK,
     largest_body: int = LARGEST_BODY,
     public_url: str = "",
@@ -61,7 +63,7 @@ def create_app(
     clients reach it, for links; `mounts`: applications that are asked before ours.
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
-    hooks = vpn.hooks(limits or Limits(), choices or Choices())
+    hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
     limited = Limited(auth, rates or Rates())
     identity = [limited.guarded(route) for route in auth.routes()] if isinstance(auth, Embedded) else []
     routes = _routes(store, wake, context, hooks, identity, heartbeat)

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from linkspan.api.call import Identity
-from linkspan.core import access, status
-from linkspan.core.kinds import Kind, Text
-from linkspan.core.problem import Problem, invalid
-from linkspan.core.resources import Attribute, Resource
+from linkspan.core.authorization import policy
+from linkspan.core.errors import ApiError, invalid
+from linkspan.core.schema.attribute_types import AttributeType, Text
+from linkspan.core.schema.resources import Attribute, Resource
 from linkspan.core.secret import Secret
+from linkspan.core.state import status
 
 Row = dict[str, Any]
 KEPT: Final = ("created_at", "updated_at", "revision_number")
@@ -36,7 +37,7 @@ class Attributes:
         constants: Mapping[str, Any] | None = None,
         special: tuple[str, ...] = (),
         always: Mapping[str, Any] | None = None,
-        derived: Mapping[str, Kind] | None = None,
+        derived: Mapping[str, AttributeType] | None = None,
         defaults: Mapping[str, Any] | None = None,
         parent: bool = False,
     ) -> None:
@@ -71,20 +72,20 @@ class Attributes:
         """Raises Problem for a name that is unknown or not `allowed`; `refusal` has a place for the name."""
         unknown = [name for name in given if name not in self._known]
         if unknown:
-            raise Problem("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
+            raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
         for name, value in given.items():
             if name in self.constants:
                 if value is not None and value != self.constants[name]:
                     raise invalid(name, f"only '{self.constants[name]}' is supported")
             elif name not in allowed and not (name == "tenant_id" and "project_id" in allowed):
-                raise Problem("HTTPBadRequest", refusal.format(name))
+                raise ApiError("HTTPBadRequest", refusal.format(name))
 
     def for_create(self, given: Mapping[str, Any], identity: Identity) -> Row:
         """The values of a new object: converted, defaults filled in, with its project. Raises Problem."""
         self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
         for name in self._required:
             if name not in given:
-                raise Problem("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified")
+                raise ApiError("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified")
         values: Row = {"project_id": _project(given, identity)}
         for name, default in self._defaults:
             if name not in given:
@@ -95,8 +96,8 @@ class Attributes:
                 continue
             values[name] = _secret(attribute, value) if attribute.secret else attribute.kind.convert(name, value)
         if not self._parent:
-            access.require(identity, "create", self.resource, values)
-        access.require_values(identity, "create", self.resource, values, values)
+            policy.require(identity, "create", self.resource, values)
+        policy.require_values(identity, "create", self.resource, values, values)
         return values
 
     def check_update(self, given: Mapping[str, Any]) -> None:
@@ -126,7 +127,7 @@ class Attributes:
             secret = row.get(name) if with_secrets else None
             shown[name] = secret.reveal() if secret is not None else None
         if self._has_facts:
-            shown["status"], shown["status_reason"] = status.of(shown.pop("facts"), now, grace)
+            shown["status"], shown["status_reason"] = status.compute(shown.pop("facts"), now, grace)
         return shown
 
 
@@ -134,10 +135,10 @@ def _secret(attribute: Attribute, value: Any) -> Secret:
     """A secret that a client gave. What is wrong with one is said without it."""
     try:
         return Secret(attribute.kind.convert(attribute.name, value))
-    except Problem as problem:
+    except ApiError as problem:
         if not isinstance(value, str) or not value:
             raise
-        raise Problem(problem.type, problem.message.replace(value, "***")) from None
+        raise ApiError(problem.type, problem.message.replace(value, "***")) from None
 
 
 def _project(given: Mapping[str, Any], identity: Identity) -> str:
@@ -145,14 +146,14 @@ def _project(given: Mapping[str, Any], identity: Identity) -> str:
     given_names = [name for name in ("project_id", "tenant_id") if given.get(name) is not None]
     wanted = [project for name in given_names if (project := _PROJECT.convert(name, given[name]))]
     if len(set(wanted)) > 1:
-        raise Problem("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
+        raise ApiError("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
     project = wanted[0] if wanted else identity.project_id
-    if project != identity.project_id and not access.is_admin(identity):
+    if project != identity.project_id and not policy.is_admin(identity):
         message = (
             "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires "
             "admin privileges"
         )
-        raise Problem("HTTPBadRequest", message)
+        raise ApiError("HTTPBadRequest", message)
     return project
 
 

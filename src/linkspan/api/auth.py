@@ -16,8 +16,8 @@ from linkspan.api import memory
 from linkspan.api.call import Call, Identity
 from linkspan.api.memory import Memory
 from linkspan.api.passwords import Passwords
-from linkspan.core.keystone import implied
-from linkspan.core.problem import unauthorized
+from linkspan.core.errors import unauthorized
+from linkspan.core.keystone_v3 import implied
 from linkspan.store.store import Store
 
 LOCAL_PROJECT: Final = "00000000000000000000000000000001"

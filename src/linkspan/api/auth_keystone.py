@@ -19,8 +19,8 @@ import structlog
 from linkspan.api.call import Call, Identity, Unauthorized
 from linkspan.api.keystone_client import Away
 from linkspan.api.memory import Memory
-from linkspan.core import keystone
-from linkspan.core.problem import Problem, unauthorized
+from linkspan.core import keystone_v3
+from linkspan.core.errors import ApiError, unauthorized
 
 TTL: Final = 300.0
 """Seconds; what keystonemiddleware takes too."""
@@ -122,18 +122,18 @@ class KeystoneAuth:
         self._good.put(digest, _Known(identity, now + left))
         return identity
 
-    def _unauthorized(self) -> Problem:
+    def _unauthorized(self) -> ApiError:
         return Unauthorized(unauthorized().message, self._challenge)
 
 
-def _read(said: Any) -> keystone.Validated:
+def _read(said: Any) -> keystone_v3.ValidatedToken:
     try:
-        return keystone.validated(said)
+        return keystone_v3.parse_validated_token(said)
     except ValueError as error:
         raise Away(f"it answered something else than a token: {error}") from None
 
 
-def _unavailable() -> Problem:
-    return Problem(
+def _unavailable() -> ApiError:
+    return ApiError(
         "ServiceUnavailable", "Keystone cannot be asked now, and this token is not remembered here: try again"
     )

@@ -15,8 +15,8 @@ import msgspec
 from linkspan.api import memory
 from linkspan.api.call import Call, Identity
 from linkspan.api.memory import Memory
-from linkspan.core.keystone import Credential, Token, implied
-from linkspan.core.problem import unauthorized
+from linkspan.core.errors import unauthorized
+from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
 from linkspan.store.store import Store
 from linkspan.store.tokens import hash_token
 
@@ -95,7 +95,8 @@ def effective(row: dict[str, Any]) -> Token | None:
         methods=row["methods"],
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
-        credential=credential and Credential(credential["id"], credential["name"], credential["unrestricted"]),
+        credential=credential
+        and ApplicationCredential(credential["id"], credential["name"], credential["unrestricted"]),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.problem import Problem
-from linkspan.core.resources import Resource
+from linkspan.core.errors import ApiError
+from linkspan.core.schema.resources import Resource
 
 DEPTH: Final = 16
 """Levels of nesting."""
@@ -26,10 +26,10 @@ def parse(body: bytes) -> Any:
     try:
         value = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Problem("MalformedRequestBody", "Malformed request body: Cannot understand JSON.") from None
+        raise ApiError("MalformedRequestBody", "Malformed request body: Cannot understand JSON.") from None
     keys = _keys(value, DEPTH)
     if keys and keys != sum(1 for colon in _WORD.findall(body) if colon):
-        raise Problem("HTTPBadRequest", "The request body gives the same key twice")
+        raise ApiError("HTTPBadRequest", "The request body gives the same key twice")
     return value
 
 
@@ -42,7 +42,7 @@ def _keys(value: Any, depth: int) -> int:
     else:
         return 0
     if depth == 0:
-        raise Problem("HTTPBadRequest", f"The request body is nested deeper than {DEPTH} levels")
+        raise ApiError("HTTPBadRequest", f"The request body is nested deeper than {DEPTH} levels")
     for item in inner:
         if isinstance(item, dict | list):
             count += _keys(item, depth - 1)
@@ -53,7 +53,7 @@ def mapping(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is. Raises Problem."""
     value = parse(body) if body.strip() else None
     if not value or not isinstance(value, dict):
-        raise Problem("HTTPBadRequest", "Resource body required")
+        raise ApiError("HTTPBadRequest", "Resource body required")
     return value
 
 
@@ -67,11 +67,11 @@ def several(body: bytes, resource: Resource, most: int) -> tuple[list[dict[str, 
     if members is None:
         return [_inside(whole, resource)], False
     if not isinstance(members, list) or not members:
-        raise Problem("HTTPBadRequest", "Resources required")
+        raise ApiError("HTTPBadRequest", "Resources required")
     if len(members) > most:
-        raise Problem("HTTPBadRequest", f"A list can have {most} objects at most, this has {len(members)}")
+        raise ApiError("HTTPBadRequest", f"A list can have {most} objects at most, this has {len(members)}")
     if not all(isinstance(each, dict) for each in members):
-        raise Problem("HTTPBadRequest", f"Every member of '{resource.plural}' has to be an object")
+        raise ApiError("HTTPBadRequest", f"Every member of '{resource.plural}' has to be an object")
     return [_inside(each, resource) if resource.singular in each else each for each in members], True
 
 
@@ -83,5 +83,5 @@ def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
 def _inside(whole: dict[str, Any], resource: Resource) -> dict[str, Any]:
     given = whole.get(resource.singular)
     if not isinstance(given, dict):
-        raise Problem("HTTPBadRequest", f"Unable to find '{resource.singular}' in request body")
+        raise ApiError("HTTPBadRequest", f"Unable to find '{resource.singular}' in request body")
     return given

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from linkspan.core.access import NO_RULES, Policy
-from linkspan.core.problem import Problem
+from linkspan.core.authorization.policy import NO_RULES, Policy
+from linkspan.core.errors import ApiError
 
 Header = tuple[bytes, bytes]
 JSON: Final[Header] = (b"content-type", b"application/json")
@@ -155,7 +155,7 @@ def fault(type: str, message: str, status: int) -> Reply:
     return Reply(status, encode({"NeutronError": {"type": type, "message": message, "detail": ""}}))
 
 
-class Unauthorized(Problem):
+class Unauthorized(ApiError):
     """A 401 that tells where to get what is missing: `challenge` is the WWW-Authenticate header."""
 
     def __init__(self, message: str, challenge: str) -> None:
@@ -163,7 +163,7 @@ class Unauthorized(Problem):
         self.challenge = challenge
 
 
-def refused(problem: Problem, keystone: bool = False) -> Reply:
+def refused(problem: ApiError, keystone: bool = False) -> Reply:
     """A problem as an answer; in Keystone's shape if that is wanted, and always for a 401."""
     status = problem.status
     headers: tuple[Header, ...] = (JSON,)

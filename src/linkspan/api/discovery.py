@@ -12,8 +12,8 @@ from linkspan import __version__
 from linkspan.api.call import Call, Reply, fault, ok
 from linkspan.api.edge import Route
 from linkspan.api.openapi.operation import Operation, Schema, closed
-from linkspan.core import access
-from linkspan.core.resources import RESOURCES
+from linkspan.core.authorization import policy
+from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.store import Store
 
 _UPDATED: Final = "2026-01-01T00:00:00-00:00"
@@ -95,7 +95,7 @@ class Discovery:
 
     def nodes(self, call: Call) -> Reply:
         """The gateway nodes, for admins."""
-        access.require_rule(call.identity, "get_node", {})
+        policy.require_rule(call.identity, "get_node", {})
         with self._store.read() as tx:
             found, now = tx.nodes(), tx.now
         names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")

@@ -25,8 +25,8 @@ from linkspan.api.call import Call, Handler, Header, Hold, Identity, Reply, faul
 from linkspan.api.openapi.operation import Operation
 from linkspan.api.turns import Turns
 from linkspan.api.wake import Hub
-from linkspan.core.access import Policy
-from linkspan.core.problem import Problem
+from linkspan.core.authorization.policy import Policy
+from linkspan.core.errors import ApiError
 from linkspan.store.store import Conflict, Unavailable
 
 Scope = MutableMapping[str, Any]
@@ -160,14 +160,14 @@ class Edge:
         route, id = self.find(scope["method"], scope["path"])
         try:
             await self._serve(scope, receive, sender, request_id, route, id)
-        except Problem as problem:
+        except ApiError as problem:
             await sender.reply(refused(problem, route.keystone))
         except Unavailable as error:
             _log.error("database unavailable", request_id=request_id, reason=str(error))
-            away = Problem("ServiceUnavailable", "The database cannot be used now: try again")
+            away = ApiError("ServiceUnavailable", "The database cannot be used now: try again")
             await sender.reply(refused(away, route.keystone))
         except Conflict:
-            busy = Problem("ServiceUnavailable", "Too many writes at a time: try again")
+            busy = ApiError("ServiceUnavailable", "Too many writes at a time: try again")
             await sender.reply(refused(busy, route.keystone))
         except Exception:  # noqa: BLE001 # the edge: whatever went wrong, the client gets an answer and we a log entry
             _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
@@ -252,7 +252,7 @@ class Edge:
                 return await asyncio.wait_for(_rest(body, receive, largest), BODY_TIME)
             except TimeoutError:
                 text = f"The request body did not arrive within {BODY_TIME:.0f} seconds"
-                raise Problem("BadRequest", text) from None
+                raise ApiError("BadRequest", text) from None
         if len(body) > largest:
             raise _too_large(largest)
         return body
@@ -283,13 +283,13 @@ async def _rest(first: bytes, receive: Receive, largest: int) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(largest: int) -> Problem:
-    return Problem("RequestTooLarge", f"A request body can have {largest} bytes at most")
+def _too_large(largest: int) -> ApiError:
+    return ApiError("RequestTooLarge", f"A request body can have {largest} bytes at most")
 
 
 def _part(message: MutableMapping[str, Any]) -> bytes:
     if message["type"] == "http.disconnect":
-        raise Problem("BadRequest", "The client left before its request was complete")
+        raise ApiError("BadRequest", "The client left before its request was complete")
     part: bytes = message.get("body", b"")
     return part
 

@@ -12,12 +12,13 @@ from typing import Any, Final
 from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Identity
 from linkspan.api.resources import Hooks, find, missing
-from linkspan.core import access, addressing
-from linkspan.core.kinds import Boolean
-from linkspan.core.problem import Problem
-from linkspan.core.query import Query
-from linkspan.core.resources import NETWORK, PORT, SUBNET
-from linkspan.core.rules import NETWORK_OWNER
+from linkspan.core.authorization import policy
+from linkspan.core.authorization.default_rules import NETWORK_OWNER
+from linkspan.core.checks import address_pool
+from linkspan.core.errors import ApiError
+from linkspan.core.schema.attribute_types import Boolean
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
 from linkspan.store.store import Tx
 
 ACTIVE: Final = {"status": "ACTIVE"}
@@ -43,7 +44,7 @@ class Networks(Hooks):
         id: str = row["id"]
         if tx.find(PORT, Query(filters={"network_id": (id,)}, limit=1)):
             message = f"Unable to complete operation on network {id}. There are one or more ports still in use on it."
-            raise Problem("NetworkInUse", message)
+            raise ApiError("NetworkInUse", message)
         for subnet in tx.find(SUBNET, Query(filters={"network_id": (id,)})):
             refuse_subnet_in_use(tx, subnet["id"])
             tx.remove(SUBNET, subnet["id"])
@@ -73,19 +74,19 @@ class Subnets(Hooks):
         if network is None:
             raise missing(NETWORK, network_id)
         owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
-        access.require(identity, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
-        cidr = addressing.parse_cidr(values["cidr"], values["ip_version"])
+        policy.require(identity, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
+        cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])
         others = tx.find(SUBNET, Query(filters={"network_id": (network_id,)}))
-        addressing.no_overlap(cidr, (other["cidr"] for other in others), network_id)
+        address_pool.check_no_overlap(cidr, (other["cidr"] for other in others), network_id)
         gateway = None
         if "gateway_ip" not in given or given["gateway_ip"] is not None:
             wanted = given.get("gateway_ip")
-            gateway = addressing.gateway_ip(cidr, wanted if wanted is None else str(wanted))
+            gateway = address_pool.gateway_ip(cidr, wanted if wanted is None else str(wanted))
         values |= {
             "cidr": str(cidr),
             "ip_version": cidr.version,
             "gateway_ip": gateway,
-            "allocation_pools": addressing.pools(cidr, gateway),
+            "allocation_pools": address_pool.pools(cidr, gateway),
         }
         return tx.insert(SUBNET, values) | {"router:external": network["router:external"]}
 
@@ -104,7 +105,7 @@ def refuse_subnet_in_use(tx: Tx, id: str) -> None:
     elif tx.used_addresses(id):
         why = "One or more ports have an IP allocation from this subnet"
     if why:
-        raise Problem("SubnetInUse", f"Unable to complete operation on subnet {id}: {why}.")
+        raise ApiError("SubnetInUse", f"Unable to complete operation on subnet {id}: {why}.")
 
 
 class Ports(Hooks):

@@ -20,9 +20,9 @@ import msgspec
 from linkspan.api.auth import Auth
 from linkspan.api.call import Call, Identity
 from linkspan.api.edge import Route
-from linkspan.core import rate
-from linkspan.core.problem import Problem
-from linkspan.core.rate import Bucket, Rate
+from linkspan.core import token_bucket
+from linkspan.core.errors import ApiError
+from linkspan.core.token_bucket import Rate, TokenBucket
 
 ROOM: Final = 10_000
 """How many buckets of a kind are kept."""
@@ -48,7 +48,7 @@ class Buckets:
         self._clock = clock
         self._room = room
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -66,9 +66,9 @@ class Buckets:
             return 0.0
         with self._lock:
             now, bucket = self._clock(), self._buckets.get(key)
-            seconds = rate.wait(bucket, self._rate, now)
+            seconds = token_bucket.wait_time(bucket, self._rate, now)
             if take and not seconds:
-                self._buckets[key] = rate.taken(bucket, self._rate, now)
+                self._buckets[key] = token_bucket.take(bucket, self._rate, now)
             if key in self._buckets:
                 self._buckets.move_to_end(key)
             if len(self._buckets) > self._room:
@@ -88,7 +88,7 @@ class Failures:
         _require(self._buckets.wait(address), "Too many failed attempts to authenticate from this address")
         try:
             return ask(call)
-        except Problem as problem:
+        except ApiError as problem:
             if problem.type == "Unauthorized":
                 self._buckets.take(address)
             raise
@@ -137,4 +137,4 @@ def source(address: str) -> str:
 
 def _require(wait: float, what: str) -> None:
     if wait:
-        raise Problem("TooManyRequests", f"{what}: try again later", wait=wait)
+        raise ApiError("TooManyRequests", f"{what}: try again later", wait=wait)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from linkspan.core.problem import Problem
+from linkspan.core.errors import ApiError
 from linkspan.store.people import hash_password, verify_password
 
 AT_ONCE: Final = 2
@@ -44,7 +44,7 @@ class Passwords:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if not self._turns.acquire(timeout=PATIENCE):
-            raise Problem("ServiceUnavailable", "Too many logins at a time: try again in a moment")
+            raise ApiError("ServiceUnavailable", "Too many logins at a time: try again in a moment")
         try:
             yield
         finally:

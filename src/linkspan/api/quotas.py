@@ -13,10 +13,12 @@ from linkspan.api import body
 from linkspan.api.call import Call, Reply, no_content, ok
 from linkspan.api.edge import Route
 from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
-from linkspan.core import access, examples, quota, refusals
-from linkspan.core.kinds import MAX_INT, Boolean, Text, whole
-from linkspan.core.problem import Problem
-from linkspan.core.resources import Resource
+from linkspan.core.authorization import policy
+from linkspan.core.checks import quota
+from linkspan.core.errors import ApiError
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Text, whole
+from linkspan.core.schema.resources import Resource
 from linkspan.store.store import Store, Tx
 
 _ID: Final = Text(most=64, least=1)
@@ -38,7 +40,7 @@ def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: 
     for project in sorted(set(projects)):
         limit = turn(tx, resource, project, defaults)
         if limit != quota.UNLIMITED:
-            quota.room(resource.singular, limit, tx.count(resource, project))
+            quota.check_room(resource.singular, limit, tx.count(resource, project))
 
 
 class Quotas:
@@ -62,7 +64,7 @@ class Quotas:
 
     def list(self, call: Call) -> Reply:
         """Every project that has quotas of its own."""
-        access.require_rule(call.identity, "get_quota", {})
+        policy.require_rule(call.identity, "get_quota", {})
         with self._store.read() as tx:
             found = tx.all_quotas()
         return ok(
@@ -103,12 +105,12 @@ class Quotas:
         project = _allowed(call, "update")
         given = body.mapping(call.body).get("quota")
         if not isinstance(given, dict):
-            raise Problem("HTTPBadRequest", "Unable to find 'quota' in request body")
-        limits = quota.parse(given)
+            raise ApiError("HTTPBadRequest", "Unable to find 'quota' in request body")
+        limits = quota.parse_quotas(given)
         check = Boolean().convert("check_limit", given.get("check_limit", False))
         with self._store.write() as tx:
             for name, limit in limits.items() if check else ():
-                quota.room(name, limit, tx.count(quota.COUNTED[name], project))
+                quota.check_room(name, limit, tx.count(quota.COUNTED[name], project))
             tx.set_quotas(project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
             return ok({"quota": self._limits(tx.quotas(project))})
 
@@ -117,7 +119,7 @@ class Quotas:
         project = _allowed(call, "delete")
         with self._store.write() as tx:
             if not tx.reset_quotas(project):
-                raise Problem("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
+                raise ApiError("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
         return no_content()
 
     def _limits(self, own: Mapping[str, int]) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class Quotas:
 def _allowed(call: Call, action: str) -> str:
     """The project in the path, whose quotas the caller may read or change. Raises Problem."""
     project = _ID.convert("project_id", call.id)
-    access.require_rule(call.identity, f"{action}_quota", {"project_id": project})
+    policy.require_rule(call.identity, f"{action}_quota", {"project_id": project})
     return project
 
 
@@ -186,7 +188,7 @@ _UPDATE: Final = _operation(
     body={"type": "object", "properties": {"quota": ref("QuotaUpdate")}, "required": ["quota"]},
     bodies={"connections": {"quota": examples.QUOTA}},
     example={"quota": quota.DEFAULTS | examples.QUOTA},
-    refusals=(*_ALLOWED, *refusals.ANY_BODY, "OverQuota"),
+    refusals=(*_ALLOWED, *error_responses.ANY_BODY, "OverQuota"),
 )
 _DELETE: Final = _operation(
     "delete_quota", "back to the defaults", None, status=204, refusals=(*_ALLOWED, "TenantQuotaNotFound")

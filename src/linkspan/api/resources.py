@@ -20,12 +20,13 @@ from linkspan.api.edge import Route
 from linkspan.api.openapi.crud import Crud
 from linkspan.api.quotas import require_room
 from linkspan.api.wake import Hub
-from linkspan.core import access, query, status
-from linkspan.core.kinds import as_integer, is_uuid
-from linkspan.core.problem import Problem
-from linkspan.core.query import Query
-from linkspan.core.resources import CONNECTION, Resource
-from linkspan.store import affects
+from linkspan.core.authorization import policy
+from linkspan.core.errors import ApiError
+from linkspan.core.schema import list_query, node_relevance
+from linkspan.core.schema.attribute_types import as_integer, is_uuid
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import CONNECTION, Resource
+from linkspan.core.state import status
 from linkspan.store.store import Store, Tx
 
 HOLD: Final = 2.0
@@ -45,7 +46,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     quotas: Mapping[str, int]
     grace: float = status.GRACE
     hold: float = HOLD
-    page: int = query.PAGE
+    page: int = list_query.PAGE
     bulk: int = BULK
 
 
@@ -86,40 +87,40 @@ class Hooks:
 
 def find(tx: Tx, resource: Resource, id: str, identity: Identity, lock: bool = False) -> Row | None:
     """The object that an identity may know of, by id."""
-    reach = access.reach(identity, "get", resource)
+    reach = policy.scope(identity, "get", resource)
     if reach == "nothing" or not is_uuid(id):
         return None
     row = tx.get(resource, id.lower(), identity.project_id if reach == "own" else None, lock)
-    if row is not None and reach == "by row" and not access.allows(identity, "get", resource, row):
+    if row is not None and reach == "by row" and not policy.allows(identity, "get", resource, row):
         return None
     return row
 
 
 def visible(tx: Tx, resource: Resource, asked: Query, identity: Identity) -> Iterator[Row]:
     """The objects of a query that an identity may know of. Where that is judged by row, `asked` has no limit."""
-    reach = access.reach(identity, "get", resource)
+    reach = policy.scope(identity, "get", resource)
     if reach == "nothing":
         return iter(())
     rows = tx.each(resource, asked, identity.project_id if reach == "own" else None)
-    return rows if reach != "by row" else (row for row in rows if access.allows(identity, "get", resource, row))
+    return rows if reach != "by row" else (row for row in rows if policy.allows(identity, "get", resource, row))
 
 
 def change(tx: Tx, resource: Resource, row: Row, values: Row) -> Row:
     """Updates a row and says so to the nodes that have to know; without values it is as it was."""
     if not values:
         return row
-    if affects.matters(resource, values):
+    if node_relevance.matters(resource, values):
         connections, gateways = tx.affected_by(resource, row["id"])
         tx.touch(connections=connections, gateways=gateways)
     return tx.update(resource, row["id"], values)
 
 
-def missing(resource: Resource, id: str) -> Problem:
+def missing(resource: Resource, id: str) -> ApiError:
     """The 404 of a resource, in Neutron's words."""
     if resource is CONNECTION:
-        return Problem(resource.not_found, f"{resource.label} {id} not found")
+        return ApiError(resource.not_found, f"{resource.label} {id} not found")
     stop = "." if resource.name in ("network", "subnet", "port") else ""
-    return Problem(resource.not_found, f"{resource.label} {id} could not be found{stop}")
+    return ApiError(resource.not_found, f"{resource.label} {id} could not be found{stop}")
 
 
 class Collection:
@@ -131,7 +132,7 @@ class Collection:
         self._attributes = hooks.attributes
         self._context = context
         self._store = context.store
-        self._everything = query.parse(self.resource, (), context.page)
+        self._everything = list_query.parse(self.resource, (), context.page)
 
     def routes(self) -> list[Route]:
         """All paths of the resource; also without the prefix of the service, as Neutron takes them."""
@@ -165,15 +166,21 @@ class Collection:
     def list(self, call: Call) -> Reply:
         """The objects that the query string asks for."""
         identity, resource = call.identity, self.resource
-        access.require(identity, "get", resource)
+        policy.require(identity, "get", resource)
         pairs = call.parameters()
-        asked = query.parse(resource, pairs, self._context.page, self._attributes.beside) if pairs else self._everything
-        computed = query.is_computed(resource, asked) or access.reach(identity, "get", resource) == "by row"
+        asked = (
+            list_query.parse(resource, pairs, self._context.page, self._attributes.beside)
+            if pairs
+            else self._everything
+        )
+        computed = list_query.is_computed(resource, asked) or policy.scope(identity, "get", resource) == "by row"
         with self._store.read() as tx:
-            rows = visible(tx, resource, self._readable(query.for_store(resource, asked, computed), identity), identity)
+            rows = visible(
+                tx, resource, self._readable(list_query.for_store(resource, asked, computed), identity), identity
+            )
             shown = self._views(tx, rows, identity)
             ids, items = [], []
-            for each in query.page(asked, shown) if computed else shown:
+            for each in list_query.page(asked, shown) if computed else shown:
                 ids.append(each["id"])
                 # As text at once: a thousand rows are never objects at the same time.
                 items.append(msgspec.Raw(encode(_only(asked.fields, each))))
@@ -186,7 +193,7 @@ class Collection:
     def _views(self, tx: Tx, rows: Iterator[Row], identity: Identity) -> Iterator[Row]:
         """What a client reads of rows, while they are read."""
         view, now, grace = self._attributes.view, tx.now, self._context.grace
-        sees_secrets = access.sees_secrets(identity, self.resource)
+        sees_secrets = policy.sees_secrets(identity, self.resource)
         while some := list(islice(rows, BATCH)):
             self.hooks.complete(tx, some)
             for row in some:
@@ -194,13 +201,13 @@ class Collection:
 
     def _readable(self, asked: Query, identity: Identity) -> Query:
         """For who may not see keys they stay in their envelopes."""
-        if self.resource is not CONNECTION or access.secrets(identity, self.resource) != "nothing":
+        if self.resource is not CONNECTION or policy.secrets_scope(identity, self.resource) != "nothing":
             return asked
         return msgspec.structs.replace(asked, fields=("id",))
 
     def show(self, call: Call) -> Reply:
         """One object."""
-        access.require(call.identity, "get", self.resource)
+        policy.require(call.identity, "get", self.resource)
         with self._store.read() as tx:
             row = self.hooks.find(tx, call.id, call.identity)
             if row is None:
@@ -209,11 +216,11 @@ class Collection:
             now = tx.now
         shown = self._view(row, call.identity, now)
         if call.query:
-            shown = _only(query.parse(self.resource, _fields(call)).fields, shown)
+            shown = _only(list_query.parse(self.resource, _fields(call)).fields, shown)
         return ok({self.resource.singular: shown})
 
     def _view(self, row: Row, identity: Identity, now: float) -> Row:
-        with_secrets = access.sees_secrets(identity, self.resource)(row)
+        with_secrets = policy.sees_secrets(identity, self.resource)(row)
         return self._attributes.view(row, now, self._context.grace, with_secrets)
 
     # --- writing ------------------------------------------------------------------------------------------------
@@ -221,7 +228,7 @@ class Collection:
     def create(self, call: Call) -> Reply:
         """A new object, or several in one transaction: all or nothing."""
         identity, resource = call.identity, self.resource
-        access.require(identity, "create", resource)
+        policy.require(identity, "create", resource)
         asked, many = body.several(call.body, resource, self._context.bulk)
         places = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(asked))]
         values = [
@@ -248,8 +255,8 @@ class Collection:
         self._attributes.check_update(given)
         with self._store.write() as tx:
             before = self._owned(tx, call, "update")
-            values = affects.differences(before, self._attributes.for_update(given, before))
-            access.require_values(identity, "update", self.resource, before, values)
+            values = node_relevance.differences(before, self._attributes.for_update(given, before))
+            policy.require_values(identity, "update", self.resource, before, values)
             row = self.hooks.update(tx, identity, before, values, given)
             self.hooks.complete(tx, [row])
             now = tx.now
@@ -279,22 +286,22 @@ class Collection:
         with self._store.read() as tx:
             return tx.is_present(self.resource, id)
 
-    def _require_any(self, call: Call, action: access.Action) -> None:
+    def _require_any(self, call: Call, action: policy.Action) -> None:
         """Refuses who may not do this to any object, without a transaction for writing; 404 goes before 403."""
-        if access.reach(call.identity, action, self.resource) != "nothing":
+        if policy.scope(call.identity, action, self.resource) != "nothing":
             return
         with self._store.read() as tx:
-            readable = access.reach(call.identity, "get", self.resource) != "nothing"
+            readable = policy.scope(call.identity, "get", self.resource) != "nothing"
             if readable and self.hooks.find(tx, call.id, call.identity) is None:
                 raise missing(self.resource, call.id)
-        raise access.refusal(action, self.resource)
+        raise policy.refusal(action, self.resource)
 
-    def _owned(self, tx: Tx, call: Call, action: access.Action) -> Row:
+    def _owned(self, tx: Tx, call: Call, action: policy.Action) -> Row:
         row = self.hooks.find(tx, call.id, call.identity, lock=True)
         if row is None or (action == "update" and is_deleted(row)):
             raise missing(self.resource, call.id)
         # Seen, because it is shared perhaps; that does not make it theirs.
-        access.require(call.identity, action, self.resource, row)
+        policy.require(call.identity, action, self.resource, row)
         _require_revision(call, row)
         return row
 
@@ -305,7 +312,7 @@ class Collection:
 
 def is_deleted(row: Row) -> bool:
     """Whether an object only waits for its node to let go of it."""
-    facts: status.Facts | None = row.get("facts")
+    facts: status.StatusInputs | None = row.get("facts")
     return facts is not None and facts.deleted
 
 
@@ -313,8 +320,8 @@ def _about(place: str, step: Callable[..., Row], *given: Any) -> Row:
     """A step of a creation; what is wrong with one of several objects is said with its place in the list."""
     try:
         return step(*given)
-    except Problem as problem:
-        raise Problem(problem.type, place + problem.message) from None
+    except ApiError as problem:
+        raise ApiError(problem.type, place + problem.message) from None
 
 
 def _require_revision(call: Call, row: Row) -> None:
@@ -324,11 +331,11 @@ def _require_revision(call: Call, row: Row) -> None:
         return
     name, _, number = given.decode("latin-1").strip().partition("=")
     if name != "revision_number" or (wanted := as_integer(number)) is None:
-        raise Problem("HTTPBadRequest", "If-Match takes revision_number=N, N an integer")
+        raise ApiError("HTTPBadRequest", "If-Match takes revision_number=N, N an integer")
     current = row["revision_number"]
     if wanted != current:
         message = f"Constrained to revision_number={wanted}, but the current revision is {current}"
-        raise Problem("RevisionNumberConstraintFailed", message)
+        raise ApiError("RevisionNumberConstraintFailed", message)
 
 
 def _fields(call: Call) -> list[tuple[str, str]]:
@@ -345,5 +352,5 @@ def _links(call: Call, pairs: list[tuple[str, str]], asked: Query, ids: list[str
         kept.append(("limit", str(asked.limit)))
     return [
         {"rel": rel, "href": f"{call.base}{call.path}?{urlencode([*kept, *changes.items()])}"}
-        for rel, changes in query.next_and_previous(asked, ids).items()
+        for rel, changes in list_query.next_and_previous(asked, ids).items()
     ]

@@ -17,12 +17,14 @@ from linkspan.api.edge import Route
 from linkspan.api.inventory import ACTIVE
 from linkspan.api.resources import Collection, Hooks, change, find, missing
 from linkspan.api.vpn import named, subnets, told_apart
-from linkspan.core import addressing, examples, refusals, validate
-from linkspan.core.access import Action
-from linkspan.core.kinds import Uuid, as_network, closed, is_uuid, nullable
-from linkspan.core.problem import Problem, invalid
-from linkspan.core.query import Query
-from linkspan.core.resources import NETWORK, PORT, ROUTER, SUBNET
+from linkspan.core.addresses import as_network, overlaps
+from linkspan.core.authorization.policy import Action
+from linkspan.core.checks import address_pool, cross_resource
+from linkspan.core.errors import ApiError, invalid
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET
 from linkspan.store.store import Tx
 
 GATEWAY: Final = "network:router_gateway"
@@ -66,7 +68,7 @@ class Routers(Hooks):
         legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE]
         if legs:
             message = f"Router {id} has ports still attached: {', '.join(legs)}"
-            raise Problem("RouterInUse", message)
+            raise ApiError("RouterInUse", message)
         _refuse_under_vpn(tx, id)
         for port in ports:
             tx.remove_port(port["id"])
@@ -90,7 +92,7 @@ def _read(tx: Tx, id: str) -> Row:
 def _refuse_under_vpn(tx: Tx, router_id: str) -> None:
     services = tx.services_on(router=router_id)
     if services:
-        raise Problem("RouterInUse", f"Router {router_id} is used by VPNService {services[0]['id']}")
+        raise ApiError("RouterInUse", f"Router {router_id} is used by VPNService {services[0]['id']}")
 
 
 # --- the external gateway -----------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ def _set_gateway(tx: Tx, identity: Identity, row: Row, wanted: Mapping[str, Any]
     gateway = tx.peers(row["id"])[0]
     addresses = [each["ip_address"] for each in added]
     for each in gateway:
-        validate.peer_address(each.address, row["id"], addresses)
+        cross_resource.check_peer_address(each.address, row["id"], addresses)
     told_apart(tx, row["id"], gateway, [each.id for each in gateway])
     connections, gateways = tx.affected_by(ROUTER, row["id"])
     tx.touch(connections=connections, gateways=gateways)
@@ -167,12 +169,12 @@ def _address(tx: Tx, given: Fixed, ranges: Mapping[str, Row], network_id: str) -
         subnet_id = inside[0] if inside else None
     if subnet_id is None or subnet_id not in ranges:
         message = f"IP address {address or subnet_id} does not belong to any subnet of network {network_id}"
-        raise Problem("InvalidInput", f"Invalid input for operation: {message}.")
+        raise ApiError("InvalidInput", f"Invalid input for operation: {message}.")
     subnet, used = ranges[subnet_id], tx.used_addresses(subnet_id)
     found = (
-        addressing.lowest_free(subnet["allocation_pools"], used)
+        address_pool.lowest_free(subnet["allocation_pools"], used)
         if address is None
-        else addressing.fixed(address, subnet, used)
+        else address_pool.check_fixed_address(address, subnet, used)
     )
     if found is None:
         raise _no_address(network_id)
@@ -181,11 +183,11 @@ def _address(tx: Tx, given: Fixed, ranges: Mapping[str, Row], network_id: str) -
 
 def _holds(cidr: str, address: str) -> bool:
     network, host = as_network(cidr), as_network(f"{address}/{128 if ':' in address else 32}")
-    return network is not None and addressing.overlaps(network, host)
+    return network is not None and overlaps(network, host)
 
 
-def _no_address(network_id: str) -> Problem:
-    return Problem("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
+def _no_address(network_id: str) -> ApiError:
+    return ApiError("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
 
 
 def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Row:
@@ -229,7 +231,7 @@ class RouterCollection(Collection):
     def routes(self) -> list[Route]:
         made = super().routes()
         crud = self.crud()
-        verbs: tuple[tuple[refusals.Action, Handler, str], ...] = (
+        verbs: tuple[tuple[error_responses.Operation, Handler, str], ...] = (
             ("add_router_interface", self.add_interface, "put a leg of a router on a subnet, by the subnet"),
             ("remove_router_interface", self.remove_interface, "take a leg of a router away, by subnet or port"),
         )
@@ -278,7 +280,7 @@ class RouterCollection(Collection):
         given = body.mapping(call.body)
         extra = sorted(set(given) - {"subnet_id", "port_id"})
         if extra:
-            raise Problem("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(extra)}'")
+            raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(extra)}'")
         ids = {name: value for name, value in given.items() if value is not None}
         for name, value in ids.items():
             if not is_uuid(value):
@@ -301,7 +303,7 @@ def _leg(tx: Tx, router_id: str, subnet: Row) -> Fixed:
     _refuse_overlap(tx, router_id, [subnet])
     if subnet["gateway_ip"] in tx.used_addresses(id):
         message = f"The IP address {subnet['gateway_ip']} of subnet {id} is in use by another router."
-        raise Problem("IpAddressGenerationFailure", message)
+        raise ApiError("IpAddressGenerationFailure", message)
     return {"subnet_id": id, "ip_address": subnet["gateway_ip"]}
 
 
@@ -310,7 +312,7 @@ def _refuse_overlap(tx: Tx, router_id: str, new: list[Row]) -> None:
     for there in subnets(tx, ids, None).values():
         for each in new:
             cidr = as_network(each["cidr"])
-            if cidr is not None and each["id"] != there["id"] and addressing.overlaps(cidr, as_network(there["cidr"])):
+            if cidr is not None and each["id"] != there["id"] and overlaps(cidr, as_network(there["cidr"])):
                 raise _bad_router(
                     f"Cidr {each['cidr']} of subnet {each['id']} overlaps with cidr {there['cidr']} of subnet "
                     f"{there['id']}"
@@ -321,7 +323,7 @@ def _refuse_interface_in_use(tx: Tx, router_id: str, subnet_id: str) -> None:
     services = tx.services_on(router=router_id, subnet=subnet_id)
     if services:
         message = f"Subnet {subnet_id} is used by VPNService {services[0]['id']}"
-        raise Problem("SubnetInUseByVPNService", message)
+        raise ApiError("SubnetInUseByVPNService", message)
     on_router = {
         id for service in tx.services_on(router=router_id) for id in tx.connections_using(service=service["id"])
     }
@@ -329,7 +331,7 @@ def _refuse_interface_in_use(tx: Tx, router_id: str, subnet_id: str) -> None:
         using = sorted(on_router.intersection(tx.connections_using(endpoint_group=group["id"])))
         if using:
             message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
-            raise Problem("SubnetInUseByIPsecSiteConnection", message)
+            raise ApiError("SubnetInUseByIPsecSiteConnection", message)
 
 
 def _interface(router: Row, port: Row) -> Row:
@@ -344,12 +346,12 @@ def _interface(router: Row, port: Row) -> Row:
     }
 
 
-def _no_interface(router_id: str, subnet_id: str, port_id: str) -> Problem:
+def _no_interface(router_id: str, subnet_id: str, port_id: str) -> ApiError:
     if subnet_id:
         message = f"Router {router_id} has no interface on subnet {subnet_id}"
-        return Problem("RouterInterfaceNotFoundForSubnet", message)
-    return Problem("PortNotFound", f"Router {router_id} does not have an interface with id {port_id}")
+        return ApiError("RouterInterfaceNotFoundForSubnet", message)
+    return ApiError("PortNotFound", f"Router {router_id} does not have an interface with id {port_id}")
 
 
-def _bad_router(reason: str) -> Problem:
-    return Problem("BadRequest", f"Bad router request: {reason}.")
+def _bad_router(reason: str) -> ApiError:
+    return ApiError("BadRequest", f"Bad router request: {reason}.")

@@ -1,4 +1,5 @@
-"""What the five VPN resources do around plain CRUD: read what a rule needs, let `core.validate` judge, tell the nodes.
+"""What the five VPN resources do around plain CRUD: read what a rule needs, let `core.checks.cross_resource` judge,
+tell the nodes.
 
 Nothing is judged here. References are looked up as the caller sees them, so a connection cannot name what its owner
 cannot read.
@@ -15,11 +16,13 @@ from linkspan.api.attributes import Attributes, Row
 from linkspan.api.call import Call, Identity
 from linkspan.api.quotas import require_room, turn
 from linkspan.api.resources import Hooks, change, find, is_deleted, missing, visible
-from linkspan.core import access, quota, status, strength, validate
-from linkspan.core.desired import Peer
-from linkspan.core.problem import Problem
-from linkspan.core.query import Query
-from linkspan.core.resources import (
+from linkspan.core.authorization import policy
+from linkspan.core.checks import cross_resource, quota, weak_algorithms
+from linkspan.core.checks.cross_resource import ConnectionContext, GroupMembers, Limits
+from linkspan.core.checks.weak_algorithms import WeakChoices
+from linkspan.core.errors import ApiError
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -29,8 +32,8 @@ from linkspan.core.resources import (
     SUBNET,
     Resource,
 )
-from linkspan.core.strength import Choices
-from linkspan.core.validate import Group, Limits, Place
+from linkspan.core.state import status
+from linkspan.core.state.desired import Peer
 from linkspan.store.footing import Footing
 from linkspan.store.store import Tx
 
@@ -76,18 +79,18 @@ class Services(Hooks):
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
-            raise Problem("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
+            raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
         router = named(tx, ROUTER, values["router_id"], identity, lock=True)
         subnet_id = values["subnet_id"]
         on_router = attached(tx, router["id"]) if subnet_id is not None else set()
-        validate.service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
+        cross_resource.check_service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
         made = tx.insert(SERVICE, values)
         tx.ensure_gateway(router["id"])
         return _again(tx, SERVICE, made)
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         if not is_deleted(row) and tx.connections_using(service=row["id"]):
-            raise Problem("VPNServiceInUse", f"VPNService {row['id']} is still in use")
+            raise ApiError("VPNServiceInUse", f"VPNService {row['id']} is still in use")
         router_id: str = row["router_id"]
         # With the last service goes the gateway, and the node says so under the router's id.
         return None if tx.soft_delete(SERVICE, row["id"]) else router_id
@@ -96,7 +99,7 @@ class Services(Hooks):
 class Policies(Hooks):
     """IKE and IPsec policies: an edit reaches every connection that uses them."""
 
-    def __init__(self, resource: Resource, choices: Choices) -> None:
+    def __init__(self, resource: Resource, choices: WeakChoices) -> None:
         super().__init__(resource)
         self.attributes = Attributes(resource, defaults=choices.defaults_of(resource))
         self._choices = choices
@@ -104,14 +107,14 @@ class Policies(Hooks):
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
-            validate.ike_policy(values)
-        strength.judge(self._choices, self.resource, None, values)
+            cross_resource.check_ike_policy(values)
+        weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
         return super().create(tx, identity, values, given)
 
     def update(self, tx: Tx, identity: Identity, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
-            validate.ike_policy(row | values)
-        strength.judge(self._choices, self.resource, row, row | values)
+            cross_resource.check_ike_policy(row | values)
+        weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
             users = tx.connections_using(**{self._by: row["id"]})
@@ -122,7 +125,7 @@ class Policies(Hooks):
 
     def done(self, call: Call, rows: list[Row], before: Row | None) -> None:
         for row in rows:
-            if weak := strength.chosen(self.resource, before, row):
+            if weak := weak_algorithms.newly_weak(self.resource, before, row):
                 _log.warning(
                     "weak choices in a policy",
                     request_id=call.request_id,
@@ -138,7 +141,7 @@ class Policies(Hooks):
                 f"{self.resource.label} {row['id']} is in use by existing IPsecSiteConnection and can't be updated "
                 "or deleted"
             )
-            raise Problem(f"{self.resource.label}InUse", message)
+            raise ApiError(f"{self.resource.label}InUse", message)
         return super().delete(tx, identity, row)
 
 
@@ -154,7 +157,7 @@ def _check_pairs(tx: Tx, connections: list[str]) -> None:
     for ike_id, ipsec_id in sorted({(row["ikepolicy_id"], row["ipsecpolicy_id"]) for row in rows}):
         ike, ipsec = tx.get(IKE_POLICY, ike_id), tx.get(IPSEC_POLICY, ipsec_id)
         if ike and ipsec:
-            validate.policies(ike, ipsec)
+            cross_resource.check_policy_pair(ike, ipsec)
 
 
 def _check_conflicts(tx: Tx, connections: list[str]) -> None:
@@ -169,8 +172,8 @@ def _check_conflicts(tx: Tx, connections: list[str]) -> None:
 
 def told_apart(tx: Tx, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
     """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
-    if rivals := validate.rivals(gateway, changed):
-        validate.conflicts(tx.siblings(router_id, rivals), changed)
+    if rivals := cross_resource.similar_connections(gateway, changed):
+        cross_resource.check_conflicts(tx.siblings(router_id, rivals), changed)
 
 
 class EndpointGroups(Hooks):
@@ -182,15 +185,15 @@ class EndpointGroups(Hooks):
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         endpoints: list[str] = values["endpoints"]
-        validate.endpoint_group(values["type"], endpoints, values["name"], self._limits)
+        cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
             seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), identity)
-            validate.known_subnets(endpoints, {row["id"]: row for row in seen})
+            cross_resource.check_subnets_exist(endpoints, {row["id"]: row for row in seen})
         return tx.insert(ENDPOINT_GROUP, values)
 
     def delete(self, tx: Tx, identity: Identity, row: Row) -> str | None:
         if tx.connections_using(endpoint_group=row["id"]):
-            raise Problem("EndpointGroupInUse", f"Endpoint group {row['id']} is in use and cannot be deleted")
+            raise ApiError("EndpointGroupInUse", f"Endpoint group {row['id']} is in use and cannot be deleted")
         return super().delete(tx, identity, row)
 
 
@@ -204,14 +207,14 @@ class Connections(Hooks):
 
     def create(self, tx: Tx, identity: Identity, values: Row, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
-            raise Problem("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
-        validate.few("peer_cidrs", values["peer_cidrs"], self._limits)
+            raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
+        cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
         found = _footing(tx, identity, values)
         service = _named(values, found.service, SERVICE, "vpnservice_id")
         ike = _named(values, found.ike, IKE_POLICY, "ikepolicy_id")
-        validate.policies(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
+        cross_resource.check_policy_pair(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
         groups = {"local": found.local_group, "peer": found.peer_group}
-        validate.connection(values, _place(tx, service, found.subnet_cidr, values, groups))
+        cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
         made = tx.insert(CONNECTION, values)
         made["facts"] = _new_facts(service, made, tx.now)
         # What `created` has to know, and takes out again.
@@ -227,7 +230,7 @@ class Connections(Hooks):
         # Counted only for who has a limit: the count looks at each of them.
         counted = "" if most == quota.UNLIMITED else first
         for router_id, ids in on_router.items():
-            quota.room(CONNECTION.singular, most, self._check_gateway(tx, router_id, ids, counted))
+            quota.check_room(CONNECTION.singular, most, self._check_gateway(tx, router_id, ids, counted))
         require_room(tx, CONNECTION, others, quotas)
         tx.touch(connections=[row["id"] for row in rows])
 
@@ -237,7 +240,7 @@ class Connections(Hooks):
         service = tx.get(SERVICE, row["vpnservice_id"])
         if service is None:
             raise missing(CONNECTION, row["id"])
-        validate.few("peer_cidrs", values.get("peer_cidrs", []), self._limits)
+        cross_resource.limit_members("peer_cidrs", values.get("peer_cidrs", []), self._limits)
         subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
         changed = row | values
         groups = {
@@ -245,7 +248,9 @@ class Connections(Hooks):
             for side in ("local", "peer")
             if (id := changed[f"{side}_ep_group_id"]) is not None
         }
-        validate.connection(changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups))
+        cross_resource.check_connection(
+            changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups)
+        )
         tx.get(ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         self._check_gateway(tx, service["router_id"], [row["id"]])
@@ -258,7 +263,7 @@ class Connections(Hooks):
     def _check_gateway(self, tx: Tx, router_id: str, changed: list[str], project: str = "") -> int:
         """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
         gateway, used = tx.peers(router_id, project)
-        validate.gateway_room(len(gateway), self._limits)
+        cross_resource.check_gateway_limit(len(gateway), self._limits)
         told_apart(tx, router_id, gateway, changed)
         return used
 
@@ -266,7 +271,7 @@ class Connections(Hooks):
 def _footing(tx: Tx, identity: Identity, values: Row) -> Footing:
     """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
     reaches = {
-        access.reach(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
+        policy.scope(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
     }
     if reaches in ({"own"}, {"all"}):
         return tx.footing(values, identity.project_id if reaches == {"own"} else None)
@@ -301,15 +306,17 @@ def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> 
     return given(row, resource, values[attribute])
 
 
-def _place(tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]) -> Place:
+def _place(
+    tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]
+) -> ConnectionContext:
     """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
-    made: dict[str, Group | None] = {}
+    made: dict[str, GroupMembers | None] = {}
     for side in ("local", "peer"):
         id = values[f"{side}_ep_group_id"]
         row = None if id is None else given(groups[side], ENDPOINT_GROUP, id)
         made[side] = None if row is None else _group(tx, row, service["router_id"])
     addresses = (service["external_v4_ip"], service["external_v6_ip"])
-    return Place(
+    return ConnectionContext(
         router_id=service["router_id"],
         addresses=tuple(address for address in addresses if address),
         subnet_cidr=subnet_cidr,
@@ -318,12 +325,12 @@ def _place(tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: M
     )
 
 
-def _group(tx: Tx, row: Row, router_id: str) -> Group:
+def _group(tx: Tx, row: Row, router_id: str) -> GroupMembers:
     endpoints: list[str] = row["endpoints"]
     if row["type"] != "subnet":
-        return Group(row["id"], row["type"], tuple(endpoints))
+        return GroupMembers(row["id"], row["type"], tuple(endpoints))
     found = tx.subnets_of(endpoints, router_id)
-    return Group(
+    return GroupMembers(
         row["id"],
         "subnet",
         tuple(found[each][0] for each in endpoints if each in found),
@@ -338,9 +345,9 @@ def _again(tx: Tx, resource: Resource, row: Row) -> Row:
     return found
 
 
-def _new_facts(service: Row, made: Row, now: float) -> status.Facts:
+def _new_facts(service: Row, made: Row, now: float) -> status.StatusInputs:
     """What is known of a connection that was made just now, without asking for it again: nobody has seen it."""
-    return status.Facts(
+    return status.StatusInputs(
         deleted=False,
         enabled=made["admin_state_up"] and service["admin_state_up"],
         revision=1,
@@ -350,7 +357,7 @@ def _new_facts(service: Row, made: Row, now: float) -> status.Facts:
     )
 
 
-def hooks(limits: Limits, choices: Choices) -> list[Hooks]:
+def hooks(limits: Limits, choices: WeakChoices) -> list[Hooks]:
     """The hooks of all VPN resources."""
     return [
         Services(),

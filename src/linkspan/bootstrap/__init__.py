@@ -32,7 +32,7 @@ EXPECTED: Final = frozenset(
         "linkspan.store.migrate.TooNew",
         "linkspan.store.store.Unavailable",
         "linkspan.store.secrets.KeyProblem",
-        "linkspan.core.problem.Problem",
+        "linkspan.core.errors.ApiError",
     }
 )
 """Errors whose text is meant for a person as it stands."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from linkspan.api.auth import Auth
     from linkspan.api.keystone_client import Keystone
     from linkspan.api.wake import Hub
-    from linkspan.core.access import Policy
+    from linkspan.core.authorization.policy import Policy
     from linkspan.settings import Settings
     from linkspan.store.store import Store
 
@@ -142,9 +142,9 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
     from linkspan.api.app import create_app
     from linkspan.api.limits import Rates
     from linkspan.api.wake import Hub
-    from linkspan.core.rate import Rate
-    from linkspan.core.strength import Choices
-    from linkspan.core.validate import Limits
+    from linkspan.core.checks.cross_resource import Limits
+    from linkspan.core.checks.weak_algorithms import WeakChoices
+    from linkspan.core.token_bucket import Rate
     from linkspan.store.migrate import upgrade
 
     with database(settings, exclusive=True) as engine:
@@ -160,7 +160,7 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
             policy=policy(settings),
             public_url=settings.api.public_url,
             limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
-            choices=Choices(settings.api.policy_defaults, settings.api.weak_choices),
+            choices=WeakChoices(settings.api.policy_defaults, settings.api.weak_choices),
             quotas=msgspec.structs.asdict(settings.quota),
             rates=Rates(
                 project=Rate(limits.project_rate, limits.project_burst),

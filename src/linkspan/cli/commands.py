@@ -13,8 +13,8 @@ import click
 
 from linkspan.cli import options, render, resolve
 from linkspan.cli.client import Client, clouds_file, load_cloud
-from linkspan.core import strength
-from linkspan.core.resources import IKE_POLICY, IPSEC_POLICY, RESOURCES, ROUTER, SUBNET, Resource
+from linkspan.core.checks import weak_algorithms
+from linkspan.core.schema.resources import IKE_POLICY, IPSEC_POLICY, RESOURCES, ROUTER, SUBNET, Resource
 
 Handler = Callable[..., None]
 
@@ -100,7 +100,7 @@ def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, An
     """Says which of the choices that a request made are weak."""
     if resource is not IKE_POLICY and resource is not IPSEC_POLICY:
         return
-    weak = [f"{name} {value}" for name, value in strength.chosen(resource, before, after).items()]
+    weak = [f"{name} {value}" for name, value in weak_algorithms.newly_weak(resource, before, after).items()]
     if weak:
         click.echo(f"warning: weak: {', '.join(weak)}", err=True)
 

@@ -15,8 +15,8 @@ import click
 
 from linkspan.cli.client import Client, CliError
 from linkspan.cli.resolve import find_id
-from linkspan.core import kinds
-from linkspan.core.resources import (
+from linkspan.core.schema import attribute_types
+from linkspan.core.schema.resources import (
     ENDPOINT_GROUP,
     IKE_POLICY,
     IPSEC_POLICY,
@@ -78,11 +78,11 @@ def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
             help=f"file that holds the {attribute.name}",
         )
         return [click.Option([flag, name], metavar="TEXT", **common), file]
-    if isinstance(kind, kinds.Boolean):
+    if isinstance(kind, attribute_types.Boolean):
         # None: neither was given, so the API decides.
         return [click.Option([f"{flag}/--no-{flag[2:]}", name], default=None, **common)]
-    if isinstance(kind, kinds.Cidrs | kinds.Endpoints):
-        metavar = "CIDR" if isinstance(kind, kinds.Cidrs) else "CIDR|NAME|ID"
+    if isinstance(kind, attribute_types.Cidrs | attribute_types.Endpoints):
+        metavar = "CIDR" if isinstance(kind, attribute_types.Cidrs) else "CIDR|NAME|ID"
         common["help"] += "; repeat for several"
         return [click.Option([flag, name], multiple=True, metavar=metavar, help=common["help"])]
     required = create and attribute.default is REQUIRED
@@ -111,9 +111,9 @@ def parameter(attribute: Attribute) -> str:
 
 
 def _type(attribute: Attribute) -> click.ParamType[Any]:
-    if isinstance(attribute.kind, kinds.Choice):
+    if isinstance(attribute.kind, attribute_types.Choice):
         return click.Choice(attribute.kind.values)
-    return click.INT if isinstance(attribute.kind, kinds.Integer) else click.STRING
+    return click.INT if isinstance(attribute.kind, attribute_types.Integer) else click.STRING
 
 
 def _metavar(attribute: Attribute) -> str | None:
@@ -122,7 +122,7 @@ def _metavar(attribute: Attribute) -> str | None:
     if attribute.name in _OBJECTS:
         return "KEY=VALUE,…"
     # Thirty algorithms in every help text would hide the rest; a wrong one is answered with all of them.
-    if isinstance(attribute.kind, kinds.Choice) and len(attribute.kind.values) > 6:
+    if isinstance(attribute.kind, attribute_types.Choice) and len(attribute.kind.values) > 6:
         return "ALGORITHM" if "algorithm" in attribute.name else "GROUP"
     return None
 
@@ -159,7 +159,7 @@ def _value(client: Client, attribute: Attribute, value: Any, given: Mapping[str,
         return {"network_id": find_id(client, NETWORK, value)}
     if attribute.name == "endpoints" and given.get("type") in ENDPOINT_KINDS:
         return [find_id(client, ENDPOINT_KINDS[given["type"]], item) for item in value]
-    if isinstance(attribute.kind, kinds.Lifetime | kinds.DeadPeerDetection):
+    if isinstance(attribute.kind, attribute_types.Lifetime | attribute_types.DeadPeerDetection):
         return pairs(flag_of(attribute), value)
     return list(value) if isinstance(value, tuple) else value
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from linkspan.core.resources import Resource
+from linkspan.core.schema.resources import Resource
 
 HIDDEN: Final = "***"
 COLOURS: Final = {

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from linkspan.cli.client import ApiError, Client, CliError
-from linkspan.core.kinds import is_uuid
-from linkspan.core.resources import Resource
+from linkspan.core.schema.attribute_types import is_uuid
+from linkspan.core.schema.resources import Resource
 
 
 def collection(resource: Resource) -> str:

@@ -18,7 +18,7 @@ from linkspan.cli import render
 from linkspan.cli.client import ApiError, Client, CliError
 from linkspan.cli.commands import client_of, cloud_options, format_option
 from linkspan.cli.resolve import listing
-from linkspan.core.resources import CONNECTION, SERVICE
+from linkspan.core.schema.resources import CONNECTION, SERVICE
 
 INTERVAL: Final = 1.0
 CONNECTION_COLUMNS: Final = ("connection", "status", "age", "peer", "reason")

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from linkspan.core.observed import Backend
+from linkspan.core.state.observed import Backend
 from linkspan.drivers import netns
 from linkspan.drivers.ports import DriverError
 

@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from linkspan.core import facts
-from linkspan.core.facts import Fact, IkeSa
-from linkspan.core.ike import IkeConfig, SharedKey
-from linkspan.core.observed import Backend
+from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel import charon_events
+from linkspan.core.tunnel import sas as tunnel_sas
+from linkspan.core.tunnel.charon_events import CharonEvent
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers import charon_conf, netns, process, vici_map
 from linkspan.drivers.ports import DriverError, Unresponsive
 from linkspan.drivers.vici import DEADLINE, SOCKET, Absent, Events, Refused, Requests
@@ -88,15 +90,17 @@ class StrongswanCharon:
             self._requests.close()
         self._events = self._requests = None
 
-    def listen(self, deliver: Callable[[Fact], None]) -> None:
+    def listen(self, deliver: Callable[[CharonEvent], None]) -> None:
         if self._events:
             self._events.stop()
 
         def hand_over(name: str, message: dict[str, Any]) -> None:
-            for fact in facts.from_event(name, message):
+            for fact in charon_events.from_event(name, message):
                 deliver(fact)
 
-        self._events = Events(self._directory, facts.EVENTS, hand_over, lambda: deliver(facts.DaemonLost()))
+        self._events = Events(
+            self._directory, charon_events.EVENTS, hand_over, lambda: deliver(charon_events.DaemonLost())
+        )
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -165,7 +169,7 @@ class StrongswanCharon:
         only = {"ike": ike} if ike else {}
         messages = self._use(lambda requests: requests.list("list-sas", "list-sa", only))
         try:
-            return facts.ike_sas(messages)
+            return tunnel_sas.ike_sas(messages)
         except (ValueError, TypeError, AttributeError) as error:
             raise Unresponsive(f"charon's list of SAs made no sense: {error}") from error
 

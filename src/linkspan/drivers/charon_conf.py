@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from linkspan.core.observed import Backend
+from linkspan.core.state.observed import Backend
 
 FILE: Final = "strongswan.conf"
 LOG: Final = "charon.log"

@@ -14,8 +14,8 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from linkspan.core.mtu import Path
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers import nft
 
 _NAME: Final = "linkspan-mtu"
@@ -28,7 +28,7 @@ Sizes = Mapping[SelectorPair, int]
 """The MSS of each pair, bytes."""
 
 
-def sizes(paths: Iterable[Path]) -> dict[SelectorPair, int]:
+def sizes(paths: Iterable[PairMtu]) -> dict[SelectorPair, int]:
     """The MSS of every path. Pure."""
     return {path.pair: path.mss for path in paths}
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from linkspan.core.desired import Gateway
-from linkspan.core.facts import Fact, IkeSa
-from linkspan.core.ike import IkeConfig, SharedKey
-from linkspan.core.mtu import Path
-from linkspan.core.names import Answer
-from linkspan.core.observed import Backend
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel.charon_events import CharonEvent
+from linkspan.core.tunnel.peer_names import Resolution
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.fake_world import Daemon, FakeWorld
 from linkspan.drivers.ports import DriverError, Unresponsive
 
@@ -103,12 +104,12 @@ class FakePaths:
             self._check(gateway_id)
             return self.mtu
 
-    def apply(self, gateway: Gateway, paths: Iterable[Path]) -> None:
+    def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
         with self._world.lock:
             self._check(gateway.id)
             self._world.paths[self._node, gateway.id] = frozenset(paths)
 
-    def current(self, gateway_id: str) -> frozenset[Path]:
+    def current(self, gateway_id: str) -> frozenset[PairMtu]:
         with self._world.lock:
             return self._world.paths.get((self._node, gateway_id), frozenset())
 
@@ -123,10 +124,10 @@ class FakeResolver:
     def __init__(self, world: FakeWorld) -> None:
         self._world = world
 
-    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
         with self._world.lock:
             addresses = self._world.names.get(name, ())
-        deliver(Answer(name, addresses, "" if addresses else "no such name"))
+        deliver(Resolution(name, addresses, "" if addresses else "no such name"))
 
 
 class FakeCharon:
@@ -137,7 +138,7 @@ class FakeCharon:
         self._gateway = gateway
         self._backend = backend
         self._key = (node, gateway.id)
-        self._listener: Callable[[Fact], None] | None = None
+        self._listener: Callable[[CharonEvent], None] | None = None
 
     def start(self) -> bool:
         with self._world.lock:
@@ -165,7 +166,7 @@ class FakeCharon:
                 daemon.listeners.remove(self._listener)
             self._listener = None
 
-    def listen(self, deliver: Callable[[Fact], None]) -> None:
+    def listen(self, deliver: Callable[[CharonEvent], None]) -> None:
         with self._world.lock:
             self.detach()
             self._listener = deliver

@@ -17,16 +17,18 @@ from typing import Literal
 
 import msgspec
 
-from linkspan.core import crypto, facts
-from linkspan.core.desired import Gateway
-from linkspan.core.facts import ChildSa, DaemonLost, Fact, IkeSa, SaChanged
-from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey, subject
-from linkspan.core.mtu import Path
-from linkspan.core.observed import Backend
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec import algorithms
+from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey, owner_of
+from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel import charon_events
+from linkspan.core.tunnel.charon_events import CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 Agreed = tuple[str, int, str, str]
-"""What two ends agreed on, as `core.crypto.transforms` has it."""
+"""What two ends agreed on, as `core.ipsec.algorithms.transforms` has it."""
 Fate = Literal["esp", "dropped", "clear"]
 """What becomes of a packet on the outside leg."""
 _ANSWERS = {2: "parsed INFORMATIONAL response 2 [ ]", 1: "parsed INFORMATIONAL_V1 request 2 [ HASH N(DPD_ACK) ]"}
@@ -63,16 +65,16 @@ class Daemon:
         self.configs: dict[str, IkeConfig] = {}
         self.keys: dict[str, SharedKey] = {}
         self.sas: list[Sa] = []
-        self.listeners: list[Callable[[Fact], None]] = []
+        self.listeners: list[Callable[[CharonEvent], None]] = []
 
-    def deliver(self, *what: Fact) -> None:
+    def deliver(self, *what: CharonEvent) -> None:
         for fact in what:
             for listener in list(self.listeners):
                 listener(fact)
 
     def say(self, name: str, line: str, number: int = 0) -> None:
         """A line of the log, as charon words it, about the IKE SA with this number."""
-        self.deliver(*facts.from_log(name, line, number))
+        self.deliver(*charon_events.from_log(name, line, number))
 
     def key(self, config: IkeConfig) -> SharedKey | None:
         """Of several keys for the same identities the last loaded one counts."""
@@ -88,7 +90,7 @@ class FakeWorld:
         self.gateways: dict[tuple[str, str], Gateway] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
-        self.paths: dict[tuple[str, str], frozenset[Path]] = {}
+        self.paths: dict[tuple[str, str], frozenset[PairMtu]] = {}
         self.daemons: dict[tuple[str, str], Daemon] = {}
         self._cut: set[frozenset[str]] = set()
         self._numbers = itertools.count(1)
@@ -191,7 +193,7 @@ class FakeWorld:
             for end, what in ends:
                 if what in end.sas:
                     end.sas.remove(what)
-                    end.deliver(SaChanged(subject(what.config.name)))
+                    end.deliver(SaChanged(owner_of(what.config.name)))
 
     def drop_child(self, daemon: Daemon, unique_id: int) -> None:
         """End a child SA; the other end hears of it if it can."""
@@ -200,11 +202,11 @@ class FakeWorld:
                 if child.unique_id != unique_id:
                     continue
                 del sa.children[name]
-                daemon.deliver(SaChanged(subject(name)))
+                daemon.deliver(SaChanged(owner_of(name)))
                 for other, twin in list(sa.other[1].children.items()) if sa.other else ():
                     if sa.other and twin.spi_in == child.spi_out and self._reachable(daemon, sa.other[0], sa.config):
                         del sa.other[1].children[other]
-                        sa.other[0].deliver(SaChanged(subject(other)))
+                        sa.other[0].deliver(SaChanged(owner_of(other)))
 
     def connect(self, daemon: Daemon, sa: Sa) -> None:
         """One attempt at an IKE SA that is not established."""
@@ -237,8 +239,8 @@ class FakeWorld:
         peer.sas.append(end)
         sa.other, end.other = (peer, end), (daemon, sa)
         sa.state = end.state = "ESTABLISHED"
-        peer.deliver(SaChanged(subject(theirs.name)))
-        daemon.deliver(SaChanged(subject(name)))
+        peer.deliver(SaChanged(owner_of(theirs.name)))
+        daemon.deliver(SaChanged(owner_of(name)))
         self._make_children(daemon, sa)
 
     def _make_children(self, daemon: Daemon, sa: Sa) -> None:
@@ -262,8 +264,8 @@ class FakeWorld:
             daemon.say(sa.config.name, f"received {notify} notify, no CHILD_SA built")
             return
         self._pair(sa, child.name, end, fitting[0].name, agreed)
-        peer.deliver(SaChanged(subject(end.config.name)))
-        daemon.deliver(SaChanged(subject(sa.config.name)))
+        peer.deliver(SaChanged(owner_of(end.config.name)))
+        daemon.deliver(SaChanged(owner_of(sa.config.name)))
 
     def rekey(self, daemon: Daemon, unique_id: int) -> None:
         """Renew one child, now with a key exchange of its own; refused, it stays as it is."""
@@ -284,8 +286,8 @@ class FakeWorld:
             daemon.say(sa.config.name, "CHILD_SA rekeying failed, trying again in 14 seconds")
             return
         self._pair(sa, name, end, twin, agreed)
-        peer.deliver(SaChanged(subject(twin)))
-        daemon.deliver(SaChanged(subject(name)))
+        peer.deliver(SaChanged(owner_of(twin)))
+        daemon.deliver(SaChanged(owner_of(name)))
 
     def _pair(self, sa: Sa, name: str, end: Sa, other: str, agreed: Agreed) -> None:
         """The two ends of one child SA."""
@@ -376,7 +378,7 @@ def _agree(ours: ChildConfig, theirs: ChildConfig, bare: bool) -> Agreed | None:
 
 
 def _transforms(proposal: str, bare: bool) -> Agreed:
-    encryption, bits, integrity, group = crypto.transforms(proposal)
+    encryption, bits, integrity, group = algorithms.transforms(proposal)
     return encryption, bits, integrity, "" if bare else group
 
 

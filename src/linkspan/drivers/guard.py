@@ -20,9 +20,9 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
-from linkspan.core.desired import Gateway
-from linkspan.core.observed import Backend
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
 from linkspan.drivers import naming, netns, nft
 from linkspan.drivers.ports import DriverError
 

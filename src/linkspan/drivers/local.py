@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from linkspan.core.desired import Gateway
-from linkspan.core.observed import Backend
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
 from linkspan.drivers import backend as esp
 from linkspan.drivers import guard, naming, netlink, netns, process
 from linkspan.drivers.charon import StrongswanCharon

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from linkspan.core.names import Answer
+from linkspan.core.tunnel.peer_names import Resolution
 
 _DEADLINE: Final = 4.0
 _ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "RES_OPTIONS": "timeout:1 attempts:1"}
@@ -35,25 +35,25 @@ class NamespaceResolver:
     def __init__(self, namespace: Callable[[str], str]) -> None:
         self._namespace = namespace
 
-    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
         namespace = self._namespace(gateway_id)
         threading.Thread(
             target=lambda: deliver(_ask(namespace, name)), name=f"resolve-{gateway_id[:8]}", daemon=True
         ).start()
 
 
-def _ask(namespace: str, name: str) -> Answer:
+def _ask(namespace: str, name: str) -> Resolution:
     command = ["ip", "netns", "exec", namespace, sys.executable, "-I", "-S", "-c", _PROGRAM, name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=_ENVIRONMENT, timeout=_DEADLINE, check=False)
     except subprocess.TimeoutExpired:
-        return Answer(name, error=_NO_ANSWER.format(namespace))
+        return Resolution(name, error=_NO_ANSWER.format(namespace))
     except OSError as error:
-        return Answer(name, error=f"the resolver cannot be started: {error}")
+        return Resolution(name, error=f"the resolver cannot be started: {error}")
     # A zone belongs to link-local addresses, where no peer can be.
     addresses = tuple(address for address in done.stdout.split() if "%" not in address)
     if done.returncode == 0 and addresses:
-        return Answer(name, addresses)
+        return Resolution(name, addresses)
     words = done.stderr.strip().rpartition("\n")[2]
     fallback = f"the resolver failed: {words}" if words else _ERRORS[10]
-    return Answer(name, error=_ERRORS.get(done.returncode, fallback).format(namespace))
+    return Resolution(name, error=_ERRORS.get(done.returncode, fallback).format(namespace))

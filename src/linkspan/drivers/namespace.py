@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from linkspan.core.desired import Gateway
+from linkspan.core.state.desired import Gateway
 from linkspan.drivers import naming, netlink, netns, process
 from linkspan.drivers.netlink import Link, Netlink, Route
 from linkspan.drivers.ports import DriverError

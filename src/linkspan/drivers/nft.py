@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers.ports import DriverError
 
 _DEADLINE: Final = 10.0

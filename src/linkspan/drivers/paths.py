@@ -4,7 +4,7 @@ charon has no option for it, and its own routes are not ours to change. So a rul
 (priority 220) looks up a table of ours, where the route to REMOTE says `mtu N`, without `lock`: hosts are told
 "fragmentation needed" or "packet too big" with N, and what the path teaches still counts. A table for each local
 prefix: the kernel walks rules one by one for every packet, and finds a route among any number at once. What is in the
-tables is `core.mtu_tables`.
+tables is `core.ipsec.mtu_routes`.
 
 The kernel is the only memory: rules and routes carry our protocol number. What stays is not touched, and a pair that
 changes has its route replaced. Routes over charon's TUN device vanish with it; whoever starts a charon applies again.
@@ -18,11 +18,11 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from linkspan.core import mtu_tables
-from linkspan.core.desired import Gateway
-from linkspan.core.mtu import Path, headers
-from linkspan.core.mtu_tables import Network
-from linkspan.core.observed import Backend
+from linkspan.core.addresses import Network
+from linkspan.core.ipsec import mtu_routes
+from linkspan.core.ipsec.mtu import PairMtu, headers
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
 from linkspan.drivers import clamp, naming, netlink, netns
 from linkspan.drivers.netlink import MtuRoute, Netlink, Rule
 from linkspan.drivers.ports import DriverError
@@ -47,12 +47,12 @@ class RoutedPaths:
     def outside(self, gateway_id: str) -> int:
         return self._inside(gateway_id, lambda: _link(naming.OUTSIDE).mtu)
 
-    def apply(self, gateway: Gateway, paths: Iterable[Path]) -> None:
+    def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
         wanted = frozenset(paths)
         name = self._namespace(gateway.id)
         self._inside(gateway.id, lambda: self._apply(gateway, name, wanted))
 
-    def current(self, gateway_id: str) -> frozenset[Path]:
+    def current(self, gateway_id: str) -> frozenset[PairMtu]:
         if not netns.exists(self._namespace(gateway_id)):
             return frozenset()
         return self._inside(gateway_id, _read)
@@ -63,7 +63,7 @@ class RoutedPaths:
         except (OSError, ValueError) as error:
             raise DriverError(f"the gateway's MTUs cannot be set: {error}") from error
 
-    def _apply(self, gateway: Gateway, name: str, wanted: frozenset[Path]) -> None:
+    def _apply(self, gateway: Gateway, name: str, wanted: frozenset[PairMtu]) -> None:
         inode = netns.path(name).stat().st_ino
         known = self._clamped.pop(name, None)
         present = known[1] if known and known[0] == inode else clamp.read()
@@ -73,7 +73,7 @@ class RoutedPaths:
         with netlink.connect(strict=True) as kernel:
             self._route(kernel, gateway, wanted)
 
-    def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[Path]) -> None:
+    def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[PairMtu]) -> None:
         have_rules, have_routes = kernel.rules(), kernel.mtu_routes()
         rules, routes = self._wanted(gateway, wanted, have_rules)
         for route in sorted(routes - have_routes, key=_order):
@@ -88,14 +88,16 @@ class RoutedPaths:
                 kernel.delete_mtu_route(route)
 
     def _wanted(
-        self, gateway: Gateway, paths: frozenset[Path], present: Iterable[Rule]
+        self, gateway: Gateway, paths: frozenset[PairMtu], present: Iterable[Rule]
     ) -> tuple[set[Rule], set[MtuRoute]]:
         """All rules and routes as they should be, in the tables that there are: into the TUN, or as table main does."""
         if not any(path.route for path in paths):
             return set(), set()
         user_space = self._backend == "user-space"
         link = _link(_TUN if user_space else naming.OUTSIDE).index
-        tables = mtu_tables.tables(paths, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _ways(gateway))
+        tables = mtu_routes.route_tables(
+            paths, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _ways(gateway)
+        )
         rules = _rules(tables, present)
         return set(rules.values()), {
             MtuRoute(rules[local].table, str(network), hop.next_hop, link, hop.mtu)
@@ -138,12 +140,12 @@ def _order(route: MtuRoute) -> int:
     return -ipaddress.ip_network(route.network).prefixlen
 
 
-def _read() -> frozenset[Path]:
+def _read() -> frozenset[PairMtu]:
     """The paths of the namespace that the calling thread is in."""
     with netlink.connect() as kernel:
         tables = {rule.source: rule.table for rule in kernel.rules()}
         routes = {(route.table, route.network): route.mtu for route in kernel.mtu_routes()}
     return frozenset(
-        Path(pair, size + headers(pair), routes.get((tables.get(pair.local, 0), pair.remote), 0))
+        PairMtu(pair, size + headers(pair), routes.get((tables.get(pair.local, 0), pair.remote), 0))
         for pair, size in clamp.read().items()
     )

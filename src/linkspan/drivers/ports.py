@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from linkspan.core.desired import Gateway
-from linkspan.core.facts import Fact, IkeSa
-from linkspan.core.ike import IkeConfig, SharedKey
-from linkspan.core.mtu import Path
-from linkspan.core.names import Answer
-from linkspan.core.observed import Backend
-from linkspan.core.selectors import SelectorPair
+from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel.charon_events import CharonEvent
+from linkspan.core.tunnel.peer_names import Resolution
+from linkspan.core.tunnel.sas import IkeSa
 
 
 class DriverError(Exception):
@@ -62,13 +63,13 @@ class Paths(Protocol):
     def outside(self, gateway_id: str) -> int:
         """The MTU of the gateway's outside leg, bytes. Raises DriverError if it has none."""
 
-    def apply(self, gateway: Gateway, paths: Iterable[Path]) -> None:
+    def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
         """Let these MTUs hold, and no others, at once and without disturbing a pair that stays. Raises DriverError.
 
         A pair comes once. Apply it again after a charon was started: routes over its device went with it.
         """
 
-    def current(self, gateway_id: str) -> frozenset[Path]:
+    def current(self, gateway_id: str) -> frozenset[PairMtu]:
         """What holds now; empty if there is no namespace. Survives the agent's and charon's death."""
 
 
@@ -87,7 +88,7 @@ class Charon(Protocol):
     def detach(self) -> None:
         """Close the sessions and leave it running."""
 
-    def listen(self, deliver: Callable[[Fact], None]) -> None:
+    def listen(self, deliver: Callable[[CharonEvent], None]) -> None:
         """Deliver facts from now on, and `DaemonLost` once when the stream ends. Called after each `start`.
 
         After `stop` or `detach` the end is no news and `DaemonLost` is not delivered. `deliver` has to be quick.
@@ -143,7 +144,7 @@ class Charon(Protocol):
 class Resolver(Protocol):
     """Names as the gateways' own resolvers know them, each with its own hosts and name servers."""
 
-    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Answer], None]) -> None:
+    def resolve(self, gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
         """Begin to resolve a name and return at once; `deliver` is called once, from any thread.
 
         After some seconds without an answer the answer is an error, which is half a sentence that says what failed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from linkspan.core.ike import ChildConfig, IkeConfig, SharedKey
+from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey
 from linkspan.drivers.ports import DriverError
 
 _LONGEST: Final = 511

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from linkspan.core.resources import (
+from linkspan.core.schema.resources import (
     CONNECTION,
     IKE_POLICY,
     IPSEC_POLICY,

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, select, update
 
-from linkspan.core.desired import ObjectKind
-from linkspan.core.resources import CONNECTION, SERVICE
+from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.core.state.desired import ObjectKind
 from linkspan.store.errors import Conflict
 from linkspan.store.sql import Statement, chunks, fill, one_of, room, statement, upsert
 from linkspan.store.tables import CHANGE, GATEWAY, NODE, TABLES

@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, select, update
 
-from linkspan.core.desired import ObjectKind
-from linkspan.core.resources import CONNECTION, SERVICE, Resource
+from linkspan.core.schema.resources import CONNECTION, SERVICE, Resource
+from linkspan.core.state.desired import ObjectKind
 from linkspan.store import changes, gateways
 from linkspan.store.errors import Conflict
 from linkspan.store.sql import Statement

@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
-from linkspan.core import desired
-from linkspan.core.desired import Delta, Gone
+from linkspan.core.state import desired
+from linkspan.core.state.desired import Delta, Gone
 from linkspan.store import changes, legs, resolve
 from linkspan.store.sql import Statement
 from linkspan.store.tables import CHANGE, GATEWAY, NODE

@@ -23,8 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import True_
 
-from linkspan.core.query import EVERYTHING, Query
-from linkspan.core.resources import CONNECTION, NETWORK, Resource
+from linkspan.core.schema.list_query import EVERYTHING, Query
+from linkspan.core.schema.resources import CONNECTION, NETWORK, Resource
 from linkspan.store import changes
 from linkspan.store.rows import MAPPERS, Mapper
 from linkspan.store.sql import Statement, fill, one_of, room, statement

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Select, and_, bindparam, select
 
-from linkspan.core.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, ROUTER, SERVICE, SUBNET, Resource
+from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, ROUTER, SERVICE, SUBNET, Resource
 from linkspan.store.finding import is_there
 from linkspan.store.rows import MAPPERS
 from linkspan.store.sql import Statement, statement

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
-from linkspan.core.desired import ObjectKind
-from linkspan.core.resources import CONNECTION, SERVICE
+from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.core.state.desired import ObjectKind
 from linkspan.store import changes
 from linkspan.store.errors import Conflict
 from linkspan.store.sql import Statement

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select
 
-from linkspan.core.resources import (
+from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,

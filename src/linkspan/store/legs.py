@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, select
 
-from linkspan.core.desired import Gateway, InsideLeg, OutsideLeg
-from linkspan.core.resources import NETWORK, PORT, SUBNET
+from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
+from linkspan.core.state.desired import Gateway, InsideLeg, OutsideLeg
 from linkspan.store.changes import stamped
 from linkspan.store.sql import Statement, statement
 from linkspan.store.tables import ADDRESS, CHANGE, GATEWAY, GATEWAY_PORT, TABLES

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, insert, select, update
 
-from linkspan.core.desired import ObjectKind
-from linkspan.core.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.core.resources import CONNECTION, SERVICE
+from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.core.state.desired import ObjectKind
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store import changes, deleting, gateways
 from linkspan.store.sql import Statement, chunks, fill, one_of, room, statement, upsert
 from linkspan.store.tables import CHANGE, GATEWAY, NODE, OBSERVED, TABLES

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from linkspan.core.resources import Resource
+from linkspan.core.schema.resources import Resource
 from linkspan.store.sql import Statement, upsert
 from linkspan.store.tables import QUOTA
 from linkspan.store.work import Work

@@ -14,18 +14,10 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Select, and_, bindparam, func, select
 
-from linkspan.core.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
-from linkspan.core.kinds import as_network
-from linkspan.core.resources import (
-    CONNECTION,
-    ENDPOINT_GROUP,
-    IKE_POLICY,
-    IPSEC_POLICY,
-    PORT,
-    SERVICE,
-    SUBNET,
-)
+from linkspan.core.addresses import as_network
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, PORT, SERVICE, SUBNET
 from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
 from linkspan.store.changes import stamped
 from linkspan.store.rows import outside
 from linkspan.store.sql import Statement, chunks, fill, json_rows, one_of, room, statement

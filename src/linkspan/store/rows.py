@@ -15,8 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, FromClause, and_, literal_column, select
 from sqlalchemy.sql.functions import aggregate_strings
 
-from linkspan.core import status
-from linkspan.core.resources import (
+from linkspan.core.schema.resources import (
     CONNECTION,
     NETWORK,
     PORT,
@@ -28,6 +27,7 @@ from linkspan.core.resources import (
     Resource,
 )
 from linkspan.core.secret import Secret
+from linkspan.core.state import status
 from linkspan.store.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
 from linkspan.store.work import Row, Work
 
@@ -184,9 +184,9 @@ _SEEN: Final[list[ColumnElement[Any]]] = [
 ]
 
 
-def _facts(row: Row, deleted_at: float | None, enabled: bool, seen: Sequence[Any]) -> status.Facts:
+def _facts(row: Row, deleted_at: float | None, enabled: bool, seen: Sequence[Any]) -> status.StatusInputs:
     revision, changed_at, node, lease, applied, state, reason, applied_at, ready_at = seen
-    return status.Facts(
+    return status.StatusInputs(
         deleted=deleted_at is not None,
         enabled=enabled,
         revision=revision or 0,

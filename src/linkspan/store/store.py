@@ -2,7 +2,7 @@
 
 A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
 (aware datetimes, UTC, whole seconds). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
-(`core.status.Facts`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
+(`core.state.status.StatusInputs`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
 `external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
 
 It refuses to judge: it knows no project rules beyond "only this project's rows", and no validation. It raises
@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from linkspan.core.desired import Connection, Delta, Peer
-from linkspan.core.observed import Hello, Report
-from linkspan.core.query import EVERYTHING, Query
-from linkspan.core.resources import PORT, Resource
+from linkspan.core.schema.list_query import EVERYTHING, Query
+from linkspan.core.schema.resources import PORT, Resource
+from linkspan.core.state.desired import Connection, Delta, Peer
+from linkspan.core.state.observed import Hello, Report
 from linkspan.store import (
     changes,
     credentials,

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-from linkspan.core.resources import (
+from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from linkspan.core.desired import ObjectKind
+from linkspan.core.state.desired import ObjectKind
 from linkspan.store.clock import Clock
 from linkspan.store.secrets import Keyring
 from linkspan.store.sql import Statement

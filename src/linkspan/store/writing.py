@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from linkspan.core.resources import NETWORK, PORT, ROUTER, SUBNET, Resource
+from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET, Resource
 from linkspan.store import finding, inventory
 from linkspan.store.rows import MAPPERS, created
 from linkspan.store.sql import Statement, statement

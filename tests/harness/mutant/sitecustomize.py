@@ -8,7 +8,7 @@ import sys
 if os.environ.get("TEST_MUTANT") and "agent" in sys.orig_argv:
     import msgspec
 
-    from linkspan.core import desired
+    from linkspan.core.state import desired
     from tests.harness.mutations import mutate
 
     attribute, _, way = os.environ["TEST_MUTANT"].partition("=")

@@ -15,8 +15,8 @@ from linkspan.api.auth_tokens import TokenAuth
 from linkspan.api.call import Call, Handler, Reply, ok
 from linkspan.api.edge import Route
 from linkspan.api.openapi.operation import Operation
-from linkspan.core.keystone import ADMIN, Token
-from linkspan.core.problem import Problem, unauthorized
+from linkspan.core.errors import ApiError, unauthorized
+from linkspan.core.keystone_v3 import ADMIN, Token
 
 PREFIXES: Final = ("/identity/v3", "/v3")
 
@@ -40,14 +40,14 @@ class Who(msgspec.Struct, frozen=True):
             raise forbidden()
 
 
-def forbidden() -> Problem:
+def forbidden() -> ApiError:
     """The 403."""
-    return Problem("PolicyNotAuthorized", "You are not authorized to perform the requested action.")
+    return ApiError("PolicyNotAuthorized", "You are not authorized to perform the requested action.")
 
 
-def missing(what: str, id: str) -> Problem:
+def missing(what: str, id: str) -> ApiError:
     """The 404."""
-    return Problem("HTTPNotFound", f"Could not find {what}: {id}.")
+    return ApiError("HTTPNotFound", f"Could not find {what}: {id}.")
 
 
 class Guard:

@@ -18,8 +18,8 @@ from linkspan.api.identity import operations
 from linkspan.api.identity.asking import Guard, Who, forbidden, listed, missing, routes
 from linkspan.api.identity.operations import LONGEST
 from linkspan.api.passwords import Passwords
-from linkspan.core import keystone
-from linkspan.core.problem import Problem
+from linkspan.core import keystone_v3
+from linkspan.core.errors import ApiError
 from linkspan.store.store import Row, Store, Tx
 
 PATH = "/users/{id}/application_credentials"
@@ -78,7 +78,7 @@ class Credentials:
                 raise _bad("expires_at has to be in the future")
             if any(row["name"] == values["name"] for row in tx.credentials(who.user_id)):
                 message = f"An application credential named '{values['name']}' exists already."
-                raise Problem("HTTPConflict", message)
+                raise ApiError("HTTPConflict", message)
             row = tx.add_credential(values)
         return ok({"application_credential": _shown(call, row) | {"secret": secret}}, 201)
 
@@ -155,13 +155,13 @@ def _expiry(given: Any) -> float | None:
     if given is None:
         return None
     try:
-        return keystone.time_of(given)
+        return keystone_v3.time_of(given)
     except (TypeError, ValueError, OverflowError):
         raise _bad("expires_at has to be a time such as 2030-01-31T12:00:00Z") from None
 
 
-def _bad(message: str) -> Problem:
-    return Problem("BadRequest", f"{message[:1].upper()}{message[1:]}.")
+def _bad(message: str) -> ApiError:
+    return ApiError("BadRequest", f"{message[:1].upper()}{message[1:]}.")
 
 
 def _shown(call: Call, row: Row) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def _shown(call: Call, row: Row) -> dict[str, Any]:
         "description": row["description"],
         "project_id": row["project_id"],
         "user_id": row["user_id"],
-        "roles": [keystone.role_body(role) for role in row["roles"]],
+        "roles": [keystone_v3.role_body(role) for role in row["roles"]],
         "unrestricted": row["unrestricted"],
-        "expires_at": None if row["expires_at"] is None else keystone.time_text(row["expires_at"]),
+        "expires_at": None if row["expires_at"] is None else keystone_v3.time_text(row["expires_at"]),
         "links": {"self": f"{call.base}/identity/v3/users/{row['user_id']}/application_credentials/{row['id']}"},
     }

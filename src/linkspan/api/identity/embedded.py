@@ -19,7 +19,7 @@ from linkspan.api.identity.credentials import Credentials
 from linkspan.api.identity.people import People
 from linkspan.api.identity.tokens import Tokens
 from linkspan.api.passwords import Passwords
-from linkspan.core import keystone
+from linkspan.core import keystone_v3
 from linkspan.store.store import Store
 
 LIFETIME: Final = 3600.0
@@ -65,9 +65,9 @@ class Embedded:
 
 def _versions(call: Call) -> Reply:
     """The versions there are: one."""
-    return ok({"versions": {"values": [keystone.version_body(call.base)]}})
+    return ok({"versions": {"values": [keystone_v3.version_body(call.base)]}})
 
 
 def _version(call: Call) -> Reply:
     """Version 3."""
-    return ok({"version": keystone.version_body(call.base)})
+    return ok({"version": keystone_v3.version_body(call.base)})

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from linkspan.api.openapi.crud import parameter
 from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
-from linkspan.core import examples, keystone, refusals
-from linkspan.core.kinds import nullable
+from linkspan.core import keystone_v3
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.attribute_types import nullable
 
 LONGEST: Final = 255
 """Characters of a text that a credential has."""
@@ -24,8 +25,8 @@ _URL: Final = {"type": "string", "format": "uri"}
 _ENABLED: Final = {"const": True}
 _EMPTY: Final = closed()
 _SELF: Final = closed(self=_URL)
-_DOMAIN_ID: Final = {"const": keystone.DOMAIN["id"]}
-_DOMAIN: Final = closed(**{name: {"const": value} for name, value in keystone.DOMAIN.items()})
+_DOMAIN_ID: Final = {"const": keystone_v3.DOMAIN["id"]}
+_DOMAIN: Final = closed(**{name: {"const": value} for name, value in keystone_v3.DOMAIN.items()})
 
 
 def _many(schema: Schema) -> Schema:
@@ -48,7 +49,7 @@ _ENDPOINT: Final = closed(
 )
 _CATALOG: Final = _many(closed(type=_TEXT, name=_TEXT, id=_TEXT, endpoints=_many(_ENDPOINT)))
 _PROPERTIES: Final = {
-    "methods": _many({"enum": list(keystone.METHODS)}),
+    "methods": _many({"enum": list(keystone_v3.METHODS)}),
     "user": closed(id=_TEXT, name=_TEXT, domain=_DOMAIN, password_expires_at=_NULL),
     "audit_ids": _many(_TEXT),
     "issued_at": _TIME,
@@ -119,7 +120,7 @@ _OF_DOMAIN: Final = {
 _WHO: Final = {"id": _NAMED, "name": _NAMED, "domain": _OF_DOMAIN}
 
 
-def _by(method: keystone.Method, **given: Any) -> Schema:
+def _by(method: keystone_v3.Method, **given: Any) -> Schema:
     inner = {"type": "object", **given}
     properties = {"methods": {"const": [method]}, method: inner}
     return {"type": "object", "properties": properties, "required": ["methods", method]}
@@ -244,7 +245,7 @@ ISSUE_TOKEN: Final = _operation(
     parameters=(parameter("nocatalog", _TEXT, "there: the answer has no catalog"),),
     status=201,
     headers=_SUBJECT_TOKEN,
-    refusals=(*refusals.ANY_BODY, *refusals.ANY),
+    refusals=(*error_responses.ANY_BODY, *error_responses.ANY),
 )
 SHOW_TOKEN: Final = _operation(
     "show_token",
@@ -312,7 +313,7 @@ CREATE_CREDENTIAL: Final = _operation(
     body=_NEW,
     bodies=examples.CREDENTIAL,
     status=201,
-    refusals=(*refusals.ANY_BODY, *_OTHERS, "HTTPConflict"),
+    refusals=(*error_responses.ANY_BODY, *_OTHERS, "HTTPConflict"),
 )
 SHOW_CREDENTIAL: Final = _operation(
     "show_application_credential",

@@ -11,7 +11,7 @@ from linkspan.api.call import Call, Reply, ok
 from linkspan.api.edge import Route
 from linkspan.api.identity import operations
 from linkspan.api.identity.asking import Guard, Who, listed, missing, routes
-from linkspan.core import keystone
+from linkspan.core import keystone_v3
 from linkspan.store.store import Row, Store, Tx
 
 
@@ -81,14 +81,14 @@ class People:
     def roles(self, call: Call, _who: Who) -> Reply:
         """The roles that mean something here."""
         wanted = _filters(call).get("name")
-        found = (keystone.role_body(role) for role in keystone.ROLES if wanted in (None, role))
+        found = (keystone_v3.role_body(role) for role in keystone_v3.ROLES if wanted in (None, role))
         return listed(call, "roles", found, "/roles")
 
     def role(self, call: Call, _who: Who) -> Reply:
         """One role."""
-        if call.id not in keystone.ROLES:
+        if call.id not in keystone_v3.ROLES:
             raise missing("role", call.id)
-        return ok({"role": keystone.role_body(call.id)})
+        return ok({"role": keystone_v3.role_body(call.id)})
 
     def _listed(self, call: Call, user_id: str | None, path: str) -> Reply:
         filters = _filters(call)
@@ -113,7 +113,7 @@ def _filters(call: Call) -> dict[str, str]:
 
 def _fits(row: Row, filters: dict[str, str]) -> bool:
     """Whether a project or user has the name and the domain that are asked for."""
-    domain = keystone.DOMAIN["id"]
+    domain = keystone_v3.DOMAIN["id"]
     return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
 
 
@@ -122,8 +122,8 @@ def _project(call: Call, row: Row) -> dict[str, Any]:
         "id": row["id"],
         "name": row["name"],
         "description": row["description"],
-        "domain_id": keystone.DOMAIN["id"],
-        "parent_id": keystone.DOMAIN["id"],
+        "domain_id": keystone_v3.DOMAIN["id"],
+        "parent_id": keystone_v3.DOMAIN["id"],
         "enabled": True,
         "is_domain": False,
         "tags": [],
@@ -136,7 +136,7 @@ def _user(call: Call, row: Row) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
-        "domain_id": keystone.DOMAIN["id"],
+        "domain_id": keystone_v3.DOMAIN["id"],
         "default_project_id": row["project_id"],
         "enabled": True,
         "password_expires_at": None,

@@ -20,9 +20,9 @@ from linkspan.api.edge import Route
 from linkspan.api.identity import operations
 from linkspan.api.identity.asking import Guard, Who, forbidden, routes
 from linkspan.api.passwords import Passwords
-from linkspan.core import keystone
-from linkspan.core.keystone import Asked, Token
-from linkspan.core.problem import Problem, unauthorized
+from linkspan.core import keystone_v3
+from linkspan.core.errors import ApiError, unauthorized
+from linkspan.core.keystone_v3 import Token, TokenRequest
 from linkspan.store.store import Row, Store, Tx
 from linkspan.store.tokens import hash_token
 
@@ -66,7 +66,7 @@ class Tokens:
 
     def issue(self, call: Call) -> Reply:
         """A new token."""
-        request = keystone.asked(body.mapping(call.body))
+        request = keystone_v3.parse_token_request(body.mapping(call.body))
         proof = self._prove(request)
         text = secrets.token_urlsafe(32)
         with self._store.write() as tx:
@@ -90,7 +90,7 @@ class Tokens:
                 raise unauthorized()
         return self._said(call, token, text.encode(), 201)
 
-    def _prove(self, request: Asked) -> _Proof:
+    def _prove(self, request: TokenRequest) -> _Proof:
         match request.method:
             case "password":
                 return self._by_password(request)
@@ -99,7 +99,7 @@ class Tokens:
             case "application_credential":
                 return self._by_credential(request)
 
-    def _by_password(self, request: Asked) -> _Proof:
+    def _by_password(self, request: TokenRequest) -> _Proof:
         with self._store.read() as tx:
             user = _user(tx, request.user)
         password_hash = None if user is None else user["password_hash"]
@@ -107,7 +107,7 @@ class Tokens:
             raise unauthorized()
         return _Proof(user=user, methods=("password",))
 
-    def _by_token(self, request: Asked) -> _Proof:
+    def _by_token(self, request: TokenRequest) -> _Proof:
         token = self._tokens.find(request.secret.reveal().encode(), fresh=True)
         if token is None:
             raise unauthorized()
@@ -124,7 +124,7 @@ class Tokens:
             ends=token.expires_at,
         )
 
-    def _by_credential(self, request: Asked) -> _Proof:
+    def _by_credential(self, request: TokenRequest) -> _Proof:
         with self._store.read() as tx:
             credential = _credential(tx, request)
             user = credential and tx.user(credential["user_id"])
@@ -160,21 +160,21 @@ class Tokens:
         if who.project_id is None:
             raise forbidden()
         path = f"{call.base}/identity/v3/auth/catalog"
-        return ok({"catalog": keystone.catalog(call.base, self._region), "links": {"self": path}})
+        return ok({"catalog": keystone_v3.catalog(call.base, self._region), "links": {"self": path}})
 
     def _subject(self, call: Call, who: Who) -> tuple[bytes, Token]:
         text = call.header(b"x-subject-token")
         if text is None:
-            raise Problem("BadRequest", "The header X-Subject-Token has to name the token.")
+            raise ApiError("BadRequest", "The header X-Subject-Token has to name the token.")
         token = self._tokens.find(text)
         if token is None:
-            raise Problem("HTTPNotFound", "Could not find that token.")
+            raise ApiError("HTTPNotFound", "Could not find that token.")
         who.require(token.user_id)
         return text, token
 
     def _said(self, call: Call, token: Token, text: bytes, status: int) -> Reply:
         wanted = all(name != "nocatalog" for name, _ in call.parameters())
-        said = keystone.token_body(token, keystone.catalog(call.base, self._region) if wanted else None)
+        said = keystone_v3.token_body(token, keystone_v3.catalog(call.base, self._region) if wanted else None)
         headers: tuple[Header, ...] = (JSON, (b"x-subject-token", text), (b"vary", b"X-Auth-Token"))
         return Reply(status, encode(said), headers)
 
@@ -188,13 +188,13 @@ class Tokens:
             tx.sweep_tokens()
 
 
-def _user(tx: Tx, user: keystone.User) -> Row | None:
+def _user(tx: Tx, user: keystone_v3.User) -> Row | None:
     if user.id:
         return tx.user(user.id)
     return tx.user_by_name(user.name) if user.name else None
 
 
-def _credential(tx: Tx, request: Asked) -> Row | None:
+def _credential(tx: Tx, request: TokenRequest) -> Row | None:
     if request.credential_id:
         return tx.credential(request.credential_id)
     user = _user(tx, request.user)
@@ -202,7 +202,7 @@ def _credential(tx: Tx, request: Asked) -> Row | None:
     return next((each for each in found if each["name"] == request.credential_name), None)
 
 
-def _scope(tx: Tx, request: Asked, proof: _Proof, user: Row) -> str | None:
+def _scope(tx: Tx, request: TokenRequest, proof: _Proof, user: Row) -> str | None:
     """The project of the new token. Raises Problem Unauthorized where the user has no role."""
     scope = request.scope
     if scope.project_name:

@@ -9,9 +9,9 @@ import msgspec
 from linkspan.api.attributes import Attributes
 from linkspan.api.openapi import schemas
 from linkspan.api.openapi.operation import Operation, Schema, closed, ref
-from linkspan.core import examples, query, refusals
-from linkspan.core.kinds import DIGITS, MAX_INT, Boolean, Integer
-from linkspan.core.resources import ENDPOINT_GROUP, RESOURCES, Resource
+from linkspan.core.schema import error_responses, examples, list_query
+from linkspan.core.schema.attribute_types import DIGITS, MAX_INT, Boolean, Integer
+from linkspan.core.schema.resources import ENDPOINT_GROUP, RESOURCES, Resource
 
 _TIME: Final = "2026-11-23T01:41:31Z"
 _FILTERS: Final = "Filters take the values of an attribute; given twice, either will do."
@@ -95,7 +95,9 @@ class Crud:
         parameters = (ref("if_match", "parameters"),)
         return self._operation("delete", f"delete {_a(self.resource)}", status=204, parameters=parameters)
 
-    def action(self, verb: refusals.Action, summary: str, body: Schema, example: Any, answer: Schema) -> Operation:
+    def action(
+        self, verb: error_responses.Operation, summary: str, body: Schema, example: Any, answer: Schema
+    ) -> Operation:
         """PUT of something else that an object can do."""
         operation = self._operation(
             verb,
@@ -108,12 +110,12 @@ class Crud:
         )
         return msgspec.structs.replace(operation, id=verb)
 
-    def _operation(self, action: refusals.Action, summary: str, **more: Any) -> Operation:
+    def _operation(self, action: error_responses.Operation, summary: str, **more: Any) -> Operation:
         return Operation(
             id=f"{action}_{self.resource.name}{self._suffix}",
             tag=_noun(self.resource),
             summary=summary + (" (the path without the service's prefix)" if self._suffix else ""),
-            refusals=refusals.of(self.resource, action),
+            refusals=error_responses.error_types(self.resource, action),
             **{"schemas": self._schemas} | more,
         )
 
@@ -159,7 +161,7 @@ def _a(resource: Resource) -> str:
 
 def _parameters(attributes: Attributes) -> list[Schema]:
     resource, beside = attributes.resource, attributes.beside
-    names = query.sortable(resource, beside)
+    names = list_query.sortable(resource, beside)
     made = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
     made.append(many("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
     for name in names:

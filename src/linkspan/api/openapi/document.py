@@ -18,8 +18,8 @@ from linkspan.api.edge import Route
 from linkspan.api.openapi.crud import LINK, PARAMETERS
 from linkspan.api.openapi.crud import TAGS as OF_RESOURCES
 from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
-from linkspan.core import refusals
-from linkspan.core.problem import STATUS
+from linkspan.core.errors import STATUS
+from linkspan.core.schema import error_responses
 
 _ABOUT: Final = """\
 Site-to-site IPsec VPN as a service: the OpenStack Networking VPNaaS v2.0 API, and the networks, subnets and routers
@@ -180,7 +180,7 @@ def _is_open(operation: Operation, route: Route) -> bool:
 
 def _types(operation: Operation, route: Route) -> tuple[str, ...]:
     """The types of all problems that an operation can meet."""
-    return operation.refusals if _is_open(operation, route) else (*operation.refusals, *refusals.ANY)
+    return operation.refusals if _is_open(operation, route) else (*operation.refusals, *error_responses.ANY)
 
 
 def _errors(types: Iterable[str], keystone: bool) -> Schema:
@@ -236,7 +236,7 @@ def _identity_error() -> Schema:
 
 
 def _problem(type: str, keystone: bool = False) -> Schema:
-    message, code = refusals.MEANING[type], STATUS[type]
+    message, code = error_responses.MEANING[type], STATUS[type]
     if keystone or code == 401:
         value: Any = {"error": {"code": code, "title": HTTPStatus(code).phrase, "message": message}}
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from linkspan.core.kinds import Schema, Uuid, closed
+from linkspan.core.schema.attribute_types import Schema, Uuid, closed
 
 __all__ = ["ID", "Operation", "Schema", "closed", "described", "ref"]
 
@@ -45,7 +45,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     login: bool = False
     """It has to be said who asks although the route lets everybody pass: the handler looks at it."""
     refusals: tuple[str, ...] = ()
-    """The types of the problems that it can meet, besides those of every request (`core.refusals.ANY`)."""
+    """The types of the problems that it can meet, besides those of every request
+    (`core.schema.error_responses.ANY`)."""
     schemas: Mapping[str, Schema] = {}
     """Components that body and answer refer to; the same name in two operations is the same schema."""
 

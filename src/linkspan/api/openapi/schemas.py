@@ -10,8 +10,8 @@ from typing import Final
 
 from linkspan.api.attributes import KEPT, Attributes
 from linkspan.api.openapi.operation import Schema, described, ref
-from linkspan.core.kinds import CIDR, Text, Uuid, nullable
-from linkspan.core.resources import CONNECTION, ENDPOINT_GROUP, Attribute, Resource
+from linkspan.core.schema.attribute_types import CIDR, Text, Uuid, nullable
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, Attribute, Resource
 
 _PROJECT: Final = nullable(Text(most=64).schema())
 _SAME_PROJECT: Final = "the same as project_id"

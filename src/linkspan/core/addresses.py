@@ -1,0 +1,34 @@
+"""IP addresses and networks: the types, and the functions that several rooms share."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from typing import Any, Final, TypeAlias
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+CIDR_PATTERN: Final = r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$"
+_CIDR: Final = re.compile(CIDR_PATTERN)
+
+
+def as_network(value: Any) -> Network | None:
+    """The network of a CIDR text with its host bits masked; None if it is no CIDR with a prefix length."""
+    return _network(value) if isinstance(value, str) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _network(value: str) -> Network | None:
+    if not _CIDR.fullmatch(value):
+        return None
+    try:
+        return ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return None
+
+
+def overlaps(left: Network, right: Network | None) -> bool:
+    """Whether two networks share an address."""
+    return right is not None and left.version == right.version and left.overlaps(right)

@@ -1,0 +1,1 @@
+"""Policy rules in oslo.policy's language: who may do what."""

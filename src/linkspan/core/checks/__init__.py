@@ -1,0 +1,1 @@
+"""Checks beyond one attribute: across resources, weak algorithms, quotas, addresses."""

@@ -1,0 +1,97 @@
+"""What can be wrong with a request, as values with codes.
+
+A `Problem` is raised where the fault is found and translated once, at the edge (HTTP error body, one line of a
+command). The table says which HTTP status each type carries; `type` is what OpenStack's clients match on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STATUS: Final[dict[str, int]] = {
+    "BadRequest": 400,
+    "HTTPBadRequest": 400,
+    "InvalidInput": 400,
+    "MalformedRequestBody": 400,
+    "RouterIsNotExternal": 400,
+    "SubnetIsNotConnectedToRouter": 400,
+    "IPsecSiteConnectionDpdIntervalValueError": 400,
+    "IPsecSiteConnectionMtuError": 400,
+    "VPNPeerAddressNotResolved": 400,
+    "ExternalNetworkHasNoSubnet": 400,
+    "MixedIPVersionsForPeerCidrs": 400,
+    "MixedIPVersionsForIPSecEndpoints": 400,
+    "MixedIPVersionsForIPSecConnection": 400,
+    "MissingPeerCidrs": 400,
+    "InvalidEndpointGroup": 400,
+    "PeerCidrsInvalid": 400,
+    "MissingRequiredEndpointGroup": 400,
+    "WrongEndpointGroupType": 400,
+    "MissingEndpointForEndpointGroup": 400,
+    "InvalidEndpointInEndpointGroup": 400,
+    "NonExistingSubnetInEndpointGroup": 400,
+    "EndpointGroupInUse": 400,
+    "Unauthorized": 401,
+    "PolicyNotAuthorized": 403,
+    "HTTPNotFound": 404,
+    "VPNServiceNotFound": 404,
+    "IKEPolicyNotFound": 404,
+    "IPsecPolicyNotFound": 404,
+    "IPsecSiteConnectionNotFound": 404,
+    "VPNEndpointGroupNotFound": 404,
+    "NetworkNotFound": 404,
+    "SubnetNotFound": 404,
+    "RouterNotFound": 404,
+    "PortNotFound": 404,
+    "FlavorNotFound": 404,
+    "TenantQuotaNotFound": 404,
+    "RouterInterfaceNotFoundForSubnet": 404,
+    "HTTPMethodNotAllowed": 405,
+    "IKEPolicyInUse": 409,
+    "IPsecPolicyInUse": 409,
+    "VPNServiceInUse": 409,
+    "IPsecSiteConnectionConflict": 409,
+    "NetworkInUse": 409,
+    "SubnetInUse": 409,
+    "SubnetInUseByVPNService": 409,
+    "SubnetInUseByIPsecSiteConnection": 409,
+    "RouterInUse": 409,
+    "IpAddressGenerationFailure": 409,
+    "OverQuota": 409,
+    "HTTPConflict": 409,
+    "RevisionNumberConstraintFailed": 412,
+    "RequestTooLarge": 413,
+    "TooManyRequests": 429,
+    "ServiceUnavailable": 503,
+}
+
+
+class ApiError(Exception):
+    """A request cannot be carried out: `type` is a key of `STATUS`, `message` one sentence for a person.
+
+    `wait`: seconds after which it may be tried again, where that helps (429, 503).
+    """
+
+    def __init__(self, type: str, message: str, *, wait: float = 1.0) -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+        self.wait = wait
+
+    @property
+    def status(self) -> int:
+        """The HTTP status code that goes with the type."""
+        return STATUS[self.type]
+
+    def __repr__(self) -> str:
+        return f"Problem({self.type!r}, {self.message!r})"
+
+
+def invalid(attribute: str, reason: str) -> ApiError:
+    """The 400 that Neutron gives for a value that an attribute cannot take (same words: clients show them)."""
+    return ApiError("HTTPBadRequest", f"Invalid input for {attribute}. Reason: {reason}.")
+
+
+def unauthorized() -> ApiError:
+    """The 401; it never says what was wrong."""
+    return ApiError("Unauthorized", "The request you have made requires authentication.")

@@ -1,0 +1,1 @@
+"""The registry of resources: attributes, their types, list queries, errors and examples."""

@@ -1,0 +1,241 @@
+"""Examples of what clients send, one story: a router with a network inside and outside becomes a gateway with a tunnel.
+
+A test replays them in the order of `STORY`, so every one is really accepted. Ids are of objects that stand earlier in
+it. Addresses and names are from the ranges for documentation (RFC 5737, RFC 2606), private ones inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    PORT,
+    RESOURCES,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+
+Values = dict[str, Any]
+
+PROJECT: Final = "4a1c1a3a6d5b4f0c8a6b6f9f7b1d2e30"
+
+
+def _id(number: int) -> str:
+    return f"5f0c7a50-1b9f-4b60-9c34-{number:012x}"
+
+
+OUTSIDE: Final = _id(1)
+"""The external network."""
+IDS: Final[dict[tuple[str, str], str]] = {
+    (NETWORK.name, "inside"): _id(2),
+    (SUBNET.name, "inside"): _id(3),
+    (ROUTER.name, "gateway"): _id(4),
+    (SERVICE.name, "one subnet"): _id(5),
+    (SERVICE.name, "endpoint groups"): _id(6),
+    (IKE_POLICY.name, "defaults"): _id(7),
+    (IKE_POLICY.name, "strong"): _id(8),
+    (IPSEC_POLICY.name, "defaults"): _id(9),
+    (IPSEC_POLICY.name, "strong"): _id(10),
+    (ENDPOINT_GROUP.name, "local"): _id(11),
+    (ENDPOINT_GROUP.name, "peer"): _id(12),
+    (CONNECTION.name, "one subnet"): _id(13),
+    (CONNECTION.name, "endpoint groups"): _id(14),
+}
+"""(resource, name of the example) -> the id of what it makes."""
+PORT_ID: Final = _id(15)
+
+CREATE: Final[dict[str, dict[str, Values]]] = {
+    NETWORK.name: {"inside": {"name": "office"}},
+    SUBNET.name: {
+        "inside": {"name": "office", "network_id": IDS[NETWORK.name, "inside"], "ip_version": 4, "cidr": "10.1.0.0/24"}
+    },
+    ROUTER.name: {"gateway": {"name": "gateway", "external_gateway_info": {"network_id": OUTSIDE}}},
+    SERVICE.name: {
+        "one subnet": {
+            "name": "office",
+            "router_id": IDS[ROUTER.name, "gateway"],
+            "subnet_id": IDS[SUBNET.name, "inside"],
+        },
+        "endpoint groups": {"name": "office-groups", "router_id": IDS[ROUTER.name, "gateway"]},
+    },
+    IKE_POLICY.name: {
+        "defaults": {"name": "ike"},
+        "strong": {
+            "name": "ike-strong",
+            "ike_version": "v2",
+            "encryption_algorithm": "aes-256-gcm-16",
+            "auth_algorithm": "sha384",
+            "pfs": "group20",
+            "lifetime": {"units": "seconds", "value": 28800},
+        },
+    },
+    IPSEC_POLICY.name: {
+        "defaults": {"name": "ipsec"},
+        "strong": {
+            "name": "ipsec-strong",
+            "transform_protocol": "esp",
+            "encapsulation_mode": "tunnel",
+            "encryption_algorithm": "aes-256-gcm-16",
+            "auth_algorithm": "sha384",
+            "pfs": "group20",
+            "lifetime": {"value": "7200"},
+        },
+    },
+    ENDPOINT_GROUP.name: {
+        "local": {"name": "office-subnets", "type": "subnet", "endpoints": [IDS[SUBNET.name, "inside"]]},
+        "peer": {"name": "branch-cidrs", "type": "cidr", "endpoints": ["10.2.0.0/24", "10.3.0.0/24"]},
+    },
+    CONNECTION.name: {
+        "one subnet": {
+            "name": "to-branch",
+            "vpnservice_id": IDS[SERVICE.name, "one subnet"],
+            "ikepolicy_id": IDS[IKE_POLICY.name, "defaults"],
+            "ipsecpolicy_id": IDS[IPSEC_POLICY.name, "defaults"],
+            "peer_address": "203.0.113.9",
+            "peer_id": "203.0.113.9",
+            "peer_cidrs": ["10.9.0.0/24"],
+            "psk": "a long secret that both gateways have",
+        },
+        "endpoint groups": {
+            "name": "to-branches",
+            "vpnservice_id": IDS[SERVICE.name, "endpoint groups"],
+            "ikepolicy_id": IDS[IKE_POLICY.name, "strong"],
+            "ipsecpolicy_id": IDS[IPSEC_POLICY.name, "strong"],
+            "peer_address": "vpn.example.org",
+            "peer_id": "vpn.example.org",
+            "local_ep_group_id": IDS[ENDPOINT_GROUP.name, "local"],
+            "peer_ep_group_id": IDS[ENDPOINT_GROUP.name, "peer"],
+            "psk": "another long secret",
+            "mtu": "1400",
+            "dpd": {"action": "restart", "interval": 10, "timeout": 60},
+        },
+    },
+}
+"""Bodies of POST: resource -> name -> attributes."""
+
+BULK: Final[dict[str, dict[str, list[Values]]]] = {
+    IKE_POLICY.name: {
+        "several": [{"name": "ike-lab"}, {"name": "ike-branches", "ike_version": "v2", "pfs": "group19"}]
+    },
+    ENDPOINT_GROUP.name: {
+        "several": [
+            {"name": "lab-cidrs", "type": "cidr", "endpoints": ["10.4.0.0/24"]},
+            {"name": "store-cidrs", "type": "cidr", "endpoints": ["10.5.0.0/24", "10.6.0.0/24"]},
+        ]
+    },
+}
+"""Bodies of POST that make several objects: resource -> name -> attributes of each."""
+
+QUOTA: Final[Values] = {"ipsec_site_connection": 20, "vpnservice": 5}
+"""The body that gives a project quotas."""
+
+_OFFICE: Final = {"project": {"name": "office", "domain": {"id": "default"}}}
+LOGIN: Final[dict[str, Values]] = {
+    "password": {
+        "auth": {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": "alice", "domain": {"id": "default"}, "password": "a good password"}},
+            },
+            "scope": _OFFICE,
+        }
+    },
+    "token": {"auth": {"identity": {"methods": ["token"], "token": {"id": "a token"}}, "scope": _OFFICE}},
+    "application credential": {
+        "auth": {
+            "identity": {
+                "methods": ["application_credential"],
+                "application_credential": {
+                    "name": "backups",
+                    "user": {"name": "alice", "domain": {"id": "default"}},
+                    "secret": "a secret of its own",
+                },
+            }
+        }
+    },
+}
+"""Bodies that ask for a token, by method."""
+
+CREDENTIAL: Final[dict[str, Values]] = {
+    "read only": {
+        "application_credential": {
+            "name": "backups",
+            "description": "reads what there is",
+            "secret": "a secret of its own",
+            "roles": [{"name": "reader"}],
+        }
+    }
+}
+"""The body that makes the application credential of `LOGIN`."""
+
+INTERFACE: Final[Values] = {"subnet_id": IDS[SUBNET.name, "inside"]}
+"""The body that plugs the router into the subnet, and pulls it out again."""
+
+UPDATE: Final[dict[str, dict[str, Values]]] = {
+    resource.name: {"rename": {"name": "renamed", "description": "renamed by an example"}}
+    for resource in RESOURCES
+    if resource.writable
+} | {
+    IKE_POLICY.name: {"lifetime": {"lifetime": {"value": 14400}}},
+    ROUTER.name: {"disable": {"admin_state_up": False}},
+    CONNECTION.name: {
+        "rotate the key": {"psk": "a new long secret"},
+        "other networks": {"peer_cidrs": ["10.9.0.0/24", "10.8.0.0/24"]},
+    },
+}
+"""Bodies of PUT: resource -> name -> attributes, each for the first object of the resource."""
+
+STORY: Final = (NETWORK, SUBNET, ROUTER, SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP, CONNECTION)
+"""The order in which the objects can be made; the interface comes right after the router."""
+
+_FIXED: Final = {"subnet_id": IDS[SUBNET.name, "inside"], "ip_address": "10.1.0.1"}
+_OWN: Final[dict[str, Values]] = {
+    NETWORK.name: {"status": "ACTIVE", "subnets": []},
+    SUBNET.name: {"gateway_ip": "10.1.0.1", "allocation_pools": [{"start": "10.1.0.2", "end": "10.1.0.254"}]},
+    ROUTER.name: {
+        "status": "ACTIVE",
+        "external_gateway_info": {
+            "network_id": OUTSIDE,
+            "external_fixed_ips": [{"subnet_id": _id(16), "ip_address": "198.51.100.2"}],
+            "enable_snat": False,
+        },
+    },
+    SERVICE.name: {
+        "status": "PENDING_CREATE",
+        "status_reason": "waits for a node that can carry the gateway",
+        "external_v4_ip": "198.51.100.2",
+    },
+    CONNECTION.name: {
+        "status": "PENDING_CREATE",
+        "status_reason": "waits for a node that can carry the gateway",
+        "route_mode": "static",
+    },
+    PORT.name: {
+        "id": PORT_ID,
+        "network_id": IDS[NETWORK.name, "inside"],
+        "device_id": IDS[ROUTER.name, "gateway"],
+        "device_owner": "network:router_interface",
+        "fixed_ips": [_FIXED],
+        "mac_address": "fa:16:3e:5f:0c:7a",
+        "name": "",
+        "description": "",
+    },
+}
+
+
+def shown(resource: Resource) -> Values:
+    """An object as it is read: what the first example of its resource makes, with what only we write."""
+    given: Values = {}
+    if resource.name in CREATE:
+        name, given = next(iter(CREATE[resource.name].items()))
+        given = {"id": IDS[resource.name, name], **given}
+    values = given | _OWN.get(resource.name, {}) | {"project_id": PROJECT}
+    defaults = {a.name: a.default if a.post and not a.required else None for a in resource.attributes}
+    return defaults | values

@@ -1,0 +1,75 @@
+"""A router's external gateway as clients write and read it: the one attribute that is an object of references.
+
+It checks the form by itself; whether network and addresses exist is judged where the router is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from linkspan.core.errors import invalid
+from linkspan.core.schema.attribute_types import AttributeType, Column, Schema, Text, Uuid, closed, is_uuid
+
+MOST: Final = 16
+"""Addresses that one gateway may be given."""
+_FIXED: Final = {"subnet_id": Uuid().schema(), "ip_address": Text(format="ip").shown()}
+
+
+class GatewayInfo(AttributeType, frozen=True):
+    """`{network_id, external_fixed_ips}`; null or `{}`: no gateway. A gateway translates no addresses."""
+
+    @property
+    def column(self) -> Column:
+        return "json"
+
+    def convert(self, name: str, value: Any) -> Mapping[str, Any]:
+        if value is None or value == {}:
+            return {}
+        if not isinstance(value, dict):
+            raise invalid(name, f"'{value}' is not a dictionary")
+        extra = sorted(set(value) - {"network_id", "external_fixed_ips", "enable_snat", "qos_policy_id"})
+        if extra:
+            raise invalid(name, f"Unexpected keys supplied: {', '.join(extra)}")
+        if not is_uuid(value.get("network_id")):
+            raise invalid(name, f"'{value.get('network_id')}' is not a valid UUID")
+        if value.get("enable_snat", False) not in (False, None):
+            raise invalid(name, "enable_snat is not supported: a gateway translates no addresses")
+        if value.get("qos_policy_id") is not None:
+            raise invalid(name, "qos_policy_id is not supported")
+        fixed_ips = value.get("external_fixed_ips")
+        if fixed_ips is not None and not _are_fixed_ips(fixed_ips):
+            raise invalid(name, "external_fixed_ips is not a list of {subnet_id, ip_address}")
+        return {"network_id": value["network_id"].lower(), "external_fixed_ips": fixed_ips or []}
+
+    def schema(self) -> Schema:
+        fixed_ip = {"type": "object", "properties": _FIXED, "minProperties": 1, "additionalProperties": False}
+        properties = {
+            "network_id": Uuid().schema(),
+            "external_fixed_ips": {"type": ["array", "null"], "items": fixed_ip, "maxItems": MOST},
+            "enable_snat": {"enum": [False, None]},
+            "qos_policy_id": {"type": "null"},
+        }
+        given = {"properties": properties, "required": ["network_id"], "additionalProperties": False}
+        return {"oneOf": [{"type": "object", **given}, {"type": "object", "maxProperties": 0}, {"type": "null"}]}
+
+    def shown(self) -> Schema:
+        return closed(
+            network_id=Uuid().schema(),
+            external_fixed_ips={"type": "array", "items": closed(**_FIXED)},
+            enable_snat={"const": False},
+        )
+
+
+def _are_fixed_ips(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MOST
+        and all(
+            isinstance(each, dict)
+            and each
+            and set(each) <= {"subnet_id", "ip_address"}
+            and all(isinstance(text, str) for text in each.values())
+            for each in value
+        )
+    )

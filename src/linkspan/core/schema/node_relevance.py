@@ -1,0 +1,56 @@
+"""Which edits matter to nodes, so that a new name or description stamps nothing and wakes nobody.
+
+Pure. It says whether an edit matters; whom it affects is `store.Tx.affected_by`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    PORT,
+    RESOURCES,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+
+Row = dict[str, Any]
+
+_PEOPLE_ONLY: Final = frozenset({"id", "project_id", "name", "description", "revision_number"})
+_MATTERS: Final[dict[str, frozenset[str]]] = {
+    SERVICE.name: frozenset({"admin_state_up", "subnet_id"}),
+    ROUTER.name: frozenset({"external_gateway_info"}),
+    # Agents find the host's bridge for an external network by the network's name.
+    NETWORK.name: frozenset({"name"}),
+    SUBNET.name: frozenset({"cidr", "gateway_ip"}),
+    PORT.name: frozenset({"fixed_ips", "network_id", "device_id"}),
+    ENDPOINT_GROUP.name: frozenset({"endpoints", "type"}),
+}
+for _resource in (IKE_POLICY, IPSEC_POLICY, CONNECTION):
+    _MATTERS[_resource.name] = frozenset(
+        attribute.name for attribute in _resource.attributes if attribute.stored and attribute.name not in _PEOPLE_ONLY
+    )
+
+
+def differences(before: Row, values: Row) -> Row:
+    """The part of an edit that changes something: a client that sends everything back changes nothing.
+
+    A pre-shared key that is the same stays the same write, so that its connection is left alone.
+    """
+    return {name: value for name, value in values.items() if name not in before or before[name] != value}
+
+
+def matters(resource: Resource, names: Any) -> bool:
+    """Whether a node runs differently when these attributes of a resource change."""
+    return not _MATTERS[resource.name].isdisjoint(names)
+
+
+if missing := {resource.name for resource in RESOURCES} - _MATTERS.keys():
+    raise AssertionError(f"say in affects.py what matters of {missing}")

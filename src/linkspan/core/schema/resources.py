@@ -1,0 +1,415 @@
+"""The API's nouns: every resource and attribute, declared once. API, CLI, OpenAPI, tables and docs come from here.
+
+Sources: OpenStack Networking API v2.0 (VPNaaS) and Neutron's layer-3 resources. A default is filled in on create; an
+attribute without one is required there. What involves more than one object is in `core.checks.cross_resource`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from linkspan.core.ipsec import algorithms
+from linkspan.core.schema.attribute_types import (
+    AttributeType,
+    Boolean,
+    Choice,
+    Cidrs,
+    DeadPeerDetection,
+    Endpoints,
+    IkeIdentity,
+    Integer,
+    Json,
+    Lifetime,
+    PeerAddress,
+    Text,
+    Uuid,
+    closed,
+)
+from linkspan.core.schema.gateway_info import GatewayInfo
+
+REQUIRED: Final = msgspec.UNSET
+
+STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE")
+
+
+class Attribute(msgspec.Struct, frozen=True, kw_only=True):
+    """One attribute. `post` and `put`: whether a client may give it; `stored`: kept in the resource's own row;
+    `privileged`: only an admin gives it another value than its default."""
+
+    name: str
+    kind: AttributeType
+    help: str
+    post: bool = True
+    put: bool = True
+    default: Any = REQUIRED
+    secret: bool = False
+    stored: bool = True
+    privileged: bool = False
+    nullable: bool = False
+    """Null is one of its values too."""
+
+    @property
+    def required(self) -> bool:
+        return self.post and self.default is REQUIRED
+
+    @property
+    def filterable(self) -> bool:
+        return self.stored and not self.secret and self.kind.column != "json"
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """One noun. `name` is ours (table, CLI, log), `singular` and `plural` are the API's, `label` is in messages."""
+
+    name: str
+    singular: str
+    plural: str
+    path: str
+    label: str
+    not_found: str
+    help: str
+    attributes: tuple[Attribute, ...]
+    writable: bool = True
+    own: tuple[str, ...] = ()
+    """Attributes with which the CLI's table shows an object."""
+
+    def __getitem__(self, name: str) -> Attribute:
+        return self.by_name[name]
+
+    @property
+    def by_name(self) -> dict[str, Attribute]:
+        return _INDEX[self.name]
+
+
+def _own(name: str, kind: AttributeType, help: str, **more: Any) -> Attribute:
+    """An attribute that only we write."""
+    return Attribute(name=name, kind=kind, help=help, post=False, put=False, default=None, **more)
+
+
+_COMMON: Final = (
+    _own("id", Uuid(), "unique identifier"),
+    Attribute(name="project_id", kind=Text(most=64), help="project that owns it", put=False, default=None),
+    Attribute(name="name", kind=Text(), help="name, need not be unique", default=""),
+    Attribute(name="description", kind=Text(controls="lines"), help="description", default=""),
+)
+_STATUS: Final = (
+    _own("status", Choice(STATUSES), "whether it is operational now", stored=False),
+    _own("status_reason", Text(), "why it is not as desired, in one sentence", stored=False),
+)
+_ID: Final = Uuid().schema()
+_IP: Final = Text(format="ip").shown()
+_ADMIN: Final = Attribute(name="admin_state_up", kind=Boolean(), help="false: forwards no packets", default=True)
+
+
+def _algorithms(phase: str) -> tuple[Attribute, ...]:
+    units = ("seconds",) if phase == "IKE" else ("seconds", "kilobytes")
+    return (
+        Attribute(
+            name="auth_algorithm",
+            kind=Choice(tuple(algorithms.INTEGRITY)),
+            help=f"{phase} integrity algorithm (with an AEAD: the PRF)",
+            default="sha256",
+        ),
+        Attribute(
+            name="encryption_algorithm",
+            kind=Choice(tuple(algorithms.ENCRYPTION)),
+            help=f"{phase} encryption algorithm",
+            default="aes-128",
+        ),
+        Attribute(name="pfs", kind=Choice(tuple(algorithms.GROUPS)), help="Diffie-Hellman group", default="group14"),
+        Attribute(
+            name="lifetime",
+            kind=Lifetime(units=units),
+            help="how long a key is used: {units, value}",
+            default={"units": "seconds", "value": 3600},
+        ),
+    )
+
+
+SERVICE: Final = Resource(
+    name="service",
+    singular="vpnservice",
+    plural="vpnservices",
+    path="vpn/vpnservices",
+    label="VPNService",
+    not_found="VPNServiceNotFound",
+    help="a router that offers VPN connections",
+    own=("name", "status", "router_id", "subnet_id", "external_v4_ip"),
+    attributes=(
+        *_COMMON,
+        Attribute(name="router_id", kind=Uuid(), help="router with an external gateway, which becomes it", put=False),
+        Attribute(
+            name="subnet_id",
+            kind=Uuid(optional=True),
+            help="local subnet of all connections; none: they use endpoint groups",
+            put=False,
+            default=None,
+        ),
+        Attribute(name="flavor_id", kind=Uuid(optional=True), help="service flavor", put=False, default=None),
+        _ADMIN,
+        _own("external_v4_ip", Text(), "outside IPv4 address of the gateway", stored=False, nullable=True),
+        _own("external_v6_ip", Text(), "outside IPv6 address of the gateway", stored=False, nullable=True),
+        *_STATUS,
+    ),
+)
+
+IKE_POLICY: Final = Resource(
+    name="ike_policy",
+    singular="ikepolicy",
+    plural="ikepolicies",
+    path="vpn/ikepolicies",
+    label="IKEPolicy",
+    not_found="IKEPolicyNotFound",
+    help="how the gateways authenticate and protect their own talk (phase 1)",
+    own=("name", "ike_version", "encryption_algorithm", "auth_algorithm", "pfs"),
+    attributes=(
+        *_COMMON,
+        *_algorithms("IKE"),
+        Attribute(
+            name="phase1_negotiation_mode",
+            kind=Choice(("main", "aggressive")),
+            help="IKEv1 mode of phase 1",
+            default="main",
+        ),
+        Attribute(name="ike_version", kind=Choice(("v1", "v2")), help="IKE version", default="v2"),
+    ),
+)
+
+IPSEC_POLICY: Final = Resource(
+    name="ipsec_policy",
+    singular="ipsecpolicy",
+    plural="ipsecpolicies",
+    path="vpn/ipsecpolicies",
+    label="IPsecPolicy",
+    not_found="IPsecPolicyNotFound",
+    help="how the sites' packets are protected (phase 2)",
+    own=("name", "transform_protocol", "encapsulation_mode", "encryption_algorithm", "auth_algorithm", "pfs"),
+    attributes=(
+        *_COMMON,
+        *_algorithms("IPsec"),
+        Attribute(
+            name="transform_protocol",
+            kind=Choice(("esp", "ah", "ah-esp")),
+            help="protocol that protects packets",
+            default="esp",
+        ),
+        Attribute(
+            name="encapsulation_mode",
+            kind=Choice(("tunnel", "transport")),
+            help="whether whole packets or only payloads are protected",
+            default="tunnel",
+        ),
+    ),
+)
+
+CONNECTION: Final = Resource(
+    name="connection",
+    singular="ipsec_site_connection",
+    plural="ipsec_site_connections",
+    path="vpn/ipsec-site-connections",
+    label="ipsec_site_connection",
+    not_found="IPsecSiteConnectionNotFound",
+    help="a tunnel to one peer",
+    own=("name", "status", "peer_address", "peer_cidrs", "status_reason"),
+    attributes=(
+        *_COMMON,
+        Attribute(name="vpnservice_id", kind=Uuid(), help="service that carries it", put=False),
+        Attribute(name="ikepolicy_id", kind=Uuid(), help="IKE policy", put=False),
+        Attribute(name="ipsecpolicy_id", kind=Uuid(), help="IPsec policy", put=False),
+        Attribute(name="peer_address", kind=PeerAddress(), help="peer's public IPv4, IPv6 address or FQDN"),
+        Attribute(name="peer_id", kind=IkeIdentity(), help="peer's identity: address, e-mail, key id or FQDN"),
+        Attribute(
+            name="local_id",
+            kind=IkeIdentity(optional=True),
+            help="our identity; empty: the gateway's own outside address",
+            default="",
+        ),
+        Attribute(name="peer_cidrs", kind=Cidrs(), help="networks behind the peer", default=[]),
+        Attribute(
+            name="local_ep_group_id",
+            kind=Uuid(optional=True),
+            help="endpoint group of local subnets",
+            default=None,
+        ),
+        Attribute(
+            name="peer_ep_group_id",
+            kind=Uuid(optional=True),
+            help="endpoint group of peer CIDRs",
+            default=None,
+        ),
+        Attribute(
+            name="psk",
+            kind=Text(least=1, controls="any"),
+            help="pre-shared key (required while auth_mode is psk)",
+            default=None,
+            secret=True,
+        ),
+        Attribute(name="mtu", kind=Integer(), help="largest packet in the tunnel, bytes", default=1500),
+        _own(
+            "effective_mtu",
+            Integer(),
+            "largest packet that the tunnel takes, bytes: mtu, or what protocol and path allow if that is less",
+            stored=False,
+            nullable=True,
+        ),
+        Attribute(
+            name="initiator",
+            kind=Choice(("bi-directional", "response-only")),
+            help="whether it may initiate or only respond",
+            default="bi-directional",
+        ),
+        Attribute(
+            name="dpd",
+            kind=DeadPeerDetection(),
+            help="dead peer detection: {action, interval, timeout}, seconds",
+            default={"action": "hold", "interval": 30, "timeout": 120},
+        ),
+        _ADMIN,
+        Attribute(
+            name="auth_mode",
+            kind=Choice(("psk", "certs")),
+            help="how the gateways authenticate",
+            put=False,
+            default="psk",
+        ),
+        _own("route_mode", Choice(("static",)), "how routes are found", stored=False),
+        *_STATUS,
+    ),
+)
+
+ENDPOINT_GROUP_TYPES: Final = ("subnet", "cidr", "network", "router", "vlan")
+
+ENDPOINT_GROUP: Final = Resource(
+    name="endpoint_group",
+    singular="endpoint_group",
+    plural="endpoint_groups",
+    path="vpn/endpoint-groups",
+    label="Endpoint group",
+    not_found="VPNEndpointGroupNotFound",
+    help="subnets or CIDRs that connections name together",
+    own=("name", "type", "endpoints"),
+    attributes=(
+        *_COMMON,
+        Attribute(name="type", kind=Choice(ENDPOINT_GROUP_TYPES), help="what the endpoints are", put=False),
+        Attribute(name="endpoints", kind=Endpoints(), help="CIDRs or ids, by type", put=False, default=[]),
+    ),
+)
+
+NETWORK: Final = Resource(
+    name="network",
+    singular="network",
+    plural="networks",
+    path="networks",
+    label="Network",
+    not_found="NetworkNotFound",
+    help="a layer-2 network",
+    own=("name", "router:external", "subnets"),
+    attributes=(
+        *_COMMON,
+        _ADMIN,
+        Attribute(
+            name="router:external",
+            kind=Boolean(),
+            help="true: routers may have their gateway on it (admin only)",
+            put=False,
+            default=False,
+            privileged=True,
+        ),
+        Attribute(
+            name="shared",
+            kind=Boolean(),
+            help="visible to every project (admin only)",
+            default=False,
+            privileged=True,
+        ),
+        Attribute(name="mtu", kind=Integer(least=68, most=9216), help="MTU, bytes", default=1500),
+        _own("subnets", Json(items=_ID), "ids of its subnets", stored=False),
+        _own("status", Choice(STATUSES), "always ACTIVE", stored=False),
+    ),
+)
+
+SUBNET: Final = Resource(
+    name="subnet",
+    singular="subnet",
+    plural="subnets",
+    path="subnets",
+    label="Subnet",
+    not_found="SubnetNotFound",
+    help="an address range on a network",
+    own=("name", "cidr", "network_id", "gateway_ip"),
+    attributes=(
+        *_COMMON,
+        Attribute(name="network_id", kind=Uuid(), help="network that it is on", put=False),
+        Attribute(
+            name="ip_version",
+            kind=Integer(least=4, most=6),
+            help="4 or 6; by the CIDR if absent",
+            put=False,
+            default=None,
+        ),
+        Attribute(name="cidr", kind=Text(most=64, format="cidr"), help="address range", put=False),
+        Attribute(
+            name="gateway_ip",
+            kind=Text(most=64, format="ip"),
+            help="the router's address; the first one if absent, null for none",
+            put=False,
+            default=None,
+            nullable=True,
+        ),
+        Attribute(name="enable_dhcp", kind=Boolean(), help="kept for clients; no DHCP is served", default=True),
+        _own("allocation_pools", Json(items=closed(start=_IP, end=_IP)), "ranges that addresses are taken from"),
+    ),
+)
+
+ROUTER: Final = Resource(
+    name="router",
+    singular="router",
+    plural="routers",
+    path="routers",
+    label="Router",
+    not_found="RouterNotFound",
+    help="joins subnets and an external network; carries VPN services",
+    own=("name", "status", "external_gateway_info"),
+    attributes=(
+        *_COMMON,
+        _ADMIN,
+        Attribute(
+            name="external_gateway_info",
+            kind=GatewayInfo(),
+            help="external gateway: {network_id, external_fixed_ips}",
+            default=None,
+            stored=False,
+            nullable=True,
+        ),
+        _own("status", Choice(STATUSES), "always ACTIVE", stored=False),
+    ),
+)
+
+PORT: Final = Resource(
+    name="port",
+    singular="port",
+    plural="ports",
+    path="ports",
+    label="Port",
+    not_found="PortNotFound",
+    help="a router's leg on a network (read-only)",
+    own=("device_id", "device_owner", "network_id", "fixed_ips"),
+    writable=False,
+    attributes=(
+        *(msgspec.structs.replace(attribute, post=False, put=False) for attribute in _COMMON),
+        _own("network_id", Uuid(), "network that it is on"),
+        _own("device_id", Uuid(), "router that it belongs to"),
+        _own("device_owner", Text(), "network:router_gateway or network:router_interface"),
+        _own("fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"),
+        _own("mac_address", Text(), "hardware address"),
+    ),
+)
+
+VPN: Final = (SERVICE, IKE_POLICY, IPSEC_POLICY, CONNECTION, ENDPOINT_GROUP)
+INVENTORY: Final = (NETWORK, SUBNET, ROUTER, PORT)
+RESOURCES: Final = (*VPN, *INVENTORY)
+
+_INDEX: Final = {
+    resource.name: {attribute.name: attribute for attribute in resource.attributes} for resource in RESOURCES
+}

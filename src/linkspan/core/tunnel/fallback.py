@@ -1,0 +1,108 @@
+"""What a gateway accepts while an edit is rolled out: the new version, and from a peer that comes with it the old one.
+
+Of several children with the same traffic selectors a responder can select only the first that was loaded. So beside
+the strict child, which we initiate, and before it stands one that answers with the proposals [new, old]. Which version
+an SA of that child is, its algorithms tell. IKE connections that a peer can tell apart stand side by side. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from linkspan.core.ipsec import algorithms as ipsec_algorithms
+from linkspan.core.ipsec.config import ChildConfig, IkeConfig
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
+
+_set = msgspec.structs.replace
+
+
+def fallback_name(name: str) -> str:
+    """The name of the child that answers for another one; it sorts, and is loaded, before it."""
+    id, _, tag = name.partition(".")
+    return f"{id}.+{tag}"
+
+
+def same_peer(one: IkeConfig, other: IkeConfig) -> bool:
+    """Whether two configurations are for the same two ends, whatever the IKE version."""
+    return _ends(one) == _ends(other)
+
+
+def distinguishable(new: IkeConfig, old: IkeConfig) -> bool:
+    """Whether a peer can choose between the IKE connections of two versions, so that both have to be loaded."""
+    return old.name != new.name and _phase1(old) != _phase1(new)
+
+
+def needs_fallback(new: IkeConfig, old: IkeConfig) -> bool:
+    """Whether a peer that still has the old version would need anything beside the new one."""
+    return distinguishable(new, old) or with_fallback(new, old) != new
+
+
+def with_fallback(new: IkeConfig, old: IkeConfig | None) -> IkeConfig:
+    """The new version as it is loaded while the old one counts too."""
+    if old is None or distinguishable(new, old):
+        return new
+    answering: list[ChildConfig] = []
+    before = {(child.local_ts, child.remote_ts): child for child in old.children}
+    for child in new.children:
+        twin = before.pop((child.local_ts, child.remote_ts), None)
+        if twin and twin.mode == child.mode and _proposals(twin) != _proposals(child):
+            both = {
+                "esp_proposals": _joined(child.esp_proposals, twin.esp_proposals),
+                "ah_proposals": _joined(child.ah_proposals, twin.ah_proposals),
+            }
+            answering.append(_set(child, name=fallback_name(child.name), **both))
+    if not answering and not before:
+        return new
+    return _set(new, children=(*answering, *new.children, *before.values()))
+
+
+def relabel(sas: Iterable[IkeSa], new: IkeConfig, old: IkeConfig | None) -> tuple[IkeSa, ...]:
+    """The IKE SAs with every child of an answering one under the name of the version that was agreed on.
+
+    An IKEv2 child that was made with its IKE SA has no group yet: where only the group would tell, it is the old one.
+    """
+    names = {fallback_name(child.name): _versions(child, old) for child in new.children}
+    if old:
+        names = {fallback_name(child.name): (child,) for child in old.children} | names
+    return tuple(
+        _set(sa, children=tuple(_named(child, names.get(child.name, ())) for child in sa.children)) for sa in sas
+    )
+
+
+def _versions(child: ChildConfig, old: IkeConfig | None) -> tuple[ChildConfig, ...]:
+    before = old.children if old else ()
+    twins = (one for one in before if (one.local_ts, one.remote_ts) == (child.local_ts, child.remote_ts))
+    return (*twins, child)
+
+
+def _named(child: ChildSa, versions: tuple[ChildConfig, ...]) -> ChildSa:
+    for version in versions:
+        if _agreed(child, version):
+            return _set(child, name=version.name)
+    return child
+
+
+def _agreed(child: ChildSa, config: ChildConfig) -> bool:
+    for proposal in (*config.esp_proposals, *config.ah_proposals):
+        *algorithms, group = ipsec_algorithms.transforms(proposal)
+        if algorithms == [child.encryption, child.bits, child.integrity] and child.group in ("", group):
+            return True
+    return False
+
+
+def _joined(new: tuple[str, ...], old: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*new, *old)))
+
+
+def _proposals(child: ChildConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return child.esp_proposals, child.ah_proposals
+
+
+def _ends(config: IkeConfig) -> tuple[str, str, str, str]:
+    return config.local_address, config.remote_address, config.local_id, config.remote_id
+
+
+def _phase1(config: IkeConfig) -> tuple[int, bool, tuple[str, ...]]:
+    return config.version, config.aggressive, config.proposals

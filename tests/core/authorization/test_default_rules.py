@@ -1,0 +1,119 @@
+"""The rules of the API: their names, and what a file may not say."""
+
+from __future__ import annotations
+
+import pytest
+
+from linkspan.core.authorization import language
+from linkspan.core.authorization.default_rules import BASE, RULES, load
+from linkspan.core.authorization.language import RuleError
+from linkspan.core.schema.resources import RESOURCES
+
+
+def test_names_are_neutrons() -> None:
+    names = {rule.name for rule in RULES}
+    assert len(names) == len(RULES)
+    assert {
+        "context_is_admin",
+        "admin_or_owner",
+        "create_vpnservice",
+        "get_ikepolicy",
+        "update_ipsecpolicy",
+        "delete_ipsec_site_connection",
+        "get_ipsec_site_connection:psk",
+        "get_endpoint_group",
+        "create_network:router:external",
+        "create_network:shared",
+        "update_network:shared",
+        "add_router_interface",
+        "remove_router_interface",
+        "update_quota",
+    } <= names
+    assert "update_network:router:external" not in names, "no client can change it"
+    assert "create_port" not in names
+    for resource in RESOURCES:
+        assert f"get_{resource.singular}" in names
+
+
+def test_every_rule_says_what_it_is_for() -> None:
+    for rule in RULES:
+        assert rule.help
+        assert bool(rule.asked) == (rule not in BASE), rule.name
+
+
+def test_the_base_rules_are_all_referred_to_or_neutrons() -> None:
+    referred = {
+        leaf.name
+        for rule in RULES
+        for leaf in language.leaves(language.parse(rule.text))
+        if isinstance(leaf, language.Reference)
+    }
+    assert {rule.name for rule in BASE} - referred == {"admin_or_owner", "regular_user"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"get_vpnservce": "@"},
+            "rule 'get_vpnservce' is not known, and no other refers to it; did you mean 'get_vpnservice'?",
+        ),
+        ({"qqqq": "@"}, "rule 'qqqq' is not known, and no other refers to it"),
+        ({"qqqq": "rule:wwww", "wwww": "@"}, "rule 'qqqq' is not known"),
+        (
+            {"get_router": "rule:admin_olny"},
+            "rule 'get_router' refers to 'admin_olny', which is not defined; did you mean 'admin_only'?",
+        ),
+        ({"get_router": "role:admin adn role:x"}, "rule 'get_router': 'adn' is no check"),
+        ({"get_router": None}, "rule 'get_router': a rule is a text, not None"),
+        ({5: "@"}, "the name of a rule is a text, not 5"),
+        (
+            {"get_router": "project_id:%(projct_id)s"},
+            "rule 'get_router' looks at 'projct_id', which is not known there; did you mean 'project_id'?",
+        ),
+        ({"get_router": "rule:shared"}, "rule 'get_router' looks at 'shared', which is not known there"),
+        ({"get_ipsec_site_connection": "'x':%(psk)s"}, "looks at 'psk', which is not known there"),
+        ({"get_ipsec_site_connection": "'ACTIVE':%(status)s"}, "looks at 'status', which is not known there"),
+        ({"get_subnet": "rule:network_owner"}, "rule 'get_subnet' looks at 'network:project_id'"),
+        ({"create_router": "'x':%(id)s"}, "rule 'create_router' looks at 'id'"),
+        ({"owner": "user_id:%(user_id)s"}, "looks at 'user_id', which is not known there"),
+        ({"get_router": "Role:admin"}, "rule 'get_router' asks for 'Role' of the caller; did you mean 'role'?"),
+        ({"get_router": "system_scope:all"}, "asks for 'system_scope' of the caller; known are user_id, project_id"),
+        (
+            {"shared": "field:networks:shared=True"},
+            "write 'True:%(shared)s' and the like for Neutron's 'field:' checks",
+        ),
+        ({"owner": "rule:project_member"}, "refers to itself"),
+        ({"default": "rule:admin_or_owner"}, "rule 'default' is not known"),
+    ],
+)
+def test_what_a_file_may_not_say(changes: dict[object, object], words: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        load(changes)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_may_have_rules_of_its_own() -> None:
+    rules = load({"operators": [["role:operator"], ["role:admin"]], "get_node": "rule:operators"})
+    assert rules.allows("get_node", {}, {"roles": ["Operator"]})
+    assert not rules.allows("get_node", {}, {"roles": ["member"]})
+
+
+def test_lines_of_neutrons_own_files_are_taken() -> None:
+    """In the words of Neutron's and VPNaaS's sample files, with its default roles."""
+    load(
+        {
+            "context_is_admin": "role:admin",
+            "owner": "tenant_id:%(tenant_id)s",
+            "admin_or_owner": "rule:context_is_admin or rule:owner",
+            "regular_user": "",
+            "network_owner": "tenant_id:%(network:tenant_id)s",
+            "create_vpnservice": "rule:regular_user",
+            "get_vpnservice": "(rule:admin_only) or (role:reader and project_id:%(project_id)s)",
+            "delete_ikepolicy": "rule:admin_or_owner",
+            "update_ipsecpolicy": "(rule:admin_only) or (role:member and project_id:%(project_id)s)",
+            "create_subnet": "(rule:admin_only) or (role:member and rule:network_owner)",
+            "create_network:shared": "rule:admin_only",
+        }
+    )

@@ -1,0 +1,161 @@
+"""What charon is told about a connection, and when a node must say no."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.core.ipsec import algorithms
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Dpd
+from tests.core.samples import CONNECTION, ID, connection
+
+replace = msgspec.structs.replace
+
+
+def test_a_connection_as_charon_takes_it() -> None:
+    config = ipsec_config.build(CONNECTION)
+    assert config.name.startswith(config.peer)
+    assert config.proposals == ("aes128-sha256-modp2048",)
+    assert (config.local_id, config.remote_id) == ("198.51.100.1", "198.51.100.2")
+    assert (config.rekey_time, config.over_time, config.rand_time) == (3240, 360, 360)
+    (child,) = config.children
+    assert child.name.partition(".")[0] == ID
+    assert child.esp_proposals == ("aes128-sha256-modp2048",)
+    assert (child.local_ts, child.remote_ts) == (("10.1.0.0/24",), ("10.2.0.0/24",))
+    assert (child.rekey_time, child.life_time, child.life_bytes) == (3240, 3600, 0)
+
+
+def test_kilobytes_are_counted_in_bytes_and_rekey_before_the_end() -> None:
+    policy = replace(CONNECTION.ipsec, lifetime_units="kilobytes", lifetime=1000)
+    (child,) = ipsec_config.build(connection(ipsec=policy)).children
+    assert (child.rekey_bytes, child.life_bytes, child.life_time) == (921_600, 1_024_000, 0)
+
+
+def test_ikev1_has_a_child_for_each_pair_and_ikev2_one_with_lists() -> None:
+    cidrs: dict[str, Any] = {
+        "local_cidrs": ("10.1.0.0/24", "10.5.0.0/24"),
+        "peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24"),
+    }
+    v1 = ipsec_config.build(connection(ike=replace(CONNECTION.ike, ike_version="v1"), **cidrs))
+    assert len({(child.local_ts, child.remote_ts) for child in v1.children}) == 6
+    assert len({child.name for child in v1.children}) == 6
+    (only,) = ipsec_config.build(connection(**cidrs)).children
+    assert only.remote_ts == cidrs["peer_cidrs"]
+
+
+def test_host_bits_are_masked() -> None:
+    (child,) = ipsec_config.build(connection(peer_cidrs=("10.2.0.77/24", "fd00:2::5/64"))).children
+    assert child.remote_ts == ("10.2.0.0/24", "fd00:2::/64")
+
+
+def test_aggressive_mode_belongs_to_ikev1() -> None:
+    policy = replace(CONNECTION.ike, phase1_negotiation_mode="aggressive")
+    assert not ipsec_config.build(connection(ike=policy)).aggressive
+    assert ipsec_config.build(connection(ike=replace(policy, ike_version="v1"))).aggressive
+
+
+def test_disabled_dpd_has_no_delay() -> None:
+    assert ipsec_config.build(connection(dpd=Dpd("disabled", 10, 30))).dpd_delay == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"peer_address": "198.51.100.3"},
+        {"peer_id": "other"},
+        {"local_id": "me"},
+        {"peer_cidrs": ("10.9.0.0/24",)},
+        {"psk_ref": "ref-2"},
+        {"ike": replace(CONNECTION.ike, pfs="group19")},
+        {"ipsec": replace(CONNECTION.ipsec, lifetime=7200)},
+        {"dpd": Dpd("restart", 11, 30)},
+    ],
+)
+def test_what_charon_is_told_changes_the_name(change: dict[str, Any]) -> None:
+    assert {one.name for one in ipsec_config.build(connection(**change)).children}.isdisjoint(
+        one.name for one in ipsec_config.build(CONNECTION).children
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"revision": 9}, {"mtu": 1400}, {"initiator": "response-only"}, {"dpd": Dpd("clear", 10, 31)}],
+)
+def test_what_charon_is_not_told_does_not(change: dict[str, Any]) -> None:
+    assert ipsec_config.build(connection(**change)) == ipsec_config.build(CONNECTION)
+
+
+def test_the_key_itself_leaves_no_trace_in_names_or_texts() -> None:
+    key = ipsec_config.shared_key(CONNECTION, ipsec_config.build(CONNECTION))
+    assert key.key.reveal() == "correct horse"
+    assert "correct horse" not in repr(key) + repr(CONNECTION) + repr(ipsec_config.build(CONNECTION))
+    assert ipsec_config.build(connection(psk=Secret("other"))) == ipsec_config.build(CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("change", "backend", "works"),
+    [
+        ({}, "user-space", True),
+        ({"transform_protocol": "ah"}, "user-space", False),
+        ({"transform_protocol": "ah"}, "kernel", True),
+        ({"transform_protocol": "ah-esp"}, "kernel", False),
+        ({"encapsulation_mode": "transport"}, "user-space", False),
+        ({"encapsulation_mode": "transport"}, "kernel", False),
+    ],
+)
+def test_a_node_says_what_its_backend_cannot_do(change: dict[str, Any], backend: Any, works: bool) -> None:
+    why = ipsec_config.unsupported(connection(ipsec=replace(CONNECTION.ipsec, **change)), backend)
+    assert (why == "") is works
+    assert "set" in why or works, "it says what to do"
+
+
+def test_transport_mode_is_between_the_gateways_themselves() -> None:
+    transport = replace(CONNECTION.ipsec, encapsulation_mode="transport")
+    hosts = connection(ipsec=transport, local_cidrs=("198.51.100.1/32",), peer_cidrs=("198.51.100.2/32",))
+    assert ipsec_config.unsupported(hosts, "kernel") == ""
+    assert "set tunnel" in ipsec_config.unsupported(replace(hosts, peer_cidrs=("10.2.0.0/24",)), "kernel")
+    assert ipsec_config.unsupported(replace(hosts, peer_address="vpn.example.org"), "kernel") == ""
+
+
+@given(
+    st.sampled_from(sorted(algorithms.ENCRYPTION)),
+    st.sampled_from(sorted(algorithms.INTEGRITY)),
+    st.sampled_from(sorted(algorithms.GROUPS)),
+)
+def test_proposals_name_each_part_once(encryption: str, integrity: str, group: str) -> None:
+    for proposal in (
+        algorithms.ike_proposal(encryption, integrity, group),
+        algorithms.esp_proposal(encryption, integrity, group),
+    ):
+        parts = proposal.split("-")
+        assert parts[0] == algorithms.ENCRYPTION[encryption]
+        assert parts[-1] == algorithms.GROUPS[group]
+    has_integrity = algorithms.INTEGRITY[integrity] in algorithms.esp_proposal(encryption, integrity, group).split("-")
+    assert has_integrity is not algorithms.is_aead(encryption)
+
+
+def test_a_name_leads_back_to_its_connection() -> None:
+    config = ipsec_config.build(CONNECTION)
+    assert ipsec_config.owner_of(config.children[0].name) == ID
+    assert ipsec_config.owner_of(config.name) == config.name
+    assert ipsec_config.peer_of(config.name) == config.peer
+
+
+def test_connections_to_one_peer_share_its_ike_connection() -> None:
+    one, other = ipsec_config.build(CONNECTION), ipsec_config.build(connection(id="other", peer_cidrs=("10.9.0.0/24",)))
+    assert one.name == other.name
+    both = ipsec_config.with_sibling_children(one, [one, other])
+    assert {child.name for child in both.children} == {one.children[0].name, other.children[0].name}
+    assert ipsec_config.with_sibling_children(other, [one]) == both, "in one order, whoever asks"
+
+
+def test_what_differs_on_the_ike_level_has_its_own_ike_connection_at_the_same_peer() -> None:
+    one, other = ipsec_config.build(CONNECTION), ipsec_config.build(connection(id="other", dpd=Dpd("restart", 5, 30)))
+    assert one.name != other.name
+    assert one.peer == other.peer

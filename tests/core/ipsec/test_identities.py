@@ -1,0 +1,104 @@
+"""IKE identities: every text has one type or is refused, and none matches more than one peer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, is_peer_name, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "charon"),
+    [
+        ("198.51.100.7", "ipv4", "198.51.100.7"),
+        ("2001:DB8::0:7", "ipv6", "2001:db8::7"),
+        ("gw.example.org", "fqdn", "fqdn:gw.example.org"),
+        ("gw", "fqdn", "fqdn:gw"),
+        ("@gw.example.org", "fqdn", "fqdn:gw.example.org"),
+        ("me@example.org", "email", "email:me@example.org"),
+        ("a.b+c@mail.example.org", "email", "email:a.b+c@mail.example.org"),
+        ("keyid:branch 7", "keyid", "keyid:branch 7"),
+        ("branch 7", "keyid", "keyid:branch 7"),
+        ("keyid:198.51.100.7", "keyid", "keyid:198.51.100.7"),
+        ("1.2.3.4.5", "fqdn", "fqdn:1.2.3.4.5"),
+        ("a" * 255, "keyid", "keyid:" + "a" * 255),
+    ],
+)
+def test_forms(text: str, kind: str, charon: str) -> None:
+    found = parse(text)
+    assert (found.kind, found.charon()) == (kind, charon)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "%any",
+        "%any6",
+        "%",
+        "*",
+        "*@example.org",
+        "*.example.org",
+        "gw*",
+        "keyid:%any",
+        "0.0.0.0",
+        "::",
+        "0:0:0:0:0:0:0:0",
+        "fe80::1%eth0",
+        "a\nb",
+        "a\x00b",
+        "a\x7f",
+        "\u2028",
+        "keyid:",
+        "C=CH, O=strongSwan",
+        "CN=peer",
+        " cn = peer",
+        "keyid:CN=peer",
+        "@#6162",
+        "#6162",
+        "keyid:#6162",
+        "@@gw",
+        "{1}",
+        "a" * 256,
+    ],
+)
+def test_hostile_texts(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parse(text)
+
+
+@given(text=st.text(max_size=300))
+def test_any_text(text: str) -> None:
+    try:
+        found = parse(text)
+    except ValueError:
+        return
+    assert len(text) <= MAX_LENGTH
+    said = found.charon()
+    assert not any(wildcard in said for wildcard in "%*")
+    assert said.isprintable()
+    # What charon is told has one meaning: the prefix names the type, or it is an address.
+    assert said.startswith((f"{found.kind}:", "")) or found.kind in ("ipv4", "ipv6")
+    assert parse(text) == found
+
+
+@given(address=st.ip_addresses())
+def test_any_address(address: object) -> None:
+    text = str(address)
+    if text in ("0.0.0.0", "::"):
+        return
+    assert parse(text) == Identity("ipv6" if ":" in text else "ipv4", text)
+
+
+@pytest.mark.parametrize("text", ["vpn.example.org", "vpn.example.org.", "a", "a-b.c1", "x" * 63 + ".de", "1.2.3.a"])
+def test_peer_names(text: str) -> None:
+    assert is_peer_name(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "a..b", "-a", "a-", "a_b", "1.2.3.4", "1.2.3", "x" * 64, "a b", "a.b.c.9", "ä.de", "%any", "a\n"]
+)
+def test_no_peer_names(text: str) -> None:
+    assert not is_peer_name(text)

@@ -1,0 +1,250 @@
+"""Kinds of values: what each takes, converts and refuses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.core import addresses
+from linkspan.core.errors import ApiError
+from linkspan.core.schema import attribute_types
+from linkspan.core.schema.attribute_types import (
+    MAX_INT,
+    AttributeType,
+    Boolean,
+    Choice,
+    Cidrs,
+    DeadPeerDetection,
+    Endpoints,
+    IkeIdentity,
+    Integer,
+    Json,
+    Lifetime,
+    PeerAddress,
+    Text,
+    Uuid,
+)
+from linkspan.core.schema.gateway_info import GatewayInfo
+from linkspan.core.schema.resources import RESOURCES
+from tests.core.samples import attempt
+
+UUID = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
+LIFETIME = Lifetime(units=("seconds", "kilobytes"))
+
+
+def each(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[tuple[Any, ...]]:
+    """Rows for a table: the same for several values."""
+    return [(kind, value, *rest) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "converted"),
+    [
+        (Text(), "", ""),
+        (Text(), "🔒 ünïcode", "🔒 ünïcode"),
+        (Text(), "n" * 255, "n" * 255),
+        (Text(controls="lines"), "a\n\tb\r", "a\n\tb\r"),
+        (Text(controls="any"), "a\x00\x7f\n", "a\x00\x7f\n"),
+        (Choice(("a", "b")), "a", "a"),
+        (Uuid(), UUID.upper(), UUID),
+        (Uuid(optional=True), None, None),
+        *each(Boolean(), (True, "true", "True", "TRUE", "1", 1, "on", "yes", "t", "y"), True),
+        *each(Boolean(), (False, "false", "False", "0", 0, "off", "no", "f", "n"), False),
+        (Integer(), 7, 7),
+        (Integer(), "7", 7),
+        (Integer(), " -7 ", -7),
+        (Integer(least=0, most=5), 5, 5),
+        (Cidrs(), "10.0.0.0/24", ["10.0.0.0/24"]),
+        (Cidrs(), ["10.0.0.9/24", "fd00::1/64"], ["10.0.0.9/24", "fd00::1/64"]),
+        (Cidrs(), [], []),
+        (Endpoints(), "x", ["x"]),
+        (Endpoints(), ["b", "a"], ["b", "a"]),
+        (LIFETIME, None, {"units": "seconds", "value": 3600}),
+        (LIFETIME, {}, {"units": "seconds", "value": 3600}),
+        (LIFETIME, {"value": "60"}, {"units": "seconds", "value": 60}),
+        (LIFETIME, {"units": "kilobytes"}, {"units": "kilobytes", "value": 3600}),
+        (DeadPeerDetection(), None, {"action": "hold", "interval": 30, "timeout": 120}),
+        (DeadPeerDetection(), {"timeout": "31"}, {"action": "hold", "interval": 30, "timeout": 31}),
+        (PeerAddress(), "198.51.100.7", "198.51.100.7"),
+        (PeerAddress(), "2001:DB8::7", "2001:DB8::7"),
+        (PeerAddress(), "vpn.Example.org.", "vpn.Example.org."),
+        (PeerAddress(), "255.255.255.255", "255.255.255.255"),
+        (IkeIdentity(), "@gw", "@gw"),
+        (IkeIdentity(optional=True), "", ""),
+        (Json(), [1], [1]),
+        (GatewayInfo(), {}, {}),
+    ],
+)
+def test_good_values(kind: AttributeType, value: Any, converted: Any) -> None:
+    assert kind.convert("it", value) == converted
+    assert kind.convert("it", converted) == converted
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "type_", "words"),
+    [
+        (Text(), None, "HTTPBadRequest", "Invalid input for it. Reason: 'None' is not a valid string."),
+        (Text(), 17, "HTTPBadRequest", "Invalid input for it. Reason: '17' is not a valid string."),
+        (Text(), "n" * 256, "HTTPBadRequest", "exceeds maximum length of 255."),
+        (Text(least=1), "", "HTTPBadRequest", "empty"),
+        *each(Text(), ("\n", "\x00", "\x7f", "\ud800"), "HTTPBadRequest", "control"),
+        (Text(controls="lines"), "\x00", "HTTPBadRequest", "control"),
+        (Text(controls="any"), "\udfff", "HTTPBadRequest", "broken Unicode"),
+        (Choice(("a",)), "b", "HTTPBadRequest", "Invalid input for it. Reason: b is not in valid_values."),
+        (Choice(("a",)), None, "HTTPBadRequest", "valid_values"),
+        (Choice(("a",)), ["a"], "HTTPBadRequest", "valid_values"),
+        *each(Uuid(), (None, "", 7, UUID[:-1], UUID.replace("-", ""), f"{UUID}\n"), "HTTPBadRequest", "UUID"),
+        (Uuid(optional=True), "", "HTTPBadRequest", "UUID"),
+        *each(Boolean(), (None, "", "maybe", 2, 1.0, [], {}), "InvalidInput", "boolean"),
+        *each(Integer(), (None, "", "big", 1.5, True, [], math.inf, "1e3", "٣"), "InvalidInput", "is not an integer."),
+        (Integer(least=0, most=5), 6, "HTTPBadRequest", "'6' is too large - must be no larger than '5'"),
+        (Integer(least=0, most=5), -1, "HTTPBadRequest", "'-1' is too small - must be at least '0'"),
+        (Integer(), 2**31, "HTTPBadRequest", "too large"),
+        (Integer(), 10**300, "HTTPBadRequest", "too large"),
+        *each(
+            Cidrs(),
+            tuple(
+                [value]
+                for value in (
+                    "10.0.0.0",
+                    "10.0.0.0/33",
+                    "10.0.0/24",
+                    "x",
+                    7,
+                    None,
+                    "fd00::%eth0/64",
+                    "10.0.0.0/255.0.0.0",
+                )
+            ),
+            "HTTPBadRequest",
+            "is not a valid IP subnet",
+        ),
+        (Cidrs(), ["10.0.0.0/24"] * 2, "HTTPBadRequest", "Duplicate items in the list: '10.0.0.0/24'."),
+        (Cidrs(), ["10.0.0.0/24", "10.0.0.1/24"], "HTTPBadRequest", "Duplicate"),
+        *each(Cidrs(), (None, {}, 7), "HTTPBadRequest", "not a list"),
+        *each(Endpoints(), (None, {}, [7], [None]), "HTTPBadRequest", "not a list"),
+        (LIFETIME, {"value": 59}, "HTTPBadRequest", "'59' is too small - must be at least '60'."),
+        (LIFETIME, {"value": 2**31}, "HTTPBadRequest", "too large"),
+        (LIFETIME, {"value": "soon"}, "HTTPBadRequest", "not an integer"),
+        (LIFETIME, {"value": None}, "HTTPBadRequest", "not an integer"),
+        (LIFETIME, {"units": "hours"}, "HTTPBadRequest", "hours is not in valid_values."),
+        (LIFETIME, {"units": ["seconds"]}, "HTTPBadRequest", "valid_values"),
+        (LIFETIME, {"x": 1}, "HTTPBadRequest", "Unexpected keys supplied: x."),
+        *each(LIFETIME, ([], "x", 7, False), "HTTPBadRequest", "not a dictionary"),
+        (DeadPeerDetection(), {"action": "explode"}, "HTTPBadRequest", "explode is not in valid_values."),
+        (DeadPeerDetection(), {"action": {}}, "HTTPBadRequest", "valid_values"),
+        (DeadPeerDetection(), {"interval": -1}, "HTTPBadRequest", "'-1' should be non-negative."),
+        (DeadPeerDetection(), {"interval": 0}, "HTTPBadRequest", "positive"),
+        (DeadPeerDetection(), {"timeout": 86_401}, "HTTPBadRequest", "too large"),
+        *each(
+            DeadPeerDetection(),
+            ({"interval": 120}, {"timeout": 30}, {"interval": "100", "timeout": "99"}),
+            "IPsecSiteConnectionDpdIntervalValueError",
+            "equal to or less than",
+        ),
+        *each(
+            PeerAddress(),
+            (
+                "",
+                "a b",
+                "%any",
+                "0.0.0.0",
+                "::",
+                "224.0.0.1",
+                "fe80::1%eth0",
+                "1.2.3.4.5",
+                "300.1.1.1",
+                "-a",
+            ),
+            "VPNPeerAddressNotResolved",
+            "Peer address",
+        ),
+        (PeerAddress(), None, "HTTPBadRequest", "not a valid string"),
+        (IkeIdentity(), "", "HTTPBadRequest", "empty"),
+        (IkeIdentity(), "%any", "HTTPBadRequest", "exactly one peer"),
+        (IkeIdentity(), "a\nb", "HTTPBadRequest", "control"),
+        (IkeIdentity(), None, "HTTPBadRequest", "not a valid string"),
+        (Json(), {}, "HTTPBadRequest", "array"),
+    ],
+)
+def test_bad_values(kind: AttributeType, value: Any, type_: str, words: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        kind.convert("it", value)
+    assert caught.value.type == type_
+    assert caught.value.status == 400
+    assert words in caught.value.message
+
+
+def test_an_update_merges_over_what_is_stored() -> None:
+    stored = {"units": "kilobytes", "value": 7200}
+    assert LIFETIME.merge("it", stored, {"value": "60"}) == {"units": "kilobytes", "value": 60}
+    assert LIFETIME.merge("it", stored, None) == stored
+    dpd = {"action": "restart", "interval": 10, "timeout": 60}
+    assert DeadPeerDetection().merge("it", dpd, {"action": "clear"}) == dpd | {"action": "clear"}
+    with pytest.raises(ApiError):
+        DeadPeerDetection().merge("it", dpd, {"interval": 60})
+    assert Text().merge("it", "old", "new") == "new"
+
+
+def test_what_is_stored_is_never_changed() -> None:
+    stored = {"units": "seconds", "value": 7200}
+    LIFETIME.merge("it", stored, {"value": 60})
+    assert stored == {"units": "seconds", "value": 7200}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+EVERY = [(resource, attribute) for resource in RESOURCES for attribute in resource.attributes]
+
+
+@pytest.mark.parametrize(("resource", "attribute"), EVERY, ids=[f"{r.name}.{a.name}" for r, a in EVERY])
+def test_any_json_is_converted_or_refused(resource: Any, attribute: Any) -> None:
+    kind: AttributeType = attribute.kind
+    likely = st.sampled_from(
+        [{"value": 7}, {"units": "seconds"}, {"action": "hold", "interval": 5, "timeout": "7"}, ["10.0.0.0/8"], UUID]
+    )
+
+    @given(value=st.one_of(JSON, likely, st.dictionaries(st.sampled_from(["value", "units", "timeout"]), JSON)))
+    def check(value: Any) -> None:
+        converted = attempt(kind.convert, attribute.name, value)
+        if converted is None:
+            return
+        assert kind.convert(attribute.name, converted) == converted
+        expected: dict[str, type | tuple[type, ...]] = {
+            "text": (str, type(None)),
+            "integer": int,
+            "boolean": bool,
+            "json": (list, dict),
+        }
+        assert isinstance(converted, expected[kind.column])
+        if isinstance(converted, int):
+            assert -MAX_INT <= converted <= MAX_INT
+
+    check()
+
+
+@pytest.mark.parametrize(("resource", "attribute"), EVERY, ids=[f"{r.name}.{a.name}" for r, a in EVERY])
+def test_every_default_is_a_good_value(resource: Any, attribute: Any) -> None:
+    assert attribute.help
+    assert attribute.kind.schema()
+    if attribute.post and not attribute.required and attribute.default is not None:
+        assert attribute.kind.convert(attribute.name, attribute.default) == attribute.default
+
+
+@given(text=st.text())
+def test_uuids_and_networks_of_any_text(text: str) -> None:
+    network = addresses.as_network(text)
+    assert not attribute_types.is_uuid(text) or len(text) == 36
+    assert network is None or addresses.as_network(str(network)) == network
+
+
+@given(number=st.integers(-(10**17), 10**17))
+def test_numbers_come_as_digits_too(number: int) -> None:
+    assert attribute_types.as_integer(number) == attribute_types.as_integer(str(number)) == number

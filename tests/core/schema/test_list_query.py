@@ -1,0 +1,200 @@
+"""Query strings as values, and what is done over rows because no column can answer it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.core.errors import ApiError
+from linkspan.core.schema import list_query
+from linkspan.core.schema.list_query import PAGE, Query, for_store, is_computed, next_and_previous, page, parse
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, SERVICE, Resource
+from tests.core.samples import attempt
+
+Pairs = list[tuple[str, str]]
+ID = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
+
+
+def test_nothing_asked_for_is_a_page_of_everything() -> None:
+    assert parse(IKE_POLICY, ()) == Query(limit=PAGE)
+
+
+@pytest.mark.parametrize(
+    ("resource", "pairs", "expected"),
+    [
+        (IKE_POLICY, [("name", "a"), ("name", "b")], Query(filters={"name": ("a", "b")}, limit=PAGE)),
+        (IKE_POLICY, [("tenant_id", "x"), ("project_id", "y")], Query(filters={"project_id": ("x", "y")}, limit=PAGE)),
+        (NETWORK, [("router:external", "True")], Query(filters={"router:external": (True,)}, limit=PAGE)),
+        (NETWORK, [("shared", "0"), ("mtu", "1500")], Query(filters={"shared": (False,), "mtu": (1500,)}, limit=PAGE)),
+        (ENDPOINT_GROUP, [("endpoint_type", "cidr")], Query(filters={"type": ("cidr",)}, limit=PAGE)),
+        (SERVICE, [("subnet_id", "")], Query(filters={"subnet_id": (None,)}, limit=PAGE)),
+        (SERVICE, [("external_v6_ip", "")], Query(filters={"external_v6_ip": ("", None)}, limit=PAGE)),
+        (IKE_POLICY, [("fields", "id"), ("fields", "x"), ("fields", "")], Query(fields=("id", "x"), limit=PAGE)),
+        (IKE_POLICY, [("limit", "7"), ("marker", ID)], Query(limit=7, marker=ID)),
+        (IKE_POLICY, [("limit", "7"), ("marker", ID.upper())], Query(limit=7, marker=ID)),
+        (IKE_POLICY, [("limit", "7"), ("marker", "office\x00")], Query(limit=7, marker="")),
+        (IKE_POLICY, [("limit", "0")], Query(limit=PAGE)),
+        (IKE_POLICY, [("limit", "9" * 5000)], Query(limit=PAGE)),
+        (IKE_POLICY, [("page_reverse", "TRUE")], Query(limit=PAGE, page_reverse=True)),
+        (IKE_POLICY, [("page_reverse", "no")], Query(limit=PAGE)),
+        (
+            IKE_POLICY,
+            [("sort_key", "pfs"), ("sort_dir", "desc"), ("sort_key", "tenant_id"), ("sort_dir", "asc")],
+            Query(sort=(("pfs", True), ("project_id", False)), limit=PAGE),
+        ),
+        (
+            IKE_POLICY,
+            [("sort_key", "name"), ("sort_dir", "desc"), ("sort_key", "name"), ("sort_dir", "asc")],
+            Query(sort=(("name", True),), limit=PAGE),
+        ),
+    ],
+)
+def test_good_queries(resource: Resource, pairs: Pairs, expected: Query) -> None:
+    assert parse(resource, pairs) == expected
+
+
+@pytest.mark.parametrize(
+    ("resource", "pairs", "type_", "message"),
+    [
+        (
+            IKE_POLICY,
+            [("limit", "abc")],
+            "BadRequest",
+            "Bad limit request: Limit must be an integer 0 or greater and not 'abc'.",
+        ),
+        (IKE_POLICY, [("limit", "-1")], "BadRequest", "Bad limit request: Limit must be an integer 0 or greater and"),
+        (IKE_POLICY, [("limit", "٣")], "BadRequest", "Bad limit"),
+        (IKE_POLICY, [("sort_key", "name")], "HTTPBadRequest", "The number of sort_keys and sort_dirs must be same"),
+        (IKE_POLICY, [("sort_dir", "asc")], "HTTPBadRequest", "The number of sort_keys"),
+        (IKE_POLICY, [("sort_key", "x"), ("sort_dir", "asc")], "HTTPBadRequest", "['x'] is invalid attribute"),
+        (CONNECTION, [("sort_key", "psk"), ("sort_dir", "asc")], "HTTPBadRequest", "['psk'] is invalid attribute"),
+        (CONNECTION, [("sort_key", "dpd"), ("sort_dir", "asc")], "HTTPBadRequest", "['dpd'] is invalid attribute"),
+        (IKE_POLICY, [("sort_key", "name"), ("sort_dir", "ASC")], "HTTPBadRequest", "['ASC'] is invalid value"),
+        (IKE_POLICY, [("x", "1")], "HTTPBadRequest", "['x'] is invalid attribute for filtering"),
+        (CONNECTION, [("psk", "1")], "HTTPBadRequest", "['psk'] is invalid attribute for filtering"),
+        (CONNECTION, [("peer_cidrs", "1")], "HTTPBadRequest", "['peer_cidrs'] is invalid"),
+        (IKE_POLICY, [("endpoint_type", "1")], "HTTPBadRequest", "['endpoint_type'] is invalid"),
+        (CONNECTION, [("mtu", "x")], "InvalidInput", "'x' is not an integer"),
+        (CONNECTION, [("mtu", "9999999999")], "InvalidInput", "'9999999999' is not an integer"),
+        (CONNECTION, [("admin_state_up", "x")], "InvalidInput", "'x' cannot be converted to boolean"),
+        (CONNECTION, [("name", "a\x00")], "InvalidInput", "null character"),
+    ],
+)
+def test_bad_queries(resource: Resource, pairs: Pairs, type_: str, message: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse(resource, pairs)
+    assert caught.value.type == type_
+    assert message in caught.value.message
+
+
+@given(
+    resource=st.sampled_from(RESOURCES),
+    pairs=st.lists(
+        st.tuples(
+            st.one_of(
+                st.sampled_from(
+                    ["limit", "marker", "sort_key", "sort_dir", "fields", "page_reverse", "name", "status"]
+                ),
+                st.text(max_size=5),
+            ),
+            st.one_of(st.sampled_from(["asc", "desc", "name", "1", "true"]), st.text(max_size=5)),
+        ),
+        max_size=6,
+    ),
+)
+def test_any_query_is_a_query_or_a_problem(resource: Resource, pairs: Pairs) -> None:
+    found = attempt(parse, resource, pairs)
+    if found is None:
+        return
+    assert found.limit is not None
+    assert 1 <= found.limit <= PAGE
+    part = for_store(resource, found, is_computed(resource, found))
+    assert all(resource[name].filterable for name in part.filters)
+    assert all(name in list_query.KEPT or resource[name].filterable for name, _ in part.sort)
+
+
+# --- over rows ----------------------------------------------------------------------------------------------------
+
+
+def test_what_no_column_answers() -> None:
+    computed = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", ID)])
+    assert is_computed(SERVICE, computed)
+    assert for_store(SERVICE, computed, True) == Query(filters={"name": ("a",)})
+    plain = parse(SERVICE, [("name", "a"), ("sort_key", "created_at"), ("sort_dir", "asc")])
+    assert not is_computed(SERVICE, plain)
+    assert for_store(SERVICE, plain, False) is plain
+
+
+ITEMS: list[dict[str, Any]] = [
+    {"id": "3", "name": "b", "status": "ACTIVE", "v6": None},
+    {"id": "1", "name": "c", "status": "DOWN", "v6": "fd00::1"},
+    {"id": "2", "name": "b", "status": "ACTIVE", "v6": "fd00::2"},
+    {"id": "4", "name": "a", "status": "ERROR", "v6": None},
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "ids"),
+    [
+        (Query(), "4231"),
+        (Query(filters={"status": ("ACTIVE",)}), "23"),
+        (Query(filters={"status": ("ACTIVE", "DOWN"), "name": ("c",)}), "1"),
+        (Query(sort=(("status", True),)), "4123"),
+        (Query(sort=(("status", False), ("name", True))), "2314"),
+        (Query(sort=(("v6", False),)), "3412"),
+        (Query(sort=(("v6", True),)), "2134"),
+        (Query(limit=2), "42"),
+        (Query(limit=2, marker="2"), "31"),
+        (Query(marker="1"), ""),
+        (Query(marker="9"), ""),
+        (Query(limit=2, page_reverse=True), "31"),
+        (Query(limit=2, page_reverse=True, marker="3"), "42"),
+        (Query(limit=1, page_reverse=True, marker="3"), "2"),
+    ],
+)
+def test_pages_over_rows(asked: Query, ids: str) -> None:
+    assert "".join(item["id"] for item in page(asked, ITEMS)) == ids
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries({"id": st.text("abcdef", min_size=2, max_size=3), "name": st.sampled_from(["", "x", "y"])}),
+    unique_by=lambda item: item["id"],
+    max_size=12,
+)
+
+
+@given(items=ROWS, limit=st.integers(1, 5), descending=st.booleans())
+def test_pages_cover_everything_once_in_both_directions(
+    items: list[dict[str, Any]], limit: int, descending: bool
+) -> None:
+    sort = (("name", descending),)
+    every = page(Query(sort=sort), items)
+    assert sorted(item["id"] for item in every) == sorted(item["id"] for item in items)
+    for reverse in (False, True):
+        seen: list[dict[str, Any]] = []
+        marker: str | None = None
+        while part := page(Query(sort=sort, limit=limit, marker=marker, page_reverse=reverse), items):
+            seen = part + seen if reverse else seen + part
+            marker = part[0 if reverse else -1]["id"]
+        assert seen == every
+
+
+@pytest.mark.parametrize(
+    ("asked", "ids", "links"),
+    [
+        (Query(limit=2), ["a", "b"], {"next": {"marker": "b"}, "previous": {"marker": "a", "page_reverse": "True"}}),
+        (Query(limit=2), ["a"], {"previous": {"marker": "a", "page_reverse": "True"}}),
+        (Query(limit=2), [], {"previous": {"page_reverse": "True"}}),
+        (Query(limit=2, page_reverse=True), ["a"], {"next": {"marker": "a"}}),
+        (
+            Query(limit=1, page_reverse=True),
+            ["a"],
+            {"next": {"marker": "a"}, "previous": {"marker": "a", "page_reverse": "True"}},
+        ),
+    ],
+)
+def test_links(asked: Query, ids: list[str], links: dict[str, dict[str, str]]) -> None:
+    assert next_and_previous(asked, ids) == links

@@ -1,0 +1,172 @@
+"""charon's words as facts: the lines are what charon 5.9.8 said when the fault was made between two gateways."""
+
+from __future__ import annotations
+
+import pytest
+
+from linkspan.core.tunnel import charon_events, sas
+from linkspan.core.tunnel.charon_events import (
+    Cause,
+    Initiating,
+    PeerSeen,
+    PeerTimedOut,
+    ProbeSent,
+    Retransmitted,
+    SaChanged,
+)
+
+ID = "10000000-e29b-41d4-a716-446655440000"
+NAME = f"{ID}.c17e4e6a"
+
+CAUSES = [
+    # IKEv2: what the initiator says, and what the responder says.
+    ("received AUTHENTICATION_FAILED notify error", "auth-failed"),
+    ("tried 1 shared key for '203.0.113.2' - '203.0.113.1', but MAC mismatched", "auth-failed"),
+    ("tried 2 shared keys for '203.0.113.2' - '203.0.113.1', but MAC mismatched", "auth-failed"),
+    ("no matching peer config found", "auth-failed"),
+    ("no shared key found for '203.0.113.2' - '203.0.113.1'", "no-psk"),
+    ("received NO_PROPOSAL_CHOSEN notify error", "ike-proposal"),
+    ("received proposals unacceptable", "ike-proposal"),
+    ("received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "esp-proposal"),
+    ("no acceptable proposal found", "esp-proposal"),
+    ("received TS_UNACCEPTABLE notify, no CHILD_SA built", "selectors"),
+    ("traffic selectors 10.2.0.0/24 === 10.1.0.0/24 unacceptable", "selectors"),
+    ("error installing route with policy 10.77.0.0/24 === 10.2.0.0/24 out", "selectors"),
+    ("no IKE config found for 203.0.113.2...203.0.113.1, sending NO_PROPOSAL_CHOSEN", "no-config"),
+    ("retransmit 1 of request with message ID 0", "no-answer"),
+    ("giving up after 5 retransmits", "no-answer"),
+    ("error writing to socket: Network is unreachable", "no-route"),
+    ("received INTERNAL_ADDRESS_FAILURE notify, no CHILD_SA built", "refused"),
+    # IKEv1, main and aggressive mode.
+    ("received AUTHENTICATION_FAILED error notify", "auth-failed"),
+    ("could not decrypt payloads", "auth-failed"),
+    ("calculated HASH does not match HASH payload", "auth-failed"),
+    ("IDir '203.0.113.2' does not match to 'siteb.example'", "auth-failed"),
+    ("no peer config found", "auth-failed"),
+    ("no shared key found for '203.0.113.2'[203.0.113.2] - '203.0.113.1'[203.0.113.1]", "no-psk"),
+    ("received INVALID_KE_PAYLOAD error notify", "no-psk"),
+    (
+        "found 1 matching config, but none allows pre-shared key authentication using Main Mode",
+        "no-config",
+    ),
+    ("parsed INFORMATIONAL_V1 request 321455057 [ N(NO_PROP) ]", "ike-proposal"),
+    ("no proposal found", "ike-proposal"),
+    ("parsed INFORMATIONAL_V1 request 1546371961 [ HASH N(NO_PROP) ]", "esp-proposal"),
+    ("no matching proposal found, sending NO_PROPOSAL_CHOSEN", "esp-proposal"),
+    ("received INVALID_ID_INFORMATION error notify", "selectors"),
+    ("remote traffic selector missing in configuration", "selectors"),
+    ("no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "selectors"),
+    ("sending retransmit 1 of request message ID 0, seq 1", "no-answer"),
+    ("CHILD_SA rekeying failed, trying again in 14 seconds", "rekey-failed"),
+]
+
+HARMLESS = [
+    "203.0.113.2 is initiating an IKE_SA",
+    "authentication of '203.0.113.2' with pre-shared key successful",
+    "failed to establish CHILD_SA, keeping IKE_SA",
+    "selected proposal: ESP:AES_CBC_128/HMAC_SHA2_256_128/NO_EXT_SEQ",
+    # Says the same of both phases, a line after one that tells them apart.
+    "received NO_PROPOSAL_CHOSEN error notify",
+    "parsed IKE_SA_INIT response 0 [ SA KE No N(NATD_S_IP) N(NATD_D_IP) ]",
+    # Encrypted, but by somebody who has proved nothing yet.
+    "parsed IKE_AUTH response 1 [ N(AUTH_FAILED) ]",
+]
+
+ALIVE = [
+    "parsed INFORMATIONAL response 2 [ ]",
+    "parsed INFORMATIONAL request 0 [ ]",
+    "parsed CREATE_CHILD_SA response 3 [ SA No KE ]",
+    "parsed INFORMATIONAL_V1 request 3510179531 [ HASH N(DPD_ACK) ]",
+    "parsed QUICK_MODE response 525172120 [ HASH SA No KE ID ID ]",
+]
+
+
+def _causes(found: tuple[charon_events.CharonEvent, ...]) -> list[Cause]:
+    return [fact for fact in found if isinstance(fact, Cause)]
+
+
+@pytest.mark.parametrize(("line", "code"), CAUSES)
+def test_a_line_that_names_a_cause(line: str, code: str) -> None:
+    (cause,) = _causes(charon_events.from_log(NAME, line))
+    assert (cause.about, cause.code) == (ID, code)
+    assert cause.text
+
+
+def test_every_row_of_the_table_has_a_line_here() -> None:
+    lines = [line for line, _ in CAUSES]
+    unused = [
+        pattern.pattern
+        for pattern, _, _ in charon_events._CAUSES
+        if not any(next(p for p, _, _ in charon_events._CAUSES if p.search(line)) is pattern for line in lines)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_a_line_that_says_nothing(line: str) -> None:
+    assert charon_events.from_log(NAME, line) == ()
+
+
+@pytest.mark.parametrize("line", ALIVE)
+def test_a_sign_of_life(line: str) -> None:
+    assert charon_events.from_log(NAME, line) == (PeerSeen(ID),)
+    assert charon_events.from_log("", line) == ()
+
+
+def test_an_unanswered_request_of_an_established_sa_is_no_cause() -> None:
+    assert charon_events.from_log(NAME, "retransmit 3 of request with message ID 2") == (Retransmitted(ID),)
+    assert charon_events.from_log(NAME, "sending retransmit 2 of request message ID 1774, seq 3") == (
+        Retransmitted(ID),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "fact"),
+    [
+        ("sending DPD request", ProbeSent(ID, 7)),
+        ("retransmit 1 of request with message ID 2", Retransmitted(ID, 7)),
+        ("DPD check timed out, enforcing DPD action", PeerTimedOut(ID, 7)),
+        ("parsed INFORMATIONAL response 2 [ ]", PeerSeen(ID, 7)),
+        ("parsed INFORMATIONAL_V1 request 2077 [ HASH N(DPD_ACK) ]", PeerSeen(ID, 7)),
+        (f"initiating IKE_SA {NAME}[7] to 203.0.113.2", Initiating(ID)),
+        (f"initiating Main Mode IKE_SA {NAME}[7] to 203.0.113.2", Initiating(ID)),
+        (f"initiating Aggressive Mode IKE_SA {NAME}[7] to 203.0.113.2", Initiating(ID)),
+    ],
+)
+def test_what_dead_peer_detection_needs_to_know(line: str, fact: charon_events.CharonEvent) -> None:
+    event = {"ikesa-name": NAME.encode(), "ikesa-uniqueid": b"7", "msg": line.encode()}
+    assert charon_events.from_event("log", event) == (fact,)
+
+
+def test_a_peer_that_lost_its_keys_gives_no_sign_of_life() -> None:
+    assert charon_events.from_log(NAME, "parsed INFORMATIONAL_V1 request 0 [ N(INVAL_COOKIE) ]") == ()
+
+
+def test_an_sa_without_a_name_belongs_to_nobody() -> None:
+    (cause,) = _causes(charon_events.from_log("(unnamed)", "no matching peer config found"))
+    assert cause.about == ""
+    assert charon_events.from_event("ike-updown", {"(unnamed)": {"uniqueid": b"1"}}) == ()
+
+
+def test_updown_events_ask_for_a_look() -> None:
+    peer = "peer-0a1b2c3d-4e5f6071"
+    assert charon_events.from_event("ike-updown", {"up": b"yes", peer: {"uniqueid": b"1"}}) == (SaChanged(peer),)
+    children = {f"{NAME}-7": {"name": NAME.encode()}}
+    assert charon_events.from_event("child-updown", {peer: {"child-sas": children}}) == (SaChanged(ID),)
+    rekeyed = {NAME: {"old": {"name": NAME.encode()}, "new": {"name": NAME.encode()}}}
+    assert charon_events.from_event("child-rekey", {peer: {"child-sas": rekeyed}}) == (SaChanged(ID),)
+
+
+def test_a_log_event_is_read_as_a_line() -> None:
+    message = {
+        "group": b"IKE",
+        "level": b"1",
+        "ikesa-name": NAME.encode(),
+        "msg": b"parsed INFORMATIONAL response 2 [ ]",
+    }
+    assert charon_events.from_event("log", message) == (PeerSeen(ID),)
+
+
+def test_a_listing_without_the_optional_fields() -> None:
+    (sa,) = sas.ike_sas([{NAME: {"uniqueid": b"7", "state": b"CONNECTING"}}])
+    assert (sa.name, sa.unique_id, sa.established, sa.installed) == (NAME, 7, False, frozenset())
