@@ -20,8 +20,8 @@ from bench.measure import Result, median
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy
-from linkspan.drivers import vici_map
-from linkspan.drivers.vici import _Socket
+from linkspan.drivers.charon import vici_messages
+from linkspan.drivers.charon.vici import _Socket
 from tests.harness.world import World, until
 
 POLL = 0.002
@@ -96,7 +96,10 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         ipsec=phase2,
     )
     config = ipsec_config.build(connection)
-    key, message = vici_map.shared(ipsec_config.shared_key(connection, config)), vici_map.connection(config)
+    key, message = (
+        vici_messages.load_shared(ipsec_config.shared_key(connection, config)),
+        vici_messages.load_conn(config),
+    )
     with _session(world) as session:
         begun = time.perf_counter()
         session.load_shared(key)

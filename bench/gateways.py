@@ -11,7 +11,7 @@ from pathlib import Path
 
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 from linkspan.drivers.local import LocalDrivers, sweep
 
 NETWORK = str(uuid.uuid4())

@@ -16,9 +16,9 @@ from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gateway
-from linkspan.drivers import vici_map
+from linkspan.drivers.charon import vici_messages
+from linkspan.drivers.charon.vici import _Socket
 from linkspan.drivers.local import LocalDrivers
-from linkspan.drivers.vici import _Socket
 
 COUNT = 1000
 
@@ -76,7 +76,7 @@ def _bare(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
     charon = drivers.charon(gateway)
     charon.start()
     messages = [
-        (vici_map.shared(ipsec_config.shared_key(one, config)), vici_map.connection(config))
+        (vici_messages.load_shared(ipsec_config.shared_key(one, config)), vici_messages.load_conn(config))
         for one in desired.decode(body).connections
         for config in (ipsec_config.build(one),)
     ]

@@ -26,7 +26,7 @@ from bench.measure import Result, ratio_error
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Gateway
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 from linkspan.drivers.local import LocalDrivers
 from linkspan.lab import fabric
 from tests.harness.world import World, until
@@ -112,7 +112,7 @@ def _by_hand(drivers: LocalDrivers) -> Iterator[dict[str, str]]:
 def _site(drivers: LocalDrivers, side: str, one: Gateway, number: int) -> str:
     drivers.namespaces.apply(one)
     namespace = drivers.namespaces.name(one.id)
-    netns.inside(namespace, lambda: subprocess.run(["nft", "flush", "ruleset"], check=True))
+    netns.run_inside(namespace, lambda: subprocess.run(["nft", "flush", "ruleset"], check=True))
     instance = namespace.split("-")[1]
     return fabric.make_host(
         instance, side, one.inside[0].network_id, [f"10.{number}.0.10/24"], [f"10.{number}.0.1"]
@@ -145,7 +145,7 @@ def _charon(drivers: LocalDrivers, one: Gateway, number: int) -> Any:
 @contextmanager
 def _sink(namespace: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", SINK, str(PORT)]
-    process = netns.inside(namespace, lambda: subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    process = netns.run_inside(namespace, lambda: subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     assert process.stdout
     process.stdout.readline()
     try:
@@ -158,7 +158,7 @@ def _sink(namespace: str) -> Iterator[subprocess.Popen[str]]:
 def _send(namespace: str, target: str, sink: subprocess.Popen[str], seconds: float) -> float:
     """Megabits per second, as the receiver saw them."""
     command = [sys.executable, "-c", SOURCE, target, str(PORT), str(seconds)]
-    netns.inside(namespace, lambda: subprocess.run(command, check=True, timeout=60))
+    netns.run_inside(namespace, lambda: subprocess.run(command, check=True, timeout=60))
     assert sink.stdout
     rate = float(sink.stdout.readline())
     time.sleep(0.1)

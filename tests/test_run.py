@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from linkspan.drivers import naming, netns
+from linkspan.drivers.linux import interface_names, netns
 from linkspan.drivers.local import sweep
 from tests.harness.world import free_port, until
 
@@ -37,8 +37,10 @@ class Machine(msgspec.Struct, frozen=True):
 def machine(folder: Path) -> Machine:
     """What there is of the runs below a folder."""
     instances = [file.read_text().strip() for file in folder.glob("*/instance")]
-    namespaces = {name for name in netns.names() for i in instances if name.startswith(naming.namespace_prefix(i))}
-    prefixes = tuple(prefix for i in instances for prefix in naming.link_prefixes(i))
+    namespaces = {
+        name for name in netns.names() for i in instances if name.startswith(interface_names.namespace_prefix(i))
+    }
+    prefixes = tuple(prefix for i in instances for prefix in interface_names.link_prefixes(i))
     return Machine(
         namespaces=frozenset(namespaces),
         links=frozenset(name for name in os.listdir("/sys/class/net") if prefixes and name.startswith(prefixes)),

@@ -11,8 +11,8 @@ import pytest
 from linkspan.core.state.desired import Connection, Dpd, Gone
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel.lifecycle import ATTEMPT
-from linkspan.drivers.fake import FakeDrivers
-from linkspan.drivers.fake_world import FakeWorld
+from linkspan.testing.fake_drivers import FakeDrivers
+from linkspan.testing.fake_world import FakeWorld
 from tests.agent.test_gateway import LEFT, RIGHT, Site, loaded_or_none
 from tests.drivers.machine import connection, eventually
 from tests.harness.databases import Clock

@@ -18,8 +18,8 @@ from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel.charon_events import SaChanged
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers.fake import FakeCharon, FakeDrivers
-from linkspan.drivers.fake_world import FakeWorld
+from linkspan.testing.fake_drivers import FakeCharon, FakeDrivers
+from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.machine import connection, eventually, gateway
 from tests.harness.databases import Clock
 

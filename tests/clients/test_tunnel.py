@@ -16,7 +16,7 @@ import openstack.connection
 import pytest
 
 from linkspan.lab import fabric
-from linkspan.lab.wire import WireCounter
+from linkspan.lab.packet_counter import PacketCounter
 from tests.clients.conftest import SDK_WARNINGS
 from tests.harness.openstack_cli import Cli, OpenStack
 from tests.harness.postgres import Server
@@ -146,7 +146,7 @@ def talk(world: World, here: Half, there: Half, sent: int, timeout: int = 2) -> 
     """Pings from one host to the other: how many came back, and what was ESP between the gateways. None was clear."""
     namespace = fabric.host_namespace(world.lab["instance"], here.name)
     inside = [f"10.{half.number}.0.0/24" for half in (here, there)]
-    with WireCounter(world.lab["fabric"], world.lab["internet"]["bridge"], inside) as wire:
+    with PacketCounter(world.lab["fabric"], world.lab["internet"]["bridge"], inside) as wire:
         came = fabric.ping(namespace, there.host, sent, timeout=timeout).received
     assert (wire.tally.clear, wire.tally.drops) == (0, 0)
     return came, wire.tally.protected

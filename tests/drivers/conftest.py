@@ -12,11 +12,11 @@ import pytest
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Connection, Gateway
-from linkspan.drivers import naming
-from linkspan.drivers.charon import StrongswanCharon
-from linkspan.drivers.fake import FakeDrivers
-from linkspan.drivers.fake_world import FakeWorld
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.linux import interface_names
 from linkspan.drivers.ports import Charon, Drivers
+from linkspan.testing.fake_drivers import FakeDrivers
+from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.machine import Facts, Machine, connection, gateway, machine
 from tests.harness.world import freeze
 
@@ -66,7 +66,7 @@ class RealBench:
         freeze(charon.pid)
 
     def name(self, gateway: Gateway, text: str, *addresses: str) -> None:
-        files = Path("/etc/netns") / naming.namespace(self._machine.instance, "node-a", gateway.id)
+        files = Path("/etc/netns") / interface_names.namespace(self._machine.instance, "node-a", gateway.id)
         files.mkdir(parents=True, exist_ok=True)
         self._machine.files.append(files)
         (files / "hosts").write_text("".join(f"{address} {text}\n" for address in addresses))

@@ -22,8 +22,8 @@ import msgspec
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
 from linkspan.core.tunnel.charon_events import CharonEvent
-from linkspan.drivers import naming, netlink, netns
-from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.local import LocalDrivers, sweep
 
 OUTSIDE = "11111111-0000-4000-8000-000000000000"
@@ -160,7 +160,7 @@ def ping(namespace: str, target: str, source: str = "", count: int = 3) -> int:
 
 def host(machine: Machine, name: str, network: str, number: int) -> str:
     """A host on an inside network of gateway N (10.N.0.10), in a namespace of its own."""
-    namespace = f"{naming.namespace_prefix(machine.instance)}{name}"
+    namespace = f"{interface_names.namespace_prefix(machine.instance)}{name}"
     netns.create(namespace, lambda: None)
     port = f"h{number}{secrets.token_hex(3)}"
     home = os.open(netns.path(machine.home), os.O_RDONLY)
@@ -179,11 +179,13 @@ def host(machine: Machine, name: str, network: str, number: int) -> str:
     def outside() -> None:
         with netlink.connect() as kernel:
             links = kernel.links()
-            kernel.change(links[port], master=links[naming.bridge(machine.instance, network)].index, state="up")
+            kernel.change(
+                links[port], master=links[interface_names.bridge(machine.instance, network)].index, state="up"
+            )
 
     try:
-        netns.inside(namespace, inside)
-        netns.inside(machine.home, outside)
+        netns.run_inside(namespace, inside)
+        netns.run_inside(machine.home, outside)
     finally:
         os.close(home)
     return namespace
@@ -193,7 +195,7 @@ class Wire:
     """Counts what passes a link, by what it is: `clear` inner packets, `esp` (in UDP or not)."""
 
     def __init__(self, namespace: str, link: str) -> None:
-        self._socket = netns.inside(namespace, lambda: self._open(link))
+        self._socket = netns.run_inside(namespace, lambda: self._open(link))
         self.clear = 0
         self.esp = 0
 

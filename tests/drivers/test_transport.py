@@ -12,7 +12,7 @@ import pytest
 from linkspan.core.ipsec import mtu
 from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import IkePolicy, IpsecPolicy
-from linkspan.drivers import backend, naming, netns
+from linkspan.drivers.linux import esp_backend, interface_names, netns
 from tests.drivers.conftest import Site
 from tests.drivers.machine import Machine, Wire, eventually, gateway, ping, run
 
@@ -24,7 +24,7 @@ _IPV6_MTU: Final = 24
 
 @pytest.fixture(autouse=True)
 def _kernel_esp() -> None:
-    if backend.detect() != "kernel":
+    if esp_backend.detect() != "kernel":
         pytest.skip("this kernel has no ESP: tests/kernel runs it in user-mode Linux")
 
 
@@ -50,7 +50,7 @@ def test_every_protocol_and_mode_carries_and_leaks_nothing(
     left, right = Site(drivers, 1, 2, **one), Site(drivers, 2, 1, **other)
     for site in (left, right):
         drivers.guard.apply(site.gateway, pairs(site.connection))
-    wire = Wire(here.home, naming.port(here.instance, "node-a", left.gateway.id, naming.OUTSIDE))
+    wire = Wire(here.home, interface_names.port(here.instance, "node-a", left.gateway.id, interface_names.OUTSIDE))
     name = drivers.namespaces.name(left.gateway.id)
     source, target = ("10.1.0.1", "10.2.0.1") if mode == "tunnel" else ("203.0.113.1", "203.0.113.2")
     assert ping(name, target, source) == 0
@@ -124,7 +124,7 @@ def told(namespace: str, source: str, target: str) -> int:
             one.connect((target, 9))
             return one.getsockopt(level, option)
 
-    return netns.inside(namespace, ask)
+    return netns.run_inside(namespace, ask)
 
 
 def test_a_new_charon_starts_with_a_clean_kernel(here: Machine) -> None:

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from linkspan.drivers import netns
-from linkspan.lab.wire import Listener
+from linkspan.drivers.linux import netns
+from linkspan.lab.packet_counter import Listener
 from tests.harness.recorder import Packet, packet
 
 ENDS = ("far", "near")
@@ -52,7 +52,7 @@ class Distance(Listener):
         self._ip("link", "set", self._port, "promisc", "off", "master", self._bridge)
 
     def _ip(self, *arguments: str) -> None:
-        netns.inside(self._namespace, lambda: subprocess.run(["ip", *arguments], check=True))
+        netns.run_inside(self._namespace, lambda: subprocess.run(["ip", *arguments], check=True))
 
     def _open(self) -> list[socket.socket]:
         return [_raw(self._port), _raw(ENDS[0])]

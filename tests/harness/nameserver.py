@@ -7,7 +7,7 @@ import struct
 import threading
 from typing import Final, Self
 
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 
 FAMILIES: Final = {1: socket.AF_INET, 28: socket.AF_INET6}
 """By the type of a record: A and AAAA."""
@@ -21,7 +21,7 @@ class NameServer:
         self.silent = False
         self.asked = 0
         self._stop = threading.Event()
-        self._socket = netns.inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._socket = netns.run_inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self._socket.bind((address, 53))
         self._socket.settimeout(0.1)
         self._thread = threading.Thread(target=self._serve, name="name-server", daemon=True)

@@ -15,7 +15,7 @@ from typing import Any
 import vici
 
 from linkspan.cli.client import ApiError
-from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.peer import Peer, decoded, vici_session
 from tests.harness.world import World, renewed, steady, until

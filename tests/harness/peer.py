@@ -22,7 +22,7 @@ from typing import Any
 
 import vici
 
-from linkspan.drivers import backend, netns
+from linkspan.drivers.linux import esp_backend, netns
 from linkspan.lab import fabric
 from tests.harness.recorder import Recorder
 from tests.harness.world import World, until
@@ -100,7 +100,7 @@ class Peer:
         self.run("ip", "-6", "address", "add", f"{self.in6}/64", "dev", "lo", "nodad")
         # A unix socket's path is short; pytest's folders are long.
         self.folder = Path(tempfile.mkdtemp(prefix="ls-peer-"))
-        esp = "kernel-libipsec " if backend.detect() == "user-space" else ""
+        esp = "kernel-libipsec " if esp_backend.detect() == "user-space" else ""
         text = SETTINGS.format(plugins=plugins or PLUGINS.format(esp=esp), folder=self.folder, levels=levels)
         (self.folder / "strongswan.conf").write_text(text)
         self.process = self._start()
@@ -109,7 +109,7 @@ class Peer:
 
     def run(self, *command: str, check: bool = True) -> str:
         """What a command prints inside the peer's namespace."""
-        done = netns.inside(
+        done = netns.run_inside(
             self.namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         )
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
@@ -117,7 +117,7 @@ class Peer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "STRONGSWAN_CONF": str(self.folder / "strongswan.conf")}
-        process = netns.inside(
+        process = netns.run_inside(
             self.namespace,
             lambda: subprocess.Popen(
                 ["charon-systemd"],

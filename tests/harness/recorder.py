@@ -14,7 +14,7 @@ import time
 
 import msgspec
 
-from linkspan.lab import wire
+from linkspan.lab import packet_counter
 
 INSIDE = tuple(ipaddress.ip_network(prefix) for prefix in ("10.0.0.0/8", "fd00::/16"))
 IKE_SA_INIT, IKE_AUTH, CREATE_CHILD_SA, INFORMATIONAL = 34, 35, 36, 37
@@ -38,12 +38,12 @@ class Ike(msgspec.Struct, frozen=True):
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """One packet. `at`: monotonic seconds; `sent`: by the recorded side; `kind` as in `lab.wire`; `size`: of the
-    frame in bytes."""
+    """One packet. `at`: monotonic seconds; `sent`: by the recorded side; `kind` as in `lab.packet_counter`; `size`: of
+    the frame in bytes."""
 
     at: float
     sent: bool
-    kind: wire.Kind
+    kind: packet_counter.PacketClass
     size: int
     ike: Ike | None
     frame: bytes
@@ -55,7 +55,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
         return int.from_bytes(behind[8:12] if self.kind == "udp_esp" else behind[:4])
 
 
-class Recorder(wire.Listener):
+class Recorder(packet_counter.Listener):
     """Use it as a `with` block; `packets` grows meanwhile.
 
     `port` is the bridge's port that the recorded side is plugged into. On the side's own link the kernel's ESP would
@@ -79,7 +79,7 @@ class Recorder(wire.Listener):
         """How many IKE SAs were begun towards the recorded side, however often their first message was sent."""
         return len({one.ike.initiator_spi for one in self.ike(sent=False) if one.ike and one.ike.first})
 
-    def count(self, *kinds: wire.Kind, sent: bool | None = None) -> int:
+    def count(self, *kinds: packet_counter.PacketClass, sent: bool | None = None) -> int:
         """How many packets are of these kinds."""
         return sum(one.kind in kinds and sent in (None, one.sent) for one in list(self.packets))
 
@@ -130,7 +130,7 @@ class Recorder(wire.Listener):
 
 def packet(frame: bytes, sent: bool) -> Packet:
     """What a frame is."""
-    kind = wire.classify(frame, INSIDE)
+    kind = packet_counter.classify(frame, INSIDE)
     header = _ike(frame) if kind == "ike" else None
     return Packet(at=time.monotonic(), sent=sent, kind=kind, size=len(frame), ike=header, frame=frame)
 

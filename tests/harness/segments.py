@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 
 _SYN = 0x02
 _MSS = 2
@@ -22,7 +22,7 @@ class Syns:
         self._sizes: list[int] = []
 
     def __enter__(self) -> Syns:
-        self._socket = netns.inside(self._namespace, self._open)
+        self._socket = netns.run_inside(self._namespace, self._open)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,9 +73,9 @@ def syn_sizes(frame: bytes) -> list[int]:
 def transfer(source: str, destination: str, address: str, size: int, seconds: float) -> int:
     """How many of so many bytes arrive within a time, from one namespace at an address of another."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    server = netns.inside(destination, lambda: socket.create_server((address, 0), family=family))
+    server = netns.run_inside(destination, lambda: socket.create_server((address, 0), family=family))
     port = server.getsockname()[1]
-    with server, netns.inside(source, lambda: socket.create_connection((address, port), 10.0)) as sender:
+    with server, netns.run_inside(source, lambda: socket.create_connection((address, port), 10.0)) as sender:
         receiver, _ = server.accept()
         with receiver:
             sender.settimeout(seconds)

@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from linkspan.cli.client import Client
-from linkspan.drivers import naming, netns
+from linkspan.drivers.linux import interface_names, netns
 from linkspan.lab import fabric
 from linkspan.lab.fabric import ping
 from tests.harness.ours import VPN, Ours
@@ -45,7 +45,7 @@ class Site(Ours):
         return service
 
     def _prefix(self) -> str:
-        return f"{naming.namespace_prefix(self.world.lab['instance'])}{self.router_id[:8]}-"
+        return f"{interface_names.namespace_prefix(self.world.lab['instance'])}{self.router_id[:8]}-"
 
     def _make(self, path: str, singular: str, **values: Any) -> str:
         id: str = self.user.request("POST", f"/v2.0/{path}", {singular: values})[singular]["id"]

@@ -19,10 +19,10 @@ from typing import Any
 
 from linkspan.cli.client import Client, load_cloud
 from linkspan.core.tunnel.sas import ChildSa
-from linkspan.drivers import backend, naming, netns
-from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.linux import esp_backend, interface_names, netns
 from linkspan.lab.fabric import Ping
-from linkspan.lab.wire import WireCounter
+from linkspan.lab.packet_counter import PacketCounter
 
 READY = 60.0
 INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
@@ -174,15 +174,15 @@ class World:
 
     def inside(self, namespace: str, *command: str) -> str:
         """What a command prints inside a namespace."""
-        done = netns.inside(
+        done = netns.run_inside(
             namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def wire(self) -> WireCounter:
+    def wire(self) -> PacketCounter:
         """A witness on the wire between the gateways."""
-        return WireCounter(self.lab["fabric"], self.lab["internet"]["bridge"], INSIDE)
+        return PacketCounter(self.lab["fabric"], self.lab["internet"]["bridge"], INSIDE)
 
     @contextmanager
     def next_hop(self) -> Iterator[None]:
@@ -218,7 +218,7 @@ def steady(send: Callable[[], Ping]) -> Ping:
     whether packets pass: there they are sent once more.
     """
     answer = send()
-    again = answer.received < answer.sent and backend.detect() == "user-space"
+    again = answer.received < answer.sent and esp_backend.detect() == "user-space"
     return send() if again else answer
 
 
@@ -259,5 +259,5 @@ def free_port() -> int:
 
 def leftovers(instance: str) -> list[str]:
     """Namespaces of an instance, and processes inside them."""
-    prefix = naming.namespace_prefix(instance)
+    prefix = interface_names.namespace_prefix(instance)
     return [name for name in netns.names() if name.startswith(prefix)]

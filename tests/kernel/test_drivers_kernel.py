@@ -15,5 +15,5 @@ def test_the_kernels_esp_is_detected() -> None:
 
 
 def test_the_drivers_on_kernel_esp() -> None:
-    names = ("test_contract", "test_wire", "test_charon", "test_transport", "test_paths")
+    names = ("test_contract", "test_packets", "charon/test_daemon", "test_transport", "gateway/test_mtu_routing")
     passes(*(f"tests/drivers/{name}.py" for name in names))

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from linkspan.drivers import naming, netlink, netns
+from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.local import sweep
 from linkspan.lab import fabric
 from linkspan.lab.fabric import LabError
-from linkspan.lab.wire import WireCounter
+from linkspan.lab.packet_counter import PacketCounter
 
 pytestmark = pytest.mark.root
 
@@ -29,7 +29,7 @@ def instance() -> Iterator[str]:
     name = secrets.token_hex(3)
     yield name
     sweep(name)
-    assert not [found for found in netns.names() if found.startswith(naming.namespace_prefix(name))]
+    assert not [found for found in netns.names() if found.startswith(interface_names.namespace_prefix(name))]
 
 
 def bridge(instance: str) -> None:
@@ -37,12 +37,12 @@ def bridge(instance: str) -> None:
 
     def make() -> None:
         with netlink.connect() as kernel:
-            kernel.add_bridge(naming.bridge(instance, NETWORK))
-            link = kernel.link(naming.bridge(instance, NETWORK))
+            kernel.add_bridge(interface_names.bridge(instance, NETWORK))
+            link = kernel.link(interface_names.bridge(instance, NETWORK))
             assert link
             kernel.change(link, state="up")
 
-    netns.inside(fabric.make_fabric(instance), make)
+    netns.run_inside(fabric.make_fabric(instance), make)
 
 
 def test_hosts_talk_and_the_witness_counts_each_packet_once(instance: str) -> None:
@@ -51,7 +51,7 @@ def test_hosts_talk_and_the_witness_counts_each_packet_once(instance: str) -> No
     left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24", "fd00:1::10/64"), ("10.1.0.1", "fd00:1::1"))
     fabric.make_host(instance, "right", NETWORK, ("10.1.0.11/24", "fd00:1::11/64"), ("10.1.0.1",))
     inside = ("10.1.0.0/24", "fd00:1::/64")
-    with WireCounter(fabric.fabric_namespace(instance), naming.bridge(instance, NETWORK), inside) as wire:
+    with PacketCounter(fabric.fabric_namespace(instance), interface_names.bridge(instance, NETWORK), inside) as wire:
         for destination in ("10.1.0.11", "fd00:1::11"):
             answer = fabric.ping(left.namespace, destination, 5, 0.02)
             assert (answer.sent, answer.received, answer.loss) == (5, 5, 0.0)
@@ -108,6 +108,6 @@ def test_a_host_can_be_replaced_but_not_doubled_and_needs_its_network(instance: 
 def test_a_witness_without_a_wire_is_refused(instance: str) -> None:
     with (
         pytest.raises(OSError, match="there is no bridge"),
-        WireCounter(fabric.make_fabric(instance), "nothing", ()),
+        PacketCounter(fabric.make_fabric(instance), "nothing", ()),
     ):
         pass

@@ -12,7 +12,7 @@ from linkspan.core.secret import Secret
 from linkspan.lab import report, sites
 from linkspan.lab.demo import Proof
 from linkspan.lab.fabric import LabError, Ping, parse_ping
-from linkspan.lab.wire import Tally
+from linkspan.lab.packet_counter import Tally
 from tests.cli.conftest import Service, service
 
 __all__ = ["service"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 def test_the_agent_finds_and_tells_which_esp_it_has(world: World) -> None:
     (node,) = world.admin.request("GET", "/v2.0/linkspan/nodes")["nodes"]
-    assert node["backend"] == backend.detect()
+    assert node["backend"] == esp_backend.detect()
     log = (world.state / "logs" / "node-1.log").read_text()
     assert f'"backend": "{node["backend"]}"' in log or f'"backend":"{node["backend"]}"' in log
 
@@ -25,7 +25,7 @@ def test_the_sas_are_where_the_backend_says(world: World) -> None:
     until(lambda: world.inside(world.gateway("left"), "ip", "xfrm", "state").count("proto esp") in (0, 2), 15.0)
     states = world.inside(world.gateway("left"), "ip", "xfrm", "state")
     links = world.inside(world.gateway("left"), "ip", "-o", "link")
-    if backend.detect() == "kernel":
+    if esp_backend.detect() == "kernel":
         assert states.count("proto esp") == 2, "one state for each direction"
         # The laboratory's policy is our default: aes-128 with sha256.
         assert "enc cbc(aes)" in states

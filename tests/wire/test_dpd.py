@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from tests.harness.ours import CONNECTIONS, VPN, Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.recorder import INFORMATIONAL, INFORMATIONAL_V1, Recorder
@@ -133,7 +133,7 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
 
 def initiates(action: str) -> bool:
     """Whether we initiate by ourselves after the peer was declared dead."""
-    return action in ("restart", "restart-by-peer") or (action == "hold" and backend.detect() == "user-space")
+    return action in ("restart", "restart-by-peer") or (action == "hold" and esp_backend.detect() == "user-space")
 
 
 @pytest.mark.shows("connection.dpd.interval", "connection.dpd.action")

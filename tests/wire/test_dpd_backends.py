@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from linkspan.core.tunnel.lifecycle import ATTEMPT
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.recorder import Recorder
@@ -66,7 +66,7 @@ def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
 @pytest.mark.shows("connection.dpd.action")
 def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
     with held(ours, peer) as (link, seen):
-        if backend.detect() == "user-space":
+        if esp_backend.detect() == "user-space":
             until(lambda: seen.attempts() > 0, 3.0)
             traffic(link)
             peer.heal()

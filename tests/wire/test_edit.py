@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 COUNT, INTERVAL = 1500, 0.002
-LOST = 2 if backend.detect() == "kernel" else 10
+LOST = 2 if esp_backend.detect() == "kernel" else 10
 """The most pings that a roll-out may cost. In user space a packet can be at the other end before its SA is, which takes
 as long as that charon has to wait for a processor: 20 ms are allowed."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
@@ -22,7 +22,7 @@ from tests.harness.world import World, until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 COUNT, INTERVAL = 1500, 0.002
-SLOW = 4 if backend.detect() == "kernel" else 1
+SLOW = 4 if esp_backend.detect() == "kernel" else 1
 """User-mode linux takes its time."""
 OLD, NEW = "aes128-sha256-modp2048", "aes256-sha512-ecp256"
 STRONGER = {"encryption_algorithm": "aes-256", "auth_algorithm": "sha512", "pfs": "group19"}

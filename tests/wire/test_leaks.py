@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 from linkspan.lab.fabric import ping
-from linkspan.lab.wire import Tally
+from linkspan.lab.packet_counter import Tally
 from tests.harness.world import World, frozen, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from linkspan.drivers import backend, netns
+from linkspan.drivers.linux import esp_backend, netns
 from tests.harness.ours import LOCAL6, Ours
 from tests.harness.peer import Peer
 from tests.harness.segments import Syns, transfer
@@ -67,7 +67,7 @@ def both(world: World) -> Both:
 
 def limit() -> int:
     """What ESP with AES-CBC and SHA-256 leaves of 1500: the TUN's MTU, or what the kernel computes."""
-    return {"user-space": 1400, "kernel": 1438}[backend.detect()]
+    return {"user-space": 1400, "kernel": 1438}[esp_backend.detect()]
 
 
 def probe(world: World, side: str, address: str, size: int) -> int:
@@ -78,7 +78,7 @@ def probe(world: World, side: str, address: str, size: int) -> int:
     forget(world, side)
     data = str(size - HEADERS[6 if ":" in address else 4])
     command = ["ping", "-n", "-M", "do", "-c", "1", "-W", "2", "-s", data, address]
-    done = netns.inside(
+    done = netns.run_inside(
         world.host(side), lambda: subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     )
     if done.returncode == 0:
@@ -248,7 +248,7 @@ def test_charon_is_killed_and_the_mtus_come_back(both: Both) -> None:
 
 def reachable(world: World) -> bool:
     return all(
-        netns.inside(
+        netns.run_inside(
             world.host("left"),
             lambda address=address: (
                 subprocess.run(  # type: ignore[misc]

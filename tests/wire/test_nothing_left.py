@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 from tests.harness.world import World, leftovers, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]

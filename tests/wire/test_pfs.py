@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 SAME = "aes128-sha256-modp2048"
 OTHER = "aes128-sha256-ecp256"
 REFUSED = "the peer refuses pfs group14 when keys are renewed"
-SLOW = 3 if backend.detect() == "kernel" else 1
+SLOW = 3 if esp_backend.detect() == "kernel" else 1
 """User-mode linux takes its time."""
 
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from linkspan.core.ipsec import algorithms
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from tests.harness.ours import Ours, raw_charon
 from tests.harness.peer import Peer, decoded
 from tests.harness.recorder import AGGRESSIVE, IKE_SA_INIT, MAIN_MODE, Recorder
@@ -23,7 +23,7 @@ from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
-KERNEL = backend.detect() == "kernel"
+KERNEL = esp_backend.detect() == "kernel"
 SLOW = 4 if KERNEL else 1
 """User-mode linux takes its time."""
 

@@ -10,7 +10,7 @@ import pytest
 import vici
 
 from linkspan.cli.client import ApiError
-from linkspan.drivers import backend
+from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import ping
 from tests.harness.ours import Ours
 from tests.harness.peer import Peer
@@ -18,7 +18,7 @@ from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
-SLOW = 4 if backend.detect() == "kernel" else 1
+SLOW = 4 if esp_backend.detect() == "kernel" else 1
 COUNT = 1000
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from linkspan.drivers import netns
-from linkspan.drivers.vici import Absent
+from linkspan.drivers.charon.vici import CharonAbsent
+from linkspan.drivers.linux import netns
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 
@@ -71,7 +71,7 @@ def answers(world: World, side: str) -> bool:
     try:
         with world.charon(side) as charon:
             charon.sas()
-    except Absent:
+    except CharonAbsent:
         return False
     return True
 

@@ -10,14 +10,14 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.selectors import SelectorPair, pairs
 from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel.tunnel import Tunnel
-from linkspan.drivers.ports import Guard
+from linkspan.drivers.ports import LeakGuard
 
 
 class Coverage:
     """Belongs to a gateway's worker and is used from its thread alone. `orphans` are uuids of connections that run
     and are not desired: with them, what an earlier run guards stays guarded for good."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: LeakGuard) -> None:
         self.orphans: frozenset[str] = frozenset()
         self._guard = guard
         self._covered: dict[str, frozenset[SelectorPair]] = {}

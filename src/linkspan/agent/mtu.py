@@ -9,13 +9,13 @@ from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.state.desired import Connection, Gateway
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel.tunnel import Tunnel
-from linkspan.drivers.ports import Paths
+from linkspan.drivers.ports import MtuRouting
 
 
 class Mtus:
     """Belongs to a gateway's worker and is used from its thread alone."""
 
-    def __init__(self, paths: Paths, backend: Backend) -> None:
+    def __init__(self, paths: MtuRouting, backend: Backend) -> None:
         self._paths = paths
         self._backend = backend
         self._outside = 0

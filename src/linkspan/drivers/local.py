@@ -11,14 +11,15 @@ import structlog
 
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
-from linkspan.drivers import backend as esp
-from linkspan.drivers import guard, naming, netlink, netns, process
-from linkspan.drivers.charon import StrongswanCharon
-from linkspan.drivers.guard import NftGuard
-from linkspan.drivers.names import NamespaceResolver
-from linkspan.drivers.namespace import NetworkNamespaces
-from linkspan.drivers.paths import RoutedPaths
-from linkspan.drivers.vici import DEADLINE
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.charon.vici import DEADLINE
+from linkspan.drivers.gateway import leak_guard
+from linkspan.drivers.gateway.dns_resolver import NamespaceResolver
+from linkspan.drivers.gateway.leak_guard import NftGuard
+from linkspan.drivers.gateway.mtu_routing import PolicyRoutedMtu
+from linkspan.drivers.gateway.namespace import NetworkNamespaces
+from linkspan.drivers.linux import esp_backend as esp
+from linkspan.drivers.linux import interface_names, netlink, netns, process
 
 _log = structlog.get_logger("drivers.local")
 
@@ -44,11 +45,11 @@ class LocalDrivers:
         self._state = state.absolute()
         self._deadline = deadline
         self.backend: Backend = esp.detect()
-        self.namespaces = NetworkNamespaces(instance, node, bridges_in, bridges, guard.seal)
+        self.namespaces = NetworkNamespaces(instance, node, bridges_in, bridges, leak_guard.drop_everything)
         self.guard = NftGuard(self.backend, self.namespaces.name)
-        self.paths = RoutedPaths(self.backend, self.namespaces.name)
+        self.paths = PolicyRoutedMtu(self.backend, self.namespaces.name)
         self.resolver = NamespaceResolver(self.namespaces.name)
-        self.charon_version = _probe(naming.namespace(instance, node, f"probe-{os.getpid()}"), self.backend)
+        self.charon_version = _probe(interface_names.namespace(instance, node, f"probe-{os.getpid()}"), self.backend)
 
     def charon(self, gateway: Gateway) -> StrongswanCharon:
         name = self.namespaces.name(gateway.id)
@@ -61,15 +62,15 @@ def sweep(instance: str) -> None:
     Processes in its namespaces first, then the namespaces, then ports and bridges wherever they are. Needs no agent
     and no settings. Files are left alone.
     """
-    prefix = naming.namespace_prefix(naming.check_instance(instance))
+    prefix = interface_names.namespace_prefix(interface_names.check_instance(instance))
     mine = [name for name in netns.names() if name.startswith(prefix)]
     for name in mine:
-        process.end(netns.processes(name))
+        process.terminate(netns.processes(name))
     for name in mine:
         netns.delete(name)
     for name in [netns.HERE, *netns.names()]:
         try:
-            netns.inside(name, lambda: _sweep_links(instance))
+            netns.run_inside(name, lambda: _sweep_links(instance))
         except FileNotFoundError:
             continue  # somebody else has removed it meanwhile
         except OSError as error:
@@ -78,10 +79,10 @@ def sweep(instance: str) -> None:
 
 
 def _sweep_links(instance: str) -> None:
-    prefixes = naming.link_prefixes(instance)
+    prefixes = interface_names.link_prefixes(instance)
     with netlink.connect() as kernel:
         for link in kernel.links().values():
-            mark = naming.read_mark(link.alias)
+            mark = interface_names.read_mark(link.alias)
             # A crash between making a link and marking it leaves one with our name and no mark.
             ours = mark.instance == instance if mark else not link.alias and link.name.startswith(prefixes)
             if ours and link.kind in ("veth", "bridge"):

@@ -44,7 +44,7 @@ class Namespaces(Protocol):
         """Ids of the gateways that have a namespace here, also those of an earlier run of this agent."""
 
 
-class Guard(Protocol):
+class LeakGuard(Protocol):
     """The rules that keep protected traffic from leaving a gateway in clear."""
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
@@ -57,7 +57,7 @@ class Guard(Protocol):
         """The pairs that are guarded now; empty if there is no guard. Survives the agent's and charon's death."""
 
 
-class Paths(Protocol):
+class MtuRouting(Protocol):
     """How large the packets of each pair of selectors may be: what hosts are told, and the MSS of their TCP."""
 
     def outside(self, gateway_id: str) -> int:
@@ -167,11 +167,11 @@ class Drivers(Protocol):
         """The namespaces of this node."""
 
     @property
-    def guard(self) -> Guard:
+    def guard(self) -> LeakGuard:
         """The guards of this node."""
 
     @property
-    def paths(self) -> Paths:
+    def paths(self) -> MtuRouting:
         """The MTUs of this node's gateways."""
 
     @property

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.drivers import naming, netns
+from linkspan.drivers.linux import interface_names, netns
 from linkspan.lab import fabric, sites
 from linkspan.lab.fabric import Host, LabError, Ping
+from linkspan.lab.packet_counter import PacketCounter, Tally
 from linkspan.lab.progress import Progress
 from linkspan.lab.sites import OTHER, Api, Lab, Site
-from linkspan.lab.wire import Tally, WireCounter
 
 POLL: Final = 0.05
 CALM: Final = 2.0
@@ -111,7 +111,7 @@ def _wait(condition: Callable[[], bool], alive: Callable[[], None], patience: fl
 
 def _hosts(instance: str, lab: Lab, alive: Callable[[], None]) -> dict[str, Host]:
     """The hosts, as soon as each network has its bridge, which a gateway's leg brings."""
-    bridges = {naming.bridge(instance, site.network_id) for site in lab.sites.values()}
+    bridges = {interface_names.bridge(instance, site.network_id) for site in lab.sites.values()}
     _wait(lambda: bridges <= fabric.links(instance), alive)
     return make_hosts(instance, lab)
 
@@ -126,8 +126,8 @@ def make_hosts(instance: str, lab: Lab) -> dict[str, Host]:
 
 def talk(instance: str, lab: Lab, hosts: dict[str, Host], count: int = PINGS) -> tuple[tuple[Ping, ...], Tally]:
     """Ping from each host to the other, at the same time, and count what crosses the wire meanwhile."""
-    watched = naming.bridge(instance, lab.internet_id)
-    wire = WireCounter(fabric.fabric_namespace(instance), watched, lab.prefixes)
+    watched = interface_names.bridge(instance, lab.internet_id)
+    wire = PacketCounter(fabric.fabric_namespace(instance), watched, lab.prefixes)
     with wire, ThreadPoolExecutor(len(hosts)) as pool:
         pings = list(pool.map(lambda side: _ping(hosts, side, count), hosts))
     return tuple(pings), wire.tally
@@ -146,7 +146,7 @@ def describe(instance: str, lab: Lab, hosts: dict[str, Host], url: str, state: P
         "state": str(state.absolute()),
         "clouds": str((state / "clouds.yaml").absolute()),
         "fabric": fabric.fabric_namespace(instance),
-        "internet": {"network_id": lab.internet_id, "bridge": naming.bridge(instance, lab.internet_id)},
+        "internet": {"network_id": lab.internet_id, "bridge": interface_names.bridge(instance, lab.internet_id)},
         "ike_policy_id": lab.ike_policy_id,
         "ipsec_policy_id": lab.ipsec_policy_id,
         "sites": {side: _describe(instance, site, hosts[side]) for side, site in lab.sites.items()},
@@ -162,7 +162,7 @@ def _describe(instance: str, site: Site, host: Host) -> dict[str, Any]:
             "inside_addresses": list(site.gateway_addresses),
         },
         "network_id": site.network_id,
-        "bridge": naming.bridge(instance, site.network_id),
+        "bridge": interface_names.bridge(instance, site.network_id),
         "subnet_ids": list(site.subnet_ids),
         "router_id": site.router_id,
         "service_id": site.service_id,
@@ -173,5 +173,5 @@ def _describe(instance: str, site: Site, host: Host) -> dict[str, Any]:
 
 def gateway_namespace(instance: str, router_id: str) -> str:
     """The namespace of a gateway on this machine, whichever node it is on; empty if it is not here."""
-    prefix = f"{naming.namespace_prefix(instance)}{router_id[:8]}-"
+    prefix = f"{interface_names.namespace_prefix(instance)}{router_id[:8]}-"
     return next((name for name in netns.names() if name.startswith(prefix)), "")

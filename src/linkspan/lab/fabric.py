@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from linkspan.drivers import naming, netlink, netns
-from linkspan.drivers.netlink import Route
+from linkspan.drivers.linux import interface_names, netlink, netns
+from linkspan.drivers.linux.netlink import Route
 
 _INTERFACE: Final = "eth0"
 _TIMES: Final = re.compile(r"^\S+ +:((?: (?:[\d.]+|-))+)$", re.MULTILINE)
@@ -59,12 +59,12 @@ class Ping(msgspec.Struct, frozen=True):
 
 def fabric_namespace(instance: str) -> str:
     """The name of the namespace that holds an instance's bridges."""
-    return f"{naming.namespace_prefix(instance)}fabric"
+    return f"{interface_names.namespace_prefix(instance)}fabric"
 
 
 def host_namespace(instance: str, name: str) -> str:
     """The name of a host's namespace."""
-    return f"{naming.namespace_prefix(instance)}host-{name}"
+    return f"{interface_names.namespace_prefix(instance)}host-{name}"
 
 
 def make_fabric(instance: str) -> str:
@@ -82,7 +82,7 @@ def links(instance: str) -> frozenset[str]:
         with netlink.connect() as kernel:
             return frozenset(kernel.links())
 
-    return netns.inside(fabric_namespace(instance), read)
+    return netns.run_inside(fabric_namespace(instance), read)
 
 
 def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str], gateways: Sequence[str]) -> Host:
@@ -91,7 +91,7 @@ def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str
     The bridge is there once a gateway has a leg on that network.
     """
     namespace, fabric = host_namespace(instance, name), fabric_namespace(instance)
-    port, bridge = _port(instance, name), naming.bridge(instance, network_id)
+    port, bridge = _port(instance, name), interface_names.bridge(instance, network_id)
     if bridge not in links(instance):
         raise LabError(f"host {name} has nothing to be plugged into: no gateway has a leg on its network yet")
     home = os.open(netns.path(fabric), os.O_RDONLY | os.O_CLOEXEC)
@@ -99,9 +99,9 @@ def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str
         netns.create(namespace, lambda: _furnish(port, home, addresses))
     finally:
         os.close(home)
-    netns.inside(fabric, lambda: _plug(port, bridge, naming.Mark(instance, "lab", name).text()))
+    netns.run_inside(fabric, lambda: _plug(port, bridge, interface_names.OwnerMark(instance, "lab", name).text()))
     # Routes last: the kernel drops those of a link that is not yet connected.
-    netns.inside(namespace, lambda: _route(gateways))
+    netns.run_inside(namespace, lambda: _route(gateways))
     return Host(name, namespace, tuple(addresses), tuple(gateways))
 
 
@@ -115,12 +115,12 @@ def remove(instance: str, name: str) -> None:
                 kernel.delete(link)
 
     # First, because the kernel takes its time with a namespace, and the name should be free at once.
-    netns.inside(fabric_namespace(instance), unplug)
+    netns.run_inside(fabric_namespace(instance), unplug)
     netns.delete(host_namespace(instance, name))
 
 
 def _port(instance: str, name: str) -> str:
-    return naming.port(instance, "lab", name, _INTERFACE)
+    return interface_names.port(instance, "lab", name, _INTERFACE)
 
 
 def _quiet() -> None:
@@ -171,7 +171,7 @@ def ping(namespace: str, destination: str, count: int = 10, interval: float = 0.
         return subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
 
     try:
-        done = netns.inside(namespace, send)
+        done = netns.run_inside(namespace, send)
     except subprocess.TimeoutExpired:
         raise LabError(f"ping to {destination} did not end within {patience:.0f} s") from None
     return parse_ping(namespace, destination, done.stderr)

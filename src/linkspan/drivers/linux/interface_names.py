@@ -19,7 +19,7 @@ OUTSIDE = "out0"
 _MARK = "linkspan"
 
 
-class Mark(msgspec.Struct, frozen=True):
+class OwnerMark(msgspec.Struct, frozen=True):
     """To whom an interface belongs; `gateway` is empty on a bridge, which nodes of one instance share."""
 
     instance: str
@@ -31,12 +31,12 @@ class Mark(msgspec.Struct, frozen=True):
         return "/".join((_MARK, self.instance, quote(self.node, safe=""), self.gateway))
 
 
-def read_mark(alias: str) -> Mark | None:
+def read_mark(alias: str) -> OwnerMark | None:
     """The mark in an interface's alias; None if somebody else made the interface."""
     parts = alias.split("/")
     if len(parts) != 4 or parts[0] != _MARK:
         return None
-    return Mark(parts[1], unquote(parts[2]), parts[3])
+    return OwnerMark(parts[1], unquote(parts[2]), parts[3])
 
 
 def check_instance(instance: str) -> str:

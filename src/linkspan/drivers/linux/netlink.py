@@ -64,7 +64,7 @@ class MtuRoute(msgspec.Struct, frozen=True):
     mtu: int
 
 
-class Rule(msgspec.Struct, frozen=True, order=True):
+class PolicyRule(msgspec.Struct, frozen=True, order=True):
     """Packets from one network to another are looked up in a table first (ip-rule(8)); both of one IP version."""
 
     priority: int
@@ -183,10 +183,10 @@ class Netlink:
         """Remove a route."""
         self._mtu_route(route, "del")
 
-    def rules(self) -> set[Rule]:
+    def rules(self) -> set[PolicyRule]:
         """Our rules."""
         return {
-            Rule(
+            PolicyRule(
                 message.get_attr("FRA_PRIORITY"),
                 _network(message.get_attr("FRA_SRC"), message["src_len"], everything),
                 _network(message.get_attr("FRA_DST"), message["dst_len"], everything),
@@ -197,15 +197,15 @@ class Netlink:
             if message.get_attr("FRA_PROTOCOL") == PROTOCOL
         }
 
-    def add_rule(self, rule: Rule) -> None:
+    def add_rule(self, rule: PolicyRule) -> None:
         """Add a rule behind others of its priority. FileExistsError if it is there."""
         self._rule(rule, "add")
 
-    def delete_rule(self, rule: Rule) -> None:
+    def delete_rule(self, rule: PolicyRule) -> None:
         """Remove a rule of ours."""
         self._rule(rule, "del")
 
-    def _rule(self, rule: Rule, verb: str) -> None:
+    def _rule(self, rule: PolicyRule, verb: str) -> None:
         source, destination = map(ipaddress.ip_network, (rule.source, rule.destination))
         self._ask(
             f"{verb} rule from {source} to {destination}",

@@ -13,8 +13,8 @@ import pytest
 
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
-from linkspan.drivers import clamp
-from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.gateway import mss_clamp
 from linkspan.drivers.local import LocalDrivers
 from linkspan.drivers.ports import DriverError
 from tests.drivers.conftest import Site
@@ -28,7 +28,7 @@ wire = pytest.mark.wire
 
 
 def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
-    assert clamp.transaction({}, {B: 1160, A: 1260, C: 1240}).splitlines() == [
+    assert mss_clamp.transaction({}, {B: 1160, A: 1260, C: 1240}).splitlines() == [
         "add table inet linkspan-mtu",
         "add chain inet linkspan-mtu forward { type filter hook forward priority mangle; policy accept; }",
         "add set inet linkspan-mtu mss6_64_0_1240 { type ipv6_addr . ipv6_addr; flags interval; }",
@@ -54,14 +54,14 @@ def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
 
 
 def test_the_clamp_changes_by_differences_and_goes_with_its_last_pair() -> None:
-    changed = clamp.transaction({A: 1260, B: 1160, C: 1160}, {A: 1200, C: 1160})
+    changed = mss_clamp.transaction({A: 1260, B: 1160, C: 1160}, {A: 1200, C: 1160})
     assert [line for line in changed.splitlines() if "element" in line or "delete" in line] == [
         "add element inet linkspan-mtu mss4_24_24_1200 { 10.1.0.0/24 . 10.2.0.0/24 }",
         "delete set inet linkspan-mtu mss4_24_24_1260",
         "delete set inet linkspan-mtu mss4_24_8_1160",
     ]
-    assert clamp.transaction({A: 1260}, {A: 1260}) == ""
-    assert clamp.transaction({A: 1260}, {}) == "delete table inet linkspan-mtu\n"
+    assert mss_clamp.transaction({A: 1260}, {A: 1260}) == ""
+    assert mss_clamp.transaction({A: 1260}, {}) == "delete table inet linkspan-mtu\n"
 
 
 class Bench:

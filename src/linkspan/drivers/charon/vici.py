@@ -36,20 +36,20 @@ DEADLINE: Final = 5.0
 """Seconds that a request may take before charon counts as hanging."""
 
 _CHUNK: Final = 65536
-_log = structlog.get_logger("drivers.vici")
+_log = structlog.get_logger("drivers.charon.vici")
 
 Message = dict[str, Any]
 
 
-class Refused(DriverError):
+class CommandRefused(DriverError):
     """charon answered, and the answer is no; the message is charon's own."""
 
 
-class Absent(Unresponsive):
+class CharonAbsent(Unresponsive):
     """Nobody listens on the socket."""
 
 
-class Requests:
+class CommandSession:
     """A session for commands. It connects at once; `Absent` if nobody listens."""
 
     def __init__(self, directory: Path, deadline: float = DEADLINE) -> None:
@@ -79,20 +79,20 @@ class Requests:
         try:
             return function()
         except vici.exception.CommandException as error:
-            raise Refused(str(error).removeprefix("Command failed: ")) from error
+            raise CommandRefused(str(error).removeprefix("Command failed: ")) from error
         except TimeoutError as error:
             self.close()
             raise Unresponsive(f"charon did not answer '{command}' within {self._deadline:.0f} s") from error
         except ConnectionError as error:
             self.close()
-            raise Absent(f"charon ended before it answered '{command}'") from error
+            raise CharonAbsent(f"charon ended before it answered '{command}'") from error
         except Exception as error:
             # Whatever a broken peer makes the package raise means the same to us.
             self.close()
             raise Unresponsive(f"charon's answer to '{command}' made no sense: {error}") from error
 
 
-class Events:
+class EventSession:
     """A session for events: registered when the constructor returns, then read on its own thread until it ends.
 
     `deliver` gets an event's name and content on that thread and has to be quick; `ended` is called once when the
@@ -189,7 +189,7 @@ class _Socket:
         except OSError as error:
             self._raw.close()
             if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-                raise Absent("charon does not run") from error
+                raise CharonAbsent("charon does not run") from error
             raise Unresponsive(f"charon takes no connection: {error.strerror or error}") from error
         self.limit(seconds)
 

@@ -8,8 +8,8 @@ from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import IkePolicy
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel.charon_events import Cause, PeerSeen, ProbeSent, Retransmitted
-from linkspan.drivers.fake import FakeDrivers
-from linkspan.drivers.fake_world import FakeWorld
+from linkspan.testing.fake_drivers import FakeDrivers
+from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.conftest import Site
 
 ENDS = ("203.0.113.1", "203.0.113.2")

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vici.protocol import Message, Packet
 
+from linkspan.drivers.charon.vici import CharonAbsent, CommandRefused, CommandSession, EventSession
 from linkspan.drivers.ports import Unresponsive
-from linkspan.drivers.vici import Absent, Events, Refused, Requests
 
 Answer = Callable[[socket.socket], None]
 
@@ -74,7 +74,7 @@ def test_an_answer(tmp_path: Path) -> None:
             send(one, response({"version": "5.9.8"}))
 
     with serving(tmp_path, answer):
-        requests = Requests(tmp_path)
+        requests = CommandSession(tmp_path)
         assert requests.ask("version") == {"version": b"5.9.8"}
         assert requests.ask("version") == {"version": b"5.9.8"}
         requests.close()
@@ -89,22 +89,22 @@ def test_a_refusal_carries_charons_words_and_the_session_goes_on(tmp_path: Path)
         send(one, response({}))
 
     with serving(tmp_path, answer):
-        requests = Requests(tmp_path)
-        with pytest.raises(Refused, match=r"^invalid value for: proposals$"):
+        requests = CommandSession(tmp_path)
+        with pytest.raises(CommandRefused, match=r"^invalid value for: proposals$"):
             requests.ask("load-conn")
         assert requests.ask("version") == {}
         requests.close()
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    with pytest.raises(Absent):
-        Requests(tmp_path)
-    with pytest.raises(Absent):
-        Requests(tmp_path / "nowhere")
+    with pytest.raises(CharonAbsent):
+        CommandSession(tmp_path)
+    with pytest.raises(CharonAbsent):
+        CommandSession(tmp_path / "nowhere")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "vici"))
-    with pytest.raises(Absent):
-        Events(tmp_path, ("log",), lambda name, content: None, lambda: None)
+    with pytest.raises(CharonAbsent):
+        EventSession(tmp_path, ("log",), lambda name, content: None, lambda: None)
 
 
 def drip(one: socket.socket) -> None:
@@ -132,7 +132,7 @@ def silent(one: socket.socket) -> None:
 @pytest.mark.parametrize("answer", [drip, endless, silent])
 def test_late_is_an_error_in_time(tmp_path: Path, answer: Answer) -> None:
     with serving(tmp_path, answer):
-        requests = Requests(tmp_path, deadline=0.3)
+        requests = CommandSession(tmp_path, deadline=0.3)
         before = time.monotonic()
         with pytest.raises(Unresponsive, match="did not answer 'list-sas'"):
             requests.list("list-sas", "list-sa")
@@ -160,7 +160,7 @@ def test_what_makes_no_sense_is_an_error(tmp_path: Path, raw: bytes) -> None:
         one.sendall(raw)
 
     with serving(tmp_path, answer):
-        requests = Requests(tmp_path, deadline=1)
+        requests = CommandSession(tmp_path, deadline=1)
         with pytest.raises(Unresponsive):
             requests.ask("version")
 
@@ -173,8 +173,8 @@ def test_noise_is_never_more_than_an_error(tmp_path: Path, noise: bytes, framed:
         one.sendall(struct.pack("!I", len(noise)) + noise if framed else noise)
 
     with serving(tmp_path, answer):
-        requests = Requests(tmp_path, deadline=1)
-        with suppress(Unresponsive, Refused):
+        requests = CommandSession(tmp_path, deadline=1)
+        with suppress(Unresponsive, CommandRefused):
             assert isinstance(requests.ask("version"), dict)
         requests.close()
 
@@ -187,7 +187,7 @@ def test_sections_in_sections_without_end_are_no_danger(tmp_path: Path) -> None:
         send(one, bytes([Packet.CMD_RESPONSE]) + deep)
 
     with serving(tmp_path, answer):
-        requests = Requests(tmp_path, deadline=5)
+        requests = CommandSession(tmp_path, deadline=5)
         assert set(requests.ask("version")) == {"A"}
         requests.close()
 
@@ -209,7 +209,9 @@ def test_events_arrive_also_those_before_the_last_is_registered(tmp_path: Path) 
     seen: list[object] = []
     over = threading.Event()
     with serving(tmp_path, answer):
-        events = Events(tmp_path, ("log", "ike-updown"), lambda name, content: seen.append((name, content)), over.set)
+        events = EventSession(
+            tmp_path, ("log", "ike-updown"), lambda name, content: seen.append((name, content)), over.set
+        )
         assert over.wait(5)
         events.stop()
     assert seen == [("log", {"msg": b"early"}), ("log", {"msg": b"late"})]
@@ -229,7 +231,7 @@ def test_a_receiver_that_fails_does_not_end_the_reading(tmp_path: Path) -> None:
 
     over = threading.Event()
     with serving(tmp_path, answer):
-        Events(tmp_path, ("log",), deliver, over.set)
+        EventSession(tmp_path, ("log",), deliver, over.set)
         assert over.wait(5)
     assert seen == [b"0", b"1", b"2"]
 
@@ -242,7 +244,7 @@ def test_after_stop_there_is_no_end_to_tell(tmp_path: Path) -> None:
         silent(one)
 
     with serving(tmp_path, answer):
-        events = Events(tmp_path, ("log",), lambda name, content: None, lambda: told.append("end"))
+        events = EventSession(tmp_path, ("log",), lambda name, content: None, lambda: told.append("end"))
         events.stop()
         events.stop()
     assert told == []
@@ -254,4 +256,4 @@ def test_an_event_that_charon_does_not_know_is_an_error(tmp_path: Path) -> None:
         send(one, bytes([Packet.EVENT_UNKNOWN]))
 
     with serving(tmp_path, answer), pytest.raises(Unresponsive, match="knows no event 'nonsense'"):
-        Events(tmp_path, ("nonsense",), lambda name, content: None, lambda: None)
+        EventSession(tmp_path, ("nonsense",), lambda name, content: None, lambda: None)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.drivers import naming
-from linkspan.drivers.naming import Mark, read_mark
+from linkspan.drivers.linux import interface_names
+from linkspan.drivers.linux.interface_names import OwnerMark, read_mark
 
 INSTANCES = st.from_regex(r"[a-z0-9]{1,10}", fullmatch=True)
 NODES = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable())
@@ -18,9 +18,9 @@ NODES = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable())
 @given(INSTANCES, NODES, st.uuids(), st.uuids())
 def test_names_of_interfaces_fit(instance: str, node: str, gateway: uuid.UUID, network: uuid.UUID) -> None:
     names = (
-        naming.bridge(instance, str(network)),
-        naming.port(instance, node, str(gateway), "out0"),
-        naming.inside_leg(str(network)),
+        interface_names.bridge(instance, str(network)),
+        interface_names.port(instance, node, str(gateway), "out0"),
+        interface_names.inside_leg(str(network)),
     )
     for name in names:
         assert len(name) <= 15
@@ -29,7 +29,7 @@ def test_names_of_interfaces_fit(instance: str, node: str, gateway: uuid.UUID, n
 
 @given(INSTANCES, NODES, st.uuids())
 def test_a_mark_says_whose_it_is(instance: str, node: str, gateway: uuid.UUID) -> None:
-    mark = Mark(instance, node, str(gateway))
+    mark = OwnerMark(instance, node, str(gateway))
     assert read_mark(mark.text()) == mark
 
 
@@ -42,10 +42,10 @@ def test_a_namespace_is_told_apart_by_instance_node_and_gateway() -> None:
     gateway = "5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"
     twin = "5c1f9f1c-ffff-4a47-9a3b-7a3f1f0e2d22"
     names = {
-        naming.namespace("a1b2c3", "node-1", gateway),
-        naming.namespace("a1b2c3", "node-2", gateway),
-        naming.namespace("a1b2c3", "node-1", twin),
-        naming.namespace("a1b2c4", "node-1", gateway),
+        interface_names.namespace("a1b2c3", "node-1", gateway),
+        interface_names.namespace("a1b2c3", "node-2", gateway),
+        interface_names.namespace("a1b2c3", "node-1", twin),
+        interface_names.namespace("a1b2c4", "node-1", gateway),
     }
     assert len(names) == 4
     assert sum(name.startswith("ls-a1b2c3-5c1f9f1c") for name in names) == 3
@@ -54,4 +54,4 @@ def test_a_namespace_is_told_apart_by_instance_node_and_gateway() -> None:
 @pytest.mark.parametrize("instance", ["", "a-b", "A", "elevenchars", "a/b", "ä"])
 def test_an_instance_whose_prefix_could_be_anothers_is_refused(instance: str) -> None:
     with pytest.raises(ValueError, match="an instance is named"):
-        naming.check_instance(instance)
+        interface_names.check_instance(instance)

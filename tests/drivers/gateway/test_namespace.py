@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from linkspan.core.state.desired import Gateway, InsideLeg
-from linkspan.drivers import naming, netlink, netns
+from linkspan.drivers.gateway.namespace import NetworkNamespaces
+from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.local import sweep
-from linkspan.drivers.namespace import NetworkNamespaces
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import OUTSIDE, Machine, eventually, gateway, inside_network, run
 
@@ -62,7 +62,7 @@ def test_what_a_new_gateway_looks_like(here: Machine, namespaces: NetworkNamespa
     namespaces.apply(one)
     name = namespaces.name(one.id)
     assert name.startswith(f"ls-{here.instance}-{one.id[:8]}")
-    legs = ["out0", naming.inside_leg(inside_network(1, 0)), naming.inside_leg(inside_network(1, 1))]
+    legs = ["out0", interface_names.inside_leg(inside_network(1, 0)), interface_names.inside_leg(inside_network(1, 1))]
     links = run(name, "ip", "-br", "link")
     assert {line.split("@")[0].split()[0] for line in links.splitlines() if "UP" in line} == {"lo", *legs}
     assert addresses(name) == {
@@ -114,7 +114,7 @@ def test_what_stays_is_not_touched_and_what_is_stale_goes(namespaces: NetworkNam
         namespaces.apply(after)
     assert addresses(name) == {*after.outside.addresses, "10.1.0.1/24", "2001:db8:1::1/64"}
     assert defaults(name) == ["default via 203.0.113.253 dev out0", "default via 2001:db8:ff::fe dev out0"]
-    assert naming.inside_leg(inside_network(1, 1)) not in run(name, "ip", "link")
+    assert interface_names.inside_leg(inside_network(1, 1)) not in run(name, "ip", "link")
     deleted = [line for line in said if line.startswith("Deleted")]
     staying = ("203.0.113.7/24", "2001:db8:ff::1/64", "10.1.0.1/24", "2001:db8:1::1/64", "2001:db8:ff::fe")
     assert deleted
@@ -152,12 +152,20 @@ def test_what_was_damaged_is_repaired(here: Machine, namespaces: NetworkNamespac
     before = addresses(name), defaults(name)
     for command in (
         ("ip", "link", "set", "out0", "down"),
-        ("ip", "link", "del", naming.inside_leg(inside_network(1, 0))),
-        ("ip", "address", "add", "192.0.2.9/32", "dev", naming.inside_leg(inside_network(1, 1))),
+        ("ip", "link", "del", interface_names.inside_leg(inside_network(1, 0))),
+        ("ip", "address", "add", "192.0.2.9/32", "dev", interface_names.inside_leg(inside_network(1, 1))),
         ("sysctl", "-w", "net.ipv4.ip_forward=0"),
     ):
         run(name, *command)
-    run(here.home, "ip", "link", "set", naming.port(here.instance, "node-a", one.id, "out0"), "nomaster", "down")
+    run(
+        here.home,
+        "ip",
+        "link",
+        "set",
+        interface_names.port(here.instance, "node-a", one.id, "out0"),
+        "nomaster",
+        "down",
+    )
     namespaces.apply(one)
     assert addresses(name) == before[0]
     assert defaults(name) == before[1]
@@ -172,7 +180,7 @@ def test_an_operators_bridge_is_used_and_left_alone(here: Machine) -> None:
     run(here.home, "ip", "link", "add", "br-ext", "type", "bridge")
     namespaces = NetworkNamespaces(here.instance, "node-a", here.home, {"public": "br-ext"})
     namespaces.apply(gateway(1))
-    port = naming.port(here.instance, "node-a", gateway(1).id, "out0")
+    port = interface_names.port(here.instance, "node-a", gateway(1).id, "out0")
     assert "master br-ext" in run(here.home, "ip", "link", "show", port)
     namespaces.remove(gateway(1).id)
     links = run(here.home, "ip", "-br", "link")
@@ -194,8 +202,8 @@ def test_a_gateway_can_move_to_another_outside_network(here: Machine, namespaces
     other = "22222222-0000-4000-8000-000000000000"
     namespaces.apply(outside(one, network_id=other))
     links = run(here.home, "ip", "-br", "link")
-    assert naming.bridge(here.instance, other) in links
-    assert naming.bridge(here.instance, OUTSIDE) not in links
+    assert interface_names.bridge(here.instance, other) in links
+    assert interface_names.bridge(here.instance, OUTSIDE) not in links
 
 
 def test_two_agents_share_bridges_and_do_not_take_them_from_each_other(here: Machine) -> None:
@@ -207,8 +215,10 @@ def test_two_agents_share_bridges_and_do_not_take_them_from_each_other(here: Mac
         try:
             for _ in range(8):
                 agents[number].apply(gateway(number))
-                port = naming.port(here.instance, f"node-{number}", gateway(number).id, "out0")
-                assert f"master {naming.bridge(here.instance, OUTSIDE)}" in run(here.home, "ip", "link", "show", port)
+                port = interface_names.port(here.instance, f"node-{number}", gateway(number).id, "out0")
+                assert f"master {interface_names.bridge(here.instance, OUTSIDE)}" in run(
+                    here.home, "ip", "link", "show", port
+                )
                 agents[number].remove(gateway(number).id)
             agents[number].apply(gateway(number))
         except BaseException as error:
@@ -225,7 +235,7 @@ def test_two_agents_share_bridges_and_do_not_take_them_from_each_other(here: Mac
     name = agents[1].name(gateway(1).id)
     agents[1].remove(gateway(1).id)
     assert not netns.exists(name)
-    assert naming.bridge(here.instance, OUTSIDE) in run(here.home, "ip", "-br", "link")
+    assert interface_names.bridge(here.instance, OUTSIDE) in run(here.home, "ip", "-br", "link")
     agents[2].remove(gateway(2).id)
     assert "lsb-" not in run(here.home, "ip", "-br", "link")
 
@@ -245,7 +255,7 @@ def test_a_sweep_leaves_nothing_and_touches_nobody_else(here: Machine, namespace
         before = links(here)
         namespaces.apply(gateway(1, inside=2))
         # What a crash leaves half-way: a bridge and a port that nobody has marked.
-        bridge, port = (prefix + "aaaaaaaa" for prefix in naming.link_prefixes(here.instance))
+        bridge, port = (prefix + "aaaaaaaa" for prefix in interface_names.link_prefixes(here.instance))
         run(here.home, "ip", "link", "add", bridge, "type", "bridge")
         run(here.home, "ip", "link", "add", port, "type", "veth", "peer", "name", "stray")
         with subprocess.Popen(["ip", "netns", "exec", namespaces.name(gateway(1).id), "sleep", "60"]) as sleeper:
@@ -293,17 +303,17 @@ def test_a_link_that_is_gone_is_gone(here: Machine) -> None:
             assert kernel.link("gone") is None
             assert kernel.link_at(link.index) is None
 
-    netns.inside(here.home, work)
+    netns.run_inside(here.home, work)
 
 
 def test_a_function_inside_a_namespace_does_not_move_its_caller(here: Machine) -> None:
     before = os.stat("/proc/thread-self/ns/net").st_ino
-    inside = netns.inside(here.home, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
+    inside = netns.run_inside(here.home, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
     assert inside == os.stat(netns.path(here.home)).st_ino != before
     assert os.stat("/proc/thread-self/ns/net").st_ino == before
     with pytest.raises(ZeroDivisionError):
-        netns.inside(here.home, lambda: 1 // 0)
+        netns.run_inside(here.home, lambda: 1 // 0)
     with pytest.raises(FileNotFoundError):
-        netns.inside("ls-nobody", lambda: None)
+        netns.run_inside("ls-nobody", lambda: None)
     with pytest.raises(FileExistsError):
         netns.create(here.home, lambda: None)

@@ -17,7 +17,7 @@ _LONGEST: Final = 511
 Message = dict[str, Any]
 
 
-def connection(config: IkeConfig) -> Message:
+def load_conn(config: IkeConfig) -> Message:
     """The message of `load-conn` (strongswan: src/libcharon/plugins/vici/README.md, swanctl.conf(5)).
 
     Raises DriverError if an identity is more than charon can take; so does `shared`.
@@ -47,7 +47,7 @@ def connection(config: IkeConfig) -> Message:
     return {config.name: section}
 
 
-def shared(key: SharedKey) -> Message:
+def load_shared(key: SharedKey) -> Message:
     """The message of `load-shared`: the only way by which a pre-shared key reaches charon."""
     return {
         "id": key.id,

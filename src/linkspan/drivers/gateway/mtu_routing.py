@@ -8,7 +8,7 @@ tables is `core.ipsec.mtu_routes`.
 
 The kernel is the only memory: rules and routes carry our protocol number. What stays is not touched, and a pair that
 changes has its route replaced. Routes over charon's TUN device vanish with it; whoever starts a charon applies again.
-The MSS of TCP is `drivers.clamp`.
+The MSS of TCP is `drivers.gateway.mss_clamp`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from linkspan.core.ipsec import mtu_routes
 from linkspan.core.ipsec.mtu import PairMtu, headers
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
-from linkspan.drivers import clamp, naming, netlink, netns
-from linkspan.drivers.netlink import MtuRoute, Netlink, Rule
+from linkspan.drivers.gateway import mss_clamp
+from linkspan.drivers.linux import interface_names, netlink, netns
+from linkspan.drivers.linux.netlink import MtuRoute, Netlink, PolicyRule
 from linkspan.drivers.ports import DriverError
 
 _TABLES: Final = 2_190_000
@@ -36,16 +37,16 @@ _EVERYTHING: Final[dict[int, Network]] = {4: ipaddress.IPv4Network("0.0.0.0/0"),
 T = TypeVar("T")
 
 
-class RoutedPaths:
+class PolicyRoutedMtu:
     """The `Paths` of one node; see `drivers.ports`. `namespace` gives the name of a gateway's namespace."""
 
     def __init__(self, backend: Backend, namespace: Callable[[str], str]) -> None:
         self._backend = backend
         self._namespace = namespace
-        self._clamped: dict[str, tuple[int, clamp.Sizes]] = {}
+        self._clamped: dict[str, tuple[int, mss_clamp.Sizes]] = {}
 
     def outside(self, gateway_id: str) -> int:
-        return self._inside(gateway_id, lambda: _link(naming.OUTSIDE).mtu)
+        return self._inside(gateway_id, lambda: _link(interface_names.OUTSIDE).mtu)
 
     def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
         wanted = frozenset(paths)
@@ -59,16 +60,16 @@ class RoutedPaths:
 
     def _inside(self, gateway_id: str, function: Callable[[], T]) -> T:
         try:
-            return netns.inside(self._namespace(gateway_id), function)
+            return netns.run_inside(self._namespace(gateway_id), function)
         except (OSError, ValueError) as error:
             raise DriverError(f"the gateway's MTUs cannot be set: {error}") from error
 
     def _apply(self, gateway: Gateway, name: str, wanted: frozenset[PairMtu]) -> None:
         inode = netns.path(name).stat().st_ino
         known = self._clamped.pop(name, None)
-        present = known[1] if known and known[0] == inode else clamp.read()
-        sizes = clamp.sizes(wanted)
-        clamp.apply(present, sizes)
+        present = known[1] if known and known[0] == inode else mss_clamp.read()
+        sizes = mss_clamp.sizes(wanted)
+        mss_clamp.apply(present, sizes)
         self._clamped[name] = inode, sizes
         with netlink.connect(strict=True) as kernel:
             self._route(kernel, gateway, wanted)
@@ -88,13 +89,13 @@ class RoutedPaths:
                 kernel.delete_mtu_route(route)
 
     def _wanted(
-        self, gateway: Gateway, paths: frozenset[PairMtu], present: Iterable[Rule]
-    ) -> tuple[set[Rule], set[MtuRoute]]:
+        self, gateway: Gateway, paths: frozenset[PairMtu], present: Iterable[PolicyRule]
+    ) -> tuple[set[PolicyRule], set[MtuRoute]]:
         """All rules and routes as they should be, in the tables that there are: into the TUN, or as table main does."""
         if not any(path.route for path in paths):
             return set(), set()
         user_space = self._backend == "user-space"
-        link = _link(_TUN if user_space else naming.OUTSIDE).index
+        link = _link(_TUN if user_space else interface_names.OUTSIDE).index
         tables = mtu_routes.route_tables(
             paths, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _ways(gateway)
         )
@@ -123,7 +124,7 @@ def _link(name: str) -> netlink.Link:
     return link
 
 
-def _rules(locals_: Iterable[Network], present: Iterable[Rule]) -> dict[Network, Rule]:
+def _rules(locals_: Iterable[Network], present: Iterable[PolicyRule]) -> dict[Network, PolicyRule]:
     """A rule for each local prefix: that which there is, or one with the number of a table that no rule names."""
     there = set(present)
     free = itertools.filterfalse({rule.table for rule in there}.__contains__, itertools.count(_TABLES + 1))
@@ -131,8 +132,8 @@ def _rules(locals_: Iterable[Network], present: Iterable[Rule]) -> dict[Network,
     return {local: kept.get(str(local)) or _rule(local, next(free)) for local in sorted(locals_, key=str)}
 
 
-def _rule(local: Network, table: int) -> Rule:
-    return Rule(_LAST - local.prefixlen, str(local), str(_EVERYTHING[local.version]), table)
+def _rule(local: Network, table: int) -> PolicyRule:
+    return PolicyRule(_LAST - local.prefixlen, str(local), str(_EVERYTHING[local.version]), table)
 
 
 def _order(route: MtuRoute) -> int:
@@ -147,5 +148,5 @@ def _read() -> frozenset[PairMtu]:
         routes = {(route.table, route.network): route.mtu for route in kernel.mtu_routes()}
     return frozenset(
         PairMtu(pair, size + headers(pair), routes.get((tables.get(pair.local, 0), pair.remote), 0))
-        for pair, size in clamp.read().items()
+        for pair, size in mss_clamp.read().items()
     )

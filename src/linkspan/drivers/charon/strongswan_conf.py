@@ -84,16 +84,16 @@ def plugins(backend: Backend) -> list[str]:
     return [*_CRYPTO.split(), *esp, "kernel-netlink", "socket-default", "vici", "counters"]
 
 
-def allowed(backend: Backend) -> frozenset[str]:
+def allowed_plugins(backend: Backend) -> frozenset[str]:
     """What may be loaded; `charon-systemd` is the program's own part, listed beside the plugins."""
     return frozenset(plugins(backend)) | {"charon-systemd"}
 
 
-def required(backend: Backend) -> frozenset[str]:
+def required_plugins(backend: Backend) -> frozenset[str]:
     """What has to be loaded."""
     return frozenset(plugins(backend)) - _OPTIONAL
 
 
-def text(backend: Backend) -> str:
+def render(backend: Backend) -> str:
     """The configuration."""
     return _TEXT.format(plugins=" ".join(plugins(backend)), log=LOG)

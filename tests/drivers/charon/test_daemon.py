@@ -18,8 +18,9 @@ from linkspan.core.ipsec import identities
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.secret import Secret
 from linkspan.core.tunnel.charon_events import Cause
-from linkspan.drivers import charon_conf, netns
-from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.charon import strongswan_conf
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.linux import netns
 from linkspan.drivers.ports import Charon, DriverError
 from tests.drivers.conftest import Site
 from tests.drivers.machine import Machine, connection, eventually, gateway
@@ -123,8 +124,8 @@ def test_a_charon_that_ends_while_it_is_asked_is_replaced(here: Machine) -> None
 def test_plugins_that_may_not_be_loaded_end_the_start(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     drivers = here.drivers()
     drivers.namespaces.apply(gateway(1))
-    allowed = charon_conf.allowed(drivers.backend)
-    monkeypatch.setattr(charon_conf, "allowed", lambda backend: allowed - {"counters"})
+    allowed = strongswan_conf.allowed_plugins(drivers.backend)
+    monkeypatch.setattr(strongswan_conf, "allowed", lambda backend: allowed - {"counters"})
     with pytest.raises(DriverError, match="may not: counters"):
         drivers.charon(gateway(1)).start()
     assert netns.processes(drivers.namespaces.name(gateway(1).id)) == []
@@ -133,8 +134,8 @@ def test_plugins_that_may_not_be_loaded_end_the_start(here: Machine, monkeypatch
 def test_plugins_that_are_missing_are_named(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     drivers = here.drivers()
     drivers.namespaces.apply(gateway(1))
-    required = charon_conf.required(drivers.backend)
-    monkeypatch.setattr(charon_conf, "required", lambda backend: required | {"no-such-plugin"})
+    required = strongswan_conf.required_plugins(drivers.backend)
+    monkeypatch.setattr(strongswan_conf, "required", lambda backend: required | {"no-such-plugin"})
     with pytest.raises(DriverError, match="lacks the plugins no-such-plugin"):
         drivers.charon(gateway(1)).start()
 
@@ -142,7 +143,7 @@ def test_plugins_that_are_missing_are_named(here: Machine, monkeypatch: pytest.M
 def test_a_charon_that_ends_at_once_leaves_its_last_words(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     drivers = here.drivers()
     drivers.namespaces.apply(gateway(1))
-    monkeypatch.setattr(charon_conf, "text", lambda backend: "charon { load_modular = no\n load = nonce }\n")
+    monkeypatch.setattr(strongswan_conf, "text", lambda backend: "charon { load_modular = no\n load = nonce }\n")
     with pytest.raises(DriverError, match=r"charon ended at once: .+|did not open its socket"):
         drivers.charon(gateway(1)).start()
 
@@ -241,13 +242,13 @@ def test_what_charon_refuses_is_said_in_its_words_and_the_session_lives_on(here:
 
 def test_it_goes_on_trying_for_as_long_as_the_agent_wants(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same schedule, with steps so large that the time between two tries overflows at the third."""
-    text = charon_conf.text("user-space").replace("retransmit_timeout = 2.0", "retransmit_timeout = 0.02")
+    text = strongswan_conf.render("user-space").replace("retransmit_timeout = 2.0", "retransmit_timeout = 0.02")
     text = text.replace("retransmit_base = 1.5", "retransmit_base = 1000")
     text = text.replace("retransmit_limit = 15", "retransmit_limit = 1")
     drivers = here.drivers()
     if drivers.backend == "kernel":
         text = text.replace("kernel-libipsec ", "")
-    monkeypatch.setattr(charon_conf, "text", lambda backend: text)
+    monkeypatch.setattr(strongswan_conf, "text", lambda backend: text)
     site = Site(drivers, 1, 9)
     site.initiate()
     eventually(lambda: "retransmit 6 of request" in (directory(here) / "charon.log").read_text(), 20)

@@ -18,8 +18,8 @@ from typing import Final
 import msgspec
 
 from linkspan.core.state.desired import Gateway
-from linkspan.drivers import naming, netlink, netns, process
-from linkspan.drivers.netlink import Link, Netlink, Route
+from linkspan.drivers.linux import interface_names, netlink, netns, process
+from linkspan.drivers.linux.netlink import Link, Netlink, Route
 from linkspan.drivers.ports import DriverError
 
 _FIRST_METRIC: Final = 100
@@ -63,7 +63,7 @@ class NetworkNamespaces:
         bridges: Mapping[str, str] | None = None,
         seal: Callable[[], None] = lambda: None,
     ) -> None:
-        self._instance = naming.check_instance(instance)
+        self._instance = interface_names.check_instance(instance)
         self._node = node
         self._bridges_in = bridges_in
         self._bridges = dict(bridges or {})
@@ -71,7 +71,7 @@ class NetworkNamespaces:
 
     def name(self, gateway_id: str) -> str:
         """The name of a gateway's namespace, as in `ip netns`."""
-        return naming.namespace(self._instance, self._node, gateway_id)
+        return interface_names.namespace(self._instance, self._node, gateway_id)
 
     def apply(self, gateway: Gateway) -> None:
         name, mark = self.name(gateway.id), self._mark(gateway.id)
@@ -79,7 +79,7 @@ class NetworkNamespaces:
             legs = self._legs(gateway)
             if not netns.exists(name):
                 netns.create(name, lambda: self._prepare(mark))
-            netns.inside(name, lambda: self._inside(gateway, legs, mark))
+            netns.run_inside(name, lambda: self._inside(gateway, legs, mark))
         except (OSError, ValueError) as error:
             raise DriverError(f"the gateway's network cannot be made: {error}") from error
 
@@ -88,15 +88,15 @@ class NetworkNamespaces:
         if not netns.exists(name):
             return
         try:
-            ports = {self._port(gateway_id, leg.name) for leg in netns.inside(name, _veths)}
-            netns.inside(self._bridges_in, lambda: self._release(ports))
-            process.end(netns.processes(name))
+            ports = {self._port(gateway_id, leg.name) for leg in netns.run_inside(name, _veths)}
+            netns.run_inside(self._bridges_in, lambda: self._release(ports))
+            process.terminate(netns.processes(name))
             netns.delete(name)
         except OSError as error:
             raise DriverError(f"the gateway's network cannot be removed: {error}") from error
 
     def present(self) -> frozenset[str]:
-        prefix = naming.namespace_prefix(self._instance)
+        prefix = interface_names.namespace_prefix(self._instance)
         found = set()
         for name in netns.names():
             mark = read_owner(name) if name.startswith(prefix) else None
@@ -105,22 +105,24 @@ class NetworkNamespaces:
         return frozenset(found)
 
     def _mark(self, gateway_id: str) -> str:
-        return naming.Mark(self._instance, self._node, gateway_id).text()
+        return interface_names.OwnerMark(self._instance, self._node, gateway_id).text()
 
     def _port(self, gateway_id: str, leg: str) -> str:
-        return naming.port(self._instance, self._node, gateway_id, leg)
+        return interface_names.port(self._instance, self._node, gateway_id, leg)
 
     def _legs(self, gateway: Gateway) -> tuple[_Leg, ...]:
         outside = gateway.outside
-        wanted = [(naming.OUTSIDE, outside.network_id, outside.network_name, outside.addresses)]
-        wanted += [(naming.inside_leg(leg.network_id), leg.network_id, "", leg.addresses) for leg in gateway.inside]
+        wanted = [(interface_names.OUTSIDE, outside.network_id, outside.network_name, outside.addresses)]
+        wanted += [
+            (interface_names.inside_leg(leg.network_id), leg.network_id, "", leg.addresses) for leg in gateway.inside
+        ]
         if len({name for name, *_ in wanted}) < len(wanted):
             raise ValueError("two inside networks have ids with the same first eight digits")
         return tuple(self._leg(gateway.id, *what) for what in wanted)
 
     def _leg(self, gateway: str, name: str, network: str, network_name: str, addresses: Collection[str]) -> _Leg:
         mapped = self._bridges.get(network_name) or self._bridges.get(network)
-        bridge = mapped or naming.bridge(self._instance, network)
+        bridge = mapped or interface_names.bridge(self._instance, network)
         normal = frozenset(str(ipaddress.ip_interface(address)) for address in addresses)
         return _Leg(name, self._port(gateway, name), bridge, not mapped, normal)
 
@@ -142,15 +144,15 @@ class NetworkNamespaces:
             stale = {link.name for link in have.values() if link.kind == "veth"} - {leg.name for leg in legs}
             if stale:
                 ports = {self._port(gateway.id, name) for name in stale}
-                netns.inside(self._bridges_in, lambda: self._release(ports))
+                netns.run_inside(self._bridges_in, lambda: self._release(ports))
             have = self._connect_legs(kernel, have, legs, mark)
             _apply_addresses(kernel, have, legs)
-            _apply_routes(kernel, have[naming.OUTSIDE], gateway.outside.next_hops)
+            _apply_routes(kernel, have[interface_names.OUTSIDE], gateway.outside.next_hops)
 
     def _connect_legs(
         self, kernel: Netlink, have: dict[str, Link], legs: tuple[_Leg, ...], mark: str
     ) -> dict[str, Link]:
-        broken = netns.inside(self._bridges_in, lambda: self._attach(have, legs, mark))
+        broken = netns.run_inside(self._bridges_in, lambda: self._attach(have, legs, mark))
         if not broken:
             return have
         home = os.open(netns.path(self._bridges_in), os.O_RDONLY | os.O_CLOEXEC)
@@ -162,7 +164,7 @@ class NetworkNamespaces:
         finally:
             os.close(home)
         made = kernel.links()
-        if netns.inside(self._bridges_in, lambda: self._attach(made, broken, mark)):
+        if netns.run_inside(self._bridges_in, lambda: self._attach(made, broken, mark)):
             raise OSError("a leg and its port lost each other")
         return made
 
@@ -202,7 +204,7 @@ class NetworkNamespaces:
             if leg.ours and not bridge.up:
                 # The host takes no part in its tenants' networks: no address, not even a link-local one.
                 netlink.sysctl(f"ipv6/conf/{bridge.name}/disable_ipv6", "1")
-                kernel.change(bridge, ifalias=naming.Mark(self._instance, "", "").text(), state="up")
+                kernel.change(bridge, ifalias=interface_names.OwnerMark(self._instance, "", "").text(), state="up")
             kernel.change(port, master=bridge.index)
 
     def _release(self, ports: Collection[str]) -> None:
@@ -214,18 +216,18 @@ class NetworkNamespaces:
             self._drop_bridges(kernel, {link.master for link in links})
 
     def _drop_bridges(self, kernel: Netlink, indices: Collection[int]) -> None:
-        prefix = naming.link_prefixes(self._instance)[0]
+        prefix = interface_names.link_prefixes(self._instance)[0]
         for index in set(indices) - {0}:
             with netns.machine_lock():
                 bridge = kernel.link_at(index)
-                mark = naming.read_mark(bridge.alias) if bridge else None
+                mark = interface_names.read_mark(bridge.alias) if bridge else None
                 if not bridge or not mark or mark.instance != self._instance or not bridge.name.startswith(prefix):
                     continue
                 if not kernel.links(master=index):
                     kernel.delete(bridge)
 
 
-def read_owner(name: str) -> naming.Mark | None:
+def read_owner(name: str) -> interface_names.OwnerMark | None:
     """Whose namespace this is; None if it carries no mark or is gone."""
 
     def read() -> str:
@@ -234,7 +236,7 @@ def read_owner(name: str) -> naming.Mark | None:
             return link.alias if link else ""
 
     try:
-        return naming.read_mark(netns.inside(name, read))
+        return interface_names.read_mark(netns.run_inside(name, read))
     except OSError:
         return None
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.lab.wire import Kind, classify
+from linkspan.lab.packet_counter import PacketClass, classify
 
 INSIDE = [ipaddress.ip_network(p) for p in ("10.1.0.0/24", "fd00:1::/64", "10.2.0.0/24", "fd00:2::/64")]
 GATEWAYS = ("198.51.100.5", "198.51.100.9")
@@ -81,7 +81,7 @@ FRAGMENT_LATER = struct.pack("!BBHI", UDP, 0, 1480 | 1, 7)
         (b"", "other"),
     ],
 )
-def test_frames(frame: bytes, kind: Kind) -> None:
+def test_frames(frame: bytes, kind: PacketClass) -> None:
     assert classify(frame, INSIDE) == kind
 
 

@@ -19,8 +19,8 @@ from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers.fake_world import Daemon, FakeWorld
 from linkspan.drivers.ports import DriverError, Unresponsive
+from linkspan.testing.fake_world import Daemon, FakeWorld
 
 VERSION: Final = "5.9.8-fake"
 
@@ -35,7 +35,7 @@ class FakeDrivers:
         self.charon_version = VERSION
         self.namespaces = FakeNamespaces(world, node)
         self.guard = FakeGuard(world, node)
-        self.paths = FakePaths(world, node)
+        self.paths = FakeMtuRouting(world, node)
         self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
@@ -91,7 +91,7 @@ class FakeGuard:
             return self._world.guards.get((self._node, gateway_id), frozenset())
 
 
-class FakePaths:
+class FakeMtuRouting:
     """The `Paths` of one node. `mtu`: of every outside leg; set it, and it has changed."""
 
     def __init__(self, world: FakeWorld, node: str) -> None:

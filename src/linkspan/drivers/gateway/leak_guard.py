@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
-from linkspan.drivers import naming, netns, nft
+from linkspan.drivers.linux import interface_names, netns, nft
 from linkspan.drivers.ports import DriverError
 
 _NAME: Final = "linkspan"
@@ -42,7 +42,7 @@ _CHAINS: Final = (
     f"add chain {_TABLE} inbound {{ type filter hook prerouting priority 0; policy accept; }}",
 )
 _SEAL: Final = (
-    f"oifname != {naming.OUTSIDE} accept",
+    f"oifname != {interface_names.OUTSIDE} accept",
     _NEIGHBOURS,
     "udp sport { 500, 4500 } accept",
     "meta l4proto { esp, ah } accept",
@@ -50,7 +50,7 @@ _SEAL: Final = (
 )
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Sets = Mapping[str, frozenset[SelectorPair]]
+PairSets = Mapping[str, frozenset[SelectorPair]]
 """Pairs by the name of their set."""
 
 
@@ -60,7 +60,7 @@ class NftGuard:
     def __init__(self, backend: Backend, namespace: Callable[[str], str]) -> None:
         self._backend = backend
         self._namespace = namespace
-        self._applied: dict[str, tuple[int, Sets]] = {}
+        self._applied: dict[str, tuple[int, PairSets]] = {}
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
         name = self._namespace(gateway.id)
@@ -69,26 +69,26 @@ class NftGuard:
             wanted = sets(pairs)
             present = self._present(name, inode)
             for text in transactions(gateway.outside.addresses, present, wanted, self._backend):
-                netns.inside(name, lambda text=text: nft.apply(text, _NAMED))  # type: ignore[misc]
+                netns.run_inside(name, lambda text=text: nft.apply(text, _NAMED))  # type: ignore[misc]
             self._applied[name] = inode, wanted
         except ValueError as error:
             raise DriverError(f"the guard's pairs are not sound: {error}") from error
         except FileNotFoundError as error:
             raise DriverError(f"there is no namespace {name} to guard, or no nft on this machine") from error
 
-    def _present(self, name: str, inode: int) -> Sets:
+    def _present(self, name: str, inode: int) -> PairSets:
         """What this very namespace has: as applied last, or read where that is not known or did not end well."""
         known = self._applied.pop(name, None)
-        return known[1] if known and known[0] == inode else netns.inside(name, _read)
+        return known[1] if known and known[0] == inode else netns.run_inside(name, _read)
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         name = self._namespace(gateway_id)
         if not netns.exists(name):
             return frozenset()
-        return frozenset[SelectorPair]().union(*netns.inside(name, _read).values())
+        return frozenset[SelectorPair]().union(*netns.run_inside(name, _read).values())
 
 
-def seal() -> None:
+def drop_everything() -> None:
     """Close the outside leg of the namespace that the calling thread is in, until the guard is applied."""
     nft.apply(_script([*_CHAINS, *_rules("outbound", _SEAL)]), _NAMED)
 
@@ -105,7 +105,7 @@ def sets(pairs: Iterable[SelectorPair]) -> dict[str, frozenset[SelectorPair]]:
     return {name: frozenset(found[name]) for name in sorted(found)}
 
 
-def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend: Backend) -> list[str]:
+def transactions(addresses: Iterable[str], present: PairSets, wanted: PairSets, backend: Backend) -> list[str]:
     """What leads from the present sets to the wanted ones, as nft reads it: one or two transactions. Pure.
 
     `addresses` are those of the outside leg; their own IKE, ESP and AH always pass, in UDP or not.
@@ -123,11 +123,21 @@ def transactions(addresses: Iterable[str], present: Sets, wanted: Sets, backend:
         switch += [nft.elements("add", _TABLE, name, more)] if (more := wanted[name] - present[name]) else []
     own = [ipaddress.ip_interface(address).ip for address in addresses]
     protected = backend == "kernel"
-    outbound = [*_tunnelled(own, "s", backend), f"oifname != {naming.OUTSIDE} accept", _NEIGHBOURS, *_own(own, "s")]
+    outbound = [
+        *_tunnelled(own, "s", backend),
+        f"oifname != {interface_names.OUTSIDE} accept",
+        _NEIGHBOURS,
+        *_own(own, "s"),
+    ]
     outbound += ["rt ipsec exists accept"] if protected else []
     outbound += [_drop(name, "saddr", "daddr", "dropped_out") for name in wanted]
     outbound += _only_own(own)
-    inbound = [*_tunnelled(own, "d", backend), f"iifname != {naming.OUTSIDE} accept", _NEIGHBOURS, *_own(own, "d")]
+    inbound = [
+        *_tunnelled(own, "d", backend),
+        f"iifname != {interface_names.OUTSIDE} accept",
+        _NEIGHBOURS,
+        *_own(own, "d"),
+    ]
     inbound += ["meta ipsec exists accept"] if protected else []
     inbound += [_drop(name, "daddr", "saddr", "dropped_in") for name in wanted]
     switch += [*_rules("outbound", outbound), *_rules("inbound", inbound)]

@@ -19,9 +19,9 @@ from typing import Final, Literal, Self
 
 import msgspec
 
-from linkspan.drivers import netlink, netns
+from linkspan.drivers.linux import netlink, netns
 
-Kind = Literal["esp", "udp_esp", "ike", "clear", "other"]
+PacketClass = Literal["esp", "udp_esp", "ike", "clear", "other"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -56,7 +56,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         return self.esp + self.udp_esp
 
 
-def classify(frame: bytes, inside: Sequence[Network]) -> Kind:
+def classify(frame: bytes, inside: Sequence[Network]) -> PacketClass:
     """What an Ethernet frame is. `inside`: the sites' prefixes. A frame that is cut off is `other`."""
     try:
         return _classify(frame, inside)
@@ -64,7 +64,7 @@ def classify(frame: bytes, inside: Sequence[Network]) -> Kind:
         return "other"
 
 
-def _classify(frame: bytes, inside: Sequence[Network]) -> Kind:
+def _classify(frame: bytes, inside: Sequence[Network]) -> PacketClass:
     kind, start = _ethertype(frame)
     if kind == _IPV4:
         source, destination, protocol, payload = _ipv4(frame[start:])
@@ -111,7 +111,7 @@ def _ipv6(packet: bytes) -> tuple[Address, Address, int, bytes]:
     return source, destination, following, payload
 
 
-def _udp(datagram: bytes) -> Kind:
+def _udp(datagram: bytes) -> PacketClass:
     source, destination, length = struct.unpack_from("!HHH", datagram)
     if 4500 in {source, destination}:
         data = datagram[8:length]
@@ -137,7 +137,7 @@ class Listener:
         self._thread = threading.Thread(target=self._listen, name=name, daemon=True)
 
     def __enter__(self) -> Self:
-        self._sockets = netns.inside(self._namespace, self._open)
+        self._sockets = netns.run_inside(self._namespace, self._open)
         self._wake = socket.socketpair()
         self._thread.start()
         return self
@@ -157,7 +157,7 @@ class Listener:
         raise NotImplementedError
 
 
-class WireCounter(Listener):
+class PacketCounter(Listener):
     """Counts what enters a bridge while its `with` block runs. `namespace` holds the bridge.
 
     Ports that join the bridge later are not heard.
@@ -167,7 +167,7 @@ class WireCounter(Listener):
         super().__init__(namespace, "wire")
         self._bridge = bridge
         self._inside = [ipaddress.ip_network(prefix) for prefix in inside]
-        self._counts: dict[str, int] = dict.fromkeys(Kind.__args__, 0)  # type: ignore[attr-defined] # of a Literal
+        self._counts: dict[str, int] = dict.fromkeys(PacketClass.__args__, 0)  # type: ignore[attr-defined] # of a Literal
         self._drops = 0
 
     @property

@@ -50,7 +50,7 @@ def exists(name: str) -> bool:
         return False
 
 
-def inside(name: str, function: Callable[[], T]) -> T:
+def run_inside(name: str, function: Callable[[], T]) -> T:
     """Run a function inside a namespace and hand back what it gives or raises. OSError if there is none."""
     fd = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
 
@@ -64,7 +64,7 @@ def inside(name: str, function: Callable[[], T]) -> T:
         os.close(fd)
 
 
-def throwaway(function: Callable[[], T]) -> T:
+def run_in_throwaway(function: Callable[[], T]) -> T:
     """Run a function inside a new namespace without a name, which is gone afterwards."""
 
     def run() -> T:

@@ -3,7 +3,8 @@
 Both ways, so that neither end sends what does not fit even where no ICMP reaches it: the size in our host's SYN limits
 what the peer's host sends, that in the peer's answer limits ours. A table of its own in the gateway's namespace: the
 guard's rules are never part of its transactions. One set for each combination of prefix lengths and size, narrow ones
-looked into first, as the rules of `drivers.paths` are. The kernel never raises an MSS (nft(8), tcp option maxseg).
+looked into first, as the rules of `drivers.gateway.mtu_routing` are. The kernel never raises an MSS (nft(8), tcp
+option maxseg).
 
 Maps from pairs to sizes would be fewer objects, but nft 1.0.6 cannot read back what it lists of such a rule.
 """
@@ -16,7 +17,7 @@ from typing import Final
 
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
-from linkspan.drivers import nft
+from linkspan.drivers.linux import nft
 
 _NAME: Final = "linkspan-mtu"
 _NAMED: Final = "MSS clamp"

@@ -1,4 +1,4 @@
-"""The guard's transactions, as text. What they do to packets is in test_wire."""
+"""The guard's transactions, as text. What they do to packets is in test_packets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from linkspan.core.ipsec.selectors import SelectorPair
-from linkspan.drivers import guard
+from linkspan.drivers.gateway import leak_guard
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import Machine, gateway
 
@@ -22,7 +22,7 @@ C = SelectorPair("2001:db8:1::/64", "::/0")
 
 
 def test_new_sets_are_filled_before_rules_look_into_them() -> None:
-    fill, switch = guard.transactions(ADDRESSES, {}, guard.sets([A, C]), "user-space")
+    fill, switch = leak_guard.transactions(ADDRESSES, {}, leak_guard.sets([A, C]), "user-space")
     assert fill.splitlines() == [
         "add table inet linkspan",
         "add set inet linkspan pairs4_24_24 { type ipv4_addr . ipv4_addr; flags interval; }",
@@ -60,11 +60,11 @@ def test_new_sets_are_filled_before_rules_look_into_them() -> None:
 
 
 def test_a_pair_that_stays_is_not_named() -> None:
-    (switch,) = guard.transactions(ADDRESSES, guard.sets([A]), guard.sets([A, B]), "kernel")
+    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.sets([A]), leak_guard.sets([A, B]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line] == [
         "add element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }"
     ]
-    (switch,) = guard.transactions(ADDRESSES, guard.sets([A, B, C]), guard.sets([A]), "kernel")
+    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.sets([A, B, C]), leak_guard.sets([A]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line or "delete" in line] == [
         "delete element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }",
         "delete set inet linkspan pairs6_64_0",
@@ -72,16 +72,16 @@ def test_a_pair_that_stays_is_not_named() -> None:
 
 
 def test_kernel_esp_tells_what_is_protected() -> None:
-    kernel = "".join(guard.transactions(ADDRESSES, {}, guard.sets([A]), "kernel"))
+    kernel = "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.sets([A]), "kernel"))
     assert kernel.index("rt ipsec exists accept") < kernel.index("counter name dropped_out drop")
     assert kernel.index("meta ipsec exists accept") < kernel.index("counter name dropped_in drop")
-    assert "ipsec" not in "".join(guard.transactions(ADDRESSES, {}, guard.sets([A]), "user-space"))
+    assert "ipsec" not in "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.sets([A]), "user-space"))
 
 
 @pytest.mark.parametrize("pair", [("10.1.0.0/24", "::/0"), ("10.1.0.1/24", "10.2.0.0/24"), ("x", "10.2.0.0/24")])
 def test_pairs_that_are_not_sound_are_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        guard.sets([SelectorPair(*pair)])
+        leak_guard.sets([SelectorPair(*pair)])
 
 
 @pytest.mark.root

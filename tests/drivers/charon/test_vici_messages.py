@@ -9,7 +9,7 @@ import pytest
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Dpd, IkePolicy, IpsecPolicy
-from linkspan.drivers import vici_map
+from linkspan.drivers.charon import vici_messages
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import connection
 
@@ -17,7 +17,7 @@ ID = "00010002-e29b-41d4-a716-446655440000"
 
 
 def _sent(**changes: object) -> dict[str, Any]:
-    (section,) = vici_map.connection(ipsec_config.build(connection(1, 2, **changes))).values()
+    (section,) = vici_messages.load_conn(ipsec_config.build(connection(1, 2, **changes))).values()
     assert isinstance(section, dict)
     return section
 
@@ -96,14 +96,14 @@ def test_an_ikev1_connection_with_everything_different() -> None:
 
 
 def test_nothing_that_runs_a_program_is_ever_sent() -> None:
-    text = msgspec.json.encode(vici_map.connection(ipsec_config.build(connection(1, 2)))).decode()
+    text = msgspec.json.encode(vici_messages.load_conn(ipsec_config.build(connection(1, 2)))).decode()
     assert "updown" not in text
 
 
 def test_a_key_and_its_owners() -> None:
     one = connection(1, 2, peer_id="site-b.example")
     config = ipsec_config.build(one)
-    assert vici_map.shared(ipsec_config.shared_key(one, config)) == {
+    assert vici_messages.load_shared(ipsec_config.shared_key(one, config)) == {
         "id": config.name,
         "type": "IKE",
         "data": b"open sesame",
@@ -116,7 +116,8 @@ def test_a_key_id_beyond_ascii_goes_as_its_bytes() -> None:
     section = _sent(local_id="Zürich")
     assert section["local"] == {"auth": "psk", "id": "keyid:#5ac3bc72696368"}
     assert (
-        vici_map.shared(ipsec_config.shared_key(one, ipsec_config.build(one)))["owners"][0] == "keyid:#5ac3bc72696368"
+        vici_messages.load_shared(ipsec_config.shared_key(one, ipsec_config.build(one)))["owners"][0]
+        == "keyid:#5ac3bc72696368"
     )
 
 

@@ -17,7 +17,7 @@ _KILL_DEADLINE: Final = 5.0
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
-def end(pids: Iterable[int], patience: float = 0.0) -> None:
+def terminate(pids: Iterable[int], patience: float = 0.0) -> None:
     """End processes: ask and wait for so many seconds, then kill. One that is gone already is no error."""
     for pid in pids:
         try:

@@ -23,9 +23,10 @@ from linkspan.core.tunnel import charon_events
 from linkspan.core.tunnel import sas as tunnel_sas
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers import charon_conf, netns, process, vici_map
+from linkspan.drivers.charon import strongswan_conf, vici_messages
+from linkspan.drivers.charon.vici import DEADLINE, SOCKET, CharonAbsent, CommandRefused, CommandSession, EventSession
+from linkspan.drivers.linux import netns, process
 from linkspan.drivers.ports import DriverError, Unresponsive
-from linkspan.drivers.vici import DEADLINE, SOCKET, Absent, Events, Refused, Requests
 
 _START_DEADLINE: Final = 15.0
 _STOP_DEADLINE: Final = 5.0
@@ -42,8 +43,8 @@ class StrongswanCharon:
         self._namespace = namespace
         self._backend = backend
         self._deadline = deadline
-        self._requests: Requests | None = None
-        self._events: Events | None = None
+        self._requests: CommandSession | None = None
+        self._events: EventSession | None = None
 
     @property
     def pid(self) -> int:
@@ -56,7 +57,7 @@ class StrongswanCharon:
         if self._adopt():
             return False
         if (self._directory / SOCKET).exists():
-            process.end(self._leftovers())
+            process.terminate(self._leftovers())
         self._prepare()
         try:
             self._wait(self._spawn())
@@ -75,7 +76,7 @@ class StrongswanCharon:
             pids = [self.pid]
         except Unresponsive:
             pids = self._leftovers()
-        process.end(pids, _STOP_DEADLINE)
+        process.terminate(pids, _STOP_DEADLINE)
         self.detach()
         process.reap()
 
@@ -98,7 +99,7 @@ class StrongswanCharon:
             for fact in charon_events.from_event(name, message):
                 deliver(fact)
 
-        self._events = Events(
+        self._events = EventSession(
             self._directory, charon_events.EVENTS, hand_over, lambda: deliver(charon_events.DaemonLost())
         )
 
@@ -117,8 +118,8 @@ class StrongswanCharon:
 
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
         if key is not None:
-            self._ask("load-shared", vici_map.shared(key))
-        self._ask("load-conn", vici_map.connection(config))
+            self._ask("load-shared", vici_messages.load_shared(key))
+        self._ask("load-conn", vici_messages.load_conn(config))
 
     def unload(self, name: str) -> None:
         for names, command, argument in (("get-conns", "unload-conn", "name"), ("get-shared", "unload-shared", "id")):
@@ -181,22 +182,22 @@ class StrongswanCharon:
         # Its answer says little: "no matching SAs" is what was wanted, and it has been an error with the SA gone.
         try:
             self._ask("terminate", what | {"force": "yes", "timeout": timeout})
-        except Refused:
+        except CommandRefused:
             return
 
     def _ask(self, command: str, message: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._use(lambda requests: requests.ask(command, message))
 
-    def _use(self, function: Callable[[Requests], T]) -> T:
+    def _use(self, function: Callable[[CommandSession], T]) -> T:
         try:
             return function(self._connected())
         except Unresponsive:
             self._requests = None
             raise
 
-    def _connected(self) -> Requests:
+    def _connected(self) -> CommandSession:
         if self._requests is None:
-            self._requests = Requests(self._directory, self._deadline)
+            self._requests = CommandSession(self._directory, self._deadline)
         return self._requests
 
     def _adopt(self) -> bool:
@@ -205,7 +206,7 @@ class StrongswanCharon:
             if netns.is_inside(self.pid, self._namespace):
                 self.version()
                 return True
-        except Absent:
+        except CharonAbsent:
             return False  # there is none, or it ended while it was asked
         self.stop()  # of a namespace that had this name before
         return False
@@ -214,10 +215,10 @@ class StrongswanCharon:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
-            (self._directory / charon_conf.FILE).write_text(charon_conf.text(self._backend))
+            (self._directory / strongswan_conf.FILE).write_text(strongswan_conf.render(self._backend))
             if self._backend == "kernel":
                 # States that outlive their charon would go on encrypting, or lose their policies and let go.
-                netns.inside(self._namespace, _flush_xfrm)
+                netns.run_inside(self._namespace, _flush_xfrm)
         except (OSError, subprocess.SubprocessError) as error:
             raise DriverError(f"charon cannot be prepared: {error}") from error
 
@@ -228,7 +229,7 @@ class StrongswanCharon:
             child = subprocess.Popen(
                 command,
                 cwd=self._directory,
-                env={"PATH": _PATH, "STRONGSWAN_CONF": charon_conf.FILE},
+                env={"PATH": _PATH, "STRONGSWAN_CONF": strongswan_conf.FILE},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -250,7 +251,7 @@ class StrongswanCharon:
             try:
                 self._connected()
                 break
-            except Absent:
+            except CharonAbsent:
                 time.sleep(0.005)
         else:
             raise DriverError(f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._last_words()}")
@@ -259,7 +260,7 @@ class StrongswanCharon:
 
     def _last_words(self) -> str:
         lines = []
-        for name in (charon_conf.LOG, "charon.out"):
+        for name in (strongswan_conf.LOG, "charon.out"):
             try:
                 lines += (self._directory / name).read_text(errors="replace").splitlines()[-1:]
             except OSError:
@@ -268,9 +269,9 @@ class StrongswanCharon:
 
     def _check_plugins(self) -> None:
         loaded = frozenset(_strings(self._ask("stats").get("plugins")))
-        if extra := loaded - charon_conf.allowed(self._backend):
+        if extra := loaded - strongswan_conf.allowed_plugins(self._backend):
             raise DriverError(f"charon loaded plugins that it may not: {', '.join(sorted(extra))}")
-        if missing := charon_conf.required(self._backend) - loaded:
+        if missing := strongswan_conf.required_plugins(self._backend) - loaded:
             raise DriverError(
                 f"charon lacks the plugins {', '.join(sorted(missing))}: "
                 "install libcharon-extra-plugins and libstrongswan-extra-plugins"

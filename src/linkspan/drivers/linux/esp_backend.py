@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from linkspan.core.state.observed import Backend
-from linkspan.drivers import netns
+from linkspan.drivers.linux import netns
 from linkspan.drivers.ports import DriverError
 
 _DEADLINE: Final = 10.0
@@ -26,7 +26,7 @@ _STATE: Final = (
 def detect() -> Backend:
     """What this machine can do; takes some milliseconds, leaves nothing. Raises DriverError if it is neither."""
     try:
-        answer = netns.throwaway(
+        answer = netns.run_in_throwaway(
             lambda: subprocess.run(_STATE.split(), capture_output=True, timeout=_DEADLINE, check=False)
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -19,8 +19,8 @@ import pytest
 from linkspan.core.ipsec.selectors import SelectorPair, pairs
 from linkspan.core.state.desired import Dpd, IkePolicy
 from linkspan.core.tunnel.charon_events import PeerSeen, ProbeSent
-from linkspan.drivers import naming
-from linkspan.drivers.charon import StrongswanCharon
+from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.linux import interface_names
 from linkspan.drivers.local import LocalDrivers
 from tests.drivers.conftest import Site
 from tests.drivers.machine import Machine, Wire, eventually, gateway, host, inside_network, ping, run
@@ -44,7 +44,9 @@ class Two:
             self.drivers.namespaces.apply(one)
         self.host = host(here, "host", inside_network(1), 1)
         self.left_name, self.right_name = (self.drivers.namespaces.name(one.id) for one in (self.left, self.right))
-        self.wire = Wire(here.home, naming.port(here.instance, "node-a", self.left.id, naming.OUTSIDE))
+        self.wire = Wire(
+            here.home, interface_names.port(here.instance, "node-a", self.left.id, interface_names.OUTSIDE)
+        )
 
     def send(self) -> int:
         """Ping from the host and from the gateway itself, IPv4 and IPv6; the number of answers."""

@@ -1,0 +1,1 @@
+"""charon, the IKE daemon of a gateway: its process, its configuration and its VICI socket."""

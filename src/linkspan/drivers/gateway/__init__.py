@@ -1,0 +1,1 @@
+"""The network namespace of a gateway: interfaces, leak guard, MTU, name resolution."""

@@ -1,0 +1,1 @@
+"""Implementations of `drivers.ports` in memory, for tests of the agent."""
