@@ -15,8 +15,8 @@ import msgspec
 from sqlalchemy import delete, select
 
 from linkspan.core.schema.resources import CONNECTION, IKE_POLICY
-from linkspan.store import engine as engines
-from linkspan.store.tables import CHANGE, TABLES
+from linkspan.store.database import engine as engines
+from linkspan.store.database.tables import CHANGE, TABLES
 from tests.harness import postgres
 from tests.harness.alone import analyze, filling
 from tests.harness.crowd import NEW, Crowd, Crowds

@@ -179,7 +179,7 @@ def test_a_key_file_that_others_can_read(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_database_that_another_api_holds(capsys: pytest.CaptureFixture[str]) -> None:
     from linkspan.settings import load
-    from linkspan.store import engine as engines
+    from linkspan.store.database import engine as engines
 
     assert bootstrap.execute(["db", "upgrade"]) == 0
     capsys.readouterr()

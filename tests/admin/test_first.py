@@ -20,12 +20,12 @@ from linkspan.api.app import create_app
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.server import server
 from linkspan.api.wake import Hub
-from linkspan.store import engine as engines
-from linkspan.store import secrets
+from linkspan.store import envelopes
+from linkspan.store.database import engine as engines
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.identity.users import verify_password
 from linkspan.store.migrate import upgrade
-from linkspan.store.people import verify_password
 from linkspan.store.store import Store
-from linkspan.store.tokens import hash_token
 from tests.api.people import quick
 
 __all__ = ["quick"]
@@ -39,7 +39,7 @@ URL = "http://127.0.0.1:9696"
 def store(tmp_path: Path) -> Iterator[Store]:
     engine = engines.connect(f"sqlite:///{tmp_path}/linkspan.db")
     upgrade(engine)
-    yield Store(engine, secrets.load(tmp_path / "keys"))
+    yield Store(engine, envelopes.load_keyring(tmp_path / "keys"))
     engine.dispose()
 
 

@@ -9,7 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from linkspan.api.identity.embedded import Embedded
-from linkspan.store import people
+from linkspan.store.identity import users
 from linkspan.store.store import Store
 
 PASSWORD: Final = "correct horse"
@@ -20,7 +20,7 @@ _HASH: Final = QUICK.hash(PASSWORD)
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords are hashed with the least that argon2 takes: what they cost is another test's subject."""
-    monkeypatch.setattr(people, "_hasher", lambda: QUICK)
+    monkeypatch.setattr(users, "_hasher", lambda: QUICK)
 
 
 def populate(store: Store) -> None:

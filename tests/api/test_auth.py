@@ -13,7 +13,7 @@ from linkspan.api import memory, passwords
 from linkspan.api.auth import BasicAuth, NoAuth, check_bind
 from linkspan.api.call import Call, Identity
 from linkspan.core.errors import ApiError
-from linkspan.store.people import hash_password, verify_password
+from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 

@@ -21,8 +21,8 @@ from linkspan.api.app import create_app
 from linkspan.api.identity import tokens
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.wake import Hub
-from linkspan.store import engine as engines
-from linkspan.store.people import hash_password, verify_password
+from linkspan.store.database import engine as engines
+from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Conflict, Store, Unavailable
 from tests.api import document
 from tests.api.people import PASSWORD, Client, by_credential, by_password, by_token, embedded, populate, quick

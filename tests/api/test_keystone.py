@@ -26,7 +26,7 @@ from linkspan.api.wake import Hub
 from linkspan.bootstrap import parts
 from linkspan.core.secret import Secret
 from linkspan.settings import load
-from linkspan.store import engine as engines
+from linkspan.store.database import engine as engines
 from linkspan.store.store import Store
 from tests.api.people import PASSWORD, Client, embedded, quick
 from tests.api.serving import Served, served

@@ -15,8 +15,8 @@ from linkspan.api.auth import Auth, NoAuth
 from linkspan.api.auth_keystone import KeystoneAuth
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.wake import Hub
+from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Store
-from linkspan.store.tokens import hash_token
 from tests.api.people import PASSWORD, Client, populate, quick
 
 __all__ = ["quick"]

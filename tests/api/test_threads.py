@@ -17,7 +17,7 @@ from linkspan.api.auth_keystone import KeystoneAuth
 from linkspan.api.edge import THREADS
 from linkspan.api.identity.embedded import Embedded
 from linkspan.api.wake import Hub
-from linkspan.store.people import verify_password
+from linkspan.store.identity.users import verify_password
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 from tests.api.people import PASSWORD, by_password, populate, quick

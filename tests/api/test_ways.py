@@ -15,7 +15,7 @@ from keystoneauth1.session import Session
 from sqlalchemy import Engine
 
 from linkspan.api.auth import NoAuth
-from linkspan.store.tokens import hash_token
+from linkspan.store.identity.tokens import hash_token
 from tests.api.people import PASSWORD, Client, embedded, quick
 from tests.api.serving import Served, served
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from linkspan.api.auth import BasicAuth
 from linkspan.core.checks import quota
-from linkspan.store.people import hash_password
+from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
 from tests.api.serving import served
 

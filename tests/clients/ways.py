@@ -15,9 +15,9 @@ import yaml
 
 from linkspan.api.auth import Auth, NoAuth
 from linkspan.api.identity.embedded import REGION, Embedded
-from linkspan.store.people import hash_password
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
-from linkspan.store.tokens import hash_token
 
 PASSWORD: Final = "pass word"
 PROJECT: Final = "blue"

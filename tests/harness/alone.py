@@ -17,8 +17,8 @@ from sqlalchemy import text
 
 from linkspan import settings
 from linkspan.settings import Settings
-from linkspan.store import engine as engines
-from linkspan.store import migrate, secrets
+from linkspan.store import envelopes, migrate
+from linkspan.store.database import engine as engines
 from linkspan.store.store import Store
 from tests.harness.crowd import PASSWORD
 from tests.harness.world import free_port
@@ -49,7 +49,7 @@ def filling(url: str, key_file: Path) -> Iterator[Store]:
     engine = engines.connect(url)
     migrate.upgrade(engine)
     try:
-        yield Store(engine, secrets.load(key_file), lease=LEASE)
+        yield Store(engine, envelopes.load_keyring(key_file), lease=LEASE)
     finally:
         engine.dispose()
     analyze(url)

@@ -25,9 +25,9 @@ from linkspan.core.schema.resources import (
 )
 from linkspan.core.secret import Secret
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.store import writing
-from linkspan.store.people import hash_password
-from linkspan.store.rows import MAPPERS
+from linkspan.store.identity.users import hash_password
+from linkspan.store.rows import writing
+from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.store import Row, Store, Tx
 
 PASSWORD = "correct horse battery staple"
@@ -135,7 +135,7 @@ def _subnet(tx: Tx, project: str, network: str, cidr: str) -> str:
 def _connection(crowd: Crowd, number: int, gateway: int) -> Row:
     peer = str(_PEERS[number])
     return {
-        "id": writing.later_id(),
+        "id": writing.new_ordered_id(),
         "project_id": crowd.project,
         "name": f"site-{number:06}",
         "vpnservice_id": crowd.services[gateway],

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from linkspan.store import engine as engines
 from linkspan.store import migrate
-from linkspan.store.secrets import Keyring
+from linkspan.store.database import engine as engines
+from linkspan.store.envelopes import Keyring
 from linkspan.store.store import Store
 from tests.harness.postgres import Server, server
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from linkspan.store import engine as engines
 from linkspan.store import migrate
-from linkspan.store.tables import METADATA
+from linkspan.store.database import engine as engines
+from linkspan.store.database.tables import METADATA
 
 INSTALL = "PostgreSQL is not installed, so nothing was tested on it: run 'apt-get install postgresql'"
 _SETTINGS = {

@@ -17,10 +17,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from linkspan.store import engine as engines
 from linkspan.store import migrate
+from linkspan.store.database import engine as engines
+from linkspan.store.database.tables import METADATA
 from linkspan.store.migrations import HEAD
-from linkspan.store.tables import METADATA
 from tests.harness.postgres import Server
 from tests.harness.statements import Statements
 

@@ -17,9 +17,9 @@ import click
 from linkspan.admin import clouds
 from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Kept
 from linkspan.admin.people import new_password, write_private
-from linkspan.store.people import hash_password
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Row, Store, Tx
-from linkspan.store.tokens import hash_token
 
 MADE_HERE: Final = "clouds.yaml"
 """The name of the static token and the application credential of `SHOWN`."""

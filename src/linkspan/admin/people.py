@@ -15,9 +15,9 @@ from typing import Any, Final
 import click
 
 from linkspan.core.schema.resources import RESOURCES
-from linkspan.store.people import hash_password
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Conflict, Row, Store, Tx
-from linkspan.store.tokens import hash_token
 
 ROLES: Final = ("admin", "member", "reader")
 

@@ -18,8 +18,8 @@ from linkspan.api.wake import Hub, Subscription
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
+from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Row, Store, Tx
-from linkspan.store.tokens import hash_token
 
 HEARTBEAT: Final = 10.0
 """Seconds of silence after which a hint stream says that it is alive."""

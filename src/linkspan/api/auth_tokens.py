@@ -17,8 +17,8 @@ from linkspan.api.call import Call, Identity
 from linkspan.api.memory import Memory
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
+from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Store
-from linkspan.store.tokens import hash_token
 
 
 class _Known(msgspec.Struct, frozen=True):

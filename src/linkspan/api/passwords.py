@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from linkspan.core.errors import ApiError
-from linkspan.store.people import hash_password, verify_password
+from linkspan.store.identity.users import hash_password, verify_password
 
 AT_ONCE: Final = 2
 """Passwords that are compared at a time."""

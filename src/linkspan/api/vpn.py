@@ -34,7 +34,7 @@ from linkspan.core.schema.resources import (
 )
 from linkspan.core.state import status
 from linkspan.core.state.desired import Peer
-from linkspan.store.footing import Footing
+from linkspan.store.rows.connection_references import ConnectionReferences
 from linkspan.store.store import Tx
 
 STATIC = {"route_mode": "static"}
@@ -268,7 +268,7 @@ class Connections(Hooks):
         return used
 
 
-def _footing(tx: Tx, identity: Identity, values: Row) -> Footing:
+def _footing(tx: Tx, identity: Identity, values: Row) -> ConnectionReferences:
     """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
     reaches = {
         policy.scope(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
@@ -289,10 +289,10 @@ def _footing(tx: Tx, identity: Identity, values: Row) -> Footing:
     }
     service = rows["vpnservice_id"]
     if service is None:
-        return Footing()
+        return ConnectionReferences()
     tx.get(ROUTER, service["router_id"], lock=True)
     subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
-    return Footing(
+    return ConnectionReferences(
         service,
         subnet["cidr"] if subnet else None,
         rows["ikepolicy_id"],

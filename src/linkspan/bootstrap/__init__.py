@@ -28,10 +28,10 @@ EXPECTED: Final = frozenset(
         "linkspan.lab.fabric.LabError",
         "linkspan.agent.link.LinkError",
         "linkspan.drivers.ports.DriverError",
-        "linkspan.store.engine.DatabaseLocked",
+        "linkspan.store.database.engine.DatabaseLocked",
         "linkspan.store.migrate.TooNew",
         "linkspan.store.store.Unavailable",
-        "linkspan.store.secrets.KeyProblem",
+        "linkspan.store.envelopes.KeyFileError",
         "linkspan.core.errors.ApiError",
     }
 )

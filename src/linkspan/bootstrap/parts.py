@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @contextmanager
 def database(settings: Settings, *, exclusive: bool = False) -> Iterator[Engine]:
     """The database; `exclusive` refuses to share a SQLite file with another process that does the same."""
-    from linkspan.store import engine as engines
+    from linkspan.store.database import engine as engines
 
     try:
         engine = engines.connect(settings.database_url)
@@ -52,10 +52,10 @@ def opened(settings: Settings) -> Iterator[Store]:
 
 def store_on(engine: Engine, settings: Settings, **more: Any) -> Store:
     """The store on a database whose schema is up to date."""
-    from linkspan.store import secrets
+    from linkspan.store import envelopes
     from linkspan.store.store import Store
 
-    return Store(engine, secrets.load(settings.key_file), lease=settings.api.lease, **more)
+    return Store(engine, envelopes.load_keyring(settings.key_file), lease=settings.api.lease, **more)
 
 
 def upgrade_database(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, exc, inspect, text
 
-from linkspan.store.engine import reader, writer
+from linkspan.store.database.engine import reader, writer
 from linkspan.store.migrations import HEAD
 
 # Any number that nobody else uses as an advisory lock: two processes that start at once upgrade one after the other.

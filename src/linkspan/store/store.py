@@ -22,29 +22,17 @@ from linkspan.core.schema.list_query import EVERYTHING, Query
 from linkspan.core.schema.resources import PORT, Resource
 from linkspan.core.state.desired import Connection, Delta, Peer
 from linkspan.core.state.observed import Hello, Report
-from linkspan.store import (
-    changes,
-    credentials,
-    deleting,
-    desired,
-    finding,
-    footing,
-    gateways,
-    inventory,
-    keys,
-    nodes,
-    people,
-    quotas,
-    resolve,
-    tokens,
-    writing,
-)
-from linkspan.store.clock import Clock
-from linkspan.store.engine import reader, writer
-from linkspan.store.errors import Conflict, Unavailable, translated
-from linkspan.store.footing import Footing
-from linkspan.store.secrets import Keyring
-from linkspan.store.work import Row, Work
+from linkspan.store import revisions
+from linkspan.store.database.clock import Clock
+from linkspan.store.database.engine import reader, writer
+from linkspan.store.database.errors import Conflict, Unavailable, translated
+from linkspan.store.envelopes import Keyring
+from linkspan.store.identity import credentials, tokens
+from linkspan.store.identity import users as identity_users
+from linkspan.store.nodes import assignment, connection_state, delta, reports, tombstones
+from linkspan.store.rows import connection_references, dependencies, encryption_keys, ports, quotas, reading, writing
+from linkspan.store.rows.connection_references import ConnectionReferences
+from linkspan.store.transaction import Row, Transaction
 
 __all__ = ["LEASE", "Conflict", "Row", "Store", "Tx", "Unavailable"]
 
@@ -83,13 +71,13 @@ class Store:
         # SQLite has one writer: wait for it here, in order, and not in its busy handler that sleeps.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.one_writer else nullcontext()
         with self._writing() as work:
-            keys.register(work)
+            encryption_keys.register(work)
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """One read transaction: everything it reads is of one moment."""
         with translated(self._dbapi), self._reader.connect() as connection, connection.begin():
-            yield Tx(Work(connection, self._keyring, self._clock, self.lease))
+            yield Tx(Transaction(connection, self._keyring, self._clock, self.lease))
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -103,11 +91,11 @@ class Store:
             self._on_commit(dict(work.revisions))
 
     @contextmanager
-    def _writing(self) -> Iterator[Work]:
+    def _writing(self) -> Iterator[Transaction]:
         with translated(self._dbapi), self._turn, self._writer.connect() as connection, connection.begin():
-            work = Work(connection, self._keyring, self._clock, self.lease)
+            work = Transaction(connection, self._keyring, self._clock, self.lease)
             yield work
-            changes.flush(work)
+            revisions.flush(work)
 
     def close(self) -> None:
         """Closes every connection."""
@@ -117,7 +105,7 @@ class Store:
 class Tx:
     """One transaction. Not for more than one thread, and not beyond its `with` block."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Transaction) -> None:
         self._work = work
 
     @property
@@ -138,7 +126,7 @@ class Tx:
         PENDING_DELETE rows count (`facts.deleted`): show them, but build nothing on them.
         `lock`: nobody else changes it until this transaction ends; lock what a write depends on.
         """
-        return finding.get(self._work, resource, id, project, lock)
+        return reading.get(self._work, resource, id, project, lock)
 
     def find(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
         """The rows that a query asks for, in one statement. `project` None: everybody's.
@@ -146,16 +134,16 @@ class Tx:
         Networks that are shared or external are visible to every project. An unknown marker gives []. `fields` is
         left to the caller, but a row without `psk` in `fields` does not carry the key.
         """
-        return finding.find(self._work, resource, query, project)
+        return reading.find(self._work, resource, query, project)
 
     def each(self, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
         """The same, one after the other while they are read: for answers of any length. Use them up, or leave the
         transaction."""
-        return finding.each(self._work, resource, query, project)
+        return reading.each(self._work, resource, query, project)
 
     def count(self, resource: Resource, project: str) -> int:
         """How many live rows a project has, for quotas."""
-        return finding.count(self._work, resource, project)
+        return reading.count(self._work, resource, project)
 
     def insert(self, resource: Resource, values: Row) -> Row:
         """Adds a row and returns it as `get` would, without facts. The id is made if absent."""
@@ -179,16 +167,16 @@ class Tx:
         the node's lease ends. The last service of a router takes the gateway with it. Raises `Conflict` while the
         service has live connections.
         """
-        return deleting.soft_delete(self._work, resource, id)
+        return tombstones.soft_delete(self._work, resource, id)
 
     def is_present(self, resource: Resource, id: str) -> bool:
         """Whether `get` would find it, PENDING_DELETE included."""
-        return finding.is_present(self._work, resource, id)
+        return reading.is_present(self._work, resource, id)
 
-    def footing(self, values: Row, project: str | None = None) -> Footing:
+    def footing(self, values: Row, project: str | None = None) -> ConnectionReferences:
         """What a connection with these attributes stands on, as `get` would give it, in one statement; its router is
         locked."""
-        return footing.read(self._work, values, project)
+        return connection_references.read(self._work, values, project)
 
     # --- what depends on what -----------------------------------------------------------------------------------
 
@@ -201,7 +189,7 @@ class Tx:
         endpoint_group: str | None = None,
     ) -> list[str]:
         """Ids of the live connections that name any of these."""
-        return inventory.connections_using(
+        return dependencies.connections_using(
             self._work,
             vpnservice_id=service,
             ikepolicy_id=ike_policy,
@@ -212,30 +200,30 @@ class Tx:
 
     def services_on(self, *, router: str | None = None, subnet: str | None = None) -> list[Row]:
         """Live services on this router and (if both are given) this subnet."""
-        return inventory.services_on(self._work, router, subnet)
+        return dependencies.services_on(self._work, router, subnet)
 
     def endpoint_groups_with(self, subnet: str) -> list[Row]:
         """Endpoint groups of type subnet that hold this subnet."""
-        return inventory.endpoint_groups_with(self._work, subnet)
+        return dependencies.endpoint_groups_with(self._work, subnet)
 
     def peers(self, gateway_router_id: str, project: str = "") -> tuple[list[Peer], int]:
         """With whom the live connections of one router are, no key is opened; and how many a project has in all."""
-        return resolve.peers(self._work, gateway_router_id, project)
+        return connection_state.peers(self._work, gateway_router_id, project)
 
     def siblings(self, gateway_router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
         """All live connections of one router (or of these `ids`), resolved as its node would see them, for the
         conflict rule."""
-        return resolve.siblings(self._work, gateway_router_id, ids)
+        return connection_state.siblings(self._work, gateway_router_id, ids)
 
     def affected_by(self, resource: Resource, id: str) -> tuple[list[str], list[str]]:
         """(connections, gateways) to `touch` when this object changes. Ask before a removal, after an update."""
-        return inventory.affected_by(self._work, resource, id)
+        return dependencies.affected_by(self._work, resource, id)
 
     # --- inventory ----------------------------------------------------------------------------------------------
 
     def ports_of(self, router_id: str) -> list[Row]:
         """The ports of a router, the gateway port first."""
-        return inventory.ports_of(self._work, router_id)
+        return ports.ports_of(self._work, router_id)
 
     def add_port(self, values: Row) -> Row:
         """Adds a port and takes its addresses (`fixed_ips`). Raises `Conflict` if one is taken."""
@@ -247,11 +235,11 @@ class Tx:
 
     def subnets_of(self, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
         """Subnet -> its CIDR, and whether the router has a leg on it; those that are not there are absent."""
-        return inventory.subnets_of(self._work, ids, router_id)
+        return ports.subnets_of(self._work, ids, router_id)
 
     def used_addresses(self, subnet_id: str) -> set[str]:
         """Addresses of a subnet that ports have."""
-        return inventory.used_addresses(self._work, subnet_id)
+        return ports.used_addresses(self._work, subnet_id)
 
     # --- revisions ----------------------------------------------------------------------------------------------
 
@@ -260,99 +248,99 @@ class Tx:
 
         Each node's revision goes up once per transaction. Unassigned gateways are stamped when they are assigned.
         """
-        changes.touch(self._work, connections, gateways)
+        revisions.touch(self._work, connections, gateways)
 
     def ensure_gateway(self, router_id: str) -> None:
         """Makes sure that a router with a service has a gateway; call it after inserting the service.
 
         It goes to the live node with the fewest gateways; without one it waits for a node's hello.
         """
-        gateways.ensure(self._work, router_id)
+        assignment.ensure(self._work, router_id)
 
     def release_gateway(self, router_id: str) -> None:
         """Takes the gateway away once no live service is on the router; `soft_delete` does it by itself."""
-        gateways.release(self._work, router_id)
+        assignment.release(self._work, router_id)
 
     # --- nodes --------------------------------------------------------------------------------------------------
 
     def add_node(self, name: str, token_hash: str) -> Row:
         """A node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
-        return nodes.add(self._work, name, token_hash)
+        return reports.add(self._work, name, token_hash)
 
     def nodes(self) -> list[Row]:
         """Every node: id, name, revision, lease_until, backend, agent_version, charon_version, gateways (count)."""
-        return nodes.all(self._work)
+        return reports.all(self._work)
 
     def node_by_token(self, token_hash: str) -> Row | None:
         """The node with this token."""
-        return nodes.by_token(self._work, token_hash)
+        return reports.by_token(self._work, token_hash)
 
     def hello(self, node_id: str, hello: Hello) -> int:
         """Takes down what the node says of itself, renews its lease, assigns waiting gateways; its revision."""
-        return nodes.hello(self._work, node_id, hello)
+        return reports.hello(self._work, node_id, hello)
 
     def desired(self, node_id: str, since: int) -> Delta:
         """What the node has to take up after `since`; 0, unknown or newer than its revision: everything."""
-        return desired.delta(self._work, node_id, since)
+        return delta.delta_since(self._work, node_id, since)
 
     def gateway_state(self, node_id: str, gateway_id: str) -> Delta | None:
         """One gateway and its connections; None if it is not this node's."""
-        return desired.one_gateway(self._work, node_id, gateway_id)
+        return delta.one_gateway(self._work, node_id, gateway_id)
 
     def report(self, node_id: str, report: Report) -> None:
         """Takes down what a node observed, renews its lease, lets go what it confirms as gone.
 
         Reports about what is not (or no longer) assigned to the node at that generation are dropped.
         """
-        nodes.report(self._work, node_id, report)
+        reports.report(self._work, node_id, report)
 
     # --- people -------------------------------------------------------------------------------------------------
 
     def add_project(self, name: str, id: str | None = None, description: str = "") -> Row:
         """Adds a project. Raises `Conflict` if the name is taken."""
-        return people.add_project(self._work, name, id, description)
+        return identity_users.add_project(self._work, name, id, description)
 
     def projects(self) -> list[Row]:
         """All projects (id, name, description), by name."""
-        return people.projects(self._work)
+        return identity_users.projects(self._work)
 
     def project(self, id: str | None = None, name: str | None = None) -> Row | None:
         """One project, by id or name."""
         by, value = ("id", id) if id is not None else ("name", name or "")
-        return next(iter(people.projects(self._work, by, value)), None)
+        return next(iter(identity_users.projects(self._work, by, value)), None)
 
     def remove_project(self, id: str) -> None:
         """Removes a project with its users' roles in it; its objects stay."""
-        people.remove_project(self._work, id)
+        identity_users.remove_project(self._work, id)
 
     def add_user(self, name: str, password_hash: str, project_id: str, roles: Iterable[str] = ("member",)) -> Row:
         """Adds a user with a default project and roles in it. Raises `Conflict` if the name is taken."""
-        return people.add_user(self._work, name, password_hash, project_id, roles)
+        return identity_users.add_user(self._work, name, password_hash, project_id, roles)
 
     def users(self) -> list[Row]:
         """All users, as `user_by_name` gives them, by name."""
-        return people.users(self._work)
+        return identity_users.users(self._work)
 
     def user_by_name(self, name: str) -> Row | None:
         """id, name, password_hash, project_id (default), project_name, roles (there), grants {project: roles}."""
-        return next(iter(people.users(self._work, "name", name)), None)
+        return next(iter(identity_users.users(self._work, "name", name)), None)
 
     def user(self, id: str) -> Row | None:
         """The same, by id."""
-        return next(iter(people.users(self._work, "id", id)), None)
+        return next(iter(identity_users.users(self._work, "id", id)), None)
 
     def set_password(self, user_id: str, password_hash: str) -> None:
         """Gives a user another password; tokens that were got by the one before end, static ones do not."""
-        people.set_password(self._work, user_id, password_hash)
+        identity_users.set_password(self._work, user_id, password_hash)
         tokens.remove_issued(self._work, user_id)
 
     def set_roles(self, user_id: str, project_id: str, roles: Iterable[str]) -> None:
         """Makes these the user's roles in a project; none: takes them away."""
-        people.set_roles(self._work, user_id, project_id, roles)
+        identity_users.set_roles(self._work, user_id, project_id, roles)
 
     def remove_user(self, id: str) -> None:
         """Removes a user with roles, tokens and application credentials."""
-        people.remove_user(self._work, id)
+        identity_users.remove_user(self._work, id)
 
     def add_token(
         self,

@@ -23,8 +23,8 @@ from linkspan.api.passwords import Passwords
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError, unauthorized
 from linkspan.core.keystone_v3 import Token, TokenRequest
+from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Row, Store, Tx
-from linkspan.store.tokens import hash_token
 
 SWEEP_EVERY: Final = 60.0
 """Seconds between two looks for expired tokens."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from linkspan.store.tables import METADATA
+from linkspan.store.database.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=METADATA,
-    # SQLite's DDL is transactional where nobody commits behind our back (see store.engine).
+    # SQLite's DDL is transactional where nobody commits behind our back (see store.database.engine).
     transactional_ddl=True,
     render_as_batch=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from linkspan.store.tables import WORDS
+from linkspan.store.database.tables import WORDS
 
 revision = "0005"
 down_revision = "0004"

@@ -1,0 +1,1 @@
+"""The database itself: engine, statements, tables, clock and error translation."""

@@ -1,0 +1,145 @@
+"""Projects, users and roles of the embedded identity.
+
+Passwords are kept as hashes only; who may do what is decided elsewhere. A name that is taken is a
+`Conflict`, by the database.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from linkspan.store.database.statements import Statement, statement
+from linkspan.store.database.tables import GRANT, PROJECT, USER
+from linkspan.store.rows.writing import new_id
+from linkspan.store.transaction import Row, Transaction
+
+_PROJECT = ("id", "name", "description")
+_add_project: Final = Statement(insert(PROJECT), _PROJECT)
+_add_user: Final = Statement(insert(USER), ("id", "name", "password_hash", "project_id"))
+_grant: Final = Statement(insert(GRANT))
+_revoke: Final = Statement(
+    delete(GRANT).where(GRANT.c.user_id == bindparam("user"), GRANT.c.project_id == bindparam("project"))
+)
+_password: Final = Statement(update(USER).where(USER.c.id == bindparam("user")).values(password_hash=bindparam("hash")))
+_remove_user: Final = Statement(delete(USER).where(USER.c.id == bindparam("id")))
+_remove_project: Final = Statement(delete(PROJECT).where(PROJECT.c.id == bindparam("id")))
+
+
+@functools.cache
+def _hasher() -> PasswordHasher:
+    return PasswordHasher()
+
+
+def hash_password(password: str) -> str:
+    """The argon2id hash to keep; takes tens of milliseconds on purpose."""
+    return _hasher().hash(password)
+
+
+def verify_password(password_hash: str, password: str) -> bool:
+    """Whether a password is the one of this hash; as slow."""
+    try:
+        return _hasher().verify(password_hash, password)
+    except (Argon2Error, InvalidHashError):
+        return False
+
+
+# --- projects -----------------------------------------------------------------------------------------------------
+
+
+@statement
+def _projects(by: str | None) -> Statement:
+    made = select(*(PROJECT.c[name] for name in _PROJECT)).order_by(PROJECT.c.name)
+    return Statement(made if by is None else made.where(PROJECT.c[by] == bindparam(by)))
+
+
+def add_project(work: Transaction, name: str, id: str | None, description: str) -> Row:
+    """See `store.Tx.add_project`."""
+    row = {"id": id or new_id(), "name": name, "description": description}
+    work.run(_add_project, **row)
+    return row
+
+
+def projects(work: Transaction, by: str | None = None, value: str = "") -> list[Row]:
+    """All projects, or the one with this `id` or `name`."""
+    found = work.rows(_projects(by), **({by: value} if by else {}))
+    return [dict(zip(_PROJECT, each, strict=True)) for each in found]
+
+
+def remove_project(work: Transaction, id: str) -> None:
+    """See `store.Tx.remove_project`."""
+    work.run(_remove_project, id=id)
+
+
+# --- users --------------------------------------------------------------------------------------------------------
+
+
+@statement
+def _users(by: str | None) -> Statement:
+    source = USER.outerjoin(GRANT, GRANT.c.user_id == USER.c.id).outerjoin(PROJECT, PROJECT.c.id == USER.c.project_id)
+    columns = (
+        USER.c.id,
+        USER.c.name,
+        USER.c.password_hash,
+        USER.c.project_id,
+        PROJECT.c.name,
+        GRANT.c.project_id,
+        GRANT.c.role,
+    )
+    made = select(*columns).select_from(source).order_by(USER.c.name, GRANT.c.project_id, GRANT.c.role)
+    return Statement(made if by is None else made.where(USER.c[by] == bindparam(by)))
+
+
+def users(work: Transaction, by: str | None = None, value: str = "") -> list[Row]:
+    """All users, or the one with this `id` or `name`, each with roles: one statement."""
+    made: dict[str, Row] = {}
+    for id, name, password_hash, project, project_name, granted, role in work.rows(
+        _users(by), **({by: value} if by else {})
+    ):
+        row = made.setdefault(
+            id,
+            {
+                "id": id,
+                "name": name,
+                "password_hash": password_hash,
+                "project_id": project,
+                "project_name": project_name,
+                "roles": [],
+                "grants": {},
+            },
+        )
+        if granted is not None:
+            row["grants"].setdefault(granted, []).append(role)
+        if granted is not None and granted == project:
+            row["roles"].append(role)
+    return list(made.values())
+
+
+def add_user(work: Transaction, name: str, password_hash: str, project_id: str, roles: Iterable[str]) -> Row:
+    """See `store.Tx.add_user`."""
+    id = new_id()
+    work.run(_add_user, id=id, name=name, password_hash=password_hash, project_id=project_id)
+    set_roles(work, id, project_id, roles)
+    return users(work, "id", id)[0]
+
+
+def set_password(work: Transaction, user_id: str, password_hash: str) -> None:
+    """See `store.Tx.set_password`."""
+    work.run(_password, user=user_id, hash=password_hash)
+
+
+def set_roles(work: Transaction, user_id: str, project_id: str, roles: Iterable[str]) -> None:
+    """See `store.Tx.set_roles`."""
+    work.run(_revoke, user=user_id, project=project_id)
+    rows = [{"user_id": user_id, "project_id": project_id, "role": role} for role in sorted(set(roles))]
+    work.many(_grant, rows)
+
+
+def remove_user(work: Transaction, id: str) -> None:
+    """See `store.Tx.remove_user`."""
+    work.run(_remove_user, id=id)

@@ -1,0 +1,1 @@
+"""Gateway nodes: assignment, the desired state they read, their reports, tombstones."""

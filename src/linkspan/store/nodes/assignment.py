@@ -1,0 +1,176 @@
+"""Which node carries which gateway.
+
+A gateway lives while its router has a service. `generation` counts assignments and never comes twice for a router:
+it fences what a former holder still reports. Nothing moves by itself here: a gateway gets a node once, when one is
+alive, and keeps it when the node is lost (`move` is for whoever decides that it should not).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+
+from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.core.state.desired import ObjectKind
+from linkspan.store import revisions
+from linkspan.store.database.errors import Conflict
+from linkspan.store.database.statements import Statement
+from linkspan.store.database.tables import GATEWAY, NODE, OBSERVED, TABLES
+from linkspan.store.transaction import Transaction
+
+_connection = TABLES[CONNECTION.name]
+_service = TABLES[SERVICE.name]
+
+locked: Final = Statement(
+    select(GATEWAY.c.node_id, GATEWAY.c.generation, GATEWAY.c.deleted_at)
+    .where(GATEWAY.c.router_id == bindparam("router"))
+    .with_for_update()
+)
+_emptiest: Final = Statement(
+    select(NODE.c.id)
+    .outerjoin(GATEWAY, and_(GATEWAY.c.node_id == NODE.c.id, GATEWAY.c.deleted_at.is_(None)))
+    .where(NODE.c.lease_until >= bindparam("now"))
+    .group_by(NODE.c.id, NODE.c.name)
+    .order_by(func.count(GATEWAY.c.router_id), NODE.c.name)
+    .limit(1)
+)
+_add: Final = Statement(insert(GATEWAY).values(router_id=bindparam("router"), node_id=bindparam("node"), generation=1))
+_assign: Final = Statement(
+    update(GATEWAY)
+    .where(GATEWAY.c.router_id == bindparam("router"))
+    .values(node_id=bindparam("node"), generation=GATEWAY.c.generation + 1, deleted_at=None)
+)
+_release: Final = Statement(
+    update(GATEWAY).where(GATEWAY.c.router_id == bindparam("router")).values(deleted_at=bindparam("now"))
+)
+_carried: Final = Statement(
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.vpnservice_id)
+    .where(_service.c.router_id == bindparam("router"), _connection.c.deleted_at.is_(None))
+)
+_waiting: Final = Statement(
+    select(GATEWAY.c.router_id)
+    .where(GATEWAY.c.node_id.is_(None), GATEWAY.c.deleted_at.is_(None))
+    .order_by(GATEWAY.c.router_id)
+    .with_for_update()
+)
+
+
+def _reset(kind: ObjectKind, ids: Any) -> Statement:
+    """What a former holder observed says nothing about the new one, except that it was up once."""
+    return Statement(
+        update(OBSERVED)
+        .where(OBSERVED.c.kind == kind, OBSERVED.c.object_id.in_(ids))
+        .values(
+            node_id=bindparam("node"),
+            generation=bindparam("generation"),
+            revision=0,
+            state="down",
+            reason="",
+            effective_mtu=None,
+        )
+    )
+
+
+_reset_gateway: Final = _reset("gateway", [bindparam("router")])
+_reset_connections: Final = _reset(
+    "connection",
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.vpnservice_id)
+    .where(_service.c.router_id == bindparam("router")),
+)
+forget_services: Final = Statement(
+    delete(_service).where(_service.c.router_id == bindparam("router"), _service.c.deleted_at.is_not(None))
+)
+unsee: Final = Statement(
+    delete(OBSERVED).where(OBSERVED.c.kind == bindparam("kind"), OBSERVED.c.object_id == bindparam("id"))
+)
+
+
+def ensure(work: Transaction, router_id: str) -> None:
+    """See `store.Tx.ensure_gateway`."""
+    row = work.first(locked, router=router_id)
+    if row is None:
+        node = _pick(work)
+        # Somebody who added it first makes this a Conflict, by the primary key.
+        work.run(_add, router=router_id, node=node)
+        revisions.touch(work, (), (router_id,))
+        return
+    node, generation, deleted_at = row
+    if deleted_at is not None:
+        # Services that waited for the gateway to go have nothing to wait for any more.
+        work.run(forget_services, router=router_id)
+        # What its former life looked like is no part of the new one: a new service reads PENDING_CREATE.
+        work.run(unsee, kind="gateway", id=router_id)
+        target = node if node is not None and is_alive(work, node) else _pick(work)
+        _move(work, router_id, None, target, generation + 1)
+    elif node is None:
+        target = _pick(work)
+        if target is not None:
+            _move(work, router_id, None, target, generation + 1)
+
+
+def assign_waiting(work: Transaction, node_id: str) -> None:
+    """Gives every gateway that waits for a node to this one."""
+    for (router,) in work.rows(_waiting):
+        row = work.first(locked, router=router)
+        _move(work, router, None, node_id, row[1] + 1)
+
+
+def move(work: Transaction, router_id: str, node_id: str) -> None:
+    """Moves a gateway with its connections to another node; the former one gets tombstones."""
+    row = work.first(locked, router=router_id)
+    if row is None or row[2] is not None:
+        raise Conflict(f"router {router_id} has no gateway")
+    _move(work, router_id, row[0], node_id, row[1] + 1)
+
+
+def _move(work: Transaction, router: str, former: str | None, node: str | None, generation: int) -> None:
+    work.run(_assign, router=router, node=node)
+    connections = [id for (id,) in work.rows(_carried, router=router)]
+    if node is not None:
+        for reset in (_reset_gateway, _reset_connections):
+            work.run(reset, router=router, node=node, generation=generation)
+    if former is not None and former != node:
+        revisions.add_tombstone(work, former, "gateway", router, router)
+        for id in connections:
+            revisions.add_tombstone(work, former, "connection", id, router)
+    revisions.touch(work, connections, (router,))
+
+
+def _pick(work: Transaction) -> str | None:
+    found = work.first(_emptiest, now=work.now)
+    return None if found is None else str(found[0])
+
+
+_lease: Final = Statement(select(NODE.c.lease_until).where(NODE.c.id == bindparam("node")))
+
+
+def is_alive(work: Transaction, node_id: str) -> bool:
+    """Whether a node's lease runs."""
+    found = work.first(_lease, node=node_id)
+    return found is not None and found[0] >= work.now
+
+
+live_services: Final = Statement(
+    select(func.count())
+    .select_from(_service)
+    .where(_service.c.live_router_id == bindparam("router"), _service.c.id != bindparam("except"))
+)
+
+
+def release(work: Transaction, router_id: str) -> None:
+    """See `store.Tx.release_gateway`."""
+    row = work.first(locked, router=router_id)
+    if row is not None and not work.first(live_services, router=router_id, **{"except": ""})[0]:
+        unassign(work, router_id, row[0], row[2])
+
+
+def unassign(work: Transaction, router_id: str, node: str | None, deleted_at: float | None) -> None:
+    """Deletes a gateway and leaves its tombstone, if there is still one."""
+    work.live.discard(("gateway", router_id))
+    if deleted_at is None:
+        work.run(_release, router=router_id, now=work.now)
+        if node is not None:
+            revisions.add_tombstone(work, node, "gateway", router_id, router_id)

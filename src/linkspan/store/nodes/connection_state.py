@@ -1,0 +1,206 @@
+"""Rows -> connections as a node needs them: references followed, selectors computed, keys out of their envelopes.
+
+Two statements whatever the number of connections: one row each with everything that has one value, and the CIDRs of
+the subnets that endpoint groups name. What only a write can get wrong (a group of the wrong type) is not refused here.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Select, and_, bindparam, func, select
+
+from linkspan.core.addresses import as_network
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, PORT, SERVICE, SUBNET
+from linkspan.core.secret import Secret
+from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
+from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, json_rows, slot_count, statement
+from linkspan.store.database.tables import CHANGE, IS_GATEWAY_PORT, TABLES
+from linkspan.store.revisions import stamped
+from linkspan.store.rows.mapping import outside_addresses
+from linkspan.store.transaction import Transaction
+
+_decode: Final = msgspec.json.Decoder().decode
+_connection = TABLES[CONNECTION.name]
+_service = TABLES[SERVICE.name]
+_ike = TABLES[IKE_POLICY.name]
+_ipsec = TABLES[IPSEC_POLICY.name]
+_subnet = TABLES[SUBNET.name]
+_outside = TABLES[PORT.name].alias("outside")
+_local = TABLES[ENDPOINT_GROUP.name].alias("local_group")
+_peer = TABLES[ENDPOINT_GROUP.name].alias("peer_group")
+
+_BODY = (
+    _connection.c.id,
+    _connection.c.project_id,
+    _service.c.router_id,
+    _connection.c.admin_state_up,
+    _service.c.admin_state_up,
+    _connection.c.local_id,
+    _connection.c.peer_address,
+    _connection.c.peer_id,
+    _connection.c.peer_cidrs,
+    _connection.c.mtu,
+    _connection.c.initiator,
+    _connection.c.dpd,
+    _connection.c.auth_mode,
+    _connection.c.psk,
+    _connection.c.psk_key_id,
+    _connection.c.psk_ref,
+    _subnet.c.cidr,
+    _local.c.type,
+    _local.c.endpoints,
+    _peer.c.endpoints,
+    _outside.c.fixed_ips,
+    _ike.c.ike_version,
+    _ike.c.phase1_negotiation_mode,
+    _ike.c.encryption_algorithm,
+    _ike.c.auth_algorithm,
+    _ike.c.pfs,
+    _ike.c.lifetime,
+    _ipsec.c.transform_protocol,
+    _ipsec.c.encapsulation_mode,
+    _ipsec.c.encryption_algorithm,
+    _ipsec.c.auth_algorithm,
+    _ipsec.c.pfs,
+    _ipsec.c.lifetime,
+)
+
+
+@statement
+def connection_rows(only_stamped: bool, of_gateway: bool, count: int = 0) -> Statement:
+    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both; `count`:
+    only those with so many ids."""
+    source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
+    source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
+    source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
+    source = source.outerjoin(_local, _local.c.id == _connection.c.local_ep_group_id)
+    source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
+    source = source.outerjoin(
+        _outside,
+        and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT),
+    )
+    made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if only_stamped else ()))
+    made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
+    if of_gateway:
+        made = made.where(_service.c.live_router_id == bindparam("gateway"))
+    if count:
+        made = made.where(in_slots(_connection.c.id, "id", count))
+    return Statement(made.order_by(_connection.c.id))
+
+
+@statement
+def _cidrs(count: int) -> Statement:
+    return Statement(select(_subnet.c.id, _subnet.c.cidr).where(in_slots(_subnet.c.id, "id", count)))
+
+
+def connections(work: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
+    """The connections that rows of `bodies` stand for."""
+    wanted = {id for row in rows if row[17] == "subnet" for id in _decode(row[18])}
+    subnets: dict[str, str] = {}
+    for ids in chunks(sorted(wanted)):
+        subnets |= dict(work.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
+    return tuple(_resolved(work, row, subnets) for row in rows)
+
+
+def _resolved(work: Transaction, row: Sequence[Any], subnets: dict[str, str]) -> Connection:
+    id, project, router, up, service_up, local_id, peer_address, peer_id, peer_cidrs, mtu, initiator = row[:11]
+    dpd, auth_mode, psk, key_id, ref, cidr, local_type, local, peer, fixed_ips = row[11:21]
+    if cidr is not None:
+        here, there = [cidr], _decode(peer_cidrs)
+    else:
+        ends = _decode(local) if local else []
+        here = [subnets[end] for end in ends if end in subnets] if local_type == "subnet" else ends
+        there = _decode(peer) if peer else []
+    secret = Secret("") if psk is None else work.keyring.open(key_id, bytes(psk), project, id, "psk")
+    return Connection(
+        id=id,
+        gateway_id=router,
+        revision=row[33] if len(row) > 33 else 0,
+        enabled=bool(up and service_up),
+        local_address=local_address(peer_address, *outside_addresses(fixed_ips)),
+        local_id=local_id,
+        peer_address=peer_address,
+        peer_id=peer_id,
+        local_cidrs=_masked(here),
+        peer_cidrs=_masked(there),
+        mtu=mtu,
+        initiator=initiator,
+        dpd=_dpd(dpd),
+        auth_mode=auth_mode,
+        psk=secret,
+        psk_ref=ref or "",
+        ike=_ike_policy(*row[21:27]),
+        ipsec=_ipsec_policy(*row[27:33]),
+    )
+
+
+# Policies and DPD are few and shared by many connections.
+@functools.lru_cache(maxsize=4096)
+def _ike_policy(version: Any, mode: Any, cipher: str, auth: str, pfs: str, lifetime: str) -> IkePolicy:
+    return IkePolicy(version, mode, cipher, auth, pfs, _decode(lifetime)["value"])
+
+
+@functools.lru_cache(maxsize=4096)
+def _ipsec_policy(protocol: Any, mode: Any, cipher: str, auth: str, pfs: str, lifetime: str) -> IpsecPolicy:
+    length = _decode(lifetime)
+    return IpsecPolicy(protocol, mode, cipher, auth, pfs, length["units"], length["value"])
+
+
+@functools.lru_cache(maxsize=4096)
+def _dpd(text: str) -> Dpd:
+    return Dpd(**_decode(text))
+
+
+@functools.lru_cache(maxsize=65_536)
+def local_address(peer_address: str, v4: str | None, v6: str | None) -> str:
+    """Our end towards a peer: of the peer's IP version; towards a name the IPv4 one if there is one. "" if none."""
+    try:
+        version = ipaddress.ip_address(peer_address).version
+    except ValueError:
+        return v4 or v6 or ""
+    return (v4 if version == 4 else v6) or ""
+
+
+@functools.lru_cache(maxsize=65_536)
+def _mask(cidr: str) -> str | None:
+    network = as_network(cidr)
+    return None if network is None else str(network)
+
+
+def _masked(cidrs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(masked for masked in map(_mask, cidrs) if masked is not None)
+
+
+def siblings(work: Transaction, router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
+    """See `store.Tx.siblings`."""
+    if ids is None:
+        return list(connections(work, work.rows(connection_rows(False, True), gateway=router_id)))
+    found: list[Connection] = []
+    for some in chunks(ids):
+        rows = work.rows(connection_rows(False, True, slot_count(some)), gateway=router_id, **fill_slots("id", some))
+        found += connections(work, rows)
+    return found
+
+
+_counted = TABLES[CONNECTION.name].alias("counted")
+_used = select(func.count()).where(_counted.c.project_id == bindparam("project"), _counted.c.deleted_at.is_(None))
+_peers: Final = Statement(
+    # One text for all of them: a row each would cost as much again as to find it.
+    select(json_rows(_connection.c.id, _connection.c.peer_address, _connection.c.peer_id), _used.scalar_subquery())
+    .select_from(_connection)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .where(_service.c.live_router_id == bindparam("gateway"))
+)
+_read: Final = msgspec.json.Decoder(list[Peer]).decode
+
+
+def peers(work: Transaction, router_id: str, project: str) -> tuple[list[Peer], int]:
+    """See `store.Tx.peers`."""
+    rows, used = work.first(_peers, gateway=router_id, project=project)
+    return _read(rows), used

@@ -1,0 +1,137 @@
+"""How services and connections go: the node that holds them has the last word, a node that is lost has none.
+
+A tombstone is stamped first and kept; the row stays readable until the node confirms, or its lease ends. Rows are
+locked in one order: connection or service, then gateway, then (at the end of the transaction) node.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import bindparam, delete, select, update
+
+from linkspan.core.schema.resources import CONNECTION, SERVICE, Resource
+from linkspan.core.state.desired import ObjectKind
+from linkspan.store import revisions
+from linkspan.store.database.errors import Conflict
+from linkspan.store.database.statements import Statement
+from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, TABLES
+from linkspan.store.nodes import assignment
+from linkspan.store.transaction import KEEP_TOMBSTONES, Transaction
+
+_connection = TABLES[CONNECTION.name]
+_service = TABLES[SERVICE.name]
+
+_going_connection: Final = Statement(
+    select(_connection.c.deleted_at, GATEWAY.c.node_id, GATEWAY.c.router_id)
+    .join(_service, _service.c.id == _connection.c.vpnservice_id)
+    .join(GATEWAY, GATEWAY.c.router_id == _service.c.router_id)
+    .where(_connection.c.id == bindparam("id"))
+    # The gateway too: it must not get its node, with this connection in it, in between.
+    .with_for_update(of=[_connection, GATEWAY])
+)
+_going_service: Final = Statement(
+    select(_service.c.deleted_at, _service.c.router_id).where(_service.c.id == bindparam("id")).with_for_update()
+)
+_used: Final = Statement(select(_connection.c.id).where(_connection.c.live_vpnservice_id == bindparam("id")).limit(1))
+
+
+def soft_delete(work: Transaction, resource: Resource, id: str) -> bool:
+    """See `store.Tx.soft_delete`."""
+    match resource.name:
+        case CONNECTION.name:
+            return _delete_connection(work, id)
+        case SERVICE.name:
+            return _delete_service(work, id)
+        case other:
+            raise ValueError(f"a {other} is removed, not deleted softly")
+
+
+def _delete_connection(work: Transaction, id: str) -> bool:
+    work.live.discard(("connection", id))
+    row = work.first(_going_connection, id=id)
+    deleted_at, node, router = (None, None, "") if row is None else row
+    if deleted_at is None and node is not None:
+        revisions.add_tombstone(work, node, "connection", id, router)
+    return _go(work, CONNECTION, "connection", id, node, deleted_at)
+
+
+def _delete_service(work: Transaction, id: str) -> bool:
+    row = work.first(_going_service, id=id)
+    if row is None:
+        return True
+    deleted_at, router = row
+    if work.first(_used, id=id) is not None:
+        raise Conflict(f"service {id} has connections")
+    gateway = work.first(assignment.locked, router=router)
+    node = None
+    if gateway is not None and not work.first(assignment.live_services, router=router, **{"except": id})[0]:
+        node = gateway[0]
+        assignment.unassign(work, router, node, gateway[2])
+    return _go(work, SERVICE, "", id, node, deleted_at)
+
+
+_mark: Final = {
+    resource.name: Statement(
+        update(TABLES[resource.name])
+        .where(TABLES[resource.name].c.id == bindparam("id_"))
+        .values(deleted_at=bindparam("now"), holder_id=bindparam("node"))
+    )
+    for resource in (CONNECTION, SERVICE)
+}
+_forget: Final = {
+    resource.name: Statement(delete(TABLES[resource.name]).where(TABLES[resource.name].c.id == bindparam("id")))
+    for resource in (CONNECTION, SERVICE)
+}
+
+
+def _go(work: Transaction, resource: Resource, kind: str, id: str, node: str | None, deleted_at: float | None) -> bool:
+    if node is not None and assignment.is_alive(work, node):
+        if deleted_at is None:
+            work.run(_mark[resource.name], id_=id, now=work.now, node=node)
+        return False
+    work.run(_forget[resource.name], id=id)
+    if kind:
+        work.run(assignment.unsee, kind=kind, id=id)
+    return True
+
+
+_unassign: Final = Statement(
+    update(GATEWAY)
+    .where(GATEWAY.c.router_id == bindparam("router"), GATEWAY.c.deleted_at.is_not(None))
+    .values(node_id=None)
+)
+
+
+def confirm_gone(work: Transaction, kind: ObjectKind, id: str) -> None:
+    """A node confirmed a tombstone: the softly deleted rows go, the tombstone stays."""
+    if kind == "connection":
+        work.run(_forget_held, id=id)
+    else:
+        work.run(assignment.forget_services, router=id)
+        work.run(_unassign, router=id)
+    work.run(assignment.unsee, kind=kind, id=id)
+
+
+_forget_held: Final = Statement(
+    delete(_connection).where(_connection.c.id == bindparam("id"), _connection.c.deleted_at.is_not(None))
+)
+_lapsed = select(NODE.c.id).where(NODE.c.lease_until < bindparam("now"))
+_purges: Final = (
+    *(
+        Statement(
+            delete(table).where(
+                table.c.deleted_at.is_not(None), table.c.holder_id.is_(None) | table.c.holder_id.in_(_lapsed)
+            )
+        )
+        for table in (_connection, _service)
+    ),
+    Statement(delete(CHANGE).where(CHANGE.c.deleted, CHANGE.c.at < bindparam("old"))),
+    Statement(delete(GATEWAY).where(GATEWAY.c.deleted_at < bindparam("old"))),
+)
+
+
+def purge(work: Transaction) -> None:
+    """Makes final what counts as gone, and clears what no node can ask for any more. Before a lease is renewed."""
+    for each in _purges:
+        work.run(each, now=work.now, old=work.now - KEEP_TOMBSTONES)

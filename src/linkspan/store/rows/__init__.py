@@ -1,0 +1,1 @@
+"""Rows of resources: mapping, reading, writing, and what depends on what."""

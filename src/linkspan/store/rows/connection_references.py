@@ -1,0 +1,87 @@
+"""What a new connection stands on, in one statement: its service with that one's subnet, its policies, its groups.
+
+The service's router is locked: of two writers on one gateway the second sees what the first one did. Each object is
+looked up as the caller sees it; what is absent is None, and what that means is the API's to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, and_, bindparam, select
+
+from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, ROUTER, SERVICE, SUBNET, Resource
+from linkspan.store.database.statements import Statement, statement
+from linkspan.store.database.tables import TABLES
+from linkspan.store.rows.mapping import MAPPERS
+from linkspan.store.rows.reading import is_present_row
+from linkspan.store.transaction import Row, Transaction
+
+_service = TABLES[SERVICE.name]
+_router = TABLES[ROUTER.name]
+_subnet = TABLES[SUBNET.name]
+
+
+class ConnectionReferences(msgspec.Struct, frozen=True):
+    """Rows as `Tx.get` gives them, and the CIDR of the service's own subnet."""
+
+    service: Row | None = None
+    subnet_cidr: str | None = None
+    ike: Row | None = None
+    ipsec: Row | None = None
+    local_group: Row | None = None
+    peer_group: Row | None = None
+
+
+# Field of a footing -> its resource, and the attribute of a connection that names it.
+_NAMED: dict[str, tuple[Resource, str]] = {
+    "ike": (IKE_POLICY, "ikepolicy_id"),
+    "ipsec": (IPSEC_POLICY, "ipsecpolicy_id"),
+    "local_group": (ENDPOINT_GROUP, "local_ep_group_id"),
+    "peer_group": (ENDPOINT_GROUP, "peer_ep_group_id"),
+}
+
+
+@statement
+def _read(fields: tuple[str, ...], with_project: bool) -> Statement:
+    service = MAPPERS[SERVICE.name]
+    source: Any = service.source.join(_router, _router.c.id == _service.c.router_id)
+    source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
+    columns = [*service.columns, _subnet.c.cidr]
+    for field in fields:
+        mapper = MAPPERS[_NAMED[field][0].name]
+        table = mapper.table.alias(field)
+        source = source.outerjoin(table, and_(table.c.id == bindparam(field), *_own(table, with_project)))
+        columns += [table.c[column.name] for column in mapper.columns]
+    made: Select[Any] = select(*columns).select_from(source)
+    made = made.where(_service.c.id == bindparam("service"), is_present_row(_service), *_own(_service, with_project))
+    return Statement(made.with_for_update(of=_router))
+
+
+def _own(table: Any, with_project: bool) -> list[Any]:
+    return [table.c.project_id == bindparam("project")] if with_project else []
+
+
+def read(work: Transaction, values: Row, project: str | None) -> ConnectionReferences:
+    """See `store.Tx.footing`."""
+    named = {field: id for field, (_, attribute) in _NAMED.items() if (id := values[attribute]) is not None}
+    found = work.first(
+        _read(tuple(named), project is not None),
+        service=values["vpnservice_id"],
+        project=project,
+        now=work.now,
+        **named,
+    )
+    if found is None:
+        return ConnectionReferences()
+    service = MAPPERS[SERVICE.name]
+    at = len(service.columns)
+    rows: dict[str, Row | None] = {}
+    start = at + 1
+    for field in named:
+        mapper = MAPPERS[_NAMED[field][0].name]
+        part, start = found[start : start + mapper.base], start + mapper.base
+        # The id comes first.
+        rows[field] = None if part[0] is None else mapper.row(part, work)
+    return ConnectionReferences(service.row(found[:at], work), found[at], **rows)

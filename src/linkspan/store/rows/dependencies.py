@@ -1,0 +1,137 @@
+"""Ports and their addresses, and what hangs on what: questions that cross resources.
+
+An address is a row of its own besides the port's `fixed_ips`, so that no two ports can take the same one, whoever is
+faster. Answers ids or rows; whether a dependency forbids something is the API's decision.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, or_, select
+
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    NETWORK,
+    PORT,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+from linkspan.store import revisions
+from linkspan.store.database.statements import Statement, statement
+from linkspan.store.database.tables import ADDRESS, TABLES
+from linkspan.store.rows.mapping import MAPPERS
+from linkspan.store.transaction import Row, Transaction
+
+_connection = TABLES[CONNECTION.name]
+_service = TABLES[SERVICE.name]
+_group = TABLES[ENDPOINT_GROUP.name]
+_port = TABLES[PORT.name]
+_subnet = TABLES[SUBNET.name]
+
+
+@statement
+def _using(columns: tuple[str, ...]) -> Statement:
+    ways = [_connection.c[f"live_{column}"] == bindparam(column) for column in columns]
+    return Statement(select(_connection.c.id).where(or_(*ways)).order_by(_connection.c.id))
+
+
+def connections_using(work: Transaction, **ids: str | None) -> list[str]:
+    """See `store.Tx.connections_using`; the names are columns of connection."""
+    given = {column: id for column, id in ids.items() if id is not None}
+    return [id for (id,) in work.rows(_using(tuple(sorted(given))), **given)] if given else []
+
+
+@statement
+def _services_on(router: bool, subnet: bool) -> Statement:
+    mapper = MAPPERS[SERVICE.name]
+    made = select(*mapper.columns).select_from(mapper.source).order_by(_service.c.name, _service.c.id)
+    made = made.where(_service.c.deleted_at.is_(None))
+    if router:
+        made = made.where(_service.c.live_router_id == bindparam("router"))
+    return Statement(made.where(_service.c.live_subnet_id == bindparam("subnet")) if subnet else made)
+
+
+def services_on(work: Transaction, router: str | None, subnet: str | None) -> list[Row]:
+    """See `store.Tx.services_on`."""
+    revisions.flush(work)
+    found = work.rows(_services_on(router is not None, subnet is not None), router=router, subnet=subnet)
+    return [MAPPERS[SERVICE.name].row(each, work) for each in found]
+
+
+def _holds(subnet: str) -> Any:
+    # Endpoints are kept as a JSON list of uuids: no other text can hold a uuid in quotes.
+    return and_(_group.c.type == "subnet", _group.c.endpoints.contains(bindparam(subnet)))
+
+
+_groups_with: Final = Statement(
+    select(*MAPPERS[ENDPOINT_GROUP.name].columns).where(_holds("quoted")).order_by(_group.c.name, _group.c.id)
+)
+
+
+def endpoint_groups_with(work: Transaction, subnet: str) -> list[Row]:
+    """See `store.Tx.endpoint_groups_with`."""
+    found = work.rows(_groups_with, quoted=f'"{subnet}"')
+    return [MAPPERS[ENDPOINT_GROUP.name].row(each, work) for each in found]
+
+
+_on_router: Final = Statement(
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .where(_service.c.router_id == bindparam("router"))
+    .order_by(_connection.c.id)
+)
+_on_subnet: Final = Statement(
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .outerjoin(_group, _group.c.id == _connection.c.live_local_ep_group_id)
+    .where(or_(_service.c.subnet_id == bindparam("subnet"), _holds("quoted")))
+    .order_by(_connection.c.id)
+)
+_routers_on_subnet: Final = Statement(
+    select(_port.c.device_id)
+    .join(ADDRESS, ADDRESS.c.port_id == _port.c.id)
+    .where(ADDRESS.c.subnet_id == bindparam("subnet"))
+    .distinct()
+    .order_by(_port.c.device_id)
+)
+_routers_on_network: Final = Statement(
+    select(_port.c.device_id).where(_port.c.network_id == bindparam("network")).distinct().order_by(_port.c.device_id)
+)
+_router_of_port: Final = Statement(select(_port.c.device_id).where(_port.c.id == bindparam("port")))
+_COLUMN: Final = {
+    SERVICE.name: "vpnservice_id",
+    IKE_POLICY.name: "ikepolicy_id",
+    IPSEC_POLICY.name: "ipsecpolicy_id",
+}
+
+
+def affected_by(work: Transaction, resource: Resource, id: str) -> tuple[list[str], list[str]]:
+    """See `store.Tx.affected_by`."""
+    match resource.name:
+        case CONNECTION.name:
+            return [id], []
+        case SERVICE.name | IKE_POLICY.name | IPSEC_POLICY.name:
+            return connections_using(work, **{_COLUMN[resource.name]: id}), []
+        case ENDPOINT_GROUP.name:
+            return connections_using(work, local_ep_group_id=id, peer_ep_group_id=id), []
+        case SUBNET.name:
+            return _ids(work, _on_subnet, subnet=id, quoted=f'"{id}"'), _ids(work, _routers_on_subnet, subnet=id)
+        case NETWORK.name:
+            return [], _ids(work, _routers_on_network, network=id)
+        case ROUTER.name:
+            return _ids(work, _on_router, router=id), [id]
+        case PORT.name:
+            routers = _ids(work, _router_of_port, port=id)
+            return [each for router in routers for each in _ids(work, _on_router, router=router)], routers
+        case other:
+            raise ValueError(f"a {other} affects no node")
+
+
+def _ids(work: Transaction, statement: Statement, **values: str) -> list[str]:
+    return [id for (id,) in work.rows(statement, **values)]

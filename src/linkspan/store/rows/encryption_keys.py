@@ -1,0 +1,31 @@
+"""Which keys a database was written with: a key file that belongs to another database is refused at start, not when
+the first secret does not open.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import insert, select
+
+from linkspan.store.database.statements import Statement
+from linkspan.store.database.tables import ENCRYPTION_KEY
+from linkspan.store.envelopes import KeyFileError
+from linkspan.store.transaction import Transaction
+
+_known: Final = Statement(select(ENCRYPTION_KEY.c.id, ENCRYPTION_KEY.c.proof))
+_add: Final = Statement(insert(ENCRYPTION_KEY))
+
+
+def register(work: Transaction) -> None:
+    """Takes down the keyring's keys that the database does not know. Raises `KeyProblem` if it knows others by these
+    names, or needs one that the keyring lacks."""
+    known = {id: bytes(proof) for id, proof in work.rows(_known)}
+    for id, proof in known.items():
+        if not work.keyring.proves(id, proof):
+            raise KeyFileError(
+                f"the key file is not this database's: it lacks key {id}, or has another one by that name"
+            )
+    for id in work.keyring.ids:
+        if id not in known:
+            work.run(_add, id=id, proof=work.keyring.proof(id), created_at=work.wall)

@@ -1,0 +1,82 @@
+"""Router ports and the addresses that they hold.
+
+An address is a row of its own beside the port's `fixed_ips`, so that no two ports can take the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import bindparam, case, delete, exists, insert, select
+
+from linkspan.core.schema.resources import (
+    PORT,
+    SUBNET,
+)
+from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
+from linkspan.store.database.tables import ADDRESS, INTERFACE_PORT, IS_GATEWAY_PORT, TABLES
+from linkspan.store.rows.mapping import MAPPERS
+from linkspan.store.transaction import Row, Transaction
+
+_port = TABLES[PORT.name]
+_subnet = TABLES[SUBNET.name]
+
+_ports_of: Final = Statement(
+    select(*MAPPERS[PORT.name].columns)
+    .where(_port.c.device_id == bindparam("router"))
+    .order_by(case((_port.c.device_owner == IS_GATEWAY_PORT, 0), else_=1), _port.c.created_at, _port.c.id)
+)
+_addresses: Final = Statement(select(ADDRESS.c.ip_address).where(ADDRESS.c.subnet_id == bindparam("subnet")))
+_take: Final = Statement(insert(ADDRESS))
+_free: Final = Statement(delete(ADDRESS).where(ADDRESS.c.port_id == bindparam("port")))
+
+
+def ports_of(work: Transaction, router_id: str) -> list[Row]:
+    """See `store.Tx.ports_of`."""
+    return [MAPPERS[PORT.name].row(each, work) for each in work.rows(_ports_of, router=router_id)]
+
+
+def take_addresses(work: Transaction, port_id: str, fixed_ips: Iterable[dict[str, str]] | None) -> None:
+    """Takes addresses for a port; one that is taken makes the transaction a `Conflict`."""
+    work.many(
+        _take,
+        [
+            {"subnet_id": fixed["subnet_id"], "ip_address": fixed["ip_address"], "port_id": port_id}
+            for fixed in fixed_ips or ()
+        ],
+    )
+
+
+def free_addresses(work: Transaction, port_id: str) -> None:
+    """Gives a port's addresses back."""
+    work.run(_free, port=port_id)
+
+
+def used_addresses(work: Transaction, subnet_id: str) -> set[str]:
+    """See `store.Tx.used_addresses`."""
+    return {address for (address,) in work.rows(_addresses, subnet=subnet_id)}
+
+
+@statement
+def _legs(count: int) -> Statement:
+    leg = (
+        exists()
+        .where(
+            ADDRESS.c.subnet_id == _subnet.c.id,
+            ADDRESS.c.port_id == _port.c.id,
+            _port.c.device_id == bindparam("router"),
+            _port.c.device_owner == INTERFACE_PORT,
+        )
+        .correlate(_subnet)
+    )
+    return Statement(select(_subnet.c.id, _subnet.c.cidr, leg).where(in_slots(_subnet.c.id, "id", count)))
+
+
+def subnets_of(work: Transaction, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
+    """See `store.Tx.subnets_of`."""
+    found: dict[str, tuple[str, bool]] = {}
+    for some in chunks(ids):
+        rows = work.rows(_legs(slot_count(some)), router=router_id, **fill_slots("id", some))
+        found |= {id: (cidr, bool(leg)) for id, cidr, leg in rows}
+    return found

@@ -1,0 +1,74 @@
+"""Quotas of projects: their own numbers, and the turn that whoever made objects waits for before it counts them.
+
+Two transactions that count at once do not see each other's objects, and both find room. So a project's objects of one
+kind are counted, and committed, one transaction after the other: on PostgreSQL by an advisory lock, and SQLite has
+one writer anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from linkspan.core.schema.resources import Resource
+from linkspan.store.database.statements import Statement, upsert
+from linkspan.store.database.tables import QUOTA
+from linkspan.store.transaction import Transaction
+
+
+class _Turn(FunctionElement[Any]):
+    """Waits until no other transaction has the same turn; it ends with the transaction."""
+
+    inherit_cache = True
+
+
+@compiles(_Turn)
+def _nothing(_element: _Turn, _compiler: Any, **_more: Any) -> str:
+    return "NULL"
+
+
+@compiles(_Turn, "postgresql")
+def _advisory_lock(element: _Turn, compiler: Any, **more: Any) -> str:
+    return f"pg_advisory_xact_lock(hashtextextended({compiler.process(element.clauses, **more)}, 0))"
+
+
+_own = select(QUOTA.c.most).where(QUOTA.c.project_id == bindparam("project"), QUOTA.c.resource == bindparam("resource"))
+# A statement of its own: what is counted after it is what the one before has committed.
+_claim: Final = Statement(select(_own.scalar_subquery(), _Turn(bindparam("turn"))))
+_of_project: Final = Statement(select(QUOTA.c.resource, QUOTA.c.most).where(QUOTA.c.project_id == bindparam("project")))
+_all: Final = Statement(select(QUOTA.c.project_id, QUOTA.c.resource, QUOTA.c.most).order_by(QUOTA.c.project_id))
+_set: Final = upsert(QUOTA, "project_id", "resource")
+_reset: Final = Statement(delete(QUOTA).where(QUOTA.c.project_id == bindparam("project")))
+
+
+def claim(work: Transaction, resource: Resource, project: str) -> int | None:
+    """See `store.Tx.claim`."""
+    row = work.first(_claim, project=project, resource=resource.name, turn=f"{resource.name} of {project}")
+    most: int | None = row[0]
+    return most
+
+
+def of_project(work: Transaction, project: str) -> dict[str, int]:
+    """See `store.Tx.quotas`."""
+    return dict(work.rows(_of_project, project=project))
+
+
+def all_(work: Transaction) -> dict[str, dict[str, int]]:
+    """See `store.Tx.all_quotas`."""
+    found: dict[str, dict[str, int]] = {}
+    for project, resource, most in work.rows(_all):
+        found.setdefault(project, {})[resource] = most
+    return found
+
+
+def change(work: Transaction, project: str, limits: dict[str, int]) -> None:
+    """See `store.Tx.set_quotas`."""
+    work.many(_set, [{"project_id": project, "resource": resource, "most": most} for resource, most in limits.items()])
+
+
+def reset(work: Transaction, project: str) -> bool:
+    """See `store.Tx.reset_quotas`."""
+    return work.run(_reset, project=project) > 0

@@ -1,0 +1,189 @@
+"""Reading rows: one by id, or the page of a list, each in one statement.
+
+Statements are built once per shape of a request (which filters, how many values, which order), never per value.
+What waits for a node that is lost is treated as gone. Refuses nothing: attributes were checked by the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.sql.elements import True_
+
+from linkspan.core.schema.list_query import EVERYTHING, Query
+from linkspan.core.schema.resources import CONNECTION, NETWORK, Resource
+from linkspan.store import revisions
+from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
+from linkspan.store.database.tables import NODE, SOFT, TABLES, column_name
+from linkspan.store.rows.mapping import MAPPERS, Mapper
+from linkspan.store.transaction import Row, Transaction
+
+_holder = NODE.alias("holder")
+Shape = tuple[tuple[str, int, bool], ...]
+_LOWEST: Final[dict[str, Any]] = {"text": "", "integer": -(2**31), "boolean": False}
+
+
+def is_present_row(table: Any) -> ColumnElement[bool]:
+    """Live, or deleted and held by a node that is alive."""
+    if table.name not in SOFT:
+        return True_()
+    held = exists().where(and_(_holder.c.id == table.c.holder_id, _holder.c.lease_until >= bindparam("now")))
+    return or_(table.c.deleted_at.is_(None), held)
+
+
+def _of_project(table: Any) -> ColumnElement[bool]:
+    own: ColumnElement[bool] = table.c.project_id == bindparam("project")
+    return or_(own, table.c.shared, table.c.router_external) if table.name == NETWORK.name else own
+
+
+def _visible(select_: Select[Any], mapper: Mapper, with_project: bool) -> Select[Any]:
+    select_ = select_.where(is_present_row(mapper.table))
+    return select_.where(_of_project(mapper.table)) if with_project else select_
+
+
+@statement
+def _get(name: str, with_project: bool, lock: bool) -> Statement:
+    mapper = MAPPERS[name]
+    made = select(*mapper.columns).select_from(mapper.source).where(mapper.table.c.id == bindparam("id"))
+    made = _visible(made, mapper, with_project)
+    return Statement(made.with_for_update(of=mapper.table) if lock else made)
+
+
+def get(work: Transaction, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
+    """One row; see `store.Tx.get`."""
+    if resource.name in SOFT:
+        revisions.flush(work)
+    mapper = MAPPERS[resource.name]
+    found = work.first(_get(resource.name, project is not None, lock), id=id, project=project, now=work.now)
+    return None if found is None else mapper.row(found, work)
+
+
+@statement
+def _present(name: str) -> Statement:
+    table = TABLES[name]
+    return Statement(select(table.c.id).where(table.c.id == bindparam("id"), is_present_row(table)))
+
+
+def is_present(work: Transaction, resource: Resource, id: str) -> bool:
+    """See `store.Tx.is_present`."""
+    return work.first(_present(resource.name), id=id, now=work.now) is not None
+
+
+@statement
+def _count(name: str) -> Statement:
+    table = TABLES[name]
+    made = select(func.count()).select_from(table).where(table.c.project_id == bindparam("project"))
+    return Statement(made.where(table.c.deleted_at.is_(None)) if name in SOFT else made)
+
+
+def count(work: Transaction, resource: Resource, project: str) -> int:
+    """See `store.Tx.count`."""
+    return int(work.first(_count(resource.name), project=project)[0])
+
+
+def _key(mapper: Mapper, table: Any, name: str) -> ColumnElement[Any]:
+    if name in ("created_at", "updated_at", "revision_number"):
+        return table.c[name]  # type: ignore[no-any-return]
+    attribute = mapper.stored[name]
+    column: ColumnElement[Any] = table.c[column_name(attribute)]
+    # Null sorts first in both databases, and can be compared with a marker's.
+    return func.coalesce(column, _LOWEST[attribute.kind.column]) if table.c[column.name].nullable else column
+
+
+def _after(keys: list[tuple[ColumnElement[Any], ColumnElement[Any], bool]]) -> ColumnElement[bool]:
+    """Behind the marker, in an order of several keys, each with a direction of its own.
+
+    Where all have the same one, as a comparison of rows: an index in that order then starts at the marker.
+    """
+    if len({descending for _, _, descending in keys}) == 1:
+        mine, marker = tuple_(*(key for key, _, _ in keys)), tuple_(*(key for _, key, _ in keys))
+        return mine < marker if keys[0][2] else mine > marker
+    ways: list[ColumnElement[bool]] = []
+    for place, (mine_, marker_, descending) in enumerate(keys):
+        equal = [left == right for left, right, _ in keys[:place]]
+        ways.append(and_(*equal, mine_ < marker_ if descending else mine_ > marker_))
+    return or_(*ways)
+
+
+def _of_marker(mapper: Mapper, name: str, with_project: bool) -> ColumnElement[Any]:
+    """What the marker's row has for a key: null, which is behind nothing, if the row is not there or not theirs."""
+    marker = mapper.table.alias("marker")
+    made = select(_key(mapper, marker, name)).where(marker.c.id == bindparam("marker"))
+    return (made.where(_of_project(marker)) if with_project else made).scalar_subquery()
+
+
+@statement
+def _find(
+    name: str,
+    with_project: bool,
+    filters: Shape,
+    sort: tuple[tuple[str, bool], ...],
+    limited: bool,
+    marked: bool,
+    reverse: bool,
+) -> Statement:
+    mapper = MAPPERS[name]
+    table = mapper.table
+    made = _visible(select(*mapper.columns).select_from(mapper.source), mapper, with_project)
+    for attribute, values, null in filters:
+        column = table.c[column_name(mapper.stored[attribute])]
+        ways: list[ColumnElement[bool]] = [in_slots(column, column.name, values)] if values else []
+        ways += [column.is_(None)] if null else []
+        made = made.where(or_(false(), *ways))
+    names = sort if "id" in dict(sort) else (*sort, ("id", False))
+    keys = [(_key(mapper, table, key), descending != reverse) for key, descending in names]
+    if marked:
+        markers = [_of_marker(mapper, key, with_project) for key, _ in names]
+        if len(names) > 1:
+            # Known without a look; and a plain value may be part of where SQLite starts in an index.
+            markers[-1] = bindparam("marker") if names[-1][0] == "id" else markers[-1]
+        made = made.where(_after([(key, marker, down) for (key, down), marker in zip(keys, markers, strict=True)]))
+    made = made.order_by(*(key.desc() if descending else key.asc() for key, descending in keys))
+    return Statement(made.limit(bindparam("limit", type_=None)) if limited else made)
+
+
+def find(work: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
+    """The rows that a query asks for; see `store.Tx.find`."""
+    return list(each(work, resource, query, project))
+
+
+def each(work: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+    """See `store.Tx.each`."""
+    if resource.name in SOFT:
+        revisions.flush(work)
+    mapper = MAPPERS[resource.name]
+    values: Row = {"project": project, "now": work.now, "marker": query.marker, "limit": query.limit}
+    shape: list[tuple[str, int, bool]] = []
+    for name in sorted(query.filters):
+        given = [value for value in query.filters[name] if value is not None]
+        values |= fill_slots(column_name(mapper.stored[name]), given)
+        shape.append((name, slot_count(given), len(given) < len(query.filters[name])))
+    sort = query.sort or (("name", False),)
+    found = work.each(
+        _find(
+            resource.name,
+            project is not None,
+            tuple(shape),
+            sort,
+            query.limit is not None,
+            query.marker is not None,
+            query.page_reverse,
+        ),
+        **values,
+    )
+    secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
+    rows = (mapper.row(values, work, secrets) for values in found)
+    return reversed(list(rows)) if query.page_reverse else rows

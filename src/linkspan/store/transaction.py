@@ -1,0 +1,74 @@
+"""What one transaction carries with it: the connection, the keys, the clock, and which nodes it affects.
+
+The modules of the store are functions over it; `store.Tx` is what the world sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from linkspan.core.state.desired import ObjectKind
+from linkspan.store.database.clock import Clock
+from linkspan.store.database.statements import Statement
+from linkspan.store.envelopes import Keyring
+
+Row = dict[str, Any]
+
+KEEP_TOMBSTONES: Final = 30 * 86_400.0
+"""Seconds for which a node that was away can still learn that an object is gone."""
+
+
+class Transaction:
+    """One transaction. `live` and `dead` are stamped by `changes.flush`; `revisions` are the nodes stamped so far.
+    `statements` counts what was sent to the database."""
+
+    def __init__(self, connection: Connection, keyring: Keyring, clock: Clock, lease: float) -> None:
+        self.connection = connection
+        self.keyring = keyring
+        self.lease = lease
+        self.live: set[tuple[ObjectKind, str]] = set()
+        self.dead: set[tuple[str, ObjectKind, str, str]] = set()
+        self.revisions: dict[str, int] = {}
+        self.statements = 0
+        self._clock = clock
+        self._now: float | None = None
+
+    @property
+    def now(self) -> float:
+        """The database's clock, seconds; the same throughout the transaction."""
+        if self._now is None:
+            self._now = self._clock.now(self.connection)
+        return self._now
+
+    @property
+    def wall(self) -> float:
+        """What people call now, seconds."""
+        return self._clock.wall(self.now)
+
+    def rows(self, statement: Statement, **values: Any) -> Sequence[Any]:
+        """The rows of a statement, as tuples."""
+        self.statements += 1
+        return statement.rows(self.connection, values)
+
+    def each(self, statement: Statement, **values: Any) -> Iterator[Any]:
+        """The same, one after the other."""
+        self.statements += 1
+        return statement.each(self.connection, values)
+
+    def first(self, statement: Statement, **values: Any) -> Any:
+        """The first row of a statement, or None."""
+        rows = self.rows(statement, **values)
+        return rows[0] if rows else None
+
+    def run(self, statement: Statement, **values: Any) -> int:
+        """Runs a statement; how many rows it changed."""
+        self.statements += 1
+        return statement.run(self.connection, values)
+
+    def many(self, statement: Statement, values: Sequence[dict[str, Any]]) -> None:
+        """Runs a statement once for each of these."""
+        self.statements += bool(values)
+        statement.many(self.connection, values)
