@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from linkspan import bootstrap
-from linkspan.api.auth_tokens import TokenAuth
+from linkspan.api.authentication.tokens import TokenAuth
 from linkspan.bootstrap import parts
 from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.settings import load
 from linkspan.store.store import Store
-from tests.api.people import quick
+from tests.api.users import quick
 
 __all__ = ["quick"]
 

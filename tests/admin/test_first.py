@@ -17,16 +17,16 @@ from keystoneauth1.session import Session
 from linkspan.admin import people
 from linkspan.admin.first import bootstrap_state
 from linkspan.api.app import create_app
-from linkspan.api.identity.embedded import Embedded
-from linkspan.api.server import server
-from linkspan.api.wake import Hub
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
+from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.server import server
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import verify_password
 from linkspan.store.migrate import upgrade
 from linkspan.store.store import Store
-from tests.api.people import quick
+from tests.api.users import quick
 
 __all__ = ["quick"]
 
@@ -109,8 +109,8 @@ def test_every_way_to_authenticate_holds(store: Store, tmp_path: Path) -> None:
     """keystoneauth1 logs in with each cloud of the file as it stands; also after the file was lost."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        hub = Hub()
-        running = server(create_app(store, Embedded(store), hub), hub)
+        hub = Notifier()
+        running = server(create_app(store, EmbeddedKeystone(store), hub), hub)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

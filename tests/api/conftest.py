@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
-from linkspan.api.wake import Hub
+from linkspan.api.http.notifications import Notifier
 from tests.api.world import Api, ByName, Site
 from tests.harness.databases import database, open_store, postgres, sqlite_template, store
 
@@ -26,7 +26,7 @@ def open_api(database: Engine) -> OpenApi:
 
     @contextmanager
     def opened(**settings: Any) -> Iterator[Api]:
-        hub = Hub()
+        hub = Notifier()
         store = open_store(database, hub.publish, **settings.pop("store", {}))
         app = create_app(store, settings.pop("auth", ByName()), hub, **({"hold": 0.3} | settings))
         with TestClient(app) as client:

@@ -13,9 +13,9 @@ import httpx
 from sqlalchemy import Engine
 
 from linkspan.api.app import create_app
-from linkspan.api.auth import Auth
-from linkspan.api.server import server
-from linkspan.api.wake import Hub
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.server import server
 from linkspan.store.store import Store
 from tests.api.world import Api, ByName
 from tests.harness.databases import open_store
@@ -32,10 +32,10 @@ class Served:
 
 @contextmanager
 def served(
-    database: Engine, auth: Callable[[Store], Auth] = lambda _store: ByName(), **settings: Any
+    database: Engine, auth: Callable[[Store], Authenticator] = lambda _store: ByName(), **settings: Any
 ) -> Iterator[Served]:
     """A server on a port of its own."""
-    hub = Hub()
+    hub = Notifier()
     store = open_store(database, hub.publish)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

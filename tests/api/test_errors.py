@@ -12,8 +12,11 @@ import httpx
 
 from linkspan.core.errors import STATUS
 from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
-from tests.api import test_edge, test_identity, test_rates
-from tests.api.asking import (
+from tests.api.authentication import test_rate_limits
+from tests.api.conftest import OpenApi
+from tests.api.embedded_keystone import test_embedded_keystone
+from tests.api.http import test_dispatcher
+from tests.api.refusals import (
     GROUPS,
     IKE,
     IPSEC,
@@ -34,7 +37,6 @@ from tests.api.asking import (
     sent,
     service,
 )
-from tests.api.conftest import OpenApi
 from tests.api.world import CONNECTIONS, RED
 
 _USED = path_of(CONNECTIONS, lambda world: world.used)
@@ -549,9 +551,9 @@ BESIDE: Final[dict[str, Row]] = {
 
 ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
     # These need an API of their own.
-    "TooManyRequests": test_rates.test_a_project_has_its_rate,
-    "ServiceUnavailable": test_edge.test_a_database_that_cannot_is_a_503,
-    "HTTPConflict": test_identity.test_whose_credentials,
+    "TooManyRequests": test_rate_limits.test_a_project_has_its_rate,
+    "ServiceUnavailable": test_dispatcher.test_a_database_that_cannot_is_a_503,
+    "HTTPConflict": test_embedded_keystone.test_whose_credentials,
 }
 
 

@@ -1,6 +1,6 @@
 """What no document describes: raw paths, raw bodies, and the agents' door. Answers are below 500 and have their shape.
 
-What the document describes is in `tests.api.test_schemathesis`.
+What the document describes is in `tests.api.openapi.test_schemathesis`.
 """
 
 from __future__ import annotations

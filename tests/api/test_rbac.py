@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from linkspan.api.edge import Edge
+from linkspan.api.http.dispatcher import Dispatcher
 from linkspan.core.authorization.default_rules import RULES
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.schema.resources import RESOURCES, Resource
@@ -110,7 +110,7 @@ BY_NAME: Final = {resource.name: resource for resource in RESOURCES}
 
 def test_every_route_of_the_application_has_a_row(api: Api) -> None:
     edge = api.client.app.router.default  # type: ignore[attr-defined] # the test client's application
-    assert isinstance(edge, Edge)
+    assert isinstance(edge, Dispatcher)
     there = [(route.method, route.path) for route in edge.routes]
     assert len(there) == len(set(there))
     assert set(there) == {(row.method, row.path) for row in ROWS}

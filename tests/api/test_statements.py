@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.api.call import Call, Identity
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
 from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, RESOURCES, Resource
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
@@ -26,13 +27,13 @@ class Member:
     def __init__(self) -> None:
         self.project = "nobody's"
 
-    def remembered(self, call: Call) -> Identity | None:
+    def remembered(self, call: Request) -> Caller | None:
         """Whoever asks."""
         return self.identify(call)
 
-    def identify(self, call: Call) -> Identity:
+    def identify(self, call: Request) -> Caller:
         """Whoever asks."""
-        return Identity("1", "alice", self.project, frozenset({"member"}))
+        return Caller("1", "alice", self.project, frozenset({"member"}))
 
 
 def fill(store: Store, connections: int, siblings: int, others: int) -> Crowd:

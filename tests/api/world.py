@@ -8,34 +8,35 @@ from typing import Any
 import httpx
 import msgspec
 
-from linkspan.api.call import Call, Identity
-from linkspan.api.wake import Hub
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
+from linkspan.api.http.notifications import Notifier
 from linkspan.core.errors import ApiError
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store.store import Store
-from tests.api import document
+from tests.api.openapi import conformance
 
 BLUE = "b1" * 16
 RED = "ed" * 16
 ADMIN = "ad" * 16
 
 PEOPLE = {
-    "alice": Identity("1", "alice", BLUE, frozenset({"member"})),
-    "reader": Identity("2", "reader", BLUE, frozenset({"reader"})),
-    "bob": Identity("3", "bob", RED, frozenset({"member"})),
-    "admin": Identity("4", "admin", ADMIN, frozenset({"admin"})),
-    "nobody": Identity("5", "nobody", BLUE, frozenset({"auditor"})),
+    "alice": Caller("1", "alice", BLUE, frozenset({"member"})),
+    "reader": Caller("2", "reader", BLUE, frozenset({"reader"})),
+    "bob": Caller("3", "bob", RED, frozenset({"member"})),
+    "admin": Caller("4", "admin", ADMIN, frozenset({"admin"})),
+    "nobody": Caller("5", "nobody", BLUE, frozenset({"auditor"})),
 }
 
 
 class ByName:
     """Believes what the header says: `Authorization: alice`."""
 
-    def remembered(self, call: Call) -> Identity | None:
+    def remembered(self, call: Request) -> Caller | None:
         """It remembers nobody."""
         return None
 
-    def identify(self, call: Call) -> Identity:
+    def identify(self, call: Request) -> Caller:
         """The person of that name."""
         name = (call.header(b"authorization") or b"").decode()
         if name not in PEOPLE:
@@ -46,7 +47,7 @@ class ByName:
 class Api:
     """Requests as one of `PEOPLE`; what is made gets defaults that work."""
 
-    def __init__(self, client: httpx.Client, store: Store, hub: Hub, user: str = "alice") -> None:
+    def __init__(self, client: httpx.Client, store: Store, hub: Notifier, user: str = "alice") -> None:
         self.client = client
         self.store = store
         self.hub = hub
@@ -63,7 +64,7 @@ class Api:
         if body is not None:
             more["json"] = body
         answer: httpx.Response = self.client.request(method, url, headers=headers, **more)
-        document.hold(self.client, method, answer)
+        conformance.hold(self.client, method, answer)
         return answer
 
     def get(self, path: str) -> Any:

@@ -16,7 +16,7 @@ import pytest
 
 from linkspan import bootstrap
 from linkspan.admin.first import bootstrap_state
-from linkspan.api.server import server
+from linkspan.api.http.server import server
 from linkspan.bootstrap import parts
 from linkspan.settings import load
 

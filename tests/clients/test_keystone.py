@@ -13,8 +13,8 @@ import pytest
 from openstack import exceptions
 from sqlalchemy import Engine
 
-from linkspan.api.auth_keystone import KeystoneAuth
-from linkspan.api.keystone_client import Keystone as Asked
+from linkspan.api.authentication.keystone import KeystoneAuth
+from linkspan.api.authentication.keystone_client import Keystone as Asked
 from linkspan.core.secret import Secret
 from tests.api.serving import Served, served
 from tests.clients.conftest import SDK_WARNINGS

@@ -10,7 +10,7 @@ import pytest
 from openstack import exceptions
 from sqlalchemy import Engine
 
-from linkspan.api.auth import BasicAuth
+from linkspan.api.authentication.basic import BasicAuth
 from linkspan.core.checks import quota
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store

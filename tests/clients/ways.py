@@ -13,8 +13,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from linkspan.api.auth import Auth, NoAuth
-from linkspan.api.identity.embedded import REGION, Embedded
+from linkspan.api.authentication.basic import NoAuth
+from linkspan.api.embedded_keystone.service import REGION, EmbeddedKeystone
+from linkspan.api.http.authenticator import Authenticator
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
@@ -29,7 +30,7 @@ class Way(msgspec.Struct, frozen=True):
     """`auth` makes users and is what the server asks; `cloud` is a user's entry of a clouds.yaml, by URL and name."""
 
     name: str
-    auth: Callable[[Store], Auth]
+    auth: Callable[[Store], Authenticator]
     cloud: Callable[[str, str], dict[str, Any]]
 
 
@@ -42,13 +43,13 @@ def _token(user: str) -> str:
     return f"token-of-{user}"
 
 
-def _embedded(store: Store) -> Auth:
+def _embedded(store: Store) -> Authenticator:
     with store.write() as tx:
         project = tx.add_project(PROJECT)["id"]
         for user, roles in USERS.items():
             made = tx.add_user(user, _hashed(), project, roles)
             tx.add_token(hash_token(_token(user).encode()), made["id"], project)
-    return Embedded(store)
+    return EmbeddedKeystone(store)
 
 
 NONE: Final = Way(

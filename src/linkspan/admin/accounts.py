@@ -1,6 +1,6 @@
 """The commands `linkspan user|project|token`: who there is, what they may do, and what they prove it with.
 
-They change what the next request may do: an API that runs remembers who asked for moments (`api.memory`).
+They change what the next request may do: an API that runs remembers who asked for moments (`api.authentication.cache`).
 """
 
 from __future__ import annotations

@@ -12,19 +12,20 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from linkspan.api import vpn
-from linkspan.api.agents import HEARTBEAT, Agents
-from linkspan.api.auth import Auth
+from linkspan.api.agent_protocol import HEARTBEAT, AgentProtocol
+from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
 from linkspan.api.discovery import Discovery
-from linkspan.api.edge import LARGEST_BODY, Edge, Route
-from linkspan.api.identity.embedded import Embedded
-from linkspan.api.inventory import Networks, Ports, Subnets
-from linkspan.api.limits import Limited, Rates
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.dispatcher import LARGEST_BODY, Dispatcher
+from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.route import Route
 from linkspan.api.openapi import document
-from linkspan.api.quotas import Quotas
-from linkspan.api.resources import BULK, HOLD, Collection, Context, Hooks
-from linkspan.api.routers import RouterCollection, Routers
-from linkspan.api.wake import Hub
+from linkspan.api.resources import vpn
+from linkspan.api.resources.collection import BULK, HOLD, Collection, Context, Hooks
+from linkspan.api.resources.networks import Networks, Ports, Subnets
+from linkspan.api.resources.quotas import Quotas
+from linkspan.api.resources.routers import RouterCollection, Routers
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
@@ -37,8 +38,8 @@ from linkspan.store.store import Store
 
 def create_app(
     store: Store,
-    auth: Auth,
-    wake: Hub,
+    auth: Authenticator,
+    wake: Notifier,
     *,
     grace: float = status.GRACE,
     hold: float = HOLD,
@@ -46,7 +47,7 @@ def create_app(
     limits: Limits | None = None,
     choices: WeakChoices | None = None,
     quotas: Mapping[str, int] = quota.DEFAULTS,
-    rates: Rates | None = None,
+    rates: RateLimits | None = None,
     policy: Policy | None = None,
     page: int = list_query.PAGE,
     bulk: int = BULK,
@@ -64,10 +65,10 @@ def create_app(
     """
     context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
     hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
-    limited = Limited(auth, rates or Rates())
-    identity = [limited.guarded(route) for route in auth.routes()] if isinstance(auth, Embedded) else []
+    limited = RateLimited(auth, rates or RateLimits())
+    identity = [limited.guarded(route) for route in auth.routes()] if isinstance(auth, EmbeddedKeystone) else []
     routes = _routes(store, wake, context, hooks, identity, heartbeat)
-    edge = Edge(
+    edge = Dispatcher(
         routes,
         limited,
         wake,
@@ -92,7 +93,7 @@ def create_app(
 
 
 def _routes(
-    store: Store, wake: Hub, context: Context, of_vpn: list[Hooks], identity: list[Route], heartbeat: float
+    store: Store, wake: Notifier, context: Context, of_vpn: list[Hooks], identity: list[Route], heartbeat: float
 ) -> list[Route]:
     hooks = [*of_vpn, Networks(), Subnets(), Ports()]
     collections = [*(Collection(each, context) for each in hooks), RouterCollection(Routers(), context)]
@@ -100,4 +101,4 @@ def _routes(
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
     routes += [*Quotas(store, context.quotas).routes(), *identity, *Discovery(store).routes()]
-    return [*routes, *document.routes(routes), *Agents(store, wake, heartbeat).routes()]
+    return [*routes, *document.routes(routes), *AgentProtocol(store, wake, heartbeat).routes()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from linkspan.api.call import Identity
+from linkspan.api.http.caller import Caller
 from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.schema.attribute_types import AttributeType, Text
@@ -80,7 +80,7 @@ class Attributes:
             elif name not in allowed and not (name == "tenant_id" and "project_id" in allowed):
                 raise ApiError("HTTPBadRequest", refusal.format(name))
 
-    def for_create(self, given: Mapping[str, Any], identity: Identity) -> Row:
+    def for_create(self, given: Mapping[str, Any], identity: Caller) -> Row:
         """The values of a new object: converted, defaults filled in, with its project. Raises Problem."""
         self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
         for name in self._required:
@@ -141,7 +141,7 @@ def _secret(attribute: Attribute, value: Any) -> Secret:
         raise ApiError(problem.type, problem.message.replace(value, "***")) from None
 
 
-def _project(given: Mapping[str, Any], identity: Identity) -> str:
+def _project(given: Mapping[str, Any], identity: Caller) -> str:
     """The project of a new object: the caller's, or the one that an admin names."""
     given_names = [name for name in ("project_id", "tenant_id") if given.get(name) is not None]
     wanted = [project for name in given_names if (project := _PROJECT.convert(name, given[name]))]

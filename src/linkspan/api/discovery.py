@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from linkspan import __version__
-from linkspan.api.call import Call, Reply, fault, ok
-from linkspan.api.edge import Route
-from linkspan.api.openapi.operation import Operation, Schema, closed
+from linkspan.api.http.messages import Request, Response, neutron_error, ok
+from linkspan.api.http.operation import Operation, Schema, closed
+from linkspan.api.http.route import Route
 from linkspan.core.authorization import policy
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.store import Store
@@ -63,11 +63,11 @@ class Discovery:
             Route("GET", "/healthz", self.health, public=True, operation=_HEALTH),
         ]
 
-    def versions(self, call: Call) -> Reply:
+    def versions(self, call: Request) -> Response:
         """The versions of the API, in Neutron's shape."""
         return ok({"versions": [_version(call)]})
 
-    def version(self, call: Call) -> Reply:
+    def version(self, call: Request) -> Response:
         """Version 2.0, as what Neutron and what keystoneauth expect there."""
         resources = [
             {
@@ -79,21 +79,21 @@ class Discovery:
         ]
         return ok({"resources": resources, "version": _version(call)})
 
-    def extensions(self, call: Call) -> Reply:
+    def extensions(self, call: Request) -> Response:
         """All extensions."""
         return ok({"extensions": [_extension(alias) for alias in EXTENSIONS]})
 
-    def extension(self, call: Call) -> Reply:
+    def extension(self, call: Request) -> Response:
         """One extension, by its alias."""
         if call.id not in EXTENSIONS:
-            return fault("HTTPNotFound", f"Extension with alias {call.id} does not exist", 404)
+            return neutron_error("HTTPNotFound", f"Extension with alias {call.id} does not exist", 404)
         return ok({"extension": _extension(call.id)})
 
-    def providers(self, call: Call) -> Reply:
+    def providers(self, call: Request) -> Response:
         """Who provides VPN services: one."""
         return ok({"service_providers": [{"service_type": "VPN", "name": "strongswan", "default": True}]})
 
-    def nodes(self, call: Call) -> Reply:
+    def nodes(self, call: Request) -> Response:
         """The gateway nodes, for admins."""
         policy.require_rule(call.identity, "get_node", {})
         with self._store.read() as tx:
@@ -103,14 +103,14 @@ class Discovery:
             {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in found]}
         )
 
-    def health(self, call: Call) -> Reply:
+    def health(self, call: Request) -> Response:
         """Whether the API can reach its database; a database that is away makes it a 503."""
         with self._store.read() as tx:
             tx.project(id="")
         return ok({"status": "ok", "version": __version__})
 
 
-def _version(call: Call) -> dict[str, Any]:
+def _version(call: Request) -> dict[str, Any]:
     return {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{call.base}/v2.0/"}]}
 
 

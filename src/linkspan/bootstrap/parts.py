@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from starlette.applications import Starlette
 
-    from linkspan.api.auth import Auth
-    from linkspan.api.keystone_client import Keystone
-    from linkspan.api.wake import Hub
+    from linkspan.api.authentication.keystone_client import Keystone
+    from linkspan.api.http.authenticator import Authenticator
+    from linkspan.api.http.notifications import Notifier
     from linkspan.core.authorization.policy import Policy
     from linkspan.settings import Settings
     from linkspan.store.store import Store
@@ -72,7 +72,7 @@ def check_auth(settings: Settings) -> None:
     if settings.api.auth == "keystone":
         keystone(settings)
     if settings.api.auth == "none":
-        from linkspan.api.auth import check_bind
+        from linkspan.api.authentication.basic import check_bind
 
         try:
             check_bind(settings.api.host)
@@ -89,7 +89,7 @@ def policy(settings: Settings) -> Policy:
 
 def keystone(settings: Settings) -> Keystone:
     """The real Keystone of the settings, which is not asked anything yet. Raises ClickException."""
-    from linkspan.api.keystone_client import Keystone, Missing
+    from linkspan.api.authentication.keystone_client import Keystone, KeystoneauthMissing
 
     given = settings.keystone
     password = checks.keystone(given.auth_url, given.username, given.password_file, given.ca_file)
@@ -104,26 +104,26 @@ def keystone(settings: Settings) -> Keystone:
             ca_file=given.ca_file,
             timeout=given.timeout,
         )
-    except Missing as error:
+    except KeystoneauthMissing as error:
         raise click.ClickException(str(error)) from None
 
 
-def auth(settings: Settings, store: Store) -> Auth:
+def auth(settings: Settings, store: Store) -> Authenticator:
     """Who finds out who asks."""
     match settings.api.auth:
         case "none":
-            from linkspan.api.auth import NoAuth
+            from linkspan.api.authentication.basic import NoAuth
 
             return NoAuth()
         case "keystone":
-            from linkspan.api.auth_keystone import KeystoneAuth
+            from linkspan.api.authentication.keystone import KeystoneAuth
 
             given = settings.keystone
             return KeystoneAuth(keystone(settings), given.public_url or given.auth_url, ttl=given.ttl)
         case "http_basic":
-            from linkspan.api.identity.embedded import Embedded
+            from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 
-            return Embedded(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
+            return EmbeddedKeystone(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
 
 
 def log(settings: Settings) -> None:
@@ -135,13 +135,13 @@ def log(settings: Settings) -> None:
 
 
 @contextmanager
-def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
+def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
     """The API over its database, whose schema is brought up to date first."""
     import msgspec
 
     from linkspan.api.app import create_app
-    from linkspan.api.limits import Rates
-    from linkspan.api.wake import Hub
+    from linkspan.api.authentication.rate_limits import RateLimits
+    from linkspan.api.http.notifications import Notifier
     from linkspan.core.checks.cross_resource import Limits
     from linkspan.core.checks.weak_algorithms import WeakChoices
     from linkspan.core.token_bucket import Rate
@@ -149,7 +149,7 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
 
     with database(settings, exclusive=True) as engine:
         upgrade(engine)
-        hub = Hub()
+        hub = Notifier()
         store = store_on(engine, settings, on_commit=hub.publish)
         limits = settings.limits
         app = create_app(
@@ -162,7 +162,7 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Hub]]:
             limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
             choices=WeakChoices(settings.api.policy_defaults, settings.api.weak_choices),
             quotas=msgspec.structs.asdict(settings.quota),
-            rates=Rates(
+            rates=RateLimits(
                 project=Rate(limits.project_rate, limits.project_burst),
                 failures=Rate(limits.failure_rate, limits.failure_burst),
             ),

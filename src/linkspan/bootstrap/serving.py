@@ -33,7 +33,7 @@ def serve_api(settings: Settings) -> None:
     with parts.application(settings) as (app, hub):
         import structlog
 
-        from linkspan.api.server import serve
+        from linkspan.api.http.server import serve
 
         structlog.get_logger("api").info("api starts", host=settings.api.host, port=settings.api.port)
         serve(app, hub, listener, tls_cert=settings.api.tls_cert, tls_key=settings.api.tls_key)

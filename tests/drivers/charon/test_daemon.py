@@ -125,7 +125,7 @@ def test_plugins_that_may_not_be_loaded_end_the_start(here: Machine, monkeypatch
     drivers = here.drivers()
     drivers.namespaces.apply(gateway(1))
     allowed = strongswan_conf.allowed_plugins(drivers.backend)
-    monkeypatch.setattr(strongswan_conf, "allowed", lambda backend: allowed - {"counters"})
+    monkeypatch.setattr(strongswan_conf, "allowed_plugins", lambda backend: allowed - {"counters"})
     with pytest.raises(DriverError, match="may not: counters"):
         drivers.charon(gateway(1)).start()
     assert netns.processes(drivers.namespaces.name(gateway(1).id)) == []
@@ -135,7 +135,7 @@ def test_plugins_that_are_missing_are_named(here: Machine, monkeypatch: pytest.M
     drivers = here.drivers()
     drivers.namespaces.apply(gateway(1))
     required = strongswan_conf.required_plugins(drivers.backend)
-    monkeypatch.setattr(strongswan_conf, "required", lambda backend: required | {"no-such-plugin"})
+    monkeypatch.setattr(strongswan_conf, "required_plugins", lambda backend: required | {"no-such-plugin"})
     with pytest.raises(DriverError, match="lacks the plugins no-such-plugin"):
         drivers.charon(gateway(1)).start()
 
@@ -143,7 +143,7 @@ def test_plugins_that_are_missing_are_named(here: Machine, monkeypatch: pytest.M
 def test_a_charon_that_ends_at_once_leaves_its_last_words(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     drivers = here.drivers()
     drivers.namespaces.apply(gateway(1))
-    monkeypatch.setattr(strongswan_conf, "text", lambda backend: "charon { load_modular = no\n load = nonce }\n")
+    monkeypatch.setattr(strongswan_conf, "render", lambda backend: "charon { load_modular = no\n load = nonce }\n")
     with pytest.raises(DriverError, match=r"charon ended at once: .+|did not open its socket"):
         drivers.charon(gateway(1)).start()
 
@@ -248,7 +248,7 @@ def test_it_goes_on_trying_for_as_long_as_the_agent_wants(here: Machine, monkeyp
     drivers = here.drivers()
     if drivers.backend == "kernel":
         text = text.replace("kernel-libipsec ", "")
-    monkeypatch.setattr(strongswan_conf, "text", lambda backend: text)
+    monkeypatch.setattr(strongswan_conf, "render", lambda backend: text)
     site = Site(drivers, 1, 9)
     site.initiate()
     eventually(lambda: "retransmit 6 of request" in (directory(here) / "charon.log").read_text(), 20)

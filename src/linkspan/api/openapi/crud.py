@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.api.attributes import Attributes
+from linkspan.api.http.operation import Operation, Schema, closed, ref
 from linkspan.api.openapi import schemas
-from linkspan.api.openapi.operation import Operation, Schema, closed, ref
 from linkspan.core.schema import error_responses, examples, list_query
 from linkspan.core.schema.attribute_types import DIGITS, MAX_INT, Boolean, Integer
 from linkspan.core.schema.resources import ENDPOINT_GROUP, RESOURCES, Resource
@@ -163,12 +163,12 @@ def _parameters(attributes: Attributes) -> list[Schema]:
     resource, beside = attributes.resource, attributes.beside
     names = list_query.sortable(resource, beside)
     made = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
-    made.append(many("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
+    made.append(list_of("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
     for name in names:
         text = resource[name].help if name in resource.by_name else ""
-        made.append(many(name, _filter(attributes, name), f"filter: {text}" if text else "filter"))
+        made.append(list_of(name, _filter(attributes, name), f"filter: {text}" if text else "filter"))
     if resource is ENDPOINT_GROUP:
-        made.append(many("endpoint_type", _filter(attributes, "type"), "filter: the same as type"))
+        made.append(list_of("endpoint_type", _filter(attributes, "type"), "filter: the same as type"))
     return made
 
 
@@ -185,7 +185,7 @@ def _filter(attributes: Attributes, name: str) -> Schema:
     return {"type": "string", "pattern": r"^[^\x00]*$"}
 
 
-def many(name: str, schema: Schema, text: str) -> Schema:
+def list_of(name: str, schema: Schema, text: str) -> Schema:
     """A parameter of the query string that may be repeated."""
     return parameter(name, {"type": "array", "items": schema}, text)
 
@@ -199,13 +199,13 @@ TAGS: Final = {_noun(resource): resource.help for resource in RESOURCES}
 """What the groups of operations are about."""
 
 PARAMETERS: Final = {
-    "fields": many("fields", {"type": "string"}, "only these attributes; all if there are none"),
+    "fields": list_of("fields", {"type": "string"}, "only these attributes; all if there are none"),
     "limit": parameter(
         "limit", {"type": "integer", "minimum": 0}, "the most objects in the answer; 0: as many as the server gives"
     ),
     "marker": parameter("marker", {"type": "string"}, "the id of the last object of the page before"),
     "page_reverse": parameter("page_reverse", {"type": "string"}, "true: the page before the marker"),
-    "sort_dir": many("sort_dir", {"type": "string", "enum": ["asc", "desc"]}, "directions; as many as sort_key"),
+    "sort_dir": list_of("sort_dir", {"type": "string", "enum": ["asc", "desc"]}, "directions; as many as sort_key"),
     "if_match": parameter(
         "If-Match",
         {"type": "string", "pattern": DIGITS.replace("^", "^revision_number=")},

@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from linkspan import __version__
-from linkspan.api.call import JSON, Call, Reply
-from linkspan.api.edge import Route
+from linkspan.api.http.messages import JSON, Request, Response
+from linkspan.api.http.operation import Operation, Schema, closed, described, ref
+from linkspan.api.http.route import Route
 from linkspan.api.openapi.crud import LINK, PARAMETERS
 from linkspan.api.openapi.crud import TAGS as OF_RESOURCES
-from linkspan.api.openapi.operation import Operation, Schema, closed, described, ref
 from linkspan.core.errors import STATUS
 from linkspan.core.schema import error_responses
 
@@ -107,8 +107,8 @@ def document(routes: Iterable[Route]) -> Schema:
 def routes(described: Sequence[Route]) -> list[Route]:
     """The path of the document of these routes, which has itself in it."""
 
-    def handler(_call: Call) -> Reply:
-        return Reply(200, encoded, (JSON,))
+    def handler(_call: Request) -> Response:
+        return Response(200, encoded, (JSON,))
 
     own = Route("GET", _PATH, handler, public=True, operation=_OWN)
     encoded = msgspec.json.encode(document([*described, own]))

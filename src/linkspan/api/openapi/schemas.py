@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from linkspan.api.attributes import KEPT, Attributes
-from linkspan.api.openapi.operation import Schema, described, ref
+from linkspan.api.http.operation import Schema, described, ref
 from linkspan.core.schema.attribute_types import CIDR, Text, Uuid, nullable
 from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, Attribute, Resource
 

@@ -1,0 +1,1 @@
+"""Authentication backends, and the limits on failed logins and requests."""

@@ -1,0 +1,134 @@
+"""Who asks: the ports through which a request gets its identity. Blocking code, in threads that nothing else needs,
+except for what is remembered.
+
+Passwords are compared by argon2, which is slow on purpose; so a credential that was right is remembered for moments.
+It knows nothing of what an identity may do. Tokens are in `auth_tokens`, a real Keystone is in `auth_keystone`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from typing import Any, Final
+
+from linkspan.api.authentication import cache
+from linkspan.api.authentication.cache import Cache
+from linkspan.api.authentication.passwords import Passwords
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
+from linkspan.core.errors import unauthorized
+from linkspan.core.keystone_v3 import implied
+from linkspan.store.store import Store
+
+LOCAL_PROJECT: Final = "00000000000000000000000000000001"
+VERIFIED: Final = 300.0
+"""Seconds for which a password that was right is not put through argon2 again, while its hash is the same."""
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+def check_bind(host: str) -> None:
+    """Raises ValueError, in one line, unless only this machine can reach a host: for `NoAuth`."""
+    if host not in _LOOPBACK:
+        raise ValueError(
+            f"auth 'none' makes everybody an admin, so it listens on 127.0.0.1 only, not on {host}: "
+            "use http_basic, or listen on 127.0.0.1"
+        )
+
+
+class NoAuth:
+    """Everybody is an admin with one project: for a laboratory on one machine. See `check_bind`."""
+
+    def __init__(self, project_id: str = LOCAL_PROJECT) -> None:
+        self._identity = Caller("admin", "admin", project_id, frozenset({"admin"}))
+
+    def remembered(self, call: Request) -> Caller | None:
+        """The one identity there is."""
+        return self._identity
+
+    def identify(self, call: Request) -> Caller:
+        """The one identity there is; a token that clients send along is not looked at."""
+        return self._identity
+
+
+class _Remembered:
+    __slots__ = ("asked", "identity", "password_hash", "verified")
+
+    def __init__(self, identity: Caller, password_hash: str, now: float) -> None:
+        self.identity = identity
+        self.password_hash = password_hash
+        self.verified = now
+        self.asked = now
+
+
+class BasicAuth:
+    """Users of the database, by name and password (RFC 7617)."""
+
+    def __init__(self, store: Store, passwords: Passwords | None = None) -> None:
+        self._store = store
+        self._passwords = passwords or Passwords()
+        self._memory: Cache[_Remembered] = Cache()
+
+    def remembered(self, call: Request) -> Caller | None:
+        """The user of a Basic credential that was right a moment ago. Raises Problem Unauthorized where none came."""
+        known = self._memory.get(self._memory.digest(_header(call)))
+        return known.identity if known is not None and _trusted(known, time.monotonic()) else None
+
+    def identify(self, call: Request) -> Caller:
+        """The user of a Basic credential. Raises Problem Unauthorized, ServiceUnavailable under a flood of them."""
+        header = _header(call)
+        digest = self._memory.digest(header)
+        now = time.monotonic()
+        known = self._memory.get(digest)
+        if known is not None and _trusted(known, now):
+            return known.identity
+        name, password = _credentials(header)
+        with self._store.read() as tx:
+            user = tx.user_by_name(name)
+        if known is None or user is None or user["password_hash"] != known.password_hash or _old(known, now):
+            known = self._verified(user, password)
+            self._memory.put(digest, known)
+            return known.identity
+        known.identity, known.asked = _identity(user), now
+        return known.identity
+
+    def _verified(self, user: dict[str, Any] | None, password: str) -> _Remembered:
+        password_hash = None if user is None else user["password_hash"]
+        if not self._passwords.check(password_hash, password) or user is None:
+            raise unauthorized()
+        return _Remembered(_identity(user), user["password_hash"], time.monotonic())
+
+
+def _header(call: Request) -> bytes:
+    header = call.header(b"authorization")
+    if header is None:
+        raise unauthorized()
+    return header
+
+
+def _trusted(known: _Remembered, now: float) -> bool:
+    return now - known.asked < cache.TRUST
+
+
+def _old(known: _Remembered, now: float) -> bool:
+    return now - known.verified > VERIFIED
+
+
+def _credentials(header: bytes) -> tuple[str, str]:
+    scheme, _, encoded = header.partition(b" ")
+    if scheme.lower() != b"basic":
+        raise unauthorized()
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise unauthorized() from None
+    name, colon, password = text.partition(":")
+    if not colon or not name or "\x00" in name:
+        raise unauthorized()
+    return name, password
+
+
+def _identity(user: dict[str, Any]) -> Caller:
+    if not user["project_id"]:
+        raise unauthorized()
+    return Caller(user["id"], user["name"], user["project_id"], implied(user["roles"]))

@@ -1,0 +1,85 @@
+"""A real Keystone, asked what a token is: by keystoneauth1, as a user of our own that may validate tokens.
+
+keystoneauth1 is an extra and slow to import, so it is imported when a `Keystone` is made. Nothing is remembered here
+but our own token. Tokens and the password are in no log: keystoneauth1 is told to write none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from linkspan.core.secret import Secret
+
+DEFAULT_DOMAIN: Final = "Default"
+TIMEOUT: Final = 5.0
+"""Seconds that Keystone has to answer."""
+
+
+class KeystoneUnreachable(Exception):
+    """Keystone could not be asked, or does not let us ask; the text says why, in one line."""
+
+
+class KeystoneauthMissing(Exception):
+    """keystoneauth1 is not installed; the text says how to get it."""
+
+
+class Keystone:
+    """Thread-safe. Nothing is asked before the first token is."""
+
+    def __init__(
+        self,
+        auth_url: str,
+        username: str,
+        password: Secret,
+        project: str,
+        *,
+        user_domain: str = DEFAULT_DOMAIN,
+        project_domain: str = DEFAULT_DOMAIN,
+        ca_file: Path | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """`auth_url` with or without /v3. Raises Missing."""
+        try:
+            from keystoneauth1 import exceptions, session
+            from keystoneauth1.identity import v3
+        except ImportError:
+            raise KeystoneauthMissing("auth 'keystone' needs keystoneauth1: install linkspan[keystone]") from None
+        self._exceptions = exceptions
+        self._url = f"{auth_url.rstrip('/').removesuffix('/v3')}/v3"
+        auth = v3.Password(
+            auth_url=self._url,
+            username=username,
+            password=password.reveal(),
+            user_domain_name=user_domain,
+            project_name=project,
+            project_domain_name=project_domain,
+            include_catalog=False,
+        )
+        self._session = session.Session(auth=auth, verify=str(ca_file) if ca_file else True, timeout=timeout)
+
+    def validate(self, token: str) -> Any:
+        """What Keystone says of a token, decoded; None if it does not hold. Raises Away."""
+        try:
+            self._login()
+            answer = self._session.get(
+                f"{self._url}/auth/tokens?nocatalog", headers={"X-Subject-Token": token}, log=False, redirect=False
+            )
+            return answer.json()
+        except self._exceptions.NotFound:
+            return None
+        except self._exceptions.Unauthorized:
+            raise KeystoneUnreachable("it does not accept our own user: see the settings keystone.*") from None
+        except self._exceptions.Forbidden:
+            raise KeystoneUnreachable(
+                "our own user may not validate tokens there: give it the role service or admin"
+            ) from None
+        except (self._exceptions.ClientException, ValueError) as error:
+            raise KeystoneUnreachable(" ".join(str(error).split()) or type(error).__name__) from None
+
+    def _login(self) -> None:
+        """Gets a token of our own where there is none: apart, because a 404 says something else there."""
+        try:
+            self._session.get_token()
+        except self._exceptions.NotFound:
+            raise KeystoneUnreachable(f"there is no Keystone v3 at {self._url}") from None

@@ -1,0 +1,141 @@
+"""Rate limits: requests of a project, and failures to say who one is, by the address that they come from.
+
+They stand around authentication, where both are known. Each API process counts for itself. Memory is bounded: when
+there are too many buckets the one that was used longest ago is forgotten. Nodes are not limited here: their tokens
+cannot be guessed, and a gateway must not go down because of somebody else's failures.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
+from linkspan.api.http.route import Route
+from linkspan.core import token_bucket
+from linkspan.core.errors import ApiError
+from linkspan.core.token_bucket import Rate, TokenBucket
+
+ROOM: Final = 10_000
+"""How many buckets of a kind are kept."""
+
+Clock = Callable[[], float]
+_T = TypeVar("_T")
+
+
+class RateLimits(msgspec.Struct, frozen=True):
+    """What is allowed (settings)."""
+
+    project: Rate = Rate()
+    """Requests of one project."""
+    failures: Rate = Rate()
+    """Requests from one address that could not say who they are."""
+
+
+class Buckets:
+    """A bucket for each key. Thread-safe."""
+
+    def __init__(self, allowed: Rate, clock: Clock = time.monotonic, room: int = ROOM) -> None:
+        self._rate = allowed
+        self._clock = clock
+        self._room = room
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait(self, key: str) -> float:
+        """Seconds until a key may do it again; 0: now."""
+        return self._asked(key, take=False)
+
+    def take(self, key: str) -> float:
+        """Counts one, if the key may do it now; else the seconds to wait."""
+        return self._asked(key, take=True)
+
+    def _asked(self, key: str, take: bool) -> float:
+        if self._rate.unlimited:
+            return 0.0
+        with self._lock:
+            now, bucket = self._clock(), self._buckets.get(key)
+            seconds = token_bucket.wait_time(bucket, self._rate, now)
+            if take and not seconds:
+                self._buckets[key] = token_bucket.take(bucket, self._rate, now)
+            if key in self._buckets:
+                self._buckets.move_to_end(key)
+            if len(self._buckets) > self._room:
+                self._buckets.popitem(last=False)
+            return seconds
+
+
+class Failures:
+    """Who cannot say who they are, by address: passwords are not to be tried out, nor to cost a core."""
+
+    def __init__(self, allowed: Rate, clock: Clock = time.monotonic) -> None:
+        self._buckets = Buckets(allowed, clock)
+
+    def counted(self, ask: Callable[[Request], _T], call: Request) -> _T:
+        """What comes of a request whose credentials are looked at. Raises Problem TooManyRequests before that."""
+        address = source(call.source)
+        _require(self._buckets.wait(address), "Too many failed attempts to authenticate from this address")
+        try:
+            return ask(call)
+        except ApiError as problem:
+            if problem.type == "Unauthorized":
+                self._buckets.take(address)
+            raise
+
+
+class RateLimited:
+    """Authentication with limits around it."""
+
+    def __init__(self, auth: Authenticator, rates: RateLimits, clock: Clock = time.monotonic) -> None:
+        self._auth = auth
+        self._projects = Buckets(rates.project, clock)
+        self._failures = Failures(rates.failures, clock)
+
+    def remembered(self, call: Request) -> Caller | None:
+        """The identity of a request, without waiting; None: nothing was counted. Raises Problem as `identify` does."""
+        identity = self._failures.counted(self._auth.remembered, call)
+        return None if identity is None else self._admitted(identity)
+
+    def identify(self, call: Request) -> Caller:
+        """The identity of a request. Raises Problem Unauthorized, TooManyRequests."""
+        return self._admitted(self._failures.counted(self._auth.identify, call))
+
+    def _admitted(self, identity: Caller) -> Caller:
+        _require(self._projects.take(identity.project_id), "Too many requests of this project")
+        return identity
+
+    def guarded(self, route: Route) -> Route:
+        """A route of the identity, which finds out by itself who asks, with the limit of failures around it."""
+        assert route.handler is not None
+        return msgspec.structs.replace(route, handler=functools.partial(self._failures.counted, route.handler))
+
+
+@functools.lru_cache(maxsize=4096)
+def source(address: str) -> str:
+    """What counts as one source: an IPv4 address, or an IPv6 network of 64 bits, which is what one site gets."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+
+
+def _require(wait: float, what: str) -> None:
+    if wait:
+        raise ApiError("TooManyRequests", f"{what}: try again later", wait=wait)

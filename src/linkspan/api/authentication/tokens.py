@@ -1,0 +1,117 @@
+"""Who asks with a token of our own: one that an administrator made, or one that the embedded Keystone issued.
+
+A token that holds is remembered for moments, so it costs one statement now and then. Roles are those that the user
+has in the token's project now, not when the token was issued: who loses the last one there loses the token. What is
+not a token of ours is nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from linkspan.api.authentication import cache
+from linkspan.api.authentication.cache import Cache
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
+from linkspan.core.errors import unauthorized
+from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.store import Store
+
+
+class _Known(msgspec.Struct, frozen=True):
+    token: Token
+    identity: Caller | None
+    until: float
+
+
+class TokenAuth:
+    """Tokens of the database."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._memory: Cache[_Known] = Cache()
+
+    def remembered(self, call: Request) -> Caller | None:
+        """The identity behind a token that held a moment ago. Raises Problem Unauthorized if it has no project."""
+        known = self._remembered(self._memory.digest(_text(call)))
+        return None if known is None else _with_project(known)
+
+    def identify(self, call: Request) -> Caller:
+        """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project."""
+        return _with_project(self._known(_text(call)))
+
+    def find(self, token: bytes, *, fresh: bool = False) -> Token | None:
+        """What a token says; None if it does not hold. `fresh`: for what outlives it, so nothing remembered will do."""
+        known = self._known(token, fresh)
+        return None if known is None else known.token
+
+    def revoke(self, token: bytes) -> None:
+        """Ends a token: here at once, in other API processes within `memory.TRUST` seconds."""
+        with self._store.write() as tx:
+            tx.remove_token(hash_token(token))
+        self._memory.drop(self._memory.digest(token))
+
+    def _known(self, text: bytes, fresh: bool = False) -> _Known | None:
+        digest = self._memory.digest(text)
+        known = None if fresh else self._remembered(digest)
+        if known is not None:
+            return known
+        now = time.monotonic()
+        with self._store.read() as tx:
+            row, at = tx.token(hash_token(text)), tx.now
+        token = None if row is None else effective(row)
+        if token is None:
+            self._memory.drop(digest)
+            return None
+        left = cache.TRUST if token.expires_at is None else min(cache.TRUST, token.expires_at - at)
+        known = _Known(token, _identity(token), now + left)
+        self._memory.put(digest, known)
+        return known
+
+    def _remembered(self, digest: bytes) -> _Known | None:
+        known = self._memory.get(digest)
+        return known if known is not None and time.monotonic() < known.until else None
+
+
+def effective(row: dict[str, Any]) -> Token | None:
+    """What a token of the store says now; None if its user has no role in its project any more."""
+    roles = implied(row["roles"])
+    credential = row["credential"]
+    if credential is not None:
+        # A credential never has more than its user.
+        roles = implied(roles & frozenset(credential["roles"]))
+    if row["project_id"] is not None and not roles:
+        return None
+    return Token(
+        id=row["id"],
+        user_id=row["user_id"],
+        user_name=row["user_name"],
+        project_id=row["project_id"],
+        project_name=row["project_name"],
+        roles=roles,
+        methods=row["methods"],
+        issued_at=row["issued_at"],
+        expires_at=row["expires_at"],
+        credential=credential
+        and ApplicationCredential(credential["id"], credential["name"], credential["unrestricted"]),
+    )
+
+
+def _text(call: Request) -> bytes:
+    return call.header(b"x-auth-token") or b""
+
+
+def _with_project(known: _Known | None) -> Caller:
+    if known is None or known.identity is None:
+        raise unauthorized()
+    return known.identity
+
+
+def _identity(token: Token) -> Caller | None:
+    if token.project_id is None:
+        return None
+    return Caller(token.user_id, token.user_name, token.project_id, token.roles)

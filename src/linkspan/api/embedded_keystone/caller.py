@@ -1,0 +1,86 @@
+"""Who asks the embedded identity: a token without a project is good enough here, unlike in the rest of the API.
+
+What a handler may show is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from linkspan.api.authentication.tokens import TokenAuth
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.messages import Handler, Request, Response, ok
+from linkspan.api.http.operation import Operation
+from linkspan.api.http.route import Route
+from linkspan.core.errors import ApiError, unauthorized
+from linkspan.core.keystone_v3 import ADMIN, Token
+
+PREFIXES: Final = ("/identity/v3", "/v3")
+
+
+class KeystoneCaller(msgspec.Struct, frozen=True):
+    """A user who asks; the project is None for a token without one, the token for a password."""
+
+    user_id: str
+    project_id: str | None
+    roles: frozenset[str]
+    token: Token | None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether everybody's things are theirs to see, by Keystone's own rule: policy files are the network API's."""
+        return ADMIN in self.roles
+
+    def require(self, user_id: str) -> None:
+        """Raises Problem PolicyNotAuthorized unless they are this user or an admin."""
+        if self.user_id != user_id and not self.is_admin:
+            raise forbidden()
+
+
+def forbidden() -> ApiError:
+    """The 403."""
+    return ApiError("PolicyNotAuthorized", "You are not authorized to perform the requested action.")
+
+
+def not_found(what: str, id: str) -> ApiError:
+    """The 404."""
+    return ApiError("HTTPNotFound", f"Could not find {what}: {id}.")
+
+
+class Authentication:
+    """Makes handlers out of functions that want to know who asks."""
+
+    def __init__(self, tokens: TokenAuth, others: Authenticator) -> None:
+        """`others`: who has no token."""
+        self._tokens = tokens
+        self._others = others
+
+    def known(self, answer: Callable[[Request, KeystoneCaller], Response], *, fresh: bool = False) -> Handler:
+        """For somebody who said who they are; `fresh`: their token is looked up, whatever is remembered of it."""
+        return lambda call: answer(call, self._who(call, fresh))
+
+    def _who(self, call: Request, fresh: bool) -> KeystoneCaller:
+        text = call.header(b"x-auth-token")
+        if text is None:
+            identity = self._others.identify(call)
+            return KeystoneCaller(identity.user_id, identity.project_id, identity.roles, None)
+        token = self._tokens.find(text, fresh=fresh)
+        if token is None:
+            raise unauthorized()
+        return KeystoneCaller(token.user_id, token.project_id, token.roles, token)
+
+
+def routes(method: str, path: str, handler: Handler, operation: Operation) -> list[Route]:
+    """A path below /v3, under both its names. The edge lets everybody pass: the handler itself asks who it is."""
+    first, second = (Route(method, prefix + path, handler, public=True, keystone=True) for prefix in PREFIXES)
+    # The document has one of them, so that no operation is there twice.
+    return [msgspec.structs.replace(first, operation=operation), second]
+
+
+def list_response(call: Request, name: str, values: Iterable[Any], path: str) -> Response:
+    """A list in Keystone's envelope."""
+    links = {"self": f"{call.base}/identity/v3{path}", "next": None, "previous": None}
+    return ok({name: list(values), "links": links})

@@ -1,0 +1,185 @@
+"""Application credentials: made by a user for a program, in one project, with some of the user's roles there.
+
+The secret is sent once, when it is made, to somebody with a token that holds at that moment. Who came in by such a
+credential makes and deletes others only if it is unrestricted; rules for single paths (`access_rules`) are refused,
+because nobody would enforce them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from linkspan.api.authentication.passwords import Passwords
+from linkspan.api.embedded_keystone import operations
+from linkspan.api.embedded_keystone.caller import (
+    Authentication,
+    KeystoneCaller,
+    forbidden,
+    list_response,
+    not_found,
+    routes,
+)
+from linkspan.api.embedded_keystone.operations import LONGEST
+from linkspan.api.http import body
+from linkspan.api.http.messages import Request, Response, no_content, ok
+from linkspan.api.http.route import Route
+from linkspan.core import keystone_v3
+from linkspan.core.errors import ApiError
+from linkspan.store.store import Row, Store, Tx
+
+PATH = "/users/{id}/application_credentials"
+
+
+class Credentials:
+    """Handlers of /v3/users/{id}/application_credentials."""
+
+    def __init__(self, store: Store, passwords: Passwords, guard: Authentication) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._guard = guard
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        known = self._guard.known
+        return [
+            *routes("GET", PATH, known(self.list), operations.LIST_CREDENTIALS),
+            *routes("POST", PATH, known(self.create, fresh=True), operations.CREATE_CREDENTIAL),
+            *routes("GET", PATH + "/{id}", known(self.show), operations.SHOW_CREDENTIAL),
+            *routes("DELETE", PATH + "/{id}", known(self.delete), operations.DELETE_CREDENTIAL),
+        ]
+
+    def list(self, call: Request, who: KeystoneCaller) -> Response:
+        """A user's credentials, by name if one is given."""
+        who.require(call.id)
+        wanted = dict(call.parameters()).get("name")
+        with self._store.read() as tx:
+            found = [row for row in tx.credentials(call.id) if wanted in (None, row["name"])]
+        return list_response(
+            call,
+            "application_credentials",
+            (_shown(call, row) for row in found),
+            f"/users/{call.id}/application_credentials",
+        )
+
+    def show(self, call: Request, who: KeystoneCaller) -> Response:
+        """One credential."""
+        with self._store.read() as tx:
+            return ok({"application_credential": _shown(call, _one(tx, call, who))})
+
+    def create(self, call: Request, who: KeystoneCaller) -> Response:
+        """Makes a credential for the project of the token; the answer holds the secret, once."""
+        _require_free(who)
+        # Not by a password: one that was changed a moment ago must not leave something behind.
+        if who.token is None or who.user_id != call.id or who.project_id is None:
+            raise forbidden()
+        given = body.json_object(call.body).get("application_credential")
+        if not isinstance(given, dict):
+            raise _bad("application_credential has to be an object")
+        values = _values(given, who.roles)
+        secret = _text(given, "secret") or secrets.token_urlsafe(48)
+        values |= {"user_id": who.user_id, "project_id": who.project_id, "secret_hash": self._passwords.hash(secret)}
+        with self._store.write() as tx:
+            if values["expires_at"] is not None and values["expires_at"] <= tx.now:
+                raise _bad("expires_at has to be in the future")
+            if any(row["name"] == values["name"] for row in tx.credentials(who.user_id)):
+                message = f"An application credential named '{values['name']}' exists already."
+                raise ApiError("HTTPConflict", message)
+            row = tx.add_credential(values)
+        return ok({"application_credential": _shown(call, row) | {"secret": secret}}, 201)
+
+    def delete(self, call: Request, who: KeystoneCaller) -> Response:
+        """Removes a credential; tokens that were got by it end within moments."""
+        _require_free(who)
+        with self._store.write() as tx:
+            tx.remove_credential(_one(tx, call, who)["id"])
+        return no_content()
+
+
+def _require_free(who: KeystoneCaller) -> None:
+    if who.token is not None and who.token.credential is not None and not who.token.credential.unrestricted:
+        raise forbidden()
+
+
+def _one(tx: Tx, call: Request, who: KeystoneCaller) -> Row:
+    user_id, _, id = call.id.partition("/")
+    who.require(user_id)
+    row = tx.credential(id)
+    if row is None or row["user_id"] != user_id:
+        raise not_found("application credential", id)
+    return row
+
+
+def _values(given: Mapping[str, Any], held: frozenset[str]) -> Row:
+    """What is stored of a request. Raises Problem BadRequest."""
+    if given.get("access_rules"):
+        raise _bad("access_rules are not enforced here: leave them out")
+    name = _text(given, "name")
+    if not name:
+        raise _bad("name has to be a text that is not empty")
+    unrestricted = given.get("unrestricted") or False
+    if not isinstance(unrestricted, bool):
+        raise _bad("unrestricted has to be true or false")
+    roles = _roles(given.get("roles")) or held
+    if not roles <= held:
+        raise _bad(f"you do not have these roles in the project: {', '.join(sorted(roles - held))}")
+    return {
+        "name": name,
+        "description": _text(given, "description"),
+        "roles": roles,
+        "unrestricted": unrestricted,
+        "expires_at": _expiry(given.get("expires_at")),
+    }
+
+
+def _text(given: Mapping[str, Any], key: str) -> str:
+    value = given.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value:
+        raise _bad(f"{key} has to be a text of at most {LONGEST} characters")
+    return value
+
+
+def _roles(given: Any) -> frozenset[str]:
+    """Roles by id or name, which is the same here."""
+    if given is None:
+        return frozenset()
+    if not isinstance(given, list):
+        raise _bad("roles has to be a list")
+    return frozenset(_role(each) for each in given)
+
+
+def _role(given: Any) -> str:
+    role = given.get("id") or given.get("name") if isinstance(given, dict) else None
+    if not isinstance(role, str):
+        raise _bad("each of roles has to have an id or a name")
+    return role.lower()
+
+
+def _expiry(given: Any) -> float | None:
+    if given is None:
+        return None
+    try:
+        return keystone_v3.time_of(given)
+    except (TypeError, ValueError, OverflowError):
+        raise _bad("expires_at has to be a time such as 2030-01-31T12:00:00Z") from None
+
+
+def _bad(message: str) -> ApiError:
+    return ApiError("BadRequest", f"{message[:1].upper()}{message[1:]}.")
+
+
+def _shown(call: Request, row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "description": row["description"],
+        "project_id": row["project_id"],
+        "user_id": row["user_id"],
+        "roles": [keystone_v3.role_body(role) for role in row["roles"]],
+        "unrestricted": row["unrestricted"],
+        "expires_at": None if row["expires_at"] is None else keystone_v3.time_text(row["expires_at"]),
+        "links": {"self": f"{call.base}/identity/v3/users/{row['user_id']}/application_credentials/{row['id']}"},
+    }

@@ -1,0 +1,75 @@
+"""The users of the database and every way in which they may say who they are: Basic, a static token, or a token of
+the small Keystone v3 that answers beside the API.
+
+One password, one place: all ways take turns at comparing passwords. It makes no users; `linkspan user` does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from linkspan.api.authentication.basic import BasicAuth
+from linkspan.api.authentication.passwords import Passwords
+from linkspan.api.authentication.tokens import TokenAuth
+from linkspan.api.embedded_keystone import operations
+from linkspan.api.embedded_keystone.caller import Authentication
+from linkspan.api.embedded_keystone.caller import routes as both
+from linkspan.api.embedded_keystone.credentials import Credentials
+from linkspan.api.embedded_keystone.tokens import Tokens
+from linkspan.api.embedded_keystone.users import Users
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request, Response, ok
+from linkspan.api.http.route import Route
+from linkspan.core import keystone_v3
+from linkspan.store.store import Store
+
+LIFETIME: Final = 3600.0
+"""Seconds that a token holds; Keystone's default."""
+REGION: Final = "RegionOne"
+
+
+class EmbeddedKeystone:
+    """An `Auth` with paths of its own."""
+
+    def __init__(self, store: Store, *, region: str = REGION, lifetime: float = LIFETIME) -> None:
+        """`lifetime` of issued tokens in seconds."""
+        passwords = Passwords()
+        self._basic = BasicAuth(store, passwords)
+        self._tokens = TokenAuth(store)
+        guard = Authentication(self._tokens, self._basic)
+        self._parts = (
+            Tokens(store, self._tokens, passwords, guard, region=region, lifetime=lifetime),
+            Users(store, guard),
+            Credentials(store, passwords, guard),
+        )
+
+    def remembered(self, call: Request) -> Caller | None:
+        """The user behind what was right a moment ago. Raises Problem Unauthorized."""
+        return self._way(call).remembered(call)
+
+    def identify(self, call: Request) -> Caller:
+        """The user behind a token, else behind a name and a password. Raises Problem Unauthorized."""
+        return self._way(call).identify(call)
+
+    def _way(self, call: Request) -> Authenticator:
+        return self._basic if call.header(b"x-auth-token") is None else self._tokens
+
+    def routes(self) -> list[Route]:
+        """All paths of the identity."""
+        found = [route for part in self._parts for route in part.routes()]
+        return [
+            Route("GET", "/identity", _versions, public=True, keystone=True, operation=operations.VERSIONS),
+            *both("GET", "", _version, operations.VERSION),
+            *found,
+        ]
+
+
+def _versions(call: Request) -> Response:
+    """The versions there are: one."""
+    return ok({"versions": {"values": [keystone_v3.version_body(call.base)]}})
+
+
+def _version(call: Request) -> Response:
+    """Version 3."""
+    return ok({"version": keystone_v3.version_body(call.base)})

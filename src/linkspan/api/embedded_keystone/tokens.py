@@ -1,0 +1,231 @@
+"""Tokens of the embedded Keystone: issued for a password, another token or an application credential; looked at, ended.
+
+Whatever is wrong with an authentication, the answer is the same 401. A token is sent once, in its header; the database
+has its SHA-256.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from typing import Final
+
+import msgspec
+
+from linkspan.api.authentication.passwords import Passwords
+from linkspan.api.authentication.tokens import TokenAuth, effective
+from linkspan.api.embedded_keystone import operations
+from linkspan.api.embedded_keystone.caller import Authentication, KeystoneCaller, forbidden, routes
+from linkspan.api.http import body
+from linkspan.api.http.messages import JSON, Header, Request, Response, encode, no_content, ok
+from linkspan.api.http.route import Route
+from linkspan.core import keystone_v3
+from linkspan.core.errors import ApiError, unauthorized
+from linkspan.core.keystone_v3 import Token, TokenRequest
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.store import Row, Store, Tx
+
+SWEEP_EVERY: Final = 60.0
+"""Seconds between two looks for expired tokens."""
+
+
+class _Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody is who they say. `credential` and `ends` bind the tokens that come of it."""
+
+    user: Row
+    methods: tuple[str, ...]
+    credential_id: str | None = None
+    project_id: str | None = None
+    ends: float | None = None
+
+
+class Tokens:
+    """Handlers of /v3/auth/tokens and /v3/auth/catalog."""
+
+    def __init__(
+        self,
+        store: Store,
+        tokens: TokenAuth,
+        passwords: Passwords,
+        guard: Authentication,
+        *,
+        region: str,
+        lifetime: float,
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._passwords = passwords
+        self._guard = guard
+        self._region = region
+        self._lifetime = lifetime
+        self._swept = 0.0
+        self._sweeping = threading.Lock()
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        return [
+            *routes("POST", "/auth/tokens", self.issue, operations.ISSUE_TOKEN),
+            *routes("GET", "/auth/tokens", self._guard.known(self.show), operations.SHOW_TOKEN),
+            *routes("DELETE", "/auth/tokens", self._guard.known(self.revoke), operations.REVOKE_TOKEN),
+            *routes("GET", "/auth/catalog", self._guard.known(self.catalog), operations.SHOW_CATALOG),
+        ]
+
+    def issue(self, call: Request) -> Response:
+        """A new token."""
+        request = keystone_v3.parse_token_request(body.json_object(call.body))
+        proof = self._prove(request)
+        text = secrets.token_urlsafe(32)
+        with self._store.write() as tx:
+            self._sweep(tx)
+            user = tx.user(proof.user["id"])
+            if user is None or user["password_hash"] != proof.user["password_hash"]:
+                raise unauthorized()
+            project_id = _scope(tx, request, proof, user)
+            ends = tx.now + self._lifetime
+            tx.add_token(
+                hash_token(text.encode()),
+                user["id"],
+                project_id,
+                expires_at=ends if proof.ends is None else min(ends, proof.ends),
+                methods=proof.methods,
+                credential_id=proof.credential_id,
+            )
+            row = tx.token(hash_token(text.encode()))
+            token = None if row is None else effective(row)
+            if token is None:
+                raise unauthorized()
+        return self._said(call, token, text.encode(), 201)
+
+    def _prove(self, request: TokenRequest) -> _Proof:
+        match request.method:
+            case "password":
+                return self._by_password(request)
+            case "token":
+                return self._by_token(request)
+            case "application_credential":
+                return self._by_credential(request)
+
+    def _by_password(self, request: TokenRequest) -> _Proof:
+        with self._store.read() as tx:
+            user = _user(tx, request.user)
+        password_hash = None if user is None else user["password_hash"]
+        if not self._passwords.check(password_hash, request.secret.reveal()) or user is None:
+            raise unauthorized()
+        return _Proof(user=user, methods=("password",))
+
+    def _by_token(self, request: TokenRequest) -> _Proof:
+        token = self._tokens.find(request.secret.reveal().encode(), fresh=True)
+        if token is None:
+            raise unauthorized()
+        with self._store.read() as tx:
+            user = tx.user(token.user_id)
+        if user is None:
+            raise unauthorized()
+        return _Proof(
+            user=user,
+            methods=("token", *(method for method in token.methods if method != "token")),
+            credential_id=None if token.credential is None else token.credential.id,
+            # A static token and what an application credential is for stay in their project.
+            project_id=token.project_id if token.credential or not token.methods else None,
+            ends=token.expires_at,
+        )
+
+    def _by_credential(self, request: TokenRequest) -> _Proof:
+        with self._store.read() as tx:
+            credential = _credential(tx, request)
+            user = credential and tx.user(credential["user_id"])
+            now = tx.now
+        secret_hash = None if credential is None else credential["secret_hash"]
+        good = self._passwords.check(secret_hash, request.secret.reveal())
+        if not good or credential is None or user is None:
+            raise unauthorized()
+        ends = credential["expires_at"]
+        if ends is not None and ends <= now:
+            raise unauthorized()
+        return _Proof(
+            user=user,
+            methods=("application_credential",),
+            credential_id=credential["id"],
+            project_id=credential["project_id"],
+            ends=ends,
+        )
+
+    def show(self, call: Request, who: KeystoneCaller) -> Response:
+        """What a token says: to its user and to admins."""
+        text, token = self._subject(call, who)
+        return self._said(call, token, text, 200)
+
+    def revoke(self, call: Request, who: KeystoneCaller) -> Response:
+        """Ends a token: its user and admins may."""
+        text, _ = self._subject(call, who)
+        self._tokens.revoke(text)
+        return no_content()
+
+    def catalog(self, call: Request, who: KeystoneCaller) -> Response:
+        """The services there are, for a project."""
+        if who.project_id is None:
+            raise forbidden()
+        path = f"{call.base}/identity/v3/auth/catalog"
+        return ok({"catalog": keystone_v3.catalog(call.base, self._region), "links": {"self": path}})
+
+    def _subject(self, call: Request, who: KeystoneCaller) -> tuple[bytes, Token]:
+        text = call.header(b"x-subject-token")
+        if text is None:
+            raise ApiError("BadRequest", "The header X-Subject-Token has to name the token.")
+        token = self._tokens.find(text)
+        if token is None:
+            raise ApiError("HTTPNotFound", "Could not find that token.")
+        who.require(token.user_id)
+        return text, token
+
+    def _said(self, call: Request, token: Token, text: bytes, status: int) -> Response:
+        wanted = all(name != "nocatalog" for name, _ in call.parameters())
+        said = keystone_v3.token_body(token, keystone_v3.catalog(call.base, self._region) if wanted else None)
+        headers: tuple[Header, ...] = (JSON, (b"x-subject-token", text), (b"vary", b"X-Auth-Token"))
+        return Response(status, encode(said), headers)
+
+    def _sweep(self, tx: Tx) -> None:
+        with self._sweeping:
+            now = time.monotonic()
+            due = now - self._swept >= SWEEP_EVERY
+            if due:
+                self._swept = now
+        if due:
+            tx.sweep_tokens()
+
+
+def _user(tx: Tx, user: keystone_v3.User) -> Row | None:
+    if user.id:
+        return tx.user(user.id)
+    return tx.user_by_name(user.name) if user.name else None
+
+
+def _credential(tx: Tx, request: TokenRequest) -> Row | None:
+    if request.credential_id:
+        return tx.credential(request.credential_id)
+    user = _user(tx, request.user)
+    found = [] if user is None else tx.credentials(user["id"])
+    return next((each for each in found if each["name"] == request.credential_name), None)
+
+
+def _scope(tx: Tx, request: TokenRequest, proof: _Proof, user: Row) -> str | None:
+    """The project of the new token. Raises Problem Unauthorized where the user has no role."""
+    scope = request.scope
+    if scope.project_name:
+        project = tx.project(name=scope.project_name)
+        if project is None:
+            raise unauthorized()
+        asked: str | None = project["id"]
+    else:
+        asked = scope.project_id or None
+    if proof.project_id is not None:
+        if scope.unscoped or asked not in (None, proof.project_id):
+            raise unauthorized()
+        return proof.project_id
+    if asked is None:
+        # Without a word the default project, if the user may do something there.
+        return user["project_id"] if not scope.unscoped and user["grants"].get(user["project_id"]) else None
+    if not user["grants"].get(asked):
+        raise unauthorized()
+    return asked

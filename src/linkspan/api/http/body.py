@@ -1,0 +1,87 @@
+"""Request bodies: bytes -> JSON -> what stands in the envelope, with the limits that keep them harmless.
+
+Content types are not looked at (clients send JSON as text). A key that is given twice is refused: two readers of one
+body must not see two different requests. The size limit is the server's, before anything is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from linkspan.core.errors import ApiError
+from linkspan.core.schema.resources import Resource
+
+DEPTH: Final = 16
+"""Levels of nesting."""
+_WORD = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*:)?', re.DOTALL)
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def parse(body: bytes) -> Any:
+    """The JSON in a body. Raises Problem: MalformedRequestBody, or HTTPBadRequest over a limit."""
+    try:
+        value = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ApiError("MalformedRequestBody", "Malformed request body: Cannot understand JSON.") from None
+    keys = _keys(value, DEPTH)
+    if keys and keys != sum(1 for colon in _WORD.findall(body) if colon):
+        raise ApiError("HTTPBadRequest", "The request body gives the same key twice")
+    return value
+
+
+def _keys(value: Any, depth: int) -> int:
+    """How many keys a value has on all levels."""
+    if isinstance(value, dict):
+        count, inner = len(value), value.values()
+    elif isinstance(value, list):
+        count, inner = 0, value  # type: ignore[assignment]
+    else:
+        return 0
+    if depth == 0:
+        raise ApiError("HTTPBadRequest", f"The request body is nested deeper than {DEPTH} levels")
+    for item in inner:
+        if isinstance(item, dict | list):
+            count += _keys(item, depth - 1)
+    return count
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is. Raises Problem."""
+    value = parse(body) if body.strip() else None
+    if not value or not isinstance(value, dict):
+        raise ApiError("HTTPBadRequest", "Resource body required")
+    return value
+
+
+def one_or_several(body: bytes, resource: Resource, most: int) -> tuple[list[dict[str, Any]], bool]:
+    """The objects that a body asks for, and whether it asks for a list: `{plural: [...]}` instead of `{singular: {}}`.
+
+    Members of a list may have an envelope each, as Neutron takes them. Raises Problem, also for more than `most`.
+    """
+    whole = json_object(body)
+    members = whole.get(resource.plural)
+    if members is None:
+        return [_inside(whole, resource)], False
+    if not isinstance(members, list) or not members:
+        raise ApiError("HTTPBadRequest", "Resources required")
+    if len(members) > most:
+        raise ApiError("HTTPBadRequest", f"A list can have {most} objects at most, this has {len(members)}")
+    if not all(isinstance(each, dict) for each in members):
+        raise ApiError("HTTPBadRequest", f"Every member of '{resource.plural}' has to be an object")
+    return [_inside(each, resource) if resource.singular in each else each for each in members], True
+
+
+def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
+    """What stands under the resource's name in a body. Raises Problem."""
+    return _inside(json_object(body), resource)
+
+
+def _inside(whole: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    given = whole.get(resource.singular)
+    if not isinstance(given, dict):
+        raise ApiError("HTTPBadRequest", f"Unable to find '{resource.singular}' in request body")
+    return given

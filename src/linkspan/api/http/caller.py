@@ -1,0 +1,25 @@
+"""The caller of a request: user, project and roles."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from linkspan.core.authorization.policy import NO_RULES, Policy
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: a user, the project that the request acts in, and the roles there.
+
+    `policy`: what the roles mean; the edge gives it to everybody, and without it nothing is allowed.
+    """
+
+    user_id: str
+    name: str
+    project_id: str
+    roles: frozenset[str]
+    policy: Policy = NO_RULES
+
+
+NOBODY: Final = Caller("", "", "", frozenset())

@@ -1,0 +1,319 @@
+"""Where HTTP becomes a `Call` and a `Reply` becomes HTTP: the one ASGI application behind every path of ours.
+
+Concurrency: one worker thread per request at most; while a body arrives, an answer leaves or a DELETE is held, none: a
+slow client holds its own request and nothing else. Who asks is found out in threads of their own, unless it is
+remembered, and where the database has one writer the writes have a thread of their own: logins and queued writes leave
+threads to read. A request that lost to another transaction is started again, a few times. Errors are translated here
+and nowhere else; a client never sees a traceback. It knows no path: `Route`s come from outside, found by two dictionary
+look-ups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterable, MutableMapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Handler, Header, Request, Response, WaitFor, error_response, neutron_error
+from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.route import AsgiScope, Receive, Route, Send
+from linkspan.api.http.writer_thread import WriterThread
+from linkspan.core.authorization.policy import Policy
+from linkspan.core.errors import ApiError
+from linkspan.store.store import Conflict, Unavailable
+
+LARGEST_BODY: Final = 64 * 1024
+BODY_TIME: Final = 30.0
+"""Seconds in which a body has to arrive."""
+ATTEMPTS: Final = 6
+"""How often a request is tried that loses to other transactions."""
+THREADS: Final = 12
+"""How many requests are worked on at a time; and how many may ask who somebody is."""
+PIECE: Final = 64 * 1024
+"""Bytes of an answer that are handed to the server at a time."""
+
+# What a proxy in front of a service puts there after authentication: nobody else may.
+_IDENTITY: Final = (
+    b"x-identity",
+    b"x-user",
+    b"x-role",
+    b"x-project",
+    b"x-tenant",
+    b"x-domain",
+    b"x-service",
+    b"x-system",
+    b"x-is-admin",
+    b"x-token-info",
+    b"x-trust",
+    b"openstack-system-scope",
+)
+_BODIES: Final = frozenset({"POST", "PUT", "PATCH"})
+_WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
+
+_log = structlog.get_logger()
+
+
+def strip_identity_headers(headers: Iterable[Header]) -> list[Header]:
+    """Headers without those that say who asks: from a client they are lies (reliability 4.11)."""
+    return [header for header in headers if not header[0].lower().replace(b"_", b"-").startswith(_IDENTITY)]
+
+
+class Dispatcher:
+    """An ASGI application made of routes."""
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        auth: Authenticator,
+        hub: Notifier,
+        policy: Policy,
+        *,
+        one_writer: bool = False,
+        largest_body: int = LARGEST_BODY,
+        public_url: str = "",
+    ) -> None:
+        """`one_writer`: writes wait for each other anyway, so they get one thread; `largest_body`: bytes."""
+        self._auth = auth
+        self._hub = hub
+        self._policy = policy
+        self._public_url = public_url
+        self._largest = largest_body
+        self._pool = ThreadPoolExecutor(THREADS, "api")
+        # More threads than the one that may write would only contend for the interpreter, and leave none to read.
+        self._writers: Executor = WriterThread("api-writer") if one_writer else self._pool
+        self._askers = ThreadPoolExecutor(THREADS, "api-who")
+        self._table: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            self._table.setdefault(route.path, {})[route.method] = route
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route there is."""
+        return [route for methods in self._table.values() for route in methods.values()]
+
+    def close(self) -> None:
+        """Let the threads go."""
+        for pool in (self._pool, self._writers, self._askers):
+            pool.shutdown(wait=False)
+
+    def find(self, method: str, path: str) -> tuple[Route, str]:
+        """The route of a path and the id in it; a route that answers 404 or 405 if there is none."""
+        if path.endswith(".json") and path not in self._table:
+            path = path[:-5]
+        path = path.rstrip("/") or "/"
+        id = ""
+        methods = self._table.get(path)
+        if methods is None:
+            head, _, tail = path.rpartition("/")
+            methods, id = self._table.get(f"{head}/{{id}}"), tail
+            if methods is None:
+                head, _, id = head.rpartition("/")
+                methods = self._table.get(f"{head}/{{id}}/{tail}")
+            if methods is None:
+                above, _, owner = head.rpartition("/")
+                methods, id = self._table.get(f"{above}/{{id}}/{id}/{{id}}"), f"{owner}/{tail}"
+        if methods is None:
+            return (_NO_RESOURCE if path.startswith("/v2.0/") else _NOTHING), ""
+        if method == "HEAD":
+            method = "GET"
+        return methods.get(method, _WRONG_METHOD), id
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"nothing here speaks {scope['type']}")
+        request_id = f"req-{uuid.uuid4()}"
+        sender = _Sender(send, request_id)
+        route, id = self.find(scope["method"], scope["path"])
+        try:
+            await self._serve(scope, receive, sender, request_id, route, id)
+        except ApiError as problem:
+            await sender.reply(error_response(problem, route.keystone))
+        except Unavailable as error:
+            _log.error("database unavailable", request_id=request_id, reason=str(error))
+            away = ApiError("ServiceUnavailable", "The database cannot be used now: try again")
+            await sender.reply(error_response(away, route.keystone))
+        except Conflict:
+            busy = ApiError("ServiceUnavailable", "Too many writes at a time: try again")
+            await sender.reply(error_response(busy, route.keystone))
+        except Exception:  # noqa: BLE001 # the edge: whatever went wrong, the client gets an answer and we a log entry
+            _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
+            await sender.reply(_BROKEN)
+
+    async def _serve(
+        self, scope: AsgiScope, receive: Receive, sender: _Sender, request_id: str, route: Route, id: str
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._hub.attach(loop)
+        method, path = scope["method"], scope["path"]
+        server = scope.get("server") or ("localhost", None)
+        call = Request(
+            method,
+            path,
+            id,
+            query=scope["query_string"].decode("latin-1"),
+            headers=strip_identity_headers(scope["headers"]),
+            scheme=scope.get("scheme", "http"),
+            server=server[0] if server[1] is None else f"{server[0]}:{server[1]}",
+            request_id=request_id,
+            source=(scope.get("client") or ("",))[0],
+            public_url=self._public_url,
+        )
+        if route.stream is not None:
+            await route.stream(call, receive, sender.send, self._run)
+            return
+        if method in _BODIES:
+            call.body = await self._body(call, receive, route.largest_body or self._largest)
+        threads = self._threads(route)
+        reply = await loop.run_in_executor(threads, self._answer, route, call)
+        if reply is None:
+            identity = await loop.run_in_executor(self._askers, self._auth.identify, call)
+            reply = await loop.run_in_executor(threads, self._answer_to, identity, route, call)
+        if reply.hold is not None:
+            await self._settle(reply.hold)
+        await sender.reply(reply)
+
+    async def _run(self, handler: Handler, call: Request) -> Response:
+        """One handler in a worker thread, for streams."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, handler, call)
+
+    def _answer(self, route: Route, call: Request) -> Response | None:
+        """None: who asks is not remembered."""
+        if route.public:
+            return _answered(route, call)
+        # Here and not on the event loop: there it made reads of many clients cost more CPU.
+        identity = self._auth.remembered(call)
+        return None if identity is None else self._answer_to(identity, route, call)
+
+    def _answer_to(self, identity: Caller, route: Route, call: Request) -> Response:
+        call.identity = msgspec.structs.replace(identity, policy=self._policy)
+        return _answered(route, call)
+
+    def _threads(self, route: Route) -> Executor:
+        if route.keystone:
+            return self._askers
+        return self._writers if route.method in _WRITES else self._pool
+
+    async def _settle(self, hold: WaitFor) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + hold.seconds
+        try:
+            while not self._hub.closed and (left := deadline - loop.time()) > 0:
+                if not await hold.ticket.wait(left):
+                    return
+                if await loop.run_in_executor(self._pool, hold.done):
+                    return
+        except Unavailable:
+            return  # it was deleted; whether its node has said so yet is for later reads
+        finally:
+            self._hub.forget(hold.ticket)
+
+    async def _body(self, call: Request, receive: Receive, largest: int) -> bytes:
+        length = call.header(b"content-length")
+        if length is not None and (not length.isdigit() or len(length) > 12 or int(length) > largest):
+            raise _too_large(largest)
+        message = await receive()
+        body = _part(message)
+        if message.get("more_body"):
+            try:
+                return await asyncio.wait_for(_rest(body, receive, largest), BODY_TIME)
+            except TimeoutError:
+                text = f"The request body did not arrive within {BODY_TIME:.0f} seconds"
+                raise ApiError("BadRequest", text) from None
+        if len(body) > largest:
+            raise _too_large(largest)
+        return body
+
+
+def _answered(route: Route, call: Request) -> Response:
+    assert route.handler is not None
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return route.handler(call)
+        except Conflict:
+            if attempt == ATTEMPTS:
+                raise
+            # Long enough for the faster one to be done, and not in step with other losers.
+            time.sleep(0.002 * attempt * attempt + (hash(call.request_id) % 100) / 50_000)
+    raise AssertionError
+
+
+async def _rest(first: bytes, receive: Receive, largest: int) -> bytes:
+    parts, size, more = [first], len(first), True
+    while more:
+        message = await receive()
+        parts.append(_part(message))
+        size += len(parts[-1])
+        if size > largest:
+            raise _too_large(largest)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _too_large(largest: int) -> ApiError:
+    return ApiError("RequestTooLarge", f"A request body can have {largest} bytes at most")
+
+
+def _part(message: MutableMapping[str, Any]) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ApiError("BadRequest", "The client left before its request was complete")
+    part: bytes = message.get("body", b"")
+    return part
+
+
+class _Sender:
+    """The way back to one client: puts the request's id on the answer, and answers once."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._id: Header = (b"x-openstack-request-id", request_id.encode())
+        self._started = False
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """An ASGI message."""
+        if message["type"] == "http.response.start":
+            self._started = True
+            message["headers"] = [*message["headers"], self._id]
+        await self._send(message)
+
+    async def reply(self, reply: Response) -> None:
+        """A whole answer, unless one has begun."""
+        if self._started:
+            return
+        headers: list[Header] = [*reply.headers]
+        if reply.status != 204:
+            headers.append((b"content-length", str(len(reply.body)).encode()))
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        rest = memoryview(reply.body)
+        while len(rest) > PIECE:
+            # Each waits until the client has taken what was before it; nobody else waits with it.
+            await self._send({"type": "http.response.body", "body": bytes(rest[:PIECE]), "more_body": True})
+            rest = rest[PIECE:]
+        await self._send({"type": "http.response.body", "body": bytes(rest)})
+
+
+def not_found(_call: Request) -> Response:
+    """What an unknown path answers."""
+    return neutron_error("HTTPNotFound", "The resource could not be found.", 404)
+
+
+def wrong_method(_call: Request) -> Response:
+    """What a path answers to a method that it does not have."""
+    message = "The server could not comply with the request since it is either malformed or otherwise incorrect."
+    return neutron_error("HTTPMethodNotAllowed", message, 405)
+
+
+_NO_RESOURCE: Final = Route("", "", not_found)
+_NOTHING: Final = Route("", "", not_found, public=True)
+_WRONG_METHOD: Final = Route("", "", wrong_method)
+_BROKEN: Final = neutron_error(
+    "HTTPInternalServerError", "Request Failed: internal server error while processing your request.", 500
+)

@@ -1,0 +1,164 @@
+"""A request and its answer as plain values: what handlers take and give, in a worker thread.
+
+A handler is `Call -> Reply`. It knows no ASGI, no event loop and no socket, so it can be called from a test; it may
+be called twice for one request, when another transaction was faster.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from linkspan.api.http.caller import NOBODY
+from linkspan.core.errors import ApiError
+
+Header = tuple[bytes, bytes]
+JSON: Final[Header] = (b"content-type", b"application/json")
+_BASIC: Final = 'Basic realm="linkspan", charset="UTF-8"'
+_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+class Request:
+    """One request. `id` is what stands in the path's place for an id, "" if there is none; `source`: the address that
+    it came from."""
+
+    __slots__ = (
+        "body",
+        "headers",
+        "id",
+        "identity",
+        "method",
+        "path",
+        "public_url",
+        "query",
+        "request_id",
+        "scheme",
+        "server",
+        "source",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        id: str = "",
+        *,
+        query: str = "",
+        body: bytes = b"",
+        headers: Sequence[Header] = (),
+        scheme: str = "http",
+        server: str = "localhost",
+        request_id: str = "",
+        source: str = "",
+        public_url: str = "",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.id = id
+        self.query = query
+        self.body = body
+        self.headers = headers
+        self.scheme = scheme
+        self.server = server
+        self.request_id = request_id
+        self.source = source
+        self.public_url = public_url
+        self.identity = NOBODY
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a header, by its lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """The pairs of the query string."""
+        return parse_qsl(self.query, keep_blank_values=True) if self.query else []
+
+    @property
+    def base(self) -> str:
+        """The API's root for links: the public URL if there is one, else scheme and host as the client wrote them.
+
+        What cannot be a host is replaced by our own address.
+        """
+        if self.public_url:
+            return self.public_url
+        host = self.header(b"host") or b""
+        return f"{self.scheme}://{host.decode() if _HOST.fullmatch(host) else self.server}"
+
+
+class WaitFor(msgspec.Struct, frozen=True):
+    """Something that the answer waits for, off the worker thread: until `done()` or for `seconds`.
+
+    `key` is what `wake.Hub.expect` was called with; `done` is asked in a worker thread each time the key is woken.
+    """
+
+    ticket: Any
+    done: Callable[[], bool]
+    seconds: float
+
+
+class Response:
+    """One answer. `hold`: what has to happen before it is sent."""
+
+    __slots__ = ("body", "headers", "hold", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", headers: tuple[Header, ...] = (JSON,), hold: WaitFor | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.hold = hold
+
+
+Handler = Callable[[Request], Response]
+
+
+def ok(value: Any, status: int = 200) -> Response:
+    """A value as JSON."""
+    return Response(status, encode(value))
+
+
+def no_content(hold: WaitFor | None = None) -> Response:
+    """204."""
+    return Response(204, b"", (), hold)
+
+
+def neutron_error(type: str, message: str, status: int) -> Response:
+    """An error in the shape that OpenStack's network clients render."""
+    return Response(status, encode({"NeutronError": {"type": type, "message": message, "detail": ""}}))
+
+
+class Unauthorized(ApiError):
+    """A 401 that tells where to get what is missing: `challenge` is the WWW-Authenticate header."""
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__("Unauthorized", message)
+        self.challenge = challenge
+
+
+def error_response(problem: ApiError, keystone: bool = False) -> Response:
+    """A problem as an answer; in Keystone's shape if that is wanted, and always for a 401."""
+    status = problem.status
+    headers: tuple[Header, ...] = (JSON,)
+    if status == 401:
+        challenge = problem.challenge if isinstance(problem, Unauthorized) else _BASIC
+        headers = (JSON, (b"www-authenticate", challenge.encode("latin-1")))
+    elif status in (429, 503):
+        # Whole seconds (RFC 9110 10.2.3), never too few.
+        headers = (JSON, (b"retry-after", str(math.ceil(problem.wait)).encode()))
+    if keystone or status == 401:
+        error = {"code": status, "title": HTTPStatus(status).phrase, "message": problem.message}
+        return Response(status, encode({"error": error}), headers)
+    reply = neutron_error(problem.type, problem.message, status)
+    return Response(status, reply.body, headers)

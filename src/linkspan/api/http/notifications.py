@@ -1,0 +1,126 @@
+"""Who waits for what: hint streams for their node's revision, and DELETEs for a node's word that something is gone.
+
+Concurrency: `publish`, `changed` and `expect` are called from worker threads, everything that waits lives in the event
+loop; a lock guards the two tables, and `call_soon_threadsafe` is the only way across. A wake-up is a hint and may be
+lost or double: whoever is woken looks at the database. One process is woken here; several will be by a ticker that
+reads the nodes' revisions (PostgreSQL NOTIFY) and calls `publish` and `changed` as the store does now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+
+class Waiter:
+    """Somebody waits for news of one key."""
+
+    __slots__ = ("event", "key")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.event = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether there was news within that time; the next wait is for newer ones."""
+        try:
+            await asyncio.wait_for(self.event.wait(), seconds)
+        except TimeoutError:
+            return False
+        self.event.clear()
+        return True
+
+
+class Subscription(Waiter):
+    """A hint stream: `revision` is the newest that was heard of."""
+
+    __slots__ = ("revision",)
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(node_id)
+        self.revision = 0
+
+
+_Waiting = TypeVar("_Waiting", bound=Waiter)
+
+
+class Notifier:
+    """The one place where waiting and waking meet; one per process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._streams: dict[str, set[Subscription]] = {}
+        self._tickets: dict[str, set[Waiter]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Say which event loop waits; called by the server on every request, so it is cheap."""
+        self._loop = loop
+
+    def publish(self, revisions: Mapping[str, int]) -> None:
+        """Node id -> its new revision, after a commit. The store's `on_commit`; from any thread."""
+        with self._lock:
+            woken = []
+            for node_id, revision in revisions.items():
+                for stream in self._streams.get(node_id, ()):
+                    # Two commits may get here in the wrong order.
+                    stream.revision = max(stream.revision, revision)
+                    woken.append(stream)
+        self._wake(woken)
+
+    def changed(self, keys: Iterable[str]) -> None:
+        """Something about these ids changed, so whoever waits for them should look; from any thread."""
+        with self._lock:
+            woken = [ticket for key in keys for ticket in self._tickets.get(key, ())]
+        self._wake(woken)
+
+    def _wake(self, tickets: Iterable[Waiter]) -> None:
+        if self._loop is None:
+            return
+        for ticket in tickets:
+            try:
+                self._loop.call_soon_threadsafe(ticket.event.set)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                return
+
+    def expect(self, key: str) -> Waiter:
+        """Wait for a key from now on: take it before the commit that starts what is waited for. From any thread."""
+        ticket = Waiter(key)
+        with self._lock:
+            self._tickets.setdefault(key, set()).add(ticket)
+        return ticket
+
+    def forget(self, ticket: Waiter) -> None:
+        """The end of a wait. Twice equals once."""
+        _discard(self._lock, self._tickets, ticket)
+
+    def subscribe(self, node_id: str) -> Subscription:
+        """A hint stream begins."""
+        stream = Subscription(node_id)
+        with self._lock:
+            self._streams.setdefault(node_id, set()).add(stream)
+        return stream
+
+    def unsubscribe(self, stream: Subscription) -> None:
+        """A hint stream ends. Twice equals once."""
+        _discard(self._lock, self._streams, stream)
+
+    def close(self) -> None:
+        """The server goes down: every stream ends and every held answer is given. Also from a signal handler."""
+        self.closed = True
+        # Without the lock: the thread that holds it may be the one that the signal interrupted.
+        streams = [stream for group in list(self._streams.values()) for stream in list(group)]
+        tickets = [ticket for group in list(self._tickets.values()) for ticket in list(group)]
+        self._wake([*streams, *tickets])
+
+
+def _discard(lock: threading.Lock, table: dict[str, set[_Waiting]], ticket: _Waiting) -> None:
+    with lock:
+        group = table.get(ticket.key)
+        if group is not None:
+            group.discard(ticket)
+            if not group:
+                del table[ticket.key]

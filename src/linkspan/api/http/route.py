@@ -1,0 +1,37 @@
+"""A route: method and path, what answers, and what the OpenAPI document says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from linkspan.api.http.messages import Handler, Request, Response
+from linkspan.api.http.operation import Operation
+
+AsgiScope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Run = Callable[[Handler, Request], Awaitable[Response]]
+Stream = Callable[[Request, Receive, Send, Run], Awaitable[None]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop.
+
+    Of two ids, as in `/users/{id}/application_credentials/{id}`, the call gets "one/other".
+    """
+
+    method: str
+    path: str
+    handler: Handler | None = None
+    public: bool = False
+    """Nobody has to say who they are; a handler of agents looks at their token itself."""
+    stream: Stream | None = None
+    largest_body: int = 0
+    """Bytes; 0: the server's own limit."""
+    keystone: bool = False
+    """It is the identity's: it may compare passwords, and its errors have Keystone's shape."""
+    operation: Operation | None = None
+    """What the OpenAPI document says of it; None: nothing, since it is not for users."""

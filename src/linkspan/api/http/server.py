@@ -1,0 +1,82 @@
+"""The HTTP server around the application: uvicorn, told to let hint streams go when it is asked to stop.
+
+Without that a server would wait for streams that never end by themselves.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import socket
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.slow_clients import TimedHttpProtocol
+
+STOPPING: Final = 5.0
+"""Seconds that requests in flight get to end."""
+FILES: Final = 65_536
+"""The most open files that are asked for: every client that is slow or silent holds one, and most shells give 1,024."""
+GARBAGE: Final = 20_000
+"""Objects that are made before the garbage collector looks at them: a long answer has that many."""
+
+
+class Server(uvicorn.Server):
+    """A uvicorn that wakes whoever waits in the hub before it goes down."""
+
+    def __init__(self, config: uvicorn.Config, hub: Notifier) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT."""
+        self._hub.close()
+        super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        """The same, from another thread."""
+        self.should_exit = True
+        self._hub.close()
+
+
+def server(app: Starlette, hub: Notifier, *, tls_cert: Path | None = None, tls_key: Path | None = None) -> Server:
+    """A server for an application; give its `run` the sockets to listen on."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=TimedHttpProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(STOPPING),
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )
+    return Server(config, hub)
+
+
+def serve(
+    app: Starlette,
+    hub: Notifier,
+    listener: socket.socket,
+    *,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+) -> None:
+    """Serves on a listening socket until SIGTERM or SIGINT."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, FILES), most))
+    # What is there now stays: the collector need not look at it again. Rows are no cycles, so it may also come later
+    # than after every 700 of them.
+    gc.freeze()
+    gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
+    server(app, hub, tls_cert=tls_cert, tls_key=tls_key).run(sockets=[listener])

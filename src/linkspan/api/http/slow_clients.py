@@ -1,0 +1,98 @@
+"""How long a client may take: what uvicorn's HTTP protocol leaves open, so that slow or silent clients cannot pile up.
+
+A connection gets a request to us within `ARRIVAL`, takes a piece of its answer within `TAKING`, and is cut off
+otherwise. None of this involves a thread: a client that is waited for costs a socket and a few kilobytes. It knows no
+path and no content; how large a body may be is the application's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+ARRIVAL: Final = 60.0
+"""Seconds from a request's first byte to its last, and from a connection to its first request."""
+TAKING: Final = 60.0
+"""Seconds in which a client takes what is ready for it, 64 KB at a time, before it is cut off."""
+HEAD: Final = 64 * 1024
+"""Bytes of a request line with headers."""
+
+
+class TimedHttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _arrival: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+    _head: int | None = 0
+    """Bytes of a head that is not complete; None while there is none."""
+    _began = False
+    """Whether the head began in the data that is looked at: what else is in there is not its own."""
+
+    # --- what comes ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a request, or several."""
+        self._expect()
+        self._began = False
+        super().data_received(data)
+        if self._head is not None and not self._began:
+            self._head += len(data)
+            if self._head > HEAD and not self.transport.is_closing():
+                self.send_400_response("The request line and its headers are too long.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head, self._began = 0, True
+        self._expect()
+
+    def on_headers_complete(self) -> None:
+        """All of a request but its body."""
+        self._head = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of a request."""
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+        super().on_message_complete()
+
+    def _expect(self) -> None:
+        if self._arrival is None:
+            self._arrival = self.loop.call_later(ARRIVAL, self.transport.abort)
+
+    # --- what goes ----------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The client has not taken what was written so far."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(TAKING, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for a while after an answer. To close waits for what the client has not taken of it."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        for timer in (self._arrival, self._taking):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)

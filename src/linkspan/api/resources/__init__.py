@@ -1,0 +1,1 @@
+"""What each resource does around plain CRUD."""

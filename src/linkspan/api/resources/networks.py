@@ -1,0 +1,125 @@
+"""Networks, subnets and ports of the embedded inventory: Neutron's shapes, as far as a VPN needs them.
+
+What would pull the ground from under a VPN is refused. No packets are its affair: addresses are kept here and put on
+interfaces by the nodes. Routers are in `api.resources.routers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from linkspan.api.attributes import Attributes, Row
+from linkspan.api.http.caller import Caller
+from linkspan.api.resources.collection import Hooks, find, not_found
+from linkspan.core.authorization import policy
+from linkspan.core.authorization.default_rules import NETWORK_OWNER
+from linkspan.core.checks import address_pool
+from linkspan.core.errors import ApiError
+from linkspan.core.schema.attribute_types import Boolean
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
+from linkspan.store.store import Tx
+
+ACTIVE: Final = {"status": "ACTIVE"}
+
+
+class Networks(Hooks):
+    """Networks. That it is external or shared, only an admin says."""
+
+    def __init__(self) -> None:
+        super().__init__(NETWORK)
+        constants: dict[str, Any] = {
+            "port_security_enabled": True,
+            "is_default": False,
+            "availability_zone_hints": [],
+            "availability_zones": [],
+            "ipv4_address_scope": None,
+            "ipv6_address_scope": None,
+            "tags": [],
+        }
+        self.attributes = Attributes(NETWORK, constants, always=ACTIVE)
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        id: str = row["id"]
+        if tx.find(PORT, Query(filters={"network_id": (id,)}, limit=1)):
+            message = f"Unable to complete operation on network {id}. There are one or more ports still in use on it."
+            raise ApiError("NetworkInUse", message)
+        for subnet in tx.find(SUBNET, Query(filters={"network_id": (id,)})):
+            refuse_subnet_in_use(tx, subnet["id"])
+            tx.remove(SUBNET, subnet["id"])
+        return super().delete(tx, identity, row)
+
+
+class Subnets(Hooks):
+    """Subnets. Ranges are fixed; the router's address is the first one unless another is given, null: none."""
+
+    def __init__(self) -> None:
+        super().__init__(SUBNET)
+        constants: dict[str, Any] = {
+            "subnetpool_id": None,
+            "ipv6_ra_mode": None,
+            "ipv6_address_mode": None,
+            "host_routes": [],
+            "dns_nameservers": [],
+            "service_types": [],
+            "tags": [],
+        }
+        special, derived = ("gateway_ip",), {"router:external": Boolean()}
+        self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
+
+    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        network_id: str = values["network_id"]
+        network = find(tx, NETWORK, network_id, identity, lock=True)
+        if network is None:
+            raise not_found(NETWORK, network_id)
+        owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
+        policy.require(identity, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
+        cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])
+        others = tx.find(SUBNET, Query(filters={"network_id": (network_id,)}))
+        address_pool.check_no_overlap(cidr, (other["cidr"] for other in others), network_id)
+        gateway = None
+        if "gateway_ip" not in given or given["gateway_ip"] is not None:
+            wanted = given.get("gateway_ip")
+            gateway = address_pool.gateway_ip(cidr, wanted if wanted is None else str(wanted))
+        values |= {
+            "cidr": str(cidr),
+            "ip_version": cidr.version,
+            "gateway_ip": gateway,
+            "allocation_pools": address_pool.pools(cidr, gateway),
+        }
+        return tx.insert(SUBNET, values) | {"router:external": network["router:external"]}
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        refuse_subnet_in_use(tx, row["id"])
+        return super().delete(tx, identity, row)
+
+
+def refuse_subnet_in_use(tx: Tx, id: str) -> None:
+    """Raises Problem SubnetInUse if something stands on a subnet."""
+    why = ""
+    if groups := tx.endpoint_groups_with(id):
+        why = f"Subnet {id} is used by endpoint group {groups[0]['id']}"
+    elif services := tx.services_on(subnet=id):
+        why = f"Subnet {id} is used by VPNService {services[0]['id']}"
+    elif tx.used_addresses(id):
+        why = "One or more ports have an IP allocation from this subnet"
+    if why:
+        raise ApiError("SubnetInUse", f"Unable to complete operation on subnet {id}: {why}.")
+
+
+class Ports(Hooks):
+    """Ports: the legs of routers. They come and go with interfaces and gateways, and are only read here."""
+
+    def __init__(self) -> None:
+        super().__init__(PORT)
+        constants: dict[str, Any] = {
+            "admin_state_up": True,
+            "security_groups": [],
+            "allowed_address_pairs": [],
+            "extra_dhcp_opts": [],
+            "port_security_enabled": False,
+            "binding:vnic_type": "normal",
+            "tags": [],
+        }
+        self.attributes = Attributes(PORT, constants, always=ACTIVE)

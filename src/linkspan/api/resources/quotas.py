@@ -1,0 +1,195 @@
+"""`/v2.0/quotas`: how many objects a project may have, in Neutron's shapes.
+
+Policy rules say who reads and changes them. Whether a new object has room is asked by the
+resource's `Collection`, in the transaction that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from linkspan.api.http import body
+from linkspan.api.http.messages import Request, Response, no_content, ok
+from linkspan.api.http.operation import Operation, Schema, closed, described, ref
+from linkspan.api.http.route import Route
+from linkspan.core.authorization import policy
+from linkspan.core.checks import quota
+from linkspan.core.errors import ApiError
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Text, whole
+from linkspan.core.schema.resources import Resource
+from linkspan.store.store import Store, Tx
+
+_ID: Final = Text(most=64, least=1)
+_PATH: Final = "/v2.0/quotas"
+
+
+def lock_quota(tx: Tx, resource: Resource, project: str, defaults: Mapping[str, int]) -> int:
+    """How many objects of a resource a project may have; until the end of the transaction nobody else adds to them."""
+    own = tx.claim(resource, project)
+    return defaults[resource.singular] if own is None else own
+
+
+def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
+    """Whether these projects have room for what was just made of a resource. Raises Problem OverQuota.
+
+    Asked last: whoever has the turn keeps others waiting until its end.
+    """
+    # In one order, so that two requests for two projects do not wait for each other.
+    for project in sorted(set(projects)):
+        limit = lock_quota(tx, resource, project, defaults)
+        if limit != quota.UNLIMITED:
+            quota.check_room(resource.singular, limit, tx.count(resource, project))
+
+
+class Quotas:
+    """Handlers of the quotas. `defaults`: for who has none of their own, by the API's names."""
+
+    def __init__(self, store: Store, defaults: Mapping[str, int]) -> None:
+        self._store = store
+        self._defaults = dict(defaults)
+
+    def routes(self) -> list[Route]:
+        """All paths."""
+        return [
+            Route("GET", _PATH, self.list, operation=_LIST),
+            Route("GET", f"{_PATH}/tenant", self.tenant, operation=_TENANT),
+            Route("GET", f"{_PATH}/{{id}}", self.show, operation=_SHOW),
+            Route("PUT", f"{_PATH}/{{id}}", self.update, operation=_UPDATE),
+            Route("DELETE", f"{_PATH}/{{id}}", self.delete, operation=_DELETE),
+            Route("GET", f"{_PATH}/{{id}}/default", self.default, operation=_DEFAULT),
+            Route("GET", f"{_PATH}/{{id}}/details", self.details, operation=_DETAILS),
+        ]
+
+    def list(self, call: Request) -> Response:
+        """Every project that has quotas of its own."""
+        policy.require_rule(call.identity, "get_quota", {})
+        with self._store.read() as tx:
+            found = tx.all_quotas()
+        return ok(
+            {
+                "quotas": [
+                    {**self._limits(own), "project_id": project, "tenant_id": project} for project, own in found.items()
+                ]
+            }
+        )
+
+    def tenant(self, call: Request) -> Response:
+        """Whose quotas a client is going to ask for."""
+        return ok({"tenant": {"tenant_id": call.identity.project_id}})
+
+    def show(self, call: Request) -> Response:
+        """The quotas that hold for a project."""
+        project = _allowed(call, "get")
+        with self._store.read() as tx:
+            return ok({"quota": self._limits(tx.quotas(project))})
+
+    def default(self, call: Request) -> Response:
+        """The quotas of a project that has none of its own."""
+        _allowed(call, "get")
+        return ok({"quota": self._defaults})
+
+    def details(self, call: Request) -> Response:
+        """The quotas of a project beside what it uses."""
+        project = _allowed(call, "get")
+        with self._store.read() as tx:
+            limits = self._limits(tx.quotas(project))
+            used = {name: tx.count(resource, project) for name, resource in quota.COUNTED.items()}
+        return ok(
+            {"quota": {name: {"limit": limit, "used": used[name], "reserved": 0} for name, limit in limits.items()}}
+        )
+
+    def update(self, call: Request) -> Response:
+        """Quotas of a project's own. They may be below what it has; `check_limit` refuses that."""
+        project = _allowed(call, "update")
+        given = body.json_object(call.body).get("quota")
+        if not isinstance(given, dict):
+            raise ApiError("HTTPBadRequest", "Unable to find 'quota' in request body")
+        limits = quota.parse_quotas(given)
+        check = Boolean().convert("check_limit", given.get("check_limit", False))
+        with self._store.write() as tx:
+            for name, limit in limits.items() if check else ():
+                quota.check_room(name, limit, tx.count(quota.COUNTED[name], project))
+            tx.set_quotas(project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
+            return ok({"quota": self._limits(tx.quotas(project))})
+
+    def delete(self, call: Request) -> Response:
+        """Back to the defaults."""
+        project = _allowed(call, "delete")
+        with self._store.write() as tx:
+            if not tx.reset_quotas(project):
+                raise ApiError("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
+        return no_content()
+
+    def _limits(self, own: Mapping[str, int]) -> dict[str, Any]:
+        return {name: own.get(resource.name, self._defaults[name]) for name, resource in quota.COUNTED.items()}
+
+
+def _allowed(call: Request, action: str) -> str:
+    """The project in the path, whose quotas the caller may read or change. Raises Problem."""
+    project = _ID.convert("project_id", call.id)
+    policy.require_rule(call.identity, f"{action}_quota", {"project_id": project})
+    return project
+
+
+# --- what the document says of it ---------------------------------------------------------------------------------
+
+_WHOLE: Final = {"type": "integer", "minimum": 0}
+_LIMIT: Final = {"type": "integer", "minimum": quota.UNLIMITED, "maximum": MAX_INT}
+_PROJECT: Final = {"type": "string"}
+_ALLOWED: Final = ("HTTPBadRequest", "PolicyNotAuthorized")
+_SCHEMAS: Final[dict[str, Schema]] = {
+    "Quota": described(closed(**dict.fromkeys(quota.COUNTED, _LIMIT)), "-1: any number"),
+    "QuotaUpdate": {
+        "type": "object",
+        "properties": {
+            **dict.fromkeys(quota.COUNTED, whole(quota.UNLIMITED, MAX_INT)),
+            "check_limit": described(Boolean().schema(), "true: refuse a quota that is below what the project has"),
+            **{name: {"description": "taken, and without effect"} for name in ("force", "project_id", "tenant_id")},
+        },
+        "additionalProperties": False,
+    },
+}
+
+
+def _operation(id: str, summary: str, answer: Schema | None, **more: Any) -> Operation:
+    fixed = {"tag": "quota", "path_ids": {"project_id": _ID.schema()}, "refusals": _ALLOWED, "schemas": _SCHEMAS}
+    return Operation(id=id, summary=summary, answer=answer, **fixed | more)
+
+
+_ONE: Final = closed(quota=ref("Quota"))
+_OWN: Final = closed(**dict.fromkeys(quota.COUNTED, _LIMIT), project_id=_PROJECT, tenant_id=_PROJECT)
+_SHOWN: Final = {"quota": quota.DEFAULTS}
+_LIST: Final = _operation(
+    "list_quotas",
+    "every project that has quotas of its own, for admins",
+    closed(quotas={"type": "array", "items": _OWN}),
+    refusals=("PolicyNotAuthorized",),
+)
+_TENANT: Final = _operation(
+    "show_own_project",
+    "whose quotas a client is going to ask for",
+    closed(tenant=closed(tenant_id=_PROJECT)),
+    refusals=(),
+)
+_SHOW: Final = _operation("show_quota", "the quotas that hold for a project", _ONE, example=_SHOWN)
+_DEFAULT: Final = _operation("show_default_quota", "the quotas of who has none of their own", _ONE, example=_SHOWN)
+_DETAILS: Final = _operation(
+    "show_quota_details",
+    "the quotas of a project beside what it uses",
+    closed(quota=closed(**dict.fromkeys(quota.COUNTED, closed(limit=_LIMIT, used=_WHOLE, reserved={"const": 0})))),
+)
+_UPDATE: Final = _operation(
+    "update_quota",
+    "give a project quotas of its own",
+    _ONE,
+    description="What is not named stays as it is.",
+    body={"type": "object", "properties": {"quota": ref("QuotaUpdate")}, "required": ["quota"]},
+    bodies={"connections": {"quota": examples.QUOTA}},
+    example={"quota": quota.DEFAULTS | examples.QUOTA},
+    refusals=(*_ALLOWED, *error_responses.ANY_BODY, "OverQuota"),
+)
+_DELETE: Final = _operation(
+    "delete_quota", "back to the defaults", None, status=204, refusals=(*_ALLOWED, "TenantQuotaNotFound")
+)

@@ -1,0 +1,358 @@
+"""Routers of the embedded inventory: their external gateway, their interfaces, and the ports that both are.
+
+A gateway gets the lowest free address of every subnet of its external network, an interface the subnet's gateway_ip.
+Whatever a running gateway has to see stamps it and its connections. Under a VPN nothing is taken away.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from linkspan.api.attributes import Attributes, Row
+from linkspan.api.http import body
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Handler, Request, Response, ok
+from linkspan.api.http.route import Route
+from linkspan.api.resources.collection import Collection, Hooks, change, find, not_found
+from linkspan.api.resources.networks import ACTIVE
+from linkspan.api.resources.vpn import named, subnets, told_apart
+from linkspan.core.addresses import as_network, overlaps
+from linkspan.core.authorization.policy import Action
+from linkspan.core.checks import address_pool, cross_resource
+from linkspan.core.errors import ApiError, invalid
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET
+from linkspan.store.store import Tx
+
+GATEWAY: Final = "network:router_gateway"
+INTERFACE: Final = "network:router_interface"
+Fixed = dict[str, str]
+
+
+class Routers(Hooks):
+    """Routers around plain CRUD."""
+
+    def __init__(self) -> None:
+        super().__init__(ROUTER)
+        constants: dict[str, Any] = {
+            "availability_zones": [],
+            "availability_zone_hints": [],
+            "routes": [],
+            "flavor_id": None,
+            "tags": [],
+        }
+        self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
+
+    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        wanted = _gateway_info(given.get("external_gateway_info"))
+        row = tx.insert(ROUTER, values)
+        if wanted:
+            _add_gateway(tx, identity, row, wanted)
+            return _read(tx, row["id"])
+        return row
+
+    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        if "external_gateway_info" in given:
+            moved = _set_gateway(tx, identity, row, _gateway_info(given["external_gateway_info"]))
+            if moved and not values:
+                # The ports are rows of their own; that the router changed has to show in its revision_number.
+                values = {"name": row["name"]}
+        return change(tx, ROUTER, row, values)
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        id: str = row["id"]
+        ports = tx.ports_of(id)
+        legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE]
+        if legs:
+            message = f"Router {id} has ports still attached: {', '.join(legs)}"
+            raise ApiError("RouterInUse", message)
+        _refuse_under_vpn(tx, id)
+        for port in ports:
+            tx.remove_port(port["id"])
+        return super().delete(tx, identity, row)
+
+    def complete(self, tx: Tx, rows: list[Row]) -> None:
+        for row in rows:
+            info = row["external_gateway_info"]
+            if info is not None:
+                # Said because clients read it: a gateway translates no addresses.
+                row["external_gateway_info"] = {**info, "enable_snat": False}
+
+
+def _read(tx: Tx, id: str) -> Row:
+    row = tx.get(ROUTER, id)
+    if row is None:
+        raise not_found(ROUTER, id)
+    return row
+
+
+def _refuse_under_vpn(tx: Tx, router_id: str) -> None:
+    services = tx.services_on(router=router_id)
+    if services:
+        raise ApiError("RouterInUse", f"Router {router_id} is used by VPNService {services[0]['id']}")
+
+
+# --- the external gateway -----------------------------------------------------------------------------------------
+
+
+def _gateway_info(value: Any) -> Mapping[str, Any]:
+    """What a client wrote as external_gateway_info; empty: no gateway."""
+    wanted: Mapping[str, Any] = ROUTER["external_gateway_info"].kind.convert("external_gateway_info", value)
+    return wanted
+
+
+def _set_gateway(tx: Tx, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
+    """Makes the gateway what is wanted; whether something changed."""
+    now = row["external_gateway_info"]
+    if not wanted:
+        if now is None:
+            return False
+        _refuse_under_vpn(tx, row["id"])
+        _remove_gateway(tx, row["id"])
+        return True
+    same_network = now is not None and now["network_id"] == wanted["network_id"]
+    if same_network and _fulfilled(wanted["external_fixed_ips"], now["external_fixed_ips"]):
+        return False
+    if now is not None:
+        _remove_gateway(tx, row["id"])
+    added = _add_gateway(tx, identity, row, wanted)
+    # Its services and connections move to the new addresses: they have to stand there too.
+    gateway = tx.peers(row["id"])[0]
+    addresses = [each["ip_address"] for each in added]
+    for each in gateway:
+        cross_resource.check_peer_address(each.address, row["id"], addresses)
+    told_apart(tx, row["id"], gateway, [each.id for each in gateway])
+    connections, gateways = tx.affected_by(ROUTER, row["id"])
+    tx.touch(connections=connections, gateways=gateways)
+    return True
+
+
+def _fulfilled(wanted: list[Fixed], present: list[Fixed]) -> bool:
+    """Whether a gateway has the addresses that a client asks for; nothing asked for: any will do."""
+    if not wanted:
+        return True
+    matched = [any(each.items() <= there.items() for there in present) for each in wanted]
+    return all(matched) and len(wanted) == len(present)
+
+
+def _remove_gateway(tx: Tx, router_id: str) -> None:
+    for port in tx.ports_of(router_id):
+        if port["device_owner"] == GATEWAY:
+            tx.remove_port(port["id"])
+
+
+def _add_gateway(tx: Tx, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> list[Fixed]:
+    network_id = wanted["network_id"]
+    network = find(tx, NETWORK, network_id, identity)
+    if network is None:
+        raise not_found(NETWORK, network_id)
+    if not network["router:external"]:
+        raise _bad_router(f"Network {network_id} is not an external network")
+    ranges = {each["id"]: each for each in tx.find(SUBNET, Query(filters={"network_id": (network_id,)}))}
+    _refuse_overlap(tx, row["id"], list(ranges.values()))
+    given = wanted["external_fixed_ips"] or [{"subnet_id": id} for id in ranges]
+    fixed = [_address(tx, each, ranges, network_id) for each in given]
+    fixed.sort(key=lambda each: (ranges[each["subnet_id"]]["ip_version"], each["ip_address"]))
+    if not fixed or len({each["ip_address"] for each in fixed}) < len(fixed):
+        raise _no_address(network_id)
+    tx.add_port(_port(row, network_id, GATEWAY, fixed))
+    return fixed
+
+
+def _address(tx: Tx, given: Fixed, ranges: Mapping[str, Row], network_id: str) -> Fixed:
+    subnet_id, address = given.get("subnet_id"), given.get("ip_address")
+    if subnet_id is None and address is not None:
+        inside = [id for id, each in ranges.items() if _holds(each["cidr"], address)]
+        subnet_id = inside[0] if inside else None
+    if subnet_id is None or subnet_id not in ranges:
+        message = f"IP address {address or subnet_id} does not belong to any subnet of network {network_id}"
+        raise ApiError("InvalidInput", f"Invalid input for operation: {message}.")
+    subnet, used = ranges[subnet_id], tx.used_addresses(subnet_id)
+    found = (
+        address_pool.lowest_free(subnet["allocation_pools"], used)
+        if address is None
+        else address_pool.check_fixed_address(address, subnet, used)
+    )
+    if found is None:
+        raise _no_address(network_id)
+    return {"subnet_id": subnet_id, "ip_address": found}
+
+
+def _holds(cidr: str, address: str) -> bool:
+    network, host = as_network(cidr), as_network(f"{address}/{128 if ':' in address else 32}")
+    return network is not None and overlaps(network, host)
+
+
+def _no_address(network_id: str) -> ApiError:
+    return ApiError("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
+
+
+def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Row:
+    id = uuid.uuid4()
+    return {
+        "id": str(id),
+        "project_id": router["project_id"],
+        "name": "",
+        "description": "",
+        "network_id": network_id,
+        "device_id": router["id"],
+        "device_owner": owner,
+        "fixed_ips": fixed,
+        # Neutron's prefix; the rest is as unique as the id that it comes from.
+        "mac_address": "fa:16:3e:" + ":".join(id.hex[at : at + 2] for at in (0, 2, 4)),
+    }
+
+
+# --- interfaces ---------------------------------------------------------------------------------------------------
+
+_ID: Final = Uuid().schema()
+_INTERFACE_BODY: Final = {
+    "type": "object",
+    "properties": {"subnet_id": nullable(_ID), "port_id": nullable(_ID)},
+    "minProperties": 1,
+    "additionalProperties": False,
+}
+_INTERFACE: Final = closed(
+    id=_ID,
+    project_id={"type": "string"},
+    port_id=_ID,
+    network_id=_ID,
+    subnet_id=_ID,
+    subnet_ids={"type": "array", "items": _ID},
+)
+
+
+class RouterCollection(Collection):
+    """Routers with their two actions."""
+
+    def routes(self) -> list[Route]:
+        made = super().routes()
+        crud = self.crud()
+        verbs: tuple[tuple[error_responses.Operation, Handler, str], ...] = (
+            ("add_router_interface", self.add_interface, "put a leg of a router on a subnet, by the subnet"),
+            ("remove_router_interface", self.remove_interface, "take a leg of a router away, by subnet or port"),
+        )
+        for verb, handler, summary in verbs:
+            operation = crud.action(verb, summary, _INTERFACE_BODY, examples.INTERFACE, _INTERFACE)
+            made.append(Route("PUT", f"/v2.0/routers/{{id}}/{verb}", handler, operation=operation))
+        return made
+
+    def add_interface(self, call: Request) -> Response:
+        """A leg on a subnet, with the subnet's gateway_ip."""
+        subnet_id, port_id = self._which(call, "add_interface")
+        with self._store.write() as tx:
+            router = self._owned(tx, call, "add_interface")
+            if port_id:
+                named(tx, PORT, port_id, call.identity)
+                raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
+            subnet = named(tx, SUBNET, subnet_id, call.identity, lock=True)
+            fixed = _leg(tx, router["id"], subnet)
+            port = tx.add_port(_port(router, subnet["network_id"], INTERFACE, [fixed]))
+            tx.touch(gateways=[router["id"]])
+        return ok(_interface(router, port))
+
+    def remove_interface(self, call: Request) -> Response:
+        """A leg goes, unless a VPN stands on it."""
+        subnet_id, port_id = self._which(call, "remove_interface")
+        with self._store.write() as tx:
+            router = self._owned(tx, call, "remove_interface")
+            legs = [
+                port
+                for port in tx.ports_of(router["id"])
+                if port["device_owner"] == INTERFACE
+                and (not port_id or port["id"] == port_id)
+                and (not subnet_id or any(each["subnet_id"] == subnet_id for each in port["fixed_ips"]))
+            ]
+            if not legs:
+                raise _no_interface(router["id"], subnet_id, port_id)
+            port = legs[0]
+            for each in port["fixed_ips"]:
+                _refuse_interface_in_use(tx, router["id"], each["subnet_id"])
+            tx.remove_port(port["id"])
+            tx.touch(gateways=[router["id"]])
+        return ok(_interface(router, port))
+
+    def _which(self, call: Request, action: Action) -> tuple[str, str]:
+        self._require_any(call, action)
+        given = body.json_object(call.body)
+        extra = sorted(set(given) - {"subnet_id", "port_id"})
+        if extra:
+            raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(extra)}'")
+        ids = {name: value for name, value in given.items() if value is not None}
+        for name, value in ids.items():
+            if not is_uuid(value):
+                raise invalid(name, f"'{value}' is not a valid UUID")
+        subnet_id, port_id = ids.get("subnet_id", "").lower(), ids.get("port_id", "").lower()
+        if not subnet_id and not port_id:
+            raise _bad_router("Either subnet_id or port_id must be specified")
+        if subnet_id and port_id and action == "add_interface":
+            raise _bad_router("Cannot specify both subnet-id and port-id")
+        return subnet_id, port_id
+
+
+def _leg(tx: Tx, router_id: str, subnet: Row) -> Fixed:
+    """The address of a new leg on a subnet. Raises Problem."""
+    id: str = subnet["id"]
+    if subnet["gateway_ip"] is None:
+        raise _bad_router(f"Subnet for router interface must have a gateway IP: {id} has none")
+    if any(each["subnet_id"] == id for port in tx.ports_of(router_id) for each in port["fixed_ips"]):
+        raise _bad_router(f"Router already has a port on subnet {id}")
+    _refuse_overlap(tx, router_id, [subnet])
+    if subnet["gateway_ip"] in tx.used_addresses(id):
+        message = f"The IP address {subnet['gateway_ip']} of subnet {id} is in use by another router."
+        raise ApiError("IpAddressGenerationFailure", message)
+    return {"subnet_id": id, "ip_address": subnet["gateway_ip"]}
+
+
+def _refuse_overlap(tx: Tx, router_id: str, new: list[Row]) -> None:
+    ids = [each["subnet_id"] for port in tx.ports_of(router_id) for each in port["fixed_ips"]]
+    for there in subnets(tx, ids, None).values():
+        for each in new:
+            cidr = as_network(each["cidr"])
+            if cidr is not None and each["id"] != there["id"] and overlaps(cidr, as_network(there["cidr"])):
+                raise _bad_router(
+                    f"Cidr {each['cidr']} of subnet {each['id']} overlaps with cidr {there['cidr']} of subnet "
+                    f"{there['id']}"
+                )
+
+
+def _refuse_interface_in_use(tx: Tx, router_id: str, subnet_id: str) -> None:
+    services = tx.services_on(router=router_id, subnet=subnet_id)
+    if services:
+        message = f"Subnet {subnet_id} is used by VPNService {services[0]['id']}"
+        raise ApiError("SubnetInUseByVPNService", message)
+    on_router = {
+        id for service in tx.services_on(router=router_id) for id in tx.connections_using(service=service["id"])
+    }
+    for group in tx.endpoint_groups_with(subnet_id):
+        using = sorted(on_router.intersection(tx.connections_using(endpoint_group=group["id"])))
+        if using:
+            message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
+            raise ApiError("SubnetInUseByIPsecSiteConnection", message)
+
+
+def _interface(router: Row, port: Row) -> Row:
+    ids = [each["subnet_id"] for each in port["fixed_ips"]]
+    return {
+        "id": router["id"],
+        "project_id": router["project_id"],
+        "port_id": port["id"],
+        "network_id": port["network_id"],
+        "subnet_id": ids[0],
+        "subnet_ids": ids,
+    }
+
+
+def _no_interface(router_id: str, subnet_id: str, port_id: str) -> ApiError:
+    if subnet_id:
+        message = f"Router {router_id} has no interface on subnet {subnet_id}"
+        return ApiError("RouterInterfaceNotFoundForSubnet", message)
+    return ApiError("PortNotFound", f"Router {router_id} does not have an interface with id {port_id}")
+
+
+def _bad_router(reason: str) -> ApiError:
+    return ApiError("BadRequest", f"Bad router request: {reason}.")

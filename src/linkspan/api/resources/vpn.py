@@ -1,0 +1,369 @@
+"""What the five VPN resources do around plain CRUD: read what a rule needs, let `core.checks.cross_resource` judge,
+tell the nodes.
+
+Nothing is judged here. References are looked up as the caller sees them, so a connection cannot name what its owner
+cannot read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from linkspan.api.attributes import Attributes, Row
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
+from linkspan.api.resources.collection import Hooks, change, find, is_deleted, not_found, visible
+from linkspan.api.resources.quotas import lock_quota, require_room
+from linkspan.core.authorization import policy
+from linkspan.core.checks import cross_resource, quota, weak_algorithms
+from linkspan.core.checks.cross_resource import ConnectionContext, GroupMembers, Limits
+from linkspan.core.checks.weak_algorithms import WeakChoices
+from linkspan.core.errors import ApiError
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+from linkspan.core.state import status
+from linkspan.core.state.desired import Peer
+from linkspan.store.rows.connection_references import ConnectionReferences
+from linkspan.store.store import Tx
+
+STATIC = {"route_mode": "static"}
+
+_log = structlog.get_logger()
+
+
+def named(tx: Tx, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row:
+    """The live object that an attribute names. Raises Problem, the resource's own 404."""
+    return given(find(tx, resource, id, identity, lock), resource, id)
+
+
+def given(row: Row | None, resource: Resource, id: str) -> Row:
+    """The row that was found for an id, if it lives. Raises Problem, the resource's own 404."""
+    if row is None or is_deleted(row):
+        raise not_found(resource, id)
+    return row
+
+
+def subnets(tx: Tx, ids: tuple[str, ...] | list[str], project: str | None) -> dict[str, Row]:
+    """Subnets by id; those that are not there are absent."""
+    if not ids:
+        return {}
+    return {row["id"]: row for row in tx.find(SUBNET, Query(filters={"id": tuple(ids)}), project)}
+
+
+def attached(tx: Tx, router_id: str) -> set[str]:
+    """The subnets that a router has interfaces on."""
+    return {
+        fixed["subnet_id"]
+        for port in tx.ports_of(router_id)
+        if port["device_owner"] == "network:router_interface"
+        for fixed in port["fixed_ips"]
+    }
+
+
+class Services(Hooks):
+    """VPN services: a router becomes a gateway with its first one, and ceases to be one with its last."""
+
+    def __init__(self) -> None:
+        super().__init__(SERVICE)
+
+    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        if values["flavor_id"] is not None:
+            raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
+        router = named(tx, ROUTER, values["router_id"], identity, lock=True)
+        subnet_id = values["subnet_id"]
+        on_router = attached(tx, router["id"]) if subnet_id is not None else set()
+        cross_resource.check_service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
+        made = tx.insert(SERVICE, values)
+        tx.ensure_gateway(router["id"])
+        return _again(tx, SERVICE, made)
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        if not is_deleted(row) and tx.connections_using(service=row["id"]):
+            raise ApiError("VPNServiceInUse", f"VPNService {row['id']} is still in use")
+        router_id: str = row["router_id"]
+        # With the last service goes the gateway, and the node says so under the router's id.
+        return None if tx.soft_delete(SERVICE, row["id"]) else router_id
+
+
+class Policies(Hooks):
+    """IKE and IPsec policies: an edit reaches every connection that uses them."""
+
+    def __init__(self, resource: Resource, choices: WeakChoices) -> None:
+        super().__init__(resource)
+        self.attributes = Attributes(resource, defaults=choices.defaults_of(resource))
+        self._choices = choices
+        self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
+
+    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        if self.resource is IKE_POLICY:
+            cross_resource.check_ike_policy(values)
+        weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
+        return super().create(tx, identity, values, given)
+
+    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        if self.resource is IKE_POLICY:
+            cross_resource.check_ike_policy(row | values)
+        weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
+        changed = change(tx, self.resource, row, values)
+        if values.keys() & _NEGOTIATED:
+            users = tx.connections_using(**{self._by: row["id"]})
+            _check_pairs(tx, users)
+            if self.resource is IKE_POLICY:
+                _check_conflicts(tx, users)
+        return changed
+
+    def done(self, call: Request, rows: list[Row], before: Row | None) -> None:
+        for row in rows:
+            if weak := weak_algorithms.newly_weak(self.resource, before, row):
+                _log.warning(
+                    "weak choices in a policy",
+                    request_id=call.request_id,
+                    resource=self.resource.name,
+                    id=row["id"],
+                    project_id=row["project_id"],
+                    choices=weak,
+                )
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        if tx.connections_using(**{self._by: row["id"]}):
+            message = (
+                f"{self.resource.label} {row['id']} is in use by existing IPsecSiteConnection and can't be updated "
+                "or deleted"
+            )
+            raise ApiError(f"{self.resource.label}InUse", message)
+        return super().delete(tx, identity, row)
+
+
+_NEGOTIATED = frozenset(
+    {"ike_version", "phase1_negotiation_mode", "transform_protocol", "encryption_algorithm", "auth_algorithm"}
+)
+"""Attributes of a policy that may not go together with those of another."""
+
+
+def _check_pairs(tx: Tx, connections: list[str]) -> None:
+    """Whether each pair of policies that these connections use can be negotiated."""
+    rows = [row for id in connections if (row := tx.get(CONNECTION, id))]
+    for ike_id, ipsec_id in sorted({(row["ikepolicy_id"], row["ipsecpolicy_id"]) for row in rows}):
+        ike, ipsec = tx.get(IKE_POLICY, ike_id), tx.get(IPSEC_POLICY, ipsec_id)
+        if ike and ipsec:
+            cross_resource.check_policy_pair(ike, ipsec)
+
+
+def _check_conflicts(tx: Tx, connections: list[str]) -> None:
+    routers = set()
+    for id in connections:
+        connection = tx.get(CONNECTION, id)
+        service = connection and tx.get(SERVICE, connection["vpnservice_id"])
+        routers |= {service["router_id"]} if service else set()
+    for router in sorted(routers):
+        told_apart(tx, router, tx.peers(router)[0], connections)
+
+
+def told_apart(tx: Tx, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
+    """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
+    if rivals := cross_resource.similar_connections(gateway, changed):
+        cross_resource.check_conflicts(tx.siblings(router_id, rivals), changed)
+
+
+class EndpointGroups(Hooks):
+    """Endpoint groups: their members are fixed; their use is judged by the connections."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(ENDPOINT_GROUP)
+        self._limits = limits
+
+    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        endpoints: list[str] = values["endpoints"]
+        cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
+        if values["type"] == "subnet":
+            seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), identity)
+            cross_resource.check_subnets_exist(endpoints, {row["id"]: row for row in seen})
+        return tx.insert(ENDPOINT_GROUP, values)
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        if tx.connections_using(endpoint_group=row["id"]):
+            raise ApiError("EndpointGroupInUse", f"Endpoint group {row['id']} is in use and cannot be deleted")
+        return super().delete(tx, identity, row)
+
+
+class Connections(Hooks):
+    """IPsec site connections."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(CONNECTION)
+        self.attributes = Attributes(CONNECTION, always=STATIC)
+        self._limits = limits
+
+    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        if values["psk"] is None and values["auth_mode"] == "psk":
+            raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
+        cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
+        found = _footing(tx, identity, values)
+        service = _named(values, found.service, SERVICE, "vpnservice_id")
+        ike = _named(values, found.ike, IKE_POLICY, "ikepolicy_id")
+        cross_resource.check_policy_pair(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
+        groups = {"local": found.local_group, "peer": found.peer_group}
+        cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
+        made = tx.insert(CONNECTION, values)
+        made["facts"] = _new_facts(service, made, tx.now)
+        # What `created` has to know, and takes out again.
+        made["router_id"] = service["router_id"]
+        return made
+
+    def created(self, tx: Tx, rows: list[Row], quotas: Mapping[str, int]) -> None:
+        on_router: dict[str, list[str]] = {}
+        for row in rows:
+            on_router.setdefault(row.pop("router_id"), []).append(row["id"])
+        first, *others = sorted({row["project_id"] for row in rows})
+        most = lock_quota(tx, CONNECTION, first, quotas)
+        # Counted only for who has a limit: the count looks at each of them.
+        counted = "" if most == quota.UNLIMITED else first
+        for router_id, ids in on_router.items():
+            quota.check_room(CONNECTION.singular, most, self._check_gateway(tx, router_id, ids, counted))
+        require_room(tx, CONNECTION, others, quotas)
+        tx.touch(connections=[row["id"] for row in rows])
+
+    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+        if values.keys() <= {"name", "description", "admin_state_up"}:
+            return change(tx, CONNECTION, row, values)
+        service = tx.get(SERVICE, row["vpnservice_id"])
+        if service is None:
+            raise not_found(CONNECTION, row["id"])
+        cross_resource.limit_members("peer_cidrs", values.get("peer_cidrs", []), self._limits)
+        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+        changed = row | values
+        groups = {
+            side: find(tx, ENDPOINT_GROUP, id, identity)
+            for side in ("local", "peer")
+            if (id := changed[f"{side}_ep_group_id"]) is not None
+        }
+        cross_resource.check_connection(
+            changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups)
+        )
+        tx.get(ROUTER, service["router_id"], lock=True)
+        changed = change(tx, CONNECTION, row, values)
+        self._check_gateway(tx, service["router_id"], [row["id"]])
+        return changed
+
+    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+        id: str = row["id"]
+        return None if tx.soft_delete(CONNECTION, id) else id
+
+    def _check_gateway(self, tx: Tx, router_id: str, changed: list[str], project: str = "") -> int:
+        """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
+        gateway, used = tx.peers(router_id, project)
+        cross_resource.check_gateway_limit(len(gateway), self._limits)
+        told_apart(tx, router_id, gateway, changed)
+        return used
+
+
+def _footing(tx: Tx, identity: Caller, values: Row) -> ConnectionReferences:
+    """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
+    reaches = {
+        policy.scope(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
+    }
+    if reaches in ({"own"}, {"all"}):
+        return tx.footing(values, identity.project_id if reaches == {"own"} else None)
+    # Rules of an operator's own, which one statement cannot ask.
+    rows = {
+        attribute: find(tx, resource, values[attribute], identity)
+        for resource, attribute in (
+            (SERVICE, "vpnservice_id"),
+            (IKE_POLICY, "ikepolicy_id"),
+            (IPSEC_POLICY, "ipsecpolicy_id"),
+            (ENDPOINT_GROUP, "local_ep_group_id"),
+            (ENDPOINT_GROUP, "peer_ep_group_id"),
+        )
+        if values[attribute] is not None
+    }
+    service = rows["vpnservice_id"]
+    if service is None:
+        return ConnectionReferences()
+    tx.get(ROUTER, service["router_id"], lock=True)
+    subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+    return ConnectionReferences(
+        service,
+        subnet["cidr"] if subnet else None,
+        rows["ikepolicy_id"],
+        rows["ipsecpolicy_id"],
+        rows.get("local_ep_group_id"),
+        rows.get("peer_ep_group_id"),
+    )
+
+
+def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> Row:
+    return given(row, resource, values[attribute])
+
+
+def _place(
+    tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]
+) -> ConnectionContext:
+    """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
+    made: dict[str, GroupMembers | None] = {}
+    for side in ("local", "peer"):
+        id = values[f"{side}_ep_group_id"]
+        row = None if id is None else given(groups[side], ENDPOINT_GROUP, id)
+        made[side] = None if row is None else _group(tx, row, service["router_id"])
+    addresses = (service["external_v4_ip"], service["external_v6_ip"])
+    return ConnectionContext(
+        router_id=service["router_id"],
+        addresses=tuple(address for address in addresses if address),
+        subnet_cidr=subnet_cidr,
+        local=made["local"],
+        peer=made["peer"],
+    )
+
+
+def _group(tx: Tx, row: Row, router_id: str) -> GroupMembers:
+    endpoints: list[str] = row["endpoints"]
+    if row["type"] != "subnet":
+        return GroupMembers(row["id"], row["type"], tuple(endpoints))
+    found = tx.subnets_of(endpoints, router_id)
+    return GroupMembers(
+        row["id"],
+        "subnet",
+        tuple(found[each][0] for each in endpoints if each in found),
+        tuple(each for each in endpoints if each not in found or not found[each][1]),
+    )
+
+
+def _again(tx: Tx, resource: Resource, row: Row) -> Row:
+    found = tx.get(resource, row["id"])
+    if found is None:
+        raise not_found(resource, row["id"])
+    return found
+
+
+def _new_facts(service: Row, made: Row, now: float) -> status.StatusInputs:
+    """What is known of a connection that was made just now, without asking for it again: nobody has seen it."""
+    return status.StatusInputs(
+        deleted=False,
+        enabled=made["admin_state_up"] and service["admin_state_up"],
+        revision=1,
+        changed_at=now,
+        node=service["facts"].node,
+        observed=None,
+    )
+
+
+def hooks(limits: Limits, choices: WeakChoices) -> list[Hooks]:
+    """The hooks of all VPN resources."""
+    return [
+        Services(),
+        Policies(IKE_POLICY, choices),
+        Policies(IPSEC_POLICY, choices),
+        EndpointGroups(limits),
+        Connections(limits),
+    ]

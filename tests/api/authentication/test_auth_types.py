@@ -1,0 +1,218 @@
+"""Every `auth_type` of a clouds.yaml, by keystoneauth1 itself: it logs in, finds the network, lists what it sees."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from keystoneauth1 import exceptions, loading
+from keystoneauth1.session import Session
+from sqlalchemy import Engine
+
+from linkspan.api.authentication.basic import NoAuth
+from linkspan.store.identity.tokens import hash_token
+from tests.api.serving import Served, served
+from tests.api.users import PASSWORD, Client, embedded, quick
+
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+README = Path(__file__).parents[3] / "README.md"
+USER = {"username": "alice", "password": PASSWORD}
+IN_BLUE = {"user_domain_name": "Default", "project_domain_name": "Default", "project_name": "blue"}
+Options = dict[str, Any]
+
+
+def session(auth_type: str, options: Options) -> Session:
+    """A session as a cloud of this kind makes it."""
+    return Session(auth=loading.get_plugin_loader(auth_type).load_from_options(**options))
+
+
+def names(given: Session) -> list[str]:
+    """The names of all IKE policies that somebody sees, who has no VPN service."""
+    where = {"service_type": "network", "interface": "public"}
+    assert given.get("/v2.0/vpn/vpnservices", endpoint_filter=where).json() == {"vpnservices": []}
+    found = given.get("/v2.0/vpn/ikepolicies", endpoint_filter=where).json()["ikepolicies"]
+    return sorted(policy["name"] for policy in found)
+
+
+@pytest.fixture
+def service(database: Engine) -> Iterator[Served]:
+    """A server with users; alice's project has an IKE policy, and so has bob's."""
+    with served(database, embedded) as running:
+        for user in ("alice", "bob"):
+            made = running.api.client.post(
+                "/v2.0/vpn/ikepolicies", json={"ikepolicy": {"name": f"of {user}"}}, auth=(user, PASSWORD)
+            )
+            assert made.status_code == 201
+        yield running
+
+
+def by_name(service: Served) -> Options:
+    return {"auth_url": f"{service.url}/identity", **USER, **IN_BLUE}
+
+
+def by_alias(service: Served) -> Options:
+    return {"auth_url": f"{service.url}/v3", **USER, **IN_BLUE}
+
+
+def by_version(service: Served) -> Options:
+    return {"auth_url": f"{service.url}/identity/v3", **USER, **IN_BLUE}
+
+
+def by_id(service: Served) -> Options:
+    client = Client(service.api.client, service.api.store)
+    return {
+        "auth_url": f"{service.url}/identity/v3",
+        "user_id": client.id("alice"),
+        "password": PASSWORD,
+        "project_id": "b" * 32,
+    }
+
+
+def default_project(service: Served) -> Options:
+    return {"auth_url": f"{service.url}/identity/v3", **USER, "user_domain_id": "default"}
+
+
+def by_token(service: Served) -> Options:
+    token = Client(service.api.client, service.api.store).token("alice", "unscoped")
+    return {"auth_url": f"{service.url}/identity/v3", "token": token} | {
+        key: value for key, value in IN_BLUE.items() if key.startswith("project")
+    }
+
+
+def by_credential(service: Served) -> Options:
+    made = credential(service)
+    return {
+        "auth_url": f"{service.url}/identity/v3",
+        "application_credential_id": made["id"],
+        "application_credential_secret": made["secret"],
+    }
+
+
+def by_credential_name(service: Served) -> Options:
+    made = credential(service)
+    return {
+        "auth_url": f"{service.url}/identity/v3",
+        "application_credential_name": made["name"],
+        "application_credential_secret": made["secret"],
+        "username": "alice",
+        "user_domain_name": "Default",
+    }
+
+
+def credential(service: Served) -> Any:
+    """An application credential of alice, made through keystoneauth1 too."""
+    logged_in = session("v3password", by_version(service))
+    user = logged_in.get_user_id()
+    body = {"application_credential": {"name": "ci", "roles": [{"name": "reader"}]}}
+    where = {"service_type": "identity", "interface": "public"}
+    answer = logged_in.post(f"/users/{user}/application_credentials", json=body, endpoint_filter=where)
+    return answer.json()["application_credential"]
+
+
+def basic(service: Served) -> Options:
+    return {"endpoint": service.url, **USER}
+
+
+def static(service: Served) -> Options:
+    with service.api.store.write() as tx:
+        user: Any = tx.user_by_name("alice")
+        tx.add_token(hash_token(b"static"), user["id"], user["project_id"], "ci")
+    return {"endpoint": service.url, "token": "static"}
+
+
+WAYS: dict[str, list[Callable[[Served], Options]]] = {
+    "password": [by_name, by_alias, by_version, by_id],
+    "v3password": [by_version, by_alias, by_id, default_project],
+    "token": [by_token],
+    "v3token": [by_token],
+    "v3applicationcredential": [by_credential, by_credential_name],
+    "http_basic": [basic],
+    "admin_token": [static],
+}
+
+
+@pytest.mark.parametrize(("way", "options"), [(way, options) for way, made in WAYS.items() for options in made])
+def test_a_way_to_authenticate(service: Served, way: str, options: Callable[[Served], Options]) -> None:
+    chosen = options(service)
+    given = session(way, chosen)
+    assert names(given) == ["of alice"]
+    if "auth_url" in chosen:
+        assert given.get_endpoint(service_type="identity", interface="admin") == f"{service.url}/identity/v3"
+        for interface in ("public", "internal", "admin"):
+            found = given.get_endpoint(service_type="network", interface=interface, region_name="RegionOne")
+            assert found == service.url
+        access = given.auth.get_access(given)  # type: ignore[union-attr]
+        assert (access.username, access.project_name, access.user_domain_id) == ("alice", "blue", "default")
+        assert "reader" in access.role_names
+        assert access.will_expire_soon() is False
+
+
+def test_the_clouds_of_the_readme(service: Served) -> None:
+    """With a URL and secrets put in, each cloud of the README authenticates as it stands there."""
+    with service.api.store.write() as tx:
+        project, alice = tx.add_project("demo")["id"], tx.user_by_name("alice")
+        assert alice is not None
+        tx.add_user("demo", alice["password_hash"], project, ("member",))
+    client = Client(service.api.client, service.api.store)
+    token = client.token("demo")
+    path = f"/v3/users/{client.id('demo')}/application_credentials"
+    body = {"application_credential": {"name": "ci"}}
+    made = client.http.post(path, json=body, headers={"x-auth-token": token}).json()["application_credential"]
+    text = README.read_text(encoding="utf-8")
+    block = text[text.index("    clouds:\n") : text.index("[docs/authentication.md]")]
+    for name, value in {
+        "URL": service.url,
+        "KEYSTONE": f"{service.url}/identity",
+        "PASSWORD": PASSWORD,
+        "TOKEN": token,
+        "ID": made["id"],
+        "SECRET": made["secret"],
+    }.items():
+        block = re.sub(rf"\b{name}\b", value, block)
+    clouds = yaml.safe_load(textwrap.dedent(block))["clouds"]
+    assert {cloud["auth_type"] for cloud in clouds.values()} >= {*WAYS, "none"} - {"password", "token"}
+    for name, cloud in clouds.items():
+        if name != "nobody":
+            assert names(session(cloud["auth_type"], cloud["auth"])) == [], name
+    nobody = session("none", clouds["nobody"]["auth"])
+    with pytest.raises(exceptions.Unauthorized):
+        names(nobody)
+
+
+def test_nobody_has_to_say_who_they_are(database: Engine) -> None:
+    with served(database, lambda _store: NoAuth()) as running:
+        running.api.create("/vpn/ikepolicies", "ikepolicy", name="of all")
+        assert names(session("none", {"endpoint": running.url})) == ["of all"]
+
+
+@pytest.mark.parametrize("way", ["v3password", "http_basic", "v3applicationcredential", "v3token", "admin_token"])
+def test_a_wrong_secret(service: Served, way: str) -> None:
+    options = WAYS[way][0](service)
+    secret = next(name for name in options if name in ("password", "token") or name.endswith("_secret"))
+    with pytest.raises(exceptions.Unauthorized, match="requires authentication"):
+        names(session(way, options | {secret: "wrong"}))
+
+
+def test_a_project_without_a_role(service: Served) -> None:
+    with pytest.raises(exceptions.Unauthorized):
+        names(session("v3password", by_version(service) | {"project_name": "admin"}))
+
+
+def test_a_token_that_ended_is_replaced(service: Served) -> None:
+    """keystoneauth1 authenticates again on a 401: so it has to be one, and the next token has to be good."""
+    given = session("v3password", by_version(service))
+    assert names(given) == ["of alice"]
+    first = given.get_token()
+    headers = {"X-Subject-Token": first}
+    where = {"service_type": "identity", "interface": "public"}
+    assert given.delete("/auth/tokens", headers=headers, endpoint_filter=where).status_code == 204
+    assert names(given) == ["of alice"]
+    assert given.get_token() != first

@@ -1,0 +1,169 @@
+"""Rate limits: a project's requests and an address's failures, with Retry-After, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from linkspan.api.app import create_app
+from linkspan.api.authentication.rate_limits import Buckets, RateLimited, RateLimits, source
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
+from linkspan.api.http.caller import Caller
+from linkspan.api.http.messages import Request
+from linkspan.api.http.notifications import Notifier
+from linkspan.core.errors import ApiError
+from linkspan.core.token_bucket import Rate
+from linkspan.store.store import Store
+from tests.api.conftest import OpenApi
+from tests.api.world import PEOPLE, Api, ByName
+from tests.harness.databases import Clock
+
+IKE = "/vpn/ikepolicies"
+MANY = (429, "TooManyRequests")
+
+
+def test_a_project_has_its_rate(open_api: OpenApi) -> None:
+    # So slow that no test is slow enough for another token.
+    with open_api(rates=RateLimits(project=Rate(0.001, 3))) as api:
+        assert [api.send("GET", IKE).status_code for _ in range(3)] == [200] * 3
+        answer = api.send("GET", IKE)
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == MANY
+        assert 900 < int(answer.headers["retry-after"]) <= 1000
+        assert api.as_("reader").refused("POST", IKE, {"ikepolicy": {}}) == MANY, "the same project"
+        assert api.as_("bob").get(IKE) == {"ikepolicies": []}
+        # What nobody has to say who they are for is not limited.
+        assert api.send("GET", "//healthz").status_code == 200
+
+
+def test_without_a_setting_nothing_is_limited(api: Api) -> None:
+    assert {api.send("GET", IKE).status_code for _ in range(200)} == {200}
+
+
+def test_who_fails_to_say_who_they_are_is_held_off(open_api: OpenApi) -> None:
+    with open_api(rates=RateLimits(failures=Rate(0.001, 3))) as api:
+        assert {api.send("GET", IKE).status_code for _ in range(10)} == {200}, "successes do not count"
+        assert [api.as_("stranger").send("GET", IKE).status_code for _ in range(4)] == [401, 401, 401, 429]
+        answer = api.send("GET", IKE)
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == MANY, "the address, whoever it is now"
+        assert int(answer.headers["retry-after"]) > 900
+        # Nodes come with tokens that nobody guesses: their door stays open.
+        assert api.node().hello()
+
+
+class Asked(ByName):
+    """Counts how often credentials were looked at."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def identify(self, call: Request) -> Caller:
+        self.count += 1
+        return super().identify(call)
+
+
+def call(user: str, address: str) -> Request:
+    """A request of somebody, from somewhere."""
+    return Request("GET", "/", headers=[(b"authorization", user.encode())], source=address)
+
+
+def test_an_address_that_is_held_off_costs_no_password() -> None:
+    clock, asked = Clock(), Asked()
+    limited = RateLimited(asked, RateLimits(failures=Rate(0.5, 2)), clock)
+
+    def outcome(user: str, address: str) -> str:
+        try:
+            return limited.identify(call(user, address)).name
+        except ApiError as problem:
+            return problem.type
+
+    assert [outcome("x", "192.0.2.1") for _ in range(5)] == ["Unauthorized"] * 2 + ["TooManyRequests"] * 3
+    assert asked.count == 2
+    assert outcome("alice", "192.0.2.2") == "alice", "another address"
+    clock.pass_(1.9)
+    assert outcome("alice", "192.0.2.1") == "TooManyRequests"
+    clock.pass_(0.2)
+    assert outcome("alice", "192.0.2.1") == "alice"
+    assert limited.identify(call("bob", "192.0.2.1")) == PEOPLE["bob"]
+
+
+def test_who_is_remembered_counts_once_and_is_held_off_too() -> None:
+    class Remembering(ByName):
+        def remembered(self, call: Request) -> Caller | None:
+            return None if call.header(b"authorization") == b"bob" else self.identify(call)
+
+    limited = RateLimited(Remembering(), RateLimits(project=Rate(0.001, 2), failures=Rate(0.001, 2)), Clock())
+
+    def outcome(user: str, address: str) -> str:
+        try:
+            who = limited.remembered(call(user, address)) or limited.identify(call(user, address))
+        except ApiError as problem:
+            return problem.type
+        return who.name
+
+    assert [outcome("alice", "192.0.2.1") for _ in range(3)] == ["alice", "alice", "TooManyRequests"]
+    assert [outcome("bob", "192.0.2.1") for _ in range(3)] == ["bob", "bob", "TooManyRequests"]
+    assert [outcome("x", "192.0.2.2") for _ in range(3)] == ["Unauthorized", "Unauthorized", "TooManyRequests"]
+    assert outcome("admin", "192.0.2.2") == "TooManyRequests", "the address, whoever it is now"
+    assert outcome("admin", "192.0.2.1") == "admin"
+
+
+def test_the_wait_is_told_and_is_enough() -> None:
+    clock = Clock()
+    limited = RateLimited(ByName(), RateLimits(project=Rate(2.0, 1)), clock)
+    limited.identify(call("alice", ""))
+    with pytest.raises(ApiError) as caught:
+        limited.identify(call("alice", ""))
+    assert caught.value.wait == pytest.approx(0.5)
+    clock.pass_(caught.value.wait)
+    limited.identify(call("alice", ""))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_what_counts_as_one_source(address: str, expected: str) -> None:
+    assert source(address) == expected
+
+
+def test_memory_is_bounded() -> None:
+    buckets = Buckets(Rate(0.001, 1), Clock(), room=100)
+    for number in range(1000):
+        assert buckets.take(f"key {number}") == 0
+        # This one is used all the time, and so it is never the one to be forgotten.
+        buckets.take("busy")
+    assert len(buckets) == 100
+    assert buckets.wait("busy") > 0
+    assert buckets.wait("key 999") > 0
+    assert buckets.wait("key 0") == 0, "forgotten"
+
+
+def test_who_is_refused_keeps_their_place() -> None:
+    """A key that asks again and again while it has to wait is not forgotten before others."""
+    buckets = Buckets(Rate(0.001, 1), Clock(), room=2)
+    answers: list[Any] = [buckets.take(key) > 0 for key in ("a", "b", "a", "c", "a")]
+    assert answers == [False, False, True, False, True]
+
+
+def test_logins_for_a_token_count_too(store: Store) -> None:
+    """The embedded identity finds out by itself who asks: its paths have the same limit."""
+    hub = Notifier()
+    app = create_app(store, EmbeddedKeystone(store), hub, rates=RateLimits(failures=Rate(0.001, 2)))
+    user = {"name": "nobody", "domain": {"id": "default"}, "password": "wrong"}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+    with TestClient(app) as client:
+        codes = [client.post("/identity/v3/auth/tokens", json=body).status_code for _ in range(2)]
+        answer = client.post("/v3/auth/tokens", json=body)
+        assert [*codes, answer.status_code] == [401, 401, 429]
+        assert answer.json()["error"]["code"] == 429, "in Keystone's shape"
+        assert int(answer.headers["retry-after"]) > 900
+        assert client.get("/v2.0/networks").status_code == 429, "one address, one bucket"

@@ -1,0 +1,657 @@
+"""The embedded Keystone v3, spoken to by hand: tokens, scopes, what is refused, what may be read."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+from structlog.testing import capture_logs
+
+from linkspan.api.app import create_app
+from linkspan.api.authentication import cache, passwords
+from linkspan.api.authentication import tokens as authentication_tokens
+from linkspan.api.embedded_keystone import tokens
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
+from linkspan.api.http.notifications import Notifier
+from linkspan.store.database import engine as engines
+from linkspan.store.identity.users import hash_password, verify_password
+from linkspan.store.store import Conflict, Store, Unavailable
+from tests.api.openapi import conformance
+from tests.api.users import PASSWORD, Client, by_credential, by_password, by_token, embedded, populate, quick
+from tests.harness.databases import Clock, open_store
+
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+BLUE, RED, ADMIN = "b" * 32, "r" * 32, "a" * 32
+DOMAIN = {"id": "default", "name": "Default"}
+REFUSED = {
+    "error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}
+}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(1_700_000_000.0)
+
+
+@pytest.fixture
+def client(database: Engine, clock: Clock) -> Iterator[Client]:
+    """The API with users, and a clock of the test's own."""
+    store = open_store(database, clock=clock)
+    with TestClient(create_app(store, embedded(store), Notifier())) as http:
+        http.event_hooks["response"].append(lambda answer: _hold(http, answer))
+        yield Client(http, store)
+
+
+def _hold(http: TestClient, answer: httpx.Response) -> None:
+    """Every answer has to be one that the document declares."""
+    answer.read()
+    conformance.hold(http, answer.request.method, answer)
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is remembered: what a token says is asked each time."""
+    monkeypatch.setattr(cache, "TRUST", 0.0)
+
+
+# --- versions and tokens ------------------------------------------------------------------------------------------
+
+
+def test_versions(client: Client) -> None:
+    links = [{"rel": "self", "href": "http://testserver/identity/v3/"}]
+    (version,) = client.http.get("/identity").json()["versions"]["values"]
+    assert (version["id"], version["status"], version["links"]) == ("v3.14", "stable", links)
+    for path in ("/identity/v3", "/identity/v3/", "/v3"):
+        assert client.http.get(path).json() == {"version": version}
+
+
+@pytest.mark.parametrize("path", ["/identity/v3/auth/tokens", "/v3/auth/tokens"])
+def test_a_token(client: Client, clock: Clock, path: str) -> None:
+    user = {"name": "alice", "domain": {"name": "Default"}, "password": PASSWORD}
+    answer = client.ask(by_password(user), {"project": {"name": "blue", "domain": {"id": "default"}}}, path)
+    assert answer.status_code == 201
+    said = answer.json()["token"]
+    assert said | {"audit_ids": 0, "catalog": 0} == {
+        "methods": ["password"],
+        "user": {"id": client.id("alice"), "name": "alice", "domain": DOMAIN, "password_expires_at": None},
+        "audit_ids": 0,
+        "issued_at": "2023-11-14T22:13:20.000000Z",
+        "expires_at": "2023-11-14T23:13:20.000000Z",
+        "project": {"id": BLUE, "name": "blue", "domain": DOMAIN},
+        "is_domain": False,
+        "roles": [{"id": role, "name": role, "domain_id": None} for role in ("member", "reader")],
+        "catalog": 0,
+    }
+    token = answer.headers["x-subject-token"]
+    assert len(token) >= 43
+    assert token not in answer.text
+    assert client.code(token) == 200
+
+
+def test_the_catalog(client: Client) -> None:
+    said = client.login("alice").json()["token"]["catalog"]
+    assert [service["type"] for service in said] == ["network", "identity"]
+    for service, url in zip(said, ("http://testserver", "http://testserver/identity/v3"), strict=True):
+        assert [endpoint["interface"] for endpoint in service["endpoints"]] == ["public", "internal", "admin"]
+        for endpoint in service["endpoints"]:
+            assert (endpoint["url"], endpoint["region"], endpoint["region_id"]) == (url, "RegionOne", "RegionOne")
+    token = client.token("alice")
+    assert client.get("/v3/auth/catalog", token).json()["catalog"] == said
+    assert client.get("/v3/auth/catalog", client.token("alice", "unscoped")).status_code == 403
+    assert (
+        "catalog"
+        not in client.http.get(
+            "/v3/auth/tokens?nocatalog", headers={"x-auth-token": token, "x-subject-token": token}
+        ).json()["token"]
+    )
+
+
+def test_a_public_url_and_a_region_of_ones_own(store: Store) -> None:
+    app = create_app(store, embedded(store, region="north"), Notifier(), public_url="https://vpn.example.org/x")
+    with TestClient(app) as http:
+        found = Client(http, store).login("alice").json()["token"]["catalog"]
+        assert {e["url"] for e in found[0]["endpoints"]} == {"https://vpn.example.org/x"}
+        assert {e["region_id"] for e in found[1]["endpoints"]} == {"north"}
+        assert http.get("/").json()["versions"][0]["links"][0]["href"] == "https://vpn.example.org/x/v2.0/"
+
+
+@pytest.mark.parametrize(
+    ("scope", "project", "roles"),
+    [
+        (..., BLUE, {"member", "reader"}),
+        (None, BLUE, {"member", "reader"}),
+        ({"project": {"id": BLUE}}, BLUE, {"member", "reader"}),
+        ({"project": {"id": RED}}, RED, {"reader"}),
+        ({"project": {"name": "red", "domain": {"name": "default"}}}, RED, {"reader"}),
+        ("unscoped", None, set()),
+        ({"unscoped": {}}, None, set()),
+    ],
+)
+def test_scopes(client: Client, scope: Any, project: str | None, roles: set[str]) -> None:
+    said = client.login("alice", scope).json()["token"]
+    assert said.get("project", {}).get("id") == project
+    assert {role["name"] for role in said.get("roles", [])} == roles
+    assert ("catalog" in said) is (project is not None)
+
+
+def test_whoever_may_do_nothing_in_their_project_gets_a_token_without_one(client: Client) -> None:
+    assert "project" not in client.login("idle").json()["token"]
+
+
+def test_a_token_without_a_project_opens_nothing_but_another_token(client: Client) -> None:
+    loose = client.token("alice", "unscoped")
+    assert client.code(loose) == 401
+    names = [project["name"] for project in client.get("/v3/auth/projects", loose).json()["projects"]]
+    assert names == ["blue", "red"]
+    assert client.get("/v3/auth/domains", loose).json()["domains"] == []
+    scoped = client.ask(by_token(loose), {"project": {"id": RED}})
+    assert scoped.json()["token"]["methods"] == ["token", "password"]
+    assert client.code(scoped.headers["x-subject-token"]) == 200
+
+
+def test_a_token_for_a_token_lives_no_longer(client: Client, clock: Clock) -> None:
+    first = client.login("alice")
+    clock.pass_(1000)
+    second = client.ask(by_token(first.headers["x-subject-token"]), {"project": {"id": RED}})
+    assert second.json()["token"]["expires_at"] == first.json()["token"]["expires_at"]
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[Any, Any]] = {
+    "password": (by_password({"name": "alice", "domain": {"id": "default"}, "password": "wrong"}), ...),
+    "empty password": (by_password({"name": "alice", "domain": {"id": "default"}, "password": ""}), ...),
+    "user": (by_password({"name": "mallory", "domain": {"id": "default"}, "password": PASSWORD}), ...),
+    "user id": (by_password({"id": "0" * 32, "password": PASSWORD}), ...),
+    "domain": (by_password({"name": "alice", "domain": {"id": "other"}, "password": PASSWORD}), ...),
+    "domain name": (by_password({"name": "alice", "domain": {"name": "other"}, "password": PASSWORD}), ...),
+    "token": (by_token("nothing"), ...),
+    "credential": (by_credential(id="0" * 32, secret="x"), ...),
+    "credential's user": (by_credential(name="ci", user={"name": "mallory"}, secret="x"), ...),
+    "credential's name": (by_credential(name="ci", user={"name": "alice"}, secret="x"), ...),
+    "method": ({"methods": ["totp"]}, ...),
+    "methods": ({"methods": ["token", "password"]}, ...),
+}
+ALICE = by_password({"name": "alice", "password": PASSWORD})
+WRONG |= {
+    "project id": (ALICE, {"project": {"id": ADMIN}}),
+    "no project id": (ALICE, {"project": {"id": "0" * 32}}),
+    "project": (ALICE, {"project": {"name": "admin", "domain": {"id": "default"}}}),
+    "no project": (ALICE, {"project": {"name": "nowhere", "domain": {"id": "default"}}}),
+    "project's domain": (ALICE, {"project": {"name": "blue", "domain": {"id": "other"}}}),
+    "domain scope": (ALICE, {"domain": {"id": "default"}}),
+    "system scope": (ALICE, {"system": {"all": True}}),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_authentication_is_a_401(client: Client, case: str) -> None:
+    answer = client.ask(*WRONG[case])
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+    said = answer.json()
+    if case.startswith("method"):
+        assert said["error"].pop("message").startswith("Attempted to authenticate with an unsupported method")
+        said["error"]["message"] = REFUSED["error"]["message"]
+    assert said == REFUSED
+
+
+@pytest.mark.parametrize("case", ["password", "user", "user id", "domain", "credential", "credential's user"])
+def test_what_does_not_exist_costs_what_is_wrong(client: Client, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    costs: list[str] = []
+
+    def counted(password_hash: str, password: str) -> bool:
+        costs.append(password_hash)
+        return verify_password(password_hash, password)
+
+    monkeypatch.setattr(passwords, "verify_password", counted)
+    assert client.ask(*WRONG[case]).status_code == 401
+    assert [cost.split("$")[:4] for cost in costs] == [hash_password("x").split("$")[:4]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"{",
+        b'{"auth": 1}',
+        b'{"auth": {"identity": {}}}',
+        b'{"auth": {"identity": {"methods": []}}}',
+        b'{"auth": {"identity": {"methods": "password"}}}',
+        b'{"auth": {"identity": {"methods": ["password"]}}}',
+        b'{"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": "alice"}}}}}',
+        b'{"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": 1, "password": "x"}}}}}',
+        b'{"auth": {"identity": {"methods": ["password"], "password": {"user": {"id": "\\u0000", "password": "x"}}}}}',
+        b'{"auth": {"identity": {"methods": ["token"], "token": {"id": 5}}}}',
+        b'{"auth": {"identity": {"methods": ["token"], "token": {"id": "x"}}, "scope": []}}',
+        b'{"auth": {"identity": {"methods": ["token"], "token": {"id": "x"}}, "scope": {"project": {}}}}',
+        b'{"auth": {"identity": {"methods": ["application_credential"], "application_credential": {"name": "x"}}}}',
+    ],
+)
+def test_what_cannot_be_meant_is_a_400(client: Client, body: bytes) -> None:
+    answer = client.http.post("/v3/auth/tokens", content=body)
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["code"], answer.json()["error"]["title"]) == (400, "Bad Request")
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_same_shape(client: Client) -> None:
+    answer = client.http.post("/v3/auth/tokens", content=b" " * 70_000)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, 413)
+
+
+@pytest.mark.parametrize("error", [Conflict("lost"), Unavailable("the disk is full")])
+def test_so_is_what_a_database_cannot(client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def failing(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Store, "read", failing)
+    answer = client.login("alice")
+    assert (answer.status_code, answer.json()["error"]["title"]) == (503, "Service Unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_an_expired_token(client: Client, clock: Clock, forgetful: None) -> None:
+    token = client.token("alice")
+    clock.pass_(3599)
+    assert client.code(token) == 200
+    clock.pass_(1)
+    assert client.code(token) == 401
+    assert client.ask(by_token(token)).status_code == 401
+
+
+def test_a_token_is_not_remembered_beyond_its_end(client: Client, clock: Clock) -> None:
+    token = client.token("alice")
+    clock.pass_(3600 - 0.2)
+    assert client.code(token) == 200
+    clock.pass_(1)
+    time.sleep(0.25)
+    # It was remembered for the fifth of a second that it had left, not for the seconds that tokens are trusted.
+    assert client.code(token) == 401
+
+
+@pytest.mark.parametrize("how", ["user removed", "role taken", "password changed", "project removed"])
+def test_a_token_ends_with_what_it_stands_for(client: Client, forgetful: None, how: str) -> None:
+    token, other = client.token("alice"), client.token("bob")
+    assert client.code(token) == 200
+    with client.store.write() as tx:
+        match how:
+            case "user removed":
+                tx.remove_user(client.id("alice"))
+            case "role taken":
+                tx.set_roles(client.id("alice"), BLUE, ())
+            case "password changed":
+                tx.set_password(client.id("alice"), hash_password("battery staple"))
+            case _:
+                tx.remove_project(BLUE)
+    assert client.code(token) == 401
+    assert client.code(other) == 200
+
+
+def test_what_is_remembered_is_soon_asked_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = client.token("alice")
+    assert client.code(token) == 200
+    with client.store.write() as tx:
+        tx.remove_user(client.id("alice"))
+    assert client.code(token) == 200
+    later = time.monotonic() + cache.TRUST
+    monkeypatch.setattr(authentication_tokens, "time", SimpleNamespace(monotonic=lambda: later))
+    assert client.code(token) == 401
+
+
+def test_what_is_remembered_is_not_good_for_anything_lasting(client: Client) -> None:
+    """A token that ended elsewhere opens the API for moments, but gets neither a token nor a credential."""
+    token = client.token("alice")
+    path = f"/v3/users/{client.id('alice')}/application_credentials"
+
+    def credential(name: str) -> int:
+        body = {"application_credential": {"name": name}}
+        return client.http.post(path, json=body, headers={"x-auth-token": token}).status_code
+
+    assert (client.ask(by_token(token)).status_code, credential("before"), client.code(token)) == (201, 201, 200)
+    with client.store.write() as tx:
+        tx.set_password(client.id("alice"), "another")
+    assert client.code(token) == 200
+    assert client.ask(by_token(token)).json() == REFUSED
+    assert client.code(token) == 401
+    assert credential("after") == 401
+    body = {"application_credential": {"name": "by password"}}
+    bob = f"/v3/users/{client.id('bob')}/application_credentials"
+    assert client.http.post(bob, json=body, auth=("bob", PASSWORD)).status_code == 403
+
+
+# --- looking at tokens and ending them ----------------------------------------------------------------------------
+
+
+def subject(client: Client, method: str, token: str, asks: str) -> Any:
+    """A request about a token."""
+    headers = {"x-auth-token": asks, "x-subject-token": token}
+    return client.http.request(method, "/v3/auth/tokens", headers=headers)
+
+
+def test_a_token_is_looked_at(client: Client) -> None:
+    made = client.login("alice")
+    token, other, root = made.headers["x-subject-token"], client.token("bob"), client.token("root")
+    for asks in (token, client.token("alice", "unscoped"), root):
+        found = subject(client, "GET", token, asks)
+        assert (found.status_code, found.headers["x-subject-token"]) == (200, token)
+        assert found.json() == made.json()
+    head = subject(client, "HEAD", token, token)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["x-subject-token"] == token
+    refused = subject(client, "GET", token, other)
+    assert (refused.status_code, refused.json()["error"]["title"]) == (403, "Forbidden")
+    assert subject(client, "GET", "nothing", root).json()["error"]["code"] == 404
+    assert subject(client, "GET", token, "nothing").json() == REFUSED
+    assert client.get("/v3/auth/tokens", token).status_code == 400
+
+
+def test_a_token_is_ended_at_once(client: Client) -> None:
+    token, other, root = client.token("alice"), client.token("bob"), client.token("root")
+    assert client.code(token) == 200
+    assert subject(client, "DELETE", token, other).status_code == 403
+    assert client.code(token) == 200
+    answer = subject(client, "DELETE", token, token)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert client.code(token) == 401
+    assert subject(client, "GET", token, root).status_code == 404
+    assert subject(client, "DELETE", other, root).status_code == 204
+    assert client.code(other) == 401
+
+
+def test_expired_tokens_are_swept(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "SWEEP_EVERY", 0.0)
+    client.token("alice")
+    clock.pass_(4000)
+    client.token("bob")
+    clock.pass_(4000)
+    with client.store.write() as tx:
+        assert tx.sweep_tokens() == 1
+
+
+def test_tokens_hold_in_every_process_and_after_a_restart(database: Engine, forgetful: None) -> None:
+    one, two = open_store(database), open_store(database)
+    with (
+        TestClient(create_app(one, embedded(one), Notifier())) as first,
+        TestClient(create_app(two, EmbeddedKeystone(two), Notifier())) as second,
+    ):
+        here, there = Client(first, one), Client(second, two)
+        token = here.token("alice")
+        assert there.code(token) == 200
+        assert subject(here, "DELETE", token, token).status_code == 204
+        assert there.code(token) == 401
+
+
+def test_a_token_costs_one_statement_and_then_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TestClient(create_app(store, embedded(store), Notifier())) as http:
+        client = Client(http, store)
+        token = client.token("alice").encode()
+    auth = EmbeddedKeystone(store)
+    sent: list[int] = []
+    read = Store.read
+
+    def counted(self: Store) -> Any:
+        @contextmanager
+        def counting() -> Iterator[Any]:
+            with read(self) as tx:
+                yield tx
+                sent.append(tx.statements)
+
+        return counting()
+
+    monkeypatch.setattr(Store, "read", counted)
+    for _ in range(10):
+        assert auth._tokens.find(token) is not None
+    assert sent == [1]
+
+
+# --- what may be read ---------------------------------------------------------------------------------------------
+
+
+def projects(client: Client, path: str, token: str) -> list[str]:
+    """Names of listed projects."""
+    answer = client.get(path, token)
+    assert answer.status_code == 200, answer.text
+    return [project["name"] for project in answer.json()["projects"]]
+
+
+def test_a_user_sees_themselves(client: Client) -> None:
+    token, id, bob = client.token("alice"), client.id("alice"), client.id("bob")
+    assert projects(client, "/v3/projects", token) == ["blue", "red"]
+    assert projects(client, "/v3/projects?name=red", token) == ["red"]
+    assert projects(client, "/v3/projects?name=admin", token) == []
+    assert projects(client, "/v3/projects?domain_id=other", token) == []
+    assert projects(client, f"/v3/users/{id}/projects", token) == ["blue", "red"]
+    user = client.get(f"/identity/v3/users/{id}", token).json()["user"]
+    assert (user["id"], user["name"], user["default_project_id"]) == (id, "alice", BLUE)
+    assert user["domain_id"] == "default"
+    assert client.get("/v3/users", token).json()["users"] == [user]
+    project = client.get(f"/v3/projects/{BLUE}", token).json()["project"]
+    assert (project["name"], project["enabled"], project["domain_id"]) == ("blue", True, "default")
+    for path in (f"/v3/users/{bob}", f"/v3/users/{bob}/projects", "/v3/users/nobody"):
+        assert client.get(path, token).json()["error"]["code"] == 403
+    for path in (f"/v3/projects/{ADMIN}", "/v3/projects/nothing"):
+        assert client.get(path, token).json()["error"]["code"] == 404
+    assert [role["name"] for role in client.get("/v3/roles?name=member", token).json()["roles"]] == ["member"]
+    assert client.get("/v3/roles/member", token).json()["role"]["id"] == "member"
+    assert client.get("/v3/roles/king", token).status_code == 404
+
+
+def test_an_admin_sees_all(client: Client) -> None:
+    token = client.token("root")
+    assert projects(client, "/v3/projects", token) == ["admin", "blue", "red"]
+    assert projects(client, "/v3/auth/projects", token) == ["admin"]
+    assert projects(client, f"/v3/users/{client.id('bob')}/projects", token) == ["red"]
+    assert client.get(f"/v3/users/{client.id('bob')}", token).json()["user"]["name"] == "bob"
+    users = client.get("/v3/users?name=bob&domain_id=default", token).json()["users"]
+    assert [user["id"] for user in users] == [client.id("bob")]
+    assert len(client.get("/v3/users", token).json()["users"]) == 4
+    assert client.get("/v3/users?domain_id=other", token).json()["users"] == []
+    assert client.get("/v3/users/nobody", token).status_code == 404
+    assert client.get("/v3/users/nobody/projects", token).status_code == 404
+    assert client.get(f"/v3/projects/{RED}", token).status_code == 200
+
+
+def test_a_password_is_as_good(client: Client) -> None:
+    basic = ("alice", PASSWORD)
+    for path in ("/v3/projects", "/v3/auth/projects", "/v3/auth/catalog", f"/v3/users/{client.id('alice')}"):
+        assert client.http.get(path, auth=basic).status_code == 200
+        assert client.http.get(path, auth=("alice", "wrong")).json() == REFUSED
+        assert client.http.get(path).json() == REFUSED
+    assert client.http.get("/v2.0/vpn/vpnservices", auth=basic).status_code == 200
+
+
+def test_what_is_not_there(client: Client) -> None:
+    token = client.token("alice")
+    for path in ("/v3/nothing", "/identity/v3/users/a/b/c", "/v3/users/a/application_credentials/b/c"):
+        assert client.get(path, token).status_code == 404
+    assert client.http.patch("/v3/auth/tokens", headers={"x-auth-token": token}).status_code == 405
+
+
+# --- application credentials --------------------------------------------------------------------------------------
+
+
+class Credentials:
+    """Alice's application credentials."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.token = client.token("alice")
+        self.path = f"/v3/users/{client.id('alice')}/application_credentials"
+
+    def post(self, token: str = "", **given: Any) -> Any:
+        """A request for a new one."""
+        body = {"application_credential": {"name": "ci"} | given}
+        return self.client.http.post(self.path, json=body, headers={"x-auth-token": token or self.token})
+
+    def make(self, **given: Any) -> Any:
+        """A new one."""
+        answer = self.post(**given)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["application_credential"]
+
+    def delete(self, id: str, token: str = "") -> int:
+        """Deletes one."""
+        headers = {"x-auth-token": token or self.token}
+        return self.client.http.delete(f"{self.path}/{id}", headers=headers).status_code
+
+
+@pytest.fixture
+def mine(client: Client) -> Credentials:
+    return Credentials(client)
+
+
+def test_a_credential_from_its_making_to_its_end(client: Client, mine: Credentials, forgetful: None) -> None:
+    made = mine.make(description="for the tests", roles=[{"name": "reader"}])
+    secret = made.pop("secret")
+    assert len(secret) >= 43
+    assert (made["name"], made["description"], made["project_id"]) == ("ci", "for the tests", BLUE)
+    assert ([role["id"] for role in made["roles"]], made["unrestricted"], made["expires_at"]) == (
+        ["reader"],
+        False,
+        None,
+    )
+    assert client.get(mine.path, mine.token).json()["application_credentials"] == [made]
+    assert client.get(f"{mine.path}?name=x", mine.token).json()["application_credentials"] == []
+    assert client.get(f"{mine.path}/{made['id']}", mine.token).json() == {"application_credential": made}
+    assert client.get(f"/identity{mine.path}/{made['id']}", mine.token).status_code == 200
+    tokens = []
+    for given in (
+        {"id": made["id"]},
+        {"name": "ci", "user": {"name": "alice", "domain": {"id": "default"}}},
+        {"name": "ci", "user": {"id": client.id("alice")}},
+    ):
+        answer = client.ask(by_credential(**given, secret=secret))
+        assert answer.status_code == 201, answer.text
+        said = answer.json()["token"]
+        assert said["application_credential"] == {"id": made["id"], "name": "ci", "restricted": True}
+        assert ([role["name"] for role in said["roles"]], said["project"]["id"]) == (["reader"], BLUE)
+        tokens.append(answer.headers["x-subject-token"])
+        assert client.ask(by_credential(**given, secret="wrong")).json() == REFUSED
+        assert client.ask(by_credential(**given, secret=secret), {"project": {"id": RED}}).json() == REFUSED
+    assert [client.code(token) for token in tokens] == [200] * 3
+    written = client.http.post("/v2.0/networks", json={"network": {}}, headers={"x-auth-token": tokens[0]})
+    assert written.status_code == 403
+    assert mine.delete(made["id"]) == 204
+    assert [client.code(token) for token in tokens] == [401] * 3
+    assert client.ask(by_credential(id=made["id"], secret=secret)).json() == REFUSED
+    assert mine.delete(made["id"]) == 404
+
+
+def test_a_restricted_credential_makes_no_other(client: Client, mine: Credentials) -> None:
+    free, bound = mine.make(unrestricted=True), mine.make(name="bound")
+    tokens = {}
+    for each in (free, bound):
+        answer = client.ask(by_credential(id=each["id"], secret=each["secret"]))
+        tokens[each["name"]] = answer.headers["x-subject-token"]
+        # A token for that token is no way out.
+        again = client.ask(by_token(tokens[each["name"]]))
+        assert again.json()["token"]["application_credential"]["id"] == each["id"]
+        assert client.ask(by_token(tokens[each["name"]]), {"project": {"id": RED}}).json() == REFUSED
+        assert client.ask(by_token(tokens[each["name"]]), "unscoped").json() == REFUSED
+    assert mine.post(tokens["bound"], name="more").status_code == 403
+    assert mine.delete(free["id"], tokens["bound"]) == 403
+    assert mine.post(tokens["ci"], name="more").status_code == 201
+    assert mine.delete(bound["id"], tokens["ci"]) == 204
+
+
+def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credentials, forgetful: None) -> None:
+    made = mine.make()
+    assert [role["id"] for role in made["roles"]] == ["member", "reader"]
+    asked = by_credential(id=made["id"], secret=made["secret"])
+    token = client.ask(asked).headers["x-subject-token"]
+    with client.store.write() as tx:
+        tx.set_roles(client.id("alice"), BLUE, ("reader",))
+    assert [role["name"] for role in client.ask(asked).json()["token"]["roles"]] == ["reader"]
+    with client.store.write() as tx:
+        tx.set_roles(client.id("alice"), BLUE, ())
+    assert client.code(token) == 401
+    assert client.ask(asked).json() == REFUSED
+
+
+def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, forgetful: None) -> None:
+    made = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
+    assert (made["expires_at"], made["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
+    asked = by_credential(id=made["id"], secret="chosen by a person")
+    answer = client.ask(asked)
+    assert answer.json()["token"]["expires_at"] == made["expires_at"]
+    clock.pass_(600)
+    assert client.ask(asked).json() == REFUSED
+    assert client.code(answer.headers["x-subject-token"]) == 401
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": ""},
+        {"name": 5},
+        {"name": "x" * 256},
+        {"roles": [{"name": "admin"}]},
+        {"roles": "member"},
+        {"roles": [{}]},
+        {"roles": ["member"]},
+        {"unrestricted": "yes"},
+        {"expires_at": "soon"},
+        {"expires_at": 5},
+        {"expires_at": "2020-01-01T00:00:00Z"},
+        {"access_rules": [{"path": "/", "method": "GET", "service": "network"}]},
+        {"secret": 5},
+    ],
+)
+def test_a_credential_that_cannot_be(mine: Credentials, given: dict[str, Any]) -> None:
+    answer = mine.post(**given)
+    assert (answer.status_code, answer.json()["error"]["title"]) == (400, "Bad Request")
+
+
+def test_whose_credentials(client: Client, mine: Credentials) -> None:
+    made = mine.make()
+    again = mine.post()
+    assert (again.status_code, again.json()["error"]["title"]) == (409, "Conflict")
+    bob, root, loose = client.token("bob"), client.token("root"), client.token("alice", "unscoped")
+    assert mine.post(loose, name="more").status_code == 403
+    for token in (bob, root):
+        assert mine.post(token, name="more").status_code == 403
+    for path in (mine.path, f"{mine.path}/{made['id']}"):
+        assert client.get(path, bob).status_code == 403
+        assert client.get(path, root).status_code == 200
+    other = f"/v3/users/{client.id('bob')}/application_credentials/{made['id']}"
+    assert client.get(other, bob).status_code == 404
+    assert mine.delete(made["id"], bob) == 403
+    assert mine.delete(made["id"], root) == 204
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_kept_or_logged(tmp_path: Path, sqlite_template: Path) -> None:
+    """The database file holds digests, the log holds nothing; the control finds what is not secret."""
+    shutil.copy(sqlite_template, tmp_path / "linkspan.db")
+    engine = engines.connect(f"sqlite:///{tmp_path}/linkspan.db")
+    store = open_store(engine)
+    populate(store)
+    with capture_logs() as logs, TestClient(create_app(store, EmbeddedKeystone(store), Notifier())) as http:
+        client = Client(http, store)
+        mine = Credentials(client)
+        made = mine.make(name="visible-name")
+        answer = client.ask(by_credential(id=made["id"], secret=made["secret"]))
+        token = answer.headers["x-subject-token"]
+        assert client.code(token) == 200
+        client.login("alice", password="wrong but private")
+    engine.dispose()
+    kept = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file()) + repr(logs).encode()
+    for secret in (PASSWORD, made["secret"], token, mine.token, "wrong but private"):
+        assert secret.encode() not in kept
+    assert b"visible-name" in kept

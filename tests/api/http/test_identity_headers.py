@@ -1,0 +1,123 @@
+"""Headers that say who asks are dropped before any way to authenticate sees the request (reliability 4.11)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from linkspan.api.app import create_app
+from linkspan.api.authentication.basic import NoAuth
+from linkspan.api.authentication.keystone import KeystoneAuth
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
+from linkspan.api.http import dispatcher
+from linkspan.api.http.authenticator import Authenticator
+from linkspan.api.http.notifications import Notifier
+from linkspan.store.identity.tokens import hash_token
+from linkspan.store.store import Store
+from tests.api.users import PASSWORD, Client, populate, quick
+
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+CLAIMS = {
+    "X-Identity-Status": "Confirmed",
+    "X-User-Id": "root",
+    "X-User-Name": "root",
+    "X-Project-Id": "a" * 32,
+    "X-Tenant-Id": "a" * 32,
+    "X-Domain-Id": "default",
+    "X-Roles": "admin",
+    "X_Roles": "admin",
+    "X-Is-Admin-Project": "True",
+    "X-Service-Roles": "admin",
+    "OpenStack-System-Scope": "all",
+}
+Way = Callable[[Store], tuple[Authenticator, dict[str, str]]]
+
+
+def none(store: Store) -> tuple[Authenticator, dict[str, str]]:
+    return NoAuth(), {}
+
+
+def basic(store: Store) -> tuple[Authenticator, dict[str, str]]:
+    pair = base64.b64encode(f"reader:{PASSWORD}".encode()).decode()
+    return EmbeddedKeystone(store), {"authorization": f"Basic {pair}"}
+
+
+def static(store: Store) -> tuple[Authenticator, dict[str, str]]:
+    with store.write() as tx:
+        user: Any = tx.user_by_name("reader")
+        tx.add_token(hash_token(b"static"), user["id"], user["project_id"])
+    return EmbeddedKeystone(store), {"x-auth-token": "static"}
+
+
+def issued(store: Store) -> tuple[Authenticator, dict[str, str]]:
+    auth = EmbeddedKeystone(store)
+    with TestClient(create_app(store, auth, Notifier())) as http:
+        return auth, {"x-auth-token": Client(http, store).token("reader")}
+
+
+def keystone(store: Store) -> tuple[Authenticator, dict[str, str]]:
+    class Keystone:
+        def validate(self, token: str) -> Any:
+            return {
+                "token": {
+                    "user": {"id": "u", "name": "reader"},
+                    "project": {"id": "b" * 32, "name": "blue"},
+                    "roles": [{"name": "reader"}],
+                    "expires_at": "2999-01-01T00:00:00Z",
+                }
+            }
+
+    return KeystoneAuth(Keystone(), "http://keystone.example.org/v3"), {"x-auth-token": "token"}
+
+
+class Watched:
+    """A way to authenticate that notes which headers it got."""
+
+    def __init__(self, auth: Authenticator) -> None:
+        self._auth = auth
+        self.seen: set[str] = set()
+
+    def remembered(self, call: Any) -> Any:
+        """As the way it watches."""
+        return self._watched(call).remembered(call)
+
+    def identify(self, call: Any) -> Any:
+        """As the way it watches."""
+        return self._watched(call).identify(call)
+
+    def _watched(self, call: Any) -> Authenticator:
+        self.seen |= {name.decode() for name, _ in call.headers}
+        return self._auth
+
+
+@pytest.mark.parametrize("way", [none, basic, static, issued, keystone])
+def test_who_asks_is_not_theirs_to_say(store: Store, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    populate(store)
+    with store.write() as tx:
+        alice: Any = tx.user_by_name("alice")
+        tx.add_user("reader", alice["password_hash"], "b" * 32, ("reader",))
+    auth, credentials = way(store)
+    watched = Watched(auth)
+    claims = {name.lower() for name in CLAIMS}
+    with TestClient(create_app(store, watched, Notifier())) as http:
+        body = {"network": {"name": "x", "router:external": True}}
+        answers = [
+            http.post("/v2.0/networks", json=body, headers=credentials | more) for more in (dict[str, str](), CLAIMS)
+        ]
+        assert [answer.status_code for answer in answers] == [201 if way is none else 403] * 2
+        if way is none:
+            assert len({answer.json()["network"]["project_id"] for answer in answers}) == 1
+        assert not watched.seen & claims
+        monkeypatch.setattr(dispatcher, "strip_identity_headers", list)
+        http.get("/v2.0/networks", headers=credentials | CLAIMS)
+        assert claims <= watched.seen, "without the protection they have to arrive"
+        print("control: without the protection every claim arrived")
+        # What comes through is not believed either.
+        assert http.get("/v2.0/networks", headers=CLAIMS).status_code == (200 if way is none else 401)

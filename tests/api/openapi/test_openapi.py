@@ -1,0 +1,420 @@
+"""The OpenAPI document: valid, complete against the real route table, and its examples are really accepted."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from linkspan.api.app import create_app
+from linkspan.api.embedded_keystone.caller import PREFIXES
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
+from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.route import Route
+from linkspan.api.openapi.document import path_of
+from linkspan.core.errors import STATUS, ApiError
+from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema.resources import RESOURCES, ROUTER, Attribute, Resource
+from linkspan.store.store import Store
+from tests.api.openapi import conformance
+from tests.api.test_fuzz import JSON
+from tests.api.users import PASSWORD, Client, embedded, quick
+from tests.api.world import Api
+
+__all__ = ["quick"]
+
+METHODS = {"get", "put", "post", "delete"}
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """Everything in a JSON value."""
+    yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from walk(inner)
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """(path, method, operation) of all that the document has."""
+    return [
+        (path, method, operation)
+        for path, item in conformance.whole()["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    ]
+
+
+def for_users(route: Route) -> bool:
+    """Whether the document has a route: not the agents' door, nor what refuses all on a collection, as Neutron does,
+    nor the identity's second name."""
+    if f"{route.path}/".startswith(conformance.ALIAS):
+        return False
+    on_collection = route.method in ("PUT", "DELETE") and "{id}" not in route.path
+    return not route.path.startswith("/agent/") and not (on_collection and route.path.startswith("/v2.0/"))
+
+
+def test_the_document_is_served(api: Api) -> None:
+    answer = api.as_("stranger").send("GET", "//openapi.json")
+    assert answer.status_code == 200
+    assert answer.json() == json.loads(json.dumps(conformance.of(api.client)))
+    assert not [path for path in answer.json()["paths"] if path.startswith("/identity")]
+
+
+def test_the_document_has_the_identity_where_that_is(store: Store) -> None:
+    with TestClient(create_app(store, EmbeddedKeystone(store), Notifier())) as client:
+        assert client.get("/openapi.json").json() == json.loads(json.dumps(conformance.whole()))
+    assert "/identity/v3/users/{user_id}/application_credentials/{id}" in conformance.whole()["paths"]
+
+
+def test_the_identity_answers_alike_by_its_second_name() -> None:
+    table = conformance.routes_of(conformance.default_app())
+    first, second = (
+        {(each.method, each.path.removeprefix(prefix)) for each in table if f"{each.path}/".startswith(f"{prefix}/")}
+        for prefix in PREFIXES
+    )
+    assert first == second
+    assert len(first) > 15
+
+
+def test_the_document_is_valid() -> None:
+    whole = copy.deepcopy(conformance.whole())
+    schemathesis.openapi.from_dict(whole).validate()
+    assert whole["openapi"].startswith("3.1.")
+    whole["paths"]["/v2.0/networks"]["get"]["responses"]["200"].pop("description")
+    with pytest.raises(jsonschema_rs.ValidationError):
+        schemathesis.openapi.from_dict(whole).validate()
+
+
+def test_every_schema_is_a_json_schema() -> None:
+    for schema in conformance.whole()["components"]["schemas"].values():
+        jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def test_every_route_of_users_is_in_the_document() -> None:
+    table = conformance.routes_of(conformance.default_app())
+    undocumented = [f"{each.method} {each.path}" for each in table if for_users(each) and each.operation is None]
+    assert not undocumented, "these routes need an Operation, or a reason in for_users"
+    declared = {(path, method.upper()) for path, method, _ in operations()}
+    assert declared == {(path_of(each), each.method) for each in table if for_users(each)}
+    assert len(declared) > 60
+
+
+def test_what_is_not_in_the_document_only_refuses(api: Api) -> None:
+    for route in conformance.routes_of(conformance.default_app()):
+        if not for_users(route) and route.path.startswith("/v2.0/"):
+            answer = api.send(route.method, route.path.removeprefix("/v2.0"), {})
+            assert answer.status_code == 404, route.path
+
+
+def test_every_resource_is_in_the_document() -> None:
+    paths = conformance.whole()["paths"]
+    for resource in RESOURCES:
+        assert set(paths[f"/v2.0/{resource.path}"]) == ({"get", "post"} if resource.writable else {"get"})
+        member = set(paths[f"/v2.0/{resource.path}/{{id}}"]) - {"parameters"}
+        assert member == ({"get", "put", "delete"} if resource.writable else {"get"})
+
+
+def test_references_and_names() -> None:
+    whole = conformance.whole()
+    references = {each["$ref"] for each in walk(whole) if isinstance(each, dict) and isinstance(each.get("$ref"), str)}
+    assert len(references) > 50
+    for reference in references:
+        found = whole
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+    for kind, components in whole["components"].items():
+        unused = [name for name in components if f"#/components/{kind}/{name}" not in references]
+        assert not unused or kind == "securitySchemes", unused
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(ids) == len(set(ids))
+    for path, _, operation in operations():
+        declared = {each["name"] for each in whole["paths"][path].get("parameters", ())}
+        assert declared == set(re.findall(r"\{(\w+)\}", path))
+        assert operation["summary"]
+        assert operation["tags"][0] in {tag["name"] for tag in whole["tags"]}
+
+
+def test_every_answer_of_success_is_closed() -> None:
+    """So that what should not be there is found."""
+    whole = conformance.whole()
+    for path, method, operation in operations():
+        [code] = [each for each in operation["responses"] if each < "300"]
+        schema = operation["responses"][code].get("content", {}).get("application/json", {}).get("schema", {})
+        objects = [each for each in walk(schema) if isinstance(each, dict) and each.get("type") == "object"]
+        assert all(each.get("additionalProperties") is False for each in objects) or path == "/openapi.json", (
+            path,
+            method,
+        )
+    shown = [
+        f"{name}Fields" for name in whole["components"]["schemas"] if f"{name}Fields" in whole["components"]["schemas"]
+    ]
+    assert len(shown) == len(RESOURCES)
+    for name in shown:
+        assert whole["components"]["schemas"][name]["additionalProperties"] is False
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def test_every_type_of_problem_has_a_meaning_and_an_operation() -> None:
+    assert error_responses.MEANING.keys() == STATUS.keys()
+    declared = {
+        type
+        for _, _, operation in operations()
+        for code, response in operation["responses"].items()
+        if code >= "400"
+        for type in response["content"]["application/json"]["examples"]
+    }
+    # A method that a path does not have belongs to no operation.
+    assert STATUS.keys() - declared == {"HTTPMethodNotAllowed"}
+
+
+def test_every_operation_declares_who_may_not(api: Api) -> None:
+    for path, method, operation in operations():
+        public = operation.get("security") == []
+        assert public or {"401", "429", "503"} <= set(operation["responses"]), (method, path)
+
+
+def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of `document.hold`, through which the tests of the API send everything."""
+    network = api.create("/networks", "network", name="office")
+    path = f"/networks/{network['id']}"
+    fields = conformance.whole()["components"]["schemas"]["NetworkFields"]["properties"]
+    description = fields.pop("description")
+    conformance.validator.cache_clear()
+    conformance.registry.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="not as declared"):
+            api.send("GET", path)
+    finally:
+        fields["description"] = description
+        conformance.validator.cache_clear()
+        conformance.registry.cache_clear()
+    assert api.send("GET", path).status_code == 200
+    monkeypatch.setitem(STATUS, "NetworkNotFound", 410)
+    with pytest.raises(AssertionError, match="this code is not declared"):
+        api.send("GET", f"/networks/{examples.OUTSIDE}")
+    monkeypatch.setitem(STATUS, "NetworkNotFound", 404)
+    monkeypatch.setattr(
+        "linkspan.api.resources.collection.not_found", lambda resource, id: ApiError("PortNotFound", "no port")
+    )
+    with pytest.raises(AssertionError, match="not as declared"):
+        api.send("GET", f"/networks/{examples.OUTSIDE}")
+
+
+def test_a_body_that_is_accepted_and_not_declared_is_found(api: Api) -> None:
+    """The negative control of the other half of `document.hold`."""
+    path, body = f"/networks/{api.create('/networks', 'network')['id']}", {"network": {"description": "office"}}
+    given = conformance.whole()["components"]["schemas"]["NetworkUpdate"]["properties"]
+    description = given.pop("description")
+    conformance.validator.cache_clear()
+    conformance.registry.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="accepted, but not declared"):
+            api.send("PUT", path, body)
+    finally:
+        given["description"] = description
+        conformance.validator.cache_clear()
+        conformance.registry.cache_clear()
+    assert api.send("PUT", path, body).status_code == 200
+
+
+# --- examples -----------------------------------------------------------------------------------------------------
+
+
+def shown_examples() -> list[tuple[str, tuple[str, ...], Any]]:
+    """(where, place of the schema, value) of every example of a body or an answer."""
+    found: list[tuple[str, tuple[str, ...], Any]] = []
+    for path, method, operation in operations():
+        places: dict[tuple[str, ...], Any] = {("requestBody",): operation.get("requestBody", {})}
+        places |= {("responses", code): response for code, response in operation["responses"].items()}
+        for place, holder in places.items():
+            media = holder.get("content", {}).get("application/json", {})
+            for name, example in media.get("examples", {}).items():
+                value = example.get("value", {"$ref": example.get("$ref")})
+                if "$ref" in example:
+                    value = conformance.whole()["components"]["examples"][example["$ref"].rpartition("/")[2]]["value"]
+                where = ("paths", path, method, *place, "content", "application/json", "schema")
+                found.append((f"{method} {path} {place} {name}", where, value))
+    return found
+
+
+def test_examples_fit_their_schemas() -> None:
+    found = shown_examples()
+    assert len(found) > 300
+    for name, place, value in found:
+        fault = next(conformance.validator(*place).iter_errors(value), None)
+        assert fault is None, f"{name}: {fault}"
+
+
+def test_every_body_has_an_example() -> None:
+    for path, method, operation in operations():
+        if "requestBody" in operation:
+            assert operation["requestBody"]["content"]["application/json"]["examples"], (method, path)
+
+
+class Story:
+    """Sends every example, in the order in which the objects can be made, with the ids that they really got."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        outside = api.outside("198.51.100.0/24")
+        self.real = {examples.OUTSIDE: outside["id"], examples.PROJECT: "b1" * 16}
+        self.sent: set[tuple[str, str]] = set()
+
+    def send(self, method: str, path: str, name: str, user: str = "alice") -> Any:
+        """One example of a path."""
+        operation = conformance.whole()["paths"][path][method]
+        example = operation["requestBody"]["content"]["application/json"]["examples"][name]
+        answer = self.api.as_(user).send(
+            method.upper(), self._real(path.removeprefix("/v2.0")), json.loads(self._real(json.dumps(example["value"])))
+        )
+        assert answer.status_code in (200, 201), answer.text
+        self.sent.add((f"{method} {path}", name))
+        return answer.json()
+
+    def create(self, resource: Resource) -> None:
+        """All objects of a resource."""
+        path = f"/v2.0/{resource.path}"
+        for name in examples.CREATE[resource.name]:
+            key = name.replace(" ", "-")
+            made = self.send("post", path, key)[resource.singular]
+            self.real[examples.IDS[resource.name, name]] = made["id"]
+            if name == next(iter(examples.CREATE[resource.name])):
+                self._compare(resource, made)
+        for name, each in examples.BULK.get(resource.name, {}).items():
+            assert len(self.send("post", path, name)[resource.plural]) == len(each)
+
+    def _compare(self, resource: Resource, made: dict[str, Any]) -> None:
+        """What the answer's example says is what was answered, but for ids and times."""
+        operation = conformance.whole()["paths"][f"/v2.0/{resource.path}"]["post"]
+        example = operation["responses"]["201"]["content"]["application/json"]["examples"]["example"]["value"]
+        expected = json.loads(self._real(json.dumps(example)))[resource.singular]
+        for shown in (made, expected):
+            for name in ("created_at", "updated_at", "revision_number"):
+                shown.pop(name)
+            for fixed in (shown.get("external_gateway_info") or {}).get("external_fixed_ips", ()):
+                fixed.pop("subnet_id")
+        assert made == expected
+
+    def update(self, resource: Resource) -> None:
+        """All updates of a resource's first object."""
+        first = examples.IDS[resource.name, next(iter(examples.CREATE[resource.name]))]
+        self.real["{id}"] = self.real[first]
+        for name in examples.UPDATE[resource.name]:
+            self.send("put", f"/v2.0/{resource.path}/{{id}}", name.replace(" ", "-"))
+
+    def interface(self, verb: str) -> None:
+        """The router's leg."""
+        self.real["{id}"] = self.real[examples.IDS[ROUTER.name, "gateway"]]
+        self.send("put", f"/v2.0/routers/{{id}}/{verb}_router_interface", "example")
+
+    def quota(self) -> None:
+        """Quotas, which an admin gives."""
+        self.real["{project_id}"] = self.real[examples.PROJECT]
+        self.send("put", "/v2.0/quotas/{project_id}", "connections", "admin")
+
+    def _real(self, text: str) -> str:
+        for shown, real in self.real.items():
+            text = text.replace(shown, real)
+        return text
+
+
+def test_every_example_is_accepted(api: Api) -> None:
+    story = Story(api)
+    for resource in examples.STORY:
+        story.create(resource)
+        if resource is ROUTER:
+            # To and fro: the services need it after that.
+            for verb in ("add", "remove", "add"):
+                story.interface(verb)
+    for resource in examples.STORY:
+        story.update(resource)
+    story.quota()
+    declared = {
+        (f"{method} {path}", name)
+        for path, method, operation in operations()
+        if "requestBody" in operation and not operation["operationId"].endswith("_by_short_path")
+        if operation["tags"] != ["identity"]
+        for name in operation["requestBody"]["content"]["application/json"]["examples"]
+    }
+    assert story.sent == declared
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_example_of_the_identity_is_accepted(store: Store) -> None:
+    with TestClient(create_app(store, embedded(store), Notifier())) as http:
+        client = Client(http, store)
+        token = client.token("alice", {"project": {"name": "blue"}})
+        real = {"office": "blue", "a good password": PASSWORD, "a token": token}
+        sent = []
+        for path, bodies in (
+            (f"/identity/v3/users/{client.id('alice')}/application_credentials", examples.CREDENTIAL),
+            ("/identity/v3/auth/tokens", examples.LOGIN),
+        ):
+            for name, body in bodies.items():
+                text = json.dumps(body)
+                for shown, value in real.items():
+                    text = text.replace(json.dumps(shown), json.dumps(value))
+                answer = http.post(path, content=text, headers={"x-auth-token": token})
+                assert answer.status_code == 201, answer.text
+                conformance.hold(http, "POST", answer)
+                sent.append(name.replace(" ", "-"))
+    assert sent == [
+        name
+        for _, _, operation in reversed(operations())
+        if "requestBody" in operation and operation["tags"] == ["identity"]
+        for name in operation["requestBody"]["content"]["application/json"]["examples"]
+    ]
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+ACCEPTED = [(each, attribute) for each in RESOURCES for attribute in each.attributes if attribute.post or attribute.put]
+
+
+@pytest.mark.parametrize(("resource", "attribute"), ACCEPTED, ids=[f"{r.name}.{a.name}" for r, a in ACCEPTED])
+def test_what_a_kind_accepts_is_what_the_document_says(resource: Resource, attribute: Attribute) -> None:
+    body = "".join(part.capitalize() for part in resource.name.split("_")) + ("Create" if attribute.post else "Update")
+    schema = conformance.validator("components", "schemas", body, "properties", attribute.name)
+    assert schema.is_valid(None) or not attribute.nullable
+    assert attribute.required or attribute.default is None or schema.is_valid(attribute.default)
+    words = st.sampled_from(
+        [
+            "1",
+            "on",
+            "TRUE",
+            " 1500 ",
+            "+60",
+            "-1",
+            "1500",
+            "10.0.0.0/8",
+            "10.0.0.0/33",
+            "::/0",
+            "10.0.0.1",
+            "a.b.",
+            "x\ny",
+        ]
+    )
+    units = st.fixed_dictionaries(
+        {}, optional={"units": st.sampled_from(["seconds", "kilobytes", 1]), "value": JSON, "interval": JSON}
+    )
+
+    @settings(max_examples=50)
+    @given(value=JSON | words | st.lists(words, max_size=3) | units)
+    def check(value: Any) -> None:
+        try:
+            attribute.kind.convert(attribute.name, value)
+        except ApiError:
+            return
+        assert schema.is_valid(value), f"accepted, but not declared: {value!r}"
+
+    check()

@@ -1,0 +1,174 @@
+"""Quotas: their paths, who may read and change them, and that they hold, also for requests at the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from linkspan.core.checks import quota
+from linkspan.core.schema.resources import RESOURCES, Resource
+from linkspan.store.store import Tx
+from tests.api.conftest import OpenApi
+from tests.api.resources.test_bulk import bodies
+from tests.api.resources.test_races import AT_ONCE, together
+from tests.api.world import ADMIN, BLUE, RED, Api, Site
+
+IKE = "/vpn/ikepolicies"
+OVER = (409, "OverQuota")
+DENIED = (403, "PolicyNotAuthorized")
+
+
+def give(api: Api, **limits: Any) -> dict[str, Any]:
+    """Quotas for alice's project."""
+    return api.as_("admin").update(f"/quotas/{BLUE}", "quota", **limits)
+
+
+# --- paths --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [f"/quotas/{BLUE}", f"/quotas/{BLUE}.json", f"/quotas/{BLUE}/default"])
+def test_without_quotas_of_its_own_a_project_has_the_defaults(api: Api, path: str) -> None:
+    for user in ("alice", "reader", "admin"):
+        assert api.as_(user).get(path) == {"quota": quota.DEFAULTS}
+    for user in ("bob", "nobody"):
+        assert api.as_(user).refused("GET", path) == DENIED
+
+
+def test_the_defaults_are_a_setting(open_api: OpenApi) -> None:
+    with open_api(quotas=quota.DEFAULTS | {"ikepolicy": 1}) as api:
+        assert api.get(f"/quotas/{BLUE}")["quota"]["ikepolicy"] == 1
+        api.ike()
+        assert api.refused("POST", IKE, {"ikepolicy": {}}) == OVER
+
+
+def test_an_admin_changes_and_resets_them(api: Api) -> None:
+    admin, path = api.as_("admin"), f"/quotas/{BLUE}"
+    mine = quota.DEFAULTS | {"ikepolicy": 3, "router": -1}
+    assert give(api, ikepolicy=3, router="-1") == mine
+    assert api.get(path) == {"quota": mine}
+    assert api.get(f"{path}/default") == {"quota": quota.DEFAULTS}
+    assert give(api, ikepolicy=4)["router"] == -1, "what is not named stays"
+    own = {**mine, "ikepolicy": 4, "project_id": BLUE, "tenant_id": BLUE}
+    assert admin.get("/quotas") == {"quotas": [own]}
+    admin.delete(path)
+    assert api.get(path) == {"quota": quota.DEFAULTS}
+    assert admin.get("/quotas") == {"quotas": []}
+    assert admin.refused("DELETE", path) == (404, "TenantQuotaNotFound")
+
+
+def test_nobody_else_does(api: Api) -> None:
+    for user in ("alice", "reader", "bob", "nobody"):
+        who = api.as_(user)
+        assert who.refused("GET", "/quotas") == DENIED
+        assert who.refused("PUT", f"/quotas/{BLUE}", {"quota": {"router": 1}}) == DENIED
+        assert who.refused("DELETE", f"/quotas/{BLUE}") == DENIED
+    assert api.get(f"/quotas/{BLUE}") == {"quota": quota.DEFAULTS}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"quota": {"router": "many"}},
+        {"quota": {"router": -2}},
+        {"quota": {"colour": 1}},
+        {"quota": {"port": 1}},
+        {"quota": []},
+        {"quotas": {"router": 1}},
+        {},
+    ],
+)
+def test_bad_quotas(api: Api, body: Any) -> None:
+    assert api.as_("admin").refused("PUT", f"/quotas/{BLUE}", body) == (400, "HTTPBadRequest")
+    assert api.as_("admin").refused("PUT", "/quotas/a%00b", {"quota": {"router": 1}}) == (400, "HTTPBadRequest")
+    assert api.as_("admin").get("/quotas") == {"quotas": []}
+
+
+def test_a_client_asks_whose_quotas_it_is_going_to_read(api: Api) -> None:
+    assert api.get("/quotas/tenant") == {"tenant": {"tenant_id": BLUE}}
+    assert api.as_("admin").get("/quotas/tenant.json") == {"tenant": {"tenant_id": ADMIN}}
+
+
+def test_details_show_what_is_used(site: Site) -> None:
+    site.connection()
+    give(site.api, ipsec_site_connection=7)
+    for path in (f"/quotas/{BLUE}/details", f"/quotas/{BLUE}/details.json"):
+        details = site.api.get(path)["quota"]
+        assert details["ipsec_site_connection"] == {"limit": 7, "used": 1, "reserved": 0}
+        # The external network is the admin's.
+        assert {name: each["used"] for name, each in details.items()} == {
+            "vpnservice": 1,
+            "ikepolicy": 1,
+            "ipsecpolicy": 1,
+            "ipsec_site_connection": 1,
+            "endpoint_group": 0,
+            "network": 1,
+            "subnet": 1,
+            "router": 1,
+        }
+
+
+# --- they hold ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
+def test_a_quota_holds_for_every_resource(site: Site, resource: Resource) -> None:
+    api, path = site.api, f"/{resource.path}"
+    first, second = bodies(site, resource)
+    used = api.get(f"/quotas/{BLUE}/details")["quota"][resource.singular]["used"]
+    give(api, **{resource.singular: used + 1})
+    made = api.create(path, resource.singular, **first)
+    assert api.refused("POST", path, {resource.singular: second}) == OVER
+    api.delete(f"{path}/{made['id']}")
+    assert api.refused("POST", path, {resource.plural: [first, second]}) == OVER, "both or none"
+    made = api.create(path, resource.singular, **second)
+    give(api, **{resource.singular: 0})
+    assert api.refused("POST", path, {resource.singular: first}) == OVER
+    assert api.get(f"{path}/{made['id']}")[resource.singular] == made, "what is there stays"
+
+
+def test_it_is_the_owners_quota_that_counts(api: Api) -> None:
+    give(api, ikepolicy=0)
+    admin = api.as_("admin")
+    assert admin.refused("POST", IKE, {"ikepolicy": {"project_id": BLUE}}) == OVER
+    admin.ike()
+    admin.ike(project_id=RED)
+    mixed = {"ikepolicies": [{"project_id": RED}, {"project_id": BLUE}]}
+    assert admin.refused("POST", IKE, mixed) == OVER
+    assert len(admin.get(IKE)["ikepolicies"]) == 2
+
+
+def test_a_quota_below_what_is_used(api: Api) -> None:
+    api.ike()
+    admin, path = api.as_("admin"), f"/quotas/{BLUE}"
+    assert admin.refused("PUT", path, {"quota": {"ikepolicy": 0, "check_limit": True}}) == OVER
+    assert admin.refused("PUT", path, {"quota": {"ikepolicy": 0, "check_limit": "maybe"}}) == (400, "InvalidInput")
+    assert admin.update(path, "quota", ikepolicy=1, check_limit=True)["ikepolicy"] == 1
+    assert admin.update(path, "quota", ikepolicy=0, force=True)["ikepolicy"] == 0
+
+
+def test_requests_at_once_do_not_share_the_last_place(api: Api) -> None:
+    give(api, ikepolicy=3)
+    sent = together(lambda _: api.send("POST", IKE, {"ikepolicy": {}}).status_code)
+    assert Counter(sent) == {201: 3, 409: AT_ONCE - 3}
+    assert len(api.get(IKE)["ikepolicies"]) == 3
+
+
+def test_without_the_turn_they_would(api: Api, database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of the test above: two that count at once do not see each other."""
+    if database.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time, whatever we do")
+    give(api, ikepolicy=1)
+    counted, count = threading.Barrier(2, timeout=10), Tx.count
+
+    def slowly(tx: Tx, resource: Resource, project: str) -> int:
+        found = count(tx, resource, project)
+        counted.wait()
+        return found
+
+    monkeypatch.setattr(Tx, "count", slowly)
+    monkeypatch.setattr(Tx, "claim", lambda tx, resource, project: tx.quotas(project).get(resource.name))
+    assert together(lambda _: api.send("POST", IKE, {"ikepolicy": {}}).status_code, 2) == [201, 201]
