@@ -11,7 +11,7 @@ import vici
 
 from bench import gateways
 from bench.measure import Result, median
-from linkspan.agent.gateway import GatewayWorker, Leave, Want
+from linkspan.agent.gateway_worker import Desired, GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state import desired
@@ -56,17 +56,17 @@ def _ours(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
     outbox = Outbox()
     worker = GatewayWorker(gateway, drivers, outbox)
     worker.start()
-    worker.send(Want(gateway, {}, ()))
+    worker.send(Desired(gateway, {}, ()))
     while not outbox.take(5.0).gateways:
         pass
     begun = time.perf_counter()
     state = desired.merge(desired.EMPTY, desired.decode(body))
-    worker.send(Want(gateway, state.connections, ()))
+    worker.send(Desired(gateway, state.connections, ()))
     seen = 0
     while seen < COUNT:
         seen += len(outbox.take(60.0).connections)
     took = time.perf_counter() - begun
-    worker.send(Leave(teardown=True))
+    worker.send(Stop(teardown=True))
     worker.join()
     return took
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from linkspan import bootstrap
+from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
 from linkspan.core.errors import STATUS
 from linkspan.core.schema.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
@@ -173,7 +173,7 @@ def cli() -> str:
         "Exit codes: 0 done, 1 failed (one line on standard error says what and what to do), 2 usage. "
         "`-f json` on every command that prints data."
     )
-    root = bootstrap.root()
+    root = command_line.root()
     names = sorted(root.commands, key=lambda name: (name in LATE, name))
 
     def parts() -> Iterator[str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 import pytest
 
-from linkspan import bootstrap
-from linkspan.admin import checks, children
+from linkspan.admin import preflight, supervisor
+from linkspan.bootstrap import command_line
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Exit code and standard error of a command; asserts that there is one line, ours."""
-    code = bootstrap.execute(arguments)
+    code = command_line.execute(arguments)
     shown = capsys.readouterr().err
     assert len(shown.splitlines()) == 1, shown
     assert shown.startswith("linkspan: ")
@@ -65,7 +65,7 @@ def test_usage_is_2_and_names_the_help(capsys: pytest.CaptureFixture[str], argum
 
 
 def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bootstrap.execute([]) == 2
+    assert command_line.execute([]) == 2
     assert "Usage: linkspan" in capsys.readouterr().err
 
 
@@ -159,8 +159,8 @@ def test_keystone_without_its_library(capsys: pytest.CaptureFixture[str], monkey
 def test_a_run_of_everything_knows_no_keystone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "root", lambda _command: None)
-    monkeypatch.setattr(checks, "tools", lambda _names: None)
+    monkeypatch.setattr(preflight, "require_root", lambda _command: None)
+    monkeypatch.setattr(preflight, "require_tools", lambda _names: None)
     monkeypatch.setenv("LINKSPAN_API_AUTH", "keystone")
     code, shown = run(capsys, "run")
     assert code == 1
@@ -168,8 +168,8 @@ def test_a_run_of_everything_knows_no_keystone(
 
 
 def test_a_key_file_that_others_can_read(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bootstrap.execute(["db", "upgrade"]) == 0
-    assert bootstrap.execute(["user", "list"]) == 0
+    assert command_line.execute(["db", "upgrade"]) == 0
+    assert command_line.execute(["user", "list"]) == 0
     capsys.readouterr()
     Path(".linkspan/keys/seal").chmod(0o644)
     code, shown = run(capsys, "user", "list")
@@ -181,7 +181,7 @@ def test_a_database_that_another_api_holds(capsys: pytest.CaptureFixture[str]) -
     from linkspan.settings import load
     from linkspan.store.database import engine as engines
 
-    assert bootstrap.execute(["db", "upgrade"]) == 0
+    assert command_line.execute(["db", "upgrade"]) == 0
     capsys.readouterr()
     engine = engines.connect(load(environment={}).database_url)
     lock = engines.lock(engine)
@@ -213,15 +213,15 @@ def test_no_root(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path: None if name in {"nft", "fping"} else name)
     with pytest.raises(click.ClickException, match="nft, fping; install with 'apt-get install nftables fping'"):
-        checks.tools(tuple(checks.TOOLS))
+        preflight.require_tools(tuple(preflight.TOOLS))
 
 
 def test_a_state_directory_in_use(tmp_path: Path) -> None:
-    lock = children.Lock(tmp_path)
+    lock = supervisor.StateLock(tmp_path)
     with pytest.raises(click.ClickException, match=rf"already runs with the state directory .*process {os.getpid()}"):
-        children.Lock(tmp_path)
+        supervisor.StateLock(tmp_path)
     lock.release()
-    children.Lock(tmp_path).release()
+    supervisor.StateLock(tmp_path).release()
 
 
 def test_what_nobody_expected_is_one_line_too(
@@ -230,7 +230,7 @@ def test_what_nobody_expected_is_one_line_too(
     def fail() -> click.Group:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr(bootstrap, "root", fail)
+    monkeypatch.setattr(command_line, "root", fail)
     code, shown = run(capsys, "api")
     assert code == 1
     assert "unexpected ZeroDivisionError: by zero" in shown
@@ -246,7 +246,7 @@ def test_a_reader_that_had_enough_is_no_error() -> None:
 def test_commands_import_only_what_they_use(arguments: list[str]) -> None:
     """What makes a command slow to start is what it imports; the clock would measure the machine."""
     program = (
-        "import sys; from linkspan.bootstrap import execute; execute(sys.argv[1:]); "
+        "import sys; from linkspan.bootstrap.command_line import execute; execute(sys.argv[1:]); "
         "print('\\nloaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.agent.link import Link, LinkError
+from linkspan.agent.api_client import ApiClient, ApiUnreachable
 from linkspan.core.state.observed import Hello
 from tests.harness import certificates
 from tests.harness.world import World
@@ -34,10 +34,10 @@ def test_agent_and_users_speak_tls_and_nobody_is_trusted_blindly(tmp_path: Path)
         url, token = world.lab["url"], (world.state / "nodes" / "node-1.token").read_text().strip()
         assert url.startswith("https://")
         assert world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
-        with closing(Link(url, token, ours.authority)) as link:
+        with closing(ApiClient(url, token, ours.authority)) as link:
             assert link.hello(HELLO).node_name == "node-1"
         for ca_file in (None, stranger.authority):
-            with closing(Link(url, token, ca_file)) as link, pytest.raises(LinkError, match="certificate"):
+            with closing(ApiClient(url, token, ca_file)) as link, pytest.raises(ApiUnreachable, match="certificate"):
                 link.hello(HELLO)
     finally:
         world.stop()

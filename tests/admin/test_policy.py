@@ -8,8 +8,8 @@ import click
 import pytest
 import yaml
 
-from linkspan import bootstrap
 from linkspan.admin import policy
+from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import RULES
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_sample_changes_nothing_and_holds_every_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bootstrap.execute(["policy", "show"]) == 0
+    assert command_line.execute(["policy", "show"]) == 0
     text = capsys.readouterr().out
     assert yaml.safe_load(text) is None
     taken = "\n".join(line.removeprefix("#") if line.startswith('#"') else line for line in text.splitlines())
@@ -80,12 +80,12 @@ def test_the_sample_changes_nothing_and_holds_every_rule(tmp_path: Path, capsys:
 def test_a_file_is_checked_before_the_api_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = write(tmp_path, "get_node: role:auditor\n"), tmp_path / "bad.yaml"
     bad.write_text("get_noed: role:auditor\n", encoding="utf-8")
-    assert bootstrap.execute(["policy", "check", str(good)]) == 0
+    assert command_line.execute(["policy", "check", str(good)]) == 0
     assert capsys.readouterr().out == f"{good}: the API can use it; rules in it: 1\n"
-    assert bootstrap.execute(["policy", "check", str(bad)]) == 1
+    assert command_line.execute(["policy", "check", str(bad)]) == 1
     said = capsys.readouterr().err
     assert said.endswith("did you mean 'get_node'?\n")
     settings = tmp_path / "linkspan.toml"
     settings.write_text(f'state = "{tmp_path}/state"\n[api]\nport = 1\npolicy_file = "{bad}"\n', encoding="utf-8")
-    assert bootstrap.execute(["api", "--config", str(settings)]) == 1
+    assert command_line.execute(["api", "--config", str(settings)]) == 1
     assert capsys.readouterr().err == said

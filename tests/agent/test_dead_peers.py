@@ -13,7 +13,7 @@ from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel.lifecycle import ATTEMPT
 from linkspan.testing.fake_drivers import FakeDrivers
 from linkspan.testing.fake_world import FakeWorld
-from tests.agent.test_gateway import LEFT, RIGHT, Site, loaded_or_none
+from tests.agent.test_gateway_worker import LEFT, RIGHT, Site, loaded_or_none
 from tests.drivers.machine import connection, eventually
 from tests.harness.databases import Clock
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.agent.link import Link, LinkError
+from linkspan.agent.api_client import ApiClient, ApiUnreachable
 from linkspan.core.state.observed import Hello
 from tests.api.serving import served, wait_for
 from tests.api.world import CONNECTIONS, Api, Site
@@ -107,7 +107,7 @@ def test_a_large_report_is_taken(api: Api) -> None:
 def test_hints(database: Engine) -> None:
     with served(database, heartbeat=0.2) as service:
         service.api.node()
-        link = Link(service.url, "token of node-1")
+        link = ApiClient(service.url, "token of node-1")
         link.hello(Hello("kernel", "1.0", "6.0.1"))
         heard: list[tuple[float, int]] = []
         ended: list[Exception | None] = []
@@ -116,7 +116,7 @@ def test_hints(database: Engine) -> None:
             try:
                 heard.extend((time.monotonic(), revision) for revision in link.hints())
                 ended.append(None)
-            except LinkError as error:
+            except ApiUnreachable as error:
                 ended.append(error)
 
         thread = threading.Thread(target=listen)

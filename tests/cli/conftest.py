@@ -14,10 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from linkspan import bootstrap
-from linkspan.admin.first import bootstrap_state
+from linkspan.admin.initial_state import bootstrap_state
 from linkspan.api.http.server import server
-from linkspan.bootstrap import parts
+from linkspan.bootstrap import command_line, wiring
 from linkspan.settings import load
 
 
@@ -52,7 +51,7 @@ class Linkspan:
 
     def _execute(self, *arguments: str) -> int:
         self._capsys.readouterr()
-        code = bootstrap.execute(arguments)
+        code = command_line.execute(arguments)
         captured = self._capsys.readouterr()
         self.output, self.errors = captured.out, captured.err
         assert "Traceback" not in self.errors
@@ -79,9 +78,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     mask = os.umask(0o077)
     state = tmp_path_factory.mktemp("cli")
     settings = load(environment={}, overrides={"state": state})
-    with parts.application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
+    with wiring.application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with parts.opened(settings) as store:
+        with wiring.open_store(settings) as store:
             bootstrap_state(store, state, url, {"node-1": state / "nodes" / "node-1.token"})
         running = server(app, hub)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan import bootstrap
+from linkspan.bootstrap import command_line
 from linkspan.cli import commands
 from tests.cli.conftest import Linkspan, Service
 
@@ -203,7 +203,15 @@ def test_nodes_are_for_admins_and_for_who_holds_the_clouds_file(linkspan: Linksp
 
 
 def test_status_can_be_watched(service: Service) -> None:
-    command = [sys.executable, "-m", "linkspan.bootstrap", "status", "--watch", "--state", str(service.state)]
+    command = [
+        sys.executable,
+        "-m",
+        "linkspan.bootstrap",
+        "status",
+        "--watch",
+        "--state",
+        str(service.state),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline().split()[0] in {"connection", "service", "node"}
@@ -215,7 +223,7 @@ def test_status_can_be_watched(service: Service) -> None:
 def test_wrong_credentials_are_one_line(linkspan: Linkspan, service: Service, tmp_path: Path) -> None:
     text = (service.state / "clouds.yaml").read_text().replace("password: ", "password: x")
     (tmp_path / "clouds.yaml").write_text(text)
-    assert bootstrap.execute(["network", "list", "--state", str(tmp_path)]) == 1
+    assert command_line.execute(["network", "list", "--state", str(tmp_path)]) == 1
 
 
 def test_every_command_that_prints_has_a_format_and_every_other_has_none() -> None:

@@ -38,7 +38,16 @@ class World:
         self.state = state
         self.port = free_port()
         self._output = state.parent / f"{state.name}.out"
-        command = [sys.executable, "-m", "linkspan.bootstrap", "run", "--state", str(state), "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "linkspan.bootstrap",
+            "run",
+            "--state",
+            str(state),
+            "--port",
+            str(self.port),
+        ]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*command, *arguments],
@@ -95,7 +104,16 @@ class World:
     def other_node(self, name: str) -> str:
         """The token of a node that nothing is assigned to."""
         file = self.state.parent / f"{name}.token"
-        command = [sys.executable, "-m", "linkspan.bootstrap", "node", "create", name, "--token-file", str(file)]
+        command = [
+            sys.executable,
+            "-m",
+            "linkspan.bootstrap",
+            "node",
+            "create",
+            name,
+            "--token-file",
+            str(file),
+        ]
         subprocess.run([*command, "--state", str(self.state)], check=True, capture_output=True)
         return file.read_text().strip()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.agent.gateway import GatewayWorker, Leave, Want
+from linkspan.agent.gateway_worker import Desired, GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import Dpd
@@ -60,7 +60,7 @@ def test_restart_finds_a_peer_that_was_away_for_an_hour(tmp_path: Path) -> None:
         worker = GatewayWorker(gateway(1), drivers, outbox, clock)
         worker.start()
         try:
-            worker.send(Want(gateway(1), {near.id: near}, ()))
+            worker.send(Desired(gateway(1), {near.id: near}, ()))
             eventually(lambda: reports.state(near.id) == "up")
             namespace, there = (drivers.namespaces.name(gateway(number).id) for number in (1, 2))
             run(there, "nft", CUT)
@@ -87,5 +87,5 @@ def test_restart_finds_a_peer_that_was_away_for_an_hour(tmp_path: Path) -> None:
             print(f"up {clock() - back:.0f} s after the peer was back")
             assert ping(namespace, "10.2.0.1", "10.1.0.1") == 3
         finally:
-            worker.send(Leave(teardown=True))
+            worker.send(Stop(teardown=True))
             worker.join(20.0)

@@ -12,7 +12,7 @@ from linkspan.core.tunnel.tunnel import Tunnel
 from linkspan.drivers.ports import MtuRouting
 
 
-class Mtus:
+class MtuApplier:
     """Belongs to a gateway's worker and is used from its thread alone."""
 
     def __init__(self, paths: MtuRouting, backend: Backend) -> None:

@@ -1,6 +1,7 @@
 """The API as one ASGI application: hooks, handlers and routes of every resource, put together.
 
-Nothing is configured by reading it from somewhere: store, authentication, hub and numbers come from `bootstrap`.
+Nothing is configured by reading it from somewhere: store, authentication, hub and numbers come from
+`bootstrap.wiring`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`python -m linkspan.bootstrap`: the command line where no console script is installed."""
 
-from linkspan.bootstrap import main
+from linkspan.bootstrap.command_line import main
 
 if __name__ == "__main__":
     main()

@@ -23,7 +23,7 @@ from linkspan.api.authentication import keystone as authentication_keystone
 from linkspan.api.authentication.keystone import KeystoneAuth
 from linkspan.api.authentication.keystone_client import Keystone, KeystoneUnreachable
 from linkspan.api.http.notifications import Notifier
-from linkspan.bootstrap import parts
+from linkspan.bootstrap import wiring
 from linkspan.core.secret import Secret
 from linkspan.settings import load
 from linkspan.store.database import engine as engines
@@ -336,7 +336,7 @@ def test_the_settings_lead_there(cloud: Served, users: Client, tmp_path: Path) -
         "project": "admin",
     }
     overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in given.items()}
-    with parts.application(load(environment={}, overrides=overrides)) as (app, _hub), TestClient(app) as http:
+    with wiring.application(load(environment={}, overrides=overrides)) as (app, _hub), TestClient(app) as http:
         found = http.get(SERVICES, headers={"x-auth-token": users.token("alice")})
         assert (found.status_code, found.json()) == (200, {"vpnservices": []})
         refused = http.get(SERVICES, headers={"x-auth-token": "nothing"})

@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
-class Identity(msgspec.Struct, frozen=True):
+class ProcessIdentity(msgspec.Struct, frozen=True):
     """A process that cannot be mistaken for another: pid, and its start in clock ticks after boot."""
 
     name: str
@@ -37,7 +37,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     def alive(self) -> bool:
         """Whether this very process still runs."""
-        return start_of(self.pid) == self.start
+        return start_time(self.pid) == self.start
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it, and to nobody else."""
@@ -48,7 +48,7 @@ class Identity(msgspec.Struct, frozen=True):
                 return
 
 
-def start_of(pid: int) -> int | None:
+def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks after boot; None if there is none, or only its corpse."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -57,7 +57,7 @@ def start_of(pid: int) -> int | None:
     return None if fields[0] in {"Z", "X"} else int(fields[19])
 
 
-class Lock:
+class StateLock:
     """Holds a state directory for one supervisor at a time. The kernel lets go when the process dies."""
 
     def __init__(self, state: Path) -> None:
@@ -81,7 +81,7 @@ class Lock:
         os.close(self._file)
 
 
-class Child:
+class ChildProcess:
     """One child process and what it takes to start it again."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: dict[str, str]) -> None:
@@ -114,12 +114,12 @@ class Child:
             os.close(descriptor)
         self.started = time.monotonic()
 
-    def identity(self) -> Identity | None:
+    def identity(self) -> ProcessIdentity | None:
         """Who it is, None if it does not run."""
         if self.process is None or self.process.poll() is not None:
             return None
-        start = start_of(self.process.pid)
-        return None if start is None else Identity(self.name, self.process.pid, start)
+        start = start_time(self.process.pid)
+        return None if start is None else ProcessIdentity(self.name, self.process.pid, start)
 
     def last_words(self) -> str:
         """The last line that it wrote, for a report on its death."""
@@ -136,21 +136,21 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-class Children:
+class Supervisor:
     """All children of one supervisor, in the order in which they were started."""
 
     def __init__(self, state: Path, say: Callable[[str], None]) -> None:
         self._record = state / "run" / "children.json"
         self._say = say
-        self._all: list[Child] = []
+        self._all: list[ChildProcess] = []
 
-    def start(self, child: Child) -> None:
+    def start(self, child: ChildProcess) -> None:
         """Start a child and remember it."""
         self._all.append(child)
         child.start()
         self._write()
 
-    def dead(self) -> Child | None:
+    def dead(self) -> ChildProcess | None:
         """A child that is not running, if there is one."""
         return next((child for child in self._all if child.process and child.process.poll() is not None), None)
 
@@ -205,17 +205,17 @@ def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
-def left_behind(state: Path) -> list[Identity]:
+def left_behind(state: Path) -> list[ProcessIdentity]:
     """Children of an earlier run with this state directory that still run."""
     try:
         raw: Any = json.loads((state / "run" / "children.json").read_bytes())
-        found = msgspec.convert(raw, list[Identity])
+        found = msgspec.convert(raw, list[ProcessIdentity])
     except (OSError, ValueError):
         return []
     return [identity for identity in found if identity.alive()]
 
 
-def end(processes: Sequence[Identity], timeout: float) -> None:
+def terminate(processes: Sequence[ProcessIdentity], timeout: float) -> None:
     """End processes that are not ours to wait for: politely, and after `timeout` seconds not politely."""
     for process in processes:
         process.signal(signal.SIGTERM)

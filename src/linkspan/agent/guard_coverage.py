@@ -13,7 +13,7 @@ from linkspan.core.tunnel.tunnel import Tunnel
 from linkspan.drivers.ports import LeakGuard
 
 
-class Coverage:
+class GuardCoverage:
     """Belongs to a gateway's worker and is used from its thread alone. `orphans` are uuids of connections that run
     and are not desired: with them, what an earlier run guards stays guarded for good."""
 
@@ -34,7 +34,7 @@ class Coverage:
         self._stale = self._guard.current(gateway.id)
         self.orphans = frozenset(ipsec_config.owner_of(child) for children in loaded for child in children) - known
         if self.orphans:
-            log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
+            log = structlog.get_logger("agent.gateway_worker").bind(gateway=gateway.id)
             log.warning("connections run that are not desired; they stay", connections=sorted(self.orphans))
 
     def cover(self, gateway: Gateway, old: Mapping[str, Tunnel], new: Mapping[str, Tunnel]) -> set[str]:

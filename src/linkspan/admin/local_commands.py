@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from linkspan.admin import accounts, people, policy
-from linkspan.admin.options import Opener, command, format_option, name_argument, place, show
+from linkspan.admin import account_commands, account_store, policy
+from linkspan.admin.shared_options import Opener, command, format_option, name_argument, place, show
 from linkspan.store.store import Store
 
 
@@ -32,7 +32,7 @@ def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
             ],
         ),
         click.Group("node", help="Gateway nodes.", commands=[_node_create(opener), _node_list(opener)]),
-        *accounts.build(opener),
+        *account_commands.build(opener),
         policy.group(),
     ]
 
@@ -40,7 +40,7 @@ def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
 def _node_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, token_file: Path | None) -> None:
         file = token_file or Path(f"{name}.token")
-        people.create_node(store, name, file)
+        account_store.create_node(store, name, file)
         click.echo(f"node {name} made; its token is in {file}: take that file to the node, by a safe way")
 
     parameters: list[click.Parameter] = [
@@ -59,7 +59,7 @@ def _node_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
             nodes = [
-                people.public(node, ("id", "name", "backend", "charon_version", "gateways"))
+                account_store.public(node, ("id", "name", "backend", "charon_version", "gateways"))
                 | {"alive": (node["lease_until"] or 0) > tx.now}
                 for node in tx.nodes()
             ]

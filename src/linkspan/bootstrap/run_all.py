@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from linkspan.admin import checks
-from linkspan.bootstrap import parts
+from linkspan.admin import preflight
+from linkspan.bootstrap import wiring
 
 if TYPE_CHECKING:
-    from linkspan.admin.children import Child, Children
+    from linkspan.admin.supervisor import ChildProcess, Supervisor
     from linkspan.cli.client import Client
     from linkspan.lab.progress import Progress
     from linkspan.settings import Settings
@@ -35,36 +35,36 @@ START: Final = 30.0
 
 def clean(settings: Settings) -> None:
     """Remove what an earlier run of this installation left on the machine."""
-    from linkspan.admin.children import end, left_behind
+    from linkspan.admin.supervisor import left_behind, terminate
     from linkspan.drivers.local import sweep
     from linkspan.settings import instance_of
 
-    end(left_behind(settings.state), LEAVE)
+    terminate(left_behind(settings.state), LEAVE)
     sweep(settings.agent.instance or instance_of(settings.state))
     (settings.state / "lab.json").unlink(missing_ok=True)
 
 
 def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     """The API, agents and the laboratory, until Ctrl-C or SIGTERM, or with `once` until the proof. The exit code."""
-    checks.root("linkspan run")
-    checks.tools(tuple(checks.TOOLS))
+    preflight.require_root("linkspan run")
+    preflight.require_tools(tuple(preflight.TOOLS))
     if settings.api.auth == "keystone":
         raise click.ClickException(
             "linkspan run makes users of its own, and Keystone would not know them: "
             "with auth 'keystone' start 'linkspan api' and 'linkspan agent'"
         )
-    parts.check_auth(settings)
-    checks.certificate(settings.api.tls_cert, settings.api.tls_key)
-    parts.policy(settings)
-    from linkspan.admin.children import Children, Lock
+    wiring.check_auth(settings)
+    preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
+    wiring.policy(settings)
+    from linkspan.admin.supervisor import StateLock, Supervisor
     from linkspan.lab.progress import Progress
     from linkspan.telemetry import configure
 
     progress = Progress(sys.stderr)
-    lock = Lock(settings.state)
-    checks.listen(settings.api.host, settings.api.port).close()
+    lock = StateLock(settings.state)
+    preflight.listening_socket(settings.api.host, settings.api.port).close()
     configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
-    children = Children(settings.state, progress.say)
+    children = Supervisor(settings.state, progress.say)
     _interruptible()
     try:
         with progress.step("clean up what an earlier run left"):
@@ -101,7 +101,7 @@ def _interruptible() -> None:
 class _Run:
     """One run of everything, from the first process to the last line of the report."""
 
-    def __init__(self, settings: Settings, progress: Progress, children: Children, nodes: int) -> None:
+    def __init__(self, settings: Settings, progress: Progress, children: Supervisor, nodes: int) -> None:
         from linkspan.settings import instance_of
 
         self._began = time.monotonic()
@@ -140,12 +140,12 @@ class _Run:
             return code
 
     def _prepare_state(self) -> None:
-        from linkspan.admin.first import bootstrap_state, nodes_to_run
+        from linkspan.admin.initial_state import bootstrap_state, nodes_to_run
         from linkspan.store.migrate import upgrade
 
-        with parts.database(self._settings, exclusive=True) as engine:
+        with wiring.open_database(self._settings, exclusive=True) as engine:
             upgrade(engine)
-            store = parts.store_on(engine, self._settings)
+            store = wiring.store_on(engine, self._settings)
             nodes = nodes_to_run(store, self._settings.state, self._nodes)
             self._nodes = list(nodes)
             bootstrap_state(
@@ -162,7 +162,7 @@ class _Run:
         """Start a child of ours. All its settings are in a file: nothing of them shows among the processes."""
         import msgspec
 
-        from linkspan.admin.children import Child
+        from linkspan.admin.supervisor import ChildProcess
         from linkspan.settings import PREFIX, to_toml
 
         settings, replace = self._settings, msgspec.structs.replace
@@ -171,13 +171,13 @@ class _Run:
             agent = replace(agent, name=node, token_file=None, bridge_namespace=fabric)
         file = settings.state / "run" / f"{name}.toml"
         file.unlink(missing_ok=True)
-        from linkspan.admin.people import write_private
+        from linkspan.admin.account_store import write_private
 
         log = replace(settings.log, terminal="json", file="")
         write_private(file, to_toml(replace(settings, state=settings.state.absolute(), agent=agent, log=log)), 0o600)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         argv = [sys.executable, "-m", "linkspan.bootstrap", *command, "--config", str(file)]
-        self._children.start(Child(name, argv, settings.state / "logs" / f"{name}.log", environment))
+        self._children.start(ChildProcess(name, argv, settings.state / "logs" / f"{name}.log", environment))
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         from linkspan.lab.fabric import LabError
@@ -192,7 +192,7 @@ class _Run:
     def _alive(self) -> None:
         from linkspan.lab.fabric import LabError
 
-        dead: Child | None = self._children.dead()
+        dead: ChildProcess | None = self._children.dead()
         if dead is not None:
             raise LabError(f"{dead.name} did not stay up: {dead.last_words() or 'it said nothing'} (see {dead.log})")
 

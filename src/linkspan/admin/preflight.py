@@ -26,13 +26,13 @@ TOOLS: Final = {
 """Programs that a node needs, and the Debian packages that bring them."""
 
 
-def root(command: str) -> None:
+def require_root(command: str) -> None:
     """Refuse to go on as an ordinary user. Raises ClickException."""
     if os.geteuid() != 0:
         raise click.ClickException(f"{command} needs root, for network namespaces and charon: run it with sudo")
 
 
-def tools(names: Sequence[str]) -> None:
+def require_tools(names: Sequence[str]) -> None:
     """Refuse to go on without these programs. Raises ClickException that names the packages."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     missing = [name for name in names if shutil.which(name, path=path) is None]
@@ -43,7 +43,7 @@ def tools(names: Sequence[str]) -> None:
         )
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ClickException where the port is taken or the address is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def certificate(cert: Path | None, key: Path | None) -> None:
+def check_certificate(cert: Path | None, key: Path | None) -> None:
     """Refuse a certificate that cannot be served. Raises ClickException."""
     if cert is None and key is None:
         return
@@ -74,7 +74,7 @@ def certificate(cert: Path | None, key: Path | None) -> None:
         raise click.ClickException(f"{cert} and {key} are no certificate and its key: {error.reason}") from None
 
 
-def keystone(auth_url: str, username: str, password_file: Path | None, ca_file: Path | None) -> Secret:
+def check_keystone(auth_url: str, username: str, password_file: Path | None, ca_file: Path | None) -> Secret:
     """The password of our own user in a real Keystone. Raises ClickException where something is missing to ask it."""
     if not auth_url.startswith(("http://", "https://")):
         raise click.ClickException(

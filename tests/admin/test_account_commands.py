@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from linkspan import bootstrap
 from linkspan.api.authentication.tokens import TokenAuth
-from linkspan.bootstrap import parts
+from linkspan.bootstrap import command_line, wiring
 from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.settings import load
 from linkspan.store.store import Store
@@ -34,7 +33,7 @@ class Machine:
 
     def _run(self, *arguments: str) -> tuple[int, str, str]:
         self._capsys.readouterr()
-        code = bootstrap.execute([*arguments, "--state", str(self.state)])
+        code = command_line.execute([*arguments, "--state", str(self.state)])
         said = self._capsys.readouterr()
         return code, said.out, said.err
 
@@ -56,7 +55,7 @@ class Machine:
 
     def store(self) -> Any:
         """The store."""
-        return parts.opened(load(environment={}, overrides={"state": self.state}))
+        return wiring.open_store(load(environment={}, overrides={"state": self.state}))
 
     def roles(self, user: str) -> Any:
         """A user's roles, by project."""

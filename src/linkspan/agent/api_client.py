@@ -22,7 +22,7 @@ SILENCE = 35.0
 """Seconds without a word on the hint stream after which it is taken for dead (the API speaks every 10 s)."""
 
 
-class LinkError(Exception):
+class ApiUnreachable(Exception):
     """The API cannot be used now; `final` if only a person can change that."""
 
     def __init__(self, message: str, final: bool = False) -> None:
@@ -34,9 +34,11 @@ def check_url(url: str) -> None:
     """Refuse plain HTTP to anything but this machine: desired state carries keys. Raises LinkError."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LinkError(f"{url!r} is no URL of an API: write http://127.0.0.1:9696 or https://HOST:PORT", final=True)
+        raise ApiUnreachable(
+            f"{url!r} is no URL of an API: write http://127.0.0.1:9696 or https://HOST:PORT", final=True
+        )
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise LinkError(
+        raise ApiUnreachable(
             f"{url} is plain HTTP to another machine, and keys would travel in clear: use https:// with a CA file",
             final=True,
         )
@@ -51,7 +53,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class Link:
+class ApiClient:
     """A connection to the API as one node. Safe to use from several threads."""
 
     def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
@@ -61,7 +63,7 @@ class Link:
             try:
                 verify = ssl.create_default_context(cafile=str(ca_file))
             except (OSError, ssl.SSLError) as error:
-                raise LinkError(f"the CA file {ca_file} cannot be used: {error}", final=True) from error
+                raise ApiUnreachable(f"the CA file {ca_file} cannot be used: {error}", final=True) from error
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/agent/v1",
             headers={"Authorization": f"Bearer {token}"},
@@ -81,14 +83,14 @@ class Link:
         try:
             return msgspec.json.decode(answer, type=Welcome)
         except msgspec.DecodeError as error:
-            raise LinkError(f"this is not the API of Linkspan, or another version of it: {error}") from error
+            raise ApiUnreachable(f"this is not the API of Linkspan, or another version of it: {error}") from error
 
     def desired(self, since: int) -> Delta:
         """Everything that changed after a revision; 0: everything."""
         try:
             return desired.decode(self._checked(self._get("desired", since)).content)
         except msgspec.DecodeError as error:
-            raise LinkError(f"the API sent a desired state that this agent cannot read: {error}") from error
+            raise ApiUnreachable(f"the API sent a desired state that this agent cannot read: {error}") from error
 
     def report(self, report: Report) -> None:
         """Deliver one batch; an empty one renews the lease."""
@@ -106,24 +108,26 @@ class Link:
                     if line.startswith("data:"):
                         yield int(line.removeprefix("data:"))
         except (httpx.HTTPError, RuntimeError, ValueError) as error:
-            raise LinkError(f"the hint stream broke: {error}") from error
+            raise ApiUnreachable(f"the hint stream broke: {error}") from error
 
     def _get(self, path: str, since: int) -> httpx.Response:
         try:
             return self._http.get(path, params={"since": since})
         except (httpx.HTTPError, RuntimeError) as error:
-            raise LinkError(f"the API cannot be reached: {error}") from error
+            raise ApiUnreachable(f"the API cannot be reached: {error}") from error
 
     def _post(self, path: str, body: bytes) -> bytes:
         try:
             response = self._http.post(path, content=body, headers={"Content-Type": "application/json"})
         except (httpx.HTTPError, RuntimeError) as error:
-            raise LinkError(f"the API cannot be reached: {error}") from error
+            raise ApiUnreachable(f"the API cannot be reached: {error}") from error
         return self._checked(response).content
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.status_code == 401:
-            raise LinkError("the API does not know this node's token: make one with 'linkspan node create NAME'", True)
+            raise ApiUnreachable(
+                "the API does not know this node's token: make one with 'linkspan node create NAME'", True
+            )
         if response.status_code >= 400:
-            raise LinkError(f"the API answered {response.status_code}: {response.text[:200]}")
+            raise ApiUnreachable(f"the API answered {response.status_code}: {response.text[:200]}")
         return response

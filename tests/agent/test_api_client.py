@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.agent.link import Link, LinkError, check_url
+from linkspan.agent.api_client import ApiClient, ApiUnreachable, check_url
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_loopback_may_be_plain_and_everything_may_be_tls(url: str) -> None:
     ],
 )
 def test_anything_else_is_refused_in_one_line_that_says_what_to_do(url: str) -> None:
-    with pytest.raises(LinkError) as caught:
+    with pytest.raises(ApiUnreachable) as caught:
         check_url(url)
     assert caught.value.final
     assert "\n" not in str(caught.value)
@@ -39,12 +39,12 @@ def test_anything_else_is_refused_in_one_line_that_says_what_to_do(url: str) -> 
 
 
 def test_a_link_cannot_be_made_around_the_check() -> None:
-    with pytest.raises(LinkError, match="plain HTTP"):
-        Link("http://192.0.2.1:9696", "token")
+    with pytest.raises(ApiUnreachable, match="plain HTTP"):
+        ApiClient("http://192.0.2.1:9696", "token")
 
 
 def test_a_ca_file_that_is_none_is_said_so(tmp_path: Path) -> None:
     wrong = tmp_path / "ca.pem"
     wrong.write_text("not a certificate")
-    with pytest.raises(LinkError, match="CA file"):
-        Link("https://127.0.0.1:9696", "token", wrong)
+    with pytest.raises(ApiUnreachable, match="CA file"):
+        ApiClient("https://127.0.0.1:9696", "token", wrong)

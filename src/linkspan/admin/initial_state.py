@@ -15,8 +15,8 @@ from typing import Final
 import click
 
 from linkspan.admin import clouds
-from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Kept
-from linkspan.admin.people import new_password, write_private
+from linkspan.admin.account_store import new_password, write_private
+from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Credentials
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Row, Store, Tx
@@ -73,7 +73,7 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
     return {name: folder / f"{name}.token" for name in [*wanted, *here]}
 
 
-def _token(tx: Tx, kept: Kept) -> None:
+def _token(tx: Tx, kept: Credentials) -> None:
     """The static token of the file; one that got lost is replaced."""
     if kept.token and tx.token(hash_token(kept.token.encode())) is not None:
         return
@@ -85,7 +85,7 @@ def _token(tx: Tx, kept: Kept) -> None:
     tx.add_token(hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
 
 
-def _credential(tx: Tx, kept: Kept, secret_hash: str) -> None:
+def _credential(tx: Tx, kept: Credentials, secret_hash: str) -> None:
     """The application credential of the file; one that got lost is replaced."""
     if not secret_hash:
         return

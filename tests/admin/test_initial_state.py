@@ -14,8 +14,8 @@ import yaml
 from keystoneauth1 import loading
 from keystoneauth1.session import Session
 
-from linkspan.admin import people
-from linkspan.admin.first import bootstrap_state
+from linkspan.admin import account_store
+from linkspan.admin.initial_state import bootstrap_state
 from linkspan.api.app import create_app
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.notifications import Notifier
@@ -155,31 +155,31 @@ def test_a_foreign_clouds_file_is_not_overwritten(store: Store, tmp_path: Path) 
 
 
 def test_people(store: Store, tmp_path: Path) -> None:
-    people.create_project(store, "p")
-    people.create_user(store, "u", "one", "p", ("reader",))
-    people.set_password(store, "u", "two")
+    account_store.create_project(store, "p")
+    account_store.create_user(store, "u", "one", "p", ("reader",))
+    account_store.set_password(store, "u", "two")
     with store.read() as tx:
         row = tx.user_by_name("u")
     assert row is not None
     assert verify_password(row["password_hash"], "two")
     assert not verify_password(row["password_hash"], "one")
     with pytest.raises(click.ClickException, match="exists already"):
-        people.create_project(store, "p")
+        account_store.create_project(store, "p")
     with pytest.raises(click.ClickException, match="exists already"):
-        people.create_user(store, "u", "x", "p", ("member",))
+        account_store.create_user(store, "u", "x", "p", ("member",))
     with pytest.raises(click.ClickException, match="no project named"):
-        people.create_user(store, "v", "x", "q", ("member",))
+        account_store.create_user(store, "v", "x", "q", ("member",))
     with pytest.raises(click.ClickException, match="no user named"):
-        people.set_password(store, "v", "x")
+        account_store.set_password(store, "v", "x")
 
 
 def test_a_node_without_a_token_file_is_not_made(store: Store, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(click.ClickException, match="exists already"):
-        people.create_node(store, "n", tmp_path / "taken")
+        account_store.create_node(store, "n", tmp_path / "taken")
     with store.read() as tx:
         assert tx.nodes() == []
-    people.create_node(store, "n", tmp_path / "token")
+    account_store.create_node(store, "n", tmp_path / "token")
     with store.read() as tx:
         token = (tmp_path / "token").read_text().strip()
         found = tx.node_by_token(hash_token(token.encode()))

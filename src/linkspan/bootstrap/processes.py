@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from linkspan.admin import checks
-from linkspan.bootstrap import parts
+from linkspan.admin import preflight
+from linkspan.bootstrap import wiring
 
 if TYPE_CHECKING:
     from linkspan.settings import Settings
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 def serve_api(settings: Settings) -> None:
     """Run the API server until SIGTERM or Ctrl-C."""
-    parts.check_auth(settings)
-    checks.certificate(settings.api.tls_cert, settings.api.tls_key)
-    parts.policy(settings)
-    listener = checks.listen(settings.api.host, settings.api.port)
-    parts.log(settings)
+    wiring.check_auth(settings)
+    preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
+    wiring.policy(settings)
+    listener = preflight.listening_socket(settings.api.host, settings.api.port)
+    wiring.configure_log(settings)
     # The server repeats the signal that ended it, once it is down: then it is time to leave, in order.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
-    with parts.application(settings) as (app, hub):
+    with wiring.application(settings) as (app, hub):
         import structlog
 
         from linkspan.api.http.server import serve
@@ -41,7 +41,7 @@ def serve_api(settings: Settings) -> None:
 
 def serve_agent(settings: Settings, teardown: bool) -> None:
     """Run this node's agent until SIGTERM or Ctrl-C."""
-    from linkspan.agent.link import Link, check_url
+    from linkspan.agent.api_client import ApiClient, check_url
     from linkspan.settings import instance_of
 
     check_url(settings.api_url)
@@ -54,11 +54,11 @@ def serve_agent(settings: Settings, teardown: bool) -> None:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"cannot read the token file {settings.token_file}: {error}") from None
-    link = Link(settings.api_url, token, settings.agent.ca_file)
-    checks.root("linkspan agent")
-    checks.tools(("ip", "nft", "charon-systemd"))
-    parts.log(settings)
-    from linkspan.agent.run import Agent
+    link = ApiClient(settings.api_url, token, settings.agent.ca_file)
+    preflight.require_root("linkspan agent")
+    preflight.require_tools(("ip", "nft", "charon-systemd"))
+    wiring.configure_log(settings)
+    from linkspan.agent.agent import Agent
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(

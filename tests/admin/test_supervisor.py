@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from linkspan.admin.children import Child, Children, Identity, end, left_behind, start_of
+from linkspan.admin.supervisor import ChildProcess, ProcessIdentity, Supervisor, left_behind, start_time, terminate
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -21,8 +21,8 @@ STUBBORN = [
 ]
 
 
-def child(tmp_path: Path, name: str, command: list[str]) -> Child:
-    return Child(name, command, tmp_path / "logs" / f"{name}.log", dict(os.environ))
+def child(tmp_path: Path, name: str, command: list[str]) -> ChildProcess:
+    return ChildProcess(name, command, tmp_path / "logs" / f"{name}.log", dict(os.environ))
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -32,13 +32,13 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def is_up(one: Child) -> Callable[[], bool]:
+def is_up(one: ChildProcess) -> Callable[[], bool]:
     return lambda: one.log.exists() and "up" in one.log.read_text()
 
 
 def test_children_are_written_down_and_ended(tmp_path: Path) -> None:
     said: list[str] = []
-    children = Children(tmp_path, said.append)
+    children = Supervisor(tmp_path, said.append)
     first, second = child(tmp_path, "api", SLEEP), child(tmp_path, "node-1", STUBBORN)
     children.start(first)
     children.start(second)
@@ -55,7 +55,7 @@ def test_children_are_written_down_and_ended(tmp_path: Path) -> None:
 
 def test_a_child_that_dies_is_reported_in_one_line_and_started_again(tmp_path: Path) -> None:
     said: list[str] = []
-    children = Children(tmp_path, said.append)
+    children = Supervisor(tmp_path, said.append)
     one = child(tmp_path, "api", SLEEP)
     children.start(one)
     until(is_up(one))
@@ -78,9 +78,9 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     script = f"""
 import os, sys, time
 from pathlib import Path
-from linkspan.admin.children import Child, Children
-children = Children(Path({str(tmp_path)!r}), print)
-children.start(Child("x", {SLEEP!r}, Path({str(tmp_path)!r}) / "x.log", dict(os.environ)))
+from linkspan.admin.supervisor import ChildProcess, Supervisor
+children = Supervisor(Path({str(tmp_path)!r}), print)
+children.start(ChildProcess("x", {SLEEP!r}, Path({str(tmp_path)!r}) / "x.log", dict(os.environ)))
 print("started", flush=True)
 time.sleep(60)
 """
@@ -96,7 +96,7 @@ def test_what_a_killed_run_left_is_found_and_ended_and_nothing_else(tmp_path: Pa
     with subprocess.Popen(STUBBORN, stdout=subprocess.PIPE) as mine, subprocess.Popen(SLEEP) as stranger:
         assert mine.stdout is not None
         mine.stdout.readline()
-        start = start_of(mine.pid)
+        start = start_time(mine.pid)
         assert start
         record = [
             {"name": "api", "pid": mine.pid, "start": start},
@@ -108,9 +108,9 @@ def test_what_a_killed_run_left_is_found_and_ended_and_nothing_else(tmp_path: Pa
         (tmp_path / "run" / "children.json").write_text(json.dumps(record))
         found = left_behind(tmp_path)
         assert [identity.name for identity in found] == ["api"]
-        end(found, 0.1)
+        terminate(found, 0.1)
         assert mine.wait(5.0) == -signal.SIGKILL
-        Identity("node-1", stranger.pid, 1).signal(signal.SIGKILL)
+        ProcessIdentity("node-1", stranger.pid, 1).signal(signal.SIGKILL)
         assert stranger.poll() is None
         stranger.kill()
 

@@ -20,10 +20,10 @@ from functools import partial
 import msgspec
 import structlog
 
-from linkspan.agent.guard import Coverage
-from linkspan.agent.mtu import Mtus
-from linkspan.agent.names import Names
+from linkspan.agent.guard_coverage import GuardCoverage
+from linkspan.agent.mtu import MtuApplier
 from linkspan.agent.outbox import Outbox
+from linkspan.agent.peer_names import PeerNames
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state.desired import Connection, Gateway, Gone
@@ -57,7 +57,7 @@ GLANCE = 0.02
 """Seconds between looks at a clock that is not the machine's own."""
 
 
-class Want(msgspec.Struct, frozen=True):
+class Desired(msgspec.Struct, frozen=True):
     """What the gateway should be: all of its connections, and tombstones to answer."""
 
     gateway: Gateway
@@ -65,14 +65,14 @@ class Want(msgspec.Struct, frozen=True):
     gone: tuple[Gone, ...]
 
 
-class Leave(msgspec.Struct, frozen=True):
+class Stop(msgspec.Struct, frozen=True):
     """End the thread. With `teardown` the gateway goes too; without, everything that runs stays."""
 
     teardown: bool
     tombstones: tuple[Gone, ...] = ()
 
 
-Message = Want | Leave | Resolution | CharonEvent
+Message = Desired | Stop | Resolution | CharonEvent
 
 
 class GatewayWorker(threading.Thread):
@@ -93,16 +93,16 @@ class GatewayWorker(threading.Thread):
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._gateway = gateway
         self._charon: Charon = drivers.charon(gateway)
-        self._names = Names(gateway.id, drivers.resolver, self.send, clock)
-        self._want: Want | None = None
+        self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
+        self._want: Desired | None = None
         self._gone: dict[str, Gone] = {}
         self._lives: dict[str, Tunnel] = {}
         self._loaded: dict[str, frozenset[str]] = {}
         self._variants: dict[str, set[str]] = {}
         self._traps: dict[str, frozenset[Initiate]] = {}
         self._peers: dict[str, set[str]] = {}
-        self._coverage = Coverage(drivers.guard)
-        self._mtus = Mtus(drivers.paths, drivers.backend)
+        self._coverage = GuardCoverage(drivers.guard)
+        self._mtus = MtuApplier(drivers.paths, drivers.backend)
         self._built: Gateway | None = None
         self._listening = False
         self._faults = 0
@@ -111,7 +111,7 @@ class GatewayWorker(threading.Thread):
         self._due: float | None = None
         self._wakes: list[tuple[float, str]] = []
         self._touched: set[str] = set()
-        self._leaving: Leave | None = None
+        self._leaving: Stop | None = None
 
     def send(self, message: Message) -> None:
         """Put a message into the inbox; returns at once."""
@@ -168,11 +168,11 @@ class GatewayWorker(threading.Thread):
     def _remember(self, message: Message) -> ConnectionEvent | None:
         """Keep what is wanted of the gateway; a fact about connections comes back."""
         match message:
-            case Want():
+            case Desired():
                 self._want = message
                 self._gone.update({gone.id: gone for gone in message.gone})
                 self._due = self._clock()
-            case Leave():
+            case Stop():
                 self._leaving = message
             case Resolution():
                 if self._names.hear(message):
@@ -431,7 +431,7 @@ class GatewayWorker(threading.Thread):
                 self._outbox.put(msgspec.structs.replace(report, effective_mtu=self._mtus.effective(id)))
         self._touched.clear()
 
-    def _end(self, leave: Leave) -> None:
+    def _end(self, leave: Stop) -> None:
         try:
             if not leave.teardown:
                 self._charon.detach()

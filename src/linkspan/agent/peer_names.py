@@ -17,10 +17,10 @@ from linkspan.core.tunnel.peer_names import PeerName, Resolution
 from linkspan.core.tunnel.tunnel import Tunnel
 from linkspan.drivers.ports import Resolver
 
-Lives = Mapping[str, Tunnel]
+Tunnels = Mapping[str, Tunnel]
 
 
-class Names:
+class PeerNames:
     """`deliver` gets the answers, from any thread; `clock` is the gateway's, in seconds."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Names:
         self._resolver = resolver
         self._deliver = deliver
         self._clock = clock
-        self._log = structlog.get_logger("agent.names").bind(gateway=gateway_id)
+        self._log = structlog.get_logger("agent.peer_names").bind(gateway=gateway_id)
         self._names: dict[str, PeerName] = {}
         self._users: dict[str, list[str]] = {}
         self._held: dict[str, str] = {}
@@ -42,7 +42,7 @@ class Names:
             for child in children if ike_name in remotes else ():
                 self._held[ipsec_config.owner_of(child)] = remotes[ike_name]
 
-    def place(self, connections: Mapping[str, Connection], gateway: Gateway, lives: Lives) -> dict[str, Connection]:
+    def place(self, connections: Mapping[str, Connection], gateway: Gateway, lives: Tunnels) -> dict[str, Connection]:
         """What is desired, with an address wherever a peer's name has one. The same in, the same objects out.
 
         A connection that runs waits with an edit that names another peer until something is known of that name.
@@ -72,14 +72,14 @@ class Names:
             self._log.warning("a peer's name cannot be resolved", name=answer.name, error=answer.error)
         return (before.answered, before.error, {*before.found}) != (after.answered, after.error, {*after.found})
 
-    def due_at(self, lives: Lives) -> float | None:
+    def due_at(self, lives: Tunnels) -> float | None:
         """When the next name is to be asked for."""
         return min(
             (peer_names.next_query_at(name, self._calm(text, lives)) for text, name in self._names.items()),
             default=None,
         )
 
-    def ask(self, lives: Lives) -> None:
+    def ask(self, lives: Tunnels) -> None:
         """Ask for every name whose time has come."""
         now = self._clock()
         for text, name in list(self._names.items()):
@@ -87,7 +87,7 @@ class Names:
                 self._resolver.resolve(self._gateway_id, text, self._deliver)
                 self._names[text] = peer_names.query_sent(name, now)
 
-    def _calm(self, text: str, lives: Lives) -> bool:
+    def _calm(self, text: str, lives: Tunnels) -> bool:
         return all(id in lives and lives[id].up for id in self._users[text])
 
     def _name(self, text: str, ids: Iterable[str], own: tuple[str, ...]) -> PeerName:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from linkspan.admin import people
+from linkspan.admin import account_store
 from linkspan.store.store import Store
 
 Opener = Callable[..., AbstractContextManager[Store]]
@@ -79,7 +79,7 @@ def password_option() -> click.Option:
 def password_from(file: Path | None) -> Iterator[str]:
     """The password that was given, or a new one, which is printed after the block did its work."""
     if file is None:
-        password = people.new_password()
+        password = account_store.new_password()
         yield password
         click.echo(f"password: {password}")
         return

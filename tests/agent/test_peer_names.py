@@ -10,7 +10,7 @@ from linkspan.core.tunnel import peer_names
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.testing.fake_drivers import FakeDrivers, FakeResolver
 from linkspan.testing.fake_world import FakeWorld
-from tests.agent.test_gateway import BACK, LEFT, RIGHT, THERE, Site, replace
+from tests.agent.test_gateway_worker import BACK, LEFT, RIGHT, THERE, Site, replace
 from tests.drivers.machine import connection, eventually, gateway
 
 NAME = "vpn.example.org"

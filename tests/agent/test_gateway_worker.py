@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import pytest
 
-from linkspan.agent.gateway import GLANCE, RETRY, GatewayWorker, Leave, Want
+from linkspan.agent.gateway_worker import GLANCE, RETRY, Desired, GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
@@ -41,7 +41,7 @@ class Site:
 
     def want(self, *connections: Connection, gone: tuple[Gone, ...] = ()) -> None:
         wanted: Mapping[str, Connection] = {one.id: one for one in connections}
-        self.worker.send(Want(self.gateway, wanted, gone))
+        self.worker.send(Desired(self.gateway, wanted, gone))
 
     def state(self, id: str) -> str:
         batch = self.outbox.take(0)
@@ -54,7 +54,7 @@ class Site:
         return self.said[id]
 
     def leave(self, teardown: bool = False) -> None:
-        self.worker.send(Leave(teardown))
+        self.worker.send(Stop(teardown))
         self.worker.join(10)
         assert not self.worker.is_alive()
 

@@ -1,6 +1,6 @@
 """The real parts, made as the settings say: database, store, who asks and what they may, and the API over them.
 
-Nothing runs here; `bootstrap.serving` and `bootstrap.everything` do that. Imports are late: see the package.
+Nothing runs here; `bootstrap.processes` and `bootstrap.run_all` do that. Imports are late: see the package.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from linkspan.admin import checks
+from linkspan.admin import preflight
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def database(settings: Settings, *, exclusive: bool = False) -> Iterator[Engine]:
+def open_database(settings: Settings, *, exclusive: bool = False) -> Iterator[Engine]:
     """The database; `exclusive` refuses to share a SQLite file with another process that does the same."""
     from linkspan.store.database import engine as engines
 
@@ -44,9 +44,9 @@ def database(settings: Settings, *, exclusive: bool = False) -> Iterator[Engine]
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Store]:
+def open_store(settings: Settings) -> Iterator[Store]:
     """The store, for a command on this machine; a running API may use the same database."""
-    with database(settings) as engine:
+    with open_database(settings) as engine:
         yield store_on(engine, settings)
 
 
@@ -62,7 +62,7 @@ def upgrade_database(settings: Settings) -> str:
     """Bring the schema up to date; what was done, in words."""
     from linkspan.store.migrate import upgrade
 
-    with database(settings, exclusive=True) as engine:
+    with open_database(settings, exclusive=True) as engine:
         done = upgrade(engine)
     return "the database is at the newest version now" if done else "the database was at the newest version already"
 
@@ -70,7 +70,7 @@ def upgrade_database(settings: Settings) -> str:
 def check_auth(settings: Settings) -> None:
     """Refuse to let everybody on the network be admin, or to ask nobody. Raises ClickException."""
     if settings.api.auth == "keystone":
-        keystone(settings)
+        keystone_client(settings)
     if settings.api.auth == "none":
         from linkspan.api.authentication.basic import check_bind
 
@@ -87,12 +87,12 @@ def policy(settings: Settings) -> Policy:
     return load(settings.api.policy_file)
 
 
-def keystone(settings: Settings) -> Keystone:
+def keystone_client(settings: Settings) -> Keystone:
     """The real Keystone of the settings, which is not asked anything yet. Raises ClickException."""
     from linkspan.api.authentication.keystone_client import Keystone, KeystoneauthMissing
 
     given = settings.keystone
-    password = checks.keystone(given.auth_url, given.username, given.password_file, given.ca_file)
+    password = preflight.check_keystone(given.auth_url, given.username, given.password_file, given.ca_file)
     try:
         return Keystone(
             given.auth_url,
@@ -108,7 +108,7 @@ def keystone(settings: Settings) -> Keystone:
         raise click.ClickException(str(error)) from None
 
 
-def auth(settings: Settings, store: Store) -> Authenticator:
+def authenticator(settings: Settings, store: Store) -> Authenticator:
     """Who finds out who asks."""
     match settings.api.auth:
         case "none":
@@ -119,14 +119,14 @@ def auth(settings: Settings, store: Store) -> Authenticator:
             from linkspan.api.authentication.keystone import KeystoneAuth
 
             given = settings.keystone
-            return KeystoneAuth(keystone(settings), given.public_url or given.auth_url, ttl=given.ttl)
+            return KeystoneAuth(keystone_client(settings), given.public_url or given.auth_url, ttl=given.ttl)
         case "http_basic":
             from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 
             return EmbeddedKeystone(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
 
 
-def log(settings: Settings) -> None:
+def configure_log(settings: Settings) -> None:
     """Begin to log as the settings say."""
     from linkspan import telemetry
 
@@ -147,14 +147,14 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
     from linkspan.core.token_bucket import Rate
     from linkspan.store.migrate import upgrade
 
-    with database(settings, exclusive=True) as engine:
+    with open_database(settings, exclusive=True) as engine:
         upgrade(engine)
         hub = Notifier()
         store = store_on(engine, settings, on_commit=hub.publish)
         limits = settings.limits
         app = create_app(
             store,
-            auth(settings, store),
+            authenticator(settings, store),
             hub,
             grace=settings.api.grace,
             policy=policy(settings),

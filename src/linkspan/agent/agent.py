@@ -13,8 +13,8 @@ import time
 import structlog
 
 import linkspan
-from linkspan.agent.gateway import GatewayWorker, Leave, Want
-from linkspan.agent.link import Link, LinkError
+from linkspan.agent.api_client import ApiClient, ApiUnreachable
+from linkspan.agent.gateway_worker import Desired, GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
@@ -33,7 +33,7 @@ PATIENCE = 20.0
 class Agent:
     """`run` returns after `stop`, which any thread or signal handler may call."""
 
-    def __init__(self, drivers: Drivers, link: Link) -> None:
+    def __init__(self, drivers: Drivers, link: ApiClient) -> None:
         self._drivers = drivers
         self._link = link
         self._log = structlog.get_logger("agent")
@@ -80,7 +80,7 @@ class Agent:
             try:
                 self._greet()
                 return
-            except LinkError as error:
+            except ApiUnreachable as error:
                 if error.final:
                     raise
                 failures = self._pause(failures, error)
@@ -98,7 +98,7 @@ class Agent:
             try:
                 self._read(self._state.revision)
                 failures = 0
-            except (LinkError, Mismatch) as error:
+            except (ApiUnreachable, Mismatch) as error:
                 failures = self._pause(failures, error)
                 if isinstance(error, Mismatch):
                     self._state = desired.EMPTY
@@ -123,7 +123,7 @@ class Agent:
         for id in touched | gone.keys():
             gateway = self._state.gateways.get(id)
             if gateway is not None:
-                want = Want(gateway, connections.get(id, {}), tuple(gone.pop(id, ())))
+                want = Desired(gateway, connections.get(id, {}), tuple(gone.pop(id, ())))
                 self._worker(gateway).send(want)
         for item in delta.gone:
             if item.kind == "gateway":
@@ -146,7 +146,7 @@ class Agent:
         worker = self._workers.pop(tombstone.id, None)
         if worker is not None:
             self._leaving[tombstone.id] = worker
-            worker.send(Leave(teardown=True, tombstones=(*connections, tombstone)))
+            worker.send(Stop(teardown=True, tombstones=(*connections, tombstone)))
             return
         self._drivers.namespaces.remove(tombstone.id)
         for item in connections:
@@ -163,10 +163,10 @@ class Agent:
                     failures = 0
                     if revision != self._state.revision:
                         self._hint.set()
-            except LinkError as error:
+            except ApiUnreachable as error:
                 failures = self._pause(failures, error)
                 continue
-            failures = self._pause(failures, LinkError("the API closed the hint stream"))
+            failures = self._pause(failures, ApiUnreachable("the API closed the hint stream"))
 
     def _deliver(self) -> None:
         failures = 0
@@ -181,7 +181,7 @@ class Agent:
                     self._hint.set()
                     failures = 0
                 self._outbox.sent(report)
-            except LinkError as error:
+            except ApiUnreachable as error:
                 self._outbox.back(report)
                 failures = self._pause(failures, error)
 
@@ -194,7 +194,7 @@ class Agent:
     def _end(self) -> None:
         started = time.monotonic()
         for worker in self._workers.values():
-            worker.send(Leave(teardown=self._teardown))
+            worker.send(Stop(teardown=self._teardown))
         for worker in (*self._workers.values(), *self._leaving.values()):
             worker.join(PATIENCE)
         if self._teardown:
@@ -211,5 +211,5 @@ class Agent:
             report = self._outbox.take(0.0)
             if report != Report():
                 self._link.report(report)
-        except LinkError:
+        except ApiUnreachable:
             return

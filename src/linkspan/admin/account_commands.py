@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from linkspan.admin import people
-from linkspan.admin.options import (
+from linkspan.admin import account_store
+from linkspan.admin.shared_options import (
     Opener,
     command,
     duration,
@@ -58,7 +58,7 @@ def build(opener: Opener) -> list[click.Group]:
 def _user_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...], password_file: Path | None) -> None:
         with password_from(password_file) as password:
-            people.create_user(store, name, password, project, roles or ("member",))
+            account_store.create_user(store, name, password, project, roles or ("member",))
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -75,7 +75,7 @@ def _user_list(opener: Opener) -> click.Command:
             users, projects = tx.users(), tx.projects()
         show(
             [
-                people.public(user, ("id", "name", "project_name"))
+                account_store.public(user, ("id", "name", "project_name"))
                 | {"roles": {row["name"]: user["grants"][row["id"]] for row in projects if row["id"] in user["grants"]}}
                 for user in users
             ],
@@ -89,13 +89,13 @@ def _user_list(opener: Opener) -> click.Command:
 
 def _user_delete(opener: Opener) -> click.Command:
     help = "Delete a user, with tokens and application credentials; what they made stays with the project."
-    return command(opener, "delete", help, people.delete_user, [name_argument()])
+    return command(opener, "delete", help, account_store.delete_user, [name_argument()])
 
 
 def _set_password(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, password_file: Path | None) -> None:
         with password_from(password_file) as password:
-            people.set_password(store, name, password)
+            account_store.set_password(store, name, password)
 
     help = "Give a user another password; logins by the one before end, static tokens do not."
     return command(opener, "set-password", help, handler, [name_argument(), password_option()])
@@ -103,7 +103,7 @@ def _set_password(opener: Opener) -> click.Command:
 
 def _grant(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...]) -> None:
-        people.grant(store, name, project, roles or ("member",))
+        account_store.grant(store, name, project, roles or ("member",))
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -115,7 +115,7 @@ def _grant(opener: Opener) -> click.Command:
 
 def _revoke(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...]) -> None:
-        people.revoke(store, name, project, roles)
+        account_store.revoke(store, name, project, roles)
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -126,7 +126,7 @@ def _revoke(opener: Opener) -> click.Command:
 
 
 def _roles(help: str) -> click.Option:
-    return click.Option(["--role", "roles"], multiple=True, type=click.Choice(people.ROLES), help=help)
+    return click.Option(["--role", "roles"], multiple=True, type=click.Choice(account_store.ROLES), help=help)
 
 
 # --- projects -----------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ _PROJECT = ("id", "name", "description")
 
 def _project_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, description: str, format_: str) -> None:
-        show([people.public(people.create_project(store, name, description), _PROJECT)], format_)
+        show([account_store.public(account_store.create_project(store, name, description), _PROJECT)], format_)
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -149,14 +149,14 @@ def _project_create(opener: Opener) -> click.Command:
 def _project_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            show([people.public(row, _PROJECT) for row in tx.projects()], format_)
+            show([account_store.public(row, _PROJECT) for row in tx.projects()], format_)
 
     return command(opener, "list", "List every project.", handler, [format_option()])
 
 
 def _project_delete(opener: Opener) -> click.Command:
     def handler(store: Store, name: str) -> None:
-        homeless = people.delete_project(store, name)
+        homeless = account_store.delete_project(store, name)
         if homeless:
             click.echo(f"without a project of their own now: {', '.join(homeless)}")
 
@@ -171,7 +171,7 @@ def _token_create(opener: Opener) -> click.Command:
     def handler(
         store: Store, user: str, project: str | None, name: str, expires: float | None, token_file: Path | None
     ) -> None:
-        made = people.create_token(store, user, project, name, expires, token_file)
+        made = account_store.create_token(store, user, project, name, expires, token_file)
         click.echo(f"token: {made}" if token_file is None else f"the token is in {token_file}")
 
     parameters: list[click.Parameter] = [
@@ -194,7 +194,9 @@ def _token_list(opener: Opener) -> click.Command:
         with store.read() as tx:
             tokens, now = tx.static_tokens(), tx.now
         keys = ("id", "name", "user_name", "project_name")
-        show([people.public(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens], format_)
+        show(
+            [account_store.public(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens], format_
+        )
 
     return command(
         opener, "list", "List every static token; the tokens themselves are not kept.", handler, [format_option()]
@@ -209,5 +211,9 @@ def _expires(at: float | None, now: float) -> str:
 
 def _token_delete(opener: Opener) -> click.Command:
     return command(
-        opener, "delete", "End a static token, by the id in the list.", people.delete_token, [click.Argument(["id"])]
+        opener,
+        "delete",
+        "End a static token, by the id in the list.",
+        account_store.delete_token,
+        [click.Argument(["id"])],
     )

@@ -1,0 +1,204 @@
+"""Where the real parts are put together, and where every error becomes one line: nothing else imports everything.
+
+Here is the command line; `parts` makes what it asks for, `serving` and `everything` run it. Imports are late on
+purpose: a command pays for what it uses, and `linkspan --help` for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from linkspan.admin import preflight
+from linkspan.bootstrap import wiring
+
+if TYPE_CHECKING:
+    from linkspan.settings import Settings
+    from linkspan.store.store import Store
+
+EXPECTED: Final = frozenset(
+    {
+        "linkspan.settings.SettingsError",
+        "linkspan.lab.fabric.LabError",
+        "linkspan.agent.api_client.ApiUnreachable",
+        "linkspan.drivers.ports.DriverError",
+        "linkspan.store.database.engine.DatabaseLocked",
+        "linkspan.store.migrate.TooNew",
+        "linkspan.store.store.Unavailable",
+        "linkspan.store.envelopes.KeyFileError",
+        "linkspan.core.errors.ApiError",
+    }
+)
+"""Errors whose text is meant for a person as it stands."""
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+
+class _Late(click.Group):
+    """A group whose commands are made when one of them is asked for."""
+
+    def __init__(self, name: str, help: str, load: Callable[[], click.Group]) -> None:
+        super().__init__(name, help=help)
+        self._load = load
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return self._load().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._load().get_command(ctx, cmd_name)
+
+
+def root() -> click.Group:
+    """The whole command line."""
+    import linkspan
+    from linkspan.admin import service_commands
+    from linkspan.cli import commands, laboratory, status
+
+    version = click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version.", callback=_version
+    )
+    about = f"Linkspan {linkspan.__version__}: site-to-site IPsec VPN as a service."
+    group = click.Group("linkspan", help=about, params=[version])
+    for command in service_commands.build(_api, _agent, _run, _sweep):
+        group.add_command(command)
+    for command in (*commands.build(), status.command(), laboratory.group()):
+        group.add_command(command)
+    for name, help in (
+        ("db", "the database"),
+        ("node", "gateway nodes and their tokens"),
+        ("user", "users and their roles"),
+        ("project", "projects"),
+        ("policy", "who may do what"),
+        ("token", "static tokens of users"),
+    ):
+        group.add_command(_Late(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
+    return group
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        import linkspan
+
+        click.echo(f"linkspan {linkspan.__version__}")
+        ctx.exit()
+
+
+def _settings(config: Path | None, **overrides: Any) -> Settings:
+    from linkspan.settings import load
+
+    return load(config, overrides={key.replace("__", "."): value for key, value in overrides.items()})
+
+
+def _api(config: Path | None, state: Path | None, **given: Any) -> None:
+    from linkspan.bootstrap.processes import serve_api
+
+    serve_api(_settings(config, state=state, **{f"api__{key}": value for key, value in given.items()}))
+
+
+def _agent(config: Path | None, state: Path | None, teardown: bool, **given: Any) -> None:
+    from linkspan.bootstrap.processes import serve_agent
+
+    serve_agent(_settings(config, state=state, **{f"agent__{key}": value for key, value in given.items()}), teardown)
+
+
+def _run(config: Path | None, state: Path | None, port: int | None, nodes: int, once: bool, no_lab: bool) -> None:
+    from linkspan.bootstrap.run_all import run_all
+
+    sys.exit(run_all(_settings(config, state=state, api__port=port), nodes=nodes, once=once, lab=not no_lab))
+
+
+def _sweep(config: Path | None, state: Path | None) -> None:
+    from linkspan.admin.supervisor import StateLock
+    from linkspan.bootstrap.run_all import clean
+
+    settings = _settings(config, state=state)
+    preflight.require_root("linkspan sweep")
+    wiring.configure_log(settings)
+    lock = StateLock(settings.state)
+    clean(settings)
+    lock.release()
+
+
+def _admin(name: str) -> click.Group:
+    from linkspan.admin import local_commands
+
+    @contextmanager
+    def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[Store]:
+        with wiring.open_store(_settings(config, state=state, api__database=database)) as store:
+            yield store
+
+    def upgrade(config: Path | None, state: Path | None, database: str | None) -> str:
+        return wiring.upgrade_database(_settings(config, state=state, api__database=database))
+
+    found = {command.name: command for command in local_commands.build(opener, upgrade)}[name]
+    assert isinstance(found, click.Group)  # for the type checker
+    return found
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. Whatever goes wrong is one line on standard error: 1 failed, 2 usage."""
+    # Databases, keys, sockets and logs of any command are for their owner, wherever they are made.
+    os.umask(0o077)
+    try:
+        root().main(list(arguments), prog_name="linkspan", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "linkspan"
+        return _fail(f"{error.format_message()} (see '{where} --help')", 2)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough; the interpreter must not complain about it at its end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:  # this is the edge
+        if os.environ.get("LINKSPAN_TRACEBACK"):
+            raise
+        return _fail(explain(error), 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"linkspan: {' '.join(message.split())}", err=True)
+    return code
+
+
+def explain(error: Exception) -> str:
+    """One line for a person: what is wrong and, as far as it is known, what to do."""
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if kinds & EXPECTED:
+        return str(error)
+    if kinds & {"sqlalchemy.exc.OperationalError", "sqlite3.OperationalError"}:
+        words = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        if "no such table" in words:
+            return "the database has no tables yet: run 'linkspan db upgrade'"
+        return f"the database cannot be used: {words}: see --database, or whether another program holds it"
+    if "sqlalchemy.exc.ArgumentError" in kinds:
+        return "that is no database URL: give sqlite:///FILE or postgresql://HOST/NAME"
+    if "sqlalchemy.exc.SQLAlchemyError" in kinds:
+        return f"the database does not fit ({str(error).partition(chr(10))[0]}): run 'linkspan db upgrade'"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"unexpected {type(error).__name__}: {error} (a defect of ours; LINKSPAN_TRACEBACK=1 shows where)"
