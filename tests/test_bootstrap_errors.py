@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -253,3 +254,11 @@ def test_commands_import_only_what_they_use(arguments: list[str]) -> None:
     loaded = set(done.stdout.rpartition("\nloaded ")[2].split())
     assert {"click", "linkspan"} <= loaded
     assert not loaded & {"sqlalchemy", "alembic", "starlette", "uvicorn", "httpx", "pyroute2", "vici", "cryptography"}
+
+
+@pytest.mark.parametrize("name", sorted(command_line.EXPECTED))
+def test_every_expected_error_is_where_its_name_says(name: str) -> None:
+    """`explain` compares names, since it must not import what a command did not: a name that is stale never matches."""
+    module, _, kind = name.rpartition(".")
+    error = getattr(importlib.import_module(module), kind)
+    assert f"{error.__module__}.{error.__qualname__}" == name

@@ -15,6 +15,8 @@ from linkspan.api.authentication.tokens import TokenAuth
 from linkspan.bootstrap import command_line, wiring
 from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.settings import load
+from linkspan.store.identity import users
+from linkspan.store.rows import quotas, writing
 from linkspan.store.store import Store
 from tests.api.users import quick
 
@@ -140,28 +142,28 @@ def test_a_project_goes_when_it_is_empty(linkspan: Machine) -> None:
     with linkspan.store() as store:
         id = project_id(store, "blue")
         with store.write() as tx:
-            made = [tx.insert(IKE_POLICY, {"project_id": id})["id"] for _ in range(2)]
-            tx.set_quotas(id, {"connection": 1})
+            made = [writing.insert(tx, IKE_POLICY, {"project_id": id})["id"] for _ in range(2)]
+            quotas.set_quotas(tx, id, {"connection": 1})
     refused = linkspan.fails("project", "delete", "blue")
     assert "project 'blue' still holds 2 ikepolicies: delete them first" in refused
     with linkspan.store() as store, store.write() as tx:
-        tx.remove(IKE_POLICY, made.pop())
+        writing.remove(tx, IKE_POLICY, made.pop())
     assert "still holds 1 ikepolicy:" in linkspan.fails("project", "delete", "blue")
     with linkspan.store() as store, store.write() as tx:
-        tx.remove(IKE_POLICY, made.pop())
+        writing.remove(tx, IKE_POLICY, made.pop())
     assert linkspan("project", "delete", "blue") == "without a project of their own now: ada\n"
     assert linkspan("project", "delete", "red") == ""
     assert linkspan.json("project", "list") == []
     assert linkspan.json("user", "list")[0] | {"id": 0} == {"id": 0, "name": "ada", "project_name": None, "roles": {}}
     with linkspan.store() as store, store.read() as tx:
-        assert tx.quotas(id) == {}
+        assert quotas.of_project(tx, id) == {}
     assert "has no project of their own" in linkspan.fails("token", "create", "--user", "ada")
 
 
 def project_id(store: Store, name: str) -> str:
     """The id of a project."""
     with store.read() as tx:
-        found = tx.project(name=name)
+        found = users.project(tx, name=name)
     assert found is not None
     id: str = found["id"]
     return id

@@ -22,9 +22,11 @@ from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.server import server
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
+from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import verify_password
 from linkspan.store.migrate import upgrade
+from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 from tests.api.users import quick
 
@@ -59,10 +61,10 @@ def test_four_users_with_passwords_that_hold(store: Store, tmp_path: Path) -> No
             cloud = clouds[f"linkspan-{user}"]
             assert cloud["auth_type"] == "http_basic"
             assert (cloud["auth"]["endpoint"], cloud["auth"]["username"]) == (URL, user)
-            row = tx.user_by_name(user)
+            row = users.user_by_name(tx, user)
             assert row is not None
             assert verify_password(row["password_hash"], cloud["auth"]["password"])
-        found = {row["name"]: (row["project_name"], row["roles"]) for row in tx.users()}
+        found = {row["name"]: (row["project_name"], row["roles"]) for row in users.all_users(tx)}
     assert found == {
         "admin": ("admin", ["admin"]),
         "demo": ("demo", ["member"]),
@@ -89,8 +91,8 @@ def test_a_second_start_keeps_passwords_and_tokens_and_takes_the_new_port(store:
     assert second["linkspan-demo"]["auth"]["endpoint"] == "http://127.0.0.1:9999"
     assert second["linkspan-demo-password"]["auth"]["auth_url"] == "http://127.0.0.1:9999/identity/v3"
     with store.read() as tx:
-        assert [node["name"] for node in tx.nodes()] == ["node-1", "node-2"]
-        assert len(tx.users()) == 4
+        assert [node["name"] for node in registry.all_nodes(tx)] == ["node-1", "node-2"]
+        assert len(users.all_users(tx)) == 4
 
 
 def test_a_lost_clouds_file_gets_new_passwords_that_hold(store: Store, tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_a_lost_clouds_file_gets_new_passwords_that_hold(store: Store, tmp_path:
     password = second["linkspan-demo"]["auth"]["password"]
     assert password != first["linkspan-demo"]["auth"]["password"]
     with store.read() as tx:
-        row = tx.user_by_name("demo")
+        row = users.user_by_name(tx, "demo")
     assert row is not None
     assert verify_password(row["password_hash"], password)
 
@@ -125,10 +127,10 @@ def test_every_way_to_authenticate_holds(store: Store, tmp_path: Path) -> None:
             running.stop()
             thread.join()
     with store.read() as tx:
-        assert len(tx.static_tokens()) == 1
-        user = tx.user_by_name("demo")
+        assert len(tokens.static_tokens(tx)) == 1
+        user = users.user_by_name(tx, "demo")
         assert user is not None
-        assert len(tx.credentials(user["id"])) == 1
+        assert len(credentials.credentials_of(tx, user["id"])) == 1
 
 
 def test_without_authentication_nobody_is_asked_and_passwords_are_kept_for_later(store: Store, tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_people(store: Store, tmp_path: Path) -> None:
     account_store.create_user(store, "u", "one", "p", ("reader",))
     account_store.set_password(store, "u", "two")
     with store.read() as tx:
-        row = tx.user_by_name("u")
+        row = users.user_by_name(tx, "u")
     assert row is not None
     assert verify_password(row["password_hash"], "two")
     assert not verify_password(row["password_hash"], "one")
@@ -178,10 +180,10 @@ def test_a_node_without_a_token_file_is_not_made(store: Store, tmp_path: Path) -
     with pytest.raises(click.ClickException, match="exists already"):
         account_store.create_node(store, "n", tmp_path / "taken")
     with store.read() as tx:
-        assert tx.nodes() == []
+        assert registry.all_nodes(tx) == []
     account_store.create_node(store, "n", tmp_path / "token")
     with store.read() as tx:
         token = (tmp_path / "token").read_text().strip()
-        found = tx.node_by_token(hash_token(token.encode()))
+        found = registry.node_by_token(tx, hash_token(token.encode()))
     assert found is not None
     assert found["name"] == "n"

@@ -18,7 +18,6 @@ from tests.api.world import CONNECTIONS, Api, Site
 PATHS = [
     ("POST", "/hello"),
     ("GET", "/desired"),
-    ("GET", "/gateways/5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"),
     ("GET", "/hints"),
     ("POST", "/reports"),
 ]
@@ -58,10 +57,6 @@ def test_desired_state_is_the_nodes_own(api: Api) -> None:
     assert second.desired()["connections"] == []
     mine = first.desired()
     assert [(each["id"], each["psk"]) for each in mine["connections"]] == [(made["id"], "only for north")]
-    gateway = f"/gateways/{site.router['id']}"
-    assert first.send("GET", gateway).json()["gateways"][0]["id"] == site.router["id"]
-    assert second.send("GET", gateway).status_code == 404
-    assert first.send("GET", "/gateways/nothing").status_code == 404
     assert first.desired(mine["revision"])["connections"] == []
 
 

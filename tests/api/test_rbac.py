@@ -100,7 +100,7 @@ def rows() -> Iterator[Row]:
     yield Row("DELETE", "/v2.0/quotas/{id}", "reset quota")
     yield Row("POST", "/agent/v1/hello", "agent")
     yield Row("POST", "/agent/v1/reports", "agent")
-    for path in ("desired", "gateways/{id}", "hints"):
+    for path in ("desired", "hints"):
         yield Row("GET", f"/agent/v1/{path}", "agent")
 
 

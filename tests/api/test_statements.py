@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, RESOURCES, Resource
+from linkspan.store.rows import writing
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 from tests.api.world import CONNECTIONS, Api, Site
@@ -42,10 +43,10 @@ def fill(store: Store, connections: int, siblings: int, others: int) -> Crowd:
     with store.write() as tx:
         for number in range(others):
             for resource in (IKE_POLICY, IPSEC_POLICY):
-                tx.insert(resource, {"project_id": crowd.project, "name": str(number)})
+                writing.insert(tx, resource, {"project_id": crowd.project, "name": str(number)})
         for _ in range(others + 1):
             values = {"project_id": crowd.project, "type": "cidr", "endpoints": ["10.0.0.0/24"]}
-            tx.insert(ENDPOINT_GROUP, values)
+            writing.insert(tx, ENDPOINT_GROUP, values)
     return crowd
 
 
@@ -126,6 +127,6 @@ def test_the_counter_counts(database: Engine, api: Api) -> None:
     statements = Statements(database)
     with statements.counted() as sent, api.store.write() as tx:
         for name in "ab":
-            tx.insert(IKE_POLICY, {"project_id": "blue", "name": name})
+            writing.insert(tx, IKE_POLICY, {"project_id": "blue", "name": name})
         ours = tx.statements
     assert len(sent) == ours == 2

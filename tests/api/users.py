@@ -26,12 +26,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def populate(store: Store) -> None:
     """Makes projects and users, all with the same password."""
     with store.write() as tx:
-        blue, red = (tx.add_project(name, id=name[0] * 32)["id"] for name in ("blue", "red"))
-        alice = tx.add_user("alice", _HASH, blue, ("member",))
-        tx.set_roles(alice["id"], red, ("reader",))
-        tx.add_user("bob", _HASH, red, ("member",))
-        tx.add_user("root", _HASH, tx.add_project("admin", id="a" * 32)["id"], ("admin",))
-        tx.add_user("idle", _HASH, blue, ())
+        blue, red = (users.add_project(tx, name, id=name[0] * 32)["id"] for name in ("blue", "red"))
+        alice = users.add_user(tx, "alice", _HASH, blue, ("member",))
+        users.set_roles(tx, alice["id"], red, ("reader",))
+        users.add_user(tx, "bob", _HASH, red, ("member",))
+        users.add_user(tx, "root", _HASH, users.add_project(tx, "admin", id="a" * 32)["id"], ("admin",))
+        users.add_user(tx, "idle", _HASH, blue, ())
 
 
 def embedded(store: Store, **more: Any) -> EmbeddedKeystone:
@@ -50,7 +50,7 @@ class Client:
     def id(self, name: str) -> str:
         """A user's id."""
         with self.store.read() as tx:
-            user = tx.user_by_name(name)
+            user = users.user_by_name(tx, name)
         assert user is not None
         found: str = user["id"]
         return found

@@ -13,6 +13,7 @@ from linkspan.api.http.messages import Request
 from linkspan.api.http.notifications import Notifier
 from linkspan.core.errors import ApiError
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
+from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 from tests.api.openapi import conformance
 
@@ -152,7 +153,7 @@ class Api:
     def node(self, name: str = "node-1") -> Node:
         """A node that said hello."""
         with self.store.write() as tx:
-            tx.add_node(name, hashlib.sha256(f"token of {name}".encode()).hexdigest())
+            registry.add_node(tx, name, hashlib.sha256(f"token of {name}".encode()).hexdigest())
         return Node(self, name)
 
 

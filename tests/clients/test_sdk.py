@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from linkspan.api.authentication.basic import BasicAuth
 from linkspan.core.checks import quota
+from linkspan.store.identity import users
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
 from tests.api.serving import served
@@ -48,9 +49,9 @@ def cloud(database: Engine) -> Iterator[Cloud]:
     def people(store: Store) -> BasicAuth:
         hashed = hash_password(PASSWORD)
         with store.write() as tx:
-            projects.append(tx.add_project("blue")["id"])
-            tx.add_user("admin", hashed, tx.add_project("operators")["id"], ("admin",))
-            tx.add_user("alice", hashed, projects[0], ("member",))
+            projects.append(users.add_project(tx, "blue")["id"])
+            users.add_user(tx, "admin", hashed, users.add_project(tx, "operators")["id"], ("admin",))
+            users.add_user(tx, "alice", hashed, projects[0], ("member",))
         return BasicAuth(store)
 
     with served(database, people) as running:

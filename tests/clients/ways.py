@@ -16,6 +16,7 @@ import yaml
 from linkspan.api.authentication.basic import NoAuth
 from linkspan.api.embedded_keystone.service import REGION, EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
+from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
@@ -45,10 +46,10 @@ def _token(user: str) -> str:
 
 def _embedded(store: Store) -> Authenticator:
     with store.write() as tx:
-        project = tx.add_project(PROJECT)["id"]
+        project = users.add_project(tx, PROJECT)["id"]
         for user, roles in USERS.items():
-            made = tx.add_user(user, _hashed(), project, roles)
-            tx.add_token(hash_token(_token(user).encode()), made["id"], project)
+            made = users.add_user(tx, user, _hashed(), project, roles)
+            tokens.add_token(tx, hash_token(_token(user).encode()), made["id"], project)
     return EmbeddedKeystone(store)
 
 

@@ -10,7 +10,7 @@ pytestmark = MARKS
 
 
 def test_the_kernels_esp_is_detected() -> None:
-    program = "from linkspan.drivers import backend; print('detected', backend.detect())"
+    program = "from linkspan.drivers.linux import esp_backend; print('detected', esp_backend.detect())"
     assert "detected kernel" in guest(sys.executable, "-c", program, seconds=60)
 
 

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, ROUTER, SERVICE, SUBNET
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, PORT, ROUTER, SERVICE, SUBNET
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.store.store import Row, Store, Tx
+from linkspan.store import revisions
+from linkspan.store.nodes import assignment, registry, reports, tombstones
+from linkspan.store.rows import ports, reading, writing
+from linkspan.store.store import Row, Store
+from linkspan.store.transaction import Transaction
 from tests.harness.databases import database, postgres, sqlite_template, store
 
 __all__ = ["World", "database", "postgres", "sqlite_template", "store", "world"]
@@ -22,8 +26,11 @@ class World:
         self.project = project
         self._count = 0
         with store.write() as tx:
-            self.outside = tx.insert(NETWORK, {"name": "outside", "project_id": "admin", "router:external": True})
-            self.outside_subnet = tx.insert(
+            self.outside = writing.insert(
+                tx, NETWORK, {"name": "outside", "project_id": "admin", "router:external": True}
+            )
+            self.outside_subnet = writing.insert(
+                tx,
                 SUBNET,
                 {
                     "project_id": "admin",
@@ -33,8 +40,8 @@ class World:
                     "gateway_ip": "198.51.0.1",
                 },
             )
-            self.ike = tx.insert(IKE_POLICY, {"project_id": project})
-            self.ipsec = tx.insert(IPSEC_POLICY, {"project_id": project})
+            self.ike = writing.insert(tx, IKE_POLICY, {"project_id": project})
+            self.ipsec = writing.insert(tx, IPSEC_POLICY, {"project_id": project})
 
     def _next(self) -> int:
         self._count += 1
@@ -43,15 +50,16 @@ class World:
     def node(self, name: str = "north") -> str:
         """A node that said hello; its id."""
         with self.store.write() as tx:
-            id: str = tx.add_node(name, f"hash-{name}")["id"]
-            tx.hello(id, Hello("kernel", "1.0", "6.0"))
+            id: str = registry.add_node(tx, name, f"hash-{name}")["id"]
+            registry.hello(tx, id, Hello("kernel", "1.0", "6.0"))
         return id
 
-    def router(self, tx: Tx) -> tuple[str, str]:
+    def router(self, tx: Transaction) -> tuple[str, str]:
         """A router with both legs: its id and its inside subnet's."""
         number = self._next()
-        network = tx.insert(NETWORK, {"name": f"inside-{number}", "project_id": self.project})
-        subnet = tx.insert(
+        network = writing.insert(tx, NETWORK, {"name": f"inside-{number}", "project_id": self.project})
+        subnet = writing.insert(
+            tx,
             SUBNET,
             {
                 "project_id": self.project,
@@ -61,12 +69,12 @@ class World:
                 "gateway_ip": f"10.{number}.0.1",
             },
         )
-        router = tx.insert(ROUTER, {"name": f"router-{number}", "project_id": self.project})
+        router = writing.insert(tx, ROUTER, {"name": f"router-{number}", "project_id": self.project})
         for owner, net, sub, address in (
             ("network:router_interface", network["id"], subnet["id"], f"10.{number}.0.1"),
             ("network:router_gateway", self.outside["id"], self.outside_subnet["id"], f"198.51.1.{number}"),
         ):
-            tx.add_port(self.port(router["id"], owner, net, sub, address))
+            writing.insert(tx, PORT, self.port(router["id"], owner, net, sub, address))
         return router["id"], subnet["id"]
 
     def port(self, router: str, owner: str, network: str, subnet: str, address: str) -> Row:
@@ -85,8 +93,8 @@ class World:
         with self.store.write() as tx:
             router_id, subnet_id = router or self.router(tx)
             values = {"project_id": self.project, "router_id": router_id, "subnet_id": subnet_id}
-            row = tx.insert(SERVICE, values | more)
-            tx.ensure_gateway(router_id)
+            row = writing.insert(tx, SERVICE, values | more)
+            assignment.ensure_gateway(tx, router_id)
             return row
 
     def values(self, service: str, **more: Any) -> Row:
@@ -107,37 +115,37 @@ class World:
     def connection(self, service: str, **more: Any) -> Row:
         """A connection of a service, stamped."""
         with self.store.write() as tx:
-            row = tx.insert(CONNECTION, self.values(service, **more))
-            tx.touch(connections=[row["id"]])
+            row = writing.insert(tx, CONNECTION, self.values(service, **more))
+            revisions.touch(tx, connections=[row["id"]])
             return row
 
     def update(self, connection: str, **values: Any) -> None:
         """Edits a connection, stamped."""
         with self.store.write() as tx:
-            tx.update(CONNECTION, connection, values)
-            tx.touch(connections=[connection])
+            writing.update(tx, CONNECTION, connection, values)
+            revisions.touch(tx, connections=[connection])
 
     def delete(self, connection: str) -> bool:
         """Deletes a connection."""
         with self.store.write() as tx:
-            return tx.soft_delete(CONNECTION, connection)
+            return tombstones.soft_delete(tx, CONNECTION, connection)
 
     def report(self, node: str, *objects: GatewayReport | ConnectionReport) -> None:
         """A report of a node."""
         gateways = tuple(each for each in objects if isinstance(each, GatewayReport))
         connections = tuple(each for each in objects if isinstance(each, ConnectionReport))
         with self.store.write() as tx:
-            tx.report(node, Report(gateways, connections))
+            reports.report(tx, node, Report(gateways, connections))
 
     def get(self, row: Row) -> Row | None:
         """What a service or connection reads now."""
         with self.store.read() as tx:
-            return tx.get(CONNECTION if "vpnservice_id" in row else SERVICE, row["id"])
+            return reading.get(tx, CONNECTION if "vpnservice_id" in row else SERVICE, row["id"])
 
     def gateway_port(self, router: str) -> Row:
         """The outside port of a router."""
         with self.store.read() as tx:
-            return tx.ports_of(router)[0]
+            return ports.ports_of(tx, router)[0]
 
 
 @pytest.fixture

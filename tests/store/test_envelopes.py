@@ -14,6 +14,8 @@ from linkspan.core.secret import Secret
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
 from linkspan.store.envelopes import KeyFileError, Keyring
+from linkspan.store.nodes import delta
+from linkspan.store.rows import reading, writing
 from linkspan.store.store import Conflict, Store
 from tests.harness.databases import KEY, open_store
 from tests.store.conftest import World
@@ -78,7 +80,7 @@ def test_several_keys(database: Engine) -> None:
     world.store = Store(database, Keyring({"newer": other, "test": KEY}))
     new = world.connection(service["id"])
     with world.store.read() as tx:
-        assert {row["psk"] for row in tx.find(CONNECTION)} == {old["psk"], new["psk"]}
+        assert {row["psk"] for row in reading.find(tx, CONNECTION)} == {old["psk"], new["psk"]}
     with database.connect() as connection:
         ids = connection.execute(text("SELECT psk_key_id FROM connection ORDER BY created_at")).scalars().all()
     assert ids == ["test", "newer"]
@@ -94,9 +96,9 @@ def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None
     with database.begin() as connection:
         connection.execute(swap, {"id": one["id"], "of": two["id"]})
     with pytest.raises(KeyFileError, match="not sealed for this row"), world.store.read() as tx:
-        tx.get(CONNECTION, one["id"])
+        reading.get(tx, CONNECTION, one["id"])
     with world.store.read() as tx:  # negative control: the other one is untouched
-        row = tx.get(CONNECTION, two["id"])
+        row = reading.get(tx, CONNECTION, two["id"])
     assert row is not None
     assert row["psk"] == two["psk"]
 
@@ -110,7 +112,7 @@ def test_a_key_has_one_name_that_does_not_tell_it(world: World) -> None:
         for connection in (one, two):
             world.update(connection["id"], **values)
         with world.store.read() as tx:
-            desired = tx.desired(node, 0).connections
+            desired = delta.desired_since(tx, node, 0).connections
         assert len({connection.psk_ref for connection in desired}) == 1, "connections with one key share its name"
         names[desired[0].psk.reveal()] = desired[0].psk_ref
     assert names["one"] != names["two"]
@@ -148,7 +150,7 @@ def test_no_secret_in_the_files(world: World, database: Engine, tmp_path: Path) 
 
 def test_errors_hold_no_parameters(world: World) -> None:
     with pytest.raises(Conflict) as caught, world.store.write() as tx:
-        tx.insert(CONNECTION, world.values("nowhere", psk=NEEDLE))
+        writing.insert(tx, CONNECTION, world.values("nowhere", psk=NEEDLE))
     chain = []
     error: BaseException | None = caught.value
     while error is not None:

@@ -14,6 +14,10 @@ from linkspan.core.schema.node_relevance import differences, matters
 from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, PORT, SERVICE, SUBNET
 from linkspan.core.state.desired import EMPTY, Mismatch, NodeState, merge
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
+from linkspan.store import revisions
+from linkspan.store.nodes import assignment, connection_state, registry, reports, tombstones
+from linkspan.store.nodes import delta as stored_delta
+from linkspan.store.rows import dependencies, ports, reading, writing
 from linkspan.store.store import Conflict, Store
 from tests.harness.databases import Clock, open_store
 from tests.store.conftest import World
@@ -30,16 +34,17 @@ class Agent:
     def poll(self) -> None:
         """Reads what is new, and compares with all there is."""
         with self.store.read() as tx:
-            delta = tx.desired(self.node, self.state.revision)
-            fresh = merge(EMPTY, tx.desired(self.node, 0))
+            delta = stored_delta.desired_since(tx, self.node, self.state.revision)
+            fresh = merge(EMPTY, stored_delta.desired_since(tx, self.node, 0))
         self.state = merge(self.state, delta)
         assert self.state == fresh
 
     def confirm(self) -> None:
         """Reports everything as applied, and every tombstone as gone."""
         with self.store.write() as tx:
-            delta = tx.desired(self.node, 0)
-            tx.report(
+            delta = stored_delta.desired_since(tx, self.node, 0)
+            reports.report(
+                tx,
                 self.node,
                 Report(
                     tuple(GatewayReport(g.id, g.generation, delta.revision, "ready") for g in delta.gateways)
@@ -84,7 +89,7 @@ def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[s
     clock = Clock()
     store = open_store(database, clock=clock)
     with store.read() as tx:
-        name = f"node-{len(tx.nodes())}"
+        name = f"node-{len(registry.all_nodes(tx))}"
     # Nodes of earlier examples are long dead.
     clock.pass_(1_000_000.0 * (1 + int(name.rpartition("-")[2])))
     world = World(store, project=name)
@@ -96,13 +101,13 @@ def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[s
         connection = connections[which % len(connections)] if connections else None
         _write(world, agent, clock, what, services, service, connections, connection)
     with store.write() as tx:
-        tx.hello(agent.node, Hello("kernel", "1", "6"))
+        registry.hello(tx, agent.node, Hello("kernel", "1", "6"))
     agent.poll()
     agent.confirm()
     agent.poll()
     with store.read() as tx:
-        mine = {row["id"] for row in tx.find(CONNECTION, project=name) if not row["facts"].deleted}
-        everybody = {row["id"] for row in tx.find(CONNECTION) if not row["facts"].deleted}
+        mine = {row["id"] for row in reading.find(tx, CONNECTION, project=name) if not row["facts"].deleted}
+        everybody = {row["id"] for row in reading.find(tx, CONNECTION) if not row["facts"].deleted}
     assert mine == {each["id"] for each in connections}
     assert mine <= set(agent.state.connections)
     assert {service["router_id"] for service in services} <= set(agent.state.gateways)
@@ -133,31 +138,33 @@ def _write(
         case "edit twice" if connection:
             with store.write() as tx:
                 for mtu in (1300, 1200):
-                    tx.update(CONNECTION, connection["id"], {"mtu": mtu})
-                    tx.touch(connections=[connection["id"]])
-                    tx.get(CONNECTION, connection["id"])
+                    writing.update(tx, CONNECTION, connection["id"], {"mtu": mtu})
+                    revisions.touch(tx, connections=[connection["id"]])
+                    reading.get(tx, CONNECTION, connection["id"])
         case "policy":
             with store.write() as tx:
-                tx.update(IKE_POLICY, world.ike["id"], {"pfs": "group15"})
-                tx.touch(connections=tx.affected_by(IKE_POLICY, world.ike["id"])[0])
+                writing.update(tx, IKE_POLICY, world.ike["id"], {"pfs": "group15"})
+                revisions.touch(tx, connections=dependencies.affected_by(tx, IKE_POLICY, world.ike["id"])[0])
         case "gateway port" if service:
             port = world.gateway_port(service["router_id"])
             with store.write() as tx:
-                affected = tx.affected_by(SERVICE, service["id"])[0]
-                address = "198.51.7.7" if "198.51.7.7" not in tx.used_addresses(world.outside_subnet["id"]) else ""
+                affected = dependencies.affected_by(tx, SERVICE, service["id"])[0]
+                address = (
+                    "198.51.7.7" if "198.51.7.7" not in ports.used_addresses(tx, world.outside_subnet["id"]) else ""
+                )
                 if address:
                     values = {"fixed_ips": [{"subnet_id": world.outside_subnet["id"], "ip_address": address}]}
-                    tx.update(PORT, port["id"], values)
-                    connections_, gateways = tx.affected_by(PORT, port["id"])
+                    writing.update(tx, PORT, port["id"], values)
+                    connections_, gateways = dependencies.affected_by(tx, PORT, port["id"])
                     assert set(affected) <= set(connections_)
-                    tx.touch(connections=connections_, gateways=gateways)
+                    revisions.touch(tx, connections=connections_, gateways=gateways)
         case "delete connection" if connection:
             world.delete(connection["id"])
             connections.remove(connection)
         case "delete service" if service:
             try:
                 with store.write() as tx:
-                    tx.soft_delete(SERVICE, service["id"])
+                    tombstones.soft_delete(tx, SERVICE, service["id"])
             except Conflict:
                 assert any(each["vpnservice_id"] == service["id"] for each in connections)
             else:
@@ -170,7 +177,7 @@ def _write(
             clock.pass_(store.lease + 1)
         case "find the node":
             with store.write() as tx:
-                tx.hello(agent.node, Hello("kernel", "1", "6"))
+                registry.hello(tx, agent.node, Hello("kernel", "1", "6"))
         case _:
             pass
 
@@ -183,13 +190,13 @@ def test_one_transaction_is_one_revision(world: World) -> None:
     assert told == [{node: 1}]
     with world.store.write() as tx:
         for _ in range(3):
-            row = tx.insert(CONNECTION, world.values(service["id"]))
-            tx.touch(connections=[row["id"]])
-            tx.get(CONNECTION, row["id"])
-        tx.touch(gateways=[service["router_id"]])
+            row = writing.insert(tx, CONNECTION, world.values(service["id"]))
+            revisions.touch(tx, connections=[row["id"]])
+            reading.get(tx, CONNECTION, row["id"])
+        revisions.touch(tx, gateways=[service["router_id"]])
     assert told == [{node: 1}, {node: 2}]
     with world.store.read() as tx:
-        delta = tx.desired(node, 1)
+        delta = stored_delta.desired_since(tx, node, 1)
     assert {connection.revision for connection in delta.connections} == {2}
     assert [gateway.revision for gateway in delta.gateways] == [2]
 
@@ -204,7 +211,7 @@ def test_nothing_is_told_without_a_node_or_after_a_failure(world: World) -> None
 
     def fail() -> None:
         with world.store.write() as tx:
-            tx.touch(gateways=[service["router_id"]])
+            revisions.touch(tx, gateways=[service["router_id"]])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -220,7 +227,7 @@ def test_waiting_gateways_go_to_the_node_that_comes(world: World) -> None:
     assert row["facts"].node is None
     node = world.node()
     with world.store.read() as tx:
-        delta = tx.desired(node, 0)
+        delta = stored_delta.desired_since(tx, node, 0)
     assert [gateway.id for gateway in delta.gateways] == [service["router_id"]]
     assert [each.id for each in delta.connections] == [connection["id"]]
     assert merge(EMPTY, delta).revision == 1
@@ -231,30 +238,20 @@ def test_gateways_are_spread(world: World) -> None:
     for _ in range(4):
         world.service()
     with world.store.read() as tx:
-        assert {row["id"]: row["gateways"] for row in tx.nodes()} == {north: 2, south: 2}
+        assert {row["id"]: row["gateways"] for row in registry.all_nodes(tx)} == {north: 2, south: 2}
 
 
 def test_an_unknown_or_future_revision_reads_everything(world: World) -> None:
     node = world.node()
     world.service()
     with world.store.read() as tx:
-        assert tx.desired(node, 99) == tx.desired(node, 0) == tx.desired(node, -1)
-        idle = tx.desired(node, 1)
+        assert (
+            stored_delta.desired_since(tx, node, 99)
+            == stored_delta.desired_since(tx, node, 0)
+            == stored_delta.desired_since(tx, node, -1)
+        )
+        idle = stored_delta.desired_since(tx, node, 1)
     assert (idle.gateways, idle.connections, idle.gone, idle.count) == ((), (), (), 1)
-
-
-def test_one_gateway_alone(world: World) -> None:
-    node, other = world.node("a"), world.node("b")
-    one, two = world.service(), world.service()
-    connection = world.connection(one["id"])
-    world.connection(two["id"])
-    with world.store.read() as tx:
-        mine = tx.gateway_state(node, one["router_id"])
-        assert tx.gateway_state(other, one["router_id"]) is None
-        assert tx.gateway_state(node, "nowhere") is None
-    assert mine is not None
-    assert [each.id for each in mine.connections] == [connection["id"]]
-    assert set(merge(EMPTY, mine).gateways) == {one["router_id"]}
 
 
 def test_what_a_connection_resolves_to(world: World) -> None:
@@ -264,12 +261,12 @@ def test_what_a_connection_resolves_to(world: World) -> None:
     with world.store.write() as tx:
         router = world.router(tx)
         groups = [
-            tx.insert(ENDPOINT_GROUP, {"project_id": "blue", "type": type_, "endpoints": ends})
+            writing.insert(tx, ENDPOINT_GROUP, {"project_id": "blue", "type": type_, "endpoints": ends})
             for type_, ends in (("subnet", [router[1]]), ("cidr", ["172.20.5.1/16", "172.21.0.0/24"]))
         ]
-        bare = tx.insert(SERVICE, {"project_id": "blue", "router_id": router[0]})
-        tx.ensure_gateway(router[0])
-        assert [row["id"] for row in tx.endpoint_groups_with(router[1])] == [groups[0]["id"]]
+        bare = writing.insert(tx, SERVICE, {"project_id": "blue", "router_id": router[0]})
+        assignment.ensure_gateway(tx, router[0])
+        assert [row["id"] for row in dependencies.endpoint_groups_with(tx, router[1])] == [groups[0]["id"]]
     grouped = world.connection(
         bare["id"],
         peer_cidrs=[],
@@ -278,14 +275,16 @@ def test_what_a_connection_resolves_to(world: World) -> None:
         peer_ep_group_id=groups[1]["id"],
     )
     with world.store.read() as tx:
-        first, second = sorted(tx.desired(node, 0).connections, key=lambda each: each.id == grouped["id"])
-        assert tx.affected_by(ENDPOINT_GROUP, groups[1]["id"]) == ([grouped["id"]], [])
-        assert tx.affected_by(SUBNET, router[1]) == ([grouped["id"]], [router[0]])
-        assert set(tx.affected_by(NETWORK, world.outside["id"])[1]) == {router[0], service["router_id"]}
-        assert [each.id for each in tx.siblings(router[0])] == [grouped["id"]]
+        first, second = sorted(
+            stored_delta.desired_since(tx, node, 0).connections, key=lambda each: each.id == grouped["id"]
+        )
+        assert dependencies.affected_by(tx, ENDPOINT_GROUP, groups[1]["id"]) == ([grouped["id"]], [])
+        assert dependencies.affected_by(tx, SUBNET, router[1]) == ([grouped["id"]], [router[0]])
+        assert set(dependencies.affected_by(tx, NETWORK, world.outside["id"])[1]) == {router[0], service["router_id"]}
+        assert [each.id for each in connection_state.siblings(tx, router[0])] == [grouped["id"]]
     assert (first.local_cidrs, first.enabled, first.local_address) == (("10.1.0.0/24",), False, "198.51.1.1")
     with world.store.read() as tx:
-        inside = tx.get(SUBNET, router[1])
+        inside = reading.get(tx, SUBNET, router[1])
     assert inside is not None
     assert second.local_cidrs == (inside["cidr"],)
     assert second.peer_cidrs == ("172.20.0.0/16", "172.21.0.0/24")
@@ -300,7 +299,7 @@ def test_deltas_cost_the_same_number_of_statements_for_any_size(world: World) ->
             service = world.service()
             world.connection(service["id"])
         with world.store.read() as tx:
-            tx.desired(node, 0)
+            stored_delta.desired_since(tx, node, 0)
             costs.append(tx.statements)
     assert costs[0] == costs[1] <= 5
 
@@ -360,7 +359,7 @@ def test_a_lost_event_would_be_noticed(world: World) -> None:
     agent.poll()
     world.connection(service["id"])
     with world.store.read() as tx:
-        skipped = tx.desired(node, 1)
+        skipped = stored_delta.desired_since(tx, node, 1)
     agent.state = NodeState(skipped.revision, agent.state.gateways, agent.state.connections)
     world.connection(service["id"])
     with pytest.raises(Mismatch):

@@ -21,6 +21,8 @@ from linkspan.admin.shared_options import (
     password_option,
     show,
 )
+from linkspan.store.identity import tokens as stored_tokens
+from linkspan.store.identity import users as stored_users
 from linkspan.store.store import Store
 
 
@@ -72,7 +74,7 @@ def _user_create(opener: Opener) -> click.Command:
 def _user_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            users, projects = tx.users(), tx.projects()
+            users, projects = stored_users.all_users(tx), stored_users.all_projects(tx)
         show(
             [
                 account_store.public(user, ("id", "name", "project_name"))
@@ -149,7 +151,7 @@ def _project_create(opener: Opener) -> click.Command:
 def _project_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            show([account_store.public(row, _PROJECT) for row in tx.projects()], format_)
+            show([account_store.public(row, _PROJECT) for row in stored_users.all_projects(tx)], format_)
 
     return command(opener, "list", "List every project.", handler, [format_option()])
 
@@ -192,7 +194,7 @@ def _token_create(opener: Opener) -> click.Command:
 def _token_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            tokens, now = tx.static_tokens(), tx.now
+            tokens, now = stored_tokens.static_tokens(tx), tx.now
         keys = ("id", "name", "user_name", "project_name")
         show(
             [account_store.public(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens], format_

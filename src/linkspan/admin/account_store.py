@@ -15,9 +15,13 @@ from typing import Any, Final
 import click
 
 from linkspan.core.schema.resources import RESOURCES
+from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
-from linkspan.store.store import Conflict, Row, Store, Tx
+from linkspan.store.nodes import registry
+from linkspan.store.rows import quotas, reading
+from linkspan.store.store import Conflict, Row, Store
+from linkspan.store.transaction import Transaction
 
 ROLES: Final = ("admin", "member", "reader")
 
@@ -27,9 +31,9 @@ def new_password() -> str:
     return secrets.token_urlsafe(18)
 
 
-def project(tx: Tx, name: str) -> Row:
+def project(tx: Transaction, name: str) -> Row:
     """A project by name. Raises ClickException if there is none."""
-    found = tx.project(name=name)
+    found = users.project(tx, name=name)
     if found is None:
         raise click.ClickException(f"no project named '{name}': see 'linkspan project list'")
     return found
@@ -38,23 +42,23 @@ def project(tx: Tx, name: str) -> Row:
 def create_project(store: Store, name: str, description: str = "") -> Row:
     """Make a project. Raises ClickException if the name is taken."""
     with store.write() as tx:
-        if tx.project(name=name) is not None:
+        if users.project(tx, name=name) is not None:
             raise click.ClickException(f"a project named '{name}' exists already")
-        return tx.add_project(name, description=description)
+        return users.add_project(tx, name, description=description)
 
 
 def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> Row:
     """Make a user with these roles in a project. Raises ClickException if the name is taken."""
     hashed = hash_password(password)
     with store.write() as tx:
-        if tx.user_by_name(name) is not None:
+        if users.user_by_name(tx, name) is not None:
             raise click.ClickException(f"a user named '{name}' exists already: see 'linkspan user set-password'")
-        return tx.add_user(name, hashed, project(tx, project_name)["id"], tuple(roles))
+        return users.add_user(tx, name, hashed, project(tx, project_name)["id"], tuple(roles))
 
 
-def user(tx: Tx, name: str) -> Row:
+def user(tx: Transaction, name: str) -> Row:
     """A user by name. Raises ClickException if there is none."""
-    found = tx.user_by_name(name)
+    found = users.user_by_name(tx, name)
     if found is None:
         raise click.ClickException(f"no user named '{name}': see 'linkspan user list'")
     return found
@@ -64,20 +68,20 @@ def set_password(store: Store, name: str, password: str) -> None:
     """Give a user another password. Raises ClickException if there is none of that name."""
     hashed = hash_password(password)
     with store.write() as tx:
-        tx.set_password(user(tx, name)["id"], hashed)
+        users.set_password(tx, user(tx, name)["id"], hashed)
 
 
 def delete_user(store: Store, name: str) -> None:
     """Remove a user. Raises ClickException if there is none of that name."""
     with store.write() as tx:
-        tx.remove_user(user(tx, name)["id"])
+        users.remove_user(tx, user(tx, name)["id"])
 
 
 def grant(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
     """Give a user roles in a project, beside those there are. Raises ClickException if either is not there."""
     with store.write() as tx:
         found, where = user(tx, name), project(tx, project_name)["id"]
-        tx.set_roles(found["id"], where, {*found["grants"].get(where, ()), *roles})
+        users.set_roles(tx, found["id"], where, {*found["grants"].get(where, ()), *roles})
 
 
 def revoke(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
@@ -91,20 +95,20 @@ def revoke(store: Store, name: str, project_name: str, roles: Sequence[str]) -> 
             raise click.ClickException(
                 f"user '{name}' does not have {what} in project '{project_name}': see 'linkspan user list'"
             )
-        tx.set_roles(found["id"], where, held - set(roles) if roles else ())
+        users.set_roles(tx, found["id"], where, held - set(roles) if roles else ())
 
 
 def delete_project(store: Store, name: str) -> list[str]:
     """Remove a project; the names of the users whose own it was. Raises ClickException while it holds something."""
     with store.write() as tx:
         id = project(tx, name)["id"]
-        counts = [(tx.count(resource, id), resource) for resource in RESOURCES]
+        counts = [(reading.count(tx, resource, id), resource) for resource in RESOURCES]
         left = [f"{n} {resource.plural if n > 1 else resource.singular}" for n, resource in counts if n]
         if left:
             raise click.ClickException(f"project '{name}' still holds {', '.join(left)}: delete them first")
-        homeless = [row["name"] for row in tx.users() if row["project_id"] == id]
-        tx.reset_quotas(id)
-        tx.remove_project(id)
+        homeless = [row["name"] for row in users.all_users(tx) if row["project_id"] == id]
+        quotas.reset_quotas(tx, id)
+        users.remove_project(tx, id)
         return homeless
 
 
@@ -122,8 +126,8 @@ def create_token(
             raise click.ClickException(
                 f"user '{user_name}' has no role there: see 'linkspan user grant', or name another with --project"
             )
-        tx.add_token(
-            hash_token(token.encode()), found["id"], where, name, None if seconds is None else tx.now + seconds
+        tokens.add_token(
+            tx, hash_token(token.encode()), found["id"], where, name, None if seconds is None else tx.now + seconds
         )
         if token_file is not None:
             write_private(token_file, token + "\n", 0o400)
@@ -133,7 +137,7 @@ def create_token(
 def delete_token(store: Store, id: str) -> None:
     """End a static token. Raises ClickException if there is none with that id."""
     with store.write() as tx:
-        if not tx.remove_static_token(id):
+        if not tokens.remove_static_token(tx, id):
             raise click.ClickException(f"no static token with the id '{id}': see 'linkspan token list'")
 
 
@@ -142,9 +146,9 @@ def create_node(store: Store, name: str, token_file: Path) -> None:
     token = secrets.token_urlsafe(32)
     try:
         with store.write() as tx:
-            if any(node["name"] == name for node in tx.nodes()):
+            if any(node["name"] == name for node in registry.all_nodes(tx)):
                 raise click.ClickException(f"a node named '{name}' exists already")
-            tx.add_node(name, hash_token(token.encode()))
+            registry.add_node(tx, name, hash_token(token.encode()))
             # Inside the transaction: a node whose token nobody has could never join.
             write_private(token_file, token + "\n", 0o400)
     except Conflict:

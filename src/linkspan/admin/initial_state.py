@@ -17,9 +17,12 @@ import click
 from linkspan.admin import clouds
 from linkspan.admin.account_store import new_password, write_private
 from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Credentials
+from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
-from linkspan.store.store import Row, Store, Tx
+from linkspan.store.nodes import registry
+from linkspan.store.store import Row, Store
+from linkspan.store.transaction import Transaction
 
 MADE_HERE: Final = "clouds.yaml"
 """The name of the static token and the application credential of `SHOWN`."""
@@ -47,14 +50,14 @@ def bootstrap_state(
     passwords |= {name: new_password() for name in missing}
     with store.read() as tx:
         hashes = {name: _hash(tx, name, missing, passwords) for name in USERS}
-        lost = not kept.secret or tx.credential(kept.credential_id) is None
+        lost = not kept.secret or credentials.credential(tx, kept.credential_id) is None
     kept.secret = new_password() if lost else kept.secret
     secret_hash = hash_password(kept.secret) if lost else ""
     with store.write() as tx:
-        projects = {name: (tx.project(name=name) or tx.add_project(name))["id"] for name in PROJECTS}
+        projects = {name: (users.project(tx, name=name) or users.add_project(tx, name))["id"] for name in PROJECTS}
         for name, (project, roles) in USERS.items():
             _user(tx, name, hashes[name], projects[project], roles)
-        known = {node["name"] for node in tx.nodes()}
+        known = {node["name"] for node in registry.all_nodes(tx)}
         for name, token_file in nodes.items():
             _node(tx, name, token_file, name in known)
         _token(tx, kept)
@@ -68,63 +71,63 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
     """These nodes and their token files, and what else ran here and carries gateways: those wait for no other."""
     folder = state / "nodes"
     with store.read() as tx:
-        carrying = [node["name"] for node in tx.nodes() if node["gateways"]]
+        carrying = [node["name"] for node in registry.all_nodes(tx) if node["gateways"]]
     here = [name for name in carrying if "/" not in name and (folder / f"{name}.token").exists()]
     return {name: folder / f"{name}.token" for name in [*wanted, *here]}
 
 
-def _token(tx: Tx, kept: Credentials) -> None:
+def _token(tx: Transaction, kept: Credentials) -> None:
     """The static token of the file; one that got lost is replaced."""
-    if kept.token and tx.token(hash_token(kept.token.encode())) is not None:
+    if kept.token and tokens.find_token(tx, hash_token(kept.token.encode())) is not None:
         return
-    for row in tx.static_tokens():
+    for row in tokens.static_tokens(tx):
         if (row["user_name"], row["name"]) == (SHOWN, MADE_HERE):
-            tx.remove_static_token(row["id"])
+            tokens.remove_static_token(tx, row["id"])
     kept.token = secrets.token_urlsafe(32)
     user = _shown(tx)
-    tx.add_token(hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
+    tokens.add_token(tx, hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
 
 
-def _credential(tx: Tx, kept: Credentials, secret_hash: str) -> None:
+def _credential(tx: Transaction, kept: Credentials, secret_hash: str) -> None:
     """The application credential of the file; one that got lost is replaced."""
     if not secret_hash:
         return
     user = _shown(tx)
-    for row in tx.credentials(user["id"]):
+    for row in credentials.credentials_of(tx, user["id"]):
         if row["name"] == MADE_HERE:
-            tx.remove_credential(row["id"])
+            credentials.remove_credential(tx, row["id"])
     values = {"user_id": user["id"], "project_id": user["project_id"], "name": MADE_HERE, "secret_hash": secret_hash}
-    kept.credential_id = tx.add_credential(values | {"roles": user["roles"]})["id"]
+    kept.credential_id = credentials.add_credential(tx, values | {"roles": user["roles"]})["id"]
 
 
-def _shown(tx: Tx) -> Row:
-    user = tx.user_by_name(SHOWN)
+def _shown(tx: Transaction) -> Row:
+    user = users.user_by_name(tx, SHOWN)
     if user is None or user["project_id"] is None:
         raise click.ClickException(f"user '{SHOWN}' has no project any more: begin anew with another --state")
     return user
 
 
-def _hash(tx: Tx, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
+def _hash(tx: Transaction, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
     """The hash to store; empty if what is stored stays. Made outside the write: argon2 takes its time on purpose."""
-    return hash_password(passwords[name]) if name in missing or tx.user_by_name(name) is None else ""
+    return hash_password(passwords[name]) if name in missing or users.user_by_name(tx, name) is None else ""
 
 
-def _user(tx: Tx, name: str, hashed: str, project_id: str, roles: Sequence[str]) -> None:
-    user = tx.user_by_name(name)
+def _user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Sequence[str]) -> None:
+    user = users.user_by_name(tx, name)
     if user is None:
-        tx.add_user(name, hashed, project_id, roles)
+        users.add_user(tx, name, hashed, project_id, roles)
     elif hashed:
-        tx.set_password(user["id"], hashed)
+        users.set_password(tx, user["id"], hashed)
 
 
-def _node(tx: Tx, name: str, token_file: Path, known: bool) -> None:
+def _node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
     try:
         token = token_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         token = ""
     except OSError as error:
         raise click.ClickException(f"cannot read the token file {token_file}: {error.strerror}") from None
-    if token and tx.node_by_token(hash_token(token.encode())) is not None:
+    if token and registry.node_by_token(tx, hash_token(token.encode())) is not None:
         return
     if known:
         raise click.ClickException(
@@ -134,7 +137,7 @@ def _node(tx: Tx, name: str, token_file: Path, known: bool) -> None:
     if not token:
         token = secrets.token_urlsafe(32)
         write_private(token_file, token + "\n", 0o400)
-    tx.add_node(name, hash_token(token.encode()))
+    registry.add_node(tx, name, hash_token(token.encode()))
 
 
 def _replace(file: Path, text: str) -> None:

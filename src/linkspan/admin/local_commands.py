@@ -13,6 +13,7 @@ import click
 
 from linkspan.admin import account_commands, account_store, policy
 from linkspan.admin.shared_options import Opener, command, format_option, name_argument, place, show
+from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
 
@@ -61,7 +62,7 @@ def _node_list(opener: Opener) -> click.Command:
             nodes = [
                 account_store.public(node, ("id", "name", "backend", "charon_version", "gateways"))
                 | {"alive": (node["lease_until"] or 0) > tx.now}
-                for node in tx.nodes()
+                for node in registry.all_nodes(tx)
             ]
         show(nodes, format_)
 

@@ -12,14 +12,18 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from linkspan.api.http.messages import Request, Response, encode, neutron_error
+from linkspan.api.http.messages import Request, Response, encode
 from linkspan.api.http.notifications import Notifier, Subscription
 from linkspan.api.http.route import Receive, Route, Run, Send
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.store import Row, Store, Tx
+from linkspan.store.nodes import delta as stored_delta
+from linkspan.store.nodes import registry
+from linkspan.store.nodes import reports as stored_reports
+from linkspan.store.store import Row, Store
+from linkspan.store.transaction import Transaction
 
 HEARTBEAT: Final = 10.0
 """Seconds of silence after which a hint stream says that it is alive."""
@@ -45,37 +49,36 @@ class AgentProtocol:
         return [
             Route("POST", f"{root}/hello", self.hello, public=True, largest_body=LARGEST_REPORT),
             Route("GET", f"{root}/desired", self.desired, public=True),
-            Route("GET", f"{root}/gateways/{{id}}", self.gateway, public=True),
             Route("POST", f"{root}/reports", self.reports, public=True, largest_body=LARGEST_REPORT),
             Route("GET", f"{root}/hints", self.node, public=True, stream=self.hints),
         ]
 
-    def _as_node(self, call: Request, answer: Callable[[Tx, Row], Response]) -> Response:
+    def _as_node(self, call: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
         """Reads, as the node whose token a request carries."""
         token = _token(call)
         if token is None:
             return _UNKNOWN
         with self._store.read() as tx:
-            node = tx.node_by_token(token)
+            node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
-    def _written(self, call: Request, answer: Callable[[Tx, Row], Response]) -> Response:
+    def _written(self, call: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
         """Writes, as the node whose token a request carries; who has none gets no turn to write."""
         token = _token(call)
         if token is None:
             return _UNKNOWN
         with self._store.read() as tx:
-            if tx.node_by_token(token) is None:
+            if registry.node_by_token(tx, token) is None:
                 return _UNKNOWN
         with self._store.write() as tx:
-            node = tx.node_by_token(token)
+            node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
     def hello(self, call: Request) -> Response:
         """A node joins: it is told its name, its revision and its lease."""
 
-        def answer(tx: Tx, node: Row) -> Response:
-            revision = tx.hello(node["id"], _decoded(_hello, call.body))
+        def answer(tx: Transaction, node: Row) -> Response:
+            revision = registry.hello(tx, node["id"], _decoded(_hello, call.body))
             welcome = Welcome(node["id"], node["name"], revision, self._store.lease)
             return Response(200, encode(welcome))
 
@@ -84,19 +87,8 @@ class AgentProtocol:
     def desired(self, call: Request) -> Response:
         """Everything of the node that was stamped after `since`."""
 
-        def answer(tx: Tx, node: Row) -> Response:
-            return Response(200, desired.encode(tx.desired(node["id"], _since(call))))
-
-        return self._as_node(call, answer)
-
-    def gateway(self, call: Request) -> Response:
-        """One gateway of the node with its connections; another node's does not exist."""
-
-        def answer(tx: Tx, node: Row) -> Response:
-            delta = tx.gateway_state(node["id"], call.id)
-            if delta is None:
-                return neutron_error("HTTPNotFound", "The resource could not be found.", 404)
-            return Response(200, desired.encode(delta))
+        def answer(tx: Transaction, node: Row) -> Response:
+            return Response(200, desired.encode(stored_delta.desired_since(tx, node["id"], _since(call))))
 
         return self._as_node(call, answer)
 
@@ -105,9 +97,9 @@ class AgentProtocol:
 
         gone: list[str] = []
 
-        def answer(tx: Tx, node: Row) -> Response:
+        def answer(tx: Transaction, node: Row) -> Response:
             report = _decoded(_report, call.body)
-            tx.report(node["id"], report)
+            stored_reports.report(tx, node["id"], report)
             gone.extend(each.id for each in _said(report) if each.state == "gone")
             return Response(204, b"", ())
 

@@ -14,6 +14,8 @@ from linkspan.api.http.operation import Operation, Schema, closed
 from linkspan.api.http.route import Route
 from linkspan.core.authorization import policy
 from linkspan.core.schema.resources import RESOURCES
+from linkspan.store.identity import users
+from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
 _UPDATED: Final = "2026-01-01T00:00:00-00:00"
@@ -97,7 +99,7 @@ class Discovery:
         """The gateway nodes, for admins."""
         policy.require_rule(call.identity, "get_node", {})
         with self._store.read() as tx:
-            found, now = tx.nodes(), tx.now
+            found, now = registry.all_nodes(tx), tx.now
         names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")
         return ok(
             {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in found]}
@@ -106,7 +108,7 @@ class Discovery:
     def health(self, call: Request) -> Response:
         """Whether the API can reach its database; a database that is away makes it a 503."""
         with self._store.read() as tx:
-            tx.project(id="")
+            users.project(tx, id="")
         return ok({"status": "ok", "version": __version__})
 
 

@@ -30,7 +30,7 @@ EXPECTED: Final = frozenset(
         "linkspan.drivers.ports.DriverError",
         "linkspan.store.database.engine.DatabaseLocked",
         "linkspan.store.migrate.TooNew",
-        "linkspan.store.store.Unavailable",
+        "linkspan.store.database.errors.Unavailable",
         "linkspan.store.envelopes.KeyFileError",
         "linkspan.core.errors.ApiError",
     }

@@ -24,16 +24,19 @@ _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
 
 
-def touch(work: Transaction, connections: Iterable[str], gateways: Iterable[str]) -> None:
-    """See `store.Tx.touch`. Nothing is written before `flush`."""
-    work.live.update(("connection", id) for id in connections)
-    work.live.update(("gateway", id) for id in gateways)
+def touch(tx: Transaction, *, connections: Iterable[str] = (), gateways: Iterable[str] = ()) -> None:
+    """Says that the nodes of these live objects have to take them up anew (gateways by router id).
+
+    Each node's revision goes up once per transaction. Unassigned gateways are stamped when they are assigned.
+     Nothing is written before `flush`."""
+    tx.live.update(("connection", id) for id in connections)
+    tx.live.update(("gateway", id) for id in gateways)
 
 
-def add_tombstone(work: Transaction, node_id: str, kind: ObjectKind, id: str, gateway_id: str) -> None:
+def add_tombstone(tx: Transaction, node_id: str, kind: ObjectKind, id: str, gateway_id: str) -> None:
     """Leaves a tombstone: the node has to remove this object of this gateway."""
-    work.live.discard((kind, id))
-    work.dead.add((node_id, kind, id, gateway_id))
+    tx.live.discard((kind, id))
+    tx.dead.add((node_id, kind, id, gateway_id))
 
 
 @statement
@@ -64,38 +67,38 @@ _increment: Final = Statement(
 _stamp: Final = upsert(CHANGE, "node_id", "kind", "object_id")
 
 
-def flush(work: Transaction) -> None:
+def flush(tx: Transaction) -> None:
     """Writes the stamps that are due. Raises `Conflict` if a touched connection has lost its service meanwhile."""
-    if not work.live and not work.dead:
+    if not tx.live and not tx.dead:
         return
-    stamps = dict.fromkeys(work.dead, True) | dict.fromkeys(_assigned(work), False)
-    work.live.clear()
-    work.dead.clear()
-    for node in sorted({stamp[0] for stamp in stamps} - work.revisions.keys()):
-        found = work.first(_increment, node=node)
+    stamps = dict.fromkeys(tx.dead, True) | dict.fromkeys(_assigned(tx), False)
+    tx.live.clear()
+    tx.dead.clear()
+    for node in sorted({stamp[0] for stamp in stamps} - tx.revisions.keys()):
+        found = tx.first(_increment, node=node)
         if found is not None:
-            work.revisions[node] = found[0]
+            tx.revisions[node] = found[0]
     rows: list[dict[str, Any]] = [
         {
             "node_id": node,
             "kind": kind,
             "object_id": id,
             "gateway_id": gateway,
-            "revision": work.revisions[node],
+            "revision": tx.revisions[node],
             "deleted": deleted,
-            "at": work.now,
+            "at": tx.now,
         }
         for (node, kind, id, gateway), deleted in stamps.items()
-        if node in work.revisions
+        if node in tx.revisions
     ]
-    work.many(_stamp, rows)
+    tx.many(_stamp, rows)
 
 
-def _assigned(work: Transaction) -> list[tuple[str, ObjectKind, str, str]]:
+def _assigned(tx: Transaction) -> list[tuple[str, ObjectKind, str, str]]:
     """(node, kind, id, gateway) of the touched objects that some node carries."""
     made: list[tuple[str, ObjectKind, str, str]] = []
-    for ids in chunks(sorted(id for kind, id in work.live if kind == "connection")):
-        for id, deleted, service_deleted, gateway, node, gateway_deleted in work.rows(
+    for ids in chunks(sorted(id for kind, id in tx.live if kind == "connection")):
+        for id, deleted, service_deleted, gateway, node, gateway_deleted in tx.rows(
             _carriers(slot_count(ids)), **fill_slots("id", ids)
         ):
             if deleted is not None:
@@ -104,8 +107,8 @@ def _assigned(work: Transaction) -> list[tuple[str, ObjectKind, str, str]]:
                 raise Conflict(f"the service of connection {id} was deleted meanwhile")
             if node is not None:
                 made.append((node, "connection", id, gateway))
-    for ids in chunks(sorted(id for kind, id in work.live if kind == "gateway")):
-        for id, node, deleted in work.rows(_gateways(slot_count(ids)), **fill_slots("id", ids)):
+    for ids in chunks(sorted(id for kind, id in tx.live if kind == "gateway")):
+        for id, node, deleted in tx.rows(_gateways(slot_count(ids)), **fill_slots("id", ids)):
             if node is not None and deleted is None:
                 made.append((node, "gateway", id, id))
     return made

@@ -15,6 +15,7 @@ from keystoneauth1.session import Session
 from sqlalchemy import Engine
 
 from linkspan.api.authentication.basic import NoAuth
+from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from tests.api.serving import Served, served
 from tests.api.users import PASSWORD, Client, embedded, quick
@@ -123,8 +124,8 @@ def basic(service: Served) -> Options:
 
 def static(service: Served) -> Options:
     with service.api.store.write() as tx:
-        user: Any = tx.user_by_name("alice")
-        tx.add_token(hash_token(b"static"), user["id"], user["project_id"], "ci")
+        user: Any = users.user_by_name(tx, "alice")
+        tokens.add_token(tx, hash_token(b"static"), user["id"], user["project_id"], "ci")
     return {"endpoint": service.url, "token": "static"}
 
 
@@ -158,9 +159,9 @@ def test_a_way_to_authenticate(service: Served, way: str, options: Callable[[Ser
 def test_the_clouds_of_the_readme(service: Served) -> None:
     """With a URL and secrets put in, each cloud of the README authenticates as it stands there."""
     with service.api.store.write() as tx:
-        project, alice = tx.add_project("demo")["id"], tx.user_by_name("alice")
+        project, alice = users.add_project(tx, "demo")["id"], users.user_by_name(tx, "alice")
         assert alice is not None
-        tx.add_user("demo", alice["password_hash"], project, ("member",))
+        users.add_user(tx, "demo", alice["password_hash"], project, ("member",))
     client = Client(service.api.client, service.api.store)
     token = client.token("demo")
     path = f"/v3/users/{client.id('demo')}/application_credentials"

@@ -14,6 +14,7 @@ from linkspan.api.authentication.basic import BasicAuth, NoAuth, check_bind
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.core.errors import ApiError
+from linkspan.store.identity import users as stored_users
 from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
@@ -36,9 +37,9 @@ def ask(auth: BasicAuth, header: str | None) -> Caller:
 def people(store: Store) -> Store:
     """A store with two users."""
     with store.write() as tx:
-        project = tx.add_project("blue")["id"]
-        tx.add_user("alice", HASH, project, ("Member", "auditor"))
-        tx.add_user("zoë", HASH, project, ("reader",))
+        project = stored_users.add_project(tx, "blue")["id"]
+        stored_users.add_user(tx, "alice", HASH, project, ("Member", "auditor"))
+        stored_users.add_user(tx, "zoë", HASH, project, ("reader",))
     return store
 
 
@@ -57,7 +58,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_user(people: Store) -> None:
     with people.read() as tx:
-        user: Any = tx.user_by_name("alice")
+        user: Any = stored_users.user_by_name(tx, "alice")
     assert ask(BasicAuth(people), basic("alice", "correct horse")) == Caller(
         user["id"], "alice", user["project_id"], frozenset({"member", "reader", "auditor"})
     )
@@ -116,15 +117,15 @@ def test_what_is_remembered_is_soon_asked_again(
     ask(users, header)
     assert len(costs) == 1
     with people.write() as tx:
-        user: Any = tx.user_by_name("alice")
-        tx.set_roles(user["id"], user["project_id"], ("reader",))
+        user: Any = stored_users.user_by_name(tx, "alice")
+        stored_users.set_roles(tx, user["id"], user["project_id"], ("reader",))
     assert ask(users, header).roles == frozenset({"reader"})
     with people.write() as tx:
-        tx.set_password(user["id"], hash_password("battery staple"))
+        stored_users.set_password(tx, user["id"], hash_password("battery staple"))
     with pytest.raises(ApiError):
         ask(users, header)
     with people.write() as tx:
-        tx.remove_user(user["id"])
+        stored_users.remove_user(tx, user["id"])
     with pytest.raises(ApiError):
         ask(users, basic("alice", "battery staple"))
 

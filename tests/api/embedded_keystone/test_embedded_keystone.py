@@ -23,6 +23,8 @@ from linkspan.api.embedded_keystone import tokens
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.notifications import Notifier
 from linkspan.store.database import engine as engines
+from linkspan.store.identity import tokens as stored_tokens
+from linkspan.store.identity import users as stored_users
 from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Conflict, Store, Unavailable
 from tests.api.openapi import conformance
@@ -290,13 +292,13 @@ def test_a_token_ends_with_what_it_stands_for(client: Client, forgetful: None, h
     with client.store.write() as tx:
         match how:
             case "user removed":
-                tx.remove_user(client.id("alice"))
+                stored_users.remove_user(tx, client.id("alice"))
             case "role taken":
-                tx.set_roles(client.id("alice"), BLUE, ())
+                stored_users.set_roles(tx, client.id("alice"), BLUE, ())
             case "password changed":
-                tx.set_password(client.id("alice"), hash_password("battery staple"))
+                stored_users.set_password(tx, client.id("alice"), hash_password("battery staple"))
             case _:
-                tx.remove_project(BLUE)
+                stored_users.remove_project(tx, BLUE)
     assert client.code(token) == 401
     assert client.code(other) == 200
 
@@ -305,7 +307,7 @@ def test_what_is_remembered_is_soon_asked_again(client: Client, monkeypatch: pyt
     token = client.token("alice")
     assert client.code(token) == 200
     with client.store.write() as tx:
-        tx.remove_user(client.id("alice"))
+        stored_users.remove_user(tx, client.id("alice"))
     assert client.code(token) == 200
     later = time.monotonic() + cache.TRUST
     monkeypatch.setattr(authentication_tokens, "time", SimpleNamespace(monotonic=lambda: later))
@@ -323,7 +325,7 @@ def test_what_is_remembered_is_not_good_for_anything_lasting(client: Client) -> 
 
     assert (client.ask(by_token(token)).status_code, credential("before"), client.code(token)) == (201, 201, 200)
     with client.store.write() as tx:
-        tx.set_password(client.id("alice"), "another")
+        stored_users.set_password(tx, client.id("alice"), "another")
     assert client.code(token) == 200
     assert client.ask(by_token(token)).json() == REFUSED
     assert client.code(token) == 401
@@ -379,7 +381,7 @@ def test_expired_tokens_are_swept(client: Client, clock: Clock, monkeypatch: pyt
     client.token("bob")
     clock.pass_(4000)
     with client.store.write() as tx:
-        assert tx.sweep_tokens() == 1
+        assert stored_tokens.remove_expired(tx) == 1
 
 
 def test_tokens_hold_in_every_process_and_after_a_restart(database: Engine, forgetful: None) -> None:
@@ -574,10 +576,10 @@ def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credent
     asked = by_credential(id=made["id"], secret=made["secret"])
     token = client.ask(asked).headers["x-subject-token"]
     with client.store.write() as tx:
-        tx.set_roles(client.id("alice"), BLUE, ("reader",))
+        stored_users.set_roles(tx, client.id("alice"), BLUE, ("reader",))
     assert [role["name"] for role in client.ask(asked).json()["token"]["roles"]] == ["reader"]
     with client.store.write() as tx:
-        tx.set_roles(client.id("alice"), BLUE, ())
+        stored_users.set_roles(tx, client.id("alice"), BLUE, ())
     assert client.code(token) == 401
     assert client.ask(asked).json() == REFUSED
 

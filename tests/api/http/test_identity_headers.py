@@ -16,6 +16,7 @@ from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http import dispatcher
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.notifications import Notifier
+from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Store
 from tests.api.users import PASSWORD, Client, populate, quick
@@ -51,8 +52,8 @@ def basic(store: Store) -> tuple[Authenticator, dict[str, str]]:
 
 def static(store: Store) -> tuple[Authenticator, dict[str, str]]:
     with store.write() as tx:
-        user: Any = tx.user_by_name("reader")
-        tx.add_token(hash_token(b"static"), user["id"], user["project_id"])
+        user: Any = users.user_by_name(tx, "reader")
+        tokens.add_token(tx, hash_token(b"static"), user["id"], user["project_id"])
     return EmbeddedKeystone(store), {"x-auth-token": "static"}
 
 
@@ -101,8 +102,8 @@ class Watched:
 def test_who_asks_is_not_theirs_to_say(store: Store, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     populate(store)
     with store.write() as tx:
-        alice: Any = tx.user_by_name("alice")
-        tx.add_user("reader", alice["password_hash"], "b" * 32, ("reader",))
+        alice: Any = users.user_by_name(tx, "alice")
+        users.add_user(tx, "reader", alice["password_hash"], "b" * 32, ("reader",))
     auth, credentials = way(store)
     watched = Watched(auth)
     claims = {name.lower() for name in CLAIMS}

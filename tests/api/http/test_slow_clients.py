@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from linkspan.api.http import dispatcher, slow_clients
 from linkspan.core.schema.resources import IKE_POLICY
+from linkspan.store.rows import writing
 from tests.api.serving import Served, served
 from tests.api.world import BLUE
 
@@ -31,7 +32,7 @@ def running(database: Engine) -> Iterator[Served]:
     with served(database, page=1000) as one:
         with one.api.store.write() as tx:
             for number in range(1000):
-                tx.insert(IKE_POLICY, {"project_id": BLUE, "name": str(number), "description": "x" * 9000})
+                writing.insert(tx, IKE_POLICY, {"project_id": BLUE, "name": str(number), "description": "x" * 9000})
         yield one
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from linkspan.core.checks import quota
 from linkspan.core.schema.resources import RESOURCES, Resource
-from linkspan.store.store import Tx
+from linkspan.store.rows import quotas, reading
+from linkspan.store.transaction import Transaction
 from tests.api.conftest import OpenApi
 from tests.api.resources.test_bulk import bodies
 from tests.api.resources.test_races import AT_ONCE, together
@@ -162,13 +163,14 @@ def test_without_the_turn_they_would(api: Api, database: Engine, monkeypatch: py
     if database.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, whatever we do")
     give(api, ikepolicy=1)
-    counted, count = threading.Barrier(2, timeout=10), Tx.count
+    counted, count = threading.Barrier(2, timeout=10), reading.count
 
-    def slowly(tx: Tx, resource: Resource, project: str) -> int:
+    def slowly(tx: Transaction, resource: Resource, project: str) -> int:
         found = count(tx, resource, project)
         counted.wait()
         return found
 
-    monkeypatch.setattr(Tx, "count", slowly)
-    monkeypatch.setattr(Tx, "claim", lambda tx, resource, project: tx.quotas(project).get(resource.name))
+    monkeypatch.setattr(reading, "count", slowly)
+    unlocked = lambda tx, resource, project: quotas.of_project(tx, project).get(resource.name)  # noqa: E731
+    monkeypatch.setattr(quotas, "claim", unlocked)
     assert together(lambda _: api.send("POST", IKE, {"ikepolicy": {}}).status_code, 2) == [201, 201]

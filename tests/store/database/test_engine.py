@@ -14,12 +14,14 @@ from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.store import migrate
 from linkspan.store.database import engine as engines
 from linkspan.store.database.engine import DatabaseLocked
+from linkspan.store.rows import reading as stored_reading
+from linkspan.store.rows import writing as stored_writing
 from linkspan.store.store import Store, Unavailable
 from tests.harness.databases import open_store
 
 HOLD = """
 import sys, time
-from linkspan.store import engine
+from linkspan.store.database import engine
 held = engine.lock(engine.connect(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -79,7 +81,7 @@ def test_other_databases_are_refused(url: str) -> None:
 def fill(store: Store) -> None:
     for _ in range(200):
         with store.write() as tx:
-            tx.insert(IKE_POLICY, {"project_id": "blue", "description": "x" * 200})
+            stored_writing.insert(tx, IKE_POLICY, {"project_id": "blue", "description": "x" * 200})
 
 
 def test_a_full_disk_is_unavailable_and_recovers(url: str) -> None:
@@ -92,12 +94,12 @@ def test_a_full_disk_is_unavailable_and_recovers(url: str) -> None:
     with pytest.raises(Unavailable, match="full"):
         fill(store)
     with store.read() as tx:
-        before = len(tx.find(IKE_POLICY))
+        before = len(stored_reading.find(tx, IKE_POLICY))
     with engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages * 100}")
     with store.write() as tx:
-        tx.insert(IKE_POLICY, {"project_id": "blue"})
-        assert len(tx.find(IKE_POLICY)) == before + 1
+        stored_writing.insert(tx, IKE_POLICY, {"project_id": "blue"})
+        assert len(stored_reading.find(tx, IKE_POLICY)) == before + 1
     engine.dispose()
 
 
@@ -107,7 +109,7 @@ def test_a_write_locks_from_its_beginning(url: str) -> None:
     store = open_store(engine)
     other = sqlite3.connect(str(engines.database_file(engine)), timeout=0, isolation_level=None)
     with store.read() as tx:
-        tx.find(IKE_POLICY)
+        stored_reading.find(tx, IKE_POLICY)
         other.execute("BEGIN IMMEDIATE")  # negative control: a read locks nothing
         other.execute("ROLLBACK")
     with store.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -119,9 +121,9 @@ def test_a_write_locks_from_its_beginning(url: str) -> None:
 def test_a_read_sees_one_moment(database: Engine) -> None:
     store = open_store(database)
     with store.read() as reading:
-        assert reading.find(IKE_POLICY) == []
+        assert stored_reading.find(reading, IKE_POLICY) == []
         with store.write() as writing:
-            writing.insert(IKE_POLICY, {"project_id": "blue"})
-        assert reading.find(IKE_POLICY) == []
+            stored_writing.insert(writing, IKE_POLICY, {"project_id": "blue"})
+        assert stored_reading.find(reading, IKE_POLICY) == []
     with store.read() as reading:
-        assert len(reading.find(IKE_POLICY)) == 1
+        assert len(stored_reading.find(reading, IKE_POLICY)) == 1

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from linkspan.store.identity import users
 from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Conflict, Store
 
 
 def test_users_and_their_roles(store: Store) -> None:
     with store.write() as tx:
-        blue, red = tx.add_project("blue"), tx.add_project("red", id="r", description="the other")
-        user = tx.add_user("ada", "hash", blue["id"], ["member", "reader"])
-        tx.set_roles(user["id"], red["id"], ["admin"])
-        tx.add_user("bob", "hash", red["id"])
+        blue, red = users.add_project(tx, "blue"), users.add_project(tx, "red", id="r", description="the other")
+        user = users.add_user(tx, "ada", "hash", blue["id"], ["member", "reader"])
+        users.set_roles(tx, user["id"], red["id"], ["admin"])
+        users.add_user(tx, "bob", "hash", red["id"])
     with store.read() as tx:
-        row = tx.user_by_name("ada")
-        assert row == tx.user(user["id"])
-        assert tx.user_by_name("eve") is None
-        assert [each["name"] for each in tx.users()] == ["ada", "bob"]
-        assert [each["name"] for each in tx.projects()] == ["blue", "red"]
-        assert tx.project(name="red") == tx.project(id="r") == red
-        assert tx.project(id="x") is None
+        row = users.user_by_name(tx, "ada")
+        assert row == users.user(tx, user["id"])
+        assert users.user_by_name(tx, "eve") is None
+        assert [each["name"] for each in users.all_users(tx)] == ["ada", "bob"]
+        assert [each["name"] for each in users.all_projects(tx)] == ["blue", "red"]
+        assert users.project(tx, name="red") == users.project(tx, id="r") == red
+        assert users.project(tx, id="x") is None
     assert row == {
         "id": user["id"],
         "name": "ada",
@@ -32,26 +33,26 @@ def test_users_and_their_roles(store: Store) -> None:
         "grants": {blue["id"]: ["member", "reader"], "r": ["admin"]},
     }
     with store.write() as tx:
-        tx.set_password(user["id"], "other")
-        tx.set_roles(user["id"], blue["id"], [])
-        tx.remove_project("r")
-        row = tx.user(user["id"])
+        users.set_password(tx, user["id"], "other")
+        users.set_roles(tx, user["id"], blue["id"], [])
+        users.remove_project(tx, "r")
+        row = users.user(tx, user["id"])
         assert row is not None
         assert (row["password_hash"], row["grants"]) == ("other", {})
-        tx.remove_user(user["id"])
-        assert tx.user(user["id"]) is None
+        users.remove_user(tx, user["id"])
+        assert users.user(tx, user["id"]) is None
 
 
 def test_names_are_taken_once(store: Store) -> None:
     with store.write() as tx:
-        project = tx.add_project("blue")
-        tx.add_user("ada", "hash", project["id"])
+        project = users.add_project(tx, "blue")
+        users.add_user(tx, "ada", "hash", project["id"])
     with pytest.raises(Conflict), store.write() as tx:
-        tx.add_project("blue")
+        users.add_project(tx, "blue")
     with pytest.raises(Conflict), store.write() as tx:
-        tx.add_user("ada", "hash", project["id"])
+        users.add_user(tx, "ada", "hash", project["id"])
     with pytest.raises(Conflict), store.write() as tx:
-        tx.add_user("bob", "hash", "nowhere")
+        users.add_user(tx, "bob", "hash", "nowhere")
 
 
 def test_passwords() -> None:

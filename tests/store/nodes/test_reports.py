@@ -12,7 +12,8 @@ from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state import status
 from linkspan.core.state.desired import EMPTY, merge
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.store.nodes import assignment
+from linkspan.store.nodes import assignment, delta, registry, reports, tombstones
+from linkspan.store.rows import reading, writing
 from linkspan.store.store import Conflict, Row
 from tests.harness.databases import Clock, open_store
 from tests.store.conftest import World
@@ -38,15 +39,17 @@ def facts(world: World, row: Row) -> status.StatusInputs:
 
 
 def move(world: World, router: str, node: str) -> None:
+    """Moves a gateway to another node, as its next assignment would."""
     with world.store.write() as tx:
-        assignment.move(tx._work, router, node)
+        former, generation, _ = tx.first(assignment.locked, router=router)
+        assignment._move(tx, router, former, node, generation + 1)
 
 
 def test_a_token_names_its_node(world: World) -> None:
     node = world.node()
     with world.store.read() as tx:
-        found = tx.node_by_token("hash-north")
-        assert tx.node_by_token("other") is None
+        found = registry.node_by_token(tx, "hash-north")
+        assert registry.node_by_token(tx, "other") is None
     assert found is not None
     assert (found["id"], found["name"], found["backend"]) == (node, "north", "kernel")
     assert found["lease_until"] == 1_000_000.0 + world.store.lease
@@ -81,7 +84,7 @@ def test_the_effective_mtu_is_what_the_node_said_last(world: World) -> None:
 
     def shown() -> int | None:
         with world.store.read() as tx:
-            row = tx.get(CONNECTION, connection["id"])
+            row = reading.get(tx, CONNECTION, connection["id"])
         assert row is not None
         found: int | None = row["effective_mtu"]
         return found
@@ -121,7 +124,7 @@ def test_admin_state_of_the_service_counts(world: World) -> None:
     service = world.service()
     connection = world.connection(service["id"])
     with world.store.write() as tx:
-        tx.update(SERVICE, service["id"], {"admin_state_up": False})
+        writing.update(tx, SERVICE, service["id"], {"admin_state_up": False})
     assert not facts(world, connection).enabled
     assert not facts(world, service).enabled
 
@@ -168,9 +171,9 @@ def test_a_node_that_lost_its_gateway_is_not_heard(world: World) -> None:
     assert seen is not None
     assert (seen.state, seen.revision, seen.ready_at is None) == ("down", 0, False)
     with world.store.read() as tx:
-        left = merge(EMPTY, tx.desired(north, 0))
-        gone = {each.id for each in tx.desired(north, 2).gone}
-        new = merge(EMPTY, tx.desired(south, 0))
+        left = merge(EMPTY, delta.desired_since(tx, north, 0))
+        gone = {each.id for each in delta.desired_since(tx, north, 2).gone}
+        new = merge(EMPTY, delta.desired_since(tx, south, 0))
     assert (left.gateways, left.connections) == ({}, {})
     assert gone == {service["router_id"], connection["id"]}
     assert new.gateways[service["router_id"]].generation == 2
@@ -190,14 +193,14 @@ def test_a_deleted_connection_waits_for_its_node(world: World) -> None:
     assert world.delete(connection["id"]) is False
     assert facts(world, connection).deleted
     with world.store.read() as tx:
-        assert tx.is_present(CONNECTION, connection["id"])
-        assert [row["id"] for row in tx.find(CONNECTION)] == [connection["id"]]
+        assert reading.is_present(tx, CONNECTION, connection["id"])
+        assert [row["id"] for row in reading.find(tx, CONNECTION)] == [connection["id"]]
     world.report(node, ConnectionReport(connection["id"], 1, 2, "gone"))  # older than the tombstone
     assert world.get(connection) is not None
     world.report(node, ConnectionReport(connection["id"], 1, 3, "gone"))
     with world.store.read() as tx:
-        assert not tx.is_present(CONNECTION, connection["id"])
-        assert [gone.gateway_id for gone in tx.desired(node, 0).gone] == [service["router_id"]]
+        assert not reading.is_present(tx, CONNECTION, connection["id"])
+        assert [gone.gateway_id for gone in delta.desired_since(tx, node, 0).gone] == [service["router_id"]]
 
 
 def test_gone_without_a_tombstone_removes_nothing(world: World) -> None:
@@ -218,12 +221,12 @@ def test_a_deletion_without_a_node_is_done_at_once(world: World) -> None:
     connection = world.connection(service["id"])
     assert world.delete(connection["id"]) is True
     with world.store.write() as tx:
-        assert tx.soft_delete(SERVICE, service["id"]) is True
+        assert tombstones.soft_delete(tx, SERVICE, service["id"]) is True
     assert world.get(connection) is None
     assert world.get(service) is None
     node = world.node()
     with world.store.read() as tx:
-        assert tx.desired(node, 0).count == 0
+        assert delta.desired_since(tx, node, 0).count == 0
 
 
 def test_a_lost_node_holds_nothing_back(world: World, clock: Clock) -> None:
@@ -234,14 +237,14 @@ def test_a_lost_node_holds_nothing_back(world: World, clock: Clock) -> None:
     clock.pass_(world.store.lease + 1)
     assert world.get(connections[0]) is None
     with world.store.read() as tx:
-        assert not tx.is_present(CONNECTION, connections[0]["id"])
-        assert [row["id"] for row in tx.find(CONNECTION)] == [connections[1]["id"]]
+        assert not reading.is_present(tx, CONNECTION, connections[0]["id"])
+        assert [row["id"] for row in reading.find(tx, CONNECTION)] == [connections[1]["id"]]
     assert world.delete(connections[1]["id"]) is True
     # It comes back: nothing reappears, and it hears of both tombstones.
     world.report(node)
     assert world.get(connections[0]) is None
     with world.store.read() as tx:
-        assert {gone.id for gone in tx.desired(node, 0).gone} == {each["id"] for each in connections}
+        assert {gone.id for gone in delta.desired_since(tx, node, 0).gone} == {each["id"] for each in connections}
 
 
 def test_the_last_service_waits_for_its_gateway(world: World) -> None:
@@ -249,16 +252,16 @@ def test_the_last_service_waits_for_its_gateway(world: World) -> None:
     service = world.service()
     second = world.service((service["router_id"], service["subnet_id"]))
     with world.store.write() as tx:
-        assert tx.soft_delete(SERVICE, second["id"]) is True
-        tx.release_gateway(service["router_id"])  # still needed: nothing happens
+        assert tombstones.soft_delete(tx, SERVICE, second["id"]) is True
+        assignment.release_gateway(tx, service["router_id"])  # still needed: nothing happens
     with world.store.write() as tx:
-        assert tx.soft_delete(SERVICE, service["id"]) is False
-        tx.release_gateway(service["router_id"])
+        assert tombstones.soft_delete(tx, SERVICE, service["id"]) is False
+        assignment.release_gateway(tx, service["router_id"])
     assert facts(world, service).deleted
     world.report(node, GatewayReport(service["router_id"], 1, 2, "gone"))
     assert world.get(service) is None
     with world.store.read() as tx:
-        assert tx.nodes()[0]["gateways"] == 0
+        assert registry.all_nodes(tx)[0]["gateways"] == 0
 
 
 def test_a_gateway_that_comes_back_has_another_generation(world: World) -> None:
@@ -266,16 +269,16 @@ def test_a_gateway_that_comes_back_has_another_generation(world: World) -> None:
     service = world.service()
     world.report(node, GatewayReport(service["router_id"], 1, 1, "ready"))
     with world.store.write() as tx:
-        tx.soft_delete(SERVICE, service["id"])
+        tombstones.soft_delete(tx, SERVICE, service["id"])
     again = world.service((service["router_id"], service["subnet_id"]))
     assert world.get(service) is None  # there is no gateway's end to wait for
     world.report(node, GatewayReport(service["router_id"], 1, 2, "gone"))
     with world.store.read() as tx:
-        state = merge(EMPTY, tx.desired(node, 0))
+        state = merge(EMPTY, delta.desired_since(tx, node, 0))
     assert state.gateways[service["router_id"]].generation == 2
     assert status.compute(facts(world, again), 1_000_000.0) == ("PENDING_CREATE", "")
     with world.store.write() as tx:
-        tx.soft_delete(SERVICE, again["id"])
+        tombstones.soft_delete(tx, SERVICE, again["id"])
     world.report(node, GatewayReport(service["router_id"], 1, 4, "gone"))  # of the first life
     assert world.get(again) is not None
     world.report(node, GatewayReport(service["router_id"], 2, 4, "gone"))
@@ -286,9 +289,9 @@ def test_hello_renews_a_lease_and_says_who(world: World, clock: Clock) -> None:
     node = world.node()
     clock.pass_(1000)
     with world.store.write() as tx:
-        assert tx.hello(node, Hello("user-space", "2.0", "6.1")) == 0
+        assert registry.hello(tx, node, Hello("user-space", "2.0", "6.1")) == 0
     with world.store.read() as tx:
-        row = tx.nodes()[0]
+        row = registry.all_nodes(tx)[0]
     assert row["backend"] == "user-space"
     assert row["lease_until"] == clock.now + world.store.lease
 
@@ -307,8 +310,8 @@ def test_tombstones_are_kept_for_thirty_days(world: World, clock: Clock) -> None
     for days, left in ((29, 1), (2, 0)):
         clock.pass_(days * 86_400)
         with world.store.write() as tx:
-            tx.hello(node, Hello("kernel", "1", "6"))
-            assert len(tx.desired(node, 0).gone) == left
+            registry.hello(tx, node, Hello("kernel", "1", "6"))
+            assert len(delta.desired_since(tx, node, 0).gone) == left
 
 
 def test_a_known_report_writes_only_the_lease(world: World) -> None:
@@ -317,7 +320,7 @@ def test_a_known_report_writes_only_the_lease(world: World) -> None:
     said = ConnectionReport(connection["id"], 1, 2, "up")
     world.report(node, said)
     with world.store.write() as tx:
-        tx.report(node, Report((), (said,)))
+        reports.report(tx, node, Report((), (said,)))
         assert tx.statements == 3  # who it is, its lease, what is known
 
 
@@ -340,7 +343,7 @@ def test_everything_at_once(database: Engine) -> None:
                             services.append(world.service((base["router_id"], base["subnet_id"])))
                         case 1 if services:
                             with world.store.write() as tx:
-                                tx.soft_delete(SERVICE, services[-1]["id"])
+                                tombstones.soft_delete(tx, SERVICE, services[-1]["id"])
                             services.pop()
                         case 2 if connections:
                             world.delete(connections[-1]["id"])
@@ -364,10 +367,10 @@ def test_everything_at_once(database: Engine) -> None:
     world.node("the last one")
     held: list[str] = []
     with world.store.read() as tx:
-        for node in tx.nodes():
-            state = merge(EMPTY, tx.desired(node["id"], 0))
+        for node in registry.all_nodes(tx):
+            state = merge(EMPTY, delta.desired_since(tx, node["id"], 0))
             held += state.connections
             assert {connection.gateway_id for connection in state.connections.values()} <= set(state.gateways)
-        live = [row["id"] for row in tx.find(CONNECTION) if not row["facts"].deleted]
+        live = [row["id"] for row in reading.find(tx, CONNECTION) if not row["facts"].deleted]
     assert sorted(held) == sorted(live)
     assert len(live) > 5

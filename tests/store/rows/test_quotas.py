@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.store.rows import quotas
 from linkspan.store.store import Store
 
 
 def test_quotas(store: Store) -> None:
     with store.write() as tx:
-        assert tx.quotas("blue") == {}
-        assert not tx.reset_quotas("blue")
-        tx.set_quotas("blue", {"connection": 5, "service": -1})
-        tx.set_quotas("blue", {"connection": 7})
-        tx.set_quotas("red", {"service": 0})
-        assert tx.quotas("blue") == {"connection": 7, "service": -1}
-        assert tx.all_quotas() == {"blue": {"connection": 7, "service": -1}, "red": {"service": 0}}
-        assert tx.reset_quotas("blue")
-        assert tx.quotas("blue") == {}
+        assert quotas.of_project(tx, "blue") == {}
+        assert not quotas.reset_quotas(tx, "blue")
+        quotas.set_quotas(tx, "blue", {"connection": 5, "service": -1})
+        quotas.set_quotas(tx, "blue", {"connection": 7})
+        quotas.set_quotas(tx, "red", {"service": 0})
+        assert quotas.of_project(tx, "blue") == {"connection": 7, "service": -1}
+        assert quotas.all_quotas(tx) == {"blue": {"connection": 7, "service": -1}, "red": {"service": 0}}
+        assert quotas.reset_quotas(tx, "blue")
+        assert quotas.of_project(tx, "blue") == {}
 
 
 def test_a_claim_tells_the_quota_in_one_statement(store: Store) -> None:
     with store.write() as tx:
-        tx.set_quotas("blue", {"connection": 7})
+        quotas.set_quotas(tx, "blue", {"connection": 7})
         before = tx.statements
-        assert tx.claim(CONNECTION, "blue") == 7
+        assert quotas.claim(tx, CONNECTION, "blue") == 7
         assert tx.statements == before + 1
-        assert tx.claim(SERVICE, "blue") is None
-        assert tx.claim(CONNECTION, "red") is None
+        assert quotas.claim(tx, SERVICE, "blue") is None
+        assert quotas.claim(tx, CONNECTION, "red") is None

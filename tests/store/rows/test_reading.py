@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, NETWORK, SERVICE
-from linkspan.store.rows import reading
+from linkspan.store.rows import reading, writing
 from linkspan.store.store import Row, Store
 from tests.store.conftest import World
 
@@ -27,8 +27,8 @@ POLICIES = [
 @pytest.fixture
 def policies(store: Store) -> list[Row]:
     with store.write() as tx:
-        tx.insert(IKE_POLICY, {"project_id": "red", "name": "a"})
-        return [tx.insert(IKE_POLICY, {"project_id": "blue", **values}) for values in POLICIES]
+        writing.insert(tx, IKE_POLICY, {"project_id": "red", "name": "a"})
+        return [writing.insert(tx, IKE_POLICY, {"project_id": "blue", **values}) for values in POLICIES]
 
 
 def ordered(rows: list[Row], sort: list[tuple[str, bool]]) -> list[Row]:
@@ -61,12 +61,13 @@ def test_pages_make_up_the_list(
     wanted = [row for row in policies if all(row[name] in values for name, values in filters.items())]
     wanted = ordered(wanted, sort or [("name", False)])
     with store.read() as tx:
-        got = tx.find(IKE_POLICY, Query(filters=filters, sort=tuple(sort)), "blue")
+        got = reading.find(tx, IKE_POLICY, Query(filters=filters, sort=tuple(sort)), "blue")
         assert got == wanted
         pages: list[Row] = []
         marker = None
         while True:
-            page = tx.find(
+            page = reading.find(
+                tx,
                 IKE_POLICY,
                 Query(filters=filters, sort=tuple(sort), limit=limit, marker=marker, page_reverse=reverse),
                 "blue",
@@ -80,34 +81,38 @@ def test_pages_make_up_the_list(
 
 def test_an_unknown_or_foreign_marker_gives_nothing(store: Store, policies: list[Row]) -> None:
     with store.read() as tx:
-        assert tx.find(IKE_POLICY, Query(limit=5, marker="nowhere"), "blue") == []
-        assert tx.find(IKE_POLICY, Query(limit=5, marker=policies[0]["id"]), "red") == []
+        assert reading.find(tx, IKE_POLICY, Query(limit=5, marker="nowhere"), "blue") == []
+        assert reading.find(tx, IKE_POLICY, Query(limit=5, marker=policies[0]["id"]), "red") == []
 
 
 def test_filters_by_null_number_and_truth(world: World) -> None:
     plain = world.service()
     with world.store.write() as tx:
         router = world.router(tx)
-        free = tx.insert(SERVICE, {"project_id": "blue", "router_id": router[0], "name": "z", "admin_state_up": False})
+        free = writing.insert(
+            tx, SERVICE, {"project_id": "blue", "router_id": router[0], "name": "z", "admin_state_up": False}
+        )
     world.connection(plain["id"], mtu=1400)
     world.connection(plain["id"])
     with world.store.read() as tx:
-        assert [row["id"] for row in tx.find(SERVICE, Query(filters={"subnet_id": (None,)}))] == [free["id"]]
+        assert [row["id"] for row in reading.find(tx, SERVICE, Query(filters={"subnet_id": (None,)}))] == [free["id"]]
         both = Query(filters={"subnet_id": (None, plain["subnet_id"])}, sort=(("subnet_id", False),))
-        assert [row["id"] for row in tx.find(SERVICE, both)] == [free["id"], plain["id"]]
-        page = tx.find(SERVICE, Query(sort=(("subnet_id", False),), marker=free["id"], limit=3))
+        assert [row["id"] for row in reading.find(tx, SERVICE, both)] == [free["id"], plain["id"]]
+        page = reading.find(tx, SERVICE, Query(sort=(("subnet_id", False),), marker=free["id"], limit=3))
         assert [row["id"] for row in page] == [plain["id"]]
-        assert [row["id"] for row in tx.find(SERVICE, Query(filters={"admin_state_up": (False,)}))] == [free["id"]]
-        assert len(tx.find(CONNECTION, Query(filters={"mtu": (1400,)}))) == 1
-        assert len(tx.find(NETWORK, Query(filters={"router:external": (True,)}))) == 1
-        assert tx.find(CONNECTION, Query(filters={"mtu": ()})) == []
+        assert [row["id"] for row in reading.find(tx, SERVICE, Query(filters={"admin_state_up": (False,)}))] == [
+            free["id"]
+        ]
+        assert len(reading.find(tx, CONNECTION, Query(filters={"mtu": (1400,)}))) == 1
+        assert len(reading.find(tx, NETWORK, Query(filters={"router:external": (True,)}))) == 1
+        assert reading.find(tx, CONNECTION, Query(filters={"mtu": ()})) == []
 
 
 def test_fields_without_the_key_leave_it_closed(world: World) -> None:
     world.connection(world.service()["id"])
     with world.store.read() as tx:
-        assert "psk" not in tx.find(CONNECTION, Query(fields=("id", "name")))[0]
-        assert "psk" in tx.find(CONNECTION, Query(fields=("psk",)))[0]
+        assert "psk" not in reading.find(tx, CONNECTION, Query(fields=("id", "name")))[0]
+        assert "psk" in reading.find(tx, CONNECTION, Query(fields=("psk",)))[0]
 
 
 @pytest.mark.parametrize("project", ["blue", None])
@@ -118,7 +123,7 @@ def test_a_page_starts_at_its_marker(world: World, project: str | None, reverse:
     ids = [world.connection(service["id"])["id"] for _ in range(3)]
     with world.store.read() as tx:
         statement = reading._find(CONNECTION.name, project is not None, (), (("name", False),), True, True, reverse)
-        connection = tx._work.connection
+        connection = tx.connection
         values = {"project": project, "marker": sorted(ids)[1], "now": tx.now, "limit": 100}
         text, parameters = statement._parameters(connection.dialect, values)
         cursor = connection.connection.cursor()

@@ -19,6 +19,7 @@ from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import implied
+from linkspan.store.identity import users
 from linkspan.store.store import Store
 
 LOCAL_PROJECT: Final = "00000000000000000000000000000001"
@@ -84,7 +85,7 @@ class BasicAuth:
             return known.identity
         name, password = _credentials(header)
         with self._store.read() as tx:
-            user = tx.user_by_name(name)
+            user = users.user_by_name(tx, name)
         if known is None or user is None or user["password_hash"] != known.password_hash or _old(known, now):
             known = self._verified(user, password)
             self._memory.put(digest, known)

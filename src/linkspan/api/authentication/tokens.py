@@ -18,6 +18,7 @@ from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
+from linkspan.store.identity import tokens
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Store
 
@@ -52,7 +53,7 @@ class TokenAuth:
     def revoke(self, token: bytes) -> None:
         """Ends a token: here at once, in other API processes within `memory.TRUST` seconds."""
         with self._store.write() as tx:
-            tx.remove_token(hash_token(token))
+            tokens.remove_token(tx, hash_token(token))
         self._memory.drop(self._memory.digest(token))
 
     def _known(self, text: bytes, fresh: bool = False) -> _Known | None:
@@ -62,7 +63,7 @@ class TokenAuth:
             return known
         now = time.monotonic()
         with self._store.read() as tx:
-            row, at = tx.token(hash_token(text)), tx.now
+            row, at = tokens.find_token(tx, hash_token(text)), tx.now
         token = None if row is None else effective(row)
         if token is None:
             self._memory.drop(digest)

@@ -27,7 +27,9 @@ from linkspan.api.http.messages import Request, Response, no_content, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError
-from linkspan.store.store import Row, Store, Tx
+from linkspan.store.identity import credentials
+from linkspan.store.store import Row, Store
+from linkspan.store.transaction import Transaction
 
 PATH = "/users/{id}/application_credentials"
 
@@ -55,7 +57,7 @@ class Credentials:
         who.require(call.id)
         wanted = dict(call.parameters()).get("name")
         with self._store.read() as tx:
-            found = [row for row in tx.credentials(call.id) if wanted in (None, row["name"])]
+            found = [row for row in credentials.credentials_of(tx, call.id) if wanted in (None, row["name"])]
         return list_response(
             call,
             "application_credentials",
@@ -83,17 +85,17 @@ class Credentials:
         with self._store.write() as tx:
             if values["expires_at"] is not None and values["expires_at"] <= tx.now:
                 raise _bad("expires_at has to be in the future")
-            if any(row["name"] == values["name"] for row in tx.credentials(who.user_id)):
+            if any(row["name"] == values["name"] for row in credentials.credentials_of(tx, who.user_id)):
                 message = f"An application credential named '{values['name']}' exists already."
                 raise ApiError("HTTPConflict", message)
-            row = tx.add_credential(values)
+            row = credentials.add_credential(tx, values)
         return ok({"application_credential": _shown(call, row) | {"secret": secret}}, 201)
 
     def delete(self, call: Request, who: KeystoneCaller) -> Response:
         """Removes a credential; tokens that were got by it end within moments."""
         _require_free(who)
         with self._store.write() as tx:
-            tx.remove_credential(_one(tx, call, who)["id"])
+            credentials.remove_credential(tx, _one(tx, call, who)["id"])
         return no_content()
 
 
@@ -102,10 +104,10 @@ def _require_free(who: KeystoneCaller) -> None:
         raise forbidden()
 
 
-def _one(tx: Tx, call: Request, who: KeystoneCaller) -> Row:
+def _one(tx: Transaction, call: Request, who: KeystoneCaller) -> Row:
     user_id, _, id = call.id.partition("/")
     who.require(user_id)
-    row = tx.credential(id)
+    row = credentials.credential(tx, id)
     if row is None or row["user_id"] != user_id:
         raise not_found("application credential", id)
     return row

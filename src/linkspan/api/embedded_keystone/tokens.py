@@ -23,8 +23,11 @@ from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError, unauthorized
 from linkspan.core.keystone_v3 import Token, TokenRequest
+from linkspan.store.identity import credentials, users
+from linkspan.store.identity import tokens as stored_tokens
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.store import Row, Store, Tx
+from linkspan.store.store import Row, Store
+from linkspan.store.transaction import Transaction
 
 SWEEP_EVERY: Final = 60.0
 """Seconds between two looks for expired tokens."""
@@ -78,12 +81,13 @@ class Tokens:
         text = secrets.token_urlsafe(32)
         with self._store.write() as tx:
             self._sweep(tx)
-            user = tx.user(proof.user["id"])
+            user = users.user(tx, proof.user["id"])
             if user is None or user["password_hash"] != proof.user["password_hash"]:
                 raise unauthorized()
             project_id = _scope(tx, request, proof, user)
             ends = tx.now + self._lifetime
-            tx.add_token(
+            stored_tokens.add_token(
+                tx,
                 hash_token(text.encode()),
                 user["id"],
                 project_id,
@@ -91,7 +95,7 @@ class Tokens:
                 methods=proof.methods,
                 credential_id=proof.credential_id,
             )
-            row = tx.token(hash_token(text.encode()))
+            row = stored_tokens.find_token(tx, hash_token(text.encode()))
             token = None if row is None else effective(row)
             if token is None:
                 raise unauthorized()
@@ -119,7 +123,7 @@ class Tokens:
         if token is None:
             raise unauthorized()
         with self._store.read() as tx:
-            user = tx.user(token.user_id)
+            user = users.user(tx, token.user_id)
         if user is None:
             raise unauthorized()
         return _Proof(
@@ -134,7 +138,7 @@ class Tokens:
     def _by_credential(self, request: TokenRequest) -> _Proof:
         with self._store.read() as tx:
             credential = _credential(tx, request)
-            user = credential and tx.user(credential["user_id"])
+            user = credential and users.user(tx, credential["user_id"])
             now = tx.now
         secret_hash = None if credential is None else credential["secret_hash"]
         good = self._passwords.check(secret_hash, request.secret.reveal())
@@ -185,35 +189,35 @@ class Tokens:
         headers: tuple[Header, ...] = (JSON, (b"x-subject-token", text), (b"vary", b"X-Auth-Token"))
         return Response(status, encode(said), headers)
 
-    def _sweep(self, tx: Tx) -> None:
+    def _sweep(self, tx: Transaction) -> None:
         with self._sweeping:
             now = time.monotonic()
             due = now - self._swept >= SWEEP_EVERY
             if due:
                 self._swept = now
         if due:
-            tx.sweep_tokens()
+            stored_tokens.remove_expired(tx)
 
 
-def _user(tx: Tx, user: keystone_v3.User) -> Row | None:
+def _user(tx: Transaction, user: keystone_v3.User) -> Row | None:
     if user.id:
-        return tx.user(user.id)
-    return tx.user_by_name(user.name) if user.name else None
+        return users.user(tx, user.id)
+    return users.user_by_name(tx, user.name) if user.name else None
 
 
-def _credential(tx: Tx, request: TokenRequest) -> Row | None:
+def _credential(tx: Transaction, request: TokenRequest) -> Row | None:
     if request.credential_id:
-        return tx.credential(request.credential_id)
+        return credentials.credential(tx, request.credential_id)
     user = _user(tx, request.user)
-    found = [] if user is None else tx.credentials(user["id"])
+    found = [] if user is None else credentials.credentials_of(tx, user["id"])
     return next((each for each in found if each["name"] == request.credential_name), None)
 
 
-def _scope(tx: Tx, request: TokenRequest, proof: _Proof, user: Row) -> str | None:
+def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: Row) -> str | None:
     """The project of the new token. Raises Problem Unauthorized where the user has no role."""
     scope = request.scope
     if scope.project_name:
-        project = tx.project(name=scope.project_name)
+        project = users.project(tx, name=scope.project_name)
         if project is None:
             raise unauthorized()
         asked: str | None = project["id"]

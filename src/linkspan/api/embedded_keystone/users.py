@@ -12,7 +12,9 @@ from linkspan.api.embedded_keystone.caller import Authentication, KeystoneCaller
 from linkspan.api.http.messages import Request, Response, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
-from linkspan.store.store import Row, Store, Tx
+from linkspan.store.identity import users as stored_users
+from linkspan.store.store import Row, Store
+from linkspan.store.transaction import Transaction
 
 
 class Users:
@@ -61,14 +63,14 @@ class Users:
         """Users, by name if one is given."""
         filters = _filters(call)
         with self._store.read() as tx:
-            found = [row for row in tx.users() if who.is_admin or row["id"] == who.user_id]
+            found = [row for row in stored_users.all_users(tx) if who.is_admin or row["id"] == who.user_id]
         return list_response(call, "users", (_user(call, row) for row in found if _fits(row, filters)), "/users")
 
     def user(self, call: Request, who: KeystoneCaller) -> Response:
         """One user."""
         who.require(call.id)
         with self._store.read() as tx:
-            user = tx.user(call.id)
+            user = stored_users.user(tx, call.id)
         if user is None:
             raise not_found("user", call.id)
         return ok({"user": _user(call, user)})
@@ -97,14 +99,14 @@ class Users:
         return list_response(call, "projects", (_project(call, row) for row in found if _fits(row, filters)), path)
 
 
-def _visible(tx: Tx, user_id: str | None) -> list[Row]:
+def _visible(tx: Transaction, user_id: str | None) -> list[Row]:
     """The projects in which a user has a role; None: all. Raises Problem if there is no such user."""
     if user_id is None:
-        return tx.projects()
-    user = tx.user(user_id)
+        return stored_users.all_projects(tx)
+    user = stored_users.user(tx, user_id)
     if user is None:
         raise not_found("user", user_id)
-    return [row for row in tx.projects() if row["id"] in user["grants"]]
+    return [row for row in stored_users.all_projects(tx) if row["id"] in user["grants"]]
 
 
 def _filters(call: Request) -> dict[str, str]:

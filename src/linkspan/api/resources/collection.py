@@ -28,7 +28,10 @@ from linkspan.core.schema.attribute_types import as_integer, is_uuid
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import CONNECTION, Resource
 from linkspan.core.state import status
-from linkspan.store.store import Store, Tx
+from linkspan.store import revisions
+from linkspan.store.rows import dependencies, reading, writing
+from linkspan.store.store import Store
+from linkspan.store.transaction import Transaction
 
 HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
@@ -58,62 +61,62 @@ class Hooks:
         self.resource = resource
         self.attributes = Attributes(resource)
 
-    def find(self, tx: Tx, id: str, identity: Caller, lock: bool = False) -> Row | None:
+    def find(self, tx: Transaction, id: str, identity: Caller, lock: bool = False) -> Row | None:
         """The row that an identity may know of."""
         return find(tx, self.resource, id, identity, lock)
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
-        """Makes the object; the row as `Tx.get` gives it. `given`: the attributes as the client wrote them."""
-        return tx.insert(self.resource, values)
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+        """Makes the object; the row as `Transaction.get` gives it. `given`: the attributes as the client wrote them."""
+        return writing.insert(tx, self.resource, values)
 
-    def created(self, tx: Tx, rows: list[Row], quotas: Mapping[str, int]) -> None:
+    def created(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
         """Judges what was made in one request, all together. `quotas`: of projects that have none of their own."""
         require_room(tx, self.resource, (row["project_id"] for row in rows), quotas)
 
-    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         """Changes the object; `values` holds only what differs from `row`, and may be empty."""
         return change(tx, self.resource, row, values)
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
         """Deletes the object; what to wait for, None if it is gone."""
-        tx.remove(self.resource, row["id"])
+        writing.remove(tx, self.resource, row["id"])
         return None
 
     def done(self, call: Request, rows: list[Row], before: Row | None) -> None:
         """After the commit of what a request made, or of one that it changed and how that was before: to tell of it."""
 
-    def complete(self, tx: Tx, rows: list[Row]) -> None:
+    def complete(self, tx: Transaction, rows: list[Row]) -> None:
         """Adds to rows what a view needs from elsewhere."""
 
 
-def find(tx: Tx, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row | None:
+def find(tx: Transaction, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row | None:
     """The object that an identity may know of, by id."""
     reach = policy.scope(identity, "get", resource)
     if reach == "nothing" or not is_uuid(id):
         return None
-    row = tx.get(resource, id.lower(), identity.project_id if reach == "own" else None, lock)
+    row = reading.get(tx, resource, id.lower(), identity.project_id if reach == "own" else None, lock)
     if row is not None and reach == "by row" and not policy.allows(identity, "get", resource, row):
         return None
     return row
 
 
-def visible(tx: Tx, resource: Resource, asked: Query, identity: Caller) -> Iterator[Row]:
+def visible(tx: Transaction, resource: Resource, asked: Query, identity: Caller) -> Iterator[Row]:
     """The objects of a query that an identity may know of. Where that is judged by row, `asked` has no limit."""
     reach = policy.scope(identity, "get", resource)
     if reach == "nothing":
         return iter(())
-    rows = tx.each(resource, asked, identity.project_id if reach == "own" else None)
+    rows = reading.each(tx, resource, asked, identity.project_id if reach == "own" else None)
     return rows if reach != "by row" else (row for row in rows if policy.allows(identity, "get", resource, row))
 
 
-def change(tx: Tx, resource: Resource, row: Row, values: Row) -> Row:
+def change(tx: Transaction, resource: Resource, row: Row, values: Row) -> Row:
     """Updates a row and says so to the nodes that have to know; without values it is as it was."""
     if not values:
         return row
     if node_relevance.matters(resource, values):
-        connections, gateways = tx.affected_by(resource, row["id"])
-        tx.touch(connections=connections, gateways=gateways)
-    return tx.update(resource, row["id"], values)
+        connections, gateways = dependencies.affected_by(tx, resource, row["id"])
+        revisions.touch(tx, connections=connections, gateways=gateways)
+    return writing.update(tx, resource, row["id"], values)
 
 
 def not_found(resource: Resource, id: str) -> ApiError:
@@ -191,7 +194,7 @@ class Collection:
             answer[f"{resource.plural}_links"] = _links(call, pairs, asked, ids)
         return ok(answer)
 
-    def _views(self, tx: Tx, rows: Iterator[Row], identity: Caller) -> Iterator[Row]:
+    def _views(self, tx: Transaction, rows: Iterator[Row], identity: Caller) -> Iterator[Row]:
         """What a client reads of rows, while they are read."""
         view, now, grace = self._attributes.view, tx.now, self._context.grace
         sees_secrets = policy.sees_secrets(identity, self.resource)
@@ -285,7 +288,7 @@ class Collection:
 
     def _present(self, id: str) -> bool:
         with self._store.read() as tx:
-            return tx.is_present(self.resource, id)
+            return reading.is_present(tx, self.resource, id)
 
     def _require_any(self, call: Request, action: policy.Action) -> None:
         """Refuses who may not do this to any object, without a transaction for writing; 404 goes before 403."""
@@ -297,7 +300,7 @@ class Collection:
                 raise not_found(self.resource, call.id)
         raise policy.refusal(action, self.resource)
 
-    def _owned(self, tx: Tx, call: Request, action: policy.Action) -> Row:
+    def _owned(self, tx: Transaction, call: Request, action: policy.Action) -> Row:
         row = self.hooks.find(tx, call.id, call.identity, lock=True)
         if row is None or (action == "update" and is_deleted(row)):
             raise not_found(self.resource, call.id)

@@ -19,7 +19,8 @@ from linkspan.core.errors import ApiError
 from linkspan.core.schema.attribute_types import Boolean
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
-from linkspan.store.store import Tx
+from linkspan.store.rows import dependencies, ports, reading, writing
+from linkspan.store.transaction import Transaction
 
 ACTIVE: Final = {"status": "ACTIVE"}
 
@@ -40,14 +41,14 @@ class Networks(Hooks):
         }
         self.attributes = Attributes(NETWORK, constants, always=ACTIVE)
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
         id: str = row["id"]
-        if tx.find(PORT, Query(filters={"network_id": (id,)}, limit=1)):
+        if reading.find(tx, PORT, Query(filters={"network_id": (id,)}, limit=1)):
             message = f"Unable to complete operation on network {id}. There are one or more ports still in use on it."
             raise ApiError("NetworkInUse", message)
-        for subnet in tx.find(SUBNET, Query(filters={"network_id": (id,)})):
+        for subnet in reading.find(tx, SUBNET, Query(filters={"network_id": (id,)})):
             refuse_subnet_in_use(tx, subnet["id"])
-            tx.remove(SUBNET, subnet["id"])
+            writing.remove(tx, SUBNET, subnet["id"])
         return super().delete(tx, identity, row)
 
 
@@ -68,7 +69,7 @@ class Subnets(Hooks):
         special, derived = ("gateway_ip",), {"router:external": Boolean()}
         self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]
         network = find(tx, NETWORK, network_id, identity, lock=True)
         if network is None:
@@ -76,7 +77,7 @@ class Subnets(Hooks):
         owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
         policy.require(identity, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
         cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])
-        others = tx.find(SUBNET, Query(filters={"network_id": (network_id,)}))
+        others = reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))
         address_pool.check_no_overlap(cidr, (other["cidr"] for other in others), network_id)
         gateway = None
         if "gateway_ip" not in given or given["gateway_ip"] is not None:
@@ -88,21 +89,21 @@ class Subnets(Hooks):
             "gateway_ip": gateway,
             "allocation_pools": address_pool.pools(cidr, gateway),
         }
-        return tx.insert(SUBNET, values) | {"router:external": network["router:external"]}
+        return writing.insert(tx, SUBNET, values) | {"router:external": network["router:external"]}
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
         refuse_subnet_in_use(tx, row["id"])
         return super().delete(tx, identity, row)
 
 
-def refuse_subnet_in_use(tx: Tx, id: str) -> None:
+def refuse_subnet_in_use(tx: Transaction, id: str) -> None:
     """Raises Problem SubnetInUse if something stands on a subnet."""
     why = ""
-    if groups := tx.endpoint_groups_with(id):
+    if groups := dependencies.endpoint_groups_with(tx, id):
         why = f"Subnet {id} is used by endpoint group {groups[0]['id']}"
-    elif services := tx.services_on(subnet=id):
+    elif services := dependencies.services_on(tx, subnet=id):
         why = f"Subnet {id} is used by VPNService {services[0]['id']}"
-    elif tx.used_addresses(id):
+    elif ports.used_addresses(tx, id):
         why = "One or more ports have an IP allocation from this subnet"
     if why:
         raise ApiError("SubnetInUse", f"Unable to complete operation on subnet {id}: {why}.")

@@ -19,19 +19,21 @@ from linkspan.core.errors import ApiError
 from linkspan.core.schema import error_responses, examples
 from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Text, whole
 from linkspan.core.schema.resources import Resource
-from linkspan.store.store import Store, Tx
+from linkspan.store.rows import quotas, reading
+from linkspan.store.store import Store
+from linkspan.store.transaction import Transaction
 
 _ID: Final = Text(most=64, least=1)
 _PATH: Final = "/v2.0/quotas"
 
 
-def lock_quota(tx: Tx, resource: Resource, project: str, defaults: Mapping[str, int]) -> int:
+def lock_quota(tx: Transaction, resource: Resource, project: str, defaults: Mapping[str, int]) -> int:
     """How many objects of a resource a project may have; until the end of the transaction nobody else adds to them."""
-    own = tx.claim(resource, project)
+    own = quotas.claim(tx, resource, project)
     return defaults[resource.singular] if own is None else own
 
 
-def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
+def require_room(tx: Transaction, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
     """Whether these projects have room for what was just made of a resource. Raises Problem OverQuota.
 
     Asked last: whoever has the turn keeps others waiting until its end.
@@ -40,7 +42,7 @@ def require_room(tx: Tx, resource: Resource, projects: Iterable[str], defaults: 
     for project in sorted(set(projects)):
         limit = lock_quota(tx, resource, project, defaults)
         if limit != quota.UNLIMITED:
-            quota.check_room(resource.singular, limit, tx.count(resource, project))
+            quota.check_room(resource.singular, limit, reading.count(tx, resource, project))
 
 
 class Quotas:
@@ -66,7 +68,7 @@ class Quotas:
         """Every project that has quotas of its own."""
         policy.require_rule(call.identity, "get_quota", {})
         with self._store.read() as tx:
-            found = tx.all_quotas()
+            found = quotas.all_quotas(tx)
         return ok(
             {
                 "quotas": [
@@ -83,7 +85,7 @@ class Quotas:
         """The quotas that hold for a project."""
         project = _allowed(call, "get")
         with self._store.read() as tx:
-            return ok({"quota": self._limits(tx.quotas(project))})
+            return ok({"quota": self._limits(quotas.of_project(tx, project))})
 
     def default(self, call: Request) -> Response:
         """The quotas of a project that has none of its own."""
@@ -94,8 +96,8 @@ class Quotas:
         """The quotas of a project beside what it uses."""
         project = _allowed(call, "get")
         with self._store.read() as tx:
-            limits = self._limits(tx.quotas(project))
-            used = {name: tx.count(resource, project) for name, resource in quota.COUNTED.items()}
+            limits = self._limits(quotas.of_project(tx, project))
+            used = {name: reading.count(tx, resource, project) for name, resource in quota.COUNTED.items()}
         return ok(
             {"quota": {name: {"limit": limit, "used": used[name], "reserved": 0} for name, limit in limits.items()}}
         )
@@ -110,15 +112,15 @@ class Quotas:
         check = Boolean().convert("check_limit", given.get("check_limit", False))
         with self._store.write() as tx:
             for name, limit in limits.items() if check else ():
-                quota.check_room(name, limit, tx.count(quota.COUNTED[name], project))
-            tx.set_quotas(project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
-            return ok({"quota": self._limits(tx.quotas(project))})
+                quota.check_room(name, limit, reading.count(tx, quota.COUNTED[name], project))
+            quotas.set_quotas(tx, project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
+            return ok({"quota": self._limits(quotas.of_project(tx, project))})
 
     def delete(self, call: Request) -> Response:
         """Back to the defaults."""
         project = _allowed(call, "delete")
         with self._store.write() as tx:
-            if not tx.reset_quotas(project):
+            if not quotas.reset_quotas(tx, project):
                 raise ApiError("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
         return no_content()
 

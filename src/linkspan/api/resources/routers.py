@@ -26,7 +26,11 @@ from linkspan.core.schema import error_responses, examples
 from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET
-from linkspan.store.store import Tx
+from linkspan.store import revisions
+from linkspan.store.nodes import connection_state
+from linkspan.store.rows import dependencies, reading, writing
+from linkspan.store.rows import ports as stored_ports
+from linkspan.store.transaction import Transaction
 
 GATEWAY: Final = "network:router_gateway"
 INTERFACE: Final = "network:router_interface"
@@ -47,15 +51,15 @@ class Routers(Hooks):
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         wanted = _gateway_info(given.get("external_gateway_info"))
-        row = tx.insert(ROUTER, values)
+        row = writing.insert(tx, ROUTER, values)
         if wanted:
             _add_gateway(tx, identity, row, wanted)
             return _read(tx, row["id"])
         return row
 
-    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if "external_gateway_info" in given:
             moved = _set_gateway(tx, identity, row, _gateway_info(given["external_gateway_info"]))
             if moved and not values:
@@ -63,19 +67,19 @@ class Routers(Hooks):
                 values = {"name": row["name"]}
         return change(tx, ROUTER, row, values)
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
         id: str = row["id"]
-        ports = tx.ports_of(id)
+        ports = stored_ports.ports_of(tx, id)
         legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE]
         if legs:
             message = f"Router {id} has ports still attached: {', '.join(legs)}"
             raise ApiError("RouterInUse", message)
         _refuse_under_vpn(tx, id)
         for port in ports:
-            tx.remove_port(port["id"])
+            writing.remove(tx, PORT, port["id"])
         return super().delete(tx, identity, row)
 
-    def complete(self, tx: Tx, rows: list[Row]) -> None:
+    def complete(self, tx: Transaction, rows: list[Row]) -> None:
         for row in rows:
             info = row["external_gateway_info"]
             if info is not None:
@@ -83,15 +87,15 @@ class Routers(Hooks):
                 row["external_gateway_info"] = {**info, "enable_snat": False}
 
 
-def _read(tx: Tx, id: str) -> Row:
-    row = tx.get(ROUTER, id)
+def _read(tx: Transaction, id: str) -> Row:
+    row = reading.get(tx, ROUTER, id)
     if row is None:
         raise not_found(ROUTER, id)
     return row
 
 
-def _refuse_under_vpn(tx: Tx, router_id: str) -> None:
-    services = tx.services_on(router=router_id)
+def _refuse_under_vpn(tx: Transaction, router_id: str) -> None:
+    services = dependencies.services_on(tx, router=router_id)
     if services:
         raise ApiError("RouterInUse", f"Router {router_id} is used by VPNService {services[0]['id']}")
 
@@ -105,7 +109,7 @@ def _gateway_info(value: Any) -> Mapping[str, Any]:
     return wanted
 
 
-def _set_gateway(tx: Tx, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
+def _set_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
     """Makes the gateway what is wanted; whether something changed."""
     now = row["external_gateway_info"]
     if not wanted:
@@ -121,13 +125,13 @@ def _set_gateway(tx: Tx, identity: Caller, row: Row, wanted: Mapping[str, Any]) 
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, identity, row, wanted)
     # Its services and connections move to the new addresses: they have to stand there too.
-    gateway = tx.peers(row["id"])[0]
+    gateway = connection_state.peers(tx, row["id"])[0]
     addresses = [each["ip_address"] for each in added]
     for each in gateway:
         cross_resource.check_peer_address(each.address, row["id"], addresses)
     told_apart(tx, row["id"], gateway, [each.id for each in gateway])
-    connections, gateways = tx.affected_by(ROUTER, row["id"])
-    tx.touch(connections=connections, gateways=gateways)
+    connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
+    revisions.touch(tx, connections=connections, gateways=gateways)
     return True
 
 
@@ -139,31 +143,31 @@ def _fulfilled(wanted: list[Fixed], present: list[Fixed]) -> bool:
     return all(matched) and len(wanted) == len(present)
 
 
-def _remove_gateway(tx: Tx, router_id: str) -> None:
-    for port in tx.ports_of(router_id):
+def _remove_gateway(tx: Transaction, router_id: str) -> None:
+    for port in stored_ports.ports_of(tx, router_id):
         if port["device_owner"] == GATEWAY:
-            tx.remove_port(port["id"])
+            writing.remove(tx, PORT, port["id"])
 
 
-def _add_gateway(tx: Tx, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> list[Fixed]:
+def _add_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> list[Fixed]:
     network_id = wanted["network_id"]
     network = find(tx, NETWORK, network_id, identity)
     if network is None:
         raise not_found(NETWORK, network_id)
     if not network["router:external"]:
         raise _bad_router(f"Network {network_id} is not an external network")
-    ranges = {each["id"]: each for each in tx.find(SUBNET, Query(filters={"network_id": (network_id,)}))}
+    ranges = {each["id"]: each for each in reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))}
     _refuse_overlap(tx, row["id"], list(ranges.values()))
     given = wanted["external_fixed_ips"] or [{"subnet_id": id} for id in ranges]
     fixed = [_address(tx, each, ranges, network_id) for each in given]
     fixed.sort(key=lambda each: (ranges[each["subnet_id"]]["ip_version"], each["ip_address"]))
     if not fixed or len({each["ip_address"] for each in fixed}) < len(fixed):
         raise _no_address(network_id)
-    tx.add_port(_port(row, network_id, GATEWAY, fixed))
+    writing.insert(tx, PORT, _port(row, network_id, GATEWAY, fixed))
     return fixed
 
 
-def _address(tx: Tx, given: Fixed, ranges: Mapping[str, Row], network_id: str) -> Fixed:
+def _address(tx: Transaction, given: Fixed, ranges: Mapping[str, Row], network_id: str) -> Fixed:
     subnet_id, address = given.get("subnet_id"), given.get("ip_address")
     if subnet_id is None and address is not None:
         inside = [id for id, each in ranges.items() if _holds(each["cidr"], address)]
@@ -171,7 +175,7 @@ def _address(tx: Tx, given: Fixed, ranges: Mapping[str, Row], network_id: str) -
     if subnet_id is None or subnet_id not in ranges:
         message = f"IP address {address or subnet_id} does not belong to any subnet of network {network_id}"
         raise ApiError("InvalidInput", f"Invalid input for operation: {message}.")
-    subnet, used = ranges[subnet_id], tx.used_addresses(subnet_id)
+    subnet, used = ranges[subnet_id], stored_ports.used_addresses(tx, subnet_id)
     found = (
         address_pool.lowest_free(subnet["allocation_pools"], used)
         if address is None
@@ -251,8 +255,8 @@ class RouterCollection(Collection):
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
             subnet = named(tx, SUBNET, subnet_id, call.identity, lock=True)
             fixed = _leg(tx, router["id"], subnet)
-            port = tx.add_port(_port(router, subnet["network_id"], INTERFACE, [fixed]))
-            tx.touch(gateways=[router["id"]])
+            port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE, [fixed]))
+            revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
     def remove_interface(self, call: Request) -> Response:
@@ -262,7 +266,7 @@ class RouterCollection(Collection):
             router = self._owned(tx, call, "remove_interface")
             legs = [
                 port
-                for port in tx.ports_of(router["id"])
+                for port in stored_ports.ports_of(tx, router["id"])
                 if port["device_owner"] == INTERFACE
                 and (not port_id or port["id"] == port_id)
                 and (not subnet_id or any(each["subnet_id"] == subnet_id for each in port["fixed_ips"]))
@@ -272,8 +276,8 @@ class RouterCollection(Collection):
             port = legs[0]
             for each in port["fixed_ips"]:
                 _refuse_interface_in_use(tx, router["id"], each["subnet_id"])
-            tx.remove_port(port["id"])
-            tx.touch(gateways=[router["id"]])
+            writing.remove(tx, PORT, port["id"])
+            revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
     def _which(self, call: Request, action: Action) -> tuple[str, str]:
@@ -294,22 +298,22 @@ class RouterCollection(Collection):
         return subnet_id, port_id
 
 
-def _leg(tx: Tx, router_id: str, subnet: Row) -> Fixed:
+def _leg(tx: Transaction, router_id: str, subnet: Row) -> Fixed:
     """The address of a new leg on a subnet. Raises Problem."""
     id: str = subnet["id"]
     if subnet["gateway_ip"] is None:
         raise _bad_router(f"Subnet for router interface must have a gateway IP: {id} has none")
-    if any(each["subnet_id"] == id for port in tx.ports_of(router_id) for each in port["fixed_ips"]):
+    if any(each["subnet_id"] == id for port in stored_ports.ports_of(tx, router_id) for each in port["fixed_ips"]):
         raise _bad_router(f"Router already has a port on subnet {id}")
     _refuse_overlap(tx, router_id, [subnet])
-    if subnet["gateway_ip"] in tx.used_addresses(id):
+    if subnet["gateway_ip"] in stored_ports.used_addresses(tx, id):
         message = f"The IP address {subnet['gateway_ip']} of subnet {id} is in use by another router."
         raise ApiError("IpAddressGenerationFailure", message)
     return {"subnet_id": id, "ip_address": subnet["gateway_ip"]}
 
 
-def _refuse_overlap(tx: Tx, router_id: str, new: list[Row]) -> None:
-    ids = [each["subnet_id"] for port in tx.ports_of(router_id) for each in port["fixed_ips"]]
+def _refuse_overlap(tx: Transaction, router_id: str, new: list[Row]) -> None:
+    ids = [each["subnet_id"] for port in stored_ports.ports_of(tx, router_id) for each in port["fixed_ips"]]
     for there in subnets(tx, ids, None).values():
         for each in new:
             cidr = as_network(each["cidr"])
@@ -320,16 +324,18 @@ def _refuse_overlap(tx: Tx, router_id: str, new: list[Row]) -> None:
                 )
 
 
-def _refuse_interface_in_use(tx: Tx, router_id: str, subnet_id: str) -> None:
-    services = tx.services_on(router=router_id, subnet=subnet_id)
+def _refuse_interface_in_use(tx: Transaction, router_id: str, subnet_id: str) -> None:
+    services = dependencies.services_on(tx, router=router_id, subnet=subnet_id)
     if services:
         message = f"Subnet {subnet_id} is used by VPNService {services[0]['id']}"
         raise ApiError("SubnetInUseByVPNService", message)
     on_router = {
-        id for service in tx.services_on(router=router_id) for id in tx.connections_using(service=service["id"])
+        id
+        for service in dependencies.services_on(tx, router=router_id)
+        for id in dependencies.connections_using(tx, service=service["id"])
     }
-    for group in tx.endpoint_groups_with(subnet_id):
-        using = sorted(on_router.intersection(tx.connections_using(endpoint_group=group["id"])))
+    for group in dependencies.endpoint_groups_with(tx, subnet_id):
+        using = sorted(on_router.intersection(dependencies.connections_using(tx, endpoint_group=group["id"])))
         if using:
             message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
             raise ApiError("SubnetInUseByIPsecSiteConnection", message)

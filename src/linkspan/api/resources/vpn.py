@@ -35,15 +35,18 @@ from linkspan.core.schema.resources import (
 )
 from linkspan.core.state import status
 from linkspan.core.state.desired import Peer
+from linkspan.store import revisions
+from linkspan.store.nodes import assignment, connection_state, tombstones
+from linkspan.store.rows import connection_references, dependencies, ports, reading, writing
 from linkspan.store.rows.connection_references import ConnectionReferences
-from linkspan.store.store import Tx
+from linkspan.store.transaction import Transaction
 
 STATIC = {"route_mode": "static"}
 
 _log = structlog.get_logger()
 
 
-def named(tx: Tx, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row:
+def named(tx: Transaction, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row:
     """The live object that an attribute names. Raises Problem, the resource's own 404."""
     return given(find(tx, resource, id, identity, lock), resource, id)
 
@@ -55,18 +58,18 @@ def given(row: Row | None, resource: Resource, id: str) -> Row:
     return row
 
 
-def subnets(tx: Tx, ids: tuple[str, ...] | list[str], project: str | None) -> dict[str, Row]:
+def subnets(tx: Transaction, ids: tuple[str, ...] | list[str], project: str | None) -> dict[str, Row]:
     """Subnets by id; those that are not there are absent."""
     if not ids:
         return {}
-    return {row["id"]: row for row in tx.find(SUBNET, Query(filters={"id": tuple(ids)}), project)}
+    return {row["id"]: row for row in reading.find(tx, SUBNET, Query(filters={"id": tuple(ids)}), project)}
 
 
-def attached(tx: Tx, router_id: str) -> set[str]:
+def attached(tx: Transaction, router_id: str) -> set[str]:
     """The subnets that a router has interfaces on."""
     return {
         fixed["subnet_id"]
-        for port in tx.ports_of(router_id)
+        for port in ports.ports_of(tx, router_id)
         if port["device_owner"] == "network:router_interface"
         for fixed in port["fixed_ips"]
     }
@@ -78,23 +81,23 @@ class Services(Hooks):
     def __init__(self) -> None:
         super().__init__(SERVICE)
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
             raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
         router = named(tx, ROUTER, values["router_id"], identity, lock=True)
         subnet_id = values["subnet_id"]
         on_router = attached(tx, router["id"]) if subnet_id is not None else set()
         cross_resource.check_service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
-        made = tx.insert(SERVICE, values)
-        tx.ensure_gateway(router["id"])
+        made = writing.insert(tx, SERVICE, values)
+        assignment.ensure_gateway(tx, router["id"])
         return _again(tx, SERVICE, made)
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
-        if not is_deleted(row) and tx.connections_using(service=row["id"]):
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+        if not is_deleted(row) and dependencies.connections_using(tx, service=row["id"]):
             raise ApiError("VPNServiceInUse", f"VPNService {row['id']} is still in use")
         router_id: str = row["router_id"]
         # With the last service goes the gateway, and the node says so under the router's id.
-        return None if tx.soft_delete(SERVICE, row["id"]) else router_id
+        return None if tombstones.soft_delete(tx, SERVICE, row["id"]) else router_id
 
 
 class Policies(Hooks):
@@ -106,19 +109,19 @@ class Policies(Hooks):
         self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
         return super().create(tx, identity, values, given)
 
-    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(row | values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
-            users = tx.connections_using(**{self._by: row["id"]})
+            users = dependencies.connections_using(tx, **{self._by: row["id"]})
             _check_pairs(tx, users)
             if self.resource is IKE_POLICY:
                 _check_conflicts(tx, users)
@@ -136,8 +139,8 @@ class Policies(Hooks):
                     choices=weak,
                 )
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
-        if tx.connections_using(**{self._by: row["id"]}):
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+        if dependencies.connections_using(tx, **{self._by: row["id"]}):
             message = (
                 f"{self.resource.label} {row['id']} is in use by existing IPsecSiteConnection and can't be updated "
                 "or deleted"
@@ -152,29 +155,29 @@ _NEGOTIATED = frozenset(
 """Attributes of a policy that may not go together with those of another."""
 
 
-def _check_pairs(tx: Tx, connections: list[str]) -> None:
+def _check_pairs(tx: Transaction, connections: list[str]) -> None:
     """Whether each pair of policies that these connections use can be negotiated."""
-    rows = [row for id in connections if (row := tx.get(CONNECTION, id))]
+    rows = [row for id in connections if (row := reading.get(tx, CONNECTION, id))]
     for ike_id, ipsec_id in sorted({(row["ikepolicy_id"], row["ipsecpolicy_id"]) for row in rows}):
-        ike, ipsec = tx.get(IKE_POLICY, ike_id), tx.get(IPSEC_POLICY, ipsec_id)
+        ike, ipsec = reading.get(tx, IKE_POLICY, ike_id), reading.get(tx, IPSEC_POLICY, ipsec_id)
         if ike and ipsec:
             cross_resource.check_policy_pair(ike, ipsec)
 
 
-def _check_conflicts(tx: Tx, connections: list[str]) -> None:
+def _check_conflicts(tx: Transaction, connections: list[str]) -> None:
     routers = set()
     for id in connections:
-        connection = tx.get(CONNECTION, id)
-        service = connection and tx.get(SERVICE, connection["vpnservice_id"])
+        connection = reading.get(tx, CONNECTION, id)
+        service = connection and reading.get(tx, SERVICE, connection["vpnservice_id"])
         routers |= {service["router_id"]} if service else set()
     for router in sorted(routers):
-        told_apart(tx, router, tx.peers(router)[0], connections)
+        told_apart(tx, router, connection_state.peers(tx, router)[0], connections)
 
 
-def told_apart(tx: Tx, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
+def told_apart(tx: Transaction, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
     """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
     if rivals := cross_resource.similar_connections(gateway, changed):
-        cross_resource.check_conflicts(tx.siblings(router_id, rivals), changed)
+        cross_resource.check_conflicts(connection_state.siblings(tx, router_id, rivals), changed)
 
 
 class EndpointGroups(Hooks):
@@ -184,16 +187,16 @@ class EndpointGroups(Hooks):
         super().__init__(ENDPOINT_GROUP)
         self._limits = limits
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         endpoints: list[str] = values["endpoints"]
         cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
             seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), identity)
             cross_resource.check_subnets_exist(endpoints, {row["id"]: row for row in seen})
-        return tx.insert(ENDPOINT_GROUP, values)
+        return writing.insert(tx, ENDPOINT_GROUP, values)
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
-        if tx.connections_using(endpoint_group=row["id"]):
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+        if dependencies.connections_using(tx, endpoint_group=row["id"]):
             raise ApiError("EndpointGroupInUse", f"Endpoint group {row['id']} is in use and cannot be deleted")
         return super().delete(tx, identity, row)
 
@@ -206,7 +209,7 @@ class Connections(Hooks):
         self.attributes = Attributes(CONNECTION, always=STATIC)
         self._limits = limits
 
-    def create(self, tx: Tx, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
@@ -216,13 +219,13 @@ class Connections(Hooks):
         cross_resource.check_policy_pair(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
         groups = {"local": found.local_group, "peer": found.peer_group}
         cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
-        made = tx.insert(CONNECTION, values)
+        made = writing.insert(tx, CONNECTION, values)
         made["facts"] = _new_facts(service, made, tx.now)
         # What `created` has to know, and takes out again.
         made["router_id"] = service["router_id"]
         return made
 
-    def created(self, tx: Tx, rows: list[Row], quotas: Mapping[str, int]) -> None:
+    def created(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
         on_router: dict[str, list[str]] = {}
         for row in rows:
             on_router.setdefault(row.pop("router_id"), []).append(row["id"])
@@ -233,16 +236,16 @@ class Connections(Hooks):
         for router_id, ids in on_router.items():
             quota.check_room(CONNECTION.singular, most, self._check_gateway(tx, router_id, ids, counted))
         require_room(tx, CONNECTION, others, quotas)
-        tx.touch(connections=[row["id"] for row in rows])
+        revisions.touch(tx, connections=[row["id"] for row in rows])
 
-    def update(self, tx: Tx, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
             return change(tx, CONNECTION, row, values)
-        service = tx.get(SERVICE, row["vpnservice_id"])
+        service = reading.get(tx, SERVICE, row["vpnservice_id"])
         if service is None:
             raise not_found(CONNECTION, row["id"])
         cross_resource.limit_members("peer_cidrs", values.get("peer_cidrs", []), self._limits)
-        subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+        subnet = reading.get(tx, SUBNET, service["subnet_id"]) if service["subnet_id"] else None
         changed = row | values
         groups = {
             side: find(tx, ENDPOINT_GROUP, id, identity)
@@ -252,30 +255,30 @@ class Connections(Hooks):
         cross_resource.check_connection(
             changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups)
         )
-        tx.get(ROUTER, service["router_id"], lock=True)
+        reading.get(tx, ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         self._check_gateway(tx, service["router_id"], [row["id"]])
         return changed
 
-    def delete(self, tx: Tx, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
         id: str = row["id"]
-        return None if tx.soft_delete(CONNECTION, id) else id
+        return None if tombstones.soft_delete(tx, CONNECTION, id) else id
 
-    def _check_gateway(self, tx: Tx, router_id: str, changed: list[str], project: str = "") -> int:
+    def _check_gateway(self, tx: Transaction, router_id: str, changed: list[str], project: str = "") -> int:
         """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
-        gateway, used = tx.peers(router_id, project)
+        gateway, used = connection_state.peers(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
         told_apart(tx, router_id, gateway, changed)
         return used
 
 
-def _footing(tx: Tx, identity: Caller, values: Row) -> ConnectionReferences:
+def _footing(tx: Transaction, identity: Caller, values: Row) -> ConnectionReferences:
     """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
     reaches = {
         policy.scope(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
     }
     if reaches in ({"own"}, {"all"}):
-        return tx.footing(values, identity.project_id if reaches == {"own"} else None)
+        return connection_references.read(tx, values, identity.project_id if reaches == {"own"} else None)
     # Rules of an operator's own, which one statement cannot ask.
     rows = {
         attribute: find(tx, resource, values[attribute], identity)
@@ -291,8 +294,8 @@ def _footing(tx: Tx, identity: Caller, values: Row) -> ConnectionReferences:
     service = rows["vpnservice_id"]
     if service is None:
         return ConnectionReferences()
-    tx.get(ROUTER, service["router_id"], lock=True)
-    subnet = tx.get(SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+    reading.get(tx, ROUTER, service["router_id"], lock=True)
+    subnet = reading.get(tx, SUBNET, service["subnet_id"]) if service["subnet_id"] else None
     return ConnectionReferences(
         service,
         subnet["cidr"] if subnet else None,
@@ -308,7 +311,7 @@ def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> 
 
 
 def _place(
-    tx: Tx, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]
+    tx: Transaction, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]
 ) -> ConnectionContext:
     """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
     made: dict[str, GroupMembers | None] = {}
@@ -326,11 +329,11 @@ def _place(
     )
 
 
-def _group(tx: Tx, row: Row, router_id: str) -> GroupMembers:
+def _group(tx: Transaction, row: Row, router_id: str) -> GroupMembers:
     endpoints: list[str] = row["endpoints"]
     if row["type"] != "subnet":
         return GroupMembers(row["id"], row["type"], tuple(endpoints))
-    found = tx.subnets_of(endpoints, router_id)
+    found = ports.subnets_of(tx, endpoints, router_id)
     return GroupMembers(
         row["id"],
         "subnet",
@@ -339,8 +342,8 @@ def _group(tx: Tx, row: Row, router_id: str) -> GroupMembers:
     )
 
 
-def _again(tx: Tx, resource: Resource, row: Row) -> Row:
-    found = tx.get(resource, row["id"])
+def _again(tx: Transaction, resource: Resource, row: Row) -> Row:
+    found = reading.get(tx, resource, row["id"])
     if found is None:
         raise not_found(resource, row["id"])
     return found

@@ -32,23 +32,33 @@ def _credentials(by: tuple[str, ...]) -> Statement:
     return Statement(made.where(*(APPLICATION_CREDENTIAL.c[name] == bindparam(name) for name in by)))
 
 
-def add(work: Transaction, values: Row) -> Row:
-    """See `store.Tx.add_credential`."""
+def add_credential(tx: Transaction, values: Row) -> Row:
+    """An application credential: user_id, project_id, name, secret_hash, roles, and perhaps id, description,
+    unrestricted, expires_at. Raises `Conflict` if the user has one of that name."""
     row: Row = {"id": new_id(), "description": "", "unrestricted": False, "expires_at": None} | values
-    work.run(_add, **(row | {"roles": json.dumps(sorted(row["roles"]))}))
+    tx.run(_add, **(row | {"roles": json.dumps(sorted(row["roles"]))}))
     return row | {"roles": sorted(row["roles"])}
 
 
-def find(work: Transaction, **by: Any) -> list[Row]:
-    """The credentials with these values."""
+def credentials_of(tx: Transaction, user_id: str) -> list[Row]:
+    """A user's application credentials, by name."""
+    return _read(tx, user_id=user_id)
+
+
+def credential(tx: Transaction, id: str) -> Row | None:
+    """One application credential, with the names of its user and project."""
+    return next(iter(_read(tx, id=id)), None)
+
+
+def _read(tx: Transaction, **by: Any) -> list[Row]:
     found = []
-    for *values, user_name, project_name in work.rows(_credentials(tuple(by)), **by):
+    for *values, user_name, project_name in tx.rows(_credentials(tuple(by)), **by):
         row: Row = dict(zip(_NAMES, values, strict=True))
         row |= {"roles": json.loads(row["roles"]), "unrestricted": bool(row["unrestricted"])}
         found.append(row | {"user_name": user_name, "project_name": project_name})
     return found
 
 
-def remove(work: Transaction, id: str) -> None:
-    """See `store.Tx.remove_credential`."""
-    work.run(_remove, id=id)
+def remove_credential(tx: Transaction, id: str) -> None:
+    """Removes an application credential with the tokens that were got by it."""
+    tx.run(_remove, id=id)

@@ -75,18 +75,22 @@ def hash_token(token: bytes) -> str:
     return hashlib.sha256(token).hexdigest()
 
 
-def add(
-    work: Transaction,
+def add_token(
+    tx: Transaction,
     token_hash: str,
     user_id: str,
     project_id: str | None,
+    name: str = "",
+    expires_at: float | None = None,
     *,
-    name: str,
-    methods: tuple[str, ...],
-    expires_at: float | None,
-    credential_id: str | None,
+    methods: tuple[str, ...] = (),
+    credential_id: str | None = None,
 ) -> Row:
-    """See `store.Tx.add_token`."""
+    """A token of a user, known by its SHA-256 hex digest; without a project it says only who somebody is.
+
+    `expires_at` is on the database's clock. `methods`: how it was got from the embedded Keystone; none: it is
+    static. It ends with the application credential `credential_id`.
+    """
     row: Row = {
         "token_hash": token_hash,
         "id": new_id(),
@@ -95,16 +99,17 @@ def add(
         "credential_id": credential_id,
         "name": name,
         "methods": " ".join(methods),
-        "issued_at": work.now,
+        "issued_at": tx.now,
         "expires_at": expires_at,
     }
-    work.run(_add, **row)
+    tx.run(_add, **row)
     return row | {"methods": methods}
 
 
-def find(work: Transaction, token_hash: str) -> Row | None:
-    """See `store.Tx.token`."""
-    found = work.rows(_find, hash=token_hash, now=work.now)
+def find_token(tx: Transaction, token_hash: str) -> Row | None:
+    """id, user_id, user_name, project_id, project_name, roles, name, methods, issued_at, expires_at, credential
+    (None, or id, name, roles, unrestricted); None if unknown or expired. One statement."""
+    found = tx.rows(_find, hash=token_hash, now=tx.now)
     if not found:
         return None
     row = _row(found[0])
@@ -117,9 +122,9 @@ def find(work: Transaction, token_hash: str) -> Row | None:
     return row
 
 
-def static(work: Transaction) -> list[Row]:
-    """See `store.Tx.static_tokens`."""
-    return [_row(each) for each in work.rows(_static)]
+def static_tokens(tx: Transaction) -> list[Row]:
+    """All static tokens, the expired ones too, by user and name; without roles."""
+    return [_row(each) for each in tx.rows(_static)]
 
 
 def _row(found: tuple[object, ...]) -> Row:
@@ -127,21 +132,21 @@ def _row(found: tuple[object, ...]) -> Row:
     return row | {"methods": tuple(row["methods"].split())}
 
 
-def remove(work: Transaction, token_hash: str) -> None:
-    """See `store.Tx.remove_token`."""
-    work.run(_remove, hash=token_hash)
+def remove_token(tx: Transaction, token_hash: str) -> None:
+    """Ends a token."""
+    tx.run(_remove, hash=token_hash)
 
 
-def remove_static(work: Transaction, id: str) -> bool:
-    """See `store.Tx.remove_static_token`."""
-    return bool(work.run(_remove_static, id=id))
+def remove_static_token(tx: Transaction, id: str) -> bool:
+    """Ends a static token; whether there was one."""
+    return bool(tx.run(_remove_static, id=id))
 
 
-def remove_issued(work: Transaction, user_id: str) -> None:
-    """See `store.Tx.set_password`."""
-    work.run(_remove_issued, user=user_id)
+def remove_issued(tx: Transaction, user_id: str) -> None:
+    """Gives a user another password; tokens that were got by the one before end, static ones do not."""
+    tx.run(_remove_issued, user=user_id)
 
 
-def sweep(work: Transaction) -> int:
-    """See `store.Tx.sweep_tokens`."""
-    return work.run(_sweep, now=work.now)
+def remove_expired(tx: Transaction) -> int:
+    """Removes the expired tokens; how many."""
+    return tx.run(_sweep, now=tx.now)

@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import GRANT, PROJECT, USER
+from linkspan.store.identity import tokens
 from linkspan.store.rows.writing import new_id
 from linkspan.store.transaction import Row, Transaction
 
@@ -58,22 +59,32 @@ def _projects(by: str | None) -> Statement:
     return Statement(made if by is None else made.where(PROJECT.c[by] == bindparam(by)))
 
 
-def add_project(work: Transaction, name: str, id: str | None, description: str) -> Row:
-    """See `store.Tx.add_project`."""
+def add_project(tx: Transaction, name: str, id: str | None = None, description: str = "") -> Row:
+    """Adds a project. Raises `Conflict` if the name is taken."""
     row = {"id": id or new_id(), "name": name, "description": description}
-    work.run(_add_project, **row)
+    tx.run(_add_project, **row)
     return row
 
 
-def projects(work: Transaction, by: str | None = None, value: str = "") -> list[Row]:
-    """All projects, or the one with this `id` or `name`."""
-    found = work.rows(_projects(by), **({by: value} if by else {}))
+def all_projects(tx: Transaction) -> list[Row]:
+    """All projects (id, name, description), by name."""
+    return _read_projects(tx)
+
+
+def project(tx: Transaction, id: str | None = None, name: str | None = None) -> Row | None:
+    """One project, by id or name."""
+    by, value = ("id", id) if id is not None else ("name", name or "")
+    return next(iter(_read_projects(tx, by, value)), None)
+
+
+def _read_projects(tx: Transaction, by: str | None = None, value: str = "") -> list[Row]:
+    found = tx.rows(_projects(by), **({by: value} if by else {}))
     return [dict(zip(_PROJECT, each, strict=True)) for each in found]
 
 
-def remove_project(work: Transaction, id: str) -> None:
-    """See `store.Tx.remove_project`."""
-    work.run(_remove_project, id=id)
+def remove_project(tx: Transaction, id: str) -> None:
+    """Removes a project with its users' roles in it; its objects stay."""
+    tx.run(_remove_project, id=id)
 
 
 # --- users --------------------------------------------------------------------------------------------------------
@@ -95,10 +106,24 @@ def _users(by: str | None) -> Statement:
     return Statement(made if by is None else made.where(USER.c[by] == bindparam(by)))
 
 
-def users(work: Transaction, by: str | None = None, value: str = "") -> list[Row]:
-    """All users, or the one with this `id` or `name`, each with roles: one statement."""
+def all_users(tx: Transaction) -> list[Row]:
+    """All users with their roles, by name; see `user`."""
+    return _read_users(tx)
+
+
+def user(tx: Transaction, id: str) -> Row | None:
+    """One user with its roles: `roles` in its default project, `grants` by project id."""
+    return next(iter(_read_users(tx, "id", id)), None)
+
+
+def user_by_name(tx: Transaction, name: str) -> Row | None:
+    """The user with this name; see `user`."""
+    return next(iter(_read_users(tx, "name", name)), None)
+
+
+def _read_users(tx: Transaction, by: str | None = None, value: str = "") -> list[Row]:
     made: dict[str, Row] = {}
-    for id, name, password_hash, project, project_name, granted, role in work.rows(
+    for id, name, password_hash, project, project_name, granted, role in tx.rows(
         _users(by), **({by: value} if by else {})
     ):
         row = made.setdefault(
@@ -120,26 +145,29 @@ def users(work: Transaction, by: str | None = None, value: str = "") -> list[Row
     return list(made.values())
 
 
-def add_user(work: Transaction, name: str, password_hash: str, project_id: str, roles: Iterable[str]) -> Row:
-    """See `store.Tx.add_user`."""
+def add_user(
+    tx: Transaction, name: str, password_hash: str, project_id: str, roles: Iterable[str] = ("member",)
+) -> Row:
+    """Adds a user with a default project and roles in it. Raises `Conflict` if the name is taken."""
     id = new_id()
-    work.run(_add_user, id=id, name=name, password_hash=password_hash, project_id=project_id)
-    set_roles(work, id, project_id, roles)
-    return users(work, "id", id)[0]
+    tx.run(_add_user, id=id, name=name, password_hash=password_hash, project_id=project_id)
+    set_roles(tx, id, project_id, roles)
+    return _read_users(tx, "id", id)[0]
 
 
-def set_password(work: Transaction, user_id: str, password_hash: str) -> None:
-    """See `store.Tx.set_password`."""
-    work.run(_password, user=user_id, hash=password_hash)
+def set_password(tx: Transaction, user_id: str, password_hash: str) -> None:
+    """Gives a user another password; tokens that were got by the one before end, static ones do not."""
+    tx.run(_password, user=user_id, hash=password_hash)
+    tokens.remove_issued(tx, user_id)
 
 
-def set_roles(work: Transaction, user_id: str, project_id: str, roles: Iterable[str]) -> None:
-    """See `store.Tx.set_roles`."""
-    work.run(_revoke, user=user_id, project=project_id)
+def set_roles(tx: Transaction, user_id: str, project_id: str, roles: Iterable[str]) -> None:
+    """Makes these the user's roles in a project; none: takes them away."""
+    tx.run(_revoke, user=user_id, project=project_id)
     rows = [{"user_id": user_id, "project_id": project_id, "role": role} for role in sorted(set(roles))]
-    work.many(_grant, rows)
+    tx.many(_grant, rows)
 
 
-def remove_user(work: Transaction, id: str) -> None:
-    """See `store.Tx.remove_user`."""
-    work.run(_remove_user, id=id)
+def remove_user(tx: Transaction, id: str) -> None:
+    """Removes a user with roles, tokens and application credentials."""
+    tx.run(_remove_user, id=id)

@@ -14,7 +14,6 @@ from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
 from linkspan.store import revisions
-from linkspan.store.database.errors import Conflict
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import GATEWAY, NODE, OBSERVED, TABLES
 from linkspan.store.transaction import Transaction
@@ -88,69 +87,64 @@ unsee: Final = Statement(
 )
 
 
-def ensure(work: Transaction, router_id: str) -> None:
-    """See `store.Tx.ensure_gateway`."""
-    row = work.first(locked, router=router_id)
+def ensure_gateway(tx: Transaction, router_id: str) -> None:
+    """Makes sure that a router with a service has a gateway; call it after inserting the service.
+
+    It goes to the live node with the fewest gateways; without one it waits for a node's hello.
+    """
+    row = tx.first(locked, router=router_id)
     if row is None:
-        node = _pick(work)
+        node = _pick(tx)
         # Somebody who added it first makes this a Conflict, by the primary key.
-        work.run(_add, router=router_id, node=node)
-        revisions.touch(work, (), (router_id,))
+        tx.run(_add, router=router_id, node=node)
+        revisions.touch(tx, gateways=(router_id,))
         return
     node, generation, deleted_at = row
     if deleted_at is not None:
         # Services that waited for the gateway to go have nothing to wait for any more.
-        work.run(forget_services, router=router_id)
+        tx.run(forget_services, router=router_id)
         # What its former life looked like is no part of the new one: a new service reads PENDING_CREATE.
-        work.run(unsee, kind="gateway", id=router_id)
-        target = node if node is not None and is_alive(work, node) else _pick(work)
-        _move(work, router_id, None, target, generation + 1)
+        tx.run(unsee, kind="gateway", id=router_id)
+        target = node if node is not None and is_alive(tx, node) else _pick(tx)
+        _move(tx, router_id, None, target, generation + 1)
     elif node is None:
-        target = _pick(work)
+        target = _pick(tx)
         if target is not None:
-            _move(work, router_id, None, target, generation + 1)
+            _move(tx, router_id, None, target, generation + 1)
 
 
-def assign_waiting(work: Transaction, node_id: str) -> None:
+def assign_waiting(tx: Transaction, node_id: str) -> None:
     """Gives every gateway that waits for a node to this one."""
-    for (router,) in work.rows(_waiting):
-        row = work.first(locked, router=router)
-        _move(work, router, None, node_id, row[1] + 1)
+    for (router,) in tx.rows(_waiting):
+        row = tx.first(locked, router=router)
+        _move(tx, router, None, node_id, row[1] + 1)
 
 
-def move(work: Transaction, router_id: str, node_id: str) -> None:
-    """Moves a gateway with its connections to another node; the former one gets tombstones."""
-    row = work.first(locked, router=router_id)
-    if row is None or row[2] is not None:
-        raise Conflict(f"router {router_id} has no gateway")
-    _move(work, router_id, row[0], node_id, row[1] + 1)
-
-
-def _move(work: Transaction, router: str, former: str | None, node: str | None, generation: int) -> None:
-    work.run(_assign, router=router, node=node)
-    connections = [id for (id,) in work.rows(_carried, router=router)]
+def _move(tx: Transaction, router: str, former: str | None, node: str | None, generation: int) -> None:
+    tx.run(_assign, router=router, node=node)
+    connections = [id for (id,) in tx.rows(_carried, router=router)]
     if node is not None:
         for reset in (_reset_gateway, _reset_connections):
-            work.run(reset, router=router, node=node, generation=generation)
+            tx.run(reset, router=router, node=node, generation=generation)
     if former is not None and former != node:
-        revisions.add_tombstone(work, former, "gateway", router, router)
+        revisions.add_tombstone(tx, former, "gateway", router, router)
         for id in connections:
-            revisions.add_tombstone(work, former, "connection", id, router)
-    revisions.touch(work, connections, (router,))
+            revisions.add_tombstone(tx, former, "connection", id, router)
+    revisions.touch(tx, connections=connections, gateways=(router,))
 
 
-def _pick(work: Transaction) -> str | None:
-    found = work.first(_emptiest, now=work.now)
+def _pick(tx: Transaction) -> str | None:
+    found = tx.first(_emptiest, now=tx.now)
     return None if found is None else str(found[0])
 
 
 _lease: Final = Statement(select(NODE.c.lease_until).where(NODE.c.id == bindparam("node")))
 
 
-def is_alive(work: Transaction, node_id: str) -> bool:
+def is_alive(tx: Transaction, node_id: str) -> bool:
     """Whether a node's lease runs."""
-    found = work.first(_lease, node=node_id)
-    return found is not None and found[0] >= work.now
+    found = tx.first(_lease, node=node_id)
+    return found is not None and found[0] >= tx.now
 
 
 live_services: Final = Statement(
@@ -160,17 +154,17 @@ live_services: Final = Statement(
 )
 
 
-def release(work: Transaction, router_id: str) -> None:
-    """See `store.Tx.release_gateway`."""
-    row = work.first(locked, router=router_id)
-    if row is not None and not work.first(live_services, router=router_id, **{"except": ""})[0]:
-        unassign(work, router_id, row[0], row[2])
+def release_gateway(tx: Transaction, router_id: str) -> None:
+    """Takes the gateway away once no live service is on the router; `soft_delete` does it by itself."""
+    row = tx.first(locked, router=router_id)
+    if row is not None and not tx.first(live_services, router=router_id, **{"except": ""})[0]:
+        unassign(tx, router_id, row[0], row[2])
 
 
-def unassign(work: Transaction, router_id: str, node: str | None, deleted_at: float | None) -> None:
+def unassign(tx: Transaction, router_id: str, node: str | None, deleted_at: float | None) -> None:
     """Deletes a gateway and leaves its tombstone, if there is still one."""
-    work.live.discard(("gateway", router_id))
+    tx.live.discard(("gateway", router_id))
     if deleted_at is None:
-        work.run(_release, router=router_id, now=work.now)
+        tx.run(_release, router=router_id, now=tx.now)
         if node is not None:
-            revisions.add_tombstone(work, node, "gateway", router_id, router_id)
+            revisions.add_tombstone(tx, node, "gateway", router_id, router_id)

@@ -72,7 +72,7 @@ _BODY = (
 
 
 @statement
-def connection_rows(only_stamped: bool, of_gateway: bool, count: int = 0) -> Statement:
+def connection_rows(only_stamped: bool, of_gateway: bool = False, count: int = 0) -> Statement:
     """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both; `count`:
     only those with so many ids."""
     source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
@@ -99,16 +99,16 @@ def _cidrs(count: int) -> Statement:
     return Statement(select(_subnet.c.id, _subnet.c.cidr).where(in_slots(_subnet.c.id, "id", count)))
 
 
-def connections(work: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
+def connections(tx: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
     """The connections that rows of `bodies` stand for."""
     wanted = {id for row in rows if row[17] == "subnet" for id in _decode(row[18])}
     subnets: dict[str, str] = {}
     for ids in chunks(sorted(wanted)):
-        subnets |= dict(work.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
-    return tuple(_resolved(work, row, subnets) for row in rows)
+        subnets |= dict(tx.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
+    return tuple(_resolved(tx, row, subnets) for row in rows)
 
 
-def _resolved(work: Transaction, row: Sequence[Any], subnets: dict[str, str]) -> Connection:
+def _resolved(tx: Transaction, row: Sequence[Any], subnets: dict[str, str]) -> Connection:
     id, project, router, up, service_up, local_id, peer_address, peer_id, peer_cidrs, mtu, initiator = row[:11]
     dpd, auth_mode, psk, key_id, ref, cidr, local_type, local, peer, fixed_ips = row[11:21]
     if cidr is not None:
@@ -117,7 +117,7 @@ def _resolved(work: Transaction, row: Sequence[Any], subnets: dict[str, str]) ->
         ends = _decode(local) if local else []
         here = [subnets[end] for end in ends if end in subnets] if local_type == "subnet" else ends
         there = _decode(peer) if peer else []
-    secret = Secret("") if psk is None else work.keyring.open(key_id, bytes(psk), project, id, "psk")
+    secret = Secret("") if psk is None else tx.keyring.open(key_id, bytes(psk), project, id, "psk")
     return Connection(
         id=id,
         gateway_id=router,
@@ -177,14 +177,15 @@ def _masked(cidrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(masked for masked in map(_mask, cidrs) if masked is not None)
 
 
-def siblings(work: Transaction, router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
-    """See `store.Tx.siblings`."""
+def siblings(tx: Transaction, router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
+    """All live connections of one router (or of these `ids`), resolved as its node would see them, for the
+    conflict rule."""
     if ids is None:
-        return list(connections(work, work.rows(connection_rows(False, True), gateway=router_id)))
+        return list(connections(tx, tx.rows(connection_rows(False, True), gateway=router_id)))
     found: list[Connection] = []
     for some in chunks(ids):
-        rows = work.rows(connection_rows(False, True, slot_count(some)), gateway=router_id, **fill_slots("id", some))
-        found += connections(work, rows)
+        rows = tx.rows(connection_rows(False, True, slot_count(some)), gateway=router_id, **fill_slots("id", some))
+        found += connections(tx, rows)
     return found
 
 
@@ -200,7 +201,7 @@ _peers: Final = Statement(
 _read: Final = msgspec.json.Decoder(list[Peer]).decode
 
 
-def peers(work: Transaction, router_id: str, project: str) -> tuple[list[Peer], int]:
-    """See `store.Tx.peers`."""
-    rows, used = work.first(_peers, gateway=router_id, project=project)
+def peers(tx: Transaction, router_id: str, project: str = "") -> tuple[list[Peer], int]:
+    """With whom the live connections of one router are, no key is opened; and how many a project has in all."""
+    rows, used = tx.first(_peers, gateway=router_id, project=project)
     return _read(rows), used

@@ -33,53 +33,27 @@ _owner: Final = Statement(
 )
 
 
-def delta_since(work: Transaction, node_id: str, since: int) -> Delta:
-    """See `store.Tx.desired`."""
-    revisions.flush(work)
-    found = work.first(_node, node=node_id)
+def desired_since(tx: Transaction, node_id: str, since: int) -> Delta:
+    """What the node has to take up after `since`; 0, unknown or newer than its revision: everything."""
+    revisions.flush(tx)
+    found = tx.first(_node, node=node_id)
     if found is None:
         raise KeyError(f"node {node_id} is not there")
     revision = int(found[0])
     start = since if 0 < since <= revision else 0
-    stamps = work.rows(_stamps, node=node_id)
+    stamps = tx.rows(_stamps, node=node_id)
     live = [(kind, id, stamp) for kind, id, stamp, deleted, _ in stamps if not deleted]
     fresh = {kind for kind, _, stamp in live if stamp > start}
-    addresses = work.rows(gateway_state.interface_rows(False), node=node_id, since=start) if "gateway" in fresh else ()
-    bodies = (
-        work.rows(connection_state.connection_rows(True, False), node=node_id, since=start)
-        if "connection" in fresh
-        else ()
-    )
+    addresses = tx.rows(gateway_state.interface_rows(), node=node_id, since=start) if "gateway" in fresh else ()
+    bodies = tx.rows(connection_state.connection_rows(True), node=node_id, since=start) if "connection" in fresh else ()
     return Delta(
         since=start,
         revision=revision,
         gateways=gateway_state.gateways(addresses),
-        connections=connection_state.connections(work, bodies),
+        connections=connection_state.connections(tx, bodies),
         gone=tuple(
             Gone(kind, id, stamp, gateway) for kind, id, stamp, deleted, gateway in stamps if deleted and stamp > start
         ),
         count=len(live),
         digest=desired.digest(live),
-    )
-
-
-def one_gateway(work: Transaction, node_id: str, gateway_id: str) -> Delta | None:
-    """See `store.Tx.gateway_state`."""
-    revisions.flush(work)
-    if work.first(_owner, node=node_id, gateway=gateway_id) is None:
-        return None
-    where = {"node": node_id, "gateway": gateway_id, "since": 0}
-    revision = int(work.first(_node, **where)[0])
-    gateways = gateway_state.gateways(work.rows(gateway_state.interface_rows(True), **where))
-    connections = connection_state.connections(work, work.rows(connection_state.connection_rows(True, True), **where))
-    stamps: list[tuple[desired.ObjectKind, str, int]] = [("gateway", each.id, each.revision) for each in gateways]
-    stamps += [("connection", each.id, each.revision) for each in connections]
-    return Delta(
-        since=0,
-        revision=revision,
-        gateways=gateways,
-        connections=connections,
-        gone=(),
-        count=len(stamps),
-        digest=desired.digest(stamps),
     )

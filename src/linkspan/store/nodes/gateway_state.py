@@ -23,7 +23,7 @@ _port = TABLES[PORT.name]
 
 
 @statement
-def interface_rows(of_gateway: bool) -> Statement:
+def interface_rows() -> Statement:
     """Rows for `gateways`: one per address of a gateway that `node` has to take up after `since`."""
     source: Any = GATEWAY.outerjoin(_port, _port.c.device_id == GATEWAY.c.router_id)
     source = source.outerjoin(_network, _network.c.id == _port.c.network_id)
@@ -41,8 +41,6 @@ def interface_rows(of_gateway: bool) -> Statement:
         _subnet.c.gateway_ip,
     ).select_from(stamped("gateway", source, GATEWAY.c.router_id))
     made = made.where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
-    if of_gateway:
-        made = made.where(GATEWAY.c.router_id == bindparam("gateway"))
     # IPv4 before IPv6, then by address: the same legs always read the same.
     return Statement(made.order_by(GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address))
 

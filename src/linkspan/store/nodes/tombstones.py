@@ -36,39 +36,44 @@ _going_service: Final = Statement(
 _used: Final = Statement(select(_connection.c.id).where(_connection.c.live_vpnservice_id == bindparam("id")).limit(1))
 
 
-def soft_delete(work: Transaction, resource: Resource, id: str) -> bool:
-    """See `store.Tx.soft_delete`."""
+def soft_delete(tx: Transaction, resource: Resource, id: str) -> bool:
+    """Deletes a connection or service and stamps the tombstone; nothing else has to be touched or released.
+
+    True: it is gone at once (no live node holds it). False: it reads PENDING_DELETE until its node confirms, or
+    the node's lease ends. The last service of a router takes the gateway with it. Raises `Conflict` while the
+    service has live connections.
+    """
     match resource.name:
         case CONNECTION.name:
-            return _delete_connection(work, id)
+            return _delete_connection(tx, id)
         case SERVICE.name:
-            return _delete_service(work, id)
+            return _delete_service(tx, id)
         case other:
             raise ValueError(f"a {other} is removed, not deleted softly")
 
 
-def _delete_connection(work: Transaction, id: str) -> bool:
-    work.live.discard(("connection", id))
-    row = work.first(_going_connection, id=id)
+def _delete_connection(tx: Transaction, id: str) -> bool:
+    tx.live.discard(("connection", id))
+    row = tx.first(_going_connection, id=id)
     deleted_at, node, router = (None, None, "") if row is None else row
     if deleted_at is None and node is not None:
-        revisions.add_tombstone(work, node, "connection", id, router)
-    return _go(work, CONNECTION, "connection", id, node, deleted_at)
+        revisions.add_tombstone(tx, node, "connection", id, router)
+    return _go(tx, CONNECTION, "connection", id, node, deleted_at)
 
 
-def _delete_service(work: Transaction, id: str) -> bool:
-    row = work.first(_going_service, id=id)
+def _delete_service(tx: Transaction, id: str) -> bool:
+    row = tx.first(_going_service, id=id)
     if row is None:
         return True
     deleted_at, router = row
-    if work.first(_used, id=id) is not None:
+    if tx.first(_used, id=id) is not None:
         raise Conflict(f"service {id} has connections")
-    gateway = work.first(assignment.locked, router=router)
+    gateway = tx.first(assignment.locked, router=router)
     node = None
-    if gateway is not None and not work.first(assignment.live_services, router=router, **{"except": id})[0]:
+    if gateway is not None and not tx.first(assignment.live_services, router=router, **{"except": id})[0]:
         node = gateway[0]
-        assignment.unassign(work, router, node, gateway[2])
-    return _go(work, SERVICE, "", id, node, deleted_at)
+        assignment.unassign(tx, router, node, gateway[2])
+    return _go(tx, SERVICE, "", id, node, deleted_at)
 
 
 _mark: Final = {
@@ -85,14 +90,14 @@ _forget: Final = {
 }
 
 
-def _go(work: Transaction, resource: Resource, kind: str, id: str, node: str | None, deleted_at: float | None) -> bool:
-    if node is not None and assignment.is_alive(work, node):
+def _go(tx: Transaction, resource: Resource, kind: str, id: str, node: str | None, deleted_at: float | None) -> bool:
+    if node is not None and assignment.is_alive(tx, node):
         if deleted_at is None:
-            work.run(_mark[resource.name], id_=id, now=work.now, node=node)
+            tx.run(_mark[resource.name], id_=id, now=tx.now, node=node)
         return False
-    work.run(_forget[resource.name], id=id)
+    tx.run(_forget[resource.name], id=id)
     if kind:
-        work.run(assignment.unsee, kind=kind, id=id)
+        tx.run(assignment.unsee, kind=kind, id=id)
     return True
 
 
@@ -103,14 +108,14 @@ _unassign: Final = Statement(
 )
 
 
-def confirm_gone(work: Transaction, kind: ObjectKind, id: str) -> None:
+def confirm_gone(tx: Transaction, kind: ObjectKind, id: str) -> None:
     """A node confirmed a tombstone: the softly deleted rows go, the tombstone stays."""
     if kind == "connection":
-        work.run(_forget_held, id=id)
+        tx.run(_forget_held, id=id)
     else:
-        work.run(assignment.forget_services, router=id)
-        work.run(_unassign, router=id)
-    work.run(assignment.unsee, kind=kind, id=id)
+        tx.run(assignment.forget_services, router=id)
+        tx.run(_unassign, router=id)
+    tx.run(assignment.unsee, kind=kind, id=id)
 
 
 _forget_held: Final = Statement(
@@ -131,7 +136,7 @@ _purges: Final = (
 )
 
 
-def purge(work: Transaction) -> None:
+def purge(tx: Transaction) -> None:
     """Makes final what counts as gone, and clears what no node can ask for any more. Before a lease is renewed."""
     for each in _purges:
-        work.run(each, now=work.now, old=work.now - KEEP_TOMBSTONES)
+        tx.run(each, now=tx.now, old=tx.now - KEEP_TOMBSTONES)

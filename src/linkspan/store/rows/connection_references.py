@@ -63,14 +63,15 @@ def _own(table: Any, with_project: bool) -> list[Any]:
     return [table.c.project_id == bindparam("project")] if with_project else []
 
 
-def read(work: Transaction, values: Row, project: str | None) -> ConnectionReferences:
-    """See `store.Tx.footing`."""
+def read(tx: Transaction, values: Row, project: str | None) -> ConnectionReferences:
+    """What a connection with these attributes stands on, as `get` would give it, in one statement; its router is
+    locked."""
     named = {field: id for field, (_, attribute) in _NAMED.items() if (id := values[attribute]) is not None}
-    found = work.first(
+    found = tx.first(
         _read(tuple(named), project is not None),
         service=values["vpnservice_id"],
         project=project,
-        now=work.now,
+        now=tx.now,
         **named,
     )
     if found is None:
@@ -83,5 +84,5 @@ def read(work: Transaction, values: Row, project: str | None) -> ConnectionRefer
         mapper = MAPPERS[_NAMED[field][0].name]
         part, start = found[start : start + mapper.base], start + mapper.base
         # The id comes first.
-        rows[field] = None if part[0] is None else mapper.row(part, work)
-    return ConnectionReferences(service.row(found[:at], work), found[at], **rows)
+        rows[field] = None if part[0] is None else mapper.row(part, tx)
+    return ConnectionReferences(service.row(found[:at], tx), found[at], **rows)

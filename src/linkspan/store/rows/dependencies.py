@@ -41,10 +41,24 @@ def _using(columns: tuple[str, ...]) -> Statement:
     return Statement(select(_connection.c.id).where(or_(*ways)).order_by(_connection.c.id))
 
 
-def connections_using(work: Transaction, **ids: str | None) -> list[str]:
-    """See `store.Tx.connections_using`; the names are columns of connection."""
+def connections_using(
+    tx: Transaction,
+    *,
+    service: str | None = None,
+    ike_policy: str | None = None,
+    ipsec_policy: str | None = None,
+    endpoint_group: str | None = None,
+) -> list[str]:
+    """Ids of the live connections that name any of these."""
+    ids = {
+        "vpnservice_id": service,
+        "ikepolicy_id": ike_policy,
+        "ipsecpolicy_id": ipsec_policy,
+        "local_ep_group_id": endpoint_group,
+        "peer_ep_group_id": endpoint_group,
+    }
     given = {column: id for column, id in ids.items() if id is not None}
-    return [id for (id,) in work.rows(_using(tuple(sorted(given))), **given)] if given else []
+    return [id for (id,) in tx.rows(_using(tuple(sorted(given))), **given)] if given else []
 
 
 @statement
@@ -57,11 +71,11 @@ def _services_on(router: bool, subnet: bool) -> Statement:
     return Statement(made.where(_service.c.live_subnet_id == bindparam("subnet")) if subnet else made)
 
 
-def services_on(work: Transaction, router: str | None, subnet: str | None) -> list[Row]:
-    """See `store.Tx.services_on`."""
-    revisions.flush(work)
-    found = work.rows(_services_on(router is not None, subnet is not None), router=router, subnet=subnet)
-    return [MAPPERS[SERVICE.name].row(each, work) for each in found]
+def services_on(tx: Transaction, *, router: str | None = None, subnet: str | None = None) -> list[Row]:
+    """Live services on this router and (if both are given) this subnet."""
+    revisions.flush(tx)
+    found = tx.rows(_services_on(router is not None, subnet is not None), router=router, subnet=subnet)
+    return [MAPPERS[SERVICE.name].row(each, tx) for each in found]
 
 
 def _holds(subnet: str) -> Any:
@@ -74,10 +88,10 @@ _groups_with: Final = Statement(
 )
 
 
-def endpoint_groups_with(work: Transaction, subnet: str) -> list[Row]:
-    """See `store.Tx.endpoint_groups_with`."""
-    found = work.rows(_groups_with, quoted=f'"{subnet}"')
-    return [MAPPERS[ENDPOINT_GROUP.name].row(each, work) for each in found]
+def endpoint_groups_with(tx: Transaction, subnet: str) -> list[Row]:
+    """Endpoint groups of type subnet that hold this subnet."""
+    found = tx.rows(_groups_with, quoted=f'"{subnet}"')
+    return [MAPPERS[ENDPOINT_GROUP.name].row(each, tx) for each in found]
 
 
 _on_router: Final = Statement(
@@ -104,34 +118,29 @@ _routers_on_network: Final = Statement(
     select(_port.c.device_id).where(_port.c.network_id == bindparam("network")).distinct().order_by(_port.c.device_id)
 )
 _router_of_port: Final = Statement(select(_port.c.device_id).where(_port.c.id == bindparam("port")))
-_COLUMN: Final = {
-    SERVICE.name: "vpnservice_id",
-    IKE_POLICY.name: "ikepolicy_id",
-    IPSEC_POLICY.name: "ipsecpolicy_id",
-}
 
 
-def affected_by(work: Transaction, resource: Resource, id: str) -> tuple[list[str], list[str]]:
-    """See `store.Tx.affected_by`."""
+def affected_by(tx: Transaction, resource: Resource, id: str) -> tuple[list[str], list[str]]:
+    """(connections, gateways) to `touch` when this object changes. Ask before a removal, after an update."""
     match resource.name:
         case CONNECTION.name:
             return [id], []
         case SERVICE.name | IKE_POLICY.name | IPSEC_POLICY.name:
-            return connections_using(work, **{_COLUMN[resource.name]: id}), []
+            return connections_using(tx, **{resource.name: id}), []
         case ENDPOINT_GROUP.name:
-            return connections_using(work, local_ep_group_id=id, peer_ep_group_id=id), []
+            return connections_using(tx, endpoint_group=id), []
         case SUBNET.name:
-            return _ids(work, _on_subnet, subnet=id, quoted=f'"{id}"'), _ids(work, _routers_on_subnet, subnet=id)
+            return _ids(tx, _on_subnet, subnet=id, quoted=f'"{id}"'), _ids(tx, _routers_on_subnet, subnet=id)
         case NETWORK.name:
-            return [], _ids(work, _routers_on_network, network=id)
+            return [], _ids(tx, _routers_on_network, network=id)
         case ROUTER.name:
-            return _ids(work, _on_router, router=id), [id]
+            return _ids(tx, _on_router, router=id), [id]
         case PORT.name:
-            routers = _ids(work, _router_of_port, port=id)
-            return [each for router in routers for each in _ids(work, _on_router, router=router)], routers
+            routers = _ids(tx, _router_of_port, port=id)
+            return [each for router in routers for each in _ids(tx, _on_router, router=router)], routers
         case other:
             raise ValueError(f"a {other} affects no node")
 
 
-def _ids(work: Transaction, statement: Statement, **values: str) -> list[str]:
-    return [id for (id,) in work.rows(statement, **values)]
+def _ids(tx: Transaction, statement: Statement, **values: str) -> list[str]:
+    return [id for (id,) in tx.rows(statement, **values)]

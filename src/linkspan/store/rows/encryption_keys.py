@@ -17,15 +17,15 @@ _known: Final = Statement(select(ENCRYPTION_KEY.c.id, ENCRYPTION_KEY.c.proof))
 _add: Final = Statement(insert(ENCRYPTION_KEY))
 
 
-def register(work: Transaction) -> None:
+def register(tx: Transaction) -> None:
     """Takes down the keyring's keys that the database does not know. Raises `KeyProblem` if it knows others by these
     names, or needs one that the keyring lacks."""
-    known = {id: bytes(proof) for id, proof in work.rows(_known)}
+    known = {id: bytes(proof) for id, proof in tx.rows(_known)}
     for id, proof in known.items():
-        if not work.keyring.proves(id, proof):
+        if not tx.keyring.proves(id, proof):
             raise KeyFileError(
                 f"the key file is not this database's: it lacks key {id}, or has another one by that name"
             )
-    for id in work.keyring.ids:
+    for id in tx.keyring.ids:
         if id not in known:
-            work.run(_add, id=id, proof=work.keyring.proof(id), created_at=work.wall)
+            tx.run(_add, id=id, proof=tx.keyring.proof(id), created_at=tx.wall)

@@ -71,13 +71,13 @@ class Mapper:
         more, self.source, self._extra = _EXTRAS.get(resource.name, _plain)(self.table)
         self.columns = (*columns, *more)
 
-    def row(self, values: Sequence[Any], work: Transaction, with_secrets: bool = True) -> Row:
+    def row(self, values: Sequence[Any], tx: Transaction, with_secrets: bool = True) -> Row:
         """The row that a tuple of `columns` stands for."""
         row = self._plain(values)
         if with_secrets:
             for at, name in enumerate(self.secrets):
                 start = len(self.names) + 2 * at
-                row[name] = _open(work, row, name, values[start], values[start + 1])
+                row[name] = _open(tx, row, name, values[start], values[start + 1])
         if self._extra is not None:
             self._extra(row, values[self.base :])
         return row
@@ -103,12 +103,12 @@ class Mapper:
             if name not in self.stored and name not in self.secrets and name not in self._ignored:
                 raise KeyError(f"{self.resource.name} has no attribute {name}")
 
-    def parameters(self, row: Row, work: Transaction, project: str, id: str) -> Row:
+    def parameters(self, row: Row, tx: Transaction, project: str, id: str) -> Row:
         """Column -> what the driver takes, for attributes of a row; secrets go into envelopes."""
         made: Row = {}
         for name, value in row.items():
             if name in self.secrets:
-                made |= _seal(work, name, value, project, id)
+                made |= _seal(tx, name, value, project, id)
             elif name in self._json:
                 made[name] = None if value is None else encode_json(value)
             else:
@@ -130,18 +130,18 @@ def _written_out(names: Sequence[str], json: Set[str], boolean: Set[str]) -> Cal
     return made
 
 
-def _open(work: Transaction, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
+def _open(tx: Transaction, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
     if ciphertext is None:
         return None
-    return work.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
+    return tx.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
 
 
-def _seal(work: Transaction, name: str, value: Any, project: str, id: str) -> Row:
+def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Row:
     if value is None:
         return {name: None, f"{name}_key_id": None, f"{name}_ref": None}
     secret = value if isinstance(value, Secret) else Secret(value)
-    sealed = work.keyring.seal(secret, project, id, name)
-    named = work.keyring.name(secret, project)
+    sealed = tx.keyring.seal(secret, project, id, name)
+    named = tx.keyring.name(secret, project)
     return {name: sealed.ciphertext, f"{name}_key_id": sealed.key_id, f"{name}_ref": named}
 
 

@@ -32,14 +32,14 @@ _take: Final = Statement(insert(ADDRESS))
 _free: Final = Statement(delete(ADDRESS).where(ADDRESS.c.port_id == bindparam("port")))
 
 
-def ports_of(work: Transaction, router_id: str) -> list[Row]:
-    """See `store.Tx.ports_of`."""
-    return [MAPPERS[PORT.name].row(each, work) for each in work.rows(_ports_of, router=router_id)]
+def ports_of(tx: Transaction, router_id: str) -> list[Row]:
+    """The ports of a router, the gateway port first."""
+    return [MAPPERS[PORT.name].row(each, tx) for each in tx.rows(_ports_of, router=router_id)]
 
 
-def take_addresses(work: Transaction, port_id: str, fixed_ips: Iterable[dict[str, str]] | None) -> None:
+def take_addresses(tx: Transaction, port_id: str, fixed_ips: Iterable[dict[str, str]] | None) -> None:
     """Takes addresses for a port; one that is taken makes the transaction a `Conflict`."""
-    work.many(
+    tx.many(
         _take,
         [
             {"subnet_id": fixed["subnet_id"], "ip_address": fixed["ip_address"], "port_id": port_id}
@@ -48,14 +48,14 @@ def take_addresses(work: Transaction, port_id: str, fixed_ips: Iterable[dict[str
     )
 
 
-def free_addresses(work: Transaction, port_id: str) -> None:
+def free_addresses(tx: Transaction, port_id: str) -> None:
     """Gives a port's addresses back."""
-    work.run(_free, port=port_id)
+    tx.run(_free, port=port_id)
 
 
-def used_addresses(work: Transaction, subnet_id: str) -> set[str]:
-    """See `store.Tx.used_addresses`."""
-    return {address for (address,) in work.rows(_addresses, subnet=subnet_id)}
+def used_addresses(tx: Transaction, subnet_id: str) -> set[str]:
+    """Addresses of a subnet that ports have."""
+    return {address for (address,) in tx.rows(_addresses, subnet=subnet_id)}
 
 
 @statement
@@ -73,10 +73,10 @@ def _legs(count: int) -> Statement:
     return Statement(select(_subnet.c.id, _subnet.c.cidr, leg).where(in_slots(_subnet.c.id, "id", count)))
 
 
-def subnets_of(work: Transaction, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
-    """See `store.Tx.subnets_of`."""
+def subnets_of(tx: Transaction, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
+    """Subnet -> its CIDR, and whether the router has a leg on it; those that are not there are absent."""
     found: dict[str, tuple[str, bool]] = {}
     for some in chunks(ids):
-        rows = work.rows(_legs(slot_count(some)), router=router_id, **fill_slots("id", some))
+        rows = tx.rows(_legs(slot_count(some)), router=router_id, **fill_slots("id", some))
         found |= {id: (cidr, bool(leg)) for id, cidr, leg in rows}
     return found

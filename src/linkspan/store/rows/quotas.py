@@ -44,31 +44,32 @@ _set: Final = upsert(QUOTA, "project_id", "resource")
 _reset: Final = Statement(delete(QUOTA).where(QUOTA.c.project_id == bindparam("project")))
 
 
-def claim(work: Transaction, resource: Resource, project: str) -> int | None:
-    """See `store.Tx.claim`."""
-    row = work.first(_claim, project=project, resource=resource.name, turn=f"{resource.name} of {project}")
+def claim(tx: Transaction, resource: Resource, project: str) -> int | None:
+    """The project's own quota of a resource, None if it has none; and the only turn to count what it has, from
+    now until this transaction ends. Everybody who makes such objects counts after making them."""
+    row = tx.first(_claim, project=project, resource=resource.name, turn=f"{resource.name} of {project}")
     most: int | None = row[0]
     return most
 
 
-def of_project(work: Transaction, project: str) -> dict[str, int]:
-    """See `store.Tx.quotas`."""
-    return dict(work.rows(_of_project, project=project))
+def of_project(tx: Transaction, project: str) -> dict[str, int]:
+    """The project's own quotas, by resource name; what is absent has the default."""
+    return dict(tx.rows(_of_project, project=project))
 
 
-def all_(work: Transaction) -> dict[str, dict[str, int]]:
-    """See `store.Tx.all_quotas`."""
+def all_quotas(tx: Transaction) -> dict[str, dict[str, int]]:
+    """The own quotas of every project that has any, by project, then by resource name."""
     found: dict[str, dict[str, int]] = {}
-    for project, resource, most in work.rows(_all):
+    for project, resource, most in tx.rows(_all):
         found.setdefault(project, {})[resource] = most
     return found
 
 
-def change(work: Transaction, project: str, limits: dict[str, int]) -> None:
-    """See `store.Tx.set_quotas`."""
-    work.many(_set, [{"project_id": project, "resource": resource, "most": most} for resource, most in limits.items()])
+def set_quotas(tx: Transaction, project: str, limits: dict[str, int]) -> None:
+    """Sets these quotas (-1: unlimited), by resource name."""
+    tx.many(_set, [{"project_id": project, "resource": resource, "most": most} for resource, most in limits.items()])
 
 
-def reset(work: Transaction, project: str) -> bool:
-    """See `store.Tx.reset_quotas`."""
-    return work.run(_reset, project=project) > 0
+def reset_quotas(tx: Transaction, project: str) -> bool:
+    """Back to the defaults; whether there was anything to reset."""
+    return tx.run(_reset, project=project) > 0

@@ -62,13 +62,13 @@ def _get(name: str, with_project: bool, lock: bool) -> Statement:
     return Statement(made.with_for_update(of=mapper.table) if lock else made)
 
 
-def get(work: Transaction, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
+def get(tx: Transaction, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
     """One row; see `store.Tx.get`."""
     if resource.name in SOFT:
-        revisions.flush(work)
+        revisions.flush(tx)
     mapper = MAPPERS[resource.name]
-    found = work.first(_get(resource.name, project is not None, lock), id=id, project=project, now=work.now)
-    return None if found is None else mapper.row(found, work)
+    found = tx.first(_get(resource.name, project is not None, lock), id=id, project=project, now=tx.now)
+    return None if found is None else mapper.row(found, tx)
 
 
 @statement
@@ -77,9 +77,9 @@ def _present(name: str) -> Statement:
     return Statement(select(table.c.id).where(table.c.id == bindparam("id"), is_present_row(table)))
 
 
-def is_present(work: Transaction, resource: Resource, id: str) -> bool:
-    """See `store.Tx.is_present`."""
-    return work.first(_present(resource.name), id=id, now=work.now) is not None
+def is_present(tx: Transaction, resource: Resource, id: str) -> bool:
+    """Whether `get` would find it, PENDING_DELETE included."""
+    return tx.first(_present(resource.name), id=id, now=tx.now) is not None
 
 
 @statement
@@ -89,9 +89,9 @@ def _count(name: str) -> Statement:
     return Statement(made.where(table.c.deleted_at.is_(None)) if name in SOFT else made)
 
 
-def count(work: Transaction, resource: Resource, project: str) -> int:
-    """See `store.Tx.count`."""
-    return int(work.first(_count(resource.name), project=project)[0])
+def count(tx: Transaction, resource: Resource, project: str) -> int:
+    """How many live rows a project has, for quotas."""
+    return int(tx.first(_count(resource.name), project=project)[0])
 
 
 def _key(mapper: Mapper, table: Any, name: str) -> ColumnElement[Any]:
@@ -155,24 +155,25 @@ def _find(
     return Statement(made.limit(bindparam("limit", type_=None)) if limited else made)
 
 
-def find(work: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
+def find(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
     """The rows that a query asks for; see `store.Tx.find`."""
-    return list(each(work, resource, query, project))
+    return list(each(tx, resource, query, project))
 
 
-def each(work: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
-    """See `store.Tx.each`."""
+def each(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+    """The same, one after the other while they are read: for answers of any length. Use them up, or leave the
+    transaction."""
     if resource.name in SOFT:
-        revisions.flush(work)
+        revisions.flush(tx)
     mapper = MAPPERS[resource.name]
-    values: Row = {"project": project, "now": work.now, "marker": query.marker, "limit": query.limit}
+    values: Row = {"project": project, "now": tx.now, "marker": query.marker, "limit": query.limit}
     shape: list[tuple[str, int, bool]] = []
     for name in sorted(query.filters):
         given = [value for value in query.filters[name] if value is not None]
         values |= fill_slots(column_name(mapper.stored[name]), given)
         shape.append((name, slot_count(given), len(given) < len(query.filters[name])))
     sort = query.sort or (("name", False),)
-    found = work.each(
+    found = tx.each(
         _find(
             resource.name,
             project is not None,
@@ -185,5 +186,5 @@ def each(work: Transaction, resource: Resource, query: Query = EVERYTHING, proje
         **values,
     )
     secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
-    rows = (mapper.row(values, work, secrets) for values in found)
+    rows = (mapper.row(values, tx, secrets) for values in found)
     return reversed(list(rows)) if query.page_reverse else rows

@@ -11,7 +11,9 @@ import time
 import uuid
 from typing import Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_table
 
 from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET, Resource
 from linkspan.store.database.statements import Statement, statement
@@ -40,28 +42,28 @@ def new_ordered_id() -> str:
 
 @statement
 def _insert(name: str, columns: tuple[str, ...]) -> Statement:
-    return Statement(insert(TABLES[name]), columns)
+    return Statement(insert_into(TABLES[name]), columns)
 
 
-def add(work: Transaction, resource: Resource, values: Row) -> Row:
-    """See `store.Tx.insert`."""
+def insert(tx: Transaction, resource: Resource, values: Row) -> Row:
+    """Adds a row and returns it as `get` would, without facts. The id is made if absent."""
     mapper = MAPPERS[resource.name]
     row = mapper.complete(values)
     # The inventory's ids stay random: names of interfaces begin with their first digits.
     row["id"] = id = row["id"] or (new_id() if resource.name in _INVENTORY else new_ordered_id())
-    parameters = mapper.parameters(row, work, row["project_id"], id)
-    wall = work.wall
+    parameters = mapper.parameters(row, tx, row["project_id"], id)
+    wall = tx.wall
     parameters |= {"revision_number": 1, "created_at": wall, "updated_at": wall}
-    work.run(_insert(resource.name, tuple(parameters)), **parameters)
+    tx.run(_insert(resource.name, tuple(parameters)), **parameters)
     if resource.name == PORT.name:
-        ports.take_addresses(work, id, row["fixed_ips"])
+        ports.take_addresses(tx, id, row["fixed_ips"])
     return created_row(mapper, row, wall)
 
 
 @statement
 def _update(name: str, columns: tuple[str, ...]) -> Statement:
     table = TABLES[name]
-    made = update(table).where(table.c.id == bindparam("id_"))
+    made = update_table(table).where(table.c.id == bindparam("id_"))
     values: Row = {column: bindparam(column) for column in columns}
     made = made.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
     return Statement(made)
@@ -73,22 +75,25 @@ def _project(name: str) -> Statement:
     return Statement(select(table.c.project_id).where(table.c.id == bindparam("id")))
 
 
-def change(work: Transaction, resource: Resource, id: str, values: Row) -> Row:
-    """See `store.Tx.update`."""
+def update(tx: Transaction, resource: Resource, id: str, values: Row) -> Row:
+    """Changes the given attributes, bumps `revision_number` and `updated_at`; returns the row as `get` would.
+
+    Raises KeyError if it is not there.
+    """
     mapper = MAPPERS[resource.name]
     chosen = mapper.chosen(values)
     project = ""
     if any(name in chosen for name in mapper.secrets):
-        found = work.first(_project(resource.name), id=id)
+        found = tx.first(_project(resource.name), id=id)
         project = found[0] if found else ""
-    parameters = mapper.parameters(chosen, work, project, id)
+    parameters = mapper.parameters(chosen, tx, project, id)
     statement = _update(resource.name, tuple(sorted(parameters)))
-    if not work.run(statement, **parameters, id_=id, updated_at=work.wall):
+    if not tx.run(statement, **parameters, id_=id, updated_at=tx.wall):
         raise KeyError(f"{resource.name} {id} is not there")
     if resource.name == PORT.name and "fixed_ips" in chosen:
-        ports.free_addresses(work, id)
-        ports.take_addresses(work, id, chosen["fixed_ips"])
-    row = reading.get(work, resource, id)
+        ports.free_addresses(tx, id)
+        ports.take_addresses(tx, id, chosen["fixed_ips"])
+    row = reading.get(tx, resource, id)
     if row is None:
         raise KeyError(f"{resource.name} {id} is not there")
     return row
@@ -100,8 +105,8 @@ def _remove(name: str) -> Statement:
     return Statement(delete(table).where(table.c.id == bindparam("id")))
 
 
-def remove(work: Transaction, resource: Resource, id: str) -> None:
-    """See `store.Tx.remove`."""
+def remove(tx: Transaction, resource: Resource, id: str) -> None:
+    """Removes a row at once. Raises `Conflict` while something live refers to it."""
     if resource.name in SOFT:
         raise ValueError(f"a {resource.name} is deleted softly, not removed")
-    work.run(_remove(resource.name), id=id)
+    tx.run(_remove(resource.name), id=id)
