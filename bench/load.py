@@ -11,7 +11,8 @@ import vici
 
 from bench import gateways
 from bench.measure import Result, median
-from linkspan.agent.gateway_worker import Desired, GatewayWorker, Stop
+from linkspan.agent.convergence import Desired
+from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state import desired

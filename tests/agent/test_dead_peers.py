@@ -121,7 +121,7 @@ def test_hold_waits_for_traffic(pair: Pair) -> None:
     assert pair.sas() == []
     assert pair.world.send(*PACKET) == "dropped"
     assert pair.sas() == [("CONNECTING", 0)]
-    eventually(lambda: bool(pair.left.worker._lives[mine.id].attempt_until))
+    eventually(lambda: bool(pair.left.worker._tunnels.by_id[mine.id].attempt_until))
     pair.clock.pass_(ATTEMPT - 1)
     time.sleep(0.1)
     assert pair.sas() == [("CONNECTING", 0)], "an attempt that traffic began has its time"

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import pytest
 
-from linkspan.agent.gateway_worker import GLANCE, RETRY, Desired, GatewayWorker, Stop
+from linkspan.agent.convergence import Desired
+from linkspan.agent.gateway_worker import CLOCK_POLL, GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
+from linkspan.agent.schedule import RETRY
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.selectors import SelectorPair
@@ -321,7 +323,7 @@ def test_what_a_dead_charon_said_last_does_not_put_off_its_return(world: FakeWor
     for _ in range(10):
         left.worker.send(SaChanged(THERE.id))
         eventually(left.worker._inbox.empty)
-        time.sleep(2 * GLANCE)
+        time.sleep(2 * CLOCK_POLL)
     assert left.wait(LEFT.id, "error").reason == "charon does not run"
     clock.pass_(RETRY[0])
     left.wait(LEFT.id, "ready")

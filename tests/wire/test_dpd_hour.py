@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.agent.gateway_worker import Desired, GatewayWorker, Stop
+from linkspan.agent.convergence import Desired
+from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import Dpd

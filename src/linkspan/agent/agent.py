@@ -14,7 +14,8 @@ import structlog
 
 import linkspan
 from linkspan.agent.api_client import ApiClient, ApiUnreachable
-from linkspan.agent.gateway_worker import Desired, GatewayWorker, Stop
+from linkspan.agent.convergence import Desired
+from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState

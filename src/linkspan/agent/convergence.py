@@ -1,0 +1,175 @@
+"""Brings one gateway to its desired state: namespace, charon, leak guard, MTUs and charon's configurations.
+
+`core.tunnel.reconcile` decides what changes; this module carries it out. A run can fail at any point: the next one
+compares anew and does what is left. Used only on the thread of the gateway's worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import msgspec
+import structlog
+
+from linkspan.agent.guard_coverage import GuardCoverage
+from linkspan.agent.managed_charon import ManagedCharon
+from linkspan.agent.mtu import MtuApplier
+from linkspan.agent.peer_names import PeerNames
+from linkspan.agent.reports import Reports
+from linkspan.agent.tunnels import GatewayTunnels
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.state.desired import Connection, Gateway, Gone
+from linkspan.core.tunnel import events, reconcile
+from linkspan.core.tunnel.reconcile import Plan
+from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
+
+LOG_LIMIT = 20
+"""More connections than this are loaded without reading charon's log, which makes loading faster."""
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """The desired state of one gateway: all of its connections, and tombstones to answer."""
+
+    gateway: Gateway
+    connections: Mapping[str, Connection]
+    gone: tuple[Gone, ...]
+
+
+class Convergence:
+    """Has no desired state at first, and does nothing then."""
+
+    def __init__(
+        self, drivers: Drivers, charon: ManagedCharon, tunnels: GatewayTunnels, names: PeerNames, reports: Reports
+    ) -> None:
+        self._log = structlog.get_logger("agent.gateway").bind(gateway=reports.gateway.id)
+        self._drivers = drivers
+        self._charon = charon
+        self._tunnels = tunnels
+        self._names = names
+        self._reports = reports
+        self._guard_coverage = GuardCoverage(drivers.guard)
+        self._mtus = MtuApplier(drivers.paths, drivers.backend)
+        self._desired: Desired | None = None
+        self._tombstones: dict[str, Gone] = {}
+        self._namespace_of: Gateway | None = None
+        self._events_lost = False
+
+    def set_desired(self, desired: Desired) -> None:
+        """Replace the desired state. Tombstones add up until they are answered."""
+        self._desired = desired
+        self._tombstones.update({tombstone.id: tombstone for tombstone in desired.gone})
+
+    def run(self) -> None:
+        """Bring the gateway to its desired state and report it ready. Raises DriverError."""
+        desired = self._desired
+        if desired is None:
+            return
+        self._ensure_namespace(desired.gateway)
+        self._ensure_charon()
+        plan = self._plan(desired)
+        self._extend_guard(desired, plan)
+        self._replace_tunnels(plan)
+        self._apply_mtus(desired.gateway)
+        self._load(plan)
+        for name in plan.unload:
+            self._charon.unload(name)
+        self._tunnels.step_all(plan.keep, events.Adopted())
+        for id, reason in self._names.unresolved().items():
+            self._tunnels.step(id, events.Unresolved(reason))
+        self._guard_coverage.uncover(desired.gateway, self._tunnels.by_id, self._tunnels.changed)
+        self._answer_tombstones()
+        if self._events_lost:
+            self._tunnels.refresh()
+            self._events_lost = False
+        self._reports.ready()
+
+    def failed(self, error: DriverError) -> None:
+        """Report the gateway's error. The next run refreshes every tunnel, since the failure may have lost events."""
+        self._events_lost = True
+        self._reports.failed(self._desired.gateway if self._desired else self._reports.gateway, str(error))
+
+    def report_changes(self) -> None:
+        """Report the tunnels that changed since the last call."""
+        changed = [tunnel for id in self._tunnels.changed if (tunnel := self._tunnels.by_id.get(id))]
+        self._reports.connections(changed, self._mtus.effective)
+        self._tunnels.changed.clear()
+
+    def tear_down(self, *tombstones: Gone) -> None:
+        """Remove charon and namespace. Without tombstones the gateway stays desired and is reported down.
+
+        Raises DriverError.
+        """
+        self._charon.stop(for_good=bool(tombstones))
+        self._drivers.namespaces.remove(self._reports.gateway.id)
+        if not tombstones:
+            self._reports.removed(self._tunnels.by_id.values())
+        self._answer_tombstones(*tombstones)
+
+    # -- the steps of a run, in their order ------------------------------------------------------------------------
+
+    def _ensure_namespace(self, gateway: Gateway) -> None:
+        if self._namespace_of is not gateway:
+            self._drivers.namespaces.apply(gateway)
+            self._namespace_of = self._reports.gateway = gateway
+
+    def _ensure_charon(self) -> None:
+        start = self._charon.ensure_running()
+        if start is None:
+            return
+        self._mtus.forget()
+        if start.fresh:
+            self._tunnels.reset()
+        else:
+            self._names.adopt(self._charon.loaded, start.remotes)
+
+    def _plan(self, desired: Desired) -> Plan:
+        tunnels = self._tunnels.by_id
+        connections = self._names.place(desired.connections, desired.gateway, tunnels)
+        return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, self._drivers.backend)
+
+    def _extend_guard(self, desired: Desired, plan: Plan) -> None:
+        known = desired.connections.keys() | self._tombstones.keys()
+        self._guard_coverage.adopt(desired.gateway, known, self._charon.loaded.values())
+        self._tunnels.changed |= self._guard_coverage.cover(desired.gateway, self._tunnels.by_id, plan.lives)
+
+    def _replace_tunnels(self, plan: Plan) -> None:
+        """Delete the SAs of children that are gone or replaced, and go on with the plan's tunnels."""
+        for name in plan.inspect:
+            self._tunnels.delete_sas(reconcile.deletions(self._charon.sas(name), plan))
+        self._tunnels.replace(plan.lives)
+
+    def _apply_mtus(self, gateway: Gateway) -> None:
+        orphans = bool(self._guard_coverage.orphans)
+        self._tunnels.changed |= self._mtus.apply(gateway, self._tunnels.by_id, orphans)
+
+    def _load(self, plan: Plan) -> None:
+        ids_by_name: dict[str, list[str]] = {}
+        for id in plan.fresh:
+            config = self._tunnels.by_id[id].config
+            ids_by_name.setdefault(config.name if config else "", []).append(id)
+        many = len(plan.load) > LOG_LIMIT
+        with self._charon.without_log() if many else nullcontext():
+            loaded = [id for config in plan.load for id in self._load_one(config, ids_by_name.get(config.name, []))]
+        if many:
+            self._tunnels.step_all(self._tunnels.by_id, events.EventsLost())
+        self._tunnels.step_all(loaded, events.Loaded())
+
+    def _load_one(self, config: IkeConfig, ids: list[str]) -> list[str]:
+        """Load an IKE connection that is new for these connections. Returns those of them that charon has taken."""
+        connections = (self._tunnels.by_id[id].connection for id in ids)
+        key = next((ipsec_config.shared_key(connection, config) for connection in connections), None)
+        try:
+            self._charon.load(config, key if config.auth == "psk" else None)
+        except Unresponsive:
+            raise
+        except DriverError as error:
+            self._log.error("charon refuses a connection", connections=ids, error=str(error))
+            self._tunnels.step_all(ids, events.LoadFailed(f"charon refuses the configuration: {error}"))
+            return []
+        return ids
+
+    def _answer_tombstones(self, *others: Gone) -> None:
+        self._reports.gone((*self._tombstones.values(), *others))
+        self._tombstones.clear()

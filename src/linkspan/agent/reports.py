@@ -1,0 +1,55 @@
+"""What one gateway's worker reports: the state of the gateway and of its connections, into the outbox.
+
+Every report has the generation of the gateway that is applied on this node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from linkspan.agent.outbox import Outbox
+from linkspan.core.state.desired import Gateway, Gone
+from linkspan.core.state.observed import ConnectionReport, GatewayReport
+from linkspan.core.tunnel import tunnel
+from linkspan.core.tunnel.tunnel import Tunnel
+
+_STOPPED = "the agent was stopped and removed its gateways"
+
+
+class Reports:
+    """`gateway`: the gateway as it is applied, at first the one that the worker was made for."""
+
+    def __init__(self, gateway: Gateway, outbox: Outbox) -> None:
+        self.gateway = gateway
+        self._outbox = outbox
+
+    def ready(self) -> None:
+        """Report that the gateway is as desired."""
+        self._outbox.put(GatewayReport(self.gateway.id, self.gateway.generation, self.gateway.revision, "ready"))
+
+    def failed(self, desired: Gateway, reason: str) -> None:
+        """Report that the desired gateway could not be made, and why."""
+        self._outbox.put(GatewayReport(desired.id, desired.generation, desired.revision, "error", reason))
+
+    def connections(self, tunnels: Iterable[Tunnel], effective_mtu: Callable[[str], int | None]) -> None:
+        """Report the state of these tunnels, as far as their revision is applied."""
+        for state in tunnels:
+            report = tunnel.report(state, self.gateway.generation)
+            if report:
+                self._outbox.put(msgspec.structs.replace(report, effective_mtu=effective_mtu(report.id)))
+
+    def gone(self, tombstones: Iterable[Gone]) -> None:
+        """Answer tombstones: nothing of these objects is left on this node."""
+        for tombstone in tombstones:
+            report = GatewayReport if tombstone.kind == "gateway" else ConnectionReport
+            self._outbox.put(report(tombstone.id, self.gateway.generation, tombstone.revision, "gone"))
+
+    def removed(self, tunnels: Iterable[Tunnel]) -> None:
+        """Report everything down after a teardown, so that the API does not show ACTIVE until the lease ends."""
+        self.failed(self.gateway, _STOPPED)
+        for state in tunnels:
+            if state.applied:
+                connection, generation = state.connection, self.gateway.generation
+                self._outbox.put(ConnectionReport(connection.id, generation, connection.revision, "down", _STOPPED))

@@ -1,0 +1,174 @@
+"""The tunnels of one gateway: each event goes through the tunnel's state machine, and its actions to charon.
+
+The state machine is `core.tunnel.lifecycle`. Used only on the thread of the gateway's worker.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from linkspan.agent.managed_charon import ManagedCharon
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.tunnel import dpd, events, lifecycle
+from linkspan.core.tunnel.actions import (
+    Action,
+    DeclarePeerDead,
+    DeleteChildSa,
+    DeleteIkeSa,
+    GiveUpSa,
+    Initiate,
+    ListSas,
+    Reconcile,
+    Rekey,
+)
+from linkspan.core.tunnel.charon_events import ConnectionEvent
+from linkspan.core.tunnel.events import Event
+from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
+
+TunnelEvent = tuple[str, Event]
+"""The uuid of a connection, and an event of its tunnel."""
+
+
+class GatewayTunnels:
+    """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ.
+
+    `request_reconcile` is called when a tunnel asks for charon's configurations to be reconciled. Methods raise
+    DriverError; events that were not handled by then are lost.
+    """
+
+    def __init__(
+        self, charon: ManagedCharon, clock: Callable[[], float], request_reconcile: Callable[[], None]
+    ) -> None:
+        self.by_id: dict[str, Tunnel] = {}
+        self.changed: set[str] = set()
+        self._charon = charon
+        self._clock = clock
+        self._request_reconcile = request_reconcile
+        self._timers: list[tuple[float, str]] = []
+        self._ids_by_peer: dict[str, set[str]] = {}
+
+    # -- events and timers ---------------------------------------------------------------------------------------
+
+    def handle(self, event: ConnectionEvent) -> None:
+        """Step the connection that an event of charon names, or all that share the IKE connection that it names."""
+        if event.about in self.by_id:
+            self.step(event.about, event)
+            return
+        for id in tuple(self._ids_by_peer.get(ipsec_config.peer_of(event.about), ())):
+            self.step(id, event)
+
+    def step(self, id: str, event: Event) -> None:
+        """Give an event to a connection's tunnel, and carry out all that follows. Unknown connections are ignored."""
+        pending = deque([(id, event)])
+        while pending:
+            id, event = pending.popleft()
+            before = self.by_id.get(id)
+            if before is None:
+                continue
+            after, actions = lifecycle.step(before, event, self._clock())
+            self.by_id[id] = after
+            self.changed.add(id)
+            for action in actions:
+                pending.extend(self._carry_out(id, action))
+            self._charon.set_traps(id, traps(self.by_id[id]))
+            self._set_timer(id)
+
+    def step_all(self, ids: Iterable[str], event: Event) -> None:
+        """Give one event to several tunnels."""
+        for id in ids:
+            self.step(id, event)
+
+    def next_timer(self) -> float | None:
+        """The time of the next `tick`, None if no timer is set."""
+        return self._timers[0][0] if self._timers else None
+
+    def tick(self) -> None:
+        """Step the tunnels whose timers have expired."""
+        now = self._clock()
+        while self._timers and self._timers[0][0] <= now:
+            _, id = heapq.heappop(self._timers)
+            tunnel = self.by_id.get(id)
+            due = lifecycle.wake_at(tunnel) if tunnel else None
+            if due is not None and due <= now:
+                self.step(id, events.Tick())
+
+    def _set_timer(self, id: str) -> None:
+        due = lifecycle.wake_at(self.by_id[id])
+        if due is not None:
+            heapq.heappush(self._timers, (due, id))
+
+    # -- actions -------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, id: str, action: Action) -> Iterable[TunnelEvent]:
+        """Carry out one action of a connection's tunnel. Returns the events that follow from it."""
+        match action:
+            case ListSas():
+                return [self._list_sas(id)]
+            case DeclarePeerDead():
+                address = self.by_id[id].connection.peer_address
+                return [
+                    (other, events.PeerDeclaredDead())
+                    for other, tunnel in self.by_id.items()
+                    if tunnel.connection.peer_address == address and other != id
+                ]
+            case Initiate(name, child):
+                self._charon.initiate(name, child)
+            case GiveUpSa(number):
+                self._delete_if_given_up(id, number)
+            case Rekey(child_id):
+                self._charon.rekey(child_id)
+            case Reconcile():
+                self._request_reconcile()
+            case DeleteIkeSa() | DeleteChildSa():
+                self._charon.delete_sa(action)
+        return ()
+
+    def delete_sas(self, deletions: Iterable[Action]) -> None:
+        """Carry out the deletions of a plan, which belong to no single tunnel."""
+        for action in deletions:
+            self._carry_out("", action)
+
+    def _list_sas(self, id: str) -> TunnelEvent:
+        return id, events.SasListed(self._charon.sas_with_peers(configs(self.by_id[id])))
+
+    def _delete_if_given_up(self, id: str, number: int) -> None:
+        """Delete an IKE SA whose peer is dead, unless another connection in it has not given it up."""
+        for sa in self._charon.sas_with_peers(configs(self.by_id[id])):
+            owners = {ipsec_config.owner_of(child.name) for child in sa.children} & self.by_id.keys()
+            watches = {owner: (self.by_id[owner].connection, self.by_id[owner].watch) for owner in owners}
+            if sa.unique_id == number and dpd.all_gave_up(sa, watches):
+                self._charon.delete_dead_sa(number)
+
+    # -- all tunnels ---------------------------------------------------------------------------------------------
+
+    def replace(self, tunnels: Mapping[str, Tunnel]) -> None:
+        """Go on with the tunnels of a new plan, and list the SAs of those that were edited."""
+        edited = [id for id, tunnel in tunnels.items() if id in self.by_id and self.by_id[id] is not tunnel]
+        self.by_id = dict(tunnels)
+        self._ids_by_peer = {}
+        for id, tunnel in self.by_id.items():
+            for config in configs(tunnel):
+                self._ids_by_peer.setdefault(config.peer, set()).add(id)
+        self._charon.keep_traps_of(self.by_id)
+        for id in edited:
+            self._charon.set_traps(id, traps(self.by_id[id]))
+            if _has_configuration(self.by_id[id]):
+                self.step(*self._list_sas(id))
+
+    def reset(self) -> None:
+        """Reset every tunnel: charon was started and has nothing loaded."""
+        self.by_id = {id: after_charon_restart(tunnel) for id, tunnel in self.by_id.items()}
+        self.changed.update(self.by_id)
+
+    def refresh(self) -> None:
+        """List the SAs of every tunnel: events and timers may have been lost."""
+        for id in [id for id, tunnel in self.by_id.items() if _has_configuration(tunnel)]:
+            self.step(id, events.EventsLost())
+            self.step(*self._list_sas(id))
+
+
+def _has_configuration(tunnel: Tunnel) -> bool:
+    """True if charon has taken the configuration of this revision."""
+    return tunnel.applied and tunnel.config is not None
