@@ -83,7 +83,7 @@ def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
         (["db", "upgrade", "--database", "postgresql://127.0.0.1:1/x"], "the database"),
         (["user", "list"], "run 'linkspan db upgrade'"),
         (["agent", "--api", "http://192.0.2.1:9696"], "plain HTTP"),
-        (["agent", "--api", "ftp://127.0.0.1"], "no URL of an API"),
+        (["agent", "--api", "ftp://127.0.0.1"], "not the URL of an API"),
         (["agent"], "no token file .linkspan/nodes/node-1.token"),
         (["connection", "list"], "'linkspan run'"),
         (["lab", "show"], "no laboratory in .linkspan"),

@@ -1,4 +1,4 @@
-"""Where an agent may speak to an API, and where not."""
+"""The URLs and CA files that an agent accepts for its API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from linkspan.agent.api_client import ApiClient, ApiUnreachable, check_url
     "url",
     ["http://127.0.0.1:9696", "http://localhost:1", "http://[::1]:9696", "https://vpn.example.org", "https://10.0.0.1"],
 )
-def test_loopback_may_be_plain_and_everything_may_be_tls(url: str) -> None:
+def test_plain_http_on_loopback_and_https_anywhere_are_accepted(url: str) -> None:
     check_url(url)
 
 
@@ -30,7 +30,7 @@ def test_loopback_may_be_plain_and_everything_may_be_tls(url: str) -> None:
         "",
     ],
 )
-def test_anything_else_is_refused_in_one_line_that_says_what_to_do(url: str) -> None:
+def test_other_urls_are_refused_with_one_line_that_names_https(url: str) -> None:
     with pytest.raises(ApiUnreachable) as caught:
         check_url(url)
     assert caught.value.final
@@ -38,12 +38,12 @@ def test_anything_else_is_refused_in_one_line_that_says_what_to_do(url: str) -> 
     assert "https" in str(caught.value)
 
 
-def test_a_link_cannot_be_made_around_the_check() -> None:
+def test_the_client_checks_its_url() -> None:
     with pytest.raises(ApiUnreachable, match="plain HTTP"):
         ApiClient("http://192.0.2.1:9696", "token")
 
 
-def test_a_ca_file_that_is_none_is_said_so(tmp_path: Path) -> None:
+def test_an_invalid_ca_file_is_refused_by_name(tmp_path: Path) -> None:
     wrong = tmp_path / "ca.pem"
     wrong.write_text("not a certificate")
     with pytest.raises(ApiUnreachable, match="CA file"):

@@ -1,4 +1,4 @@
-"""A gateway's worker over fakes that behave: what it makes of a world in which things break."""
+"""A gateway's worker over fake drivers: what it applies, reports and repairs when charon or a peer fails."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ from tests.harness.databases import Clock
 
 LEFT, RIGHT = gateway(1), gateway(2)
 replace = msgspec.structs.replace
-THERE, BACK = connection(1, 2), replace(connection(2, 1), initiator="response-only")
+TO_RIGHT, TO_LEFT = connection(1, 2), replace(connection(2, 1), initiator="response-only")
 
 
-class Site:
-    """One gateway's worker, and what it reported last."""
+class GatewayUnderTest:
+    """The worker of one gateway, with the newest report of the gateway and of each connection."""
 
     def __init__(self, drivers: FakeDrivers, gateway: Gateway, clock: Callable[[], float] = time.monotonic) -> None:
         self.drivers = drivers
         self.gateway = gateway
         self.outbox = Outbox()
-        self.said: dict[str, GatewayReport | ConnectionReport] = {}
+        self.reports: dict[str, GatewayReport | ConnectionReport] = {}
         self.worker = GatewayWorker(gateway, drivers, self.outbox, clock)
         self.worker.start()
 
-    def want(self, *connections: Connection, gone: tuple[Gone, ...] = ()) -> None:
-        wanted: Mapping[str, Connection] = {one.id: one for one in connections}
-        self.worker.send(Desired(self.gateway, wanted, gone))
+    def set_desired(self, *connections: Connection, gone: tuple[Gone, ...] = ()) -> None:
+        by_id: Mapping[str, Connection] = {connection.id: connection for connection in connections}
+        self.worker.send(Desired(self.gateway, by_id, gone))
 
     def state(self, id: str) -> str:
         batch = self.outbox.take(0)
-        self.said.update({one.id: one for one in batch.gateways})
-        self.said.update({one.id: one for one in batch.connections})
-        return self.said[id].state if id in self.said else ""
+        self.reports.update({report.id: report for report in batch.gateways})
+        self.reports.update({report.id: report for report in batch.connections})
+        return self.reports[id].state if id in self.reports else ""
 
     def wait(self, id: str, state: str) -> GatewayReport | ConnectionReport:
         eventually(lambda: self.state(id) == state)
-        return self.said[id]
+        return self.reports[id]
 
-    def leave(self, teardown: bool = False) -> None:
+    def stop(self, teardown: bool = False) -> None:
         self.worker.send(Stop(teardown))
         self.worker.join(10)
         assert not self.worker.is_alive()
@@ -67,276 +67,292 @@ def world() -> FakeWorld:
 
 
 @pytest.fixture
-def left(world: FakeWorld) -> Iterator[Site]:
-    site = Site(FakeDrivers(world), LEFT)
-    yield site
-    site.leave()
+def left(world: FakeWorld) -> Iterator[GatewayUnderTest]:
+    gateway = GatewayUnderTest(FakeDrivers(world), LEFT)
+    yield gateway
+    gateway.stop()
 
 
 @pytest.fixture
-def right(world: FakeWorld) -> Iterator[Site]:
-    site = Site(FakeDrivers(world), RIGHT)
-    yield site
-    site.leave()
+def right(world: FakeWorld) -> Iterator[GatewayUnderTest]:
+    gateway = GatewayUnderTest(FakeDrivers(world), RIGHT)
+    yield gateway
+    gateway.stop()
 
 
-def loaded(site: Site) -> frozenset[str]:
-    return frozenset(site.drivers.charon(site.gateway).loaded())
+def loaded(gateway: GatewayUnderTest) -> frozenset[str]:
+    return frozenset(gateway.drivers.charon(gateway.gateway).loaded())
 
 
-def sas(site: Site) -> tuple[IkeSa, ...]:
-    return site.drivers.charon(site.gateway).sas(ipsec_config.build(THERE).name)
+def sas(gateway: GatewayUnderTest) -> tuple[IkeSa, ...]:
+    return gateway.drivers.charon(gateway.gateway).sas(ipsec_config.build(TO_RIGHT).name)
 
 
-def test_two_ends_come_up_and_say_so(left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
+def test_the_tunnel_comes_up_and_both_ends_report_it(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
     assert left.wait(LEFT.id, "ready").revision == LEFT.revision
-    left.wait(THERE.id, "up")
-    right.wait(BACK.id, "up")
+    left.wait(TO_RIGHT.id, "up")
+    right.wait(TO_LEFT.id, "up")
 
 
-def test_a_wrong_key_is_told_on_both_sides(left: Site, right: Site) -> None:
-    left.want(replace(THERE, psk=Secret("wrong"), psk_ref="2"))
-    right.want(BACK)
-    eventually(lambda: "key" in told(left, THERE.id) and "key" in told(right, BACK.id))
+def test_a_wrong_key_is_reported_on_both_sides(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    left.set_desired(replace(TO_RIGHT, psk=Secret("wrong"), psk_ref="2"))
+    right.set_desired(TO_LEFT)
+    eventually(lambda: "key" in reason(left, TO_RIGHT.id) and "key" in reason(right, TO_LEFT.id))
 
 
-def told(site: Site, id: str) -> str:
-    site.state(id)
-    return site.said[id].reason if id in site.said else ""
+def reason(gateway: GatewayUnderTest, id: str) -> str:
+    gateway.state(id)
+    return gateway.reports[id].reason if id in gateway.reports else ""
 
 
-def test_the_guard_stands_before_anything_is_loaded(left: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    left.want()
+def test_the_guard_is_applied_before_a_connection_is_loaded(
+    left: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left.set_desired()
     left.wait(LEFT.id, "ready")
-    seen: list[frozenset[SelectorPair]] = []
+    guarded: list[frozenset[SelectorPair]] = []
     load = FakeCharon.load
 
-    def watched(self: FakeCharon, config: IkeConfig, key: SharedKey | None) -> None:
-        seen.append(left.drivers.guard.current(LEFT.id))
+    def load_and_record(self: FakeCharon, config: IkeConfig, key: SharedKey | None) -> None:
+        guarded.append(left.drivers.guard.current(LEFT.id))
         load(self, config, key)
 
-    monkeypatch.setattr(FakeCharon, "load", watched)
-    left.want(THERE)
-    left.wait(THERE.id, "down")
-    assert seen == [frozenset({SelectorPair("10.1.0.0/24", "10.2.0.0/24")})]
+    monkeypatch.setattr(FakeCharon, "load", load_and_record)
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "down")
+    assert guarded == [frozenset({SelectorPair("10.1.0.0/24", "10.2.0.0/24")})]
 
 
-def test_a_disabled_connection_is_guarded_and_not_loaded(left: Site) -> None:
-    left.want(replace(THERE, enabled=False))
-    left.wait(THERE.id, "disabled")
+def test_a_disabled_connection_is_guarded_and_not_loaded(left: GatewayUnderTest) -> None:
+    left.set_desired(replace(TO_RIGHT, enabled=False))
+    left.wait(TO_RIGHT.id, "disabled")
     assert loaded(left) == frozenset()
     assert left.drivers.guard.current(LEFT.id)
 
 
-def test_a_tombstone_removes_and_is_answered_and_absence_does_not(left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
-    left.want(THERE, gone=(Gone("connection", "unknown", 7, LEFT.id),))
+def test_a_tombstone_removes_a_connection_and_is_answered(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+    left.set_desired(TO_RIGHT, gone=(Gone("connection", "unknown", 7, LEFT.id),))
     assert left.wait("unknown", "gone").revision == 7
-    left.want(gone=(Gone("connection", THERE.id, 8, LEFT.id),))
-    assert left.wait(THERE.id, "gone").revision == 8
+    left.set_desired(gone=(Gone("connection", TO_RIGHT.id, 8, LEFT.id),))
+    assert left.wait(TO_RIGHT.id, "gone").revision == 8
     assert loaded(left) == frozenset()
     assert left.drivers.guard.current(LEFT.id) == frozenset()
-    eventually(lambda: right.state(BACK.id) == "down")
+    eventually(lambda: right.state(TO_LEFT.id) == "down")
 
 
-def mtus(site: Site) -> dict[int, int]:
-    """The MTU that each pair has, and that of its route."""
-    return {path.mtu: path.route for path in site.drivers.paths.current(LEFT.id)}
+def mtus(gateway: GatewayUnderTest) -> dict[int, int]:
+    """The MTU of each pair of selectors, and the MTU of its route."""
+    return {path.mtu: path.route for path in gateway.drivers.paths.current(LEFT.id)}
 
 
-def effective(site: Site, id: str) -> int | None:
-    site.state(id)
-    said = site.said.get(id)
-    return said.effective_mtu if isinstance(said, ConnectionReport) else None
+def effective(gateway: GatewayUnderTest, id: str) -> int | None:
+    gateway.state(id)
+    report = gateway.reports.get(id)
+    return report.effective_mtu if isinstance(report, ConnectionReport) else None
 
 
-def test_the_mtu_is_applied_and_told(left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
-    assert (effective(left, THERE.id), mtus(left)) == (1400, {1400: 0})
+def test_the_mtu_is_applied_and_reported(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+    assert (effective(left, TO_RIGHT.id), mtus(left)) == (1400, {1400: 0})
     before = sas(left)
-    left.want(replace(THERE, mtu=1300, revision=2))
-    eventually(lambda: effective(left, THERE.id) == 1300)
-    assert (left.said[THERE.id].revision, mtus(left), sas(left)) == (2, {1300: 1300}, before)
-    left.want(replace(THERE, mtu=1300, enabled=False, revision=3))
-    left.wait(THERE.id, "disabled")
-    assert (effective(left, THERE.id), mtus(left)) == (None, {})
+    left.set_desired(replace(TO_RIGHT, mtu=1300, revision=2))
+    eventually(lambda: effective(left, TO_RIGHT.id) == 1300)
+    assert (left.reports[TO_RIGHT.id].revision, mtus(left), sas(left)) == (2, {1300: 1300}, before)
+    left.set_desired(replace(TO_RIGHT, mtu=1300, enabled=False, revision=3))
+    left.wait(TO_RIGHT.id, "disabled")
+    assert (effective(left, TO_RIGHT.id), mtus(left)) == (None, {})
 
 
-def test_the_outside_legs_mtu_counts(left: Site) -> None:
-    left.want(THERE)
-    eventually(lambda: effective(left, THERE.id) == 1400)
+def test_the_mtu_of_the_outside_interface_limits_the_effective_mtu(left: GatewayUnderTest) -> None:
+    left.set_desired(TO_RIGHT)
+    eventually(lambda: effective(left, TO_RIGHT.id) == 1400)
     left.drivers.paths.mtu = 1400
-    left.want(THERE)
-    eventually(lambda: effective(left, THERE.id) == 1326)
+    left.set_desired(TO_RIGHT)
+    eventually(lambda: effective(left, TO_RIGHT.id) == 1326)
     assert mtus(left) == {1326: 1326}
 
 
-def test_a_connection_that_cannot_run_has_no_mtu(left: Site) -> None:
-    left.want(replace(THERE, ipsec=replace(THERE.ipsec, encapsulation_mode="transport")))
-    left.wait(THERE.id, "error")
-    assert (effective(left, THERE.id), mtus(left)) == (None, {})
+def test_a_connection_in_error_has_no_mtu(left: GatewayUnderTest) -> None:
+    left.set_desired(replace(TO_RIGHT, ipsec=replace(TO_RIGHT.ipsec, encapsulation_mode="transport")))
+    left.wait(TO_RIGHT.id, "error")
+    assert (effective(left, TO_RIGHT.id), mtus(left)) == (None, {})
 
 
-def test_mtus_go_with_their_connection_and_are_applied_again_after_charon(world: FakeWorld, left: Site) -> None:
+def test_mtus_go_with_their_connection_and_are_applied_again_after_charon_was_killed(
+    world: FakeWorld, left: GatewayUnderTest
+) -> None:
     other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",), mtu=1350)
-    left.want(replace(THERE, mtu=1300), other)
+    left.set_desired(replace(TO_RIGHT, mtu=1300), other)
     eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
-    # As the routes over a device that is gone.
+    # Routes go with the device of the charon that is killed.
     world.paths.clear()
     world.kill(LEFT.id)
     eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
-    left.want(other, gone=(Gone("connection", THERE.id, 8, LEFT.id),))
-    left.wait(THERE.id, "gone")
+    left.set_desired(other, gone=(Gone("connection", TO_RIGHT.id, 8, LEFT.id),))
+    left.wait(TO_RIGHT.id, "gone")
     assert mtus(left) == {1350: 1350}
 
 
-def test_what_runs_and_is_not_desired_keeps_its_mtu(world: FakeWorld, left: Site) -> None:
-    left.want(replace(THERE, mtu=1300))
-    left.wait(THERE.id, "down")
-    left.leave()
-    again = Site(FakeDrivers(world), LEFT)
-    again.want()
+def test_a_loaded_connection_that_is_not_desired_keeps_its_mtu(world: FakeWorld, left: GatewayUnderTest) -> None:
+    left.set_desired(replace(TO_RIGHT, mtu=1300))
+    left.wait(TO_RIGHT.id, "down")
+    left.stop()
+    again = GatewayUnderTest(FakeDrivers(world), LEFT)
+    again.set_desired()
     again.wait(LEFT.id, "ready")
     assert mtus(again) == {1300: 1300}
-    again.leave()
+    again.stop()
 
 
-def test_an_edit_of_one_leaves_the_other_alone(world: FakeWorld, left: Site, right: Site) -> None:
+def test_an_edit_leaves_other_connections_alone(
+    world: FakeWorld, left: GatewayUnderTest, right: GatewayUnderTest
+) -> None:
     other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",))
-    left.want(THERE, other)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
+    left.set_desired(TO_RIGHT, other)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
     before = sas(left)
-    left.want(THERE, replace(other, peer_cidrs=("10.4.0.0/24",), revision=2))
-    eventually(lambda: left.state(other.id) == "down" and left.said[other.id].revision == 2)
+    left.set_desired(TO_RIGHT, replace(other, peer_cidrs=("10.4.0.0/24",), revision=2))
+    eventually(lambda: left.state(other.id) == "down" and left.reports[other.id].revision == 2)
     assert sas(left) == before
 
 
-def test_charon_is_killed_and_everything_comes_back(world: FakeWorld, left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
+def test_connections_come_up_again_after_charon_was_killed(
+    world: FakeWorld, left: GatewayUnderTest, right: GatewayUnderTest
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
     world.kill(LEFT.id)
     eventually(lambda: len(loaded_or_none(left)) == 1)
-    left.wait(THERE.id, "up")
+    left.wait(TO_RIGHT.id, "up")
 
 
-def loaded_or_none(site: Site) -> frozenset[str]:
+def loaded_or_none(gateway: GatewayUnderTest) -> frozenset[str]:
     try:
-        return loaded(site)
+        return loaded(gateway)
     except Exception:
         return frozenset()
 
 
-def test_an_agent_that_starts_anew_adopts_and_touches_nothing(world: FakeWorld, left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
+def test_a_restarted_agent_adopts_charon_and_keeps_its_sas(
+    world: FakeWorld, left: GatewayUnderTest, right: GatewayUnderTest
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
     before = sas(left)
-    left.leave()
-    again = Site(FakeDrivers(world), LEFT)
-    again.want(THERE)
-    again.wait(THERE.id, "up")
+    left.stop()
+    again = GatewayUnderTest(FakeDrivers(world), LEFT)
+    again.set_desired(TO_RIGHT)
+    again.wait(TO_RIGHT.id, "up")
     assert sas(again) == before
-    again.leave()
+    again.stop()
 
 
-def test_what_ran_and_is_neither_desired_nor_gone_stays_and_stays_guarded(world: FakeWorld, left: Site) -> None:
-    left.want(THERE)
-    left.wait(THERE.id, "down")
-    left.leave()
-    again = Site(FakeDrivers(world), LEFT)
-    again.want()
+def test_a_loaded_connection_that_is_neither_desired_nor_gone_stays_guarded(
+    world: FakeWorld, left: GatewayUnderTest
+) -> None:
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "down")
+    left.stop()
+    again = GatewayUnderTest(FakeDrivers(world), LEFT)
+    again.set_desired()
     again.wait(LEFT.id, "ready")
-    assert loaded(again) == {ipsec_config.build(THERE).name}
+    assert loaded(again) == {ipsec_config.build(TO_RIGHT).name}
     assert again.drivers.guard.current(LEFT.id)
-    again.leave()
+    again.stop()
 
 
-def test_a_namespace_that_cannot_be_made_is_told_and_tried_again(left: Site) -> None:
+def test_a_namespace_that_cannot_be_created_is_reported_and_tried_again(left: GatewayUnderTest) -> None:
     left.drivers.namespaces.refusal = "no more interfaces"
-    left.want(THERE)
+    left.set_desired(TO_RIGHT)
     assert left.wait(LEFT.id, "error").reason == "no more interfaces"
     left.drivers.namespaces.refusal = ""
     left.wait(LEFT.id, "ready")
 
 
-def test_a_charon_that_hangs_is_told_and_in_the_end_replaced(world: FakeWorld, left: Site) -> None:
-    left.want()
+def test_a_charon_that_hangs_is_reported_and_then_restarted(world: FakeWorld, left: GatewayUnderTest) -> None:
+    left.set_desired()
     left.wait(LEFT.id, "ready")
     world.freeze(LEFT.id)
-    left.want(THERE)
+    left.set_desired(TO_RIGHT)
     assert "did not answer" in left.wait(LEFT.id, "error").reason
     left.wait(LEFT.id, "ready")
     eventually(lambda: len(loaded_or_none(left)) == 1)
 
 
-def test_what_is_wanted_survives_a_fault_in_the_same_breath(world: FakeWorld, left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
+def test_desired_state_survives_a_failure_in_the_same_batch_of_messages(
+    world: FakeWorld, left: GatewayUnderTest, right: GatewayUnderTest
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
     other = replace(connection(1, 3), peer_cidrs=("10.3.0.0/24",))
     world.freeze(LEFT.id)
-    # The worker reads these together, and the first makes it ask a charon that does not answer.
-    left.worker.send(SaChanged(THERE.id))
-    left.want(THERE, other)
+    # The worker takes both messages together; the first makes it list the SAs of a charon that does not answer.
+    left.worker.send(SaChanged(TO_RIGHT.id))
+    left.set_desired(TO_RIGHT, other)
     left.wait(LEFT.id, "error")
     world.freeze(LEFT.id, frozen=False)
     left.wait(LEFT.id, "ready")
     left.wait(other.id, "down")
-    left.wait(THERE.id, "up")
+    left.wait(TO_RIGHT.id, "up")
 
 
-def test_a_fact_that_a_fault_lost_is_found_out(world: FakeWorld, left: Site, right: Site) -> None:
-    left.want(THERE)
-    right.want(BACK)
-    left.wait(THERE.id, "up")
+def test_sas_are_listed_again_after_a_failure_lost_events(
+    world: FakeWorld, left: GatewayUnderTest, right: GatewayUnderTest
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
     world.freeze(LEFT.id)
-    left.worker.send(SaChanged(THERE.id))
+    left.worker.send(SaChanged(TO_RIGHT.id))
     left.wait(LEFT.id, "error")
     for sa in right.drivers.charon(RIGHT).sas():
         right.drivers.charon(RIGHT).terminate_sa(sa.unique_id)
     world.freeze(LEFT.id, frozen=False)
     left.wait(LEFT.id, "ready")
-    assert left.state(THERE.id) != "", "it looked"
-    left.wait(THERE.id, "up")
+    assert left.state(TO_RIGHT.id) != ""
+    left.wait(TO_RIGHT.id, "up")
 
 
-def test_what_a_dead_charon_said_last_does_not_put_off_its_return(world: FakeWorld, right: Site) -> None:
+def test_queued_events_of_a_dead_charon_do_not_delay_its_restart(world: FakeWorld, right: GatewayUnderTest) -> None:
     clock = Clock()
-    left = Site(FakeDrivers(world), LEFT, clock)
-    # First, and loaded: for the left one no time passes, so it would never try again.
-    right.want(BACK)
-    right.wait(BACK.id, "down")
-    left.want(THERE)
-    left.wait(THERE.id, "up")
-    (daemon,) = (one for key, one in world.daemons.items() if LEFT.id in key)
-    # As after a pause of the agent: the end of charon is behind much else that waits to be heard.
+    left = GatewayUnderTest(FakeDrivers(world), LEFT, clock)
+    # The right end is loaded first: the left end's clock stands still, so it would never initiate again.
+    right.set_desired(TO_LEFT)
+    right.wait(TO_LEFT.id, "down")
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "up")
+    (daemon,) = (daemon for key, daemon in world.daemons.items() if LEFT.id in key)
+    # As after a pause of the agent: DaemonLost comes only after many other events.
     daemon.listeners.clear()
     world.kill(LEFT.id)
     for _ in range(10):
-        left.worker.send(SaChanged(THERE.id))
+        left.worker.send(SaChanged(TO_RIGHT.id))
         eventually(left.worker._inbox.empty)
         time.sleep(2 * CLOCK_POLL)
     assert left.wait(LEFT.id, "error").reason == "charon does not run"
     clock.pass_(RETRY[0])
     left.wait(LEFT.id, "ready")
-    left.leave()
+    left.stop()
 
 
-def test_teardown_leaves_nothing_and_leaving_leaves_everything(world: FakeWorld, left: Site) -> None:
-    left.want(THERE)
-    left.wait(THERE.id, "down")
-    left.leave()
+def test_teardown_removes_the_gateway_and_stop_keeps_it(world: FakeWorld, left: GatewayUnderTest) -> None:
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "down")
+    left.stop()
     assert loaded(left)
-    again = Site(FakeDrivers(world), LEFT)
-    again.want(THERE)
+    again = GatewayUnderTest(FakeDrivers(world), LEFT)
+    again.set_desired(TO_RIGHT)
     again.wait(LEFT.id, "ready")
-    again.leave(teardown=True)
+    again.stop(teardown=True)
     assert again.drivers.namespaces.present() == frozenset()

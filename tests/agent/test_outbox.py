@@ -1,4 +1,4 @@
-"""Reports on their way: the newest of each object, none lost, none doubled, bounded however long the API is away."""
+"""The outbox: the newest report of each object, none lost, none delivered twice, with bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def gone(id: str) -> ConnectionReport:
     return ConnectionReport(id, 1, 9, "gone")
 
 
-def test_the_newest_report_of_an_object_replaces_the_one_before() -> None:
+def test_the_newest_report_of_an_object_replaces_the_previous_one() -> None:
     box = Outbox()
     for revision in range(3):
         box.put(up("a", revision))
@@ -25,35 +25,35 @@ def test_the_newest_report_of_an_object_replaces_the_one_before() -> None:
     assert box.take(0) == Report()
 
 
-def test_what_was_said_is_not_said_again_unless_it_changes() -> None:
+def test_an_equal_report_is_not_delivered_again() -> None:
     box = Outbox()
     box.put(up("a"))
-    box.sent(box.take(0))
+    box.delivered(box.take(0))
     box.put(up("a"))
     assert box.take(0) == Report()
     box.put(up("a", 2))
     assert box.take(0).connections == (up("a", 2),)
 
 
-def test_a_batch_that_did_not_arrive_comes_back_unless_something_newer_was_said() -> None:
+def test_a_batch_that_was_not_delivered_comes_again_with_newer_reports() -> None:
     box = Outbox()
     box.put(up("a", 1))
     lost = box.take(0)
     box.put(up("a", 2))
-    box.back(lost)
+    box.put_back(lost)
     assert box.take(0).connections == (up("a", 2),)
 
 
-def test_an_api_that_forgot_is_told_everything_that_still_is() -> None:
+def test_resend_all_delivers_every_report_of_an_object_that_exists() -> None:
     box = Outbox()
     box.put(GatewayReport("g", 1, 1, "ready"))
     box.put(up("a"))
     box.put(gone("b"))
-    box.sent(box.take(0))
-    box.again()
-    again = box.take(0)
-    assert again.gateways == (GatewayReport("g", 1, 1, "ready"),)
-    assert again.connections == (up("a"),), "what is gone was said, and is forgotten"
+    box.delivered(box.take(0))
+    box.resend_all()
+    batch = box.take(0)
+    assert batch.gateways == (GatewayReport("g", 1, 1, "ready"),)
+    assert batch.connections == (up("a"),), "what is gone was reported, and is forgotten"
 
 
 def test_a_batch_is_bounded_and_gateways_come_first() -> None:
@@ -68,17 +68,17 @@ def test_a_batch_is_bounded_and_gateways_come_first() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from(["send", "lose", "keep"]))))
-def test_an_api_that_loses_batches_knows_the_newest_in_the_end(story: list[tuple[str, int, str]]) -> None:
-    box, knows, truth = Outbox(), {}, {}
+def test_the_api_has_the_newest_reports_after_lost_batches(story: list[tuple[str, int, str]]) -> None:
+    box, received, newest = Outbox(), {}, {}
     for id, revision, fate in story:
-        truth[id] = up(id, revision)
-        box.put(truth[id])
+        newest[id] = up(id, revision)
+        box.put(newest[id])
         if fate != "keep":
             batch = box.take(0)
             if fate == "send":
-                knows.update({one.id: one for one in batch.connections})
-                box.sent(batch)
+                received.update({report.id: report for report in batch.connections})
+                box.delivered(batch)
             else:
-                box.back(batch)
-    knows.update({one.id: one for one in box.take(0).connections})
-    assert knows == truth
+                box.put_back(batch)
+    received.update({report.id: report for report in box.take(0).connections})
+    assert received == newest

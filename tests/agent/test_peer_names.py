@@ -1,4 +1,4 @@
-"""A gateway whose peer goes by a name, over fakes: it moves with the record, and no silence ends anything."""
+"""A gateway whose peer has a name, over fake drivers: the tunnel follows the record, not a silent name server."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel import peer_names
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.testing.fake_drivers import FakeDrivers, FakeResolver
 from linkspan.testing.fake_world import FakeWorld
-from tests.agent.test_gateway_worker import BACK, LEFT, RIGHT, THERE, Site, replace
+from tests.agent.test_gateway_worker import LEFT, RIGHT, TO_LEFT, TO_RIGHT, GatewayUnderTest, replace
 from tests.drivers.machine import connection, eventually, gateway
 
 NAME = "vpn.example.org"
-NAMED = replace(THERE, peer_address=NAME)
+NAMED = replace(TO_RIGHT, peer_address=NAME)
 THIRD = gateway(3)
 ELSEWHERE = replace(
-    BACK, id=connection(3, 1).id, gateway_id=THIRD.id, local_address="203.0.113.3", local_id=THERE.peer_id
+    TO_LEFT, id=connection(3, 1).id, gateway_id=THIRD.id, local_address="203.0.113.3", local_id=TO_RIGHT.peer_id
 )
 
 
@@ -29,120 +30,124 @@ def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
 
 
 @pytest.fixture
-def site(world: FakeWorld) -> Iterator[Callable[..., Site]]:
-    made: list[Site] = []
+def start(world: FakeWorld) -> Iterator[Callable[..., GatewayUnderTest]]:
+    gateways: list[GatewayUnderTest] = []
 
-    def make(of: object = LEFT) -> Site:
-        made.append(Site(FakeDrivers(world), of))  # type: ignore[arg-type]
-        return made[-1]
+    def start(desired: Gateway = LEFT) -> GatewayUnderTest:
+        gateways.append(GatewayUnderTest(FakeDrivers(world), desired))
+        return gateways[-1]
 
-    yield make
-    for one in made:
-        if one.worker.is_alive():
-            one.leave()
-
-
-def sas(one: Site) -> list[tuple[int, str]]:
-    return [(sa.unique_id, sa.remote_address) for sa in one.drivers.charon(one.gateway).sas()]
+    yield start
+    for started in gateways:
+        if started.worker.is_alive():
+            started.stop()
 
 
-def test_a_name_that_nobody_knows_is_told_and_found_later(world: FakeWorld, site: Callable[..., Site]) -> None:
-    left, right = site(), site(RIGHT)
-    left.want(NAMED)
-    right.want(BACK)
+def sas(gateway: GatewayUnderTest) -> list[tuple[int, str]]:
+    return [(sa.unique_id, sa.remote_address) for sa in gateway.drivers.charon(gateway.gateway).sas()]
+
+
+def test_an_unknown_name_is_reported_and_resolved_once_it_exists(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest]
+) -> None:
+    left, right = start(), start(RIGHT)
+    left.set_desired(NAMED)
+    right.set_desired(TO_LEFT)
     assert f"the peer's name {NAME} cannot be resolved in the gateway" in reason(left, "cannot")
-    world.names[NAME] = (THERE.peer_address,)
+    world.names[NAME] = (TO_RIGHT.peer_address,)
     left.wait(NAMED.id, "up")
 
 
-def reason(one: Site, words: str) -> str:
-    def told() -> bool:
-        one.state(NAMED.id)
-        return NAMED.id in one.said and words in one.said[NAMED.id].reason
+def reason(gateway: GatewayUnderTest, words: str) -> str:
+    def reported() -> bool:
+        gateway.state(NAMED.id)
+        return NAMED.id in gateway.reports and words in gateway.reports[NAMED.id].reason
 
-    eventually(told)
-    return one.said[NAMED.id].reason
+    eventually(reported)
+    return gateway.reports[NAMED.id].reason
 
 
-def test_the_tunnel_moves_with_the_record_and_only_then(world: FakeWorld, site: Callable[..., Site]) -> None:
-    left, right, third = site(), site(RIGHT), site(THIRD)
-    right.want(BACK)
-    third.want(ELSEWHERE)
-    world.names[NAME] = (THERE.peer_address,)
-    left.want(NAMED)
+def test_the_tunnel_moves_when_the_record_loses_the_address_in_use(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest]
+) -> None:
+    left, right, third = start(), start(RIGHT), start(THIRD)
+    right.set_desired(TO_LEFT)
+    third.set_desired(ELSEWHERE)
+    world.names[NAME] = (TO_RIGHT.peer_address,)
+    left.set_desired(NAMED)
     left.wait(NAMED.id, "up")
     before = sas(left)
-    world.names[NAME] = (ELSEWHERE.local_address, THERE.peer_address)
-    asked_again(world, left)
+    world.names[NAME] = (ELSEWHERE.local_address, TO_RIGHT.peer_address)
+    wait_for_queries(world, left)
     assert sas(left) == before, "the record still has the address in use"
     del world.names[NAME]
-    asked_again(world, left)
-    assert sas(left) == before, "what runs needs no name server"
+    wait_for_queries(world, left)
+    assert sas(left) == before, "a tunnel that is up needs no name server"
     world.names[NAME] = (ELSEWHERE.local_address,)
     eventually(lambda: [address for _, address in sas(left)] == [ELSEWHERE.local_address])
     left.wait(NAMED.id, "up")
-    assert sas(site(RIGHT)) == []
+    assert sas(start(RIGHT)) == []
 
 
-def asked_again(world: FakeWorld, one: Site) -> None:
-    asked: list[str] = []
-    resolver = one.drivers.resolver
-    real = resolver.resolve
+def wait_for_queries(world: FakeWorld, gateway: GatewayUnderTest) -> None:
+    queries: list[str] = []
+    resolver = gateway.drivers.resolver
+    original = resolver.resolve
 
     def resolve(gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
-        asked.append(name)
-        real(gateway_id, name, deliver)
+        queries.append(name)
+        original(gateway_id, name, deliver)
 
     resolver.resolve = resolve  # type: ignore[method-assign]
-    eventually(lambda: len(asked) >= 3)
-    resolver.resolve = real  # type: ignore[method-assign]
+    eventually(lambda: len(queries) >= 3)
+    resolver.resolve = original  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("answer", [(THERE.peer_address,), ()])
-def test_a_new_agent_adopts_also_without_a_name_server(
-    world: FakeWorld, site: Callable[..., Site], answer: tuple[str, ...]
+@pytest.mark.parametrize("answer", [(TO_RIGHT.peer_address,), ()])
+def test_a_restarted_agent_adopts_charon_without_a_name_server(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest], answer: tuple[str, ...]
 ) -> None:
-    left, right = site(), site(RIGHT)
-    right.want(BACK)
-    world.names[NAME] = (THERE.peer_address,)
-    left.want(NAMED)
+    left, right = start(), start(RIGHT)
+    right.set_desired(TO_LEFT)
+    world.names[NAME] = (TO_RIGHT.peer_address,)
+    left.set_desired(NAMED)
     left.wait(NAMED.id, "up")
     before = sas(left)
-    left.leave()
+    left.stop()
     world.names[NAME] = answer
-    again = site()
-    again.want(NAMED)
+    again = start()
+    again.set_desired(NAMED)
     again.wait(NAMED.id, "up")
-    asked_again(world, again)
+    wait_for_queries(world, again)
     assert again.state(NAMED.id) == "up"
     assert sas(again) == before
 
 
-def test_an_edit_to_a_name_of_the_same_peer_ends_nothing(
-    world: FakeWorld, site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+def test_an_edit_from_address_to_name_of_the_same_peer_keeps_the_sas(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, right = site(), site(RIGHT)
-    right.want(BACK)
-    left.want(THERE)
-    left.wait(THERE.id, "up")
+    left, right = start(), start(RIGHT)
+    right.set_desired(TO_LEFT)
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "up")
     before = sas(left)
-    waiting: list[Callable[[Resolution], None]] = []
-    monkeypatch.setattr(FakeResolver, "resolve", lambda self, gateway, name, deliver: waiting.append(deliver))
-    left.want(replace(NAMED, revision=2))
-    eventually(lambda: bool(waiting))
-    assert (sas(left), left.said[NAMED.id].revision) == (before, 1), "it waits until the name is known"
-    waiting[0](Resolution(NAME, (THERE.peer_address,)))
-    eventually(lambda: left.state(NAMED.id) == "up" and left.said[NAMED.id].revision == 2)
+    pending: list[Callable[[Resolution], None]] = []
+    monkeypatch.setattr(FakeResolver, "resolve", lambda self, gateway, name, deliver: pending.append(deliver))
+    left.set_desired(replace(NAMED, revision=2))
+    eventually(lambda: bool(pending))
+    assert (sas(left), left.reports[NAMED.id].revision) == (before, 1), "the edit waits until the name is resolved"
+    pending[0](Resolution(NAME, (TO_RIGHT.peer_address,)))
+    eventually(lambda: left.state(NAMED.id) == "up" and left.reports[NAMED.id].revision == 2)
     assert sas(left) == before
 
 
-def test_an_edit_to_a_name_that_nobody_knows_ends_the_tunnel_to_the_former_peer(
-    world: FakeWorld, site: Callable[..., Site]
+def test_an_edit_to_an_unknown_name_ends_the_tunnel_to_the_former_peer(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest]
 ) -> None:
-    left, right = site(), site(RIGHT)
-    right.want(BACK)
-    left.want(THERE)
-    left.wait(THERE.id, "up")
-    left.want(replace(NAMED, revision=2))
+    left, right = start(), start(RIGHT)
+    right.set_desired(TO_LEFT)
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "up")
+    left.set_desired(replace(NAMED, revision=2))
     assert "cannot be resolved" in reason(left, "cannot")
     assert sas(left) == []

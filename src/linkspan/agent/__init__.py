@@ -1,1 +1,1 @@
-"""One per node: takes desired state from the API, makes the gateways so, and reports what they are."""
+"""The agent, one per node: takes desired state from the API, applies it to the gateways, and reports their state."""

@@ -1,8 +1,8 @@
-"""The agent of one node: keeps the link, hands desired state to the gateways, delivers their reports.
+"""The agent of one node: reads desired state, distributes it to the gateways' workers, delivers their reports.
 
-Three threads beside the gateways' own: one reads hints, one delivers reports and so renews the lease, and the caller's
-reads desired state by revision and hands it out. A hint only wakes; the truth is read. While the API is away everything
-that runs goes on.
+Three threads beside the workers' own: one reads hints, one delivers reports and so extends the lease, and the caller's
+reads desired state by revision and distributes it. A hint only wakes the reader; the state comes from the read. While
+the API is unreachable, everything that runs goes on.
 """
 
 from __future__ import annotations
@@ -23,40 +23,39 @@ from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello,
 from linkspan.drivers.ports import Drivers
 
 POLL = 30.0
-"""Seconds after which desired state is read without a hint: a lost hint costs no more."""
+"""Seconds after which desired state is read without a hint: the most that a lost hint costs."""
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds between attempts to reach an API that is away."""
-
-PATIENCE = 20.0
-"""Seconds that a gateway has to end."""
+"""Seconds between attempts to reach the API; the last one repeats."""
+STOP_TIMEOUT = 20.0
+"""Seconds to wait for a gateway's worker to end."""
 
 
 class Agent:
     """`run` returns after `stop`, which any thread or signal handler may call."""
 
-    def __init__(self, drivers: Drivers, link: ApiClient) -> None:
+    def __init__(self, drivers: Drivers, api: ApiClient) -> None:
         self._drivers = drivers
-        self._link = link
+        self._api = api
         self._log = structlog.get_logger("agent")
         self._outbox = Outbox()
         self._workers: dict[str, GatewayWorker] = {}
-        self._leaving: dict[str, GatewayWorker] = {}
+        self._stopping: dict[str, GatewayWorker] = {}
         self._state: NodeState = desired.EMPTY
-        self._hint = threading.Event()
+        self._wake = threading.Event()
         self._stop = threading.Event()
         self._teardown = False
         self._lease = 30.0
 
     def stop(self, teardown: bool) -> None:
-        """Have `run` return. With `teardown` the gateways go; without, every tunnel stays up."""
+        """Have `run` return. With `teardown` the gateways are removed; without, every tunnel stays up."""
         self._teardown = teardown
         self._stop.set()
-        self._hint.set()
+        self._wake.set()
 
     def run(self) -> None:
-        """Serve until stopped. Raises LinkError if only a person can help (unknown token)."""
+        """Run until `stop`. Raises ApiUnreachable if a retry cannot help (unknown token)."""
         self._log.info(
-            "agent starts",
+            "agent started",
             backend=self._drivers.backend,
             charon=self._drivers.charon_version,
             gateways=len(self._drivers.namespaces.present()),
@@ -69,7 +68,7 @@ class Agent:
             ]
             for thread in threads:
                 thread.start()
-            self._follow()
+            self._follow_desired()
         finally:
             self._end()
 
@@ -79,23 +78,23 @@ class Agent:
         failures = 0
         while not self._stop.is_set():
             try:
-                self._greet()
+                self._send_hello()
                 return
             except ApiUnreachable as error:
                 if error.final:
                     raise
                 failures = self._pause(failures, error)
 
-    def _greet(self) -> None:
+    def _send_hello(self) -> None:
         hello = Hello(self._drivers.backend, linkspan.__version__, self._drivers.charon_version)
-        welcome = self._link.hello(hello)
+        welcome = self._api.hello(hello)
         self._lease = welcome.lease
         self._log.info("joined", node=welcome.node_name, revision=welcome.revision)
 
-    def _follow(self) -> None:
+    def _follow_desired(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            self._hint.clear()
+            self._wake.clear()
             try:
                 self._read(self._state.revision)
                 failures = 0
@@ -104,15 +103,15 @@ class Agent:
                 if isinstance(error, Mismatch):
                     self._state = desired.EMPTY
                 continue
-            self._hint.wait(POLL)
+            self._wake.wait(POLL)
 
     def _read(self, since: int) -> None:
-        delta = self._link.desired(since)
+        delta = self._api.desired(since)
         self._state = desired.merge(self._state, delta)
-        self._hand_out(delta)
+        self._distribute(delta)
 
-    def _hand_out(self, delta: Delta) -> None:
-        """Give each gateway that the delta touches its whole desired state."""
+    def _distribute(self, delta: Delta) -> None:
+        """Send each gateway that the delta changes its whole desired state."""
         gone: dict[str, list[Gone]] = {}
         for item in delta.gone:
             if item.kind == "connection":
@@ -124,21 +123,20 @@ class Agent:
         for id in touched | gone.keys():
             gateway = self._state.gateways.get(id)
             if gateway is not None:
-                want = Desired(gateway, connections.get(id, {}), tuple(gone.pop(id, ())))
-                self._worker(gateway).send(want)
+                self._worker(gateway).send(Desired(gateway, connections.get(id, {}), tuple(gone.pop(id, ()))))
         for item in delta.gone:
             if item.kind == "gateway":
                 self._remove(item, gone.pop(item.id, []))
         for item in [item for items in gone.values() for item in items]:
-            # Its gateway went earlier, and everything of it went with the gateway.
+            # Its gateway was removed earlier, and the connection with it.
             self._outbox.put(ConnectionReport(item.id, 0, item.revision, "gone"))
 
     def _worker(self, gateway: desired.Gateway) -> GatewayWorker:
         worker = self._workers.get(gateway.id)
         if worker is None:
-            leaving = self._leaving.pop(gateway.id, None)
-            if leaving is not None:
-                leaving.join(PATIENCE)
+            stopping = self._stopping.pop(gateway.id, None)
+            if stopping is not None:
+                stopping.join(STOP_TIMEOUT)
             worker = self._workers[gateway.id] = GatewayWorker(gateway, self._drivers, self._outbox)
             worker.start()
         return worker
@@ -146,7 +144,7 @@ class Agent:
     def _remove(self, tombstone: Gone, connections: list[Gone]) -> None:
         worker = self._workers.pop(tombstone.id, None)
         if worker is not None:
-            self._leaving[tombstone.id] = worker
+            self._stopping[tombstone.id] = worker
             worker.send(Stop(teardown=True, tombstones=(*connections, tombstone)))
             return
         self._drivers.namespaces.remove(tombstone.id)
@@ -160,10 +158,10 @@ class Agent:
         failures = 0
         while not self._stop.is_set():
             try:
-                for revision in self._link.hints():
+                for revision in self._api.hints():
                     failures = 0
                     if revision != self._state.revision:
-                        self._hint.set()
+                        self._wake.set()
             except ApiUnreachable as error:
                 failures = self._pause(failures, error)
                 continue
@@ -172,23 +170,23 @@ class Agent:
     def _deliver(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            report = self._outbox.take(self._lease / 3)
+            batch = self._outbox.take(self._lease / 3)
             try:
-                self._link.report(report)
+                self._api.report(batch)
                 if failures:
-                    # The API was away, and may have lost what it knew: join again and say everything once more.
-                    self._greet()
-                    self._outbox.again()
-                    self._hint.set()
+                    # The API was unreachable and may have lost its state: join again and report everything.
+                    self._send_hello()
+                    self._outbox.resend_all()
+                    self._wake.set()
                     failures = 0
-                self._outbox.sent(report)
+                self._outbox.delivered(batch)
             except ApiUnreachable as error:
-                self._outbox.back(report)
+                self._outbox.put_back(batch)
                 failures = self._pause(failures, error)
 
     def _pause(self, failures: int, error: Exception) -> int:
         if failures == 0 and not self._stop.is_set():
-            self._log.warning("the link is down; tunnels stay as they are", error=str(error))
+            self._log.warning("cannot exchange state with the API; tunnels stay as they are", error=str(error))
         self._stop.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
         return failures + 1
 
@@ -196,21 +194,21 @@ class Agent:
         started = time.monotonic()
         for worker in self._workers.values():
             worker.send(Stop(teardown=self._teardown))
-        for worker in (*self._workers.values(), *self._leaving.values()):
-            worker.join(PATIENCE)
+        for worker in (*self._workers.values(), *self._stopping.values()):
+            worker.join(STOP_TIMEOUT)
         if self._teardown:
             for id in self._drivers.namespaces.present():
                 self._drivers.namespaces.remove(id)
         self._outbox.close()
-        self._farewell()
-        self._link.close()
-        self._log.info("agent ends", teardown=self._teardown, seconds=round(time.monotonic() - started, 2))
+        self._deliver_last()
+        self._api.close()
+        self._log.info("agent stopped", teardown=self._teardown, seconds=round(time.monotonic() - started, 2))
 
-    def _farewell(self) -> None:
-        """Deliver what is still to be said, once, as far as the API is there."""
+    def _deliver_last(self) -> None:
+        """Try once to deliver the reports that wait."""
         try:
-            report = self._outbox.take(0.0)
-            if report != Report():
-                self._link.report(report)
+            batch = self._outbox.take(0.0)
+            if batch != Report():
+                self._api.report(batch)
         except ApiUnreachable:
             return

@@ -1,6 +1,6 @@
-"""The agent's side of the API: four requests, authenticated by the node's token, over TLS or on loopback.
+"""The agent's client of the API: four requests, authenticated by the node's token, over TLS or on loopback.
 
-It knows HTTP and nothing about gateways. Errors are `LinkError`: one sentence, and whether trying again can help.
+It knows HTTP and nothing of gateways. Errors are `ApiUnreachable`: one sentence, and whether a retry can help.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta
 from linkspan.core.state.observed import Hello, Report, Welcome
 
-SILENCE = 35.0
-"""Seconds without a word on the hint stream after which it is taken for dead (the API speaks every 10 s)."""
+HINTS_TIMEOUT = 35.0
+"""Seconds without data on the hint stream after which it counts as broken; the API sends a heartbeat every 10 s."""
 
 
 class ApiUnreachable(Exception):
-    """The API cannot be used now; `final` if only a person can change that."""
+    """The API cannot be used. `final`: a retry cannot help, only a change of the configuration."""
 
     def __init__(self, message: str, final: bool = False) -> None:
         super().__init__(message)
@@ -31,15 +31,15 @@ class ApiUnreachable(Exception):
 
 
 def check_url(url: str) -> None:
-    """Refuse plain HTTP to anything but this machine: desired state carries keys. Raises LinkError."""
+    """Refuse plain HTTP except on loopback: desired state has pre-shared keys. Raises ApiUnreachable."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ApiUnreachable(
-            f"{url!r} is no URL of an API: write http://127.0.0.1:9696 or https://HOST:PORT", final=True
+            f"{url!r} is not the URL of an API: write http://127.0.0.1:9696 or https://HOST:PORT", final=True
         )
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ApiUnreachable(
-            f"{url} is plain HTTP to another machine, and keys would travel in clear: use https:// with a CA file",
+            f"{url} is plain HTTP to another machine and would send keys in plaintext: use https:// with a CA file",
             final=True,
         )
 
@@ -54,7 +54,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class ApiClient:
-    """A connection to the API as one node. Safe to use from several threads."""
+    """The API as one node uses it. Safe to use from several threads."""
 
     def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
         check_url(url)
@@ -69,36 +69,36 @@ class ApiClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(10.0),
             verify=verify,
-            # Desired state carries keys: no proxy of the environment may see it, and no redirect may take it elsewhere.
+            # Desired state has keys: no proxy of the environment may see it, and no redirect may lead it elsewhere.
             trust_env=False,
         )
 
     def close(self) -> None:
-        """End all connections; a thread that waits in `hints` gets a LinkError."""
+        """Close all HTTP connections; a thread that waits in `hints` gets ApiUnreachable."""
         self._http.close()
 
     def hello(self, hello: Hello) -> Welcome:
-        """Join: say what this node is, and learn its name, revision and lease."""
-        answer = self._post("hello", msgspec.json.encode(hello))
+        """Join: send what this node is, and receive its name, revision and lease."""
+        body = self._post("hello", msgspec.json.encode(hello))
         try:
-            return msgspec.json.decode(answer, type=Welcome)
+            return msgspec.json.decode(body, type=Welcome)
         except msgspec.DecodeError as error:
             raise ApiUnreachable(f"this is not the API of Linkspan, or another version of it: {error}") from error
 
     def desired(self, since: int) -> Delta:
-        """Everything that changed after a revision; 0: everything."""
+        """The desired state that changed after a revision; all of it after revision 0."""
         try:
             return desired.decode(self._checked(self._get("desired", since)).content)
         except msgspec.DecodeError as error:
             raise ApiUnreachable(f"the API sent a desired state that this agent cannot read: {error}") from error
 
     def report(self, report: Report) -> None:
-        """Deliver one batch; an empty one renews the lease."""
+        """Deliver one batch of reports. Every delivery, also of an empty batch, extends the node's lease."""
         self._post("reports", msgspec.json.encode(report))
 
     def hints(self) -> Iterator[int]:
-        """Revisions as the API announces them (server-sent events). Ends or raises LinkError when the stream does."""
-        timeout = httpx.Timeout(10.0, read=SILENCE)
+        """Revisions as the API announces them (server-sent events), until the stream ends. Raises ApiUnreachable."""
+        timeout = httpx.Timeout(10.0, read=HINTS_TIMEOUT)
         try:
             with self._http.stream("GET", "hints", timeout=timeout) as response:
                 if response.status_code != 200:
@@ -126,7 +126,7 @@ class ApiClient:
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.status_code == 401:
             raise ApiUnreachable(
-                "the API does not know this node's token: make one with 'linkspan node create NAME'", True
+                "the API does not know this node's token: create one with 'linkspan node create NAME'", final=True
             )
         if response.status_code >= 400:
             raise ApiUnreachable(f"the API answered {response.status_code}: {response.text[:200]}")

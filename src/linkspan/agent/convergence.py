@@ -126,7 +126,7 @@ class Convergence:
 
     def _plan(self, desired: Desired) -> Plan:
         tunnels = self._tunnels.by_id
-        connections = self._names.place(desired.connections, desired.gateway, tunnels)
+        connections = self._names.replace_names(desired.connections, desired.gateway, tunnels)
         return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, self._drivers.backend)
 
     def _extend_guard(self, desired: Desired, plan: Plan) -> None:

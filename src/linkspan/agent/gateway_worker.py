@@ -102,7 +102,7 @@ class GatewayWorker:
         times = (
             self._schedule.due,
             self._tunnels.next_timer() if self._charon.running else None,
-            self._names.due_at(self._tunnels.by_id),
+            self._names.next_query_at(self._tunnels.by_id),
         )
         due = min((time for time in times if time is not None), default=None)
         timeout = None if due is None else max(0.0, due - self._clock())
@@ -128,7 +128,7 @@ class GatewayWorker:
         while self._schedule.take():
             self._convergence.run()
             self._schedule.succeeded()
-        self._names.ask(self._tunnels.by_id)
+        self._names.query(self._tunnels.by_id)
         if self._charon.running:
             self._tunnels.tick()
         if self._schedule.due is None:
@@ -143,7 +143,7 @@ class GatewayWorker:
             case Stop():
                 self._stop = message
             case Resolution():
-                if self._names.hear(message):
+                if self._names.accept(message):
                     self._schedule.request()
             case DaemonLost():
                 self._charon.lost()

@@ -1,4 +1,4 @@
-"""What one gateway's guard covers: more before anything is touched, less only after it is gone."""
+"""The selector pairs that one gateway's leak guard covers: added before a change, removed after the SAs are gone."""
 
 from __future__ import annotations
 
@@ -14,50 +14,57 @@ from linkspan.drivers.ports import LeakGuard
 
 
 class GuardCoverage:
-    """Belongs to a gateway's worker and is used from its thread alone. `orphans` are uuids of connections that run
-    and are not desired: with them, what an earlier run guards stays guarded for good."""
+    """Used only on the thread of the gateway's worker. Tunnels are by their connections' uuids.
+
+    `orphans`: uuids of connections that charon has and that are not desired. While there are any, all that an earlier
+    run of the agent guarded stays guarded.
+    """
 
     def __init__(self, guard: LeakGuard) -> None:
         self.orphans: frozenset[str] = frozenset()
         self._guard = guard
         self._covered: dict[str, frozenset[SelectorPair]] = {}
-        self._stale: frozenset[SelectorPair] = frozenset()
-        self._done: tuple[Gateway, frozenset[SelectorPair]] | None = None
+        self._adopted: frozenset[SelectorPair] = frozenset()
+        self._applied: tuple[Gateway, frozenset[SelectorPair]] | None = None
 
     def adopt(self, gateway: Gateway, known: Set[str], loaded: Iterable[frozenset[str]]) -> None:
-        """What an earlier run guards stays guarded until it is known to be gone. Raises DriverError.
+        """Keep what an earlier run guards until it is known to be gone. Does nothing after the first `cover`.
 
-        `known` are the uuids of the connections that somebody spoke of, `loaded` the children that charon has.
+        `known`: uuids of the connections that are desired or gone; `loaded`: the children that charon has, by IKE
+        connection. Raises DriverError.
         """
-        if self._done is not None:
+        if self._applied is not None:
             return
-        self._stale = self._guard.current(gateway.id)
+        self._adopted = self._guard.current(gateway.id)
         self.orphans = frozenset(ipsec_config.owner_of(child) for children in loaded for child in children) - known
         if self.orphans:
-            log = structlog.get_logger("agent.gateway_worker").bind(gateway=gateway.id)
-            log.warning("connections run that are not desired; they stay", connections=sorted(self.orphans))
+            log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
+            log.warning("charon has connections that are not desired; they stay", connections=sorted(self.orphans))
 
     def cover(self, gateway: Gateway, old: Mapping[str, Tunnel], new: Mapping[str, Tunnel]) -> set[str]:
-        """Cover what runs and what is about to; the uuids of those that are another now. Raises DriverError."""
-        changed = {id for id, life in new.items() if id not in old or old[id].connection is not life.connection}
+        """Guard the old and the new tunnels. Returns the uuids of connections that are new or edited.
+
+        Raises DriverError.
+        """
+        changed = {id for id, tunnel in new.items() if id not in old or old[id].connection is not tunnel.connection}
         for id in changed:
             self._covered[id] = pairs(new[id].connection) | self._covered.get(id, frozenset())
         self._apply(gateway)
         return changed
 
-    def uncover(self, gateway: Gateway, lives: Mapping[str, Tunnel], changed: Set[str]) -> None:
-        """Uncover what is gone for good, or was before an edit. Raises DriverError."""
+    def uncover(self, gateway: Gateway, tunnels: Mapping[str, Tunnel], changed: Set[str]) -> None:
+        """Stop guarding connections that are gone, and former pairs of `changed` connections. Raises DriverError."""
         self._covered = {
-            id: covered if id not in changed else pairs(lives[id].connection)
+            id: covered if id not in changed else pairs(tunnels[id].connection)
             for id, covered in self._covered.items()
-            if id in lives
+            if id in tunnels
         }
         if not self.orphans:
-            self._stale = frozenset()
+            self._adopted = frozenset()
         self._apply(gateway)
 
     def _apply(self, gateway: Gateway) -> None:
-        covered = self._stale.union(*self._covered.values())
-        if self._done != (gateway, covered):
+        covered = self._adopted.union(*self._covered.values())
+        if self._applied != (gateway, covered):
             self._guard.apply(gateway, covered)
-            self._done = (gateway, covered)
+            self._applied = (gateway, covered)

@@ -1,4 +1,4 @@
-"""The MTUs of one gateway's connections: worked out when something about them changes, and applied when they differ."""
+"""The MTUs of one gateway's connections: computed when a connection or the outside MTU changes, applied if new."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from linkspan.drivers.ports import MtuRouting
 
 
 class MtuApplier:
-    """Belongs to a gateway's worker and is used from its thread alone."""
+    """Used only on the thread of the gateway's worker."""
 
-    def __init__(self, paths: MtuRouting, backend: Backend) -> None:
-        self._paths = paths
+    def __init__(self, routing: MtuRouting, backend: Backend) -> None:
+        self._routing = routing
         self._backend = backend
-        self._outside = 0
-        self._known: dict[str, tuple[Connection, int, frozenset[PairMtu]]] = {}
+        self._outside_mtu = 0
+        self._computed: dict[str, tuple[Connection, int, frozenset[PairMtu]]] = {}
         self._applied: tuple[Gateway, frozenset[PairMtu]] | None = None
-        self._stay: frozenset[PairMtu] | None = None
+        self._adopted: frozenset[PairMtu] | None = None
 
     def forget(self) -> None:
-        """charon was started: what was applied may have gone with the device of the one before."""
+        """Apply everything again next time: routes may have gone with the network device of the previous charon."""
         self._applied = None
 
     def effective(self, id: str) -> int | None:
-        """The MTU of a connection in bytes, None for one that does not run."""
-        known = self._known.get(id)
-        return known[1] if known else None
+        """The MTU of a connection in bytes, None if no tunnel is configured for it."""
+        computed = self._computed.get(id)
+        return computed[1] if computed else None
 
-    def apply(self, gateway: Gateway, lives: Mapping[str, Tunnel], orphans: bool) -> set[str]:
-        """Let the MTUs of these connections hold; the uuids of those whose MTU is now another. Raises DriverError.
+    def apply(self, gateway: Gateway, tunnels: Mapping[str, Tunnel], orphans: bool) -> set[str]:
+        """Apply the MTUs of these tunnels. Returns the uuids of connections whose MTU has changed. Raises DriverError.
 
-        `orphans`: connections run that are not desired, and whatever holds when this begins goes on for them.
+        `orphans`: charon has connections that are not desired. The MTUs that are applied before the first call stay
+        for them.
         """
-        outside = self._paths.outside(gateway.id)
-        before = {id: known[1] for id, known in self._known.items()}
-        if outside != self._outside:
-            self._outside, self._known = outside, {}
-        self._known = {id: self._of(id, life.connection) for id, life in lives.items() if life.config}
-        if self._stay is None:
-            self._stay = self._paths.current(gateway.id) if orphans else frozenset()
-        wanted = mtu.merged(path for _, _, found in self._known.values() for path in found)
-        if self._stay:
-            named = {path.pair for path in wanted}
-            self._stay = frozenset(path for path in self._stay if path.pair not in named)
-            wanted |= self._stay
+        outside_mtu = self._routing.outside(gateway.id)
+        before = {id: computed[1] for id, computed in self._computed.items()}
+        if outside_mtu != self._outside_mtu:
+            self._outside_mtu, self._computed = outside_mtu, {}
+        self._computed = {id: self._compute(id, tunnel.connection) for id, tunnel in tunnels.items() if tunnel.config}
+        if self._adopted is None:
+            self._adopted = self._routing.current(gateway.id) if orphans else frozenset()
+        wanted = mtu.merged(pair_mtu for _, _, pair_mtus in self._computed.values() for pair_mtu in pair_mtus)
+        if self._adopted:
+            pairs = {pair_mtu.pair for pair_mtu in wanted}
+            self._adopted = frozenset(pair_mtu for pair_mtu in self._adopted if pair_mtu.pair not in pairs)
+            wanted |= self._adopted
         if self._applied is None or self._applied[0] is not gateway or self._applied[1] != wanted:
             self._applied = None
-            self._paths.apply(gateway, wanted)
+            self._routing.apply(gateway, wanted)
             self._applied = gateway, wanted
-        return {id for id, known in self._known.items() if before.get(id) != known[1]}
+        return {id for id, computed in self._computed.items() if before.get(id) != computed[1]}
 
-    def _of(self, id: str, connection: Connection) -> tuple[Connection, int, frozenset[PairMtu]]:
-        known = self._known.get(id)
-        if known and known[0] is connection:
-            return known
-        limits = self._backend, self._outside
+    def _compute(self, id: str, connection: Connection) -> tuple[Connection, int, frozenset[PairMtu]]:
+        computed = self._computed.get(id)
+        if computed and computed[0] is connection:
+            return computed
+        limits = self._backend, self._outside_mtu
         return connection, mtu.effective_mtu(connection, *limits), mtu.pair_mtus(connection, *limits)

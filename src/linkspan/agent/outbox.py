@@ -1,7 +1,7 @@
-"""What is still to be reported: the newest report of each object, and nothing older.
+"""Reports that wait for delivery: the newest of each object.
 
-A report replaces the one before it of the same object, so an API that is away for a day costs no memory. Everything is
-kept after it was sent, so that an API that lost it (or is another one) can be told all of it again.
+A report replaces the previous one of its object, so memory stays bounded while the API is unreachable. Reports are kept
+after delivery, so that an API that has lost them, or another API, can receive them all again.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import threading
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
 
 BATCH = 500
-"""Most objects in one report: keeps a body far below the API's limit."""
+"""Most objects in one batch: keeps its body far below the API's limit."""
 
 
 class Outbox:
-    """Filled by the gateways' threads, emptied by one thread of the link."""
+    """Filled by the gateways' threads, emptied by the agent's thread that delivers reports."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -25,7 +25,7 @@ class Outbox:
         self._closed = False
 
     def put(self, report: GatewayReport | ConnectionReport) -> None:
-        """Have an object reported, unless the same was said of it before."""
+        """Have a report delivered, unless it equals the previous one of its object."""
         kind = "gateway" if isinstance(report, GatewayReport) else "connection"
         box: dict[str, GatewayReport] | dict[str, ConnectionReport]
         box = self._gateways if kind == "gateway" else self._connections
@@ -36,8 +36,8 @@ class Outbox:
             self._waiting[kind, report.id] = None
             self._changed.notify()
 
-    def again(self) -> None:
-        """Have everything reported once more, to an API that may know nothing of it."""
+    def resend_all(self) -> None:
+        """Have every report delivered again, to an API that may have lost them."""
         with self._changed:
             self._waiting.update({("gateway", id): None for id in self._gateways})
             self._waiting.update({("connection", id): None for id in self._connections})
@@ -50,7 +50,7 @@ class Outbox:
             self._changed.notify()
 
     def take(self, timeout: float) -> Report:
-        """The next batch; an empty one after `timeout` seconds without any. Gateways come first."""
+        """The next batch, gateways first. Waits up to `timeout` seconds for a report; the batch may be empty."""
         with self._changed:
             if not self._waiting and not self._closed:
                 self._changed.wait(timeout)
@@ -62,18 +62,18 @@ class Outbox:
                 connections=tuple(self._connections[id] for kind, id in keys if kind == "connection"),
             )
 
-    def sent(self, report: Report) -> None:
-        """Forget what is gone, now that it was said, unless something new was said of it meanwhile."""
+    def delivered(self, batch: Report) -> None:
+        """Forget the objects that this batch reported gone, unless there is a newer report of them."""
         with self._changed:
-            for gateway in report.gateways:
+            for gateway in batch.gateways:
                 if gateway.state == "gone" and self._gateways.get(gateway.id) == gateway:
                     del self._gateways[gateway.id]
-            for connection in report.connections:
+            for connection in batch.connections:
                 if connection.state == "gone" and self._connections.get(connection.id) == connection:
                     del self._connections[connection.id]
 
-    def back(self, report: Report) -> None:
-        """Keep a batch that could not be delivered; what was said meanwhile is newer and stays."""
+    def put_back(self, batch: Report) -> None:
+        """Have the objects of a batch that was not delivered reported again, each with its newest report."""
         with self._changed:
-            self._waiting.update({("gateway", gateway.id): None for gateway in report.gateways})
-            self._waiting.update({("connection", connection.id): None for connection in report.connections})
+            self._waiting.update({("gateway", gateway.id): None for gateway in batch.gateways})
+            self._waiting.update({("connection", connection.id): None for connection in batch.connections})

@@ -1,4 +1,4 @@
-"""What one gateway's worker reports: the state of the gateway and of its connections, into the outbox.
+"""Reports of one gateway's worker: the state of the gateway and of its connections, into the outbox.
 
 Every report has the generation of the gateway that is applied on this node.
 """

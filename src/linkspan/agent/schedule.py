@@ -1,4 +1,4 @@
-"""When a gateway converges next: at once on request, after a delay that grows with each failure."""
+"""The schedule of one gateway's convergence: at once on request, after a delay that grows with each failure."""
 
 from __future__ import annotations
 
