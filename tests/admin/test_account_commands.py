@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from linkspan.api.authentication.tokens import TokenAuth
+from linkspan.api.http.caller import Caller
 from linkspan.bootstrap import command_line, wiring
-from linkspan.core.schema.resources import IKE_POLICY
+from linkspan.core.authorization import policy
+from linkspan.core.authorization.policy import policy_of
+from linkspan.core.schema.resources import IKE_POLICY, ROUTER
 from linkspan.settings import load
 from linkspan.store.identity import users
 from linkspan.store.rows import quotas, writing
@@ -100,6 +104,21 @@ def test_roles(linkspan: Machine) -> None:
         "user", "revoke", "ada", "--project", "blue", "--role", "admin", "--role", "member"
     )
     assert linkspan.roles("ada") == {"blue": ["member"]}
+
+
+def test_a_manager_may_do_what_the_rules_give_a_manager(linkspan: Machine) -> None:
+    linkspan("user", "grant", "ada", "--project", "red", "--role", "manager")
+    assert linkspan.roles("ada") == {"blue": ["member"], "red": ["manager"]}
+    token = linkspan("token", "create", "--user", "ada", "--project", "red").removeprefix("token: ").strip()
+    with linkspan.store() as store:
+        found = TokenAuth(store).find(token.encode())
+    assert found is not None
+    assert found.project_id is not None
+    assert found.roles == {"manager", "member", "reader"}
+    rules = policy_of({"member_role": "role:manager", "delete_router": "rule:member_role and rule:owner"})
+    caller = Caller(found.user_id, found.user_name, found.project_id, found.roles, rules)
+    assert policy.scope(caller, "delete", ROUTER) == "own"
+    assert policy.scope(msgspec.structs.replace(caller, roles=frozenset({"member"})), "delete", ROUTER) == "nothing"
 
 
 def test_a_user_that_goes(linkspan: Machine) -> None:

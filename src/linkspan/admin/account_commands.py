@@ -21,6 +21,7 @@ from linkspan.admin.shared_options import (
     password_option,
     show,
 )
+from linkspan.core.keystone_v3 import ROLES
 from linkspan.store.identity import tokens as stored_tokens
 from linkspan.store.identity import users as stored_users
 from linkspan.store.store import Store
@@ -128,7 +129,7 @@ def _revoke(opener: Opener) -> click.Command:
 
 
 def _roles(help: str) -> click.Option:
-    return click.Option(["--role", "roles"], multiple=True, type=click.Choice(account_store.ROLES), help=help)
+    return click.Option(["--role", "roles"], multiple=True, type=click.Choice(ROLES), help=help)
 
 
 # --- projects -----------------------------------------------------------------------------------------------------

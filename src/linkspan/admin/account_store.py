@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -22,8 +22,6 @@ from linkspan.store.nodes import registry
 from linkspan.store.rows import quotas, reading
 from linkspan.store.store import Conflict, Row, Store
 from linkspan.store.transaction import Transaction
-
-ROLES: Final = ("admin", "member", "reader")
 
 
 def new_password() -> str:

@@ -584,6 +584,14 @@ def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credent
     assert client.ask(asked).json() == REFUSED
 
 
+def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Credentials, forgetful: None) -> None:
+    with client.store.write() as tx:
+        stored_users.set_roles(tx, client.id("alice"), BLUE, ("manager",))
+    made = mine.make(roles=[{"name": "manager"}])
+    answer = client.ask(by_credential(id=made["id"], secret=made["secret"]))
+    assert [role["name"] for role in answer.json()["token"]["roles"]] == ["manager", "member", "reader"]
+
+
 def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, forgetful: None) -> None:
     made = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
     assert (made["expires_at"], made["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
