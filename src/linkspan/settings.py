@@ -20,10 +20,15 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
+from linkspan.core import keystone_v3
 from linkspan.core.checks import quota
+from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
+from linkspan.core.schema import list_query, operations
+from linkspan.core.state import status
 from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
+_CONNECTION: Final = ConnectionLimits()
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -65,8 +70,10 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Path | None,
         _about("rules that say who may do what (YAML); `linkspan policy show` prints one with the defaults"),
     ] = None
-    token_lifetime: Annotated[Seconds, _about("seconds that a token of /identity/v3 holds")] = 3600.0
-    region: Annotated[str, _about("name of the region in the catalog of /identity/v3")] = "RegionOne"
+    token_lifetime: Annotated[Seconds, _about("seconds that a token of /identity/v3 holds")] = (
+        keystone_v3.TOKEN_LIFETIME
+    )
+    region: Annotated[str, _about("name of the region in the catalog of /identity/v3")] = keystone_v3.REGION
     public_url: Annotated[
         str,
         Meta(
@@ -79,8 +86,8 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
     grace: Annotated[
         Seconds, _about("seconds that a new or changed connection may take to come up before it reads DOWN")
-    ] = 60.0
-    lease: Annotated[Seconds, _about("seconds after which a node that was not heard of counts as lost")] = 30.0
+    ] = status.GRACE
+    lease: Annotated[Seconds, _about("seconds after which a node that was not heard of counts as lost")] = status.LEASE
     policy_defaults: Annotated[
         Literal["safe", "neutron"],
         _about("what a policy gets that names no algorithms; neutron: sha1, group5 and IKEv1, as Neutron documents"),
@@ -94,11 +101,13 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much one request, one connection or one client may ask of the API."""
 
-    cidrs: Annotated[Count, _about("CIDRs, or members of an endpoint group, of one side of a connection")] = 64
-    connections: Annotated[Count, _about("connections of one gateway")] = 100
-    page: Annotated[Count, _about("objects in one answer")] = 1000
-    bulk: Annotated[Count, _about("objects that one request makes")] = 100
-    body: Annotated[Count, _about("bytes of a request's body")] = 65_536
+    cidrs: Annotated[Count, _about("CIDRs, or members of an endpoint group, of one side of a connection")] = (
+        _CONNECTION.cidrs
+    )
+    connections: Annotated[Count, _about("connections of one gateway")] = _CONNECTION.connections
+    page: Annotated[Count, _about("objects in one answer")] = list_query.PAGE
+    bulk: Annotated[Count, _about("objects that one request makes")] = operations.MAX_BULK
+    body: Annotated[Count, _about("bytes of a request's body")] = operations.MAX_BODY
     project_rate: Annotated[
         PerSecond, _about("requests a second of one project, in one API process; 0: any number")
     ] = 0

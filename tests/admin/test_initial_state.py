@@ -20,6 +20,7 @@ from linkspan.api.app import create_app
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.server import server
+from linkspan.core.state.status import LEASE
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
 from linkspan.store.identity import credentials, tokens, users
@@ -41,7 +42,7 @@ URL = "http://127.0.0.1:9696"
 def store(tmp_path: Path) -> Iterator[Store]:
     engine = engines.connect(f"sqlite:///{tmp_path}/linkspan.db")
     upgrade(engine)
-    yield Store(engine, envelopes.load_keyring(tmp_path / "keys"))
+    yield Store(engine, envelopes.load_keyring(tmp_path / "keys"), lease=LEASE)
     engine.dispose()
 
 

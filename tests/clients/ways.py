@@ -14,8 +14,9 @@ import msgspec
 import yaml
 
 from linkspan.api.authentication.basic import NoAuth
-from linkspan.api.embedded_keystone.service import REGION, EmbeddedKeystone
+from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
+from linkspan.core.keystone_v3 import REGION
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from linkspan.core.state.status import LEASE
 from linkspan.store import migrate
 from linkspan.store.database import engine as engines
 from linkspan.store.envelopes import Keyring
@@ -45,7 +46,7 @@ def open_store(engine: Engine, on_commit: Callable[[dict[str, int]], None] | Non
     """A store with a known key on an engine."""
     if on_commit is not None:
         more["on_commit"] = on_commit
-    return Store(engine, Keyring({"test": KEY}), **more)
+    return Store(engine, Keyring({"test": KEY}), **{"lease": LEASE} | more)
 
 
 @pytest.fixture(scope="session")

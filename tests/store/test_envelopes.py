@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from linkspan.core.schema.resources import CONNECTION
 from linkspan.core.secret import Secret
+from linkspan.core.state.status import LEASE
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
 from linkspan.store.envelopes import KeyFileError, Keyring
@@ -77,7 +78,7 @@ def test_several_keys(database: Engine) -> None:
     service = world.service()
     old = world.connection(service["id"])
     other = bytes(reversed(KEY))
-    world.store = Store(database, Keyring({"newer": other, "test": KEY}))
+    world.store = Store(database, Keyring({"newer": other, "test": KEY}), lease=LEASE)
     new = world.connection(service["id"])
     with world.store.read() as tx:
         assert {row["psk"] for row in reading.find(tx, CONNECTION)} == {old["psk"], new["psk"]}
@@ -86,7 +87,7 @@ def test_several_keys(database: Engine) -> None:
     assert ids == ["test", "newer"]
     for ring in ({"newer": other}, {"newer": other, "test": other}):
         with pytest.raises(KeyFileError, match="not this database's"):
-            Store(database, Keyring(ring))
+            Store(database, Keyring(ring), lease=LEASE)
 
 
 def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None:

@@ -18,12 +18,12 @@ from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
 from linkspan.api.discovery import Discovery
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
-from linkspan.api.http.dispatcher import LARGEST_BODY, Dispatcher
+from linkspan.api.http.dispatcher import Dispatcher
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import Route
 from linkspan.api.openapi import document
 from linkspan.api.resources import vpn
-from linkspan.api.resources.collection import BULK, HOLD, Collection, Context, Hooks
+from linkspan.api.resources.collection import HOLD, Collection, Context, Hooks
 from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.quotas import Quotas
 from linkspan.api.resources.routers import RouterCollection, Routers
@@ -32,6 +32,7 @@ from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
 from linkspan.core.checks.weak_algorithms import WeakChoices
 from linkspan.core.schema import list_query
+from linkspan.core.schema.operations import MAX_BODY, MAX_BULK
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.state import status
 from linkspan.store.store import Store
@@ -51,8 +52,8 @@ def create_app(
     rates: RateLimits | None = None,
     policy: Policy | None = None,
     page: int = list_query.PAGE,
-    bulk: int = BULK,
-    largest_body: int = LARGEST_BODY,
+    bulk: int = MAX_BULK,
+    largest_body: int = MAX_BODY,
     public_url: str = "",
     mounts: Sequence[BaseRoute] = (),
 ) -> Starlette:

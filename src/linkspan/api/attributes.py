@@ -13,12 +13,11 @@ from linkspan.api.http.caller import Caller
 from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.schema.attribute_types import AttributeType, Text
-from linkspan.core.schema.resources import Attribute, Resource
+from linkspan.core.schema.resources import STANDARD_ATTRIBUTES, Attribute, Resource
 from linkspan.core.secret import Secret
 from linkspan.core.state import status
 
 Row = dict[str, Any]
-KEPT: Final = ("created_at", "updated_at", "revision_number")
 _PROJECT: Final = Text(most=64)
 
 
@@ -46,7 +45,11 @@ class Attributes:
         self.constants = dict(constants or {})
         self.derived = dict(derived or {})
         self._special = frozenset(special)
-        self._known = {a.name for a in resource.attributes} | set(self.constants) | {*KEPT, "tenant_id", *self.derived}
+        self._known = (
+            {a.name for a in resource.attributes}
+            | set(self.constants)
+            | {*STANDARD_ATTRIBUTES, "tenant_id", *self.derived}
+        )
         self._post: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.post}
         self._put: dict[str, Attribute] = {a.name: a for a in resource.attributes if a.put}
         self._required = tuple(a.name for a in resource.attributes if a.required)

@@ -28,6 +28,7 @@ from linkspan.core.schema.resources import (
     Attribute,
     Resource,
 )
+from linkspan.core.schema.vpn_types import DPD_DEFAULT, LIFETIME_DEFAULT, DeadPeerDetection, Lifetime
 
 REFERENCES: Final[dict[str, tuple[str, Resource]]] = {
     "vpnservice_id": ("service", SERVICE),
@@ -46,8 +47,8 @@ PSK_WARNING: Final = (
     "every user of this machine sees --psk in the list of processes; better: --psk-file FILE, or --psk -"
 )
 _OBJECTS: Final = {
-    "lifetime": "units=seconds,value=3600",
-    "dpd": "action=hold,interval=30,timeout=120",
+    name: ",".join(f"{key}={value}" for key, value in default.items())
+    for name, default in (("lifetime", LIFETIME_DEFAULT), ("dpd", DPD_DEFAULT))
 }
 
 
@@ -159,7 +160,7 @@ def _value(client: Client, attribute: Attribute, value: Any, given: Mapping[str,
         return {"network_id": find_id(client, NETWORK, value)}
     if attribute.name == "endpoints" and given.get("type") in ENDPOINT_KINDS:
         return [find_id(client, ENDPOINT_KINDS[given["type"]], item) for item in value]
-    if isinstance(attribute.kind, attribute_types.Lifetime | attribute_types.DeadPeerDetection):
+    if isinstance(attribute.kind, Lifetime | DeadPeerDetection):
         return pairs(flag_of(attribute), value)
     return list(value) if isinstance(value, tuple) else value
 

@@ -22,6 +22,10 @@ METHODS: Final[tuple[Method, ...]] = ("password", "token", "application_credenti
 DOMAIN: Final = {"id": "default", "name": "Default"}
 NEVER: Final = "9999-12-31T23:59:59.000000Z"
 """When a static token expires: clients want to read a time."""
+TOKEN_LIFETIME: Final = 3600.0
+"""Default of `api.token_lifetime`, seconds; the same as Keystone's."""
+REGION: Final = "RegionOne"
+"""Default of `api.region`."""
 _IDS: Final = uuid.UUID("6e1c4f7a-4d0c-5a43-9a44-0f1c2f4a6f0e")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -26,10 +26,7 @@ from linkspan.store.envelopes import Keyring
 from linkspan.store.rows import encryption_keys
 from linkspan.store.transaction import Row, Transaction
 
-__all__ = ["LEASE", "Conflict", "Row", "Store", "Transaction", "Unavailable"]
-
-LEASE: Final = 40.0
-"""Seconds for which a node that said something counts as alive (a setting)."""
+__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable"]
 
 
 def _nobody(revisions: dict[str, int]) -> None:
@@ -46,7 +43,7 @@ class Store:
         keyring: Keyring,
         on_commit: Callable[[dict[str, int]], None] = _nobody,
         *,
-        lease: float = LEASE,
+        lease: float,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`lease` in seconds. `clock`: another clock than the database's (tests)."""

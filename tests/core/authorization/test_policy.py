@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from linkspan.core.authorization import policy as authorization_policy
 from linkspan.core.authorization.default_rules import load
-from linkspan.core.authorization.policy import NO_RULES, Action, Policy, policy_of
+from linkspan.core.authorization.policy import NO_RULES, Policy, policy_of
 from linkspan.core.errors import ApiError
+from linkspan.core.schema.operations import PolicyAction
 from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, NETWORK, RESOURCES, ROUTER, Resource
 
 BLUE, RED = "b1" * 16, "ed" * 16
 DEFAULTS: Final = policy_of()
-ACTIONS: Final[tuple[Action, ...]] = ("get", "create", "update", "delete")
+ACTIONS: Final[tuple[PolicyAction, ...]] = ("get", "create", "update", "delete")
 
 EXPECTED: dict[str, tuple[set[str], set[str]]] = {
     "admin": ({"get", "create", "update", "delete"}, {"get", "create", "update", "delete"}),
@@ -119,9 +120,9 @@ def test_a_network_that_is_for_everybody_is_seen_and_not_changed() -> None:
 def test_interfaces_of_routers_have_rules_of_their_own() -> None:
     policy = policy_of({"remove_router_interface": "rule:admin_only"})
     caller, router = who("member", policy=policy), row(ROUTER, BLUE)
-    authorization_policy.require(caller, "add_interface", ROUTER, router)
+    authorization_policy.require(caller, "add_router_interface", ROUTER, router)
     with pytest.raises(ApiError, match="rule:remove_router_interface is disallowed by policy"):
-        authorization_policy.require(caller, "remove_interface", ROUTER, router)
+        authorization_policy.require(caller, "remove_router_interface", ROUTER, router)
 
 
 # --- other rules --------------------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ TEXTS = st.recursive(
 )
 @settings(max_examples=300, deadline=None)
 def test_short_cuts_never_differ_from_the_rule(
-    text: str, action: Action, callers: list[Who], rows: list[dict[str, Any]]
+    text: str, action: PolicyAction, callers: list[Who], rows: list[dict[str, Any]]
 ) -> None:
     """Whatever is remembered or worked out by kinds of objects: each answer is the rule's own, evaluated plainly."""
     policy = policy_of({f"{action}_network": text})

@@ -18,18 +18,15 @@ from linkspan.core.schema.attribute_types import (
     Boolean,
     Choice,
     Cidrs,
-    DeadPeerDetection,
     Endpoints,
-    IkeIdentity,
     Integer,
     Json,
-    Lifetime,
-    PeerAddress,
     Text,
     Uuid,
 )
 from linkspan.core.schema.gateway_info import GatewayInfo
 from linkspan.core.schema.resources import RESOURCES
+from linkspan.core.schema.vpn_types import DeadPeerDetection, IkeIdentity, Lifetime, PeerAddress
 from tests.core.samples import attempt
 
 UUID = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"

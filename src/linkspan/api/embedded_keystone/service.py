@@ -6,8 +6,6 @@ One password, one place: all ways take turns at comparing passwords. It makes no
 
 from __future__ import annotations
 
-from typing import Final
-
 from linkspan.api.authentication.basic import BasicAuth
 from linkspan.api.authentication.passwords import Passwords
 from linkspan.api.authentication.tokens import TokenAuth
@@ -24,15 +22,13 @@ from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.store.store import Store
 
-LIFETIME: Final = 3600.0
-"""Seconds that a token holds; Keystone's default."""
-REGION: Final = "RegionOne"
-
 
 class EmbeddedKeystone:
     """An `Auth` with paths of its own."""
 
-    def __init__(self, store: Store, *, region: str = REGION, lifetime: float = LIFETIME) -> None:
+    def __init__(
+        self, store: Store, *, region: str = keystone_v3.REGION, lifetime: float = keystone_v3.TOKEN_LIFETIME
+    ) -> None:
         """`lifetime` of issued tokens in seconds."""
         passwords = Passwords()
         self._basic = BasicAuth(store, passwords)

@@ -28,9 +28,9 @@ from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.http.writer_thread import WriterThread
 from linkspan.core.authorization.policy import Policy
 from linkspan.core.errors import ApiError
+from linkspan.core.schema.operations import MAX_BODY
 from linkspan.store.store import Conflict, Unavailable
 
-LARGEST_BODY: Final = 64 * 1024
 BODY_TIME: Final = 30.0
 """Seconds in which a body has to arrive."""
 ATTEMPTS: Final = 6
@@ -77,7 +77,7 @@ class Dispatcher:
         policy: Policy,
         *,
         one_writer: bool = False,
-        largest_body: int = LARGEST_BODY,
+        largest_body: int = MAX_BODY,
         public_url: str = "",
     ) -> None:
         """`one_writer`: writes wait for each other anyway, so they get one thread; `largest_body`: bytes."""

@@ -11,6 +11,7 @@ from linkspan.api.http.operation import Operation, Schema, closed, ref
 from linkspan.api.openapi import schemas
 from linkspan.core.schema import error_responses, examples, list_query
 from linkspan.core.schema.attribute_types import DIGITS, MAX_INT, Boolean, Integer
+from linkspan.core.schema.operations import ResourceOperation
 from linkspan.core.schema.resources import ENDPOINT_GROUP, RESOURCES, Resource
 
 _TIME: Final = "2026-11-23T01:41:31Z"
@@ -95,9 +96,7 @@ class Crud:
         parameters = (ref("if_match", "parameters"),)
         return self._operation("delete", f"delete {_a(self.resource)}", status=204, parameters=parameters)
 
-    def action(
-        self, verb: error_responses.Operation, summary: str, body: Schema, example: Any, answer: Schema
-    ) -> Operation:
+    def action(self, verb: ResourceOperation, summary: str, body: Schema, example: Any, answer: Schema) -> Operation:
         """PUT of something else that an object can do."""
         operation = self._operation(
             verb,
@@ -110,7 +109,7 @@ class Crud:
         )
         return msgspec.structs.replace(operation, id=verb)
 
-    def _operation(self, action: error_responses.Operation, summary: str, **more: Any) -> Operation:
+    def _operation(self, action: ResourceOperation, summary: str, **more: Any) -> Operation:
         return Operation(
             id=f"{action}_{self.resource.name}{self._suffix}",
             tag=_noun(self.resource),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from linkspan.api.attributes import KEPT, Attributes
+from linkspan.api.attributes import Attributes
 from linkspan.api.http.operation import Schema, described, ref
 from linkspan.core.schema.attribute_types import CIDR, Text, Uuid, nullable
-from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, Attribute, Resource
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, STANDARD_ATTRIBUTES, Attribute, Resource
 
 _PROJECT: Final = nullable(Text(most=64).schema())
 _SAME_PROJECT: Final = "the same as project_id"
@@ -20,7 +20,7 @@ _KEPT: Final[dict[str, Schema]] = {
     "updated_at": {"type": "string", "format": "date-time", "description": "when it was last changed, to the second"},
     "revision_number": {"type": "integer", "minimum": 0, "description": "grows with every change"},
 }
-assert _KEPT.keys() == set(KEPT)
+assert _KEPT.keys() == set(STANDARD_ATTRIBUTES)
 
 
 def _group(types: Schema, item: Schema) -> Schema:

@@ -26,6 +26,7 @@ from linkspan.core.errors import ApiError
 from linkspan.core.schema import list_query, node_relevance
 from linkspan.core.schema.attribute_types import as_integer, is_uuid
 from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.operations import MAX_BULK, PolicyAction
 from linkspan.core.schema.resources import CONNECTION, Resource
 from linkspan.core.state import status
 from linkspan.store import revisions
@@ -35,8 +36,6 @@ from linkspan.store.transaction import Transaction
 
 HOLD: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
-BULK: Final = 100
-"""The most objects that one POST makes: they share one transaction, and everybody else's writes wait for it."""
 BATCH: Final = 20
 """Rows of a list that are in memory at a time."""
 
@@ -51,7 +50,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = status.GRACE
     hold: float = HOLD
     page: int = list_query.PAGE
-    bulk: int = BULK
+    bulk: int = MAX_BULK
 
 
 class Hooks:
@@ -290,7 +289,7 @@ class Collection:
         with self._store.read() as tx:
             return reading.is_present(tx, self.resource, id)
 
-    def _require_any(self, call: Request, action: policy.Action) -> None:
+    def _require_any(self, call: Request, action: PolicyAction) -> None:
         """Refuses who may not do this to any object, without a transaction for writing; 404 goes before 403."""
         if policy.scope(call.identity, action, self.resource) != "nothing":
             return
@@ -300,7 +299,7 @@ class Collection:
                 raise not_found(self.resource, call.id)
         raise policy.refusal(action, self.resource)
 
-    def _owned(self, tx: Transaction, call: Request, action: policy.Action) -> Row:
+    def _owned(self, tx: Transaction, call: Request, action: PolicyAction) -> Row:
         row = self.hooks.find(tx, call.id, call.identity, lock=True)
         if row is None or (action == "update" and is_deleted(row)):
             raise not_found(self.resource, call.id)

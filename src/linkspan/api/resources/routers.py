@@ -19,21 +19,19 @@ from linkspan.api.resources.collection import Collection, Hooks, change, find, n
 from linkspan.api.resources.networks import ACTIVE
 from linkspan.api.resources.vpn import named, subnets, told_apart
 from linkspan.core.addresses import as_network, overlaps
-from linkspan.core.authorization.policy import Action
 from linkspan.core.checks import address_pool, cross_resource
 from linkspan.core.errors import ApiError, invalid
-from linkspan.core.schema import error_responses, examples
+from linkspan.core.schema import examples
 from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
 from linkspan.core.schema.list_query import Query
-from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET
+from linkspan.core.schema.operations import PolicyAction, ResourceOperation
+from linkspan.core.schema.resources import GATEWAY_PORT, INTERFACE_PORT, NETWORK, PORT, ROUTER, SUBNET
 from linkspan.store import revisions
 from linkspan.store.nodes import connection_state
 from linkspan.store.rows import dependencies, reading, writing
 from linkspan.store.rows import ports as stored_ports
 from linkspan.store.transaction import Transaction
 
-GATEWAY: Final = "network:router_gateway"
-INTERFACE: Final = "network:router_interface"
 Fixed = dict[str, str]
 
 
@@ -70,7 +68,7 @@ class Routers(Hooks):
     def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
         id: str = row["id"]
         ports = stored_ports.ports_of(tx, id)
-        legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE]
+        legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE_PORT]
         if legs:
             message = f"Router {id} has ports still attached: {', '.join(legs)}"
             raise ApiError("RouterInUse", message)
@@ -145,7 +143,7 @@ def _fulfilled(wanted: list[Fixed], present: list[Fixed]) -> bool:
 
 def _remove_gateway(tx: Transaction, router_id: str) -> None:
     for port in stored_ports.ports_of(tx, router_id):
-        if port["device_owner"] == GATEWAY:
+        if port["device_owner"] == GATEWAY_PORT:
             writing.remove(tx, PORT, port["id"])
 
 
@@ -163,7 +161,7 @@ def _add_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[st
     fixed.sort(key=lambda each: (ranges[each["subnet_id"]]["ip_version"], each["ip_address"]))
     if not fixed or len({each["ip_address"] for each in fixed}) < len(fixed):
         raise _no_address(network_id)
-    writing.insert(tx, PORT, _port(row, network_id, GATEWAY, fixed))
+    writing.insert(tx, PORT, _port(row, network_id, GATEWAY_PORT, fixed))
     return fixed
 
 
@@ -236,7 +234,7 @@ class RouterCollection(Collection):
     def routes(self) -> list[Route]:
         made = super().routes()
         crud = self.crud()
-        verbs: tuple[tuple[error_responses.Operation, Handler, str], ...] = (
+        verbs: tuple[tuple[ResourceOperation, Handler, str], ...] = (
             ("add_router_interface", self.add_interface, "put a leg of a router on a subnet, by the subnet"),
             ("remove_router_interface", self.remove_interface, "take a leg of a router away, by subnet or port"),
         )
@@ -247,27 +245,27 @@ class RouterCollection(Collection):
 
     def add_interface(self, call: Request) -> Response:
         """A leg on a subnet, with the subnet's gateway_ip."""
-        subnet_id, port_id = self._which(call, "add_interface")
+        subnet_id, port_id = self._which(call, "add_router_interface")
         with self._store.write() as tx:
-            router = self._owned(tx, call, "add_interface")
+            router = self._owned(tx, call, "add_router_interface")
             if port_id:
                 named(tx, PORT, port_id, call.identity)
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
             subnet = named(tx, SUBNET, subnet_id, call.identity, lock=True)
             fixed = _leg(tx, router["id"], subnet)
-            port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE, [fixed]))
+            port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
     def remove_interface(self, call: Request) -> Response:
         """A leg goes, unless a VPN stands on it."""
-        subnet_id, port_id = self._which(call, "remove_interface")
+        subnet_id, port_id = self._which(call, "remove_router_interface")
         with self._store.write() as tx:
-            router = self._owned(tx, call, "remove_interface")
+            router = self._owned(tx, call, "remove_router_interface")
             legs = [
                 port
                 for port in stored_ports.ports_of(tx, router["id"])
-                if port["device_owner"] == INTERFACE
+                if port["device_owner"] == INTERFACE_PORT
                 and (not port_id or port["id"] == port_id)
                 and (not subnet_id or any(each["subnet_id"] == subnet_id for each in port["fixed_ips"]))
             ]
@@ -280,7 +278,7 @@ class RouterCollection(Collection):
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
-    def _which(self, call: Request, action: Action) -> tuple[str, str]:
+    def _which(self, call: Request, action: PolicyAction) -> tuple[str, str]:
         self._require_any(call, action)
         given = body.json_object(call.body)
         extra = sorted(set(given) - {"subnet_id", "port_id"})
@@ -293,7 +291,7 @@ class RouterCollection(Collection):
         subnet_id, port_id = ids.get("subnet_id", "").lower(), ids.get("port_id", "").lower()
         if not subnet_id and not port_id:
             raise _bad_router("Either subnet_id or port_id must be specified")
-        if subnet_id and port_id and action == "add_interface":
+        if subnet_id and port_id and action == "add_router_interface":
             raise _bad_router("Cannot specify both subnet-id and port-id")
         return subnet_id, port_id
 

@@ -27,6 +27,7 @@ from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
+    INTERFACE_PORT,
     IPSEC_POLICY,
     ROUTER,
     SERVICE,
@@ -70,7 +71,7 @@ def attached(tx: Transaction, router_id: str) -> set[str]:
     return {
         fixed["subnet_id"]
         for port in ports.ports_of(tx, router_id)
-        if port["device_owner"] == "network:router_interface"
+        if port["device_owner"] == INTERFACE_PORT
         for fixed in port["fixed_ips"]
     }
 

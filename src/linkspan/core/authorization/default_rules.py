@@ -13,7 +13,8 @@ import msgspec
 
 from linkspan.core.authorization import language
 from linkspan.core.authorization.language import Check, CredentialCheck, Literal, Reference, RoleCheck, RuleError, Rules
-from linkspan.core.schema.resources import NETWORK, RESOURCES, ROUTER, SUBNET, Resource
+from linkspan.core.schema.operations import PolicyAction, actions_of, requests_of, rule_name
+from linkspan.core.schema.resources import NETWORK, RESOURCES, SUBNET, Resource
 from linkspan.core.suggestions import nearest
 
 CREDENTIALS: Final = ("user_id", "project_id", "tenant_id", "roles")
@@ -61,13 +62,14 @@ _EXCEPTIONS: Final = {
 }
 """Where a resource differs from the others."""
 
-ACTIONS: Final = {
-    "get": ("read", ADMIN_OR_READER),
-    "create": ("make", ADMIN_OR_MEMBER),
-    "update": ("change", ADMIN_OR_MEMBER),
-    "delete": ("delete", ADMIN_OR_MEMBER),
+_HELP: Final[dict[PolicyAction, str]] = {
+    "get": "read {}",
+    "create": "create {}",
+    "update": "change {}",
+    "delete": "delete {}",
+    "add_router_interface": "attach {} to subnets",
+    "remove_router_interface": "detach {} from subnets",
 }
-"""action -> what it is called in words, and who may do it."""
 
 
 def _visible(resource: Resource) -> tuple[str, ...]:
@@ -80,25 +82,12 @@ def _given(resource: Resource) -> tuple[str, ...]:
     return (*given, "tenant_id", *(NETWORK_OWNER if resource is SUBNET else ()))
 
 
-def _requests(action: str, resource: Resource) -> tuple[str, ...]:
-    many = f"/v2.0/{resource.path}"
-    one = f"{many}/{{id}}"
-    return {
-        "get": (f"GET {many}", f"GET {one}"),
-        "create": (f"POST {many}",),
-        "update": (f"PUT {one}",),
-        "delete": (f"DELETE {one}",),
-    }[action]
-
-
 def _of(resource: Resource) -> Iterator[Rule]:
-    noun = resource.singular
-    for action, (verb, text) in ACTIONS.items():
-        if not resource.writable and action != "get":
-            continue
-        name, asked = f"{action}_{noun}", _requests(action, resource)
+    for action in actions_of(resource):
+        name, asked = rule_name(resource, action), requests_of(resource, action)
         target = _given(resource) if action == "create" else _visible(resource)
-        yield Rule(name, _EXCEPTIONS.get(name, text), f"{verb} {resource.plural.replace('_', ' ')}", asked, target)
+        text = _EXCEPTIONS.get(name, ADMIN_OR_READER if action == "get" else ADMIN_OR_MEMBER)
+        yield Rule(name, text, _HELP[action].format(resource.plural.replace("_", " ")), asked, target)
         for item in resource.attributes:
             if item.secret and action == "get":
                 yield Rule(f"{name}:{item.name}", ADMIN_OR_MEMBER, f"see the {item.name}; else null", asked, target)
@@ -106,11 +95,6 @@ def _of(resource: Resource) -> Iterator[Rule]:
             if item.privileged and settable:
                 about = f"give {item.name} another value than {item.default}"
                 yield Rule(f"{name}:{item.name}", "rule:admin_only", about, asked, target)
-    if resource is ROUTER:
-        for verb in ("add", "remove"):
-            name = f"{verb}_router_interface"
-            asked = (f"PUT /v2.0/{resource.path}/{{id}}/{name}",)
-            yield Rule(name, ADMIN_OR_MEMBER, f"{verb} a leg on a subnet", asked, _visible(resource))
 
 
 def _others() -> Iterator[Rule]:

@@ -16,9 +16,9 @@ from linkspan.core.authorization import language
 from linkspan.core.authorization.default_rules import NETWORK_OWNER, OWNER, load
 from linkspan.core.authorization.language import CredentialCheck, RoleCheck, Rules
 from linkspan.core.errors import ApiError
+from linkspan.core.schema.operations import PolicyAction, rule_name
 from linkspan.core.schema.resources import NETWORK, RESOURCES, Resource
 
-Action = Literal["get", "create", "update", "delete", "add_interface", "remove_interface"]
 RuleScope = Literal["nothing", "own", "all", "by row"]
 """For which objects a rule holds. `own`: of the caller's project; of networks also those that are for everybody."""
 
@@ -135,16 +135,11 @@ def policy_of(changes: Mapping[Any, object] | None = None) -> Policy:
 # --- what the API asks --------------------------------------------------------------------------------------------
 
 
-def _name(action: str, resource: Resource) -> str:
-    verb, _, noun = action.partition("_")
-    return f"{verb}_{resource.singular}{'_' * bool(noun)}{noun}"
-
-
-_NAMES: Final = {
-    (resource.name, action): _name(action, resource) for resource in RESOURCES for action in get_args(Action)
+_NAMES: Final[dict[tuple[str, PolicyAction], str]] = {
+    (resource.name, action): rule_name(resource, action) for resource in RESOURCES for action in get_args(PolicyAction)
 }
 _SECRETS: Final = {
-    resource.name: tuple(f"{_name('get', resource)}:{item.name}" for item in resource.attributes if item.secret)
+    resource.name: tuple(f"{rule_name(resource, 'get')}:{item.name}" for item in resource.attributes if item.secret)
     for resource in RESOURCES
 }
 
@@ -154,7 +149,7 @@ _PRIVILEGED: Final = {
 }
 
 
-def rule(action: Action, resource: Resource) -> str:
+def rule(action: PolicyAction, resource: Resource) -> str:
     """The name of a rule, in Neutron's words."""
     return _NAMES[resource.name, action]
 
@@ -164,17 +159,19 @@ def is_admin(caller: PolicySubject) -> bool:
     return caller.policy.allows(caller, "context_is_admin", {})
 
 
-def scope(caller: PolicySubject, action: Action, resource: Resource) -> RuleScope:
+def scope(caller: PolicySubject, action: PolicyAction, resource: Resource) -> RuleScope:
     """For which objects of a resource an action is allowed."""
     return caller.policy.reach(caller, rule(action, resource))
 
 
-def allows(caller: PolicySubject, action: Action, resource: Resource, target: Mapping[str, Any]) -> bool:
+def allows(caller: PolicySubject, action: PolicyAction, resource: Resource, target: Mapping[str, Any]) -> bool:
     """Whether an action is allowed on an object; `target` has its attributes as they are stored."""
     return caller.policy.allows(caller, rule(action, resource), target)
 
 
-def require(caller: PolicySubject, action: Action, resource: Resource, target: Mapping[str, Any] | None = None) -> None:
+def require(
+    caller: PolicySubject, action: PolicyAction, resource: Resource, target: Mapping[str, Any] | None = None
+) -> None:
     """Raises Problem PolicyNotAuthorized unless an action is allowed on an object; without one: on any at all."""
     good = scope(caller, action, resource) != "nothing" if target is None else allows(caller, action, resource, target)
     if not good:
@@ -187,13 +184,17 @@ def require_rule(caller: PolicySubject, name: str, target: Mapping[str, Any]) ->
         raise ApiError("PolicyNotAuthorized", f"rule:{name} is disallowed by policy")
 
 
-def refusal(action: Action, resource: Resource) -> ApiError:
+def refusal(action: PolicyAction, resource: Resource) -> ApiError:
     """The 403 of an action, in Neutron's words."""
     return ApiError("PolicyNotAuthorized", f"rule:{rule(action, resource)} is disallowed by policy")
 
 
 def require_values(
-    caller: PolicySubject, action: Action, resource: Resource, target: Mapping[str, Any], values: Mapping[str, Any]
+    caller: PolicySubject,
+    action: PolicyAction,
+    resource: Resource,
+    target: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> None:
     """Raises Problem PolicyNotAuthorized if an attribute gets a value that the caller may not give it."""
     for name, default in _PRIVILEGED[resource.name]:

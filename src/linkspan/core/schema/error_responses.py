@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
+from linkspan.core.schema.operations import ResourceOperation
 from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
@@ -19,8 +20,6 @@ from linkspan.core.schema.resources import (
     SUBNET,
     Resource,
 )
-
-Operation = Literal["list", "show", "create", "update", "delete", "add_router_interface", "remove_router_interface"]
 
 ANY: Final = ("Unauthorized", "TooManyRequests", "ServiceUnavailable")
 """What every request can meet that says who asks."""
@@ -55,7 +54,7 @@ _CONNECTION: Final = (
 )
 _GATEWAY: Final = ("NetworkNotFound", "IpAddressGenerationFailure")
 
-_MORE: Final[dict[tuple[str, Operation], tuple[str, ...]]] = {
+_MORE: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
     (SERVICE.name, "create"): (
         "RouterIsNotExternal",
         "SubnetIsNotConnectedToRouter",
@@ -100,20 +99,20 @@ _MORE: Final[dict[tuple[str, Operation], tuple[str, ...]]] = {
 }
 
 
-def error_types(resource: Resource, action: Operation) -> tuple[str, ...]:
+def error_types(resource: Resource, operation: ResourceOperation) -> tuple[str, ...]:
     """The types of the problems that an action can meet, besides `ANY`."""
     found = [*_ALLOWED]
-    if action == "list":
+    if operation == "list":
         found += ["BadRequest", "HTTPBadRequest", "InvalidInput"]
-    if action == "create":
+    if operation == "create":
         found.append("OverQuota")
-    if action not in ("list", "create"):
+    if operation not in ("list", "create"):
         found.append(resource.not_found)
-    if action not in ("list", "show", "delete"):
+    if operation not in ("list", "show", "delete"):
         found += ANY_BODY
-    if action not in ("list", "show", "create"):
+    if operation not in ("list", "show", "create"):
         found += IF_MATCH
-    return (*found, *_MORE.get((resource.name, action), ()))
+    return (*found, *_MORE.get((resource.name, operation), ()))
 
 
 MEANING: Final[dict[str, str]] = {

@@ -14,13 +14,10 @@ import msgspec
 
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Integer, Uuid, as_integer, is_uuid
-from linkspan.core.schema.resources import ENDPOINT_GROUP, Attribute, Resource
+from linkspan.core.schema.resources import ENDPOINT_GROUP, STANDARD_ATTRIBUTES, Attribute, Resource
 
 PAGE: Final = 1000
 """The most objects that one answer holds (a setting)."""
-
-KEPT: Final = ("revision_number", "created_at", "updated_at")
-"""What every object has besides its attributes; they sort, and are filtered after they are read."""
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _PAGING: Final = frozenset({"limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields"})
@@ -87,7 +84,7 @@ def _renamed(resource: Resource, name: str) -> str:
 def _scalar(resource: Resource, name: str, beside: Container[str]) -> bool:
     attribute = resource.by_name.get(name)
     return (
-        name in KEPT
+        name in STANDARD_ATTRIBUTES
         or name in beside
         or (attribute is not None and attribute.kind.column != "json" and not attribute.secret)
     )
@@ -95,7 +92,7 @@ def _scalar(resource: Resource, name: str, beside: Container[str]) -> bool:
 
 def sortable(resource: Resource, beside: Iterable[str] = ()) -> list[str]:
     """What lists of a resource can be sorted and filtered by; `beside`: what objects show besides the registry's."""
-    names = (*resource.by_name, *KEPT, "tenant_id")
+    names = (*resource.by_name, *STANDARD_ATTRIBUTES, "tenant_id")
     return [*(name for name in names if _scalar(resource, _renamed(resource, name), ())), *beside]
 
 
@@ -173,7 +170,7 @@ def _column(resource: Resource, name: str) -> bool:
 def is_computed(resource: Resource, query: Query) -> bool:
     """Whether some of what a query asks for has to be done over the rows, with `page`."""
     return any(not _column(resource, name) for name in query.filters) or any(
-        name not in KEPT and not _column(resource, name) for name, _ in query.sort
+        name not in STANDARD_ATTRIBUTES and not _column(resource, name) for name, _ in query.sort
     )
 
 

@@ -16,20 +16,32 @@ from linkspan.core.schema.attribute_types import (
     Boolean,
     Choice,
     Cidrs,
-    DeadPeerDetection,
     Endpoints,
-    IkeIdentity,
     Integer,
     Json,
-    Lifetime,
-    PeerAddress,
     Text,
     Uuid,
     closed,
 )
 from linkspan.core.schema.gateway_info import GatewayInfo
+from linkspan.core.schema.vpn_types import (
+    DPD_DEFAULT,
+    LIFETIME_DEFAULT,
+    DeadPeerDetection,
+    IkeIdentity,
+    Lifetime,
+    PeerAddress,
+)
 
 REQUIRED: Final = msgspec.UNSET
+
+STANDARD_ATTRIBUTES: Final = ("revision_number", "created_at", "updated_at")
+"""Attributes that every object has besides those of its resource: Neutron's standard attributes. The store sets them,
+no client gives them."""
+
+GATEWAY_PORT: Final = "network:router_gateway"
+INTERFACE_PORT: Final = "network:router_interface"
+"""The `device_owner` of a router's port on its external network, and on an internal one."""
 
 STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE")
 
@@ -122,7 +134,7 @@ def _algorithms(phase: str) -> tuple[Attribute, ...]:
             name="lifetime",
             kind=Lifetime(units=units),
             help="how long a key is used: {units, value}",
-            default={"units": "seconds", "value": 3600},
+            default=LIFETIME_DEFAULT,
         ),
     )
 
@@ -263,7 +275,7 @@ CONNECTION: Final = Resource(
             name="dpd",
             kind=DeadPeerDetection(),
             help="dead peer detection: {action, interval, timeout}, seconds",
-            default={"action": "hold", "interval": 30, "timeout": 120},
+            default=DPD_DEFAULT,
         ),
         _ADMIN,
         Attribute(
@@ -400,7 +412,7 @@ PORT: Final = Resource(
         *(msgspec.structs.replace(attribute, post=False, put=False) for attribute in _COMMON),
         _own("network_id", Uuid(), "network that it is on"),
         _own("device_id", Uuid(), "router that it belongs to"),
-        _own("device_owner", Text(), "network:router_gateway or network:router_interface"),
+        _own("device_owner", Text(), f"{GATEWAY_PORT} or {INTERFACE_PORT}"),
         _own("fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"),
         _own("mac_address", Text(), "hardware address"),
     ),

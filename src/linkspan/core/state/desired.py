@@ -17,6 +17,7 @@ import msgspec
 from linkspan.core.secret import Secret
 
 ObjectKind = Literal["gateway", "connection"]
+DpdAction = Literal["hold", "clear", "restart", "disabled", "restart-by-peer"]
 
 
 class IkePolicy(msgspec.Struct, frozen=True):
@@ -45,7 +46,7 @@ class IpsecPolicy(msgspec.Struct, frozen=True):
 class Dpd(msgspec.Struct, frozen=True):
     """Dead peer detection; `interval` and `timeout` in seconds."""
 
-    action: Literal["hold", "clear", "restart", "disabled", "restart-by-peer"]
+    action: DpdAction
     interval: int
     timeout: int
 

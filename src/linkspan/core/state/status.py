@@ -5,15 +5,19 @@ Computed whenever it is read and never stored, so that it cannot go stale. Times
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Status = Literal["ACTIVE", "DOWN", "ERROR", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE"]
 Verdict = tuple[Status, str]
 
-GRACE = 60.0
-"""Seconds that a new or changed connection may take to come up before it reads DOWN (a setting)."""
+GRACE: Final = 60.0
+"""Default of `api.grace`: seconds that a new or changed connection may take to come up before it reads DOWN."""
+
+LEASE: Final = 30.0
+"""Default of `api.lease`: seconds after a node's last report until the node counts as lost. Agents report three times
+in that time."""
 
 
 class Node(msgspec.Struct, frozen=True):

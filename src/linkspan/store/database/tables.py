@@ -34,6 +34,7 @@ from sqlalchemy import (
 from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
+    GATEWAY_PORT,
     IKE_POLICY,
     IPSEC_POLICY,
     NETWORK,
@@ -41,6 +42,7 @@ from linkspan.core.schema.resources import (
     RESOURCES,
     ROUTER,
     SERVICE,
+    STANDARD_ATTRIBUTES,
     SUBNET,
     Attribute,
     Resource,
@@ -62,12 +64,11 @@ WORDS: Final = Text().with_variant(Text(collation="C"), "postgresql")
 SOFT: Final = frozenset({SERVICE.name, CONNECTION.name})
 """Nouns that are deleted softly."""
 
-INTERFACE_PORT: Final = "network:router_interface"
-GATEWAY_PORT: Final = "network:router_gateway"
 IS_GATEWAY_PORT: Final[ColumnElement[str]] = literal_column(f"'{GATEWAY_PORT}'")
 """The same inside a statement: SQLite plans anew at each run where a bound value meets a partial index."""
 
 _TYPES: Final[dict[str, Any]] = {"text": WORDS, "integer": Integer, "boolean": Boolean, "json": Text}
+_STANDARD_TYPES: Final[dict[str, Any]] = {"revision_number": Integer}
 _NULLABLE: Final = {(CONNECTION.name, "psk"), (SUBNET.name, "gateway_ip")}
 _INDEXED: Final = {
     (SUBNET.name, "network_id"),
@@ -143,9 +144,7 @@ def _noun(resource: Resource) -> Table:
         METADATA,
         Column("id", WORDS, primary_key=True),
         *_columns(resource),
-        Column("revision_number", Integer, nullable=False),
-        Column("created_at", Double, nullable=False),
-        Column("updated_at", Double, nullable=False),
+        *(Column(name, _STANDARD_TYPES.get(name, Double), nullable=False) for name in STANDARD_ATTRIBUTES),
         # The order of lists, within a project and for who sees every project.
         Index(f"ix_{resource.name}_project_id", "project_id", "name", "id"),
         Index(f"ix_{resource.name}_name", "name", "id"),

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, select
 
-from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
+from linkspan.core.schema.resources import GATEWAY_PORT, NETWORK, PORT, SUBNET
 from linkspan.core.state.desired import Gateway, InsideLeg, OutsideLeg
 from linkspan.store.database.statements import Statement, statement
-from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, GATEWAY_PORT, TABLES
+from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, TABLES
 from linkspan.store.revisions import stamped
 
 _subnet = TABLES[SUBNET.name]

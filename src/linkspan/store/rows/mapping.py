@@ -22,6 +22,7 @@ from linkspan.core.schema.resources import (
     RESOURCES,
     ROUTER,
     SERVICE,
+    STANDARD_ATTRIBUTES,
     SUBNET,
     Attribute,
     Resource,
@@ -31,7 +32,6 @@ from linkspan.core.state import status
 from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
 from linkspan.store.transaction import Row, Transaction
 
-_ours = ("revision_number", "created_at", "updated_at")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -60,11 +60,11 @@ class Mapper:
         self.stored: dict[str, Attribute] = {attribute.name: attribute for attribute in stored}
         self.secrets = tuple(attribute.name for attribute in resource.attributes if attribute.secret)
         self._ignored = frozenset(a.name for a in resource.attributes if not a.stored) | {"facts"}
-        self.names = (*self.stored, *_ours)
+        self.names = (*self.stored, *STANDARD_ATTRIBUTES)
         self._json = frozenset(a.name for a in stored if a.kind.column == "json")
         self._plain = _written_out(self.names, self._json, {a.name for a in stored if a.kind.column == "boolean"})
         columns: list[Any] = [self.table.c[column_name(attribute)] for attribute in stored]
-        columns += [self.table.c[name] for name in _ours]
+        columns += [self.table.c[name] for name in STANDARD_ATTRIBUTES]
         for name in self.secrets:
             columns += [self.table.c[name], self.table.c[f"{name}_key_id"]]
         self.base = len(columns)

@@ -10,12 +10,9 @@ from typing import Final
 
 from sqlalchemy import bindparam, case, delete, exists, insert, select
 
-from linkspan.core.schema.resources import (
-    PORT,
-    SUBNET,
-)
+from linkspan.core.schema.resources import INTERFACE_PORT, PORT, SUBNET
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
-from linkspan.store.database.tables import ADDRESS, INTERFACE_PORT, IS_GATEWAY_PORT, TABLES
+from linkspan.store.database.tables import ADDRESS, IS_GATEWAY_PORT, TABLES
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.transaction import Row, Transaction
 

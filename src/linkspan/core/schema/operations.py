@@ -1,0 +1,68 @@
+"""The operations of the API on a resource, and the policy action that permits each of them.
+
+The two are not the same: an operation is a request of its own, with its own errors, and OpenAPI describes it; an action
+is the subject of a policy rule, and Neutron has one rule for list and show.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from linkspan.core.schema.resources import ROUTER, Resource
+
+ResourceOperation = Literal[
+    "list", "show", "create", "update", "delete", "add_router_interface", "remove_router_interface"
+]
+PolicyAction = Literal["get", "create", "update", "delete", "add_router_interface", "remove_router_interface"]
+
+MAX_BULK: Final = 100
+"""Default of `limits.bulk`: the most objects that one POST creates. They share one transaction, and other writes wait
+for it."""
+MAX_BODY: Final = 65_536
+"""Default of `limits.body`: the most bytes of a request body."""
+
+
+class RequestLine(msgspec.Struct, frozen=True):
+    """The HTTP method of an operation, its path below the collection, and the action that permits it."""
+
+    method: str
+    path: str
+    action: PolicyAction
+
+
+REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
+    # In the order in which OpenAPI and the reference of the policy rules list them.
+    "list": RequestLine("GET", "", "get"),
+    "show": RequestLine("GET", "/{id}", "get"),
+    "create": RequestLine("POST", "", "create"),
+    "update": RequestLine("PUT", "/{id}", "update"),
+    "delete": RequestLine("DELETE", "/{id}", "delete"),
+    "add_router_interface": RequestLine("PUT", "/{id}/add_router_interface", "add_router_interface"),
+    "remove_router_interface": RequestLine("PUT", "/{id}/remove_router_interface", "remove_router_interface"),
+}
+_ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
+
+
+def operations_of(resource: Resource) -> tuple[ResourceOperation, ...]:
+    """The operations that a resource has."""
+    if not resource.writable:
+        return ("list", "show")
+    return tuple(operation for operation in REQUEST_LINES if resource is ROUTER or operation not in _ON_ROUTERS)
+
+
+def actions_of(resource: Resource) -> tuple[PolicyAction, ...]:
+    """The actions on a resource that have a rule."""
+    return tuple(dict.fromkeys(REQUEST_LINES[operation].action for operation in operations_of(resource)))
+
+
+def requests_of(resource: Resource, action: PolicyAction) -> tuple[str, ...]:
+    """The requests that an action permits, such as `GET /v2.0/routers/{id}`."""
+    lines = (REQUEST_LINES[operation] for operation in operations_of(resource))
+    return tuple(f"{line.method} /v2.0/{resource.path}{line.path}" for line in lines if line.action == action)
+
+
+def rule_name(resource: Resource, action: PolicyAction) -> str:
+    """The name of the policy rule for an action, as in Neutron: `get_router`, `add_router_interface`."""
+    return action if action in _ON_ROUTERS else f"{action}_{resource.singular}"
