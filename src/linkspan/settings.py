@@ -45,7 +45,7 @@ def _about(text: str) -> Meta:
     return Meta(description=text)
 
 
-class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The API server."""
 
     host: Annotated[str, _about("address to listen on")] = "127.0.0.1"
@@ -98,7 +98,7 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = "warn"
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much one request, one connection or one client may ask of the API."""
 
     cidrs: Annotated[Count, _about("CIDRs, or members of an endpoint group, of one side of a connection")] = (
@@ -122,7 +122,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     failure_burst: Annotated[Count, _about("failed logins from one address at once, if failure_rate is not 0")] = 100
 
 
-class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many objects a project may have that has no quotas of its own; -1: any number."""
 
     vpnservice: Annotated[Most, _about("VPN services of a project")] = quota.DEFAULTS["vpnservice"]
@@ -135,7 +135,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     router: Annotated[Most, _about("routers of a project")] = quota.DEFAULTS["router"]
 
 
-class Keystone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A real Keystone, for auth = "keystone", and the user of our own that asks it about tokens."""
 
     auth_url: Annotated[str, _about("URL of Keystone, such as https://keystone.example.org:5000/v3")] = ""
@@ -156,7 +156,7 @@ class Keystone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 300.0
 
 
-class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The agent of one gateway node."""
 
     name: Annotated[str, _about("name of this node, as given to `linkspan node create`")] = "node-1"
@@ -179,7 +179,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = {}
 
 
-class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is logged, and where."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], _about("least level that is written")] = "info"
@@ -195,12 +195,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All settings of one process."""
 
     state: Annotated[Path, _about("directory of database, keys, tokens and logs")] = Path(".linkspan")
-    api: Api = Api()
-    limits: Limits = Limits()
-    quota: Quota = Quota()
-    keystone: Keystone = Keystone()
-    agent: Agent = Agent()
-    log: Log = Log()
+    api: ApiSettings = ApiSettings()
+    limits: LimitSettings = LimitSettings()
+    quota: QuotaSettings = QuotaSettings()
+    keystone: KeystoneSettings = KeystoneSettings()
+    agent: AgentSettings = AgentSettings()
+    log: LogSettings = LogSettings()
 
     @property
     def database_url(self) -> str:

@@ -20,7 +20,15 @@ from pathlib import Path
 import msgspec
 
 from linkspan.core.secret import Secret
-from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.state.desired import (
+    Connection,
+    Dpd,
+    Gateway,
+    IkePolicy,
+    InsideInterface,
+    IpsecPolicy,
+    OutsideInterface,
+)
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.linux import interface_names, netlink, netns
@@ -79,9 +87,9 @@ def gateway(number: int, *, inside: int = 1, next_hops: tuple[str, ...] = ()) ->
         id=f"{number}0e8400e-e29b-41d4-a716-446655440000",
         revision=1,
         generation=1,
-        outside=OutsideLeg(OUTSIDE, "public", (f"203.0.113.{number}/24", f"2001:db8:ff::{number}/64"), next_hops),
+        outside=OutsideInterface(OUTSIDE, "public", (f"203.0.113.{number}/24", f"2001:db8:ff::{number}/64"), next_hops),
         inside=tuple(
-            InsideLeg(inside_network(number, leg), (f"10.{number}.{leg}.1/24", f"2001:db8:{number}:{leg}::1/64"))
+            InsideInterface(inside_network(number, leg), (f"10.{number}.{leg}.1/24", f"2001:db8:{number}:{leg}::1/64"))
             for leg in range(inside)
         ),
     )
@@ -174,7 +182,7 @@ def host(machine: Machine, name: str, network: str, number: int) -> str:
             kernel.add_address(link, f"2001:db8:{number}:0::10/64")
             kernel.change(link, state="up")
             for version, hop in ((4, f"10.{number}.0.1"), (6, f"2001:db8:{number}:0::1")):
-                kernel.put_route(netlink.Route(version, hop, link.index, 100, True))
+                kernel.put_route(netlink.DefaultRoute(version, hop, link.index, 100, True))
 
     def outside() -> None:
         with netlink.connect() as kernel:

@@ -69,10 +69,12 @@ def alone(state: Path, database: str, key_file: Path) -> Iterator[Alone]:
     """Starts an API, and ends it with SIGTERM."""
     port = free_port()
     config = state / f"api-{port}.toml"
-    api = settings.Api(port=port, database=database, key_file=key_file)
+    api = settings.ApiSettings(port=port, database=database, key_file=key_file)
     # Its crowds are larger than what a project may have by default.
-    quota = settings.Quota(ipsec_site_connection=-1)
-    config.write_text(settings.to_toml(Settings(state=state, api=api, log=settings.Log(level="error"), quota=quota)))
+    quota = settings.QuotaSettings(ipsec_site_connection=-1)
+    config.write_text(
+        settings.to_toml(Settings(state=state, api=api, log=settings.LogSettings(level="error"), quota=quota))
+    )
     process = subprocess.Popen([sys.executable, "-m", "linkspan.bootstrap", "api", "--config", str(config)])
     try:
         _wait(process, port)

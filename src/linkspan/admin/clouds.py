@@ -25,7 +25,7 @@ SHOWN: Final = "demo"
 """The user for whom there is a cloud for every way to authenticate."""
 
 
-class Credentials(msgspec.Struct, kw_only=True):
+class CloudSecrets(msgspec.Struct, kw_only=True):
     """The secrets in a clouds.yaml, which are nowhere else."""
 
     passwords: dict[str, str] = {}
@@ -34,7 +34,7 @@ class Credentials(msgspec.Struct, kw_only=True):
     secret: str = ""
 
 
-def read(file: Path) -> Credentials:
+def read(file: Path) -> CloudSecrets:
     """The secrets of a clouds.yaml; none if there is no file. Raises ClickException for a file of somebody else."""
     try:
         table = yaml.safe_load(file.read_text(encoding="utf-8"))["clouds"]
@@ -44,14 +44,14 @@ def read(file: Path) -> Credentials:
         token, credential = (
             table.get(f"linkspan-{SHOWN}-{way}", {}).get("auth", {}) for way in ("token", "credential")
         )
-        return Credentials(
+        return CloudSecrets(
             passwords={name: str(password) for name, password in found.items() if password},
             token=str(token.get("token") or one.get("linkspan_token", "")),
             credential_id=str(credential.get("application_credential_id") or one.get("linkspan_credential_id", "")),
             secret=str(credential.get("application_credential_secret") or one.get("linkspan_secret", "")),
         )
     except FileNotFoundError:
-        return Credentials()
+        return CloudSecrets()
     except OSError as error:
         raise click.ClickException(f"cannot read {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
@@ -60,7 +60,7 @@ def read(file: Path) -> Credentials:
         ) from None
 
 
-def text(url: str, kept: Credentials, *, authenticated: bool, cacert: Path | None, region: str) -> str:
+def text(url: str, kept: CloudSecrets, *, authenticated: bool, cacert: Path | None, region: str) -> str:
     """The text of the clouds.yaml."""
     table = _with_authentication(url, kept, region) if authenticated else _without(url, kept)
     if cacert is not None:
@@ -72,7 +72,7 @@ def text(url: str, kept: Credentials, *, authenticated: bool, cacert: Path | Non
     return head + yaml.safe_dump({"clouds": table}, sort_keys=False)
 
 
-def _with_authentication(url: str, kept: Credentials, region: str) -> dict[str, Any]:
+def _with_authentication(url: str, kept: CloudSecrets, region: str) -> dict[str, Any]:
     def basic(name: str) -> dict[str, Any]:
         auth = {"endpoint": url, "username": name, "password": kept.passwords[name]}
         return {"auth_type": "http_basic", "auth": auth}
@@ -104,7 +104,7 @@ def _with_authentication(url: str, kept: Credentials, region: str) -> dict[str, 
     }
 
 
-def _without(url: str, kept: Credentials) -> dict[str, Any]:
+def _without(url: str, kept: CloudSecrets) -> dict[str, Any]:
     """Clouds that need no secret. Those there are stay, so that they still hold when somebody asks for them again."""
     table: dict[str, Any] = {
         f"linkspan-{name}": {"auth_type": "none", "auth": {"endpoint": url}, "linkspan_password": kept.passwords[name]}

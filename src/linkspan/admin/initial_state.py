@@ -16,7 +16,7 @@ import click
 
 from linkspan.admin import clouds
 from linkspan.admin.account_store import new_password, write_private
-from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Credentials
+from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, CloudSecrets
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
@@ -76,7 +76,7 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
     return {name: folder / f"{name}.token" for name in [*wanted, *here]}
 
 
-def _token(tx: Transaction, kept: Credentials) -> None:
+def _token(tx: Transaction, kept: CloudSecrets) -> None:
     """The static token of the file; one that got lost is replaced."""
     if kept.token and tokens.find_token(tx, hash_token(kept.token.encode())) is not None:
         return
@@ -88,7 +88,7 @@ def _token(tx: Transaction, kept: Credentials) -> None:
     tokens.add_token(tx, hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
 
 
-def _credential(tx: Transaction, kept: Credentials, secret_hash: str) -> None:
+def _credential(tx: Transaction, kept: CloudSecrets, secret_hash: str) -> None:
     """The application credential of the file; one that got lost is replaced."""
     if not secret_hash:
         return

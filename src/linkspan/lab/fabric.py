@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from linkspan.drivers.linux import interface_names, netlink, netns
-from linkspan.drivers.linux.netlink import Route
+from linkspan.drivers.linux.netlink import DefaultRoute
 
 _INTERFACE: Final = "eth0"
 _TIMES: Final = re.compile(r"^\S+ +:((?: (?:[\d.]+|-))+)$", re.MULTILINE)
@@ -153,7 +153,7 @@ def _route(gateways: Sequence[str]) -> None:
         link = kernel.links()[_INTERFACE]
         for gateway in gateways:
             version = ipaddress.ip_address(gateway).version
-            kernel.put_route(Route(version, gateway, link.index, 1024, True))
+            kernel.put_route(DefaultRoute(version, gateway, link.index, 1024, True))
 
 
 def ping(namespace: str, destination: str, count: int = 10, interval: float = 0.1, timeout: int = 2) -> Ping:

@@ -19,11 +19,10 @@ from typing import Final, Literal, Self
 
 import msgspec
 
+from linkspan.core.addresses import Address, Network
 from linkspan.drivers.linux import netlink, netns
 
 PacketClass = Literal["esp", "udp_esp", "ike", "clear", "other"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _IPV4: Final = 0x0800
 _IPV6: Final = 0x86DD

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from linkspan.core.state.desired import Gateway, InsideLeg
+from linkspan.core.state.desired import Gateway, InsideInterface
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
 from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.local import sweep
@@ -140,7 +140,7 @@ def test_a_next_hop_may_be_anywhere(namespaces: NetworkNamespaces, hops: tuple[s
 def test_nonsense_is_a_driver_error(namespaces: NetworkNamespaces) -> None:
     with pytest.raises(DriverError):
         namespaces.apply(outside(gateway(1), addresses=("203.0.113.300/24",)))
-    twins = tuple(InsideLeg(f"00010000-{number}", ()) for number in range(2))
+    twins = tuple(InsideInterface(f"00010000-{number}", ()) for number in range(2))
     with pytest.raises(DriverError, match="same first eight"):
         namespaces.apply(msgspec.structs.replace(gateway(1), inside=twins))
 

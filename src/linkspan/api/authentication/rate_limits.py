@@ -28,7 +28,7 @@ from linkspan.core.token_bucket import Rate, TokenBucket
 ROOM: Final = 10_000
 """How many buckets of a kind are kept."""
 
-Clock = Callable[[], float]
+MonotonicClock = Callable[[], float]
 _T = TypeVar("_T")
 
 
@@ -44,7 +44,7 @@ class RateLimits(msgspec.Struct, frozen=True):
 class Buckets:
     """A bucket for each key. Thread-safe."""
 
-    def __init__(self, allowed: Rate, clock: Clock = time.monotonic, room: int = ROOM) -> None:
+    def __init__(self, allowed: Rate, clock: MonotonicClock = time.monotonic, room: int = ROOM) -> None:
         self._rate = allowed
         self._clock = clock
         self._room = room
@@ -80,7 +80,7 @@ class Buckets:
 class Failures:
     """Who cannot say who they are, by address: passwords are not to be tried out, nor to cost a core."""
 
-    def __init__(self, allowed: Rate, clock: Clock = time.monotonic) -> None:
+    def __init__(self, allowed: Rate, clock: MonotonicClock = time.monotonic) -> None:
         self._buckets = Buckets(allowed, clock)
 
     def counted(self, ask: Callable[[Request], _T], call: Request) -> _T:
@@ -98,7 +98,7 @@ class Failures:
 class RateLimited:
     """Authentication with limits around it."""
 
-    def __init__(self, auth: Authenticator, rates: RateLimits, clock: Clock = time.monotonic) -> None:
+    def __init__(self, auth: Authenticator, rates: RateLimits, clock: MonotonicClock = time.monotonic) -> None:
         self._auth = auth
         self._projects = Buckets(rates.project, clock)
         self._failures = Failures(rates.failures, clock)

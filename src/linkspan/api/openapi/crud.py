@@ -132,7 +132,7 @@ class Crud:
     def _whole_or_fields(self) -> Schema:
         return {"anyOf": [ref(self._name), {**ref(f"{self._name}Fields"), "description": "only the fields asked for"}]}
 
-    def _bodies(self, of: dict[str, dict[str, examples.Values]]) -> dict[str, Any]:
+    def _bodies(self, of: dict[str, dict[str, examples.ExampleValues]]) -> dict[str, Any]:
         return {name: {self.resource.singular: values} for name, values in of[self.resource.name].items()}
 
     def _link(self, action: str) -> Schema:

@@ -12,7 +12,15 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core.authorization import language
-from linkspan.core.authorization.language import Check, CredentialCheck, Literal, Reference, RoleCheck, RuleError, Rules
+from linkspan.core.authorization.language import (
+    Check,
+    CredentialCheck,
+    LiteralCheck,
+    Reference,
+    RoleCheck,
+    RuleError,
+    Rules,
+)
 from linkspan.core.schema.operations import PolicyAction, actions_of, requests_of, rule_name
 from linkspan.core.schema.resources import NETWORK, RESOURCES, SUBNET, Resource
 from linkspan.core.suggestions import nearest
@@ -159,7 +167,7 @@ def _refuse_unknown(rule: Rule, rules: Rules) -> None:
                 raise RuleError(
                     f"rule '{rule.name}' asks for '{name}' of the caller{there}; known are {', '.join(CREDENTIALS)}"
                 )
-        if isinstance(leaf, CredentialCheck | Literal | RoleCheck):
+        if isinstance(leaf, CredentialCheck | LiteralCheck | RoleCheck):
             for name in leaf.value.names:
                 if name not in target:
                     there = nearest(name, target)

@@ -16,7 +16,7 @@ import msgspec
 
 Target = Mapping[str, Any]
 """The attributes of the object that a rule is about."""
-Credentials = Mapping[str, Any]
+CallerCredentials = Mapping[str, Any]
 """What is known of the caller; `roles` is a list of names."""
 
 DEFAULT: Final = "default"
@@ -66,7 +66,7 @@ class Reference(msgspec.Struct, frozen=True):
     name: str
 
 
-class Literal(msgspec.Struct, frozen=True):
+class LiteralCheck(msgspec.Struct, frozen=True):
     """`True:%(shared)s`, `'lan':%(name)s`: the target has this value."""
 
     text: str
@@ -98,7 +98,7 @@ class Or(msgspec.Struct, frozen=True):
     checks: tuple[Check, ...]
 
 
-Leaf = Constant | RoleCheck | Reference | Literal | CredentialCheck
+Leaf = Constant | RoleCheck | Reference | LiteralCheck | CredentialCheck
 Check = Leaf | Not | And | Or
 
 
@@ -211,7 +211,7 @@ def _check(text: str) -> Leaf:
     if kind == "role":
         return RoleCheck(right)
     try:
-        return Literal(str(ast.literal_eval(kind)), right)
+        return LiteralCheck(str(ast.literal_eval(kind)), right)
     except ValueError:
         return CredentialCheck(tuple(kind.split(".")), right)
     except (SyntaxError, TypeError, MemoryError, RecursionError):
@@ -233,7 +233,7 @@ def _value(text: str) -> Value:
 
 # --- rules --------------------------------------------------------------------------------------------------------
 
-Function = Callable[[Target, Credentials], bool]
+CompiledRule = Callable[[Target, CallerCredentials], bool]
 
 
 class Rules:
@@ -243,14 +243,14 @@ class Rules:
         """Raises RuleError if rules refer to themselves."""
         self._checks = dict(checks)
         self._default = default
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, CompiledRule] = {}
         sound: set[str] = set()
         for name in self._checks:
             self._refuse_cycle(name, (), sound)
         for name in self._checks:
             self._function(name)
 
-    def allows(self, name: str, target: Target, credentials: Credentials) -> bool:
+    def allows(self, name: str, target: Target, credentials: CallerCredentials) -> bool:
         """Whether a rule holds; one that is not defined holds if the default rule does."""
         function = self._functions.get(name) or self._functions.get(self._default, _never)
         return function(target, credentials)
@@ -283,7 +283,7 @@ class Rules:
                 self._refuse_cycle(leaf.name, (*way, defined), sound)
         sound.add(defined)
 
-    def _function(self, name: str) -> Function:
+    def _function(self, name: str) -> CompiledRule:
         defined = self._defined(name)
         if defined is None:
             return _never
@@ -291,7 +291,7 @@ class Rules:
             self._functions[defined] = self._compiled(self._checks[defined])
         return self._functions[defined]
 
-    def _compiled(self, check: Check) -> Function:
+    def _compiled(self, check: Check) -> CompiledRule:
         match check:
             case Constant(holds):
                 return lambda _target, _credentials: holds
@@ -299,7 +299,7 @@ class Rules:
                 return self._function(name)
             case RoleCheck(value):
                 return lambda target, credentials: _has_role(value.of(target), credentials)
-            case Literal(text, value):
+            case LiteralCheck(text, value):
                 return lambda target, _credentials: value.of(target) == text
             case CredentialCheck(path, value):
                 return lambda target, credentials: _known_as(credentials, path, value.of(target))
@@ -325,11 +325,11 @@ def leaves(check: Check) -> Iterator[Leaf]:
         yield check
 
 
-def _never(_target: Target, _credentials: Credentials) -> bool:
+def _never(_target: Target, _credentials: CallerCredentials) -> bool:
     return False
 
 
-def _has_role(name: str | None, credentials: Credentials) -> bool:
+def _has_role(name: str | None, credentials: CallerCredentials) -> bool:
     return name is not None and name.lower() in [role.lower() for role in credentials.get("roles", ())]
 
 

@@ -82,7 +82,7 @@ class Policy:
         read = {
             name
             for leaf in leaves
-            if isinstance(leaf, CredentialCheck | language.Literal | RoleCheck) and not _is_ownership(leaf)
+            if isinstance(leaf, CredentialCheck | language.LiteralCheck | RoleCheck) and not _is_ownership(leaf)
             for name in leaf.value.names
         }
         if not read <= {*_PUBLIC}:

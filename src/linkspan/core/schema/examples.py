@@ -23,7 +23,7 @@ from linkspan.core.schema.resources import (
     Resource,
 )
 
-Values = dict[str, Any]
+ExampleValues = dict[str, Any]
 
 PROJECT: Final = "4a1c1a3a6d5b4f0c8a6b6f9f7b1d2e30"
 
@@ -52,7 +52,7 @@ IDS: Final[dict[tuple[str, str], str]] = {
 """(resource, name of the example) -> the id of what it makes."""
 PORT_ID: Final = _id(15)
 
-CREATE: Final[dict[str, dict[str, Values]]] = {
+CREATE: Final[dict[str, dict[str, ExampleValues]]] = {
     NETWORK.name: {"inside": {"name": "office"}},
     SUBNET.name: {
         "inside": {"name": "office", "network_id": IDS[NETWORK.name, "inside"], "ip_version": 4, "cidr": "10.1.0.0/24"}
@@ -121,7 +121,7 @@ CREATE: Final[dict[str, dict[str, Values]]] = {
 }
 """Bodies of POST: resource -> name -> attributes."""
 
-BULK: Final[dict[str, dict[str, list[Values]]]] = {
+BULK: Final[dict[str, dict[str, list[ExampleValues]]]] = {
     IKE_POLICY.name: {
         "several": [{"name": "ike-lab"}, {"name": "ike-branches", "ike_version": "v2", "pfs": "group19"}]
     },
@@ -134,11 +134,11 @@ BULK: Final[dict[str, dict[str, list[Values]]]] = {
 }
 """Bodies of POST that make several objects: resource -> name -> attributes of each."""
 
-QUOTA: Final[Values] = {"ipsec_site_connection": 20, "vpnservice": 5}
+QUOTA: Final[ExampleValues] = {"ipsec_site_connection": 20, "vpnservice": 5}
 """The body that gives a project quotas."""
 
 _OFFICE: Final = {"project": {"name": "office", "domain": {"id": "default"}}}
-LOGIN: Final[dict[str, Values]] = {
+LOGIN: Final[dict[str, ExampleValues]] = {
     "password": {
         "auth": {
             "identity": {
@@ -164,7 +164,7 @@ LOGIN: Final[dict[str, Values]] = {
 }
 """Bodies that ask for a token, by method."""
 
-CREDENTIAL: Final[dict[str, Values]] = {
+CREDENTIAL: Final[dict[str, ExampleValues]] = {
     "read only": {
         "application_credential": {
             "name": "backups",
@@ -176,10 +176,10 @@ CREDENTIAL: Final[dict[str, Values]] = {
 }
 """The body that makes the application credential of `LOGIN`."""
 
-INTERFACE: Final[Values] = {"subnet_id": IDS[SUBNET.name, "inside"]}
+INTERFACE: Final[ExampleValues] = {"subnet_id": IDS[SUBNET.name, "inside"]}
 """The body that plugs the router into the subnet, and pulls it out again."""
 
-UPDATE: Final[dict[str, dict[str, Values]]] = {
+UPDATE: Final[dict[str, dict[str, ExampleValues]]] = {
     resource.name: {"rename": {"name": "renamed", "description": "renamed by an example"}}
     for resource in RESOURCES
     if resource.writable
@@ -197,7 +197,7 @@ STORY: Final = (NETWORK, SUBNET, ROUTER, SERVICE, IKE_POLICY, IPSEC_POLICY, ENDP
 """The order in which the objects can be made; the interface comes right after the router."""
 
 _FIXED: Final = {"subnet_id": IDS[SUBNET.name, "inside"], "ip_address": "10.1.0.1"}
-_OWN: Final[dict[str, Values]] = {
+_OWN: Final[dict[str, ExampleValues]] = {
     NETWORK.name: {"status": "ACTIVE", "subnets": []},
     SUBNET.name: {"gateway_ip": "10.1.0.1", "allocation_pools": [{"start": "10.1.0.2", "end": "10.1.0.254"}]},
     ROUTER.name: {
@@ -231,9 +231,9 @@ _OWN: Final[dict[str, Values]] = {
 }
 
 
-def shown(resource: Resource) -> Values:
+def shown(resource: Resource) -> ExampleValues:
     """An object as it is read: what the first example of its resource makes, with what only we write."""
-    given: Values = {}
+    given: ExampleValues = {}
     if resource.name in CREATE:
         name, given = next(iter(CREATE[resource.name].items()))
         given = {"id": IDS[resource.name, name], **given}

@@ -27,6 +27,7 @@ import vici.exception
 import vici.protocol
 import vici.session
 
+from linkspan.drivers.charon.vici_messages import ViciMessage
 from linkspan.drivers.ports import DriverError, Unresponsive
 
 SOCKET: Final = "vici"
@@ -37,8 +38,6 @@ DEADLINE: Final = 5.0
 
 _CHUNK: Final = 65536
 _log = structlog.get_logger("drivers.charon.vici")
-
-Message = dict[str, Any]
 
 
 class CommandRefused(DriverError):
@@ -58,14 +57,14 @@ class CommandSession:
         self.pid = self._socket.peer()
         self._session = vici.session.Session(self._socket)
 
-    def ask(self, command: str, message: Message | None = None) -> Message:
+    def ask(self, command: str, message: ViciMessage | None = None) -> ViciMessage:
         """One command and its answer. `Refused` with charon's words, `Unresponsive` without a sound one in time."""
-        answer: Message = self._run(command, lambda: self._session.request(command, message))
+        answer: ViciMessage = self._run(command, lambda: self._session.request(command, message))
         return answer
 
-    def list(self, command: str, event: str, message: Message | None = None) -> list[Message]:
+    def list(self, command: str, event: str, message: ViciMessage | None = None) -> list[ViciMessage]:
         """A command that answers with a stream of events, read to its end. Errors as with `ask`."""
-        stream: list[Message] = self._run(
+        stream: list[ViciMessage] = self._run(
             command, lambda: list(self._session.streamed_request(command, event, message))
         )
         return stream
@@ -100,7 +99,11 @@ class EventSession:
     """
 
     def __init__(
-        self, directory: Path, names: Iterable[str], deliver: Callable[[str, Message], None], ended: Callable[[], None]
+        self,
+        directory: Path,
+        names: Iterable[str],
+        deliver: Callable[[str, ViciMessage], None],
+        ended: Callable[[], None],
     ) -> None:
         self._deliver = deliver
         self._ended = ended

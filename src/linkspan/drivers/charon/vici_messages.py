@@ -14,15 +14,15 @@ from linkspan.drivers.ports import DriverError
 _LONGEST: Final = 511
 """Characters of a text that charon keeps (strongswan: BUF_LEN)."""
 
-Message = dict[str, Any]
+ViciMessage = dict[str, Any]
 
 
-def load_conn(config: IkeConfig) -> Message:
+def load_conn(config: IkeConfig) -> ViciMessage:
     """The message of `load-conn` (strongswan: src/libcharon/plugins/vici/README.md, swanctl.conf(5)).
 
     Raises DriverError if an identity is more than charon can take; so does `shared`.
     """
-    section: Message = {
+    section: ViciMessage = {
         "version": str(config.version),
         "local_addrs": [config.local_address],
         "remote_addrs": [config.remote_address],
@@ -47,7 +47,7 @@ def load_conn(config: IkeConfig) -> Message:
     return {config.name: section}
 
 
-def load_shared(key: SharedKey) -> Message:
+def load_shared(key: SharedKey) -> ViciMessage:
     """The message of `load-shared`: the only way by which a pre-shared key reaches charon."""
     return {
         "id": key.id,
@@ -69,8 +69,8 @@ def _identity(text: str) -> str:
     return digits
 
 
-def _child(config: ChildConfig) -> Message:
-    section: Message = {
+def _child(config: ChildConfig) -> ViciMessage:
+    section: ViciMessage = {
         "local_ts": list(config.local_ts),
         "remote_ts": list(config.remote_ts),
         "mode": config.mode,

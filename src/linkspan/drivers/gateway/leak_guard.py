@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
+from linkspan.core.addresses import Address
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
@@ -49,7 +50,6 @@ _SEAL: Final = (
     "counter name dropped_out drop",
 )
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 PairSets = Mapping[str, frozenset[SelectorPair]]
 """Pairs by the name of their set."""
 

@@ -19,7 +19,7 @@ import msgspec
 
 from linkspan.core.state.desired import Gateway
 from linkspan.drivers.linux import interface_names, netlink, netns, process
-from linkspan.drivers.linux.netlink import Link, Netlink, Route
+from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
 from linkspan.drivers.ports import DriverError
 
 _FIRST_METRIC: Final = 100
@@ -287,7 +287,8 @@ def _apply_addresses(kernel: Netlink, have: Mapping[str, Link], legs: tuple[_Leg
 def _apply_routes(kernel: Netlink, outside: Link, next_hops: tuple[str, ...]) -> None:
     hops = [ipaddress.ip_address(hop) for hop in next_hops]
     wanted = {
-        Route(hop.version, str(hop), outside.index, _FIRST_METRIC + number, True) for number, hop in enumerate(hops)
+        DefaultRoute(hop.version, str(hop), outside.index, _FIRST_METRIC + number, True)
+        for number, hop in enumerate(hops)
     }
     now = set(kernel.default_routes())
     for route in wanted - now:

@@ -44,7 +44,7 @@ class Link(msgspec.Struct, frozen=True):
     mtu: int
 
 
-class Route(msgspec.Struct, frozen=True):
+class DefaultRoute(msgspec.Struct, frozen=True):
     """A default route in table main."""
 
     version: int
@@ -134,7 +134,7 @@ class Netlink:
         """Remove an address with prefix length."""
         self._address(link, ipaddress.ip_interface(address), "del")
 
-    def default_routes(self) -> list[Route]:
+    def default_routes(self) -> list[DefaultRoute]:
         """The default routes of both IP versions in table main."""
         found = []
         for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
@@ -143,17 +143,17 @@ class Netlink:
                     continue
                 hop, link = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_OIF") or 0
                 metric = message.get_attr("RTA_PRIORITY") or 0
-                found.append(Route(version, hop or "", link, metric, message["proto"] == PROTOCOL))
+                found.append(DefaultRoute(version, hop or "", link, metric, message["proto"] == PROTOCOL))
         return found
 
-    def put_route(self, route: Route) -> None:
+    def put_route(self, route: DefaultRoute) -> None:
         """Add a default route or replace that of its metric, without a gap.
 
         The next hop counts as on-link, whether an address of ours covers it or not.
         """
         self._route(route, "replace", flags=_ONLINK, proto=PROTOCOL)
 
-    def delete_route(self, route: Route) -> None:
+    def delete_route(self, route: DefaultRoute) -> None:
         """Remove a default route."""
         self._route(route, "del")
 
@@ -249,7 +249,7 @@ class Netlink:
             **more,
         )
 
-    def _route(self, route: Route, verb: str, **more: Any) -> None:
+    def _route(self, route: DefaultRoute, verb: str, **more: Any) -> None:
         family = socket.AF_INET if route.version == 4 else socket.AF_INET6
         hop = {"gateway": route.next_hop} if route.next_hop else {}
         what = {"family": family, "dst": "default", "oif": route.link, "priority": route.metric, "table": _MAIN}

@@ -1,0 +1,41 @@
+"""A public class or type alias has a name that no other one has: one noun, one name."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import linkspan
+
+SOURCE: Final = Path(linkspan.__file__).parent
+
+SHARED: Final = {
+    "ApiError": "the error that the API raises is the one that the client raises again: same type, same message",
+    "Row": "a dict of the database; core names it for what it is given, and may not import the store",
+}
+"""Names that stand for two things on purpose, and why."""
+
+
+def test_public_types_have_unique_names() -> None:
+    places = defaultdict(list)
+    for file in SOURCE.rglob("*.py"):
+        for name in _types(ast.parse(file.read_text(encoding="utf-8"))):
+            places[name].append(str(file.relative_to(SOURCE)))
+    shared = {name: files for name, files in places.items() if len(files) > 1 and name not in SHARED}
+    assert not shared
+
+
+def _types(module: ast.Module) -> Iterator[str]:
+    """The public classes and type aliases of a module."""
+    for node in module.body:
+        match node:
+            case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(name)) | ast.Assign(targets=[ast.Name(name)]):
+                if _is_type_name(name):
+                    yield name
+
+
+def _is_type_name(name: str) -> bool:
+    return name[0].isupper() and not name.isupper()
