@@ -230,7 +230,7 @@ def policy() -> str:
     def rows(base: bool) -> Iterator[tuple[str, ...]]:
         for rule in RULES:
             if (rule.target is None) == base:
-                yield f"`{rule.name}`", f"`{json.dumps(rule.text)}`", rule.help, "; ".join(map(code, rule.asked))
+                yield f"`{rule.name}`", f"`{json.dumps(rule.text)}`", rule.help, "; ".join(map(code, rule.requests))
 
     def parts() -> Iterator[str]:
         yield "## What the API asks\n"

@@ -120,7 +120,7 @@ def test_every_route_of_the_application_has_a_row(api: Api) -> None:
 
 def test_every_rule_is_asked_on_a_route_and_every_ruled_route_has_a_rule() -> None:
     """Of the routes, the other prefix of each is the same one."""
-    asked = {request for rule in RULES for request in rule.asked}
+    asked = {request for rule in RULES for request in rule.requests}
     ruled = {f"{row.method} {row.path}" for row in ROWS if row.does not in ("public", "agent", "user", "collection")}
     assert asked <= ruled
     short = {f"/v2.0/{resource.path.split('/')[-1]}" for resource in RESOURCES if "/" in resource.path}

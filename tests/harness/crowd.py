@@ -134,7 +134,7 @@ def _subnet(tx: Transaction, project: str, network: str, cidr: str) -> str:
     range_ = ipaddress.ip_network(cidr)
     gateway = str(range_[1])
     values = {"project_id": project, "network_id": network, "cidr": cidr, "ip_version": 4, "gateway_ip": gateway}
-    values["allocation_pools"] = address_pool.pools(range_, gateway)
+    values["allocation_pools"] = address_pool.allocation_pools(range_, gateway)
     id: str = writing.insert(tx, SUBNET, values)["id"]
     return id
 

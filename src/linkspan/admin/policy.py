@@ -68,7 +68,7 @@ def sample() -> str:
         "# away from a line and change it. The setting api.policy_file names the file.",
     ]
     for rule in RULES:
-        lines += ["", f"# {rule.help[:1].upper()}{rule.help[1:]}.", *(f"# {request}" for request in rule.asked)]
+        lines += ["", f"# {rule.help[:1].upper()}{rule.help[1:]}.", *(f"# {request}" for request in rule.requests)]
         lines.append(f"#{json.dumps(rule.name)}: {json.dumps(rule.text)}")
     return "\n".join(lines) + "\n"
 

@@ -18,7 +18,7 @@ from linkspan.core.secret import Secret
 from linkspan.core.state import status
 
 Row = dict[str, Any]
-_PROJECT: Final = Text(most=64)
+_PROJECT: Final = Text(max_length=64)
 
 
 class Attributes:

@@ -113,7 +113,7 @@ def _list(resource: Resource) -> click.Command:
         if format_ == "json":
             render.as_json(shown)
             return
-        columns = tuple(a.name for a in resource.attributes) if long else resource.own
+        columns = tuple(a.name for a in resource.attributes) if long else resource.table_columns
         render.as_table(columns, ([item.get(column) for column in columns] for item in shown))
 
     parameters: list[click.Parameter] = [

@@ -1,1 +1,1 @@
-"""The decisions: pure functions over frozen data; no clock, socket, file, log or random number."""
+"""The decisions: pure functions over frozen data. No clock, socket, file, log or random number."""

@@ -1,4 +1,4 @@
-"""IP addresses and networks: the types, and the functions that several rooms share."""
+"""IP addresses and networks: type aliases, and functions that several packages share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CIDR: Final = re.compile(CIDR_PATTERN)
 
 
 def as_network(value: Any) -> Network | None:
-    """The network of a CIDR text with its host bits masked; None if it is no CIDR with a prefix length."""
+    """The network of a CIDR with host bits masked; None if the value is not a CIDR with a prefix length."""
     return _network(value) if isinstance(value, str) else None
 
 
@@ -30,5 +30,5 @@ def _network(value: str) -> Network | None:
 
 
 def overlaps(left: Network, right: Network | None) -> bool:
-    """Whether two networks share an address."""
+    """True if two networks share an address."""
     return right is not None and left.version == right.version and left.overlaps(right)

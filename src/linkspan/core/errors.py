@@ -1,7 +1,7 @@
-"""What can be wrong with a request, as values with codes.
+"""The errors of the API, as values with codes.
 
-A `Problem` is raised where the fault is found and translated once, at the edge (HTTP error body, one line of a
-command). The table says which HTTP status each type carries; `type` is what OpenStack's clients match on.
+An `ApiError` is raised where the fault is found and translated once, at the edge: into an HTTP error body, or into one
+line of a command. OpenStack's clients match on its `type`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 STATUS: Final[dict[str, int]] = {
+    # Type -> HTTP status.
     "BadRequest": 400,
     "HTTPBadRequest": 400,
     "InvalidInput": 400,
@@ -67,9 +68,9 @@ STATUS: Final[dict[str, int]] = {
 
 
 class ApiError(Exception):
-    """A request cannot be carried out: `type` is a key of `STATUS`, `message` one sentence for a person.
+    """A request cannot be carried out. `type` is a key of `STATUS`, `message` one sentence for a person.
 
-    `wait`: seconds after which it may be tried again, where that helps (429, 503).
+    `wait`: seconds after which a retry may succeed (429, 503).
     """
 
     def __init__(self, type: str, message: str, *, wait: float = 1.0) -> None:
@@ -80,18 +81,18 @@ class ApiError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status code that goes with the type."""
+        """The HTTP status of the type."""
         return STATUS[self.type]
 
     def __repr__(self) -> str:
-        return f"Problem({self.type!r}, {self.message!r})"
+        return f"ApiError({self.type!r}, {self.message!r})"
 
 
 def invalid(attribute: str, reason: str) -> ApiError:
-    """The 400 that Neutron gives for a value that an attribute cannot take (same words: clients show them)."""
+    """The 400 for a value that an attribute cannot take, in Neutron's words because clients show them."""
     return ApiError("HTTPBadRequest", f"Invalid input for {attribute}. Reason: {reason}.")
 
 
 def unauthorized() -> ApiError:
-    """The 401; it never says what was wrong."""
+    """The 401. It never says which part of the credentials was wrong."""
     return ApiError("Unauthorized", "The request you have made requires authentication.")

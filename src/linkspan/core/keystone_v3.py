@@ -1,8 +1,8 @@
-"""Keystone v3 as far as it is words: what a client asks for when it authenticates, and what a token says.
+"""The messages of Keystone v3: parses authentication requests, builds token responses.
 
-There is one domain, `default`. Roles are their own ids, and imply each other as Keystone's do. Pure: it compares no
-password and knows no user; what cannot be meant is a `Problem`, and whatever fits nobody becomes a name that nobody
-has, so that it costs what a wrong password costs.
+There is one domain, `default`. The id of a role is its name, and roles imply each other as in Keystone. This module
+checks no password and knows no user. A malformed request raises `ApiError`; a well-formed one that can match no user
+(another domain) parses to an empty user name, so that it takes as long as a wrong password.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Method = Literal["password", "token", "application_credential"]
 METHODS: Final[tuple[Method, ...]] = ("password", "token", "application_credential")
 DOMAIN: Final = {"id": "default", "name": "Default"}
 NEVER: Final = "9999-12-31T23:59:59.000000Z"
-"""When a static token expires: clients want to read a time."""
+"""The expiry of a static token, which has none: clients require a time."""
 TOKEN_LIFETIME: Final = 3600.0
 """Default of `api.token_lifetime`, seconds; the same as Keystone's."""
 REGION: Final = "RegionOne"
@@ -30,27 +30,22 @@ _IDS: Final = uuid.UUID("6e1c4f7a-4d0c-5a43-9a44-0f1c2f4a6f0e")
 
 
 class User(msgspec.Struct, frozen=True):
-    """Whom somebody says to be: one of the two; neither: nobody."""
+    """The claimed user, by id or by name. With neither, it matches no user."""
 
     id: str = ""
     name: str = ""
 
 
 class TokenScope(msgspec.Struct, frozen=True):
-    """What a token is asked for: a project, by one of the two; `unscoped`; nothing: the default project."""
+    """The requested scope: a project by id or by name, `unscoped`, or, with neither, the user's default project."""
 
     project_id: str = ""
     project_name: str = ""
     unscoped: bool = False
 
-    @property
-    def given(self) -> bool:
-        """Whether a project was asked for."""
-        return bool(self.project_id or self.project_name)
-
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for a token. `secret` is the password, the token or the credential's secret."""
+    """A request for a token. `secret` is the password, the token or the secret of the application credential."""
 
     method: Method
     secret: Secret
@@ -61,7 +56,7 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApplicationCredential(msgspec.Struct, frozen=True):
-    """The application credential that a token was got by."""
+    """The application credential with which a token was issued."""
 
     id: str
     name: str
@@ -69,7 +64,7 @@ class ApplicationCredential(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A token that holds. Times are seconds since 1970; `roles` with those that they imply."""
+    """A valid token. Times are seconds since 1970; `roles` include the implied ones."""
 
     id: str
     user_id: str
@@ -84,7 +79,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ValidatedToken(msgspec.Struct, frozen=True):
-    """What a real Keystone says of a token; the project is None for one of a domain, of the system or of nothing."""
+    """A token as an external Keystone describes it. The project is None if the token is scoped to no project."""
 
     user_id: str
     user_name: str
@@ -93,96 +88,96 @@ class ValidatedToken(msgspec.Struct, frozen=True):
     expires_at: float
 
 
-# --- what is asked for --------------------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------------------------
 
 
 def parse_token_request(body: Any) -> TokenRequest:
-    """What the body of a `POST /v3/auth/tokens` asks for. Raises Problem BadRequest, Unauthorized."""
+    """Parses the body of `POST /v3/auth/tokens`. Raises ApiError BadRequest, Unauthorized."""
     auth = _inside(body, "auth")
     identity = _inside(auth, "identity")
     methods = identity.get("methods")
     if not isinstance(methods, list) or not methods:
-        raise _bad("auth.identity.methods has to be a list of one method")
+        raise _bad("auth.identity.methods must be a list of one method")
     if len(methods) > 1 or methods[0] not in METHODS:
         raise ApiError("Unauthorized", f"Attempted to authenticate with an unsupported method: give {_or(METHODS)}.")
     method: Method = methods[0]
-    given = _inside(identity, method)
+    proof = _inside(identity, method)
     scope = _scope(auth.get("scope"))
     if method == "token":
-        return TokenRequest(method=method, secret=_secret(given, "id"), scope=scope)
+        return TokenRequest(method=method, secret=_secret(proof, "id"), scope=scope)
     if method == "password":
-        user = _inside(given, "user")
+        user = _inside(proof, "user")
         return TokenRequest(method=method, secret=_secret(user, "password"), user=_user(user), scope=scope)
-    named = "" if "id" in given else _text(given, "name")
+    name = "" if "id" in proof else _text(proof, "name")
     return TokenRequest(
         method=method,
-        secret=_secret(given, "secret"),
-        user=_user(_inside(given, "user")) if named else User(),
-        credential_id=_text(given, "id") if not named else "",
-        credential_name=named,
+        secret=_secret(proof, "secret"),
+        user=_user(_inside(proof, "user")) if name else User(),
+        credential_id=_text(proof, "id") if not name else "",
+        credential_name=name,
         scope=scope,
     )
 
 
-def _scope(given: Any) -> TokenScope:
-    if given is None:
+def _scope(scope: Any) -> TokenScope:
+    if scope is None:
         return TokenScope()
-    if given == "unscoped" or (isinstance(given, dict) and "unscoped" in given):
+    if scope == "unscoped" or (isinstance(scope, dict) and "unscoped" in scope):
         return TokenScope(unscoped=True)
-    if not isinstance(given, dict):
-        raise _bad("auth.scope has to name a project, or be 'unscoped'")
-    if "project" not in given:
-        # A domain or the system: nobody has a role there.
+    if not isinstance(scope, dict):
+        raise _bad("auth.scope must name a project or be 'unscoped'")
+    if "project" not in scope:
+        # A domain or the system: no user has a role there.
         raise unauthorized()
-    project = _inside(given, "project")
+    project = _inside(scope, "project")
     if "id" in project:
         return TokenScope(project_id=_text(project, "id"))
-    if not _ours(project):
+    if not _in_our_domain(project):
         raise unauthorized()
     return TokenScope(project_name=_text(project, "name"))
 
 
-def _user(given: Mapping[str, Any]) -> User:
-    if "id" in given:
-        return User(id=_text(given, "id"))
-    name = _text(given, "name")
-    return User(name=name) if _ours(given) else User()
+def _user(user: Mapping[str, Any]) -> User:
+    if "id" in user:
+        return User(id=_text(user, "id"))
+    name = _text(user, "name")
+    return User(name=name) if _in_our_domain(user) else User()
 
 
-def _ours(given: Mapping[str, Any]) -> bool:
-    """Whether somebody or something is in the one domain there is."""
-    if given.get("domain") is None:
+def _in_our_domain(entity: Mapping[str, Any]) -> bool:
+    """True if a user or project is in the domain `default`, or names no domain."""
+    if entity.get("domain") is None:
         return True
-    domain = _inside(given, "domain")
+    domain = _inside(entity, "domain")
     if "id" in domain:
         return _text(domain, "id") == DOMAIN["id"]
     return _text(domain, "name").casefold() == DOMAIN["name"].casefold()
 
 
-def _inside(given: Any, key: str) -> dict[str, Any]:
-    inner = given.get(key) if isinstance(given, dict) else None
+def _inside(outer: Any, key: str) -> dict[str, Any]:
+    inner = outer.get(key) if isinstance(outer, dict) else None
     if not isinstance(inner, dict):
-        raise _bad(f"'{key}' has to be an object")
+        raise _bad(f"'{key}' must be an object")
     return inner
 
 
-def _text(given: Mapping[str, Any], key: str) -> str:
-    value = given.get(key)
-    # No database keeps a NUL in a text.
+def _text(section: Mapping[str, Any], key: str) -> str:
+    value = section.get(key)
+    # PostgreSQL stores no NUL in text.
     if not isinstance(value, str) or not value or "\x00" in value:
-        raise _bad(f"'{key}' has to be a text that is not empty")
+        raise _bad(f"'{key}' must be a non-empty string")
     return value
 
 
-def _secret(given: Mapping[str, Any], key: str) -> Secret:
-    value = given.get(key)
+def _secret(section: Mapping[str, Any], key: str) -> Secret:
+    value = section.get(key)
     if not isinstance(value, str):
-        raise _bad(f"'{key}' has to be a text")
+        raise _bad(f"'{key}' must be a string")
     return Secret(value)
 
 
 def _bad(message: str) -> ApiError:
-    return ApiError("BadRequest", f"Expecting another request body: {message}.")
+    return ApiError("BadRequest", f"Malformed request body: {message}.")
 
 
 # --- roles --------------------------------------------------------------------------------------------------------
@@ -190,22 +185,22 @@ def _bad(message: str) -> ApiError:
 
 ADMIN: Final = "admin"
 ROLES: Final = ("reader", "member", "manager", ADMIN)
-"""Keystone's default roles; each implies those before it."""
+"""Keystone's default roles; each implies the ones before it."""
 
 
 def implied(roles: Iterable[str]) -> frozenset[str]:
-    """Roles in lower case, with those that they imply: an admin is a member, a member is a reader."""
+    """Roles in lower case, with the roles that they imply: an admin is a member, a member is a reader."""
     held = frozenset(role.lower() for role in roles)
-    highest = max((place for place, role in enumerate(ROLES) if role in held), default=0)
+    highest = max((rank for rank, role in enumerate(ROLES) if role in held), default=0)
     return held.union(ROLES[:highest])
 
 
-# --- what is said -------------------------------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------------------------
 
 
 def token_body(token: Token, catalog: list[dict[str, Any]] | None) -> dict[str, Any]:
-    """What `/v3/auth/tokens` answers. `catalog` None: it was not wanted."""
-    said: dict[str, Any] = {
+    """The response of `/v3/auth/tokens`. `catalog` is None if the request asked for none."""
+    response: dict[str, Any] = {
         "methods": list(token.methods) or ["token"],
         "user": {"id": token.user_id, "name": token.user_name, "domain": DOMAIN, "password_expires_at": None},
         "audit_ids": [token.id],
@@ -213,27 +208,27 @@ def token_body(token: Token, catalog: list[dict[str, Any]] | None) -> dict[str, 
         "expires_at": NEVER if token.expires_at is None else time_text(token.expires_at),
     }
     if token.project_id is not None:
-        said["project"] = {"id": token.project_id, "name": token.project_name, "domain": DOMAIN}
-        said["is_domain"] = False
-        said["roles"] = [role_body(role) for role in sorted(token.roles)]
+        response["project"] = {"id": token.project_id, "name": token.project_name, "domain": DOMAIN}
+        response["is_domain"] = False
+        response["roles"] = [role_body(role) for role in sorted(token.roles)]
         if catalog is not None:
-            said["catalog"] = catalog
+            response["catalog"] = catalog
     if token.credential is not None:
-        said["application_credential"] = {
+        response["application_credential"] = {
             "id": token.credential.id,
             "name": token.credential.name,
             "restricted": not token.credential.unrestricted,
         }
-    return {"token": said}
+    return {"token": response}
 
 
 def role_body(role: str) -> dict[str, Any]:
-    """A role; its name is its id."""
+    """A role as Keystone represents it; its id is its name."""
     return {"id": role, "name": role, "domain_id": None}
 
 
 def parse_validated_token(body: Any) -> ValidatedToken:
-    """The answer of a Keystone that was asked about a token. Raises ValueError for what is none."""
+    """Parses the response of an external Keystone that validated a token. Raises ValueError if it is not a token."""
     try:
         token = body["token"]
         user, project = token["user"], token.get("project")
@@ -248,7 +243,7 @@ def parse_validated_token(body: Any) -> ValidatedToken:
 
 
 def catalog(base: str, region: str) -> list[dict[str, Any]]:
-    """The services there are. The network's URL has no version: clients find that themselves, or put it there."""
+    """The service catalog. The URL of the network service has no version: clients discover or append it."""
     services = (("network", "linkspan", base), ("identity", "linkspan", f"{base}/identity/v3"))
     return [
         {
@@ -271,7 +266,7 @@ def catalog(base: str, region: str) -> list[dict[str, Any]]:
 
 
 def version_body(base: str) -> dict[str, Any]:
-    """Version 3, as a client that looks for it reads it."""
+    """The description of version 3 for version discovery."""
     return {
         "id": "v3.14",
         "status": "stable",
@@ -282,16 +277,16 @@ def version_body(base: str) -> dict[str, Any]:
 
 
 def time_text(seconds: float) -> str:
-    """A time as Keystone writes it."""
+    """A time in Keystone's format."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def time_of(text: str) -> float:
-    """Seconds since 1970 of a time as clients write it; without a zone it is UTC. Raises ValueError."""
-    when = datetime.fromisoformat(text)
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    """Seconds since 1970 of an ISO 8601 time; without a zone it is UTC. Raises ValueError."""
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _or(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}"
+    *others, last = words
+    return f"{', '.join(others)} or {last}"

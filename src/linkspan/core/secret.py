@@ -1,4 +1,4 @@
-"""A value that must not be seen: pre-shared keys and private keys travel through the program in this wrapper."""
+"""A wrapper for pre-shared keys, private keys and passwords, so that they appear in no log and no traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hmac
 
 
 class Secret:
-    """Text whose repr, str and format are `***`. `reveal()` is the one way out, so it can be searched for."""
+    """Text whose repr, str and format are `***`. Only `reveal()` returns it, so its uses can be searched for."""
 
     __slots__ = ("_text",)
 
@@ -14,7 +14,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself. Call it only where it goes into an envelope, to its owner, to a node, or into charon."""
+        """The text itself: only to seal it, to send it to its owner or a node, or to load it into charon."""
         return self._text
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What was probably meant by a name that nobody knows: for the messages of settings and policy files."""
+"""Suggestions for misspelt names, for the error messages of settings and policy files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A question that names the likeliest of `known`, to follow a sentence; nothing if there is nothing like it."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    """A clause such as `; did you mean 'port'?` that names the most similar of `known`; empty if none is similar."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -38,7 +38,7 @@ def test_names_are_neutrons() -> None:
 def test_every_rule_says_what_it_is_for() -> None:
     for rule in RULES:
         assert rule.help
-        assert bool(rule.asked) == (rule not in BASE), rule.name
+        assert bool(rule.requests) == (rule not in BASE), rule.name
 
 
 def test_the_base_rules_are_all_referred_to_or_neutrons() -> None:
@@ -56,35 +56,35 @@ def test_the_base_rules_are_all_referred_to_or_neutrons() -> None:
     [
         (
             {"get_vpnservce": "@"},
-            "rule 'get_vpnservce' is not known, and no other refers to it; did you mean 'get_vpnservice'?",
+            "rule 'get_vpnservce' is unknown, and no other rule references it; did you mean 'get_vpnservice'?",
         ),
-        ({"qqqq": "@"}, "rule 'qqqq' is not known, and no other refers to it"),
-        ({"qqqq": "rule:wwww", "wwww": "@"}, "rule 'qqqq' is not known"),
+        ({"qqqq": "@"}, "rule 'qqqq' is unknown, and no other rule references it"),
+        ({"qqqq": "rule:wwww", "wwww": "@"}, "rule 'qqqq' is unknown"),
         (
             {"get_router": "rule:admin_olny"},
-            "rule 'get_router' refers to 'admin_olny', which is not defined; did you mean 'admin_only'?",
+            "rule 'get_router' references 'admin_olny', which is not defined; did you mean 'admin_only'?",
         ),
-        ({"get_router": "role:admin adn role:x"}, "rule 'get_router': 'adn' is no check"),
-        ({"get_router": None}, "rule 'get_router': a rule is a text, not None"),
-        ({5: "@"}, "the name of a rule is a text, not 5"),
+        ({"get_router": "role:admin adn role:x"}, "rule 'get_router': 'adn' is not a check"),
+        ({"get_router": None}, "rule 'get_router': a rule must be a string, not None"),
+        ({5: "@"}, "the name of a rule must be a string, not 5"),
         (
             {"get_router": "project_id:%(projct_id)s"},
-            "rule 'get_router' looks at 'projct_id', which is not known there; did you mean 'project_id'?",
+            "rule 'get_router' checks 'projct_id', which the object does not have; did you mean 'project_id'?",
         ),
-        ({"get_router": "rule:shared"}, "rule 'get_router' looks at 'shared', which is not known there"),
-        ({"get_ipsec_site_connection": "'x':%(psk)s"}, "looks at 'psk', which is not known there"),
-        ({"get_ipsec_site_connection": "'ACTIVE':%(status)s"}, "looks at 'status', which is not known there"),
-        ({"get_subnet": "rule:network_owner"}, "rule 'get_subnet' looks at 'network:project_id'"),
-        ({"create_router": "'x':%(id)s"}, "rule 'create_router' looks at 'id'"),
-        ({"owner": "user_id:%(user_id)s"}, "looks at 'user_id', which is not known there"),
-        ({"get_router": "Role:admin"}, "rule 'get_router' asks for 'Role' of the caller; did you mean 'role'?"),
-        ({"get_router": "system_scope:all"}, "asks for 'system_scope' of the caller; known are user_id, project_id"),
+        ({"get_router": "rule:shared"}, "rule 'get_router' checks 'shared', which the object does not have"),
+        ({"get_ipsec_site_connection": "'x':%(psk)s"}, "checks 'psk', which the object does not have"),
+        ({"get_ipsec_site_connection": "'ACTIVE':%(status)s"}, "checks 'status', which the object does not have"),
+        ({"get_subnet": "rule:network_owner"}, "rule 'get_subnet' checks 'network:project_id'"),
+        ({"create_router": "'x':%(id)s"}, "rule 'create_router' checks 'id'"),
+        ({"owner": "user_id:%(user_id)s"}, "checks 'user_id', which the object does not have"),
+        ({"get_router": "Role:admin"}, "rule 'get_router' checks 'Role' of the caller; did you mean 'role'?"),
+        ({"get_router": "system_scope:all"}, "checks 'system_scope' of the caller; known are user_id, project_id"),
         (
             {"shared": "field:networks:shared=True"},
             "write 'True:%(shared)s' and the like for Neutron's 'field:' checks",
         ),
-        ({"owner": "rule:project_member"}, "refers to itself"),
-        ({"default": "rule:admin_or_owner"}, "rule 'default' is not known"),
+        ({"owner": "rule:project_member"}, "references itself"),
+        ({"default": "rule:admin_or_owner"}, "rule 'default' is unknown"),
     ],
 )
 def test_what_a_file_may_not_say(changes: dict[object, object], words: str) -> None:

@@ -119,7 +119,7 @@ def test_the_same_answers_as_oslo_policy(
 ) -> None:
     checks = {name: parse(rule) for name, rule in rules.items()}
     if cyclic(rules):
-        with pytest.raises(RuleError, match="refers to itself"):
+        with pytest.raises(RuleError, match="references itself"):
             Rules(checks)
         return
     ours, theirs = Rules(checks), enforcer(rules)
@@ -245,31 +245,31 @@ class _Log(logging.Handler):
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (" ", "there is nothing in it"),
-        ("role:admin role:reader", "two checks stand without 'and' or 'or' between"),
-        ("role:admin adn role:reader", "'adn' is no check"),
-        ("role:admin and", "it ends where a check should be"),
-        ("and role:admin", "'and' stands where a check should be"),
-        ("not", "it ends where"),
+        (" ", "the rule is blank"),
+        ("role:admin role:reader", "two checks need 'and' or 'or' between them"),
+        ("role:admin adn role:reader", "'adn' is not a check"),
+        ("role:admin and", "the rule ends where a check is expected"),
+        ("and role:admin", "found 'and' where a check is expected"),
+        ("not", "the rule ends where"),
         ("(role:admin", "a '(' has no ')'"),
         ("role:admin )", "a ')' has no '('"),
-        ("()", "')' stands where a check should be"),
-        ("'admin'", "'admin' is a text, not a check"),
-        ("admin", "'admin' is no check: one is written KIND:VALUE"),
-        ("http://policy.example.org/%(id)s", "would ask another server"),
-        ("https://policy.example.org/", "would ask another server"),
+        ("()", "found ')' where a check is expected"),
+        ("'admin'", "'admin' is a string, not a check"),
+        ("admin", "'admin' is not a check: write KIND:VALUE"),
+        ("http://policy.example.org/%(id)s", "queries another server"),
+        ("https://policy.example.org/", "queries another server"),
         ("project_id:%(project_id)", "neither %(name)s nor %%"),
         ("project_id:%(project_id)d", "neither %(name)s nor %%"),
         ("project_id:%s", "neither %(name)s nor %%"),
         ("project_id:100%", "neither %(name)s nor %%"),
         ("1x:%(name)s", "'1x' in '1x:%(name)s' is neither a name nor a literal"),
         (":x", "neither a name nor a literal"),
-        (None, "a rule is a text, not None"),
-        (True, "a rule is a text, not True"),
-        ({"a": "b"}, "a rule is a text"),
+        (None, "a rule must be a string, not None"),
+        (True, "a rule must be a string, not True"),
+        ({"a": "b"}, "a rule must be a string"),
         ([["role:admin"], 5], "5 is neither a check nor a list"),
         ([["role:admin", 5]], "is neither a check nor a list"),
-        (["admin"], "'admin' is no check"),
+        (["admin"], "'admin' is not a check"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(rule: object, words: str) -> None:
@@ -283,7 +283,7 @@ def test_cycles_are_named() -> None:
     rules = {"one": "rule:two or @", "two": "not rule:three", "three": "role:x and rule:two"}
     with pytest.raises(RuleError) as caught:
         Rules({name: parse(rule) for name, rule in rules.items()})
-    assert str(caught.value) == "rule 'two' refers to itself: two -> three -> two"
+    assert str(caught.value) == "rule 'two' references itself: two -> three -> two"
 
 
 def test_many_references_cost_nothing() -> None:

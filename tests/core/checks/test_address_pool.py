@@ -28,9 +28,9 @@ def test_pools_hold_everything_usable_but_the_gateway(network: Any, place: int) 
     usable = int(last) - int(first) + 1
     gateway = first + place % usable
     assert address_pool.is_usable(gateway, network)
-    pools = address_pool.pools(network, str(gateway))
+    pools = address_pool.allocation_pools(network, str(gateway))
     assert sum(_size(pool) for pool in pools) == usable - 1
-    assert sum(_size(pool) for pool in address_pool.pools(network, None)) == usable
+    assert sum(_size(pool) for pool in address_pool.allocation_pools(network, None)) == usable
     for pool in pools:
         for end in (ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])):
             assert address_pool.is_usable(end, network)
@@ -41,7 +41,7 @@ def test_pools_hold_everything_usable_but_the_gateway(network: Any, place: int) 
 def test_the_lowest_free_address(network: Any, taken: set[int]) -> None:
     first, last = address_pool.first_and_last(network)
     used = {str(first + number) for number in taken if int(first) + number <= int(last)}
-    found = address_pool.lowest_free(address_pool.pools(network, None), used)
+    found = address_pool.lowest_free(address_pool.allocation_pools(network, None), used)
     if found is None:
         assert len(used) == int(last) - int(first) + 1
         return

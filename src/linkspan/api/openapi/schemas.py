@@ -13,7 +13,7 @@ from linkspan.api.http.operation import Schema, described, ref
 from linkspan.core.schema.attribute_types import CIDR, Text, Uuid, nullable
 from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, STANDARD_ATTRIBUTES, Attribute, Resource
 
-_PROJECT: Final = nullable(Text(most=64).schema())
+_PROJECT: Final = nullable(Text(max_length=64).schema())
 _SAME_PROJECT: Final = "the same as project_id"
 _KEPT: Final[dict[str, Schema]] = {
     "created_at": {"type": "string", "format": "date-time", "description": "when it was made, to the second"},

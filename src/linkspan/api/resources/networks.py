@@ -87,7 +87,7 @@ class Subnets(Hooks):
             "cidr": str(cidr),
             "ip_version": cidr.version,
             "gateway_ip": gateway,
-            "allocation_pools": address_pool.pools(cidr, gateway),
+            "allocation_pools": address_pool.allocation_pools(cidr, gateway),
         }
         return writing.insert(tx, SUBNET, values) | {"router:external": network["router:external"]}
 

@@ -17,13 +17,13 @@ from linkspan.core.authorization import policy
 from linkspan.core.checks import quota
 from linkspan.core.errors import ApiError
 from linkspan.core.schema import error_responses, examples
-from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Text, whole
+from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Text, integer_schema
 from linkspan.core.schema.resources import Resource
 from linkspan.store.rows import quotas, reading
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
-_ID: Final = Text(most=64, least=1)
+_ID: Final = Text(max_length=64, min_length=1)
 _PATH: Final = "/v2.0/quotas"
 
 
@@ -146,7 +146,7 @@ _SCHEMAS: Final[dict[str, Schema]] = {
     "QuotaUpdate": {
         "type": "object",
         "properties": {
-            **dict.fromkeys(quota.COUNTED, whole(quota.UNLIMITED, MAX_INT)),
+            **dict.fromkeys(quota.COUNTED, integer_schema(quota.UNLIMITED, MAX_INT)),
             "check_limit": described(Boolean().schema(), "true: refuse a quota that is below what the project has"),
             **{name: {"description": "taken, and without effect"} for name in ("force", "project_id", "tenant_id")},
         },

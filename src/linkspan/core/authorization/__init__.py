@@ -1,1 +1,1 @@
-"""Policy rules in oslo.policy's language: who may do what."""
+"""Authorization: policy rules in oslo.policy's language, and their evaluation for the API."""

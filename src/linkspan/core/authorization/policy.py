@@ -1,9 +1,9 @@
-"""Who may do what: the questions that the API asks of the policy rules, and what a caller reaches by them.
+"""Evaluates the policy rules for the API: may a caller act on an object, and which objects does a list show?
 
-Pure: it knows roles and projects, never tokens. A list is one SQL statement, so what a rule lets a caller see is first
-asked for kinds of objects (own or another project's, for everybody or not): mostly it is a project's or everybody's,
-which SQL selects. A rule that looks at anything else of an object is asked for each row after reading: right for every
-rule, and it costs reading all of them, which only whoever writes such a rule pays.
+It knows roles and projects, never tokens. A list is one SQL statement, so each rule is first reduced to a scope that
+SQL can select: nothing, own project, all. To reduce it, the rule is evaluated for every combination of own or foreign
+project, shared or not. A rule on other attributes cannot be reduced and is evaluated per row: correct, but it reads
+every row.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from linkspan.core.schema.operations import PolicyAction, rule_name
 from linkspan.core.schema.resources import NETWORK, RESOURCES, Resource
 
 RuleScope = Literal["nothing", "own", "all", "by row"]
-"""For which objects a rule holds. `own`: of the caller's project; of networks also those that are for everybody."""
+"""The objects for which a rule holds. `own`: those of the caller's project, and shared or external networks."""
 
 _PUBLIC: Final = ("shared", "router:external")
-"""Attributes of a network with which every project sees it; the store selects by them."""
+"""Attributes that make a network visible to every project; the store selects by them."""
 _FOREIGN: Final = "\x00"
-"""An id that no project has."""
-_ROOM: Final = 4096
+"""A project id that does not exist, for objects of another project."""
+_CACHE_SIZE: Final = 4096
 
 
 class PolicySubject(Protocol):
-    """Who asks, and the rules that say what that means."""
+    """A caller, and the rules that apply."""
 
     @property
     def user_id(self) -> str: ...
@@ -43,41 +43,41 @@ class PolicySubject(Protocol):
 
 
 class Policy:
-    """The rules of a service. What depends on roles alone is worked out once for each set of roles."""
+    """The rules of an API. A scope that depends on roles alone is computed once for each set of roles."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._plain: dict[str, bool] = {}
-        self._known: dict[tuple[str, frozenset[str]], RuleScope] = {}
+        self._by_roles: dict[str, bool] = {}
+        self._scopes: dict[tuple[str, frozenset[str]], RuleScope] = {}
 
     def allows(self, caller: PolicySubject, rule: str, target: Mapping[str, Any]) -> bool:
-        """Whether a rule holds for an object. `target` has its attributes, `project_id` among them if it has one."""
-        known = self.reach(caller, rule)
-        if known == "by row" or (known == "own" and rule in _SEES_PUBLIC):
+        """True if a rule holds for an object. `target`: its attributes, with `project_id` if it has one."""
+        scope = self.scope(caller, rule)
+        if scope == "by row" or (scope == "own" and rule in _SEES_PUBLIC):
             owner = {"tenant_id": target["project_id"]} if "project_id" in target else {}
             return self._rules.allows(rule, {**target, **owner}, _credentials(caller))
-        return known == "all" or (known == "own" and target.get("project_id") == caller.project_id)
+        return scope == "all" or (scope == "own" and target.get("project_id") == caller.project_id)
 
-    def reach(self, caller: PolicySubject, rule: str) -> RuleScope:
-        """For which objects a rule holds, as far as that does not depend on more than whose they are."""
-        found = self._known.get((rule, caller.roles))
-        if found is None:
-            found = self._worked_out(caller, rule)
+    def scope(self, caller: PolicySubject, rule: str) -> RuleScope:
+        """The objects for which a rule holds; `by row` if that depends on more than their project."""
+        scope = self._scopes.get((rule, caller.roles))
+        if scope is None:
+            scope = self._computed(caller, rule)
             if self._depends_on_roles_alone(rule):
-                if len(self._known) >= _ROOM:
-                    self._known.clear()
-                self._known[rule, caller.roles] = found
-        return found
+                if len(self._scopes) >= _CACHE_SIZE:
+                    self._scopes.clear()
+                self._scopes[rule, caller.roles] = scope
+        return scope
 
     def _depends_on_roles_alone(self, rule: str) -> bool:
-        if rule not in self._plain:
-            self._plain[rule] = all(
+        if rule not in self._by_roles:
+            self._by_roles[rule] = all(
                 not isinstance(leaf, CredentialCheck) or leaf.path == ("roles",) or _is_ownership(leaf)
                 for leaf in self._rules.leaves(rule)
             )
-        return self._plain[rule]
+        return self._by_roles[rule]
 
-    def _worked_out(self, caller: PolicySubject, rule: str) -> RuleScope:
+    def _computed(self, caller: PolicySubject, rule: str) -> RuleScope:
         leaves = self._rules.leaves(rule)
         read = {
             name
@@ -87,7 +87,7 @@ class Policy:
         }
         if not read <= {*_PUBLIC}:
             return "by row"
-        # Every kind of object there is, as far as the rule can tell them apart.
+        # Every combination of project and flags that the rule can distinguish.
         credentials = _credentials(caller)
         public = _PUBLIC if read or rule in _SEES_PUBLIC else ()
         holds: dict[bool, set[bool]] = {True: set(), False: set()}
@@ -97,22 +97,22 @@ class Policy:
             target |= dict.fromkeys(NETWORK_OWNER, caller.project_id if own_network else _FOREIGN)
             expected = own or (rule in _SEES_PUBLIC and any(flags))
             holds[expected].add(self._rules.allows(rule, target, credentials))
-        reaches: tuple[tuple[RuleScope, bool, bool], ...] = (
+        scopes: tuple[tuple[RuleScope, bool, bool], ...] = (
             ("all", True, True),
             ("own", True, False),
             ("nothing", False, False),
         )
-        found = (reach for reach, mine, others in reaches if holds == {True: {mine}, False: {others}})
-        return next(found, "by row")
+        matching = (scope for scope, own, others in scopes if holds == {True: {own}, False: {others}})
+        return next(matching, "by row")
 
 
 _SEES_PUBLIC: Final = frozenset({f"get_{NETWORK.singular}"})
 NO_RULES: Final = Policy(Rules({}))
-"""Under which nothing is allowed."""
+"""Rules that allow nothing."""
 
 
 def _is_ownership(leaf: language.Leaf) -> bool:
-    """Whether a check only asks if an object (or its network) is of the caller's project."""
+    """True if a check only compares the caller's project with that of an object (or of its network)."""
     if not isinstance(leaf, CredentialCheck) or len(leaf.path) != 1 or leaf.path[0] not in OWNER:
         return False
     return len(leaf.value.parts) == 1 and leaf.value.parts[0] in {(True, name) for name in (*OWNER, *NETWORK_OWNER)}
@@ -128,11 +128,11 @@ def _credentials(caller: PolicySubject) -> dict[str, Any]:
 
 
 def policy_of(changes: Mapping[Any, object] | None = None) -> Policy:
-    """The rules of the API with a file's changes. Raises RuleError."""
+    """The rules of the API after the changes of a policy file. Raises RuleError."""
     return Policy(load(changes or {}))
 
 
-# --- what the API asks --------------------------------------------------------------------------------------------
+# --- queries of the API -------------------------------------------------------------------------------------------
 
 
 _NAMES: Final[dict[tuple[str, PolicyAction], str]] = {
@@ -150,42 +150,44 @@ _PRIVILEGED: Final = {
 
 
 def rule(action: PolicyAction, resource: Resource) -> str:
-    """The name of a rule, in Neutron's words."""
+    """The name of the rule for an action, as in Neutron."""
     return _NAMES[resource.name, action]
 
 
 def is_admin(caller: PolicySubject) -> bool:
-    """Whether the caller may name another project than their own."""
+    """True if the caller may act for other projects."""
     return caller.policy.allows(caller, "context_is_admin", {})
 
 
 def scope(caller: PolicySubject, action: PolicyAction, resource: Resource) -> RuleScope:
-    """For which objects of a resource an action is allowed."""
-    return caller.policy.reach(caller, rule(action, resource))
+    """The objects of a resource on which the caller may act."""
+    return caller.policy.scope(caller, rule(action, resource))
 
 
 def allows(caller: PolicySubject, action: PolicyAction, resource: Resource, target: Mapping[str, Any]) -> bool:
-    """Whether an action is allowed on an object; `target` has its attributes as they are stored."""
+    """True if an action is allowed on an object; `target`: its stored attributes."""
     return caller.policy.allows(caller, rule(action, resource), target)
 
 
 def require(
     caller: PolicySubject, action: PolicyAction, resource: Resource, target: Mapping[str, Any] | None = None
 ) -> None:
-    """Raises Problem PolicyNotAuthorized unless an action is allowed on an object; without one: on any at all."""
-    good = scope(caller, action, resource) != "nothing" if target is None else allows(caller, action, resource, target)
-    if not good:
+    """Raises ApiError PolicyNotAuthorized unless an action is allowed on `target`; if None, on any object at all."""
+    allowed = (
+        scope(caller, action, resource) != "nothing" if target is None else allows(caller, action, resource, target)
+    )
+    if not allowed:
         raise refusal(action, resource)
 
 
 def require_rule(caller: PolicySubject, name: str, target: Mapping[str, Any]) -> None:
-    """Raises Problem PolicyNotAuthorized unless a rule holds; for what is no resource of the registry."""
+    """Raises ApiError PolicyNotAuthorized unless a rule holds; for objects outside the registry, such as quotas."""
     if not caller.policy.allows(caller, name, target):
         raise ApiError("PolicyNotAuthorized", f"rule:{name} is disallowed by policy")
 
 
 def refusal(action: PolicyAction, resource: Resource) -> ApiError:
-    """The 403 of an action, in Neutron's words."""
+    """The 403 of an action, with Neutron's message."""
     return ApiError("PolicyNotAuthorized", f"rule:{rule(action, resource)} is disallowed by policy")
 
 
@@ -196,25 +198,27 @@ def require_values(
     target: Mapping[str, Any],
     values: Mapping[str, Any],
 ) -> None:
-    """Raises Problem PolicyNotAuthorized if an attribute gets a value that the caller may not give it."""
+    """Raises ApiError PolicyNotAuthorized if `values` has a privileged value that the caller may not set."""
     for name, default in _PRIVILEGED[resource.name]:
         if values.get(name, default) == default:
             continue
-        whole = rule(action, resource)
-        if not caller.policy.allows(caller, f"{whole}:{name}", target):
-            raise ApiError("PolicyNotAuthorized", f"(rule:{whole} and rule:{whole}:{name}) is disallowed by policy")
+        name_of_rule = rule(action, resource)
+        if not caller.policy.allows(caller, f"{name_of_rule}:{name}", target):
+            raise ApiError(
+                "PolicyNotAuthorized", f"(rule:{name_of_rule} and rule:{name_of_rule}:{name}) is disallowed by policy"
+            )
 
 
 def secrets_scope(caller: PolicySubject, resource: Resource) -> RuleScope:
-    """Of which objects the caller may see what is secret, such as pre-shared keys."""
-    reaches = {caller.policy.reach(caller, name) for name in _SECRETS[resource.name]}
-    return reaches.pop() if len(reaches) == 1 else "by row" if reaches else "nothing"
+    """The objects of which the caller may read secret attributes, such as pre-shared keys."""
+    scopes = {caller.policy.scope(caller, name) for name in _SECRETS[resource.name]}
+    return scopes.pop() if len(scopes) == 1 else "by row" if scopes else "nothing"
 
 
 def sees_secrets(caller: PolicySubject, resource: Resource) -> Callable[[Mapping[str, Any]], bool]:
-    """What tells whether the caller may see what is secret in an object; never, if there is nothing secret.
+    """A predicate: may the caller read the secret attributes of a row? Always False for a resource without any.
 
-    Lists ask it for each of their rows, so what is the same for all of them is found out before.
+    Lists call it for every row, so the scope is computed once, here.
     """
     project, names = caller.project_id, _SECRETS[resource.name]
     match secrets_scope(caller, resource):

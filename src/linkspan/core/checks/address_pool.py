@@ -1,7 +1,7 @@
-"""Address ranges and which address comes next: the arithmetic of the embedded inventory.
+"""Address allocation of the embedded inventory: allocation pools, and the next free address.
 
-Deterministic: the lowest free address wins, so that the same requests give the same addresses. It keeps nothing and
-knows no ports; what is taken comes in as text.
+The lowest free address is allocated, so that the same requests always get the same addresses. These functions keep no
+state: addresses in use are parameters, as text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Pool = dict[str, str]
 
 
 def parse_cidr(text: str, version: int | None) -> Network:
-    """The network of a new subnet. Raises Problem for what is none, has host bits, or is of another version."""
+    """The network of a new subnet. Raises ApiError for no CIDR, host bits or another IP version."""
     network = as_network(text)
     if network is None or network.prefixlen == 0:
         raise invalid("cidr", f"'{text}' is not a valid IP subnet")
@@ -32,7 +32,7 @@ def parse_cidr(text: str, version: int | None) -> Network:
 
 
 def check_no_overlap(network: Network, others: Iterable[str], network_id: str) -> None:
-    """Raises Problem if a subnet would overlap another one of its network."""
+    """Raises ApiError if a subnet overlaps another subnet of its network."""
     for other in others:
         if overlaps(network, as_network(other)):
             raise _input(
@@ -41,54 +41,54 @@ def check_no_overlap(network: Network, others: Iterable[str], network_id: str) -
 
 
 def first_and_last(network: Network) -> tuple[Address, Address]:
-    """The ends of what hosts can have: without the network's own address, and in IPv4 without the broadcast one."""
+    """The first and last host address: not the network address, and in IPv4 not the broadcast address."""
     if network.num_addresses <= 2:
         return network[0], network[-1]
     return network[1], network[-2] if network.version == 4 else network[-1]
 
 
 def is_usable(address: Address, network: Network) -> bool:
-    """Whether a host of a network can have an address."""
+    """True if an address can be a host address of the network."""
     if address.version != network.version:
         return False
     first, last = first_and_last(network)
     return int(first) <= int(address) <= int(last)
 
 
-def gateway_ip(network: Network, given: str | None) -> str:
-    """The address of a subnet's router: the one given, else the first. Raises Problem."""
-    if given is None:
+def gateway_ip(network: Network, requested: str | None) -> str:
+    """The router's address on a subnet: the requested one, else the first. Raises ApiError."""
+    if requested is None:
         return str(first_and_last(network)[0])
     try:
-        address = ipaddress.ip_address(given)
+        address = ipaddress.ip_address(requested)
     except ValueError:
-        raise invalid("gateway_ip", f"'{given}' is not a valid IP address") from None
+        raise invalid("gateway_ip", f"'{requested}' is not a valid IP address") from None
     if not is_usable(address, network) or getattr(address, "scope_id", None):
         raise _input("Gateway is not valid on subnet.")
     return str(address)
 
 
-def pools(network: Network, gateway: str | None) -> list[Pool]:
-    """What addresses are taken from: everything usable but the gateway's."""
+def allocation_pools(network: Network, gateway: str | None) -> list[Pool]:
+    """The allocation pools of a subnet: all host addresses except the gateway's."""
     first, last = first_and_last(network)
     if gateway is None:
         return [_pool(first, last)]
-    middle = ipaddress.ip_address(gateway)
-    made = []
-    if int(middle) > int(first):
-        made.append(_pool(first, middle - 1))
-    if int(middle) < int(last):
-        made.append(_pool(middle + 1, last))
-    return made
+    gateway_address = ipaddress.ip_address(gateway)
+    ranges = []
+    if int(gateway_address) > int(first):
+        ranges.append(_pool(first, gateway_address - 1))
+    if int(gateway_address) < int(last):
+        ranges.append(_pool(gateway_address + 1, last))
+    return ranges
 
 
 def _pool(start: Address, end: Address) -> Pool:
     return {"start": str(start), "end": str(end)}
 
 
-def lowest_free(ranges: Sequence[Pool], used: Container[str]) -> str | None:
-    """The lowest address of the pools that nobody has, None if there is none."""
-    for pool in ranges:
+def lowest_free(pools: Sequence[Pool], used: Container[str]) -> str | None:
+    """The lowest address of the pools that is not in use; None if all are."""
+    for pool in pools:
         address, end = ipaddress.ip_address(pool["start"]), int(ipaddress.ip_address(pool["end"]))
         while int(address) <= end:
             if str(address) not in used:
@@ -97,15 +97,15 @@ def lowest_free(ranges: Sequence[Pool], used: Container[str]) -> str | None:
     return None
 
 
-def check_fixed_address(given: str, subnet: Mapping[str, str | None], used: Container[str]) -> str:
-    """A particular address of a subnet, for a port. Raises Problem if it cannot be had."""
+def check_fixed_address(requested: str, subnet: Mapping[str, str | None], used: Container[str]) -> str:
+    """A requested address of a subnet, normalized. Raises ApiError if it is invalid or in use."""
     network = as_network(subnet["cidr"])
     try:
-        address = ipaddress.ip_address(given)
+        address = ipaddress.ip_address(requested)
     except ValueError:
-        raise invalid("external_fixed_ips", f"'{given}' is not a valid IP address") from None
+        raise invalid("external_fixed_ips", f"'{requested}' is not a valid IP address") from None
     if network is None or not is_usable(address, network) or str(address) == subnet["gateway_ip"]:
-        raise _input(f"IP address {given} is not a valid IP for the specified subnet.")
+        raise _input(f"IP address {requested} is not a valid IP for the specified subnet.")
     if str(address) in used:
         raise ApiError("IpAddressGenerationFailure", f"The IP address {address} is in use.")
     return str(address)

@@ -1,7 +1,7 @@
-"""Quotas: how many objects of each kind a project may have. Names and words are Neutron's; -1 means any number.
+"""Quotas: the number of objects of each resource that a project may have. Names and messages are Neutron's.
 
-Pure: it counts nothing. A project without a quota of its own has the default, which is a setting; ports are not
-counted, because they come and go with the legs of routers.
+This module counts nothing. A project without a quota of its own has the default, which is a setting. Ports have no
+quota, because routers create and delete them.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from linkspan.core.schema.attribute_types import MAX_INT, as_integer
 from linkspan.core.schema.resources import RESOURCES, Resource
 
 UNLIMITED: Final = -1
+"""The quota that allows any number of objects."""
 COUNTED: Final[dict[str, Resource]] = {resource.singular: resource for resource in RESOURCES if resource.writable}
-"""What has a quota, by the name that the API gives it."""
+"""The resources that have a quota, by their names in the API."""
 DEFAULTS: Final[dict[str, int]] = {
     **dict.fromkeys(COUNTED, UNLIMITED),
     "ipsec_site_connection": 1000,
 }
-"""Connections alone are counted unless somebody says so: each costs a gateway memory and a peer's packets. Neutron lets
-a project have ten routers; here each site that somebody joins is one."""
+"""Default quotas. Only connections are limited by default, because each one costs memory and packets of a gateway.
+Neutron's default of ten routers would be too low, since here every site has a router."""
 
-_BESIDE: Final = frozenset({"tenant_id", "project_id", "force", "check_limit"})
-"""What clients send beside quotas: `force` and `check_limit` say whether a quota may be below what is used."""
+_OTHER_NAMES: Final = frozenset({"tenant_id", "project_id", "force", "check_limit"})
+"""Other names in the same object. `force` and `check_limit` say whether a quota may be below the usage."""
 
 
-def parse_quotas(given: Mapping[str, Any]) -> dict[str, int]:
-    """The quotas of a PUT. Raises Problem."""
-    unknown = sorted(set(given) - COUNTED.keys() - _BESIDE)
+def parse_quotas(values: Mapping[str, Any]) -> dict[str, int]:
+    """Parses the quotas of a PUT. Raises ApiError."""
+    unknown = sorted(set(values) - COUNTED.keys() - _OTHER_NAMES)
     if unknown:
         raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
     limits: dict[str, int] = {}
     for name in COUNTED:
-        if name not in given:
+        if name not in values:
             continue
-        number = as_integer(given[name])
+        number = as_integer(values[name])
         if number is None or not UNLIMITED <= number <= MAX_INT:
-            raise invalid(name, f"'{given[name]}' is not an integer from {UNLIMITED} (unlimited) to {MAX_INT}")
+            raise invalid(name, f"'{values[name]}' is not an integer from {UNLIMITED} (unlimited) to {MAX_INT}")
         limits[name] = number
     return limits
 
 
 def check_room(name: str, limit: int, used: int) -> None:
-    """Whether a project may have `used` objects of a kind. Raises Problem OverQuota."""
+    """Raises ApiError OverQuota if a project may not have `used` objects of a resource."""
     if used > limit != UNLIMITED:
         raise ApiError("OverQuota", f"Quota exceeded for resources: ['{name}'].")

@@ -1,1 +1,1 @@
-"""The registry of resources: attributes, their types, list queries, errors and examples."""
+"""The registry of resources: attributes and their types, operations, list queries, errors, examples."""

@@ -1,9 +1,9 @@
-"""The kinds of values that attributes take: each converts and checks one value, and describes itself.
+"""The types of attributes: each one converts and checks a value, and describes itself as JSON Schema.
 
-`convert` takes what JSON gave and returns what is stored, or raises a `Problem` with the type and the words that
-OpenStack's clients know. `schema` and `shown` are the JSON Schemas of what is accepted and what is read, for OpenAPI.
-They stay side by side so that they cannot part. What no JSON Schema can say (an address has no octet of 300, a list
-names no network twice) is left to `convert`; a `format` gives it a name.
+`convert` takes a JSON value and returns the value to store, or raises an `ApiError` with Neutron's type and message.
+`schema` and `shown` describe what requests and responses may contain; they are next to `convert` so that OpenAPI and
+the check agree. JSON Schema cannot express every rule (an octet is at most 255, a list has no network twice): `convert`
+checks those, and a `format` names them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from linkspan.core.errors import ApiError, invalid
 
 
 def _any_case(word: str) -> str:
-    """A word in any case as a pattern: ECMA 262's have no flag for it."""
+    """A regular expression for a word in any case: ECMA 262 patterns in a schema have no flag for it."""
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
 
@@ -28,7 +28,7 @@ _FALSE: Final = frozenset({"false", "0", "off", "no", "f", "n"})
 _WORDS: Final = "^(" + "|".join(_any_case(word) for word in sorted(_TRUE | _FALSE)) + ")$"
 MAX_INT: Final = 2**31 - 1
 DIGITS: Final = "^ *[+-]?[0-9]{1,18} *$"
-"""A whole number as text."""
+"""The pattern of an integer as text."""
 
 _DIGITS: Final = re.compile(DIGITS)
 
@@ -37,36 +37,36 @@ Column = Literal["text", "integer", "boolean", "json"]
 
 
 def is_uuid(value: Any) -> bool:
-    """Whether a value is a uuid in its usual text form."""
+    """True if a value is a UUID in its canonical text form."""
     return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 class AttributeType(msgspec.Struct, frozen=True):
-    """A kind of value. `column` says how a store keeps it."""
+    """The type of an attribute. `column` is the type of its database column."""
 
     @property
     def column(self) -> Column:
         return "text"
 
     def convert(self, name: str, value: Any) -> Any:
-        """The value to store, or a `Problem`."""
+        """The value to store. Raises ApiError."""
         raise NotImplementedError
 
     def merge(self, name: str, stored: Any, value: Any) -> Any:
-        """The value to store when an update gives `value` over `stored`."""
+        """The value to store when an update sets `value` and `stored` is the current value. Raises ApiError."""
         return self.convert(name, value)
 
     def schema(self) -> Schema:
-        """JSON Schema of what is accepted."""
+        """JSON Schema of the values that requests may contain."""
         raise NotImplementedError
 
     def shown(self) -> Schema:
-        """JSON Schema of what is read."""
+        """JSON Schema of the values in responses."""
         return self.schema()
 
 
 def nullable(schema: Schema) -> Schema:
-    """A JSON Schema that takes null too."""
+    """The same JSON Schema, which also accepts null."""
     if "oneOf" in schema:
         null = {"type": "null"}
         return schema if null in schema["oneOf"] else {**schema, "oneOf": [*schema["oneOf"], null]}
@@ -75,27 +75,27 @@ def nullable(schema: Schema) -> Schema:
 
 
 class Text(AttributeType, frozen=True):
-    """Printable text of a limited length in characters; `controls`: which control characters it may have besides."""
+    """Printable text of a limited length in characters; `controls`: the control characters that are allowed, too."""
 
-    least: int = 0
-    most: int = 255
+    min_length: int = 0
+    max_length: int = 255
     controls: Literal["none", "lines", "any"] = "none"
     format: str = ""
-    """What it has to be besides, judged by a rule."""
+    """Name of a format that is checked elsewhere, for the schema."""
 
     def convert(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise invalid(name, f"'{value}' is not a valid string")
-        if len(value) > self.most:
-            raise invalid(name, f"'{value}' exceeds maximum length of {self.most}")
-        if len(value) < self.least:
+        if len(value) > self.max_length:
+            raise invalid(name, f"'{value}' exceeds maximum length of {self.max_length}")
+        if len(value) < self.min_length:
             raise invalid(name, "an empty string is not allowed")
         if not is_storable(value, _CONTROLS[self.controls]):
             raise invalid(name, "the text contains control characters or broken Unicode")
         return value
 
     def schema(self) -> Schema:
-        schema: Schema = {"type": "string", "minLength": self.least, "maxLength": self.most}
+        schema: Schema = {"type": "string", "minLength": self.min_length, "maxLength": self.max_length}
         if self.controls != "any":
             schema["pattern"] = _PATTERNS[self.controls]
         return schema | self._format()
@@ -119,6 +119,7 @@ _CONTROLS: Final = {
 
 
 def is_storable(text: str, controls: frozenset[str] = frozenset()) -> bool:
+    """True if a text has no control characters other than `controls`, and no surrogates."""
     if text.isprintable():
         return True
     return not any(
@@ -127,7 +128,7 @@ def is_storable(text: str, controls: frozenset[str] = frozenset()) -> bool:
 
 
 class Choice(AttributeType, frozen=True):
-    """One of a few words."""
+    """One of the given words."""
 
     values: tuple[str, ...]
 
@@ -141,7 +142,7 @@ class Choice(AttributeType, frozen=True):
 
 
 class Uuid(AttributeType, frozen=True):
-    """The id of an object; null too where `optional`."""
+    """The id of an object; null is accepted if `optional`."""
 
     optional: bool = False
 
@@ -153,12 +154,12 @@ class Uuid(AttributeType, frozen=True):
         return str(value).lower()
 
     def schema(self) -> Schema:
-        kind: Any = ["string", "null"] if self.optional else "string"
-        return {"type": kind, "format": "uuid"}
+        types: Any = ["string", "null"] if self.optional else "string"
+        return {"type": types, "format": "uuid"}
 
 
 class Boolean(AttributeType, frozen=True):
-    """True or false, also as the words and numbers that clients send for them."""
+    """A boolean; also the words and numbers that OpenStack's clients send, such as `"yes"` or 1."""
 
     @property
     def column(self) -> Column:
@@ -182,10 +183,10 @@ class Boolean(AttributeType, frozen=True):
 
 
 class Integer(AttributeType, frozen=True):
-    """A whole number; text of digits is converted."""
+    """An integer; decimal text is converted."""
 
-    least: int = -MAX_INT
-    most: int = MAX_INT
+    minimum: int = -MAX_INT
+    maximum: int = MAX_INT
 
     @property
     def column(self) -> Column:
@@ -195,28 +196,28 @@ class Integer(AttributeType, frozen=True):
         number = as_integer(value)
         if number is None:
             raise ApiError("InvalidInput", f"Invalid input for operation: '{value}' is not an integer.")
-        if number > self.most:
-            raise invalid(name, f"'{number}' is too large - must be no larger than '{self.most}'")
-        if number < self.least:
-            raise invalid(name, f"'{number}' is too small - must be at least '{self.least}'")
+        if number > self.maximum:
+            raise invalid(name, f"'{number}' is too large - must be no larger than '{self.maximum}'")
+        if number < self.minimum:
+            raise invalid(name, f"'{number}' is too small - must be at least '{self.minimum}'")
         return number
 
     def schema(self) -> Schema:
-        return whole(self.least, self.most)
+        return integer_schema(self.minimum, self.maximum)
 
     def shown(self) -> Schema:
         return {"type": "integer"}
 
 
-def whole(least: int, most: int) -> Schema:
-    """JSON Schema of a whole number between limits, or the same one as text."""
-    number = {"type": "integer", "minimum": least, "maximum": most}
-    digits = DIGITS if least < 0 else DIGITS.replace("[+-]", "[+]")
+def integer_schema(minimum: int, maximum: int) -> Schema:
+    """JSON Schema of an integer within limits, as a number or as text."""
+    number = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    digits = DIGITS if minimum < 0 else DIGITS.replace("[+-]", "[+]")
     return {"oneOf": [number, {"type": "string", "pattern": digits}]}
 
 
 def as_integer(value: Any) -> int | None:
-    """A whole number out of a number or its digits, else None. JSON does not tell 1400.0 from 1400."""
+    """The integer of a number or of decimal text, else None. 1400.0 counts: JSON does not distinguish it from 1400."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -229,7 +230,7 @@ def as_integer(value: Any) -> int | None:
 
 
 class Cidrs(AttributeType, frozen=True):
-    """A list of different CIDRs, kept as they were written; a single text is a list of one."""
+    """A list of distinct CIDRs, stored as written; a string is a list of one."""
 
     @property
     def column(self) -> Column:
@@ -239,14 +240,14 @@ class Cidrs(AttributeType, frozen=True):
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list):
             raise invalid(name, f"'{value}' is not a list")
-        seen = set()
+        networks = set()
         for item in items:
             network = as_network(item)
             if network is None:
                 raise invalid(name, f"'{item}' is not a valid IP subnet")
-            if network in seen:
+            if network in networks:
                 raise invalid(name, f"Duplicate items in the list: '{item}'")
-            seen.add(network)
+            networks.add(network)
         return list(items)
 
     def schema(self) -> Schema:
@@ -262,12 +263,12 @@ CIDR: Final[Schema] = {
     "pattern": CIDR_PATTERN,
     "examples": ["10.2.0.0/24", "fd00:2::/64"],
 }
-"""JSON Schema of an address range with its prefix length."""
+"""JSON Schema of a CIDR."""
 
 
 class Endpoints(AttributeType, frozen=True):
-    """The members of an endpoint group; what each has to be depends on the group's type
-    (`core.checks.cross_resource`)."""
+    """The members of an endpoint group. The group's type decides what a member is, and `core.checks.cross_resource`
+    checks that."""
 
     @property
     def column(self) -> Column:
@@ -287,7 +288,7 @@ class Endpoints(AttributeType, frozen=True):
 
 
 class Json(AttributeType, frozen=True):
-    """A list that only we write, of `items`."""
+    """A read-only list of `items`."""
 
     items: Schema = {}
 
@@ -305,5 +306,5 @@ class Json(AttributeType, frozen=True):
 
 
 def closed(**properties: Schema) -> Schema:
-    """JSON Schema of an object with exactly these properties."""
+    """JSON Schema of an object with exactly these properties, all required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -1,7 +1,7 @@
-"""Which problems each action on each resource can meet, declared once: OpenAPI says it, and tests hold answers to it.
+"""The error types of each operation on each resource. OpenAPI documents them, and tests check responses against them.
 
-`MEANING` has one sentence for every type of `core.errors.STATUS`. What any request can meet because of how it arrives
-(credentials, size, a database that is away) is in `ANY` and `ANY_BODY`; the rest is by resource and action.
+`MEANING` has a sentence for every type of `core.errors.STATUS`. `ANY` and `ANY_BODY` are the errors that do not depend
+on the resource: credentials, body size, an unavailable database.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from linkspan.core.schema.resources import (
 )
 
 ANY: Final = ("Unauthorized", "TooManyRequests", "ServiceUnavailable")
-"""What every request can meet that says who asks."""
+"""Errors of every request that needs authentication."""
 ANY_BODY: Final = ("BadRequest", "HTTPBadRequest", "InvalidInput", "MalformedRequestBody", "RequestTooLarge")
-"""What every request with a body can meet."""
+"""Errors of every request with a body."""
 IF_MATCH: Final = ("HTTPBadRequest", "RevisionNumberConstraintFailed")
-"""What a request can meet that may say which revision it is for."""
-_ALLOWED: Final = ("PolicyNotAuthorized",)
+"""Errors of a request that may have `If-Match`."""
+_POLICY: Final = ("PolicyNotAuthorized",)
 
-_SIDES: Final = (
+_TRAFFIC: Final = (
     "MixedIPVersionsForPeerCidrs",
     "MixedIPVersionsForIPSecEndpoints",
     "MixedIPVersionsForIPSecConnection",
@@ -42,19 +42,19 @@ _SIDES: Final = (
     "SubnetIsNotConnectedToRouter",
 )
 _CONNECTION: Final = (
-    *_SIDES,
+    *_TRAFFIC,
     "IPsecSiteConnectionDpdIntervalValueError",
     "IPsecSiteConnectionMtuError",
     "VPNPeerAddressNotResolved",
     "ExternalNetworkHasNoSubnet",
     "VPNEndpointGroupNotFound",
     "IPsecSiteConnectionConflict",
-    # A gateway carries only so many.
+    # The limit of connections per gateway.
     "OverQuota",
 )
-_GATEWAY: Final = ("NetworkNotFound", "IpAddressGenerationFailure")
+_EXTERNAL_GATEWAY: Final = ("NetworkNotFound", "IpAddressGenerationFailure")
 
-_MORE: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
+_SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
     (SERVICE.name, "create"): (
         "RouterIsNotExternal",
         "SubnetIsNotConnectedToRouter",
@@ -81,9 +81,9 @@ _MORE: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
     (NETWORK.name, "delete"): ("NetworkInUse", "SubnetInUse"),
     (SUBNET.name, "create"): ("NetworkNotFound",),
     (SUBNET.name, "delete"): ("SubnetInUse",),
-    (ROUTER.name, "create"): _GATEWAY,
+    (ROUTER.name, "create"): _EXTERNAL_GATEWAY,
     (ROUTER.name, "update"): (
-        *_GATEWAY,
+        *_EXTERNAL_GATEWAY,
         "RouterInUse",
         "ExternalNetworkHasNoSubnet",
         "IPsecSiteConnectionConflict",
@@ -100,32 +100,32 @@ _MORE: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
 
 
 def error_types(resource: Resource, operation: ResourceOperation) -> tuple[str, ...]:
-    """The types of the problems that an action can meet, besides `ANY`."""
-    found = [*_ALLOWED]
+    """The error types of an operation, in addition to `ANY`."""
+    types = [*_POLICY]
     if operation == "list":
-        found += ["BadRequest", "HTTPBadRequest", "InvalidInput"]
+        types += ["BadRequest", "HTTPBadRequest", "InvalidInput"]
     if operation == "create":
-        found.append("OverQuota")
+        types.append("OverQuota")
     if operation not in ("list", "create"):
-        found.append(resource.not_found)
+        types.append(resource.not_found)
     if operation not in ("list", "show", "delete"):
-        found += ANY_BODY
+        types += ANY_BODY
     if operation not in ("list", "show", "create"):
-        found += IF_MATCH
-    return (*found, *_MORE.get((resource.name, operation), ()))
+        types += IF_MATCH
+    return (*types, *_SPECIFIC.get((resource.name, operation), ()))
 
 
 MEANING: Final[dict[str, str]] = {
-    "BadRequest": "The request cannot be carried out as it is written",
-    "HTTPBadRequest": "An attribute is unknown, missing, not allowed here, or has a value that it cannot take",
-    "InvalidInput": "A value cannot be converted, or does not go with another one",
+    "BadRequest": "The request is malformed, or cannot be carried out as it is",
+    "HTTPBadRequest": "An attribute is unknown, missing, not allowed here, or has an invalid value",
+    "InvalidInput": "A value cannot be converted, or contradicts another value",
     "MalformedRequestBody": "The body is not JSON",
     "RouterIsNotExternal": "The router has no external gateway",
     "SubnetIsNotConnectedToRouter": "The router has no interface on the subnet",
     "IPsecSiteConnectionDpdIntervalValueError": "The DPD timeout is not greater than the interval",
     "IPsecSiteConnectionMtuError": "The MTU is too small for the IP version",
-    "VPNPeerAddressNotResolved": "The peer address is not an address or a DNS name of one peer",
-    "ExternalNetworkHasNoSubnet": "The gateway has no outside address of the peer's IP version",
+    "VPNPeerAddressNotResolved": "The peer address is neither a unicast address nor a DNS name",
+    "ExternalNetworkHasNoSubnet": "The gateway has no external address of the peer's IP version",
     "MixedIPVersionsForPeerCidrs": "The peer CIDRs are not of one IP version",
     "MixedIPVersionsForIPSecEndpoints": "The endpoints of a group are not of one IP version",
     "MixedIPVersionsForIPSecConnection": "The local and the peer side are not of one IP version",
@@ -135,40 +135,40 @@ MEANING: Final[dict[str, str]] = {
     "MissingRequiredEndpointGroup": "The service has no subnet, so the connection needs both endpoint groups",
     "WrongEndpointGroupType": "The local group is not of type subnet, or the peer group not of type cidr",
     "MissingEndpointForEndpointGroup": "The endpoint group has no endpoints",
-    "InvalidEndpointInEndpointGroup": "An endpoint is not what the group's type asks for, or is there twice",
+    "InvalidEndpointInEndpointGroup": "An endpoint does not match the type of the group, or is a duplicate",
     "NonExistingSubnetInEndpointGroup": "A subnet of the endpoint group does not exist",
-    "EndpointGroupInUse": "A connection uses the endpoint group",
+    "EndpointGroupInUse": "A connection references the endpoint group",
     "Unauthorized": "The credentials are missing or wrong",
-    "PolicyNotAuthorized": "The role does not allow it",
-    "HTTPNotFound": "There is nothing of that name",
-    "VPNServiceNotFound": "The VPN service does not exist, or is another project's",
-    "IKEPolicyNotFound": "The IKE policy does not exist, or is another project's",
-    "IPsecPolicyNotFound": "The IPsec policy does not exist, or is another project's",
-    "IPsecSiteConnectionNotFound": "The connection does not exist, or is another project's",
-    "VPNEndpointGroupNotFound": "The endpoint group does not exist, or is another project's",
-    "NetworkNotFound": "The network does not exist, or is another project's",
-    "SubnetNotFound": "The subnet does not exist, or is another project's",
-    "RouterNotFound": "The router does not exist, or is another project's",
-    "PortNotFound": "The port does not exist, or is another project's",
-    "TenantQuotaNotFound": "The project has no quotas of its own",
+    "PolicyNotAuthorized": "The policy rules do not allow it",
+    "HTTPNotFound": "The path or the object does not exist",
+    "VPNServiceNotFound": "The VPN service does not exist, or belongs to another project",
+    "IKEPolicyNotFound": "The IKE policy does not exist, or belongs to another project",
+    "IPsecPolicyNotFound": "The IPsec policy does not exist, or belongs to another project",
+    "IPsecSiteConnectionNotFound": "The connection does not exist, or belongs to another project",
+    "VPNEndpointGroupNotFound": "The endpoint group does not exist, or belongs to another project",
+    "NetworkNotFound": "The network does not exist, or belongs to another project",
+    "SubnetNotFound": "The subnet does not exist, or belongs to another project",
+    "RouterNotFound": "The router does not exist, or belongs to another project",
+    "PortNotFound": "The port does not exist, or belongs to another project",
+    "TenantQuotaNotFound": "The project has no quotas of its own: the defaults apply",
     "FlavorNotFound": "The flavor does not exist: there are none",
     "RouterInterfaceNotFoundForSubnet": "The router has no interface on the subnet",
     "HTTPMethodNotAllowed": "The path does not have this method",
-    "IKEPolicyInUse": "A connection uses the IKE policy",
-    "IPsecPolicyInUse": "A connection uses the IPsec policy",
-    "VPNServiceInUse": "A connection uses the VPN service",
-    "IPsecSiteConnectionConflict": "The gateway could not tell the connection from another one",
-    "NetworkInUse": "Ports are on the network",
+    "IKEPolicyInUse": "A connection references the IKE policy",
+    "IPsecPolicyInUse": "A connection references the IPsec policy",
+    "VPNServiceInUse": "A connection references the VPN service",
+    "IPsecSiteConnectionConflict": "The gateway or the peer could not distinguish the connection from another one",
+    "NetworkInUse": "The network has ports",
     "SubnetInUse": "A port, a VPN service or an endpoint group uses the subnet",
     "SubnetInUseByVPNService": "A VPN service protects the subnet",
     "SubnetInUseByIPsecSiteConnection": "A connection protects the subnet",
     "RouterInUse": "The router has interfaces, or carries a VPN service",
-    "IpAddressGenerationFailure": "No address is free, or the one that is asked for is not",
-    "HTTPConflict": "There is another one of that name",
-    "OverQuota": "There are as many as there may be",
-    "RevisionNumberConstraintFailed": "The object is not at the revision that If-Match names",
+    "IpAddressGenerationFailure": "No address is free, or the requested one is in use",
+    "HTTPConflict": "An object of that name exists already",
+    "OverQuota": "A quota or limit is reached",
+    "RevisionNumberConstraintFailed": "The revision of the object is not the one in If-Match",
     "RequestTooLarge": "The body is too large",
-    "TooManyRequests": "There were too many requests: try again after the seconds of Retry-After",
-    "ServiceUnavailable": "The database cannot be used now: try again",
+    "TooManyRequests": "Too many requests: try again after the seconds of Retry-After",
+    "ServiceUnavailable": "The database is unavailable: try again",
 }
-"""Type -> what it means, without what a message adds: which object, which value."""
+"""Type -> meaning, without the details that a message adds (object, value)."""

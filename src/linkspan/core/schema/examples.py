@@ -1,7 +1,7 @@
-"""Examples of what clients send, one story: a router with a network inside and outside becomes a gateway with a tunnel.
+"""Examples of requests for OpenAPI: a router between an internal and an external network becomes a VPN gateway.
 
-A test replays them in the order of `STORY`, so every one is really accepted. Ids are of objects that stand earlier in
-it. Addresses and names are from the ranges for documentation (RFC 5737, RFC 2606), private ones inside.
+A test sends them in the order of `STORY`, so the API accepts every one; ids refer to objects created earlier in it.
+Addresses and names are reserved for documentation (RFC 5737, RFC 2606); internal addresses are private.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ IDS: Final[dict[tuple[str, str], str]] = {
     (CONNECTION.name, "one subnet"): _id(13),
     (CONNECTION.name, "endpoint groups"): _id(14),
 }
-"""(resource, name of the example) -> the id of what it makes."""
+"""(resource, name of the example) -> id of the object that it creates."""
 PORT_ID: Final = _id(15)
 
 CREATE: Final[dict[str, dict[str, ExampleValues]]] = {
@@ -132,10 +132,10 @@ BULK: Final[dict[str, dict[str, list[ExampleValues]]]] = {
         ]
     },
 }
-"""Bodies of POST that make several objects: resource -> name -> attributes of each."""
+"""Bodies of POST that create several objects: resource -> name -> attributes of each object."""
 
 QUOTA: Final[ExampleValues] = {"ipsec_site_connection": 20, "vpnservice": 5}
-"""The body that gives a project quotas."""
+"""The body that sets quotas of a project."""
 
 _OFFICE: Final = {"project": {"name": "office", "domain": {"id": "default"}}}
 LOGIN: Final[dict[str, ExampleValues]] = {
@@ -162,7 +162,7 @@ LOGIN: Final[dict[str, ExampleValues]] = {
         }
     },
 }
-"""Bodies that ask for a token, by method."""
+"""Bodies that request a token, by method."""
 
 CREDENTIAL: Final[dict[str, ExampleValues]] = {
     "read only": {
@@ -174,10 +174,10 @@ CREDENTIAL: Final[dict[str, ExampleValues]] = {
         }
     }
 }
-"""The body that makes the application credential of `LOGIN`."""
+"""The body that creates the application credential of `LOGIN`."""
 
 INTERFACE: Final[ExampleValues] = {"subnet_id": IDS[SUBNET.name, "inside"]}
-"""The body that plugs the router into the subnet, and pulls it out again."""
+"""The body that adds a router interface on the subnet, and removes it."""
 
 UPDATE: Final[dict[str, dict[str, ExampleValues]]] = {
     resource.name: {"rename": {"name": "renamed", "description": "renamed by an example"}}
@@ -191,13 +191,13 @@ UPDATE: Final[dict[str, dict[str, ExampleValues]]] = {
         "other networks": {"peer_cidrs": ["10.9.0.0/24", "10.8.0.0/24"]},
     },
 }
-"""Bodies of PUT: resource -> name -> attributes, each for the first object of the resource."""
+"""Bodies of PUT: resource -> name -> attributes, for the first object of the resource."""
 
 STORY: Final = (NETWORK, SUBNET, ROUTER, SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP, CONNECTION)
-"""The order in which the objects can be made; the interface comes right after the router."""
+"""The order in which the objects can be created; the router interface follows the router."""
 
 _FIXED: Final = {"subnet_id": IDS[SUBNET.name, "inside"], "ip_address": "10.1.0.1"}
-_OWN: Final[dict[str, ExampleValues]] = {
+_READ_ONLY: Final[dict[str, ExampleValues]] = {
     NETWORK.name: {"status": "ACTIVE", "subnets": []},
     SUBNET.name: {"gateway_ip": "10.1.0.1", "allocation_pools": [{"start": "10.1.0.2", "end": "10.1.0.254"}]},
     ROUTER.name: {
@@ -232,11 +232,11 @@ _OWN: Final[dict[str, ExampleValues]] = {
 
 
 def shown(resource: Resource) -> ExampleValues:
-    """An object as it is read: what the first example of its resource makes, with what only we write."""
-    given: ExampleValues = {}
+    """The response to a GET of an object: the one that the resource's first example creates."""
+    request: ExampleValues = {}
     if resource.name in CREATE:
-        name, given = next(iter(CREATE[resource.name].items()))
-        given = {"id": IDS[resource.name, name], **given}
-    values = given | _OWN.get(resource.name, {}) | {"project_id": PROJECT}
+        name, request = next(iter(CREATE[resource.name].items()))
+        request = {"id": IDS[resource.name, name], **request}
+    values = request | _READ_ONLY.get(resource.name, {}) | {"project_id": PROJECT}
     defaults = {a.name: a.default if a.post and not a.required else None for a in resource.attributes}
     return defaults | values

@@ -1,6 +1,6 @@
-"""A router's external gateway as clients write and read it: the one attribute that is an object of references.
+"""A router's external gateway as clients write and read it: the only attribute that is an object of references.
 
-It checks the form by itself; whether network and addresses exist is judged where the router is written.
+This module checks the form. The write of the router checks whether network and addresses exist.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Final
 from linkspan.core.errors import invalid
 from linkspan.core.schema.attribute_types import AttributeType, Column, Schema, Text, Uuid, closed, is_uuid
 
-MOST: Final = 16
-"""Addresses that one gateway may be given."""
+MAX_FIXED_IPS: Final = 16
+"""The most addresses that a client may set for one gateway."""
 _FIXED: Final = {"subnet_id": Uuid().schema(), "ip_address": Text(format="ip").shown()}
 
 
 class GatewayInfo(AttributeType, frozen=True):
-    """`{network_id, external_fixed_ips}`; null or `{}`: no gateway. A gateway translates no addresses."""
+    """`{network_id, external_fixed_ips}`; null or `{}`: no gateway. SNAT is not supported."""
 
     @property
     def column(self) -> Column:
@@ -34,7 +34,7 @@ class GatewayInfo(AttributeType, frozen=True):
         if not is_uuid(value.get("network_id")):
             raise invalid(name, f"'{value.get('network_id')}' is not a valid UUID")
         if value.get("enable_snat", False) not in (False, None):
-            raise invalid(name, "enable_snat is not supported: a gateway translates no addresses")
+            raise invalid(name, "enable_snat is not supported: a gateway does not translate addresses")
         if value.get("qos_policy_id") is not None:
             raise invalid(name, "qos_policy_id is not supported")
         fixed_ips = value.get("external_fixed_ips")
@@ -46,12 +46,12 @@ class GatewayInfo(AttributeType, frozen=True):
         fixed_ip = {"type": "object", "properties": _FIXED, "minProperties": 1, "additionalProperties": False}
         properties = {
             "network_id": Uuid().schema(),
-            "external_fixed_ips": {"type": ["array", "null"], "items": fixed_ip, "maxItems": MOST},
+            "external_fixed_ips": {"type": ["array", "null"], "items": fixed_ip, "maxItems": MAX_FIXED_IPS},
             "enable_snat": {"enum": [False, None]},
             "qos_policy_id": {"type": "null"},
         }
-        given = {"properties": properties, "required": ["network_id"], "additionalProperties": False}
-        return {"oneOf": [{"type": "object", **given}, {"type": "object", "maxProperties": 0}, {"type": "null"}]}
+        gateway = {"properties": properties, "required": ["network_id"], "additionalProperties": False}
+        return {"oneOf": [{"type": "object", **gateway}, {"type": "object", "maxProperties": 0}, {"type": "null"}]}
 
     def shown(self) -> Schema:
         return closed(
@@ -64,12 +64,12 @@ class GatewayInfo(AttributeType, frozen=True):
 def _are_fixed_ips(value: Any) -> bool:
     return (
         isinstance(value, list)
-        and len(value) <= MOST
+        and len(value) <= MAX_FIXED_IPS
         and all(
-            isinstance(each, dict)
-            and each
-            and set(each) <= {"subnet_id", "ip_address"}
-            and all(isinstance(text, str) for text in each.values())
-            for each in value
+            isinstance(fixed_ip, dict)
+            and fixed_ip
+            and set(fixed_ip) <= {"subnet_id", "ip_address"}
+            and all(isinstance(text, str) for text in fixed_ip.values())
+            for fixed_ip in value
         )
     )

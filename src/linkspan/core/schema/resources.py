@@ -1,7 +1,7 @@
-"""The API's nouns: every resource and attribute, declared once. API, CLI, OpenAPI, tables and docs come from here.
+"""The registry: every resource and attribute of the API. API, CLI, OpenAPI, tables and reference are derived from it.
 
-Sources: OpenStack Networking API v2.0 (VPNaaS) and Neutron's layer-3 resources. A default is filled in on create; an
-attribute without one is required there. What involves more than one object is in `core.checks.cross_resource`.
+Sources: OpenStack Networking API v2.0 (VPNaaS) and Neutron's layer-3 resources. On create, an attribute without a
+default is required. Checks that involve more than one object are in `core.checks.cross_resource`.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ from linkspan.core.schema.vpn_types import (
 REQUIRED: Final = msgspec.UNSET
 
 STANDARD_ATTRIBUTES: Final = ("revision_number", "created_at", "updated_at")
-"""Attributes that every object has besides those of its resource: Neutron's standard attributes. The store sets them,
-no client gives them."""
+"""Attributes that every object has in addition: Neutron's standard attributes. The store sets them, clients cannot."""
 
 GATEWAY_PORT: Final = "network:router_gateway"
 INTERFACE_PORT: Final = "network:router_interface"
-"""The `device_owner` of a router's port on its external network, and on an internal one."""
+"""The `device_owner` of a router's port on its external network and on an internal network."""
 
 STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE")
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
-    """One attribute. `post` and `put`: whether a client may give it; `stored`: kept in the resource's own row;
-    `privileged`: only an admin gives it another value than its default."""
+    """An attribute. `post` and `put`: a client may set it on create and on update; `stored`: it is a column of the
+    resource's table; `privileged`: only an admin may set a value other than the default."""
 
     name: str
     kind: AttributeType
@@ -60,19 +59,21 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     stored: bool = True
     privileged: bool = False
     nullable: bool = False
-    """Null is one of its values too."""
+    """Null is one of its values."""
 
     @property
     def required(self) -> bool:
+        """True if a create request must set it."""
         return self.post and self.default is REQUIRED
 
     @property
     def filterable(self) -> bool:
+        """True if the database can filter and sort by it."""
         return self.stored and not self.secret and self.kind.column != "json"
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One noun. `name` is ours (table, CLI, log), `singular` and `plural` are the API's, `label` is in messages."""
+    """A resource. Tables, CLI and log use `name`; the API uses `singular` and `plural`; error messages use `label`."""
 
     name: str
     singular: str
@@ -83,35 +84,39 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     help: str
     attributes: tuple[Attribute, ...]
     writable: bool = True
-    own: tuple[str, ...] = ()
-    """Attributes with which the CLI's table shows an object."""
+    table_columns: tuple[str, ...] = ()
+    """Attributes that the CLI lists in a table."""
 
     def __getitem__(self, name: str) -> Attribute:
+        """An attribute by name. Raises KeyError."""
         return self.by_name[name]
 
     @property
     def by_name(self) -> dict[str, Attribute]:
+        """The attributes by name."""
         return _INDEX[self.name]
 
 
-def _own(name: str, kind: AttributeType, help: str, **more: Any) -> Attribute:
-    """An attribute that only we write."""
+def _read_only(name: str, kind: AttributeType, help: str, **more: Any) -> Attribute:
+    """An attribute that clients cannot set."""
     return Attribute(name=name, kind=kind, help=help, post=False, put=False, default=None, **more)
 
 
 _COMMON: Final = (
-    _own("id", Uuid(), "unique identifier"),
-    Attribute(name="project_id", kind=Text(most=64), help="project that owns it", put=False, default=None),
-    Attribute(name="name", kind=Text(), help="name, need not be unique", default=""),
+    _read_only("id", Uuid(), "unique identifier"),
+    Attribute(name="project_id", kind=Text(max_length=64), help="owning project", put=False, default=None),
+    Attribute(name="name", kind=Text(), help="name; need not be unique", default=""),
     Attribute(name="description", kind=Text(controls="lines"), help="description", default=""),
 )
 _STATUS: Final = (
-    _own("status", Choice(STATUSES), "whether it is operational now", stored=False),
-    _own("status_reason", Text(), "why it is not as desired, in one sentence", stored=False),
+    _read_only("status", Choice(STATUSES), "operational status", stored=False),
+    _read_only("status_reason", Text(), "reason if the status is not as desired, in one sentence", stored=False),
 )
 _ID: Final = Uuid().schema()
 _IP: Final = Text(format="ip").shown()
-_ADMIN: Final = Attribute(name="admin_state_up", kind=Boolean(), help="false: forwards no packets", default=True)
+_ADMIN: Final = Attribute(
+    name="admin_state_up", kind=Boolean(), help="administrative state; false: no packet is forwarded", default=True
+)
 
 
 def _algorithms(phase: str) -> tuple[Attribute, ...]:
@@ -133,7 +138,7 @@ def _algorithms(phase: str) -> tuple[Attribute, ...]:
         Attribute(
             name="lifetime",
             kind=Lifetime(units=units),
-            help="how long a key is used: {units, value}",
+            help="lifetime of the SA: {units, value}",
             default=LIFETIME_DEFAULT,
         ),
     )
@@ -147,21 +152,23 @@ SERVICE: Final = Resource(
     label="VPNService",
     not_found="VPNServiceNotFound",
     help="a router that offers VPN connections",
-    own=("name", "status", "router_id", "subnet_id", "external_v4_ip"),
+    table_columns=("name", "status", "router_id", "subnet_id", "external_v4_ip"),
     attributes=(
         *_COMMON,
-        Attribute(name="router_id", kind=Uuid(), help="router with an external gateway, which becomes it", put=False),
+        Attribute(
+            name="router_id", kind=Uuid(), help="router that carries the tunnels; needs an external gateway", put=False
+        ),
         Attribute(
             name="subnet_id",
             kind=Uuid(optional=True),
-            help="local subnet of all connections; none: they use endpoint groups",
+            help="local subnet of every connection; null: connections use endpoint groups",
             put=False,
             default=None,
         ),
         Attribute(name="flavor_id", kind=Uuid(optional=True), help="service flavor", put=False, default=None),
         _ADMIN,
-        _own("external_v4_ip", Text(), "outside IPv4 address of the gateway", stored=False, nullable=True),
-        _own("external_v6_ip", Text(), "outside IPv6 address of the gateway", stored=False, nullable=True),
+        _read_only("external_v4_ip", Text(), "external IPv4 address of the gateway", stored=False, nullable=True),
+        _read_only("external_v6_ip", Text(), "external IPv6 address of the gateway", stored=False, nullable=True),
         *_STATUS,
     ),
 )
@@ -173,8 +180,8 @@ IKE_POLICY: Final = Resource(
     path="vpn/ikepolicies",
     label="IKEPolicy",
     not_found="IKEPolicyNotFound",
-    help="how the gateways authenticate and protect their own talk (phase 1)",
-    own=("name", "ike_version", "encryption_algorithm", "auth_algorithm", "pfs"),
+    help="algorithms and lifetime of the IKE SA (phase 1)",
+    table_columns=("name", "ike_version", "encryption_algorithm", "auth_algorithm", "pfs"),
     attributes=(
         *_COMMON,
         *_algorithms("IKE"),
@@ -195,21 +202,21 @@ IPSEC_POLICY: Final = Resource(
     path="vpn/ipsecpolicies",
     label="IPsecPolicy",
     not_found="IPsecPolicyNotFound",
-    help="how the sites' packets are protected (phase 2)",
-    own=("name", "transform_protocol", "encapsulation_mode", "encryption_algorithm", "auth_algorithm", "pfs"),
+    help="protocol, algorithms and lifetime of the child SAs (phase 2)",
+    table_columns=("name", "transform_protocol", "encapsulation_mode", "encryption_algorithm", "auth_algorithm", "pfs"),
     attributes=(
         *_COMMON,
         *_algorithms("IPsec"),
         Attribute(
             name="transform_protocol",
             kind=Choice(("esp", "ah", "ah-esp")),
-            help="protocol that protects packets",
+            help="IPsec protocol",
             default="esp",
         ),
         Attribute(
             name="encapsulation_mode",
             kind=Choice(("tunnel", "transport")),
-            help="whether whole packets or only payloads are protected",
+            help="tunnel: whole packets are protected; transport: payloads only",
             default="tunnel",
         ),
     ),
@@ -223,18 +230,18 @@ CONNECTION: Final = Resource(
     label="ipsec_site_connection",
     not_found="IPsecSiteConnectionNotFound",
     help="a tunnel to one peer",
-    own=("name", "status", "peer_address", "peer_cidrs", "status_reason"),
+    table_columns=("name", "status", "peer_address", "peer_cidrs", "status_reason"),
     attributes=(
         *_COMMON,
-        Attribute(name="vpnservice_id", kind=Uuid(), help="service that carries it", put=False),
+        Attribute(name="vpnservice_id", kind=Uuid(), help="VPN service that carries the connection", put=False),
         Attribute(name="ikepolicy_id", kind=Uuid(), help="IKE policy", put=False),
         Attribute(name="ipsecpolicy_id", kind=Uuid(), help="IPsec policy", put=False),
         Attribute(name="peer_address", kind=PeerAddress(), help="peer's public IPv4, IPv6 address or FQDN"),
-        Attribute(name="peer_id", kind=IkeIdentity(), help="peer's identity: address, e-mail, key id or FQDN"),
+        Attribute(name="peer_id", kind=IkeIdentity(), help="peer's IKE identity: address, e-mail, key id or FQDN"),
         Attribute(
             name="local_id",
             kind=IkeIdentity(optional=True),
-            help="our identity; empty: the gateway's own outside address",
+            help="local IKE identity; empty: the gateway's external address",
             default="",
         ),
         Attribute(name="peer_cidrs", kind=Cidrs(), help="networks behind the peer", default=[]),
@@ -252,23 +259,23 @@ CONNECTION: Final = Resource(
         ),
         Attribute(
             name="psk",
-            kind=Text(least=1, controls="any"),
+            kind=Text(min_length=1, controls="any"),
             help="pre-shared key (required while auth_mode is psk)",
             default=None,
             secret=True,
         ),
         Attribute(name="mtu", kind=Integer(), help="largest packet in the tunnel, bytes", default=1500),
-        _own(
+        _read_only(
             "effective_mtu",
             Integer(),
-            "largest packet that the tunnel takes, bytes: mtu, or what protocol and path allow if that is less",
+            "largest packet that fits, bytes: mtu, or less where the IPsec protocol or the path requires it",
             stored=False,
             nullable=True,
         ),
         Attribute(
             name="initiator",
             kind=Choice(("bi-directional", "response-only")),
-            help="whether it may initiate or only respond",
+            help="whether the gateway may initiate or only responds",
             default="bi-directional",
         ),
         Attribute(
@@ -281,11 +288,11 @@ CONNECTION: Final = Resource(
         Attribute(
             name="auth_mode",
             kind=Choice(("psk", "certs")),
-            help="how the gateways authenticate",
+            help="how the gateways authenticate each other",
             put=False,
             default="psk",
         ),
-        _own("route_mode", Choice(("static",)), "how routes are found", stored=False),
+        _read_only("route_mode", Choice(("static",)), "how routes are learned", stored=False),
         *_STATUS,
     ),
 )
@@ -299,12 +306,14 @@ ENDPOINT_GROUP: Final = Resource(
     path="vpn/endpoint-groups",
     label="Endpoint group",
     not_found="VPNEndpointGroupNotFound",
-    help="subnets or CIDRs that connections name together",
-    own=("name", "type", "endpoints"),
+    help="subnets or CIDRs that connections reference together",
+    table_columns=("name", "type", "endpoints"),
     attributes=(
         *_COMMON,
-        Attribute(name="type", kind=Choice(ENDPOINT_GROUP_TYPES), help="what the endpoints are", put=False),
-        Attribute(name="endpoints", kind=Endpoints(), help="CIDRs or ids, by type", put=False, default=[]),
+        Attribute(name="type", kind=Choice(ENDPOINT_GROUP_TYPES), help="type of the endpoints", put=False),
+        Attribute(
+            name="endpoints", kind=Endpoints(), help="CIDRs or ids, depending on the type", put=False, default=[]
+        ),
     ),
 )
 
@@ -316,14 +325,14 @@ NETWORK: Final = Resource(
     label="Network",
     not_found="NetworkNotFound",
     help="a layer-2 network",
-    own=("name", "router:external", "subnets"),
+    table_columns=("name", "router:external", "subnets"),
     attributes=(
         *_COMMON,
         _ADMIN,
         Attribute(
             name="router:external",
             kind=Boolean(),
-            help="true: routers may have their gateway on it (admin only)",
+            help="true: routers may use it as their external network (admin only)",
             put=False,
             default=False,
             privileged=True,
@@ -335,9 +344,9 @@ NETWORK: Final = Resource(
             default=False,
             privileged=True,
         ),
-        Attribute(name="mtu", kind=Integer(least=68, most=9216), help="MTU, bytes", default=1500),
-        _own("subnets", Json(items=_ID), "ids of its subnets", stored=False),
-        _own("status", Choice(STATUSES), "always ACTIVE", stored=False),
+        Attribute(name="mtu", kind=Integer(minimum=68, maximum=9216), help="MTU, bytes", default=1500),
+        _read_only("subnets", Json(items=_ID), "ids of its subnets", stored=False),
+        _read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),
 )
 
@@ -349,28 +358,30 @@ SUBNET: Final = Resource(
     label="Subnet",
     not_found="SubnetNotFound",
     help="an address range on a network",
-    own=("name", "cidr", "network_id", "gateway_ip"),
+    table_columns=("name", "cidr", "network_id", "gateway_ip"),
     attributes=(
         *_COMMON,
-        Attribute(name="network_id", kind=Uuid(), help="network that it is on", put=False),
+        Attribute(name="network_id", kind=Uuid(), help="network of the subnet", put=False),
         Attribute(
             name="ip_version",
-            kind=Integer(least=4, most=6),
-            help="4 or 6; by the CIDR if absent",
+            kind=Integer(minimum=4, maximum=6),
+            help="4 or 6; default: that of the CIDR",
             put=False,
             default=None,
         ),
-        Attribute(name="cidr", kind=Text(most=64, format="cidr"), help="address range", put=False),
+        Attribute(name="cidr", kind=Text(max_length=64, format="cidr"), help="address range, as a CIDR", put=False),
         Attribute(
             name="gateway_ip",
-            kind=Text(most=64, format="ip"),
-            help="the router's address; the first one if absent, null for none",
+            kind=Text(max_length=64, format="ip"),
+            help="address of the router; default: the first of the range; null: none",
             put=False,
             default=None,
             nullable=True,
         ),
-        Attribute(name="enable_dhcp", kind=Boolean(), help="kept for clients; no DHCP is served", default=True),
-        _own("allocation_pools", Json(items=closed(start=_IP, end=_IP)), "ranges that addresses are taken from"),
+        Attribute(name="enable_dhcp", kind=Boolean(), help="stored for clients; no DHCP is served", default=True),
+        _read_only(
+            "allocation_pools", Json(items=closed(start=_IP, end=_IP)), "ranges from which addresses are allocated"
+        ),
     ),
 )
 
@@ -382,7 +393,7 @@ ROUTER: Final = Resource(
     label="Router",
     not_found="RouterNotFound",
     help="joins subnets and an external network; carries VPN services",
-    own=("name", "status", "external_gateway_info"),
+    table_columns=("name", "status", "external_gateway_info"),
     attributes=(
         *_COMMON,
         _ADMIN,
@@ -394,7 +405,7 @@ ROUTER: Final = Resource(
             stored=False,
             nullable=True,
         ),
-        _own("status", Choice(STATUSES), "always ACTIVE", stored=False),
+        _read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),
 )
 
@@ -405,16 +416,18 @@ PORT: Final = Resource(
     path="ports",
     label="Port",
     not_found="PortNotFound",
-    help="a router's leg on a network (read-only)",
-    own=("device_id", "device_owner", "network_id", "fixed_ips"),
+    help="a router's interface on a network (read-only)",
+    table_columns=("device_id", "device_owner", "network_id", "fixed_ips"),
     writable=False,
     attributes=(
         *(msgspec.structs.replace(attribute, post=False, put=False) for attribute in _COMMON),
-        _own("network_id", Uuid(), "network that it is on"),
-        _own("device_id", Uuid(), "router that it belongs to"),
-        _own("device_owner", Text(), f"{GATEWAY_PORT} or {INTERFACE_PORT}"),
-        _own("fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"),
-        _own("mac_address", Text(), "hardware address"),
+        _read_only("network_id", Uuid(), "network of the port"),
+        _read_only("device_id", Uuid(), "router of the port"),
+        _read_only("device_owner", Text(), f"{GATEWAY_PORT} or {INTERFACE_PORT}"),
+        _read_only(
+            "fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"
+        ),
+        _read_only("mac_address", Text(), "MAC address"),
     ),
 )
 

@@ -1,6 +1,6 @@
 """The types of VPN attributes: lifetimes, dead peer detection, peer addresses and IKE identities.
 
-They are apart from `core.schema.attribute_types` because they need IPsec's terms.
+The types of `core.schema.attribute_types` know nothing about IPsec; these do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from typing import Any, Final, get_args
 
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import identities
-from linkspan.core.schema.attribute_types import MAX_INT, AttributeType, Column, Schema, as_integer, is_storable, whole
+from linkspan.core.schema.attribute_types import (
+    MAX_INT,
+    AttributeType,
+    Column,
+    Schema,
+    as_integer,
+    integer_schema,
+    is_storable,
+)
 from linkspan.core.state.desired import DpdAction
 
 LIFETIME_DEFAULT: Final[Mapping[str, Any]] = {"units": "seconds", "value": 3600}
@@ -19,10 +27,10 @@ LIFETIME_DEFAULT: Final[Mapping[str, Any]] = {"units": "seconds", "value": 3600}
 
 
 class Lifetime(AttributeType, frozen=True):
-    """`{units, value}`; null, `{}` or a part is filled from the defaults, on update from what is stored."""
+    """`{units, value}`. Absent parts keep their defaults on create, and the stored values on update."""
 
     units: tuple[str, ...]
-    least: int = 60
+    minimum: int = 60
 
     @property
     def column(self) -> Column:
@@ -32,31 +40,31 @@ class Lifetime(AttributeType, frozen=True):
         return self.merge(name, LIFETIME_DEFAULT, value)
 
     def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
-        given = {} if value is None else value
-        _only_keys(name, given, ("units", "value"))
-        if "units" in given and given["units"] not in self.units:
-            raise invalid(name, f"{given['units']} is not in valid_values")
-        if "value" in given:
-            number = as_integer(given["value"])
+        changes = {} if value is None else value
+        _only_keys(name, changes, ("units", "value"))
+        if "units" in changes and changes["units"] not in self.units:
+            raise invalid(name, f"{changes['units']} is not in valid_values")
+        if "value" in changes:
+            number = as_integer(changes["value"])
             if number is None:
-                raise invalid(name, f"'{given['value']}' is not an integer")
-            if number < self.least:
-                raise invalid(name, f"'{number}' is too small - must be at least '{self.least}'")
+                raise invalid(name, f"'{changes['value']}' is not an integer")
+            if number < self.minimum:
+                raise invalid(name, f"'{number}' is too small - must be at least '{self.minimum}'")
             if number > MAX_INT:
                 raise invalid(name, f"'{number}' is too large - must be no larger than '{MAX_INT}'")
-            given = given | {"value": number}
-        merged: dict[str, Any] = stored | given
+            changes = changes | {"value": number}
+        merged: dict[str, Any] = stored | changes
         return merged
 
     def schema(self) -> Schema:
         properties = {
             "units": {"type": "string", "enum": list(self.units)},
-            "value": whole(self.least, MAX_INT),
+            "value": integer_schema(self.minimum, MAX_INT),
         }
         return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
     def shown(self) -> Schema:
-        # The answer to a PUT has the value in the type that it was sent in.
+        # The response to a PUT repeats the value in the JSON type of the request, as Neutron does.
         properties = {"units": {"type": "string", "enum": list(self.units)}, "value": {"type": ["integer", "string"]}}
         return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
@@ -64,12 +72,13 @@ class Lifetime(AttributeType, frozen=True):
 DPD_ACTIONS: Final[tuple[DpdAction, ...]] = get_args(DpdAction)
 DPD_DEFAULT: Final[Mapping[str, Any]] = {"action": "hold", "interval": 30, "timeout": 120}
 """Neutron's defaults, seconds."""
-DPD_MOST: Final = 86_400
+DPD_MAXIMUM: Final = 86_400
+"""The longest interval and timeout, seconds."""
 _DPD_ACTION: Final = {"type": "string", "enum": list(DPD_ACTIONS)}
 
 
 class DeadPeerDetection(AttributeType, frozen=True):
-    """`{action, interval, timeout}` in seconds; parts are merged over the defaults, on update over what is stored."""
+    """`{action, interval, timeout}`, seconds. Absent parts: defaults on create, stored values on update."""
 
     @property
     def column(self) -> Column:
@@ -79,12 +88,12 @@ class DeadPeerDetection(AttributeType, frozen=True):
         return self.merge(name, DPD_DEFAULT, value)
 
     def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
-        given = {} if value is None else value
-        _only_keys(name, given, ("action", "interval", "timeout"))
-        if "action" in given and given["action"] not in DPD_ACTIONS:
-            raise invalid(name, f"{given['action']} is not in valid_values")
-        numbers = {key: _seconds(name, given[key]) for key in ("interval", "timeout") if key in given}
-        merged: dict[str, Any] = stored | given | numbers
+        changes = {} if value is None else value
+        _only_keys(name, changes, ("action", "interval", "timeout"))
+        if "action" in changes and changes["action"] not in DPD_ACTIONS:
+            raise invalid(name, f"{changes['action']} is not in valid_values")
+        numbers = {key: _seconds(name, changes[key]) for key in ("interval", "timeout") if key in changes}
+        merged: dict[str, Any] = stored | changes | numbers
         if merged["timeout"] <= merged["interval"]:
             raise ApiError(
                 "IPsecSiteConnectionDpdIntervalValueError",
@@ -93,8 +102,8 @@ class DeadPeerDetection(AttributeType, frozen=True):
         return merged
 
     def schema(self) -> Schema:
-        number = whole(1, DPD_MOST)
-        properties = {"action": _DPD_ACTION, "interval": number, "timeout": number}
+        seconds = integer_schema(1, DPD_MAXIMUM)
+        properties = {"action": _DPD_ACTION, "interval": seconds, "timeout": seconds}
         return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
     def shown(self) -> Schema:
@@ -111,8 +120,8 @@ def _seconds(name: str, value: Any) -> int:
         raise invalid(name, f"'{number}' should be non-negative")
     if number == 0:
         raise invalid(name, "'0' should be a positive number")
-    if number > DPD_MOST:
-        raise invalid(name, f"'{number}' is too large - must be no larger than '{DPD_MOST}'")
+    if number > DPD_MAXIMUM:
+        raise invalid(name, f"'{number}' is too large - must be no larger than '{DPD_MAXIMUM}'")
     return number
 
 
@@ -125,7 +134,7 @@ def _only_keys(name: str, value: Any, keys: tuple[str, ...]) -> None:
 
 
 class PeerAddress(AttributeType, frozen=True):
-    """A peer's public address or DNS name, kept as it was written (nodes resolve it, the API never does)."""
+    """A peer's public address or DNS name, stored as written. Nodes resolve names, the API never does."""
 
     def convert(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
@@ -156,7 +165,7 @@ class PeerAddress(AttributeType, frozen=True):
 
 
 class IkeIdentity(AttributeType, frozen=True):
-    """An IKE identity in the grammar of `core.ipsec.identities`; empty too where `optional`, and null is the same."""
+    """An IKE identity in the grammar of `core.ipsec.identities`; if `optional`, null and empty text mean none."""
 
     optional: bool = False
 
