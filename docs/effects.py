@@ -1,78 +1,78 @@
-"""What each attribute of the VPN resources does between the gateways, in one sentence: a column of docs/attributes.md.
+"""The effect of every attribute of the VPN resources between the gateways, one sentence each, for docs/attributes.md.
 
-Kept beside the registry, not in it: no program reads these. `tests/test_docs.py` fails where one is missing.
+The sentences are not in the registry because no program reads them. `tests/test_docs.py` fails where one is missing.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_PEOPLE: Final = {
-    "id": "which object a reference means; a connection's id names its child SAs",
-    "project_id": "keeps projects apart: no gateway uses, shows or answers to what is another project's",
-    "name": "nothing: a change sends no packet and touches no SA",
-    "description": "nothing: a change sends no packet and touches no SA",
+_DESCRIPTIVE: Final = {
+    "id": "identifies the object in references; a connection's id is in the names of its child SAs",
+    "project_id": "separates projects: no connection references an object of another project",
+    "name": "nothing: a change sends no packet and changes no SA",
+    "description": "nothing: a change sends no packet and changes no SA",
 }
 _STATUS: Final = {
-    "status": "follows what is up",
-    "status_reason": "says what happened there, from the first failure on",
+    "status": "ACTIVE while a child SA is up",
+    "status_reason": "the cause, as soon as the first attempt fails",
 }
-_ADMIN: Final = "false: SAs end at both ends, and nothing passes, in clear neither"
-_CIPHER: Final = "the encryption transform of the one proposal, with its key length"
+_ADMIN: Final = "false: the SAs are deleted at both ends, and no packet passes, not in plaintext either"
+_CIPHER: Final = "the encryption transform of the proposal, with its key length"
 
 EFFECTS: Final[dict[str, dict[str, str]]] = {
-    "service": _PEOPLE
+    "service": _DESCRIPTIVE
     | _STATUS
     | {
-        "router_id": "whose outside addresses the tunnels end at",
+        "router_id": "its external addresses are the local endpoints of the tunnels",
         "subnet_id": "the local traffic selector",
-        "flavor_id": "nothing: there are no flavors, and only null is taken",
+        "flavor_id": "nothing: there are no flavors, and only null is accepted",
         "admin_state_up": _ADMIN,
-        "external_v4_ip": "where IKE and ESP come from; follows the router's gateway, and so do the tunnels",
-        "external_v6_ip": "where IKE and ESP come from; follows the router's gateway, and so do the tunnels",
+        "external_v4_ip": "the source address of IKE and ESP; the tunnels follow a change of the router's gateway",
+        "external_v6_ip": "the source address of IKE and ESP; the tunnels follow a change of the router's gateway",
     },
-    "ike_policy": _PEOPLE
+    "ike_policy": _DESCRIPTIVE
     | {
-        "auth_algorithm": "the integrity transform and the PRF of the one proposal; with an AEAD the PRF",
+        "auth_algorithm": "the integrity transform and the PRF of the proposal; with an AEAD, the PRF only",
         "encryption_algorithm": _CIPHER,
-        "pfs": "the key exchange of the one proposal",
-        "lifetime": "the IKE SA is rekeyed before its end",
-        "phase1_negotiation_mode": "the exchange type of IKEv1",
+        "pfs": "the key exchange method of the proposal",
+        "lifetime": "the IKE SA is rekeyed before this time is over",
+        "phase1_negotiation_mode": "main mode or aggressive mode as the exchange type of IKEv1",
         "ike_version": "the version in every IKE header",
     },
-    "ipsec_policy": _PEOPLE
+    "ipsec_policy": _DESCRIPTIVE
     | {
-        "auth_algorithm": "the integrity transform of the one proposal; none beside an AEAD",
+        "auth_algorithm": "the integrity transform of the proposal; none with an AEAD",
         "encryption_algorithm": _CIPHER,
-        "pfs": "the key exchange of every renewed key; right after a tunnel came up it is tried once",
-        "lifetime": "the child SA is rekeyed before its end, by time or by volume",
-        "transform_protocol": "ESP or AH packets; ah-esp reads ERROR, with the reason",
-        "encapsulation_mode": "tunnel mode; transport reads ERROR unless the gateways' own packets are meant",
+        "pfs": "the key exchange method of every rekey; one rekey right after the tunnel comes up verifies it",
+        "lifetime": "the child SA is rekeyed before this time or volume is reached",
+        "transform_protocol": "ESP or AH packets; with ah-esp the connection reads ERROR, with the reason",
+        "encapsulation_mode": "tunnel mode; transport reads ERROR unless the selectors are the gateways themselves",
     },
-    "connection": _PEOPLE
+    "connection": _DESCRIPTIVE
     | _STATUS
     | {
-        "vpnservice_id": "which gateway speaks, and for which local network",
-        "ikepolicy_id": "what is proposed for the IKE SA",
-        "ipsecpolicy_id": "what is proposed for the child SA",
-        "peer_address": "where IKE goes; a name is resolved in the gateway, and the tunnel moves with its record",
-        "peer_id": "the identity, of that type, that the peer has to prove",
-        "local_id": "the identity, of that type, that we send",
+        "vpnservice_id": "the gateway that terminates the tunnel, and its local network",
+        "ikepolicy_id": "the proposal and lifetime of the IKE SA",
+        "ipsecpolicy_id": "the proposal and lifetime of the child SA",
+        "peer_address": "the destination of IKE; the gateway resolves a name, and the tunnel follows a changed record",
+        "peer_id": "the identity that the peer must authenticate as, of that ID type",
+        "local_id": "the identity that the gateway sends, of that ID type",
         "peer_cidrs": "the peer's traffic selectors, host bits masked",
-        "local_ep_group_id": "our traffic selectors",
+        "local_ep_group_id": "the local traffic selectors",
         "peer_ep_group_id": "the peer's traffic selectors",
-        "psk": "authenticates both ends; another key needs another authentication",
-        "mtu": "larger packets are answered with what fits, and TCP segments are held to it",
-        "effective_mtu": "what really fits: less than asked where ESP or the path allow less",
-        "initiator": "response-only: never sends the first IKE packet; so it renews no IKE SA of IKEv1 either",
-        "dpd": "how often a silent peer is asked, when it is dead, and what follows (hold in user space: restart)",
+        "psk": "authenticates both ends; a new key takes effect with a new authentication",
+        "mtu": "larger packets are answered with an ICMP error that reports the MTU, and the MSS of TCP is clamped",
+        "effective_mtu": "the MTU in effect: lower than mtu where ESP or the path requires it",
+        "initiator": "response-only: never initiates, so it does not rekey an IKE SA of IKEv1 either",
+        "dpd": "when a silent peer is probed, when it is dead, and what follows (in user space, hold is restart)",
         "admin_state_up": _ADMIN,
-        "auth_mode": "pre-shared keys; certs is refused until there are certificates",
-        "route_mode": "static: the selectors are the routes; nothing else is taken",
+        "auth_mode": "pre-shared keys; certs is refused: certificates are not supported yet",
+        "route_mode": "static: the traffic selectors are the routes; there is no other value",
     },
-    "endpoint_group": _PEOPLE
+    "endpoint_group": _DESCRIPTIVE
     | {
-        "type": "a local group is of subnets, a peer group of CIDRs; others are refused",
-        "endpoints": "one traffic selector each",
+        "type": "a local group has subnets, a peer group CIDRs; a connection refuses other types",
+        "endpoints": "one traffic selector per endpoint",
     },
 }

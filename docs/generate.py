@@ -1,7 +1,7 @@
-"""Writes docs/attributes.md and docs/reference/*.md out of the registries: attributes, commands, settings, errors.
+"""Generates docs/attributes.md and docs/reference/*.md from the registries: attributes, commands, settings, errors.
 
-Nothing in those pages is written by hand, so they cannot be wrong about names, defaults, limits and tests. `--check`
-writes nothing and fails if a page is not what would be written.
+No part of these pages is written by hand, so names, defaults, limits and tests in them are correct. `--check` writes
+nothing, and fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from linkspan.settings import registry
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
-from effects import EFFECTS  # noqa: E402 # beside this file, which is no package
+from effects import EFFECTS  # noqa: E402 # a module next to this file, which is not in a package
 
 from tests.harness import matrix  # noqa: E402 # the tests are not installed
 from tests.harness.mutations import FIELDS  # noqa: E402
 
 MADE = "<!-- Made by docs/generate.py: change the source, not this file. -->\n"
 LATE = ("db", "node", "user", "project", "token", "policy")
-"""Groups on the machine itself, listed after those that speak HTTP."""
+"""Command groups that work on the local database; they are listed after those that use the API."""
 
 
 def pages() -> dict[str, str]:
@@ -47,28 +47,29 @@ def pages() -> dict[str, str]:
 
 
 def page(title: str, intro: str, parts: Iterator[str]) -> str:
-    """A page of Markdown."""
+    """A Markdown page."""
     return "\n".join([MADE, f"# {title}\n", f"{intro}\n", *parts]).rstrip() + "\n"
 
 
 def table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
-    """A table of Markdown, with what would break it escaped."""
+    """A Markdown table, escaped."""
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def code(value: Any) -> str:
-    """A value as code; nothing stays nothing."""
+    """A value as code; empty if there is none."""
     return f"`{value}`" if value not in ("", None) else ""
 
 
 def wire() -> str:
-    """What every attribute of the VPN resources does on the wire, which tests show it, and what the mutants say."""
+    """The effect of every attribute of the VPN resources on the wire, with the tests that show it and the mutants."""
     intro = (
-        "What each attribute does between the gateways, and the tests that watch the wire for it, against a peer that "
-        "is a plain charon. *Backend*: where they run: user space, or the kernel's ESP too where that behaves "
-        "differently. Types and defaults are in [reference/attributes.md](reference/attributes.md)."
+        "The effect of each attribute between the gateways, and the tests that observe it on the wire, with plain "
+        "strongSwan as the peer. *Backend*: the ESP backends on which the tests run: user space, and also the kernel "
+        "where it behaves differently. Types and defaults are in "
+        "[reference/attributes.md](reference/attributes.md)."
     )
     shown = matrix.shown()
     kernel = {name for part in matrix.KERNEL.values() for name in part}
@@ -76,12 +77,12 @@ def wire() -> str:
     def parts() -> Iterator[str]:
         for resource in VPN:
             yield f"## {resource.label}\n"
-            yield table(("attribute", "on the wire", "backend", "shown by"), effects(resource))
+            yield table(("attribute", "effect on the wire", "backend", "shown by"), effects(resource))
         yield "## Mutants\n"
         yield (
-            "`./dev test --mutate` runs these tests with an agent that drops one attribute: *held* at one value, as if "
-            "the API's were ignored, and *frozen* at its first value, as if updates were. At least one test has to "
-            "fail for each; here is the first that did.\n"
+            "`./dev test --mutate` runs these tests with an agent that ignores one attribute: *held* at a fixed value, "
+            "as if the API's value were ignored, and *frozen* at its first value, as if updates were ignored. At least "
+            "one test must fail for each mutant; the table shows the first that did.\n"
         )
         yield table(("attribute", "held at", "held: killed by", "frozen: killed by"), mutants())
 
@@ -93,11 +94,12 @@ def wire() -> str:
             yield f"`{item.name}`", EFFECTS[resource.name][item.name], backend, tests_of(tests)
 
     def mutants() -> Iterator[tuple[str, ...]]:
-        found = matrix.mutants()
+        killers_of = matrix.mutants()
         for name, (_, value) in FIELDS.items():
             held = ", ".join(value) if isinstance(value, tuple) else str(value)
             killers = (
-                tests_of([found[key]] if (key := f"{name}={way}") in found else []) for way in ("held", "frozen")
+                tests_of([killers_of[key]] if (key := f"{name}={way}") in killers_of else [])
+                for way in ("held", "frozen")
             )
             yield f"`{name}`", f"`{held}`", *killers
 
@@ -116,8 +118,8 @@ def tests_of(names: list[str]) -> str:
 def attributes() -> str:
     """Every resource with its attributes."""
     intro = (
-        "All resources of the API and their attributes. *POST* and *PUT*: whether a client may give the attribute; "
-        "a default is filled in on POST. What is neither is read-only."
+        "All resources of the API and their attributes. *POST* and *PUT*: a client may set the attribute on create and "
+        "on update; without either it is read-only. *Default*: the value on POST if the request has none."
     )
 
     def parts() -> Iterator[str]:
@@ -135,7 +137,7 @@ def attributes() -> str:
 
 
 def yes(value: bool) -> str:
-    """Yes or nothing."""
+    """`yes`, or an empty cell."""
     return "yes" if value else ""
 
 
@@ -170,8 +172,8 @@ def kind(item: Attribute) -> str:
 def cli() -> str:
     """Every command with its options."""
     intro = (
-        "Exit codes: 0 done, 1 failed (one line on standard error says what and what to do), 2 usage. "
-        "`-f json` on every command that prints data."
+        "Exit codes: 0 success, 1 failure (one line on standard error with the cause and the remedy), 2 usage error. "
+        "Every command that prints data takes `-f json`."
     )
     root = command_line.root()
     names = sorted(root.commands, key=lambda name: (name in LATE, name))
@@ -184,7 +186,7 @@ def cli() -> str:
 
 
 def command(item: click.Command, path: str, parent: click.Context) -> Iterator[str]:
-    """A command or a group, and what is in it."""
+    """A command, or a group with its commands."""
     context = click.Context(item, parent=parent, info_name=path.rpartition(" ")[2])
     if isinstance(item, click.Group):
         yield f"## {path}\n"
@@ -206,8 +208,8 @@ def command(item: click.Command, path: str, parent: click.Context) -> Iterator[s
 def errors() -> str:
     """Every error type with its HTTP code."""
     intro = (
-        'Errors are `{"NeutronError": {"type": …, "message": …, "detail": ""}}`. Clients match on `type`. Those of the '
-        'identity, and every 401, are Keystone\'s `{"error": {"code": …, "title": …, "message": …}}`, without a type.'
+        'Errors are `{"NeutronError": {"type": …, "message": …, "detail": ""}}`; clients match on `type`. Errors of '
+        '`/identity` and every 401 are Keystone\'s `{"error": {"code": …, "title": …, "message": …}}`, without a type.'
     )
     by_code = sorted(STATUS.items(), key=lambda item: (item[1], item[0]))
     return page("Errors", intro, iter([table(("HTTP", "type"), ((str(code), f"`{name}`") for name, code in by_code))]))
@@ -216,15 +218,15 @@ def errors() -> str:
 def policy() -> str:
     """Every policy rule with its default."""
     intro = (
-        "Who may do what. The setting `api.policy_file` names a YAML file whose rules take the place of these, in the "
-        "language of oslo.policy and under the names that Neutron has for them; `linkspan policy show` prints one to "
-        "begin with, and `linkspan policy check FILE` says whether the API can use one. A file that it cannot use "
-        "keeps it from starting: nothing in it is ignored.\n\n"
-        f"A rule may ask of the caller: {', '.join(map(code, CREDENTIALS))}. Of an object it may ask every attribute "
-        "that is stored and no secret: of a new one as it will be, of a change as it is before. An object that `get_…` "
-        "does not let a caller see does not exist for them (404); what they see and may not do is a 403. A rule that "
-        "looks only at roles, projects and whether a network is for everybody costs a list nothing; one that looks at "
-        "other attributes is asked for each object, after all of them are read."
+        "The rules that authorize requests. The setting `api.policy_file` names a YAML file whose rules replace these "
+        "defaults. Language and names are those of oslo.policy and Neutron. `linkspan policy show` prints a file with "
+        "the defaults, and `linkspan policy check FILE` validates one. The API does not start with an invalid file; it "
+        "ignores nothing in it.\n\n"
+        f"A rule may check these attributes of the caller: {', '.join(map(code, CREDENTIALS))}. It may check every "
+        "stored attribute of the object that is not secret: the new values on create, the old values on update. If "
+        "`get_…` does not allow a caller to read an object, every request for it gets a 404; otherwise a request that "
+        "is not allowed gets a 403. In a list, rules on roles, projects, `shared` and `router:external` become part of "
+        "the SQL statement. A rule on other attributes is evaluated for each object after all have been read."
     )
 
     def rows(base: bool) -> Iterator[tuple[str, ...]]:
@@ -233,10 +235,10 @@ def policy() -> str:
                 yield f"`{rule.name}`", f"`{json.dumps(rule.text)}`", rule.help, "; ".join(map(code, rule.requests))
 
     def parts() -> Iterator[str]:
-        yield "## What the API asks\n"
-        yield table(("rule", "default", "may", "on"), rows(base=False))
-        yield "## What rules refer to\n"
-        yield table(("rule", "default", "who"), (row[:3] for row in rows(base=True)))
+        yield "## Rules of the API\n"
+        yield table(("rule", "default", "permits to", "requests"), rows(base=False))
+        yield "## Base rules\n"
+        yield table(("rule", "default", "holds for"), (row[:3] for row in rows(base=True)))
 
     return page("Policy rules", intro, parts())
 
@@ -244,8 +246,8 @@ def policy() -> str:
 def settings() -> str:
     """Every setting."""
     intro = (
-        "A setting comes from the command line, else the environment, else the file that `--config` names (TOML; the "
-        "word before the dot is the table), else its default. An unknown key is an error."
+        "A setting is taken from the command line, else from the environment, else from the file of `--config` (TOML; "
+        "the word before the dot is the table), else it has its default. An unknown key is an error."
     )
     rows = (
         (f"`{s.key}`", f"`{s.environment}`", s.kind, code("" if s.default in ("", {}) else s.default), s.help)
@@ -255,9 +257,9 @@ def settings() -> str:
 
 
 def main() -> int:
-    """Write the pages, or with --check say which are not up to date."""
+    """Writes the pages, or with --check reports those that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
     check = parser.parse_args().check
     stale = []
     for name, text in pages().items():
@@ -271,7 +273,7 @@ def main() -> int:
         file.write_text(text, encoding="utf-8")
         print(f"wrote {file.name}")
     if stale:
-        print(f"not up to date: {', '.join(stale)}; run 'python docs/generate.py'", file=sys.stderr)
+        print(f"out of date: {', '.join(stale)}; run 'python docs/generate.py'", file=sys.stderr)
     return 1 if stale else 0
 
 

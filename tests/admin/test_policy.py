@@ -49,7 +49,10 @@ def test_what_a_file_says(tmp_path: Path, text: str, rules: dict[str, object]) -
         ("- get_node\n", "is no list of rules"),
         ("role:admin\n", "is no list of rules"),
         ("get_node:\n", "rule 'get_node': a rule must be a string, not None"),
-        ("get_nodes: role:a\n", "rule 'get_nodes' is unknown, and no other rule references it; did you mean 'get_node'?"),
+        (
+            "get_nodes: role:a\n",
+            "rule 'get_nodes' is unknown, and no other rule references it; did you mean 'get_node'?",
+        ),
         ("a: [\n", "is not valid YAML: line 2"),
         ("a: \x00\n", "is not valid YAML"),
     ],

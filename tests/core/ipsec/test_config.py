@@ -119,7 +119,9 @@ def test_transport_mode_is_between_the_gateways_themselves() -> None:
     transport = replace(CONNECTION.ipsec, encapsulation_mode="transport")
     hosts = connection(ipsec=transport, local_cidrs=("198.51.100.1/32",), peer_cidrs=("198.51.100.2/32",))
     assert ipsec_config.unsupported(hosts, "kernel") == ""
-    assert "set tunnel" in ipsec_config.unsupported(replace(hosts, peer_cidrs=("10.2.0.0/24",)), "kernel")
+    assert "set encapsulation_mode to tunnel" in ipsec_config.unsupported(
+        replace(hosts, peer_cidrs=("10.2.0.0/24",)), "kernel"
+    )
     assert ipsec_config.unsupported(replace(hosts, peer_address="vpn.example.org"), "kernel") == ""
 
 

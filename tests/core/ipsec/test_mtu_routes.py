@@ -115,7 +115,7 @@ def test_next_hops_are_those_of_the_outside_leg() -> None:
 
 
 def test_two_ip_versions_are_no_pair() -> None:
-    with pytest.raises(ValueError, match="not of one IP version"):
+    with pytest.raises(ValueError, match="have different IP versions"):
         route_tables([path("10.1.0.0/24", "2001:db8::/32", 1300)], EVERYWHERE)
 
 

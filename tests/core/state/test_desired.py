@@ -58,7 +58,7 @@ def test_a_snapshot_that_lacks_something_is_refused() -> None:
     log.write("a", 1500)
     log.write("b", 1500)
     whole = log.delta(0)
-    with pytest.raises(Mismatch, match="should hold 2"):
+    with pytest.raises(Mismatch, match="should have 2"):
         desired.merge(desired.EMPTY, msgspec.structs.replace(whole, connections=whole.connections[:1]))
 
 

@@ -55,10 +55,10 @@ LONG_AGO = NOW - GRACE - 1
         (facts(node=LOST, observed=seen("error", reason="x")), "DOWN", "node lost"),
         # Not yet applied.
         (facts(observed=None), "PENDING_CREATE", ""),
-        (facts(observed=None, changed_at=LONG_AGO), "DOWN", "has not taken it up"),
+        (facts(observed=None, changed_at=LONG_AGO), "DOWN", "has not applied it yet"),
         (facts(observed=seen(revision=4)), "PENDING_UPDATE", ""),
         (facts(observed=seen("down", revision=4, ready_at=None, reason="no answer")), "PENDING_CREATE", "no answer"),
-        (facts(observed=seen(revision=4), changed_at=LONG_AGO), "ACTIVE", "before the last change"),
+        (facts(observed=seen(revision=4), changed_at=LONG_AGO), "ACTIVE", "still runs the previous version"),
         # Applied, not up.
         (facts(observed=seen("down", ready_at=None, reason="no answer")), "PENDING_CREATE", "no answer"),
         (facts(observed=seen("down", ready_at=LONG_AGO, reason="no answer")), "PENDING_UPDATE", "no answer"),

@@ -1,1 +1,1 @@
-"""IPsec terms: algorithms, identities, traffic selectors, MTU, and what charon is configured with."""
+"""IPsec: algorithms, identities, traffic selectors, MTU, and charon's configuration of a connection."""

@@ -1,8 +1,8 @@
-"""One table: the API's algorithm names and charon's proposal keywords (strongswan: IKEv2 cipher suites).
+"""Algorithms: the API's names, charon's proposal keywords, and charon's names of negotiated transforms.
 
-The names of the API are those of neutron-vpnaas with its extensions vpn-aes-ctr and vpn-aes-ccm-gcm. Beside it stand
-charon's names of what was negotiated, and what cannot be negotiated at all: measured with charon 5.9.8 on both
-backends, for every encryption with every integrity algorithm, and every group, in IKEv1 (main, aggressive) and IKEv2.
+The API's names are those of neutron-vpnaas with its extensions vpn-aes-ctr and vpn-aes-ccm-gcm; the keywords are
+strongSwan's (IKEv2 cipher suites). `impossible_ike` and `impossible_ipsec` list the combinations that charon 5.9.8
+cannot negotiate.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ GROUPS: Final[dict[str, str]] = {
     "group31": "curve25519",
 }
 TRANSFORMS: Final[dict[str, str]] = {
-    # charon's name of a negotiated algorithm by its keyword; of encryption without the key's size
+    # Keyword -> charon's name of the negotiated transform, without the key length.
     "3des": "3DES_CBC",
     **{f"aes{bits}": "AES_CBC" for bits in (128, 192, 256)},
     **{f"aes{bits}ctr": "AES_CTR" for bits in (128, 192, 256)},
@@ -76,12 +76,13 @@ TRANSFORMS: Final[dict[str, str]] = {
     "curve25519": "CURVE_25519",
 }
 IKEV1_INTEGRITY: Final = frozenset({"sha1", "sha256", "sha384", "sha512"})
-"""IKEv1 negotiates a hash for phase 1 (RFC 2409 4); the two that are made of AES are none."""
+"""Phase 1 of IKEv1 negotiates a hash (RFC 2409 4); AES-XCBC and AES-CMAC are not hashes."""
 WEAK: Final = frozenset({"3des", "sha1", "group2", "group5"})
+"""Algorithms to avoid (RFC 8247 2.4, RFC 8221 5)."""
 
 
 def is_aead(encryption: str) -> bool:
-    """Whether an encryption algorithm carries its own integrity (RFC 5282, RFC 4106)."""
+    """True if an encryption algorithm includes integrity protection (RFC 5282, RFC 4106)."""
     return "-gcm-" in encryption or "-ccm-" in encryption
 
 
@@ -92,7 +93,7 @@ def ike_proposal(encryption: str, integrity: str, group: str) -> str:
 
 
 def esp_proposal(encryption: str, integrity: str, group: str) -> str:
-    """An ESP proposal with PFS; an AEAD has no integrity algorithm beside it (RFC 4106 8)."""
+    """An ESP proposal with PFS; with an AEAD it has no integrity algorithm (RFC 4106 8)."""
     parts = [ENCRYPTION[encryption], GROUPS[group]]
     if not is_aead(encryption):
         parts.insert(1, INTEGRITY[integrity])
@@ -105,7 +106,7 @@ def ah_proposal(integrity: str, group: str) -> str:
 
 
 def impossible_ike(version: Literal["v1", "v2"], encryption: str, integrity: str) -> str:
-    """Why no node can negotiate this phase 1, in one sentence with what to do; empty if it can."""
+    """The reason that no node can negotiate this phase 1, with the remedy; empty if nodes can."""
     if version == "v2":
         return ""
     if is_aead(encryption):
@@ -118,10 +119,10 @@ def impossible_ike(version: Literal["v1", "v2"], encryption: str, integrity: str
 
 
 def impossible_ipsec(version: Literal["v1", "v2"], protocol: str, encryption: str, integrity: str) -> str:
-    """Why no node can negotiate this phase 2 under an IKE version, in one sentence; empty if it can.
+    """The reason that no node can negotiate this phase 2 with an IKE version; empty if nodes can.
 
-    IKEv1 has no number for AES-CMAC (IANA: IPSEC authentication algorithms); ah-esp is refused by the nodes, with
-    their words, since clients keep policies with it.
+    IKEv1 has no number for AES-CMAC (IANA: IPSEC authentication algorithms). ah-esp is accepted here, because clients
+    have policies with it; `config.unsupported` makes nodes report the connection as ERROR.
     """
     if version == "v1" and integrity == "aes-cmac" and (protocol == "ah" or not is_aead(encryption)):
         return "aes-cmac needs IKEv2: use an IKE policy with ike_version v2, or set auth_algorithm to sha256"
@@ -129,8 +130,8 @@ def impossible_ipsec(version: Literal["v1", "v2"], protocol: str, encryption: st
 
 
 def transforms(proposal: str) -> tuple[str, int, str, str]:
-    """What charon calls the parts of an ESP or AH proposal of ours: encryption, its key's bits (0: not told),
-    integrity, group; empty where it has none."""
+    """charon's names of the transforms in an ESP or AH proposal: encryption, its key length in bits (0: not reported),
+    integrity, group. Absent transforms are empty."""
     encryption = integrity = group = ""
     bits = 0
     for part in proposal.split("-"):

@@ -1,13 +1,13 @@
-"""A connection as IKE and ESP understand it: the one mapping from the API's attributes to what charon is told.
+"""Maps a connection of the API to charon's configuration: IKE connection, children, pre-shared key.
 
-Pure: the result says everything that a driver has to load. A child carries its connection's uuid and a tag, eight
-hexadecimal digits of a digest over everything charon was told. So charon itself remembers which version of a
-connection it runs, and an agent that starts anew can compare without a file of its own.
+The result holds everything that a driver loads. The name of a child consists of the connection's UUID and a tag: eight
+hexadecimal digits of a digest over its configuration. So the names of SAs tell which version of a connection charon
+runs, and a restarted agent can compare without a file of its own.
 
-Connections to one peer share its IKE SA: a responder knows a peer by addresses and identities alone, and looks for
-the traffic selectors only among the children of the one IKE connection that it found by them. So the IKE connection is
-named by a digest of the peer and one of everything else on the IKE level, and `joined` gives it the children of all
-connections to that peer.
+Connections to the same peer share one IKE SA. A responder identifies a peer by addresses and identities only, and it
+searches the traffic selectors only among the children of the IKE connection that matched. So the name of an IKE
+connection consists of a digest of the peer and a digest of all other IKE attributes, and `with_sibling_children` gives
+it the children of all connections to that peer.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from linkspan.core.state.desired import Connection, IpsecPolicy
 from linkspan.core.state.observed import Backend
 
 LAST_RESORT = 3600
-"""Seconds after which charon itself gives up an IKEv1 peer, for when no agent runs. Later than any usual deadline of
-ours, and not a day: charon keeps a timer that long for every question that it asks."""
+"""Seconds after which charon declares an IKEv1 peer dead by itself, for the case that no agent runs. It is longer than
+usual DPD timeouts, so that the agent acts first, and much shorter than a day, because charon keeps a timer of that
+length for every probe."""
 REKEY_PERCENT = 90
-"""A key is replaced at 90 % of its lifetime, less a random tenth so that both ends do not rekey at once."""
+"""An SA is rekeyed at 90 % of its lifetime, less a random tenth so that both ends do not rekey at the same time."""
 
 
 class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One child SA; times in seconds, 0 = charon's default; volumes in bytes, 0 = none."""
+    """The configuration of a child SA. Times in seconds, 0: charon's default; volumes in bytes, 0: no limit."""
 
     name: str
     local_ts: tuple[str, ...]
@@ -48,10 +49,10 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One IKE connection and its children; times in seconds, `dpd_delay` 0 = no DPD, `dpd_timeout` is charon's own
-    deadline for an IKEv1 peer.
+    """The configuration of an IKE connection and its children. Times in seconds; `dpd_delay` 0: no DPD;
+    `dpd_timeout`: charon's own deadline for an IKEv1 peer.
 
-    `peer` is what a responder tells peers by, as a digest; `name` begins with it.
+    `peer`: a digest of the addresses and identities by which a responder distinguishes peers; `name` starts with it.
     """
 
     name: str
@@ -73,7 +74,7 @@ class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedKey(msgspec.Struct, frozen=True):
-    """A pre-shared key and the identities that it is for; `id` is the name of the IKE connection that uses it."""
+    """A pre-shared key and the identities that it belongs to. `id`: the name of the IKE connection that uses it."""
 
     id: str
     owners: tuple[str, ...]
@@ -81,7 +82,7 @@ class SharedKey(msgspec.Struct, frozen=True):
 
 
 def build(connection: Connection) -> IkeConfig:
-    """What charon is told about a connection. IKEv1 carries one pair of selectors a child (RFC 2409 5.5)."""
+    """The configuration of a connection. In IKEv1 each child has one pair of selectors (RFC 2409 5.5)."""
     ike = connection.ike
     version = 1 if ike.ike_version == "v1" else 2
     local_id = identities.parse(connection.local_id or connection.local_address).charon()
@@ -97,7 +98,7 @@ def build(connection: Connection) -> IkeConfig:
         auth="psk" if connection.auth_mode == "psk" else "pubkey",
         proposals=(algorithms.ike_proposal(ike.encryption_algorithm, ike.auth_algorithm, ike.pfs),),
         dpd_delay=0 if connection.dpd.action == "disabled" else connection.dpd.interval,
-        # The agent's deadline comes first (core.tunnel.dpd); so connections that differ in it can share their IKE SA.
+        # The agent's deadline is earlier (core.tunnel.dpd), so connections that differ in it can share an IKE SA.
         dpd_timeout=max(LAST_RESORT, 2 * connection.dpd.timeout) if version == 1 else 0,
         rekey_time=ike.lifetime * REKEY_PERCENT // 100,
         over_time=ike.lifetime - ike.lifetime * REKEY_PERCENT // 100,
@@ -110,37 +111,38 @@ def build(connection: Connection) -> IkeConfig:
 
 
 def with_sibling_children(config: IkeConfig, siblings: Iterable[IkeConfig]) -> IkeConfig:
-    """The same IKE connection with the children of all connections to its peer, in a stable order."""
-    children = {child.name: child for one in (config, *siblings) for child in one.children}
+    """The same IKE connection with the children of all connections to its peer, ordered by name."""
+    children = {child.name: child for sibling in (config, *siblings) for child in sibling.children}
     return msgspec.structs.replace(config, children=tuple(children[name] for name in sorted(children)))
 
 
 def without_rekey(config: IkeConfig) -> IkeConfig:
-    """The same for an end that never begins: by IKEv1 a renewal is a new IKE SA that this end would begin.
+    """The same without rekeying, for a response-only end of IKEv1.
 
-    By IKEv2 it happens inside the one that is there (RFC 7296 1.3.2). Charon does not end an IKE SA either that it is
-    not to renew (`core.tunnel.sa_expiry`). One that it has made already keeps its times.
+    IKEv1 rekeys with a new IKE SA, which such an end must not initiate; IKEv2 rekeys inside the existing IKE SA
+    (RFC 7296 1.3.2). Without rekeying, charon does not delete the IKE SA at its lifetime either:
+    `core.tunnel.sa_expiry` does. Existing SAs keep their times.
     """
     return msgspec.structs.replace(config, rekey_time=0, over_time=config.rekey_time + config.over_time, rand_time=0)
 
 
 def shared_key(connection: Connection, config: IkeConfig) -> SharedKey:
-    """The pre-shared key of a connection, owned by the two identities of its configuration."""
+    """The pre-shared key of a connection for the two identities in its configuration."""
     return SharedKey(config.name, (config.local_id, config.remote_id), connection.psk)
 
 
 def owner_of(name: str) -> str:
-    """What a name that charon reports is about: a connection's uuid if it is a child's, else the IKE connection."""
+    """The owner of an SA by its name: the connection's UUID for a child's name, else the IKE connection's name."""
     return name.partition(".")[0]
 
 
 def peer_of(name: str) -> str:
-    """The peer in the name of an IKE connection."""
+    """The peer digest in the name of an IKE connection."""
     return name.rpartition("-")[0]
 
 
 def unsupported(connection: Connection, backend: Backend) -> str:
-    """Why this node cannot run the connection, in one sentence; empty if it can (dataplane: two backends)."""
+    """The reason that a node with this backend cannot run the connection, with the remedy; empty if it can."""
     ipsec = connection.ipsec
     if connection.auth_mode == "certs":
         return "certificates are not available yet: set auth_mode to psk"
@@ -149,11 +151,17 @@ def unsupported(connection: Connection, backend: Backend) -> str:
     if backend == "user-space" and ipsec.transform_protocol == "ah":
         return "AH needs the kernel's IPsec, and this node has only user-space ESP; set transform_protocol to esp"
     if backend == "user-space" and ipsec.encapsulation_mode == "transport":
-        return "transport mode needs the kernel's IPsec, and this node has only user-space ESP; set tunnel"
+        return (
+            "transport mode needs the kernel's IPsec, and this node has only user-space ESP; "
+            "set encapsulation_mode to tunnel"
+        )
     between_hosts = any(holds_gateways(pair, connection) for pair in pairs(connection))
     if ipsec.encapsulation_mode == "transport" and not between_hosts:
-        # RFC 4301 4.1: a security gateway uses tunnel mode for what it forwards.
-        return "transport mode is for what the gateways send themselves, not for networks behind them; set tunnel"
+        # A security gateway uses tunnel mode for forwarded packets (RFC 4301 4.1).
+        return (
+            "transport mode protects only traffic between the gateways, not between networks; "
+            "set encapsulation_mode to tunnel"
+        )
     return ""
 
 
@@ -194,5 +202,5 @@ def _masked(cidr: str) -> str:
     return str(ipaddress.ip_network(cidr, strict=False))
 
 
-def _digest(what: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:8]
+def _digest(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:8]

@@ -1,7 +1,7 @@
 """IKE identities, typed by their form (RFC 7296 3.5, RFC 5280).
 
-charon takes `%any` and patterns as wildcards and guesses types from text; here every identity has one type, and what
-could match more than one peer is refused. Distinguished names belong to certificates and are refused until then.
+charon accepts `%any` and patterns as wildcards, and it guesses types from text. Here every identity has exactly one
+type, and wildcards are refused. Distinguished names need certificates, which are not supported yet.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ import msgspec
 IdentityType = Literal["ipv4", "ipv6", "email", "fqdn", "keyid"]
 
 MAX_LENGTH = 255
+"""Characters."""
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _FQDN = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _EMAIL = re.compile(rf"[A-Za-z0-9.!#$&'+/=?^_`{{|}}~-]+@{_LABEL}(\.{_LABEL})*")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """One IKE identity: `kind` names the ID type, `text` its value without any prefix."""
+    """An IKE identity: `kind` is the ID type, `text` the value without a prefix."""
 
     kind: IdentityType
     text: str
 
     def charon(self) -> str:
-        """The form in which charon takes exactly this type (strongswan: swanctl.conf(5), `local<suffix>.id`)."""
+        """The notation that gives charon exactly this type (swanctl.conf(5), `local<suffix>.id`)."""
         if self.kind in ("ipv4", "ipv6"):
             return self.text
         return f"{self.kind}:{self.text}"
@@ -36,7 +37,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Identity:
-    """Type an identity by its form. Raises ValueError with one sentence that says what to write instead."""
+    """Parses an identity; its form decides the type. Raises ValueError with one sentence that says what to change."""
     if not text:
         raise ValueError("an identity cannot be empty")
     if len(text) > MAX_LENGTH:
@@ -68,7 +69,7 @@ def parse(text: str) -> Identity:
 
 def _keyid(text: str) -> Identity:
     if not text:
-        raise ValueError("'keyid:' needs a value behind it")
+        raise ValueError("'keyid:' needs a value after it")
     if re.match(r"\s*[A-Za-z]+\s*=", text):
         raise ValueError("a distinguished name needs auth_mode certs")
     if text.startswith(("#", "@", "{")):
@@ -77,7 +78,7 @@ def _keyid(text: str) -> Identity:
 
 
 def is_peer_name(text: str) -> bool:
-    """Whether a text can be a peer's DNS name: labels of letters, digits and '-', not all digits (RFC 1123 2.1)."""
+    """True if a text is a valid DNS name: labels of letters, digits and '-', the last not all digits (RFC 1123 2.1)."""
     if len(text) > 253 or "_" in text or not _FQDN.fullmatch(text):
         return False
     return not text.rstrip(".").rsplit(".", 1)[-1].isdigit()

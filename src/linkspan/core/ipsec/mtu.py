@@ -1,9 +1,8 @@
-"""How large a packet of a connection may be: what was asked for, less what ESP or AH and the path do not allow.
+"""The effective MTU of a connection: the configured one, or less where ESP, AH or the path requires it.
 
-Pure arithmetic over bytes, that of the kernel (net/xfrm/xfrm_state.c, xfrm_state_mtu) for both backends: the outer
-header, the header of ESP or AH, padding to the cipher's block with two octets behind it, and the check value
-(RFC 4303 2, RFC 4302 2). Between two gateways without a NAT the kernel's ESP goes without UDP; behind a NAT the kernel
-takes another eight bytes away by itself.
+The arithmetic is the kernel's (net/xfrm/xfrm_state.c, xfrm_state_mtu), for both backends: outer header, header of ESP
+or AH, padding to the cipher's block size with a two-octet trailer, and integrity check value (RFC 4303 2, RFC 4302 2).
+Without NAT the kernel sends ESP without UDP; behind a NAT it subtracts the eight bytes of the UDP header itself.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from linkspan.core.state.desired import Connection, IpsecPolicy
 from linkspan.core.state.observed import Backend
 
 TUN: Final = 1400
-"""What charon's TUN device takes in user space; it drops what is larger and tells nobody."""
+"""The MTU of charon's TUN device in user space, bytes. It drops larger packets without an ICMP error."""
 
 _IP: Final = {4: 20, 6: 40}
 _TCP: Final = 20
@@ -31,9 +30,9 @@ _CHECK: Final = {"sha1": 12, "sha256": 16, "sha384": 24, "sha512": 32, "aes-xcbc
 
 
 class PairMtu(msgspec.Struct, frozen=True, order=True):
-    """How large the packets of one pair of selectors may be; `mtu` is what hosts are told.
+    """The MTU of a selector pair, bytes. `mtu`: the MTU that ICMP errors report to hosts.
 
-    `route`: the MTU of the route that makes it so, 0 where the tunnel by itself allows no more.
+    `route`: the MTU of the route that enforces it; 0 where the tunnel itself does not allow more.
     """
 
     pair: SelectorPair
@@ -42,67 +41,67 @@ class PairMtu(msgspec.Struct, frozen=True, order=True):
 
     @property
     def mss(self) -> int:
-        """The largest TCP segment that fits (RFC 9293 3.7.1)."""
+        """The maximum TCP segment size that fits (RFC 9293 3.7.1)."""
         return self.mtu - headers(self.pair)
 
 
 class _Overhead(msgspec.Struct, frozen=True):
-    """Bytes around a payload, which is padded to `block` together with the trailer."""
+    """Bytes around a payload; payload and trailer together are padded to a multiple of `block`."""
 
     around: int
     block: int
     trailer: int
 
     def fits(self, outer: int) -> int:
-        """The largest payload inside a packet of that many bytes."""
-        return self.whole(outer - self.around - self.trailer)
+        """The largest payload in a packet of `outer` bytes."""
+        return self.without_padding(outer - self.around - self.trailer)
 
-    def whole(self, payload: int) -> int:
-        """The largest payload, no larger than this, that fills its blocks."""
+    def without_padding(self, payload: int) -> int:
+        """The largest payload up to `payload` that needs no padding."""
         return (payload + self.trailer) // self.block * self.block - self.trailer
 
 
 def headers(pair: SelectorPair) -> int:
-    """Bytes of the IP and TCP headers without options in packets of a pair."""
+    """Bytes of the IP and TCP headers without options, in packets of a pair."""
     return _IP[_version(pair.local)] + _TCP
 
 
 def effective_mtu(connection: Connection, backend: Backend, outside: int) -> int:
-    """The largest packet of a connection, bytes. `outside` is the MTU of the gateway's outside leg."""
-    return _told(connection, backend, outside)[0]
+    """The largest packet of a connection, bytes. `outside`: the MTU of the gateway's outside interface."""
+    return _mtu_and_route(connection, backend, outside)[0]
 
 
 def pair_mtus(connection: Connection, backend: Backend, outside: int) -> frozenset[PairMtu]:
-    """Every pair of a connection with its MTU. A pair that would catch the tunnel's own packets is left out."""
-    mtu, route = _told(connection, backend, outside)
-    return frozenset(PairMtu(pair, mtu, route) for pair in pairs(connection) if not _catches(connection, pair))
+    """The selector pairs of a connection with their MTUs, without a pair that would match the tunnel's own packets."""
+    mtu, route = _mtu_and_route(connection, backend, outside)
+    return frozenset(PairMtu(pair, mtu, route) for pair in pairs(connection) if not _contains_tunnel(connection, pair))
 
 
-def merged(paths: Iterable[PairMtu]) -> frozenset[PairMtu]:
-    """Paths with each pair once; where connections share one, the lower MTU counts."""
+def merged(mtus: Iterable[PairMtu]) -> frozenset[PairMtu]:
+    """Each pair once; where connections share a pair, the lower MTU applies."""
     lowest: dict[SelectorPair, PairMtu] = {}
-    for path in paths:
-        other = lowest.setdefault(path.pair, path)
-        if path.mtu < other.mtu:
-            lowest[path.pair] = path
+    for item in mtus:
+        other = lowest.setdefault(item.pair, item)
+        if item.mtu < other.mtu:
+            lowest[item.pair] = item
     return frozenset(lowest.values())
 
 
-def _told(connection: Connection, backend: Backend, outside: int) -> tuple[int, int]:
-    """The MTU that hosts are told, and that of the route which makes it so (0: none is needed)."""
+def _mtu_and_route(connection: Connection, backend: Backend, outside: int) -> tuple[int, int]:
+    """The MTU that is reported to hosts, and the MTU of the route that enforces it (0: no route is needed)."""
     version = _version(connection.local_address)
     overhead = _overhead(connection.ipsec, version, in_udp=backend == "user-space")
     if connection.ipsec.encapsulation_mode == "transport":
-        # The packet's own header stays outside, and the route's MTU counts under ESP, in whole blocks.
+        # The original IP header stays outside ESP, and the MTU of the route applies to the packet after ESP.
         header = _IP[version]
         limit = overhead.fits(outside - header) + header
         if connection.mtu >= limit:
             return limit, 0
-        payload = overhead.whole(connection.mtu - header)
+        payload = overhead.without_padding(connection.mtu - header)
         return payload + header, payload + overhead.trailer + overhead.around + header
-    by_itself = TUN if backend == "user-space" else overhead.fits(outside)
-    mtu = min(connection.mtu, overhead.fits(outside), by_itself)
-    return mtu, mtu if mtu < by_itself else 0
+    tunnel_limit = TUN if backend == "user-space" else overhead.fits(outside)
+    mtu = min(connection.mtu, overhead.fits(outside), tunnel_limit)
+    return mtu, mtu if mtu < tunnel_limit else 0
 
 
 def _overhead(policy: IpsecPolicy, version: int, in_udp: bool) -> _Overhead:
@@ -119,14 +118,14 @@ def _overhead(policy: IpsecPolicy, version: int, in_udp: bool) -> _Overhead:
 
 
 def _cipher(encryption: str) -> tuple[int, int]:
-    """Initialization vector and block in bytes: CBC (RFC 3602, RFC 2451); CTR, CCM and GCM (RFC 3686, 4309, 4106)."""
+    """Bytes of initialization vector and block: CBC (RFC 3602, RFC 2451), CTR, CCM and GCM (RFC 3686, 4309, 4106)."""
     if encryption == "3des":
         return 8, 8
     return (8, 4) if encryption.count("-") > 1 else (16, 16)
 
 
-def _catches(connection: Connection, pair: SelectorPair) -> bool:
-    """Whether IKE and ESP between the gateways are of the pair too, so that the tunnel would go into itself."""
+def _contains_tunnel(connection: Connection, pair: SelectorPair) -> bool:
+    """True if a pair also matches IKE and ESP between the gateways, so that the tunnel would carry itself."""
     return connection.ipsec.encapsulation_mode == "tunnel" and holds_gateways(pair, connection)
 
 

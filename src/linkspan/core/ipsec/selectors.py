@@ -1,4 +1,4 @@
-"""Pairs of traffic selectors: what a connection protects, and so what must never pass in clear."""
+"""Pairs of traffic selectors: the traffic that a connection protects, and that must never pass in plaintext."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class SelectorPair(msgspec.Struct, frozen=True, order=True):
 
 
 def pairs(connection: Connection) -> frozenset[SelectorPair]:
-    """Every local network with every peer network of a connection, host bits masked, of one IP version each."""
+    """Every local network with every peer network of a connection and the same IP version, host bits masked."""
     local = [network for cidr in connection.local_cidrs if (network := as_network(cidr))]
     remote = [network for cidr in connection.peer_cidrs if (network := as_network(cidr))]
     return frozenset(
-        SelectorPair(str(ours), str(theirs)) for ours in local for theirs in remote if ours.version == theirs.version
+        SelectorPair(str(left), str(right)) for left in local for right in remote if left.version == right.version
     )
 
 
 def holds_gateways(pair: SelectorPair, connection: Connection) -> bool:
-    """Whether a pair covers what the two gateways themselves send to each other; a peer's name may be any address."""
+    """True if a pair contains the addresses of both gateways; a peer's DNS name may be any address."""
     return _within(connection.local_address, pair.local) and _within(connection.peer_address, pair.remote)
 
 

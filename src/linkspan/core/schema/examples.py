@@ -210,12 +210,12 @@ _READ_ONLY: Final[dict[str, ExampleValues]] = {
     },
     SERVICE.name: {
         "status": "PENDING_CREATE",
-        "status_reason": "waits for a node that can carry the gateway",
+        "status_reason": "waits for a node that can run the gateway",
         "external_v4_ip": "198.51.100.2",
     },
     CONNECTION.name: {
         "status": "PENDING_CREATE",
-        "status_reason": "waits for a node that can carry the gateway",
+        "status_reason": "waits for a node that can run the gateway",
         "route_mode": "static",
     },
     PORT.name: {

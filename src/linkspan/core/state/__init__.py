@@ -1,1 +1,1 @@
-"""State that the API and agents exchange, and the status that follows from it."""
+"""The state that API and agents exchange, and the status computed from it."""

@@ -1,9 +1,9 @@
-"""What a node should run: gateways and connections at a revision, and how a delta changes them.
+"""The desired state of a node: its gateways and connections at a revision, and the deltas between revisions.
 
-The API writes it, the agent reads it; both use these types. A revision counts per node: every write that affects a
-node increments that node's revision and stamps the objects it touched with it, in one transaction. So `since=N` is
-"every object stamped after N", and a digest over the stamps tells whether a node holds the same set.
-Absence never deletes: an object goes only when a delta names it in `gone`.
+The API writes it and the agent reads it, with the same types. A revision counts per node: every write that affects a
+node increments the node's revision and stamps the changed objects with it, in one transaction. So `since=N` returns
+every object stamped after N, and a digest over the stamps shows whether the node has the same set. Absence from a
+delta never deletes an object; only a tombstone in `gone` does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DpdAction = Literal["hold", "clear", "restart", "disabled", "restart-by-peer"]
 
 
 class IkePolicy(msgspec.Struct, frozen=True):
-    """Phase 1 in the API's words; `lifetime` in seconds."""
+    """Phase 1, with the API's names and values; `lifetime` in seconds."""
 
     ike_version: Literal["v1", "v2"]
     phase1_negotiation_mode: Literal["main", "aggressive"]
@@ -32,7 +32,7 @@ class IkePolicy(msgspec.Struct, frozen=True):
 
 
 class IpsecPolicy(msgspec.Struct, frozen=True):
-    """Phase 2 in the API's words; `lifetime` in `lifetime_units`."""
+    """Phase 2, with the API's names and values; `lifetime` in `lifetime_units`."""
 
     transform_protocol: Literal["esp", "ah", "ah-esp"]
     encapsulation_mode: Literal["tunnel", "transport"]
@@ -52,10 +52,10 @@ class Dpd(msgspec.Struct, frozen=True):
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection as its gateway's node needs it: references resolved, selectors computed, host bits masked.
+    """A connection as its node needs it: references resolved, traffic selectors computed, host bits masked.
 
-    `enabled` is the admin state of connection and service together. `psk_ref` names the
-    key without telling it: another key, another name.
+    `enabled`: the admin states of connection and service together. `psk_ref`: an opaque name of the key, which changes
+    with it.
     """
 
     id: str
@@ -79,7 +79,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peer(msgspec.Struct, frozen=True, array_like=True):
-    """With whom a connection is: enough to see which connections of one gateway might not be told apart."""
+    """The peer of a connection: enough to find connections of a gateway that charon might not distinguish."""
 
     id: str
     address: str
@@ -87,7 +87,7 @@ class Peer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OutsideInterface(msgspec.Struct, frozen=True):
-    """The leg on the external network: interface addresses with prefix length, and the default routes' next hops."""
+    """The interface on the external network: addresses with prefix length, and next hops of the default routes."""
 
     network_id: str
     network_name: str
@@ -96,14 +96,14 @@ class OutsideInterface(msgspec.Struct, frozen=True):
 
 
 class InsideInterface(msgspec.Struct, frozen=True):
-    """A leg on an internal network: interface addresses with prefix length, one per subnet."""
+    """An interface on an internal network: addresses with prefix length, one per subnet."""
 
     network_id: str
     addresses: tuple[str, ...]
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
-    """What a router is on a node. `id` is the router's; `generation` fences the assignment to this node."""
+    """A router with VPN services, on its node. `id`: the router's; `generation` fences the assignment to the node."""
 
     id: str
     revision: int
@@ -113,7 +113,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """A tombstone: this object is to be removed from the node; `gateway_id` is where it ran."""
+    """A tombstone: the node must remove this object; `gateway_id`: the gateway on which it ran."""
 
     kind: ObjectKind
     id: str
@@ -122,7 +122,7 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything stamped after `since`, and count and digest of what the node then holds."""
+    """All objects stamped after `since`, and count and digest of all objects that the node then has."""
 
     since: int
     revision: int
@@ -134,7 +134,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """What a node should run at `revision`; keys are ids."""
+    """The desired state of a node at `revision`; keys are ids."""
 
     revision: int
     gateways: dict[str, Gateway]
@@ -145,7 +145,7 @@ EMPTY = NodeState(0, {}, {})
 
 
 class Mismatch(Exception):
-    """A delta does not lead to the set that the API counted: read everything again, remove nothing."""
+    """A delta does not lead to the API's set of objects: the agent must read the full state, and remove nothing."""
 
 
 def digest(stamps: Iterable[tuple[ObjectKind, str, int]]) -> str:
@@ -155,7 +155,7 @@ def digest(stamps: Iterable[tuple[ObjectKind, str, int]]) -> str:
 
 
 def merge(state: NodeState, delta: Delta) -> NodeState:
-    """The state after a delta. Raises `Mismatch` if it starts elsewhere or its count or digest do not come out."""
+    """The state after a delta. Raises `Mismatch` if it starts at another revision, or for a wrong count or digest."""
     if delta.since not in (0, state.revision):
         raise Mismatch(f"the delta starts at revision {delta.since}, this node is at {state.revision}")
     base = state if delta.since else EMPTY
@@ -166,17 +166,19 @@ def merge(state: NodeState, delta: Delta) -> NodeState:
     stamps: list[tuple[ObjectKind, str, int]] = [("gateway", g.id, g.revision) for g in gateways.values()]
     stamps += [("connection", c.id, c.revision) for c in connections.values()]
     if len(stamps) != delta.count or digest(stamps) != delta.digest:
-        raise Mismatch(f"revision {delta.revision} should hold {delta.count} objects, this makes {len(stamps)}")
+        raise Mismatch(
+            f"revision {delta.revision} should have {delta.count} objects, but the delta leads to {len(stamps)}"
+        )
     return NodeState(delta.revision, gateways, connections)
 
 
 def encode(delta: Delta) -> bytes:
-    """JSON for the node that the connections are assigned to: the one place where secrets leave in clear."""
+    """A delta as JSON for its node: the only message that contains secrets in plaintext."""
     return msgspec.json.encode(delta, enc_hook=_reveal)
 
 
 def decode(body: bytes) -> Delta:
-    """The inverse of `encode`. Raises msgspec.ValidationError on anything that is not a delta."""
+    """The inverse of `encode`. Raises msgspec.ValidationError if the text is not a delta."""
     return msgspec.json.decode(body, type=Delta, dec_hook=_wrap)
 
 

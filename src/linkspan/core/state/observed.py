@@ -1,4 +1,4 @@
-"""What a node says of what it runs: the reports that flow up, as types that API and agent share."""
+"""The observed state of a node: the messages of the agent to the API, as types that both use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Backend = Literal["kernel", "user-space"]
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """What an agent says of itself when it joins."""
+    """The agent's message when it joins."""
 
     backend: Backend
     agent_version: str
@@ -18,7 +18,7 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """What the API answers: the node's name and id, its desired revision, and the lease in seconds."""
+    """The API's response to `Hello`: name and id of the node, its desired revision, and the lease in seconds."""
 
     node_id: str
     node_name: str
@@ -27,7 +27,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class GatewayReport(msgspec.Struct, frozen=True):
-    """State of one gateway at the revision that the node applied; `gone` answers a tombstone."""
+    """The state of a gateway at the revision that the node applied; `gone` confirms a tombstone."""
 
     id: str
     generation: int
@@ -37,11 +37,11 @@ class GatewayReport(msgspec.Struct, frozen=True):
 
 
 class ConnectionReport(msgspec.Struct, frozen=True):
-    """State of one connection at the revision that the node applied; `gone` answers a tombstone.
+    """The state of a connection at the revision that the node applied; `gone` confirms a tombstone.
 
     `up`: at least the first child SA is up. `down`: configured, not up. `disabled`: admin down, nothing loaded.
-    `error`: cannot come up without a change on our side. `reason`: one sentence, also beside `up` when some child
-    SAs are missing. `effective_mtu` in bytes, None while nothing is configured.
+    `error`: cannot come up until its configuration changes. `reason`: one sentence; with `up`: child SAs are
+    missing. `effective_mtu`: bytes, None while nothing is configured.
     """
 
     id: str
@@ -53,7 +53,7 @@ class ConnectionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One batch. An empty one renews the lease."""
+    """A batch of reports. Every report, even an empty one, renews the lease."""
 
     gateways: tuple[GatewayReport, ...] = ()
     connections: tuple[ConnectionReport, ...] = ()

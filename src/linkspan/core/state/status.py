@@ -1,6 +1,7 @@
-"""What is desired and what was observed -> status and reason (the seven values of the attribute table).
+"""Computes status and reason of a connection or service from its desired and observed state.
 
-Computed whenever it is read and never stored, so that it cannot go stale. Times are seconds on the database's clock.
+The status is computed on every read and never stored, so that it cannot become stale. Times are seconds on the
+database's clock.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ GRACE: Final = 60.0
 """Default of `api.grace`: seconds that a new or changed connection may take to come up before it reads DOWN."""
 
 LEASE: Final = 30.0
-"""Default of `api.lease`: seconds after a node's last report until the node counts as lost. Agents report three times
-in that time."""
+"""Default of `api.lease`: seconds after a node's last report until the node counts as lost. The agent reports every
+third of it."""
 
 
 class Node(msgspec.Struct, frozen=True):
-    """The node that an object is assigned to; `lease_until` on the database's clock."""
+    """The node to which an object is assigned; `lease_until`: on the database's clock."""
 
     name: str
     lease_until: float
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest report of an object. `applied_at`: when this revision was first reported; `ready_at`: when it last
-    came up (a connection) or became ready (a gateway), None if never."""
+    """The latest report of an object. `applied_at`: time of the first report of this revision; `ready_at`: when a
+    connection last came up or a gateway became ready, None if never."""
 
     revision: int
     state: str
@@ -39,10 +40,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the status of one connection or service follows from.
+    """Everything that the status of a connection or service depends on.
 
-    `revision`: the node revision at which the object was last changed; `changed_at`: when; `enabled`: its admin state
-    (a connection's together with its service's).
+    `revision`: node revision of the last change of the object; `changed_at`: its time; `enabled`: the admin state (of a
+    connection: together with its service's).
     """
 
     deleted: bool
@@ -53,42 +54,44 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     observed: Observed | None
 
 
-def compute(facts: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
-    """Status and reason of a connection or a service."""
-    seen = facts.observed
-    if facts.deleted:
-        return "PENDING_DELETE", "waits for its node to confirm that it is gone"
-    never = seen is None or seen.ready_at is None
+def compute(inputs: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
+    """Status and reason of a connection or service. `grace`: seconds before it reads DOWN instead of PENDING."""
+    report = inputs.observed
+    if inputs.deleted:
+        return "PENDING_DELETE", "waits for its node to confirm the deletion"
+    never = report is None or report.ready_at is None
     pending: Status = "PENDING_CREATE" if never else "PENDING_UPDATE"
-    if facts.node is None:
-        if now - facts.changed_at < grace:
-            return pending, "waits for a node that can carry the gateway"
-        return "DOWN", "no node can carry the gateway: start an agent with 'linkspan agent'"
-    if facts.node.lease_until < now:
-        if seen is None and now - facts.changed_at < grace:
-            return pending, f"waits for node {facts.node.name}, which is not connected"
-        return "DOWN", f"node lost: {facts.node.name} has not been heard of since its lease ended"
-    if seen is None or seen.revision < facts.revision:
-        if now - facts.changed_at < grace:
-            return pending, seen.reason if seen else ""
-        if seen is None:
-            return "DOWN", f"node {facts.node.name} has not taken it up yet"
-        late = f"node {facts.node.name} still runs the version before the last change"
-        return _applied(facts, seen, now, grace, seen.reason or late)
-    return _applied(facts, seen, now, grace, seen.reason)
+    if inputs.node is None:
+        if now - inputs.changed_at < grace:
+            return pending, "waits for a node that can run the gateway"
+        return "DOWN", "no node can run the gateway: start an agent with 'linkspan agent'"
+    if inputs.node.lease_until < now:
+        if report is None and now - inputs.changed_at < grace:
+            return pending, f"waits for node {inputs.node.name}, which is not connected"
+        return "DOWN", f"node lost: {inputs.node.name} has sent no report since its lease expired"
+    if report is None or report.revision < inputs.revision:
+        if now - inputs.changed_at < grace:
+            return pending, report.reason if report else ""
+        if report is None:
+            return "DOWN", f"node {inputs.node.name} has not applied it yet"
+        late = f"node {inputs.node.name} still runs the previous version"
+        return _applied(inputs, report, now, grace, report.reason or late)
+    return _applied(inputs, report, now, grace, report.reason)
 
 
-def _applied(facts: StatusInputs, seen: Observed, now: float, grace: float, reason: str) -> Verdict:
-    match seen.state:
+def _applied(inputs: StatusInputs, report: Observed, now: float, grace: float, reason: str) -> Verdict:
+    match report.state:
         case "error":
-            return "ERROR", seen.reason
-        case "up" | "ready" if facts.enabled:
+            return "ERROR", report.reason
+        case "up" | "ready" if inputs.enabled:
             return "ACTIVE", reason
         case "up" | "ready" | "disabled":
             return "DOWN", "admin_state_up is false"
-        case _ if seen.ready_at is None and now - seen.applied_at < grace:
+        case _ if report.ready_at is None and now - report.applied_at < grace:
             return "PENDING_CREATE", reason
-        case _ if seen.ready_at is not None and seen.ready_at < seen.applied_at and now - seen.applied_at < grace:
+        case _ if (
+            report.ready_at is not None and report.ready_at < report.applied_at and now - report.applied_at < grace
+        ):
             return "PENDING_UPDATE", reason
         case _:
             return "DOWN", reason or "the tunnel is not up"
