@@ -1,4 +1,4 @@
-"""Keystone's words: whatever a client sends is understood or refused, and roles imply each other."""
+"""Keystone v3 messages: requests are parsed or refused, roles imply each other, responses of Keystone are parsed."""
 
 from __future__ import annotations
 
@@ -45,19 +45,25 @@ BODIES = st.fixed_dictionaries(
 
 
 @given(VALUES | BODIES)
-def test_every_body_is_understood_or_refused(body: Any) -> None:
+def test_any_body_is_parsed_or_refused(body: Any) -> None:
     try:
-        found = keystone_v3.parse_token_request(body)
+        request = keystone_v3.parse_token_request(body)
     except ApiError as problem:
         if problem.status not in (400, 401):
             raise
         return
-    assert found.method in METHODS
-    texts = (found.user.id, found.user.name, found.credential_id, found.scope.project_id, found.scope.project_name)
+    assert request.method in METHODS
+    texts = (
+        request.user.id,
+        request.user.name,
+        request.credential_id,
+        request.scope.project_id,
+        request.scope.project_name,
+    )
     assert "\x00" not in "".join(texts)
 
 
-def test_what_is_asked_for() -> None:
+def test_a_password_request_is_parsed() -> None:
     user = {"name": "ada", "domain": {"id": "default"}, "password": "pw"}
     body = {
         "auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": {"project": {"id": "p"}}}
@@ -78,17 +84,17 @@ def test_what_is_asked_for() -> None:
         (["auditor"], {"auditor"}),
     ],
 )
-def test_roles(roles: list[str], implied: set[str]) -> None:
+def test_roles_imply_lower_roles(roles: list[str], implied: set[str]) -> None:
     assert keystone_v3.implied(roles) == implied
     assert keystone_v3.implied(keystone_v3.implied(roles)) == implied
 
 
 @pytest.mark.parametrize("text", ["2030-01-31T12:00:00Z", "2030-01-31T12:00:00.000000Z", "2030-01-31T13:00:00+01:00"])
-def test_times(text: str) -> None:
+def test_times_are_normalized_to_utc(text: str) -> None:
     assert keystone_v3.time_text(keystone_v3.time_of(text)) == "2030-01-31T12:00:00.000000Z"
 
 
-def test_what_a_keystone_says() -> None:
+def test_a_validated_token_is_parsed() -> None:
     token = {
         "user": {"id": "u", "name": "ada"},
         "project": {"id": "p", "name": "blue"},
@@ -101,6 +107,6 @@ def test_what_a_keystone_says() -> None:
 
 
 @given(VALUES)
-def test_what_a_keystone_never_says(body: Any) -> None:
+def test_another_response_is_refused(body: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         keystone_v3.parse_validated_token(body)

@@ -1,4 +1,4 @@
-"""The rules of the API: their names, and what a file may not say."""
+"""The rules of the API: their names, and the errors in a policy file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from linkspan.core.authorization.language import RuleError
 from linkspan.core.schema.resources import RESOURCES
 
 
-def test_names_are_neutrons() -> None:
+def test_the_names_are_neutrons() -> None:
     names = {rule.name for rule in RULES}
     assert len(names) == len(RULES)
     assert {
@@ -35,20 +35,20 @@ def test_names_are_neutrons() -> None:
         assert f"get_{resource.singular}" in names
 
 
-def test_every_rule_says_what_it_is_for() -> None:
+def test_every_rule_has_a_help_text_and_only_base_rules_have_no_requests() -> None:
     for rule in RULES:
         assert rule.help
         assert bool(rule.requests) == (rule not in BASE), rule.name
 
 
-def test_the_base_rules_are_all_referred_to_or_neutrons() -> None:
-    referred = {
+def test_every_base_rule_is_referenced_or_neutrons() -> None:
+    referenced = {
         leaf.name
         for rule in RULES
         for leaf in language.leaves(language.parse(rule.text))
         if isinstance(leaf, language.Reference)
     }
-    assert {rule.name for rule in BASE} - referred == {"admin_or_owner", "regular_user"}
+    assert {rule.name for rule in BASE} - referenced == {"admin_or_owner", "regular_user"}
 
 
 @pytest.mark.parametrize(
@@ -87,21 +87,21 @@ def test_the_base_rules_are_all_referred_to_or_neutrons() -> None:
         ({"default": "rule:admin_or_owner"}, "rule 'default' is unknown"),
     ],
 )
-def test_what_a_file_may_not_say(changes: dict[object, object], words: str) -> None:
+def test_an_invalid_policy_file_is_refused(changes: dict[object, object], words: str) -> None:
     with pytest.raises(RuleError) as caught:
         load(changes)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_may_have_rules_of_its_own() -> None:
+def test_a_policy_file_may_add_rules() -> None:
     rules = load({"operators": [["role:operator"], ["role:admin"]], "get_node": "rule:operators"})
     assert rules.allows("get_node", {}, {"roles": ["Operator"]})
     assert not rules.allows("get_node", {}, {"roles": ["member"]})
 
 
-def test_lines_of_neutrons_own_files_are_taken() -> None:
-    """In the words of Neutron's and VPNaaS's sample files, with its default roles."""
+def test_rules_of_neutrons_sample_files_are_accepted() -> None:
+    """Lines of the sample files of Neutron and VPNaaS, with the default roles."""
     load(
         {
             "context_is_admin": "role:admin",

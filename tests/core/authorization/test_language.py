@@ -1,4 +1,4 @@
-"""The language of rules against oslo.policy itself, and what is refused that oslo.policy lets pass."""
+"""The rule language compared with oslo.policy, and rules that are refused here although oslo.policy loads them."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ LEAVES = st.one_of(
     st.sampled_from(NAMES).map("rule:{}".format),
     st.builds("{}:{}".format, st.sampled_from([*LEFT, *LITERALS, "role"]), values()),
 ).filter(lambda text: not text.endswith(")"))
-"""One that ends in a parenthesis would lose it, in both."""
+"""Both implementations strip a parenthesis at the end of a check, so such checks are left out."""
 
 
 @st.composite
 def texts(draw: st.DrawFn, depth: int = 3) -> str:
-    """A rule's text: white space, parentheses and the case of operators vary."""
+    """The text of a rule with random white space, parentheses and case of operators."""
 
     def blank(least: int = 0) -> str:
         return draw(st.sampled_from(["", " ", "  ", "\n", "\t "][1 if least else 0 :]))
@@ -92,29 +92,31 @@ CREDENTIALS = st.fixed_dictionaries(
 
 
 def enforcer(rules: dict[str, Any]) -> oslo.Enforcer:
-    """oslo.policy with these rules and no file."""
+    """An enforcer of oslo.policy with these rules and no file."""
     conf = cfg.ConfigOpts()
     conf([])
-    made = oslo.Enforcer(conf, use_conf=False)
-    made.set_rules(oslo.Rules.from_dict(rules, "default"), use_conf=False)
-    return made
+    result = oslo.Enforcer(conf, use_conf=False)
+    result.set_rules(oslo.Rules.from_dict(rules, "default"), use_conf=False)
+    return result
 
 
 def cyclic(rules: dict[str, Any]) -> bool:
-    """Whether oslo.policy would follow references for ever; its own check does not follow the default rule."""
+    """True if references have a cycle, through the default rule too, which oslo.policy's own check does not follow."""
 
-    def follow(name: str, way: tuple[str, ...]) -> bool:
+    def follow(name: str, path: tuple[str, ...]) -> bool:
         name = name if name in rules else "default"
-        if name in way:
+        if name in path:
             return True
-        return any(follow(each, (*way, name)) for each in NAMES if name in rules and f"rule:{each}" in str(rules[name]))
+        return any(
+            follow(target, (*path, name)) for target in NAMES if name in rules and f"rule:{target}" in str(rules[name])
+        )
 
     return any(follow(name, ()) for name in rules)
 
 
 @given(rules=RULES, target=TARGETS, credentials=CREDENTIALS)
 @settings(max_examples=400, deadline=None)
-def test_the_same_answers_as_oslo_policy(
+def test_rules_hold_exactly_if_they_do_in_oslo_policy(
     rules: dict[str, Any], target: dict[str, Any], credentials: dict[str, Any]
 ) -> None:
     checks = {name: parse(rule) for name, rule in rules.items()}
@@ -122,13 +124,13 @@ def test_the_same_answers_as_oslo_policy(
         with pytest.raises(RuleError, match="references itself"):
             Rules(checks)
         return
-    ours, theirs = Rules(checks), enforcer(rules)
+    compiled, oslo_rules = Rules(checks), enforcer(rules)
     for name in NAMES:
         try:
-            expected = theirs.enforce(name, target, dict(credentials))
+            expected = oslo_rules.enforce(name, target, dict(credentials))
         except TypeError:
-            expected = False  # it looked into what is no dictionary; the request would fail
-        assert ours.allows(name, target, credentials) == expected, name
+            expected = False  # oslo.policy indexed a value that is not a dictionary; the request would fail
+        assert compiled.allows(name, target, credentials) == expected, name
 
 
 FULL_TARGETS = st.fixed_dictionaries(dict.fromkeys(KEYS, SCALARS))
@@ -153,14 +155,16 @@ FULL_CREDENTIALS = st.fixed_dictionaries(
     credentials=FULL_CREDENTIALS,
 )
 @settings(max_examples=1000, deadline=None)
-def test_one_check_of_what_is_there(check: str, target: dict[str, Any], credentials: dict[str, Any]) -> None:
-    """Nothing is missing here, so that a check often holds. The older lists keep a parenthesis at its end."""
+def test_a_single_check_agrees_with_oslo_policy(
+    check: str, target: dict[str, Any], credentials: dict[str, Any]
+) -> None:
+    """Every attribute is present, so that checks often hold. In a list a check may end in a parenthesis."""
     expected = enforcer({"one": [check]}).enforce("one", target, dict(credentials))
     assert Rules({"one": parse([check])}).allows("one", target, credentials) == expected
 
 
 def test_checks_hold_in_the_comparison() -> None:
-    """What a random check seldom meets: a member of a list, a percent sign, a value of another type."""
+    """Cases that random checks rarely produce: members of lists, percent signs, values of another type."""
     credentials: dict[str, Any] = {"roles": ["x", "Admin"], "user": {"groups": [{"id": 1}, {"id": 2}]}, "a": "50%"}
     for check, expected in (
         ("roles:Admin", True),
@@ -181,7 +185,7 @@ def test_checks_hold_in_the_comparison() -> None:
 
 
 def test_the_comparison_notices_a_wrong_precedence() -> None:
-    """The negative control: read from left to right, `or` before `and`, the answer would differ."""
+    """A negative control: with `or` before `and`, the result would differ."""
     rules = {"one": "@ or ! and !"}
     assert enforcer(rules).enforce("one", {}, {})
     assert not Rules({"one": parse("(@ or !) and !")}).allows("one", {}, {})
@@ -211,8 +215,8 @@ PIECES = st.sampled_from(
 
 @given(words=st.lists(PIECES, max_size=7), glue=st.sampled_from([" ", "  ", "\n"]))
 @settings(max_examples=400, deadline=None)
-def test_refused_is_what_oslo_policy_logs_as_not_understood(words: list[str], glue: str) -> None:
-    """Any words in any order: a rule is refused if and only if oslo.policy could not read it."""
+def test_a_rule_is_refused_exactly_if_oslo_policy_cannot_parse_it(words: list[str], glue: str) -> None:
+    """A rule of random words is refused if and only if oslo.policy logs that it cannot parse it."""
     text = glue.join(words)
     log = _Log()
     parser = logging.getLogger("oslo_policy._parser")
@@ -239,7 +243,7 @@ class _Log(logging.Handler):
         self.records.append(record)
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- refusals ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -272,7 +276,7 @@ class _Log(logging.Handler):
         (["admin"], "'admin' is not a check"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason(rule: object, words: str) -> None:
+def test_an_invalid_rule_is_refused_with_the_reason(rule: object, words: str) -> None:
     with pytest.raises(RuleError) as caught:
         parse(rule)
     assert words in str(caught.value)
@@ -286,9 +290,9 @@ def test_cycles_are_named() -> None:
     assert str(caught.value) == "rule 'two' references itself: two -> three -> two"
 
 
-def test_many_references_cost_nothing() -> None:
-    """Each rule is looked at once: a chain in which every rule names the next one twice has 2^60 ways through it."""
+def test_many_references_take_no_exponential_time() -> None:
+    """Each rule is visited once, although a chain in which every rule references the next one twice has 2^60 paths."""
     rules = {f"r{n}": parse(f"rule:r{n + 1} or rule:r{n + 1}") for n in range(60)}
-    made = Rules({**rules, "r60": parse("role:%(name)s")})
-    assert made.allows("r59", {"name": "x"}, {"roles": ["X"]})
-    assert len(made.leaves("r0")) == 1
+    chain = Rules({**rules, "r60": parse("role:%(name)s")})
+    assert chain.allows("r59", {"name": "x"}, {"roles": ["X"]})
+    assert len(chain.leaves("r0")) == 1

@@ -1,4 +1,4 @@
-"""What the rules as they are let each role do, what a caller reaches, and that what is remembered stays right."""
+"""The default rules for network role, the scopes of rules, and the cache of scopes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {
     "auditor": (set(), set()),
     "": (set(), set()),
 }
-"""role -> what it may do with objects of its own project, and of another one."""
+"""role -> its actions on objects of its own project, and of another project."""
 
 
-class Who(msgspec.Struct, frozen=True):
+class FakeCaller(msgspec.Struct, frozen=True):
     """A caller."""
 
     roles: frozenset[str]
@@ -40,21 +40,21 @@ class Who(msgspec.Struct, frozen=True):
     user_id: str = "alice"
 
 
-def who(*roles: str, policy: Policy = DEFAULTS, **more: Any) -> Who:
+def caller_with(*roles: str, policy: Policy = DEFAULTS, **more: Any) -> FakeCaller:
     """A caller with these roles."""
-    return Who(frozenset(roles), policy, **more)
+    return FakeCaller(frozenset(roles), policy, **more)
 
 
 def row(resource: Resource, project: str, **more: Any) -> dict[str, Any]:
-    """An object of a project, as it is stored."""
+    """A stored object of a project."""
     values = {item.name: item.default for item in resource.attributes if item.stored}
     return values | {"project_id": project, "network:project_id": project, "network:tenant_id": project} | more
 
 
 @pytest.mark.parametrize("role", EXPECTED)
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
-def test_every_role_on_every_resource(role: str, resource: Resource) -> None:
-    caller = who(role)
+def test_the_actions_of_every_role_on_every_resource(role: str, resource: Resource) -> None:
+    caller = caller_with(role)
     possible = set(ACTIONS) if resource.writable else {"get"}
     for project, expected in zip((BLUE, RED), EXPECTED[role], strict=True):
         target = row(resource, project)
@@ -68,58 +68,58 @@ def test_every_role_on_every_resource(role: str, resource: Resource) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "reach"), [("admin", "all"), ("member", "own"), ("manager", "own"), ("reader", "own"), ("", "nothing")]
+    ("role", "scope"), [("admin", "all"), ("member", "own"), ("manager", "own"), ("reader", "own"), ("", "nothing")]
 )
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
-def test_lists_are_one_statement_under_the_rules_as_they_are(role: str, reach: str, resource: Resource) -> None:
-    assert authorization_policy.scope(who(role), "get", resource) == reach
+def test_sql_can_select_the_scope_of_every_default_rule(role: str, scope: str, resource: Resource) -> None:
+    assert authorization_policy.scope(caller_with(role), "get", resource) == scope
 
 
 def test_without_rules_nothing_is_allowed() -> None:
-    nobody = who("admin", policy=NO_RULES)
-    assert not authorization_policy.is_admin(nobody)
+    caller = caller_with("admin", policy=NO_RULES)
+    assert not authorization_policy.is_admin(caller)
     for resource in RESOURCES:
-        assert authorization_policy.scope(nobody, "get", resource) == "nothing"
-        assert not authorization_policy.sees_secrets(nobody, resource)(row(resource, BLUE))
+        assert authorization_policy.scope(caller, "get", resource) == "nothing"
+        assert not authorization_policy.sees_secrets(caller, resource)(row(resource, BLUE))
     with pytest.raises(ApiError, match="disallowed by policy"):
-        authorization_policy.require_rule(nobody, "get_node", {})
+        authorization_policy.require_rule(caller, "get_node", {})
 
 
-def test_the_highest_role_counts() -> None:
-    assert authorization_policy.is_admin(who("reader", "admin"))
-    assert not authorization_policy.is_admin(who("reader", "member"))
+def test_the_highest_role_decides() -> None:
+    assert authorization_policy.is_admin(caller_with("reader", "admin"))
+    assert not authorization_policy.is_admin(caller_with("reader", "member"))
     connection = row(CONNECTION, BLUE)
-    assert authorization_policy.sees_secrets(who("reader", "member"), CONNECTION)(connection)
-    assert not authorization_policy.sees_secrets(who("reader"), CONNECTION)(connection)
-    assert not authorization_policy.sees_secrets(who("member"), CONNECTION)(row(CONNECTION, RED))
-    assert authorization_policy.sees_secrets(who("admin"), CONNECTION)(row(CONNECTION, RED))
-    assert authorization_policy.secrets_scope(who("reader"), CONNECTION) == "nothing"
+    assert authorization_policy.sees_secrets(caller_with("reader", "member"), CONNECTION)(connection)
+    assert not authorization_policy.sees_secrets(caller_with("reader"), CONNECTION)(connection)
+    assert not authorization_policy.sees_secrets(caller_with("member"), CONNECTION)(row(CONNECTION, RED))
+    assert authorization_policy.sees_secrets(caller_with("admin"), CONNECTION)(row(CONNECTION, RED))
+    assert authorization_policy.secrets_scope(caller_with("reader"), CONNECTION) == "nothing"
 
 
 @pytest.mark.parametrize("name", ["router:external", "shared"])
-def test_what_only_an_admin_sets(name: str) -> None:
-    target, on = row(NETWORK, BLUE), {name: True}
-    authorization_policy.require_values(who("admin"), "create", NETWORK, target, on)
-    authorization_policy.require_values(who("member"), "create", NETWORK, target, {name: False})
-    authorization_policy.require_values(who("member"), "create", ROUTER, target, on)
+def test_only_an_admin_sets_privileged_values(name: str) -> None:
+    target, values = row(NETWORK, BLUE), {name: True}
+    authorization_policy.require_values(caller_with("admin"), "create", NETWORK, target, values)
+    authorization_policy.require_values(caller_with("member"), "create", NETWORK, target, {name: False})
+    authorization_policy.require_values(caller_with("member"), "create", ROUTER, target, values)
     with pytest.raises(ApiError) as caught:
-        authorization_policy.require_values(who("member"), "create", NETWORK, target, on)
+        authorization_policy.require_values(caller_with("member"), "create", NETWORK, target, values)
     assert caught.value.type == "PolicyNotAuthorized"
     assert caught.value.message == f"(rule:create_network and rule:create_network:{name}) is disallowed by policy"
 
 
-def test_a_network_that_is_for_everybody_is_seen_and_not_changed() -> None:
+def test_a_shared_or_external_network_can_be_read_and_not_changed() -> None:
     for flag in ("shared", "router:external"):
         network = row(NETWORK, RED, **{flag: True})
         for role in ("member", "reader"):
-            assert authorization_policy.allows(who(role), "get", NETWORK, network)
-            assert not authorization_policy.allows(who(role), "update", NETWORK, network)
-        assert not authorization_policy.allows(who("auditor"), "get", NETWORK, network)
+            assert authorization_policy.allows(caller_with(role), "get", NETWORK, network)
+            assert not authorization_policy.allows(caller_with(role), "update", NETWORK, network)
+        assert not authorization_policy.allows(caller_with("auditor"), "get", NETWORK, network)
 
 
-def test_interfaces_of_routers_have_rules_of_their_own() -> None:
+def test_router_interfaces_have_their_own_rules() -> None:
     policy = policy_of({"remove_router_interface": "rule:admin_only"})
-    caller, router = who("member", policy=policy), row(ROUTER, BLUE)
+    caller, router = caller_with("member", policy=policy), row(ROUTER, BLUE)
     authorization_policy.require(caller, "add_router_interface", ROUTER, router)
     with pytest.raises(ApiError, match="rule:remove_router_interface is disallowed by policy"):
         authorization_policy.require(caller, "remove_router_interface", ROUTER, router)
@@ -129,7 +129,7 @@ def test_interfaces_of_routers_have_rules_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "reach"),
+    ("rule", "scope"),
     [
         ("", "all"),
         ("!", "nothing"),
@@ -153,24 +153,26 @@ def test_interfaces_of_routers_have_rules_of_their_own() -> None:
         ("rule:owner and 'True':True", "own"),
     ],
 )
-def test_what_is_reached(rule: str, reach: str) -> None:
+def test_the_scope_of_a_rule(rule: str, scope: str) -> None:
     policy = policy_of({"get_ikepolicy": rule})
     for _again in range(2):
-        assert authorization_policy.scope(who("member", policy=policy), "get", IKE_POLICY) == reach
+        assert authorization_policy.scope(caller_with("member", policy=policy), "get", IKE_POLICY) == scope
 
 
-def test_what_depends_on_more_than_roles_is_not_remembered_for_others() -> None:
+def test_a_scope_that_depends_on_more_than_roles_is_not_cached() -> None:
     policy = policy_of({"get_ikepolicy": "user_id:alice"})
-    assert authorization_policy.scope(who("member", policy=policy), "get", IKE_POLICY) == "all"
-    assert authorization_policy.scope(who("member", policy=policy, user_id="bob"), "get", IKE_POLICY) == "nothing"
+    assert authorization_policy.scope(caller_with("member", policy=policy), "get", IKE_POLICY) == "all"
+    assert (
+        authorization_policy.scope(caller_with("member", policy=policy, user_id="bob"), "get", IKE_POLICY) == "nothing"
+    )
     policy = policy_of({"get_ikepolicy": f"project_id:{BLUE} or rule:owner"})
-    assert authorization_policy.scope(who("member", policy=policy), "get", IKE_POLICY) == "all"
-    assert authorization_policy.scope(who("member", policy=policy, project_id=RED), "get", IKE_POLICY) == "own"
+    assert authorization_policy.scope(caller_with("member", policy=policy), "get", IKE_POLICY) == "all"
+    assert authorization_policy.scope(caller_with("member", policy=policy, project_id=RED), "get", IKE_POLICY) == "own"
 
 
-def test_a_network_rule_that_sql_cannot_select_is_judged_by_row() -> None:
-    """The store's own networks include those for everybody; a rule that leaves these out is not that."""
-    for rule, reach in (
+def test_a_network_rule_that_sql_cannot_select_is_evaluated_by_row() -> None:
+    """The scope `own` of networks includes shared and external ones; a rule without them is evaluated by row."""
+    for rule, scope in (
         ("rule:owner", "by row"),
         ("rule:owner or rule:shared", "by row"),
         ("rule:external or rule:owner or rule:shared", "own"),
@@ -178,7 +180,7 @@ def test_a_network_rule_that_sql_cannot_select_is_judged_by_row() -> None:
         ("!", "nothing"),
     ):
         policy = policy_of({"get_network": rule})
-        assert authorization_policy.scope(who("member", policy=policy), "get", NETWORK) == reach, rule
+        assert authorization_policy.scope(caller_with("member", policy=policy), "get", NETWORK) == scope, rule
 
 
 PARTS = st.sampled_from(
@@ -214,7 +216,7 @@ TEXTS = st.recursive(
     action=st.sampled_from(["get", "update"]),
     callers=st.lists(
         st.builds(
-            Who,
+            FakeCaller,
             st.sets(st.sampled_from(["member", "reader", "x"])).map(frozenset),
             project_id=st.sampled_from([BLUE, RED]),
             user_id=st.sampled_from(["alice", "bob"]),
@@ -237,25 +239,25 @@ TEXTS = st.recursive(
     ),
 )
 @settings(max_examples=300, deadline=None)
-def test_short_cuts_never_differ_from_the_rule(
-    text: str, action: PolicyAction, callers: list[Who], rows: list[dict[str, Any]]
+def test_cached_scopes_agree_with_the_rules(
+    text: str, action: PolicyAction, callers: list[FakeCaller], rows: list[dict[str, Any]]
 ) -> None:
-    """Whatever is remembered or worked out by kinds of objects: each answer is the rule's own, evaluated plainly."""
+    """With cache and reduction to scopes, every result equals that of the rule itself."""
     policy = policy_of({f"{action}_network": text})
     plain = load({f"{action}_network": text})
     for caller in callers:
-        asking = msgspec.structs.replace(caller, policy=policy)
+        caller_with_rules = msgspec.structs.replace(caller, policy=policy)
         credentials = {
             "roles": sorted(caller.roles),
             "user_id": caller.user_id,
             "project_id": caller.project_id,
             "tenant_id": caller.project_id,
         }
-        reach = authorization_policy.scope(asking, action, NETWORK)
-        for each in rows:
-            target = each | {"tenant_id": each["project_id"]}
+        scope = authorization_policy.scope(caller_with_rules, action, NETWORK)
+        for network in rows:
+            target = network | {"tenant_id": network["project_id"]}
             expected = plain.allows(f"{action}_network", target, credentials)
-            assert authorization_policy.allows(asking, action, NETWORK, each) == expected
-            own = each["project_id"] == caller.project_id
-            own = own or (action == "get" and (each["shared"] or each["router:external"]))
-            assert {"all": True, "nothing": False, "own": own, "by row": expected}[reach] == expected
+            assert authorization_policy.allows(caller_with_rules, action, NETWORK, network) == expected
+            own = network["project_id"] == caller.project_id
+            own = own or (action == "get" and (network["shared"] or network["router:external"]))
+            assert {"all": True, "nothing": False, "own": own, "by row": expected}[scope] == expected

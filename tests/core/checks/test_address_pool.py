@@ -1,4 +1,4 @@
-"""Ranges and addresses of the embedded inventory."""
+"""Subnets and address allocation of the embedded inventory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _size(pool: dict[str, str]) -> int:
     return int(ipaddress.ip_address(pool["end"])) - int(ipaddress.ip_address(pool["start"])) + 1
 
 
-@given(network=NETWORKS, place=st.integers(0, 2**128))
-def test_pools_hold_everything_usable_but_the_gateway(network: Any, place: int) -> None:
+@given(network=NETWORKS, position=st.integers(0, 2**128))
+def test_allocation_pools_have_every_usable_address_except_the_gateway(network: Any, position: int) -> None:
     first, last = address_pool.first_and_last(network)
     usable = int(last) - int(first) + 1
-    gateway = first + place % usable
+    gateway = first + position % usable
     assert address_pool.is_usable(gateway, network)
     pools = address_pool.allocation_pools(network, str(gateway))
     assert sum(_size(pool) for pool in pools) == usable - 1
@@ -37,24 +37,24 @@ def test_pools_hold_everything_usable_but_the_gateway(network: Any, place: int) 
             assert end != gateway
 
 
-@given(network=NETWORKS, taken=st.sets(st.integers(0, 40)))
-def test_the_lowest_free_address(network: Any, taken: set[int]) -> None:
+@given(network=NETWORKS, offsets=st.sets(st.integers(0, 40)))
+def test_the_lowest_free_address_is_allocated(network: Any, offsets: set[int]) -> None:
     first, last = address_pool.first_and_last(network)
-    used = {str(first + number) for number in taken if int(first) + number <= int(last)}
-    found = address_pool.lowest_free(address_pool.allocation_pools(network, None), used)
-    if found is None:
+    used = {str(first + number) for number in offsets if int(first) + number <= int(last)}
+    address = address_pool.lowest_free(address_pool.allocation_pools(network, None), used)
+    if address is None:
         assert len(used) == int(last) - int(first) + 1
         return
-    assert found not in used
-    assert all(str(first + number) in used for number in range(int(ipaddress.ip_address(found)) - int(first)))
+    assert address not in used
+    assert all(str(first + number) in used for number in range(int(ipaddress.ip_address(address)) - int(first)))
 
 
 @given(network=NETWORKS)
-def test_the_first_address_is_the_routers(network: Any) -> None:
+def test_the_default_gateway_is_in_the_subnet(network: Any) -> None:
     assert ipaddress.ip_address(address_pool.gateway_ip(network, None)) in network
 
 
-def test_full() -> None:
+def test_a_full_pool_has_no_free_address() -> None:
     pools = [{"start": "10.0.0.2", "end": "10.0.0.3"}, {"start": "10.0.0.9", "end": "10.0.0.9"}]
     assert address_pool.lowest_free(pools, {"10.0.0.2", "10.0.0.3"}) == "10.0.0.9"
     assert address_pool.lowest_free(pools, {"10.0.0.2", "10.0.0.3", "10.0.0.9"}) is None
@@ -65,7 +65,7 @@ def test_full() -> None:
     ("text", "network"),
     [("10.1.0.0/24", "10.1.0.0/24"), ("FD00:0:0::/64", "fd00::/64"), ("10.0.0.1/32", "10.0.0.1/32")],
 )
-def test_good_ranges(text: str, network: str) -> None:
+def test_valid_cidrs_are_parsed(text: str, network: str) -> None:
     assert str(address_pool.parse_cidr(text, None)) == network
     assert str(address_pool.parse_cidr(text, 6 if ":" in text else 4)) == network
 
@@ -74,22 +74,22 @@ def test_good_ranges(text: str, network: str) -> None:
     "text",
     ["", "x", "10.1.0.0", "10.1.0.7/24", "0.0.0.0/0", "::/0", "fd00::1/64", "224.0.0.0/4", "127.0.0.0/8", "::/128"],
 )
-def test_bad_ranges(text: str) -> None:
+def test_invalid_cidrs_are_refused(text: str) -> None:
     with pytest.raises(ApiError) as caught:
         address_pool.parse_cidr(text, None)
     assert caught.value.status == 400
 
 
 @given(text=st.text(max_size=20), version=st.sampled_from([None, 4, 5, 6]))
-def test_any_text_is_a_range_or_a_problem(text: str, version: int | None) -> None:
+def test_any_text_is_parsed_or_refused(text: str, version: int | None) -> None:
     network = attempt(address_pool.parse_cidr, text, version)
     if network is not None:
         assert version in (None, network.version)
 
 
-@pytest.mark.parametrize("given_", ["10.1.0.0", "10.1.0.255", "10.1.0.1", "10.2.0.1", "fd00::1", "x", "10.1.0.9"])
-def test_addresses_that_cannot_be_had(given_: str) -> None:
+@pytest.mark.parametrize("address", ["10.1.0.0", "10.1.0.255", "10.1.0.1", "10.2.0.1", "fd00::1", "x", "10.1.0.9"])
+def test_unavailable_addresses_are_refused(address: str) -> None:
     subnet = {"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.1"}
     assert address_pool.check_fixed_address("10.1.0.7", subnet, {"10.1.0.9"}) == "10.1.0.7"
     with pytest.raises(ApiError):
-        address_pool.check_fixed_address(given_, subnet, {"10.1.0.9"})
+        address_pool.check_fixed_address(address, subnet, {"10.1.0.9"})

@@ -1,4 +1,4 @@
-"""Every row of the error matrix that involves more than one object, and what no input may do to the rules."""
+"""Cross-resource checks: every error that involves more than one object, and properties for any input."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.core.samples import attempt, connection
 
 ROUTER = "5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"
 SUBNET = "f1a3c2d4-1111-4222-8333-444455556666"
-PLACE = ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1",), subnet_cidr="10.1.0.0/24")
-SIX = ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1", "2001:db8::1"), subnet_cidr="fd00:1::/64")
+CONTEXT = ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1",), subnet_cidr="10.1.0.0/24")
+CONTEXT6 = ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1", "2001:db8::1"), subnet_cidr="fd00:1::/64")
 LOCAL = GroupMembers("l", "subnet", ("10.1.0.0/24", "10.2.0.0/24"))
 PEER = GroupMembers("p", "cidr", ("10.20.0.0/24", "10.21.0.0/24"))
 GROUPS = {"peer_cidrs": [], "local_ep_group_id": "l", "peer_ep_group_id": "p"}
 
 
 def values(**more: Any) -> dict[str, Any]:
-    """The attributes of a good connection, converted."""
+    """The attributes of a valid connection, converted."""
     return {
         "peer_address": "203.0.113.9",
         "peer_cidrs": ["10.9.0.0/24"],
@@ -41,20 +41,20 @@ def values(**more: Any) -> dict[str, Any]:
 def groups(
     local: GroupMembers | None = LOCAL, peer: GroupMembers | None = PEER, addresses: tuple[str, ...] = ("198.51.100.1",)
 ) -> ConnectionContext:
-    """A place without a subnet."""
+    """The context of a connection with endpoint groups."""
     return ConnectionContext(router_id=ROUTER, addresses=addresses, local=local, peer=peer)
 
 
-GOOD: list[tuple[dict[str, Any], ConnectionContext]] = [
-    (values(), PLACE),
-    (values(peer_cidrs=["10.9.0.7/24", "10.8.0.0/16"]), PLACE),
-    (values(mtu=68), PLACE),
-    (values(mtu=9216), PLACE),
-    (values(mtu=1280, peer_cidrs=["fd09::/64"]), SIX),
-    (values(peer_address="2001:db8::9", peer_cidrs=["fd09::/64"]), SIX),
-    (values(peer_address="2001:db8::9", peer_cidrs=["fd09::/64"], mtu=9216), SIX),
-    (values(peer_address="vpn.example.org"), PLACE),
-    (values(peer_address="vpn.example.org", peer_cidrs=["fd09::/64"]), SIX),
+VALID: list[tuple[dict[str, Any], ConnectionContext]] = [
+    (values(), CONTEXT),
+    (values(peer_cidrs=["10.9.0.7/24", "10.8.0.0/16"]), CONTEXT),
+    (values(mtu=68), CONTEXT),
+    (values(mtu=9216), CONTEXT),
+    (values(mtu=1280, peer_cidrs=["fd09::/64"]), CONTEXT6),
+    (values(peer_address="2001:db8::9", peer_cidrs=["fd09::/64"]), CONTEXT6),
+    (values(peer_address="2001:db8::9", peer_cidrs=["fd09::/64"], mtu=9216), CONTEXT6),
+    (values(peer_address="vpn.example.org"), CONTEXT),
+    (values(peer_address="vpn.example.org", peer_cidrs=["fd09::/64"]), CONTEXT6),
     (
         values(peer_cidrs=["0.0.0.0/1"]),
         ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1",), subnet_cidr="192.168.0.0/24"),
@@ -63,24 +63,24 @@ GOOD: list[tuple[dict[str, Any], ConnectionContext]] = [
 ]
 
 
-@pytest.mark.parametrize(("given_", "place"), GOOD)
-def test_good_connections(given_: dict[str, Any], place: ConnectionContext) -> None:
-    cross_resource.check_connection(given_, place)
+@pytest.mark.parametrize(("values_", "context"), VALID)
+def test_valid_connections_are_accepted(values_: dict[str, Any], context: ConnectionContext) -> None:
+    cross_resource.check_connection(values_, context)
 
 
-BAD: list[tuple[dict[str, Any], ConnectionContext, str, str]] = [
-    (values(peer_cidrs=[]), PLACE, "MissingPeerCidrs", "Missing peer CIDRs"),
-    (values(peer_cidrs=[], local_ep_group_id="l"), PLACE, "MissingPeerCidrs", ""),
+INVALID: list[tuple[dict[str, Any], ConnectionContext, str, str]] = [
+    (values(peer_cidrs=[]), CONTEXT, "MissingPeerCidrs", "Missing peer CIDRs"),
+    (values(peer_cidrs=[], local_ep_group_id="l"), CONTEXT, "MissingPeerCidrs", ""),
     (
         values(local_ep_group_id="l"),
-        PLACE,
+        CONTEXT,
         "InvalidEndpointGroup",
         "Endpoint group local cannot be specified, when VPN Service has subnet specified",
     ),
-    (values(peer_ep_group_id="p"), PLACE, "InvalidEndpointGroup", "Endpoint group peer cannot"),
+    (values(peer_ep_group_id="p"), CONTEXT, "InvalidEndpointGroup", "Endpoint group peer cannot"),
     (
         values(local_ep_group_id="l", peer_ep_group_id="p"),
-        PLACE,
+        CONTEXT,
         "InvalidEndpointGroup",
         "Endpoint groups local and peer cannot be specified, when VPN Service has subnet specified",
     ),
@@ -140,29 +140,34 @@ BAD: list[tuple[dict[str, Any], ConnectionContext, str, str]] = [
     ),
     (
         values(peer_cidrs=["10.9.0.0/24", "fd09::/64"]),
-        PLACE,
+        CONTEXT,
         "MixedIPVersionsForPeerCidrs",
         "Peer CIDRs do not have the same IP version, as required for IPSec site-to-site connection",
     ),
-    (values(peer_cidrs=["fd09::/64"]), PLACE, "MixedIPVersionsForIPSecConnection", ""),
-    (values(), SIX, "MixedIPVersionsForIPSecConnection", ""),
+    (values(peer_cidrs=["fd09::/64"]), CONTEXT, "MixedIPVersionsForIPSecConnection", ""),
+    (values(), CONTEXT6, "MixedIPVersionsForIPSecConnection", ""),
     (
         values(mtu=67),
-        PLACE,
+        CONTEXT,
         "IPsecSiteConnectionMtuError",
         "ipsec_site_connection MTU 67 is too small for ipv4",
     ),
-    (values(mtu=0), PLACE, "IPsecSiteConnectionMtuError", ""),
-    (values(mtu=-5), PLACE, "IPsecSiteConnectionMtuError", ""),
-    (values(mtu=1279, peer_cidrs=["fd09::/64"]), SIX, "IPsecSiteConnectionMtuError", "MTU 1279 is too small for ipv6"),
-    (values(mtu=9217), PLACE, "HTTPBadRequest", "'9217' is too large"),
-    (values(peer_cidrs=["10.1.0.0/24"]), PLACE, "HTTPBadRequest", "peer_cidrs"),
-    (values(peer_cidrs=["10.9.0.0/24", "10.0.0.0/8"]), PLACE, "HTTPBadRequest", "'10.0.0.0/8' overlaps"),
-    (values(peer_cidrs=["0.0.0.0/0"]), PLACE, "HTTPBadRequest", "overlaps"),
+    (values(mtu=0), CONTEXT, "IPsecSiteConnectionMtuError", ""),
+    (values(mtu=-5), CONTEXT, "IPsecSiteConnectionMtuError", ""),
+    (
+        values(mtu=1279, peer_cidrs=["fd09::/64"]),
+        CONTEXT6,
+        "IPsecSiteConnectionMtuError",
+        "MTU 1279 is too small for ipv6",
+    ),
+    (values(mtu=9217), CONTEXT, "HTTPBadRequest", "'9217' is too large"),
+    (values(peer_cidrs=["10.1.0.0/24"]), CONTEXT, "HTTPBadRequest", "peer_cidrs"),
+    (values(peer_cidrs=["10.9.0.0/24", "10.0.0.0/8"]), CONTEXT, "HTTPBadRequest", "'10.0.0.0/8' overlaps"),
+    (values(peer_cidrs=["0.0.0.0/0"]), CONTEXT, "HTTPBadRequest", "overlaps"),
     (values(**GROUPS), groups(peer=GroupMembers("p", "cidr", ("10.2.0.9/32",))), "HTTPBadRequest", "peer_ep_group_id"),
     (
         values(peer_address="2001:db8::7"),
-        PLACE,
+        CONTEXT,
         "ExternalNetworkHasNoSubnet",
         f"Router's {ROUTER} external network has no IPv6 subnet",
     ),
@@ -172,27 +177,29 @@ BAD: list[tuple[dict[str, Any], ConnectionContext, str, str]] = [
         "ExternalNetworkHasNoSubnet",
         "no IPv4 subnet",
     ),
-    (values(auth_mode="certs"), PLACE, "HTTPBadRequest", "not available yet"),
+    (values(auth_mode="certs"), CONTEXT, "HTTPBadRequest", "not available yet"),
 ]
 
 
-@pytest.mark.parametrize(("given_", "place", "type_", "words"), BAD)
-def test_bad_connections(given_: dict[str, Any], place: ConnectionContext, type_: str, words: str) -> None:
+@pytest.mark.parametrize(("values_", "context", "type_", "words"), INVALID)
+def test_invalid_connections_are_refused(
+    values_: dict[str, Any], context: ConnectionContext, type_: str, words: str
+) -> None:
     with pytest.raises(ApiError) as caught:
-        cross_resource.check_connection(given_, place)
+        cross_resource.check_connection(values_, context)
     assert caught.value.type == type_
     assert caught.value.status == 400
     assert words in caught.value.message
 
 
-def test_groups_that_are_named_have_to_be_there() -> None:
+def test_a_missing_group_in_the_context_is_a_bug() -> None:
     with pytest.raises(ValueError, match="needs both"):
         cross_resource.check_connection(values(**GROUPS), groups(None, None))
 
 
-def accepted(given_: dict[str, Any], place: ConnectionContext) -> bool:
-    """True, or a Problem."""
-    cross_resource.check_connection(given_, place)
+def accepted(values_: dict[str, Any], context: ConnectionContext) -> bool:
+    """True if the connection is accepted. Raises ApiError."""
+    cross_resource.check_connection(values_, context)
     return True
 
 
@@ -202,22 +209,22 @@ NETWORKS = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).flatmap(
 
 
 @given(local=NETWORKS, peers=st.lists(NETWORKS, max_size=4), mtu=st.integers(-10, 10_000))
-def test_what_is_accepted_makes_sense(local: str, peers: list[str], mtu: int) -> None:
-    place = ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1", "2001:db8::1"), subnet_cidr=local)
-    if not attempt(accepted, values(peer_cidrs=peers, mtu=mtu), place):
+def test_an_accepted_connection_has_disjoint_networks_of_one_version(local: str, peers: list[str], mtu: int) -> None:
+    context = ConnectionContext(router_id=ROUTER, addresses=("198.51.100.1", "2001:db8::1"), subnet_cidr=local)
+    if not attempt(accepted, values(peer_cidrs=peers, mtu=mtu), context):
         return
-    ours = ipaddress.ip_network(local, strict=False)
-    theirs = [ipaddress.ip_network(peer, strict=False) for peer in peers]
-    assert theirs
-    assert {each.version for each in theirs} == {ours.version}
-    assert not any(each.overlaps(ours) for each in theirs)
-    assert {4: 68, 6: 1280}[ours.version] <= mtu <= 9216
+    local_network = ipaddress.ip_network(local, strict=False)
+    peer_networks = [ipaddress.ip_network(peer, strict=False) for peer in peers]
+    assert peer_networks
+    assert {network.version for network in peer_networks} == {local_network.version}
+    assert not any(network.overlaps(local_network) for network in peer_networks)
+    assert {4: 68, 6: 1280}[local_network.version] <= mtu <= 9216
 
 
 # --- services, groups, limits -------------------------------------------------------------------------------------
 
 
-def test_services() -> None:
+def test_a_service_needs_a_gateway_and_an_interface_on_its_subnet() -> None:
     cross_resource.check_service(ROUTER, True, None, set())
     cross_resource.check_service(ROUTER, True, SUBNET, {SUBNET})
     for has_gateway, subnet, type_ in (
@@ -240,7 +247,7 @@ def test_services() -> None:
         ("vlan", ["1", "4094"]),
     ],
 )
-def test_good_groups(type_: str, endpoints: list[str]) -> None:
+def test_valid_endpoint_groups_are_accepted(type_: str, endpoints: list[str]) -> None:
     cross_resource.check_endpoint_group(type_, endpoints)
 
 
@@ -263,25 +270,25 @@ def test_good_groups(type_: str, endpoints: list[str]) -> None:
         ("cidr", [f"10.0.{n}.0/24" for n in range(65)], "HTTPBadRequest"),
     ],
 )
-def test_bad_groups(type_: str, endpoints: list[str], expected: str) -> None:
+def test_invalid_endpoint_groups_are_refused(type_: str, endpoints: list[str], expected: str) -> None:
     with pytest.raises(ApiError) as caught:
         cross_resource.check_endpoint_group(type_, endpoints)
     assert (caught.value.type, caught.value.status) == (expected, 400)
 
 
-def test_how_many_members_is_a_setting() -> None:
+def test_the_limit_of_members_is_a_parameter() -> None:
     with pytest.raises(ApiError):
         cross_resource.check_endpoint_group("vlan", ["1", "2"], limits=Limits(cidrs=1))
     cross_resource.check_endpoint_group("cidr", [f"10.0.{n}.0/24" for n in range(100)], limits=Limits(cidrs=100))
 
 
-def test_words_about_groups() -> None:
+def test_the_message_for_a_bad_endpoint_is_neutrons() -> None:
     with pytest.raises(ApiError) as caught:
         cross_resource.check_endpoint_group("cidr", ["10.0.0.0/33"])
     assert caught.value.message == "Endpoint '10.0.0.0/33' is invalid for group type 'cidr': Invalid CIDR"
 
 
-def test_subnets_of_a_group_exist() -> None:
+def test_a_missing_subnet_of_a_group_is_refused() -> None:
     cross_resource.check_subnets_exist([SUBNET], {SUBNET: {}})
     with pytest.raises(ApiError) as caught:
         cross_resource.check_subnets_exist([SUBNET], {})
@@ -289,7 +296,7 @@ def test_subnets_of_a_group_exist() -> None:
     assert caught.value.message == f"Subnet {SUBNET} in endpoint group does not exist"
 
 
-def test_room_on_a_gateway() -> None:
+def test_a_gateway_has_a_limited_number_of_connections() -> None:
     cross_resource.check_gateway_limit(100)
     with pytest.raises(ApiError) as caught:
         cross_resource.check_gateway_limit(101)
@@ -302,13 +309,13 @@ A = connection(id="a", peer_cidrs=("10.9.0.0/24",))
 
 
 def other(**changes: Any) -> Connection:
-    """The same connection with another id and other peer networks, and what a test wants to differ."""
+    """The same connection with another id, other peer networks, and the changes of the test."""
     return connection(**({"id": "b", "peer_cidrs": ("10.8.0.0/24",)} | changes))
 
 
 def peers(connections: list[Connection]) -> list[Peer]:
-    """What is known of connections without opening a key."""
-    return [Peer(each.id, each.peer_address, each.peer_id) for each in connections]
+    """The peers of connections, which are known without decrypting a key."""
+    return [Peer(item.id, item.peer_address, item.peer_id) for item in connections]
 
 
 def v1(mode: str = "main") -> Any:
@@ -328,11 +335,11 @@ def v1(mode: str = "main") -> Any:
         (A, other(psk=Secret("another")), True),
         (A, other(psk=Secret("another"), local_id="me"), False),
         (A, other(psk=Secret("another"), peer_id="you"), False),
-        # The default identity is the gateway's own address.
+        # The default identity is the gateway's address.
         (A, other(psk=Secret("another"), local_id="198.51.100.1"), True),
         (A, other(auth_mode="certs", psk=Secret("")), True),
         (A, other(auth_mode="certs", psk=Secret(""), peer_id="you"), False),
-        # charon finds a key by identities alone.
+        # charon selects a key by identities only.
         (A, other(psk=Secret("another"), peer_address="198.51.100.9"), True),
         # Names are compared as charon and DNS do.
         (other(id="a", peer_id="GW.example.org"), other(peer_id="gw.EXAMPLE.org", psk=Secret("x")), True),
@@ -340,14 +347,14 @@ def v1(mode: str = "main") -> Any:
         (other(id="a", peer_address="a.example"), other(peer_address="A.EXAMPLE."), True),
         (other(id="a", peer_id="A Key"), other(peer_id="a key", psk=Secret("x")), False),
         (other(id="a", peer_id="2001:DB8::1"), other(peer_id="2001:db8:0::1", psk=Secret("x")), True),
-        # IKEv1's main mode finds it by addresses alone.
+        # IKEv1 main mode selects the key by addresses only.
         (other(id="a", ike=v1()), other(ike=v1(), peer_id="you", psk=Secret("x")), True),
         (other(id="a", ike=v1()), other(ike=v1("aggressive"), peer_id="you", psk=Secret("x")), False),
         (other(id="a", ike=v1()), other(peer_id="you", psk=Secret("x")), False),
         (other(id="a", ike=v1()), other(ike=v1(), peer_id="you", peer_address="198.51.100.9"), False),
     ],
 )
-def test_conflicts(first: Connection, second: Connection, conflict: bool) -> None:
+def test_indistinguishable_connections_conflict(first: Connection, second: Connection, conflict: bool) -> None:
     for connections in ([first, second], [second, first]):
         for changed in (["a"], ["b"], ["a", "b"]):
             if conflict:
@@ -358,10 +365,10 @@ def test_conflicts(first: Connection, second: Connection, conflict: bool) -> Non
             else:
                 cross_resource.check_conflicts(connections, changed)
         cross_resource.check_conflicts(connections, [])
-        cross_resource.check_conflicts(connections, ["somebody else"])
+        cross_resource.check_conflicts(connections, ["another id"])
 
 
-def test_a_conflict_names_the_other_one_and_no_key() -> None:
+def test_a_conflict_names_the_other_connection_and_no_key() -> None:
     with pytest.raises(ApiError) as caught:
         cross_resource.check_conflicts([A, other(psk=Secret("hunter2"))], ["b"])
     assert "ipsec_site_connection a" in caught.value.message
@@ -381,8 +388,8 @@ SOME = st.builds(
 )
 
 
-def fault(order: list[Connection], changed: list[str]) -> bool:
-    """Whether these conflict."""
+def conflict_found(order: list[Connection], changed: list[str]) -> bool:
+    """True if the connections conflict."""
     try:
         cross_resource.check_conflicts(order, changed)
     except ApiError:
@@ -391,24 +398,28 @@ def fault(order: list[Connection], changed: list[str]) -> bool:
 
 
 @given(connections=st.lists(SOME, max_size=6), data=st.data())
-def test_who_is_no_rival_conflicts_with_nobody(connections: list[Connection], data: st.DataObject) -> None:
-    changed = data.draw(st.lists(st.sampled_from([each.id for each in connections]))) if connections else []
-    rivals = cross_resource.similar_connections(peers(connections), changed)
-    assert fault([each for each in connections if each.id in rivals], changed) == fault(connections, changed)
+def test_only_similar_connections_can_conflict(connections: list[Connection], data: st.DataObject) -> None:
+    changed = data.draw(st.lists(st.sampled_from([item.id for item in connections]))) if connections else []
+    similar = cross_resource.similar_connections(peers(connections), changed)
+    assert conflict_found([item for item in connections if item.id in similar], changed) == conflict_found(
+        connections, changed
+    )
 
 
-def test_whoever_is_alone_has_no_rival() -> None:
+def test_without_a_similar_connection_nothing_is_compared() -> None:
     strangers = [other(id=id, peer_id=id, peer_address=f"{id}.example") for id in ("x", "y")]
     assert cross_resource.similar_connections(peers([A, *strangers]), ["a"]) == []
     assert cross_resource.similar_connections(peers([A, other(), *strangers]), ["a"]) == ["a", "b"]
 
 
 @given(connections=st.lists(SOME, max_size=5))
-def test_who_comes_first_does_not_matter(connections: list[Connection]) -> None:
-    ids = [each.id for each in connections]
-    every = fault(connections, ids)
-    assert every == fault(connections[::-1], ids[::-1])
-    assert every == any(fault(connections, [id]) for id in ids)
-    assert every == any(
-        fault([left, right], [right.id]) for place, left in enumerate(connections) for right in connections[place + 1 :]
+def test_conflicts_do_not_depend_on_the_order(connections: list[Connection]) -> None:
+    ids = [item.id for item in connections]
+    any_conflict = conflict_found(connections, ids)
+    assert any_conflict == conflict_found(connections[::-1], ids[::-1])
+    assert any_conflict == any(conflict_found(connections, [id]) for id in ids)
+    assert any_conflict == any(
+        conflict_found([left, right], [right.id])
+        for index, left in enumerate(connections)
+        for right in connections[index + 1 :]
     )

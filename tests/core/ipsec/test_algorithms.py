@@ -1,4 +1,4 @@
-"""The one table of algorithms, against what strongSwan's documentation says of proposals."""
+"""The table of algorithms, and the proposals that are built from it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HASHES = st.sampled_from(sorted(algorithms.INTEGRITY))
 GROUPS = st.sampled_from(sorted(algorithms.GROUPS))
 
 
-def test_the_table_is_the_contract() -> None:
+def test_the_table_has_the_names_of_the_api() -> None:
     bits = (128, 192, 256)
-    wanted = {"3des"} | {f"aes-{n}" for n in bits} | {f"aes-{n}-ctr" for n in bits}
-    wanted |= {f"aes-{n}-{mode}-{icv}" for n in bits for mode in ("ccm", "gcm") for icv in (8, 12, 16)}
-    assert set(algorithms.ENCRYPTION) == wanted
+    expected = {"3des"} | {f"aes-{n}" for n in bits} | {f"aes-{n}-ctr" for n in bits}
+    expected |= {f"aes-{n}-{mode}-{icv}" for n in bits for mode in ("ccm", "gcm") for icv in (8, 12, 16)}
+    assert set(algorithms.ENCRYPTION) == expected
     assert set(algorithms.INTEGRITY) == {"sha1", "sha256", "sha384", "sha512", "aes-xcbc", "aes-cmac"}
     assert set(algorithms.GROUPS) == {"group2", "group5", *(f"group{n}" for n in range(14, 32))}
     for table in (algorithms.ENCRYPTION, algorithms.INTEGRITY, algorithms.GROUPS):
@@ -38,14 +38,14 @@ def test_the_table_is_the_contract() -> None:
         ("aes-192-ccm-8", "aes192ccm8-prfsha256-modp2048", "aes192ccm8-modp2048"),
     ],
 )
-def test_proposals(cipher: str, ike: str, esp: str) -> None:
+def test_proposals_follow_the_syntax_of_charon(cipher: str, ike: str, esp: str) -> None:
     assert algorithms.ike_proposal(cipher, "sha256", "group14") == ike
     assert algorithms.esp_proposal(cipher, "sha256", "group14") == esp
     assert algorithms.ah_proposal("sha256", "group14") == "sha256-modp2048"
 
 
 @given(cipher=CIPHERS, integrity=HASHES, group=GROUPS)
-def test_a_proposal_has_its_parts_once(cipher: str, integrity: str, group: str) -> None:
+def test_a_proposal_has_every_transform_once(cipher: str, integrity: str, group: str) -> None:
     ike = algorithms.ike_proposal(cipher, integrity, group).split("-")
     esp = algorithms.esp_proposal(cipher, integrity, group).split("-")
     assert len(ike) == 3
@@ -65,11 +65,11 @@ def test_no_default_is_weak(policy: object) -> None:
 
 
 @given(cipher=CIPHERS, integrity=HASHES, version=st.sampled_from(["v1", "v2"]))
-def test_what_cannot_be_negotiated_is_said_with_what_to_do(cipher: str, integrity: str, version: Any) -> None:
-    """As measured: IKEv2 can do everything; IKEv1 has no AEAD, CTR or AES hash, nor AES-CMAC for packets."""
+def test_impossible_combinations_are_explained_with_the_remedy(cipher: str, integrity: str, version: Any) -> None:
+    """IKEv2 can negotiate every combination; IKEv1 has no AEAD, CTR or AES hash in phase 1, no AES-CMAC in phase 2."""
     phase1 = algorithms.impossible_ike(version, cipher, integrity)
-    counted = cipher == "3des" or re.fullmatch(r"aes-\d+", cipher)
-    assert (phase1 == "") == (version == "v2" or bool(counted and integrity.startswith("sha")))
+    cbc = cipher == "3des" or re.fullmatch(r"aes-\d+", cipher)
+    assert (phase1 == "") == (version == "v2" or bool(cbc and integrity.startswith("sha")))
     esp = algorithms.impossible_ipsec(version, "esp", cipher, integrity)
     assert (esp == "") == (version == "v2" or integrity != "aes-cmac" or "cm-" in cipher)
     ah = algorithms.impossible_ipsec(version, "ah", cipher, integrity)
@@ -78,7 +78,7 @@ def test_what_cannot_be_negotiated_is_said_with_what_to_do(cipher: str, integrit
         assert not sentence or re.search(r"needs IKEv2.*: .*set ", sentence) or "use an IKE policy" in sentence
 
 
-def test_charons_names_of_what_a_proposal_agrees_on() -> None:
+def test_the_transforms_of_a_proposal_have_charons_names() -> None:
     assert algorithms.transforms("aes256-sha512-ecp256") == ("AES_CBC", 256, "HMAC_SHA2_512_256", "ECP_256")
     assert algorithms.transforms("aes128gcm16-curve25519") == ("AES_GCM_16", 128, "", "CURVE_25519")
     assert algorithms.transforms("3des-aescmac-modp1024s160") == ("3DES_CBC", 0, "AES_CMAC_96", "MODP_1024_160")

@@ -1,4 +1,4 @@
-"""What charon is told about a connection, and when a node must say no."""
+"""charon's configuration of a connection, and connections that a node cannot run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.core.samples import CONNECTION, ID, connection
 replace = msgspec.structs.replace
 
 
-def test_a_connection_as_charon_takes_it() -> None:
+def test_a_connection_is_mapped_to_charons_configuration() -> None:
     config = ipsec_config.build(CONNECTION)
     assert config.name.startswith(config.peer)
     assert config.proposals == ("aes128-sha256-modp2048",)
@@ -31,13 +31,13 @@ def test_a_connection_as_charon_takes_it() -> None:
     assert (child.rekey_time, child.life_time, child.life_bytes) == (3240, 3600, 0)
 
 
-def test_kilobytes_are_counted_in_bytes_and_rekey_before_the_end() -> None:
+def test_a_lifetime_in_kilobytes_is_converted_to_bytes() -> None:
     policy = replace(CONNECTION.ipsec, lifetime_units="kilobytes", lifetime=1000)
     (child,) = ipsec_config.build(connection(ipsec=policy)).children
     assert (child.rekey_bytes, child.life_bytes, child.life_time) == (921_600, 1_024_000, 0)
 
 
-def test_ikev1_has_a_child_for_each_pair_and_ikev2_one_with_lists() -> None:
+def test_ikev1_has_a_child_per_selector_pair_and_ikev2_has_one_child() -> None:
     cidrs: dict[str, Any] = {
         "local_cidrs": ("10.1.0.0/24", "10.5.0.0/24"),
         "peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24"),
@@ -77,9 +77,9 @@ def test_disabled_dpd_has_no_delay() -> None:
         {"dpd": Dpd("restart", 11, 30)},
     ],
 )
-def test_what_charon_is_told_changes_the_name(change: dict[str, Any]) -> None:
-    assert {one.name for one in ipsec_config.build(connection(**change)).children}.isdisjoint(
-        one.name for one in ipsec_config.build(CONNECTION).children
+def test_a_change_of_the_configuration_changes_the_name(change: dict[str, Any]) -> None:
+    assert {child.name for child in ipsec_config.build(connection(**change)).children}.isdisjoint(
+        child.name for child in ipsec_config.build(CONNECTION).children
     )
 
 
@@ -87,11 +87,11 @@ def test_what_charon_is_told_changes_the_name(change: dict[str, Any]) -> None:
     "change",
     [{"revision": 9}, {"mtu": 1400}, {"initiator": "response-only"}, {"dpd": Dpd("clear", 10, 31)}],
 )
-def test_what_charon_is_not_told_does_not(change: dict[str, Any]) -> None:
+def test_a_change_outside_the_configuration_keeps_the_name(change: dict[str, Any]) -> None:
     assert ipsec_config.build(connection(**change)) == ipsec_config.build(CONNECTION)
 
 
-def test_the_key_itself_leaves_no_trace_in_names_or_texts() -> None:
+def test_the_key_is_in_no_name_and_no_text() -> None:
     key = ipsec_config.shared_key(CONNECTION, ipsec_config.build(CONNECTION))
     assert key.key.reveal() == "correct horse"
     assert "correct horse" not in repr(key) + repr(CONNECTION) + repr(ipsec_config.build(CONNECTION))
@@ -109,13 +109,15 @@ def test_the_key_itself_leaves_no_trace_in_names_or_texts() -> None:
         ({"encapsulation_mode": "transport"}, "kernel", False),
     ],
 )
-def test_a_node_says_what_its_backend_cannot_do(change: dict[str, Any], backend: Any, works: bool) -> None:
-    why = ipsec_config.unsupported(connection(ipsec=replace(CONNECTION.ipsec, **change)), backend)
-    assert (why == "") is works
-    assert "set" in why or works, "it says what to do"
+def test_a_node_reports_connections_that_its_backend_cannot_run(
+    change: dict[str, Any], backend: Any, works: bool
+) -> None:
+    reason = ipsec_config.unsupported(connection(ipsec=replace(CONNECTION.ipsec, **change)), backend)
+    assert (reason == "") is works
+    assert "set" in reason or works, "the reason includes the remedy"
 
 
-def test_transport_mode_is_between_the_gateways_themselves() -> None:
+def test_transport_mode_needs_the_gateways_as_selectors() -> None:
     transport = replace(CONNECTION.ipsec, encapsulation_mode="transport")
     hosts = connection(ipsec=transport, local_cidrs=("198.51.100.1/32",), peer_cidrs=("198.51.100.2/32",))
     assert ipsec_config.unsupported(hosts, "kernel") == ""
@@ -142,7 +144,7 @@ def test_proposals_name_each_part_once(encryption: str, integrity: str, group: s
     assert has_integrity is not algorithms.is_aead(encryption)
 
 
-def test_a_name_leads_back_to_its_connection() -> None:
+def test_the_name_of_a_child_has_the_id_of_its_connection() -> None:
     config = ipsec_config.build(CONNECTION)
     assert ipsec_config.owner_of(config.children[0].name) == ID
     assert ipsec_config.owner_of(config.name) == config.name
@@ -150,14 +152,17 @@ def test_a_name_leads_back_to_its_connection() -> None:
 
 
 def test_connections_to_one_peer_share_its_ike_connection() -> None:
-    one, other = ipsec_config.build(CONNECTION), ipsec_config.build(connection(id="other", peer_cidrs=("10.9.0.0/24",)))
-    assert one.name == other.name
-    both = ipsec_config.with_sibling_children(one, [one, other])
-    assert {child.name for child in both.children} == {one.children[0].name, other.children[0].name}
-    assert ipsec_config.with_sibling_children(other, [one]) == both, "in one order, whoever asks"
+    first, other = (
+        ipsec_config.build(CONNECTION),
+        ipsec_config.build(connection(id="other", peer_cidrs=("10.9.0.0/24",))),
+    )
+    assert first.name == other.name
+    both = ipsec_config.with_sibling_children(first, [first, other])
+    assert {child.name for child in both.children} == {first.children[0].name, other.children[0].name}
+    assert ipsec_config.with_sibling_children(other, [first]) == both, "the order does not depend on the connection"
 
 
-def test_what_differs_on_the_ike_level_has_its_own_ike_connection_at_the_same_peer() -> None:
-    one, other = ipsec_config.build(CONNECTION), ipsec_config.build(connection(id="other", dpd=Dpd("restart", 5, 30)))
-    assert one.name != other.name
-    assert one.peer == other.peer
+def test_connections_with_other_ike_attributes_do_not_share_an_ike_connection() -> None:
+    first, other = ipsec_config.build(CONNECTION), ipsec_config.build(connection(id="other", dpd=Dpd("restart", 5, 30)))
+    assert first.name != other.name
+    assert first.peer == other.peer

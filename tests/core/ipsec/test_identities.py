@@ -1,4 +1,4 @@
-"""IKE identities: every text has one type or is refused, and none matches more than one peer."""
+"""IKE identities: a text has exactly one type or is refused, and no identity matches more than one peer."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, is_peer_name, p
         ("a" * 255, "keyid", "keyid:" + "a" * 255),
     ],
 )
-def test_forms(text: str, kind: str, charon: str) -> None:
-    found = parse(text)
-    assert (found.kind, found.charon()) == (kind, charon)
+def test_the_form_of_a_text_decides_its_type(text: str, kind: str, charon: str) -> None:
+    identity = parse(text)
+    assert (identity.kind, identity.charon()) == (kind, charon)
 
 
 @pytest.mark.parametrize(
@@ -64,28 +64,28 @@ def test_forms(text: str, kind: str, charon: str) -> None:
         "a" * 256,
     ],
 )
-def test_hostile_texts(text: str) -> None:
+def test_ambiguous_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse(text)
 
 
 @given(text=st.text(max_size=300))
-def test_any_text(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        found = parse(text)
+        identity = parse(text)
     except ValueError:
         return
     assert len(text) <= MAX_LENGTH
-    said = found.charon()
-    assert not any(wildcard in said for wildcard in "%*")
-    assert said.isprintable()
+    notation = identity.charon()
+    assert not any(wildcard in notation for wildcard in "%*")
+    assert notation.isprintable()
     # What charon is told has one meaning: the prefix names the type, or it is an address.
-    assert said.startswith((f"{found.kind}:", "")) or found.kind in ("ipv4", "ipv6")
-    assert parse(text) == found
+    assert notation.startswith((f"{identity.kind}:", "")) or identity.kind in ("ipv4", "ipv6")
+    assert parse(text) == identity
 
 
 @given(address=st.ip_addresses())
-def test_any_address(address: object) -> None:
+def test_any_address_is_its_own_type(address: object) -> None:
     text = str(address)
     if text in ("0.0.0.0", "::"):
         return
@@ -93,12 +93,12 @@ def test_any_address(address: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["vpn.example.org", "vpn.example.org.", "a", "a-b.c1", "x" * 63 + ".de", "1.2.3.a"])
-def test_peer_names(text: str) -> None:
+def test_dns_names_are_accepted_as_peers(text: str) -> None:
     assert is_peer_name(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", ".", "a..b", "-a", "a-", "a_b", "1.2.3.4", "1.2.3", "x" * 64, "a b", "a.b.c.9", "ä.de", "%any", "a\n"]
 )
-def test_no_peer_names(text: str) -> None:
+def test_other_texts_are_no_dns_names(text: str) -> None:
     assert not is_peer_name(text)

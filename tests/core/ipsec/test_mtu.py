@@ -1,4 +1,4 @@
-"""How large a packet may be. The kernel's figures were asked of one with ESP: IP_MTU of a socket through the tunnel."""
+"""The effective MTU. The figures are those of a kernel with ESP: IP_MTU of a socket through the tunnel."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from tests.drivers.machine import connection
 V4, V6 = ("203.0.113.1", "203.0.113.2"), ("2001:db8:ff::1", "2001:db8:ff::2")
 
 
-def made(protocol: str, mode: str, encryption: str, auth: str, outer: int = 4, **changes: object) -> Connection:
+def connection_with(
+    protocol: str, mode: str, encryption: str, auth: str, outer: int = 4, **changes: object
+) -> Connection:
     policy = IpsecPolicy(protocol, mode, encryption, auth, "group14", "seconds", 3600)  # type: ignore[arg-type]
-    ours, theirs = V4 if outer == 4 else V6
-    return connection(1, 2, ipsec=policy, local_address=ours, peer_address=theirs, **changes)
+    local, remote = V4 if outer == 4 else V6
+    return connection(1, 2, ipsec=policy, local_address=local, peer_address=remote, **changes)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +56,19 @@ def made(protocol: str, mode: str, encryption: str, auth: str, outer: int = 4, *
         ("ah", "transport", "aes-128", "sha512", 1456, 1452),
     ],
 )
-def test_what_the_kernel_answers_over_1500(
+def test_the_limits_are_those_of_the_kernel_at_1500(
     protocol: str, mode: str, encryption: str, auth: str, ipv4: int, ipv6: int
 ) -> None:
     for outer, limit in ((4, ipv4), (6, ipv6)):
-        one = made(protocol, mode, encryption, auth, outer)
-        assert mtu.effective_mtu(one, "kernel", 1500) == limit
-        assert {path.route for path in mtu.pair_mtus(one, "kernel", 1500)} == {0}, "the kernel does it by itself"
+        sample = connection_with(protocol, mode, encryption, auth, outer)
+        assert mtu.effective_mtu(sample, "kernel", 1500) == limit
+        assert {pair_mtu.route for pair_mtu in mtu.pair_mtus(sample, "kernel", 1500)} == {0}, (
+            "the kernel enforces the limit itself"
+        )
 
 
 @pytest.mark.parametrize(
-    ("protocol", "encryption", "auth", "outer", "asked", "told", "route"),
+    ("protocol", "encryption", "auth", "outer", "configured", "effective", "route"),
     [
         ("esp", "3des", "sha256", 4, 1337, 1330, 1364),
         ("esp", "aes-128", "sha256", 4, 1400, 1394, 1436),
@@ -74,63 +78,67 @@ def test_what_the_kernel_answers_over_1500(
         ("ah", "aes-128", "sha256", 6, 1299, 1299, 1331),
     ],
 )
-def test_in_transport_mode_the_route_is_under_esp(
-    protocol: str, encryption: str, auth: str, outer: int, asked: int, told: int, route: int
+def test_in_transport_mode_the_route_has_the_mtu_after_esp(
+    protocol: str, encryption: str, auth: str, outer: int, configured: int, effective: int, route: int
 ) -> None:
-    """As the kernel answered with this route: what hosts are told moves in whole blocks."""
-    one = made(protocol, "transport", encryption, auth, outer, mtu=asked)
-    assert mtu.effective_mtu(one, "kernel", 1500) == told
-    assert {path.route for path in mtu.pair_mtus(one, "kernel", 1500)} == {route}
+    """The figures are those of a kernel with this route: the MTU that hosts see changes in whole blocks."""
+    sample = connection_with(protocol, "transport", encryption, auth, outer, mtu=configured)
+    assert mtu.effective_mtu(sample, "kernel", 1500) == effective
+    assert {pair_mtu.route for pair_mtu in mtu.pair_mtus(sample, "kernel", 1500)} == {route}
 
 
-def test_less_is_routed_and_the_limit_is_not() -> None:
-    one = made("esp", "tunnel", "aes-128", "sha256", mtu=1437)
-    assert mtu.pair_mtus(one, "kernel", 1500) == {PairMtu(SelectorPair("10.1.0.0/24", "10.2.0.0/24"), 1437, 1437)}
-    (path,) = mtu.pair_mtus(msgspec.structs.replace(one, mtu=1438), "kernel", 1500)
-    assert (path.mtu, path.route, path.mss) == (1438, 0, 1398)
+def test_a_route_enforces_an_mtu_below_the_limit() -> None:
+    sample = connection_with("esp", "tunnel", "aes-128", "sha256", mtu=1437)
+    assert mtu.pair_mtus(sample, "kernel", 1500) == {PairMtu(SelectorPair("10.1.0.0/24", "10.2.0.0/24"), 1437, 1437)}
+    (pair_mtu,) = mtu.pair_mtus(msgspec.structs.replace(sample, mtu=1438), "kernel", 1500)
+    assert (pair_mtu.mtu, pair_mtu.route, pair_mtu.mss) == (1438, 0, 1398)
 
 
 @pytest.mark.parametrize(
-    ("asked", "outside", "told", "route"),
+    ("configured", "outside", "effective", "route"),
     [(1500, 1500, 1400, 0), (1400, 1500, 1400, 0), (1399, 1500, 1399, 1399), (1500, 1400, 1326, 1326)],
 )
-def test_user_space_is_esp_in_udp_behind_a_tun_of_1400(asked: int, outside: int, told: int, route: int) -> None:
-    (path,) = mtu.pair_mtus(made("esp", "tunnel", "aes-128", "sha256", mtu=asked), "user-space", outside)
-    assert (path.mtu, path.route) == (told, route)
+def test_user_space_has_esp_in_udp_and_a_tun_of_1400(configured: int, outside: int, effective: int, route: int) -> None:
+    (pair_mtu,) = mtu.pair_mtus(
+        connection_with("esp", "tunnel", "aes-128", "sha256", mtu=configured), "user-space", outside
+    )
+    assert (pair_mtu.mtu, pair_mtu.route) == (effective, route)
 
 
-def test_user_space_over_ipv6_may_fit_less_than_its_tun() -> None:
-    assert mtu.effective_mtu(made("esp", "tunnel", "aes-128", "sha512", outer=6), "user-space", 1500) == 1390
+def test_user_space_over_ipv6_may_allow_less_than_its_tun() -> None:
+    assert mtu.effective_mtu(connection_with("esp", "tunnel", "aes-128", "sha512", outer=6), "user-space", 1500) == 1390
 
 
-def test_every_pair_has_its_path() -> None:
-    one = made("esp", "tunnel", "aes-128", "sha256", local_cidrs=("10.1.0.0/24", "10.1.1.0/24"), mtu=1300)
-    assert {path.pair.local for path in mtu.pair_mtus(one, "kernel", 1500)} == {"10.1.0.0/24", "10.1.1.0/24"}
-    six = made("esp", "tunnel", "aes-128", "sha256", local_cidrs=("fd00::/64",), peer_cidrs=("::/0",), mtu=1300)
-    (path,) = mtu.pair_mtus(six, "kernel", 1500)
-    assert path.mss == 1240
+def test_every_selector_pair_has_an_mtu() -> None:
+    sample = connection_with("esp", "tunnel", "aes-128", "sha256", local_cidrs=("10.1.0.0/24", "10.1.1.0/24"), mtu=1300)
+    assert {pair_mtu.pair.local for pair_mtu in mtu.pair_mtus(sample, "kernel", 1500)} == {"10.1.0.0/24", "10.1.1.0/24"}
+    six = connection_with(
+        "esp", "tunnel", "aes-128", "sha256", local_cidrs=("fd00::/64",), peer_cidrs=("::/0",), mtu=1300
+    )
+    (pair_mtu,) = mtu.pair_mtus(six, "kernel", 1500)
+    assert pair_mtu.mss == 1240
 
 
 @pytest.mark.parametrize("peer", ["203.0.113.2", "gateway.example.org"])
 def test_the_tunnels_own_packets_are_not_routed_into_it(peer: str) -> None:
-    one = msgspec.structs.replace(
-        made("esp", "tunnel", "aes-128", "sha256", mtu=1300),
+    sample = msgspec.structs.replace(
+        connection_with("esp", "tunnel", "aes-128", "sha256", mtu=1300),
         peer_address=peer,
         local_cidrs=("0.0.0.0/0",),
         peer_cidrs=("203.0.113.0/24",),
     )
-    assert mtu.pair_mtus(one, "user-space", 1500) == frozenset()
-    elsewhere = msgspec.structs.replace(one, local_cidrs=("10.1.0.0/24",))
+    assert mtu.pair_mtus(sample, "user-space", 1500) == frozenset()
+    elsewhere = msgspec.structs.replace(sample, local_cidrs=("10.1.0.0/24",))
     assert len(mtu.pair_mtus(elsewhere, "user-space", 1500)) == 1
 
 
-def test_of_two_with_one_pair_the_lower_counts() -> None:
+def test_the_lower_mtu_of_a_shared_pair_applies() -> None:
     pair = SelectorPair("10.1.0.0/24", "10.2.0.0/24")
     low, high = PairMtu(pair, 1200, 1200), PairMtu(pair, 1300, 1300)
     assert mtu.merged([high, low]) == mtu.merged([low, high]) == {low}
 
 
-def test_a_report_from_before_there_was_an_mtu_is_read() -> None:
+def test_a_report_without_an_mtu_is_decoded() -> None:
     report = msgspec.json.decode(b'{"id": "x", "generation": 1, "revision": 2, "state": "up"}', type=ConnectionReport)
     assert report.effective_mtu is None
 
@@ -141,17 +149,17 @@ def test_a_report_from_before_there_was_an_mtu_is_read() -> None:
     mode=st.sampled_from(["tunnel", "transport"]),
     protocol=st.sampled_from(["esp", "ah"]),
     outer=st.sampled_from([4, 6]),
-    asked=st.integers(1280, 9216),
+    configured=st.integers(1280, 9216),
     outside=st.integers(1400, 9216),
 )
-def test_never_more_than_asked_for_and_never_too_large_for_the_path(
-    encryption: str, auth: str, mode: str, protocol: str, outer: int, asked: int, outside: int
+def test_the_mtu_is_at_most_the_configured_one_and_fits_the_path(
+    encryption: str, auth: str, mode: str, protocol: str, outer: int, configured: int, outside: int
 ) -> None:
-    one = made(protocol, mode, encryption, auth, outer, mtu=asked)
-    told = mtu.effective_mtu(one, "kernel", outside)
-    assert told <= asked
-    assert told < outside
-    assert told > min(asked, outside - 120) - 16, "and not much less than it could be"
-    (path,) = mtu.pair_mtus(one, "kernel", outside)
-    assert path.mtu == told
-    assert path.route <= outside
+    sample = connection_with(protocol, mode, encryption, auth, outer, mtu=configured)
+    effective = mtu.effective_mtu(sample, "kernel", outside)
+    assert effective <= configured
+    assert effective < outside
+    assert effective > min(configured, outside - 120) - 16, "not much lower than necessary"
+    (pair_mtu,) = mtu.pair_mtus(sample, "kernel", outside)
+    assert pair_mtu.mtu == effective
+    assert pair_mtu.route <= outside

@@ -1,4 +1,4 @@
-"""Kinds of values: what each takes, converts and refuses."""
+"""Attribute types: the values that each accepts, converts and refuses."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ UUID = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
 LIFETIME = Lifetime(units=("seconds", "kilobytes"))
 
 
-def each(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[tuple[Any, ...]]:
-    """Rows for a table: the same for several values."""
+def rows_for(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[tuple[Any, ...]]:
+    """Parameter sets that differ only in the value."""
     return [(kind, value, *rest) for value in values]
 
 
@@ -49,8 +49,8 @@ def each(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[tuple
         (Choice(("a", "b")), "a", "a"),
         (Uuid(), UUID.upper(), UUID),
         (Uuid(optional=True), None, None),
-        *each(Boolean(), (True, "true", "True", "TRUE", "1", 1, "on", "yes", "t", "y"), True),
-        *each(Boolean(), (False, "false", "False", "0", 0, "off", "no", "f", "n"), False),
+        *rows_for(Boolean(), (True, "true", "True", "TRUE", "1", 1, "on", "yes", "t", "y"), True),
+        *rows_for(Boolean(), (False, "false", "False", "0", 0, "off", "no", "f", "n"), False),
         (Integer(), 7, 7),
         (Integer(), "7", 7),
         (Integer(), " -7 ", -7),
@@ -76,7 +76,7 @@ def each(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[tuple
         (GatewayInfo(), {}, {}),
     ],
 )
-def test_good_values(kind: AttributeType, value: Any, converted: Any) -> None:
+def test_valid_values_are_converted(kind: AttributeType, value: Any, converted: Any) -> None:
     assert kind.convert("it", value) == converted
     assert kind.convert("it", converted) == converted
 
@@ -88,21 +88,23 @@ def test_good_values(kind: AttributeType, value: Any, converted: Any) -> None:
         (Text(), 17, "HTTPBadRequest", "Invalid input for it. Reason: '17' is not a valid string."),
         (Text(), "n" * 256, "HTTPBadRequest", "exceeds maximum length of 255."),
         (Text(min_length=1), "", "HTTPBadRequest", "empty"),
-        *each(Text(), ("\n", "\x00", "\x7f", "\ud800"), "HTTPBadRequest", "control"),
+        *rows_for(Text(), ("\n", "\x00", "\x7f", "\ud800"), "HTTPBadRequest", "control"),
         (Text(controls="lines"), "\x00", "HTTPBadRequest", "control"),
         (Text(controls="any"), "\udfff", "HTTPBadRequest", "broken Unicode"),
         (Choice(("a",)), "b", "HTTPBadRequest", "Invalid input for it. Reason: b is not in valid_values."),
         (Choice(("a",)), None, "HTTPBadRequest", "valid_values"),
         (Choice(("a",)), ["a"], "HTTPBadRequest", "valid_values"),
-        *each(Uuid(), (None, "", 7, UUID[:-1], UUID.replace("-", ""), f"{UUID}\n"), "HTTPBadRequest", "UUID"),
+        *rows_for(Uuid(), (None, "", 7, UUID[:-1], UUID.replace("-", ""), f"{UUID}\n"), "HTTPBadRequest", "UUID"),
         (Uuid(optional=True), "", "HTTPBadRequest", "UUID"),
-        *each(Boolean(), (None, "", "maybe", 2, 1.0, [], {}), "InvalidInput", "boolean"),
-        *each(Integer(), (None, "", "big", 1.5, True, [], math.inf, "1e3", "٣"), "InvalidInput", "is not an integer."),
+        *rows_for(Boolean(), (None, "", "maybe", 2, 1.0, [], {}), "InvalidInput", "boolean"),
+        *rows_for(
+            Integer(), (None, "", "big", 1.5, True, [], math.inf, "1e3", "٣"), "InvalidInput", "is not an integer."
+        ),
         (Integer(minimum=0, maximum=5), 6, "HTTPBadRequest", "'6' is too large - must be no larger than '5'"),
         (Integer(minimum=0, maximum=5), -1, "HTTPBadRequest", "'-1' is too small - must be at least '0'"),
         (Integer(), 2**31, "HTTPBadRequest", "too large"),
         (Integer(), 10**300, "HTTPBadRequest", "too large"),
-        *each(
+        *rows_for(
             Cidrs(),
             tuple(
                 [value]
@@ -122,8 +124,8 @@ def test_good_values(kind: AttributeType, value: Any, converted: Any) -> None:
         ),
         (Cidrs(), ["10.0.0.0/24"] * 2, "HTTPBadRequest", "Duplicate items in the list: '10.0.0.0/24'."),
         (Cidrs(), ["10.0.0.0/24", "10.0.0.1/24"], "HTTPBadRequest", "Duplicate"),
-        *each(Cidrs(), (None, {}, 7), "HTTPBadRequest", "not a list"),
-        *each(Endpoints(), (None, {}, [7], [None]), "HTTPBadRequest", "not a list"),
+        *rows_for(Cidrs(), (None, {}, 7), "HTTPBadRequest", "not a list"),
+        *rows_for(Endpoints(), (None, {}, [7], [None]), "HTTPBadRequest", "not a list"),
         (LIFETIME, {"value": 59}, "HTTPBadRequest", "'59' is too small - must be at least '60'."),
         (LIFETIME, {"value": 2**31}, "HTTPBadRequest", "too large"),
         (LIFETIME, {"value": "soon"}, "HTTPBadRequest", "not an integer"),
@@ -131,19 +133,19 @@ def test_good_values(kind: AttributeType, value: Any, converted: Any) -> None:
         (LIFETIME, {"units": "hours"}, "HTTPBadRequest", "hours is not in valid_values."),
         (LIFETIME, {"units": ["seconds"]}, "HTTPBadRequest", "valid_values"),
         (LIFETIME, {"x": 1}, "HTTPBadRequest", "Unexpected keys supplied: x."),
-        *each(LIFETIME, ([], "x", 7, False), "HTTPBadRequest", "not a dictionary"),
+        *rows_for(LIFETIME, ([], "x", 7, False), "HTTPBadRequest", "not a dictionary"),
         (DeadPeerDetection(), {"action": "explode"}, "HTTPBadRequest", "explode is not in valid_values."),
         (DeadPeerDetection(), {"action": {}}, "HTTPBadRequest", "valid_values"),
         (DeadPeerDetection(), {"interval": -1}, "HTTPBadRequest", "'-1' should be non-negative."),
         (DeadPeerDetection(), {"interval": 0}, "HTTPBadRequest", "positive"),
         (DeadPeerDetection(), {"timeout": 86_401}, "HTTPBadRequest", "too large"),
-        *each(
+        *rows_for(
             DeadPeerDetection(),
             ({"interval": 120}, {"timeout": 30}, {"interval": "100", "timeout": "99"}),
             "IPsecSiteConnectionDpdIntervalValueError",
             "equal to or less than",
         ),
-        *each(
+        *rows_for(
             PeerAddress(),
             (
                 "",
@@ -168,7 +170,7 @@ def test_good_values(kind: AttributeType, value: Any, converted: Any) -> None:
         (Json(), {}, "HTTPBadRequest", "array"),
     ],
 )
-def test_bad_values(kind: AttributeType, value: Any, type_: str, words: str) -> None:
+def test_invalid_values_are_refused(kind: AttributeType, value: Any, type_: str, words: str) -> None:
     with pytest.raises(ApiError) as caught:
         kind.convert("it", value)
     assert caught.value.type == type_
@@ -176,7 +178,7 @@ def test_bad_values(kind: AttributeType, value: Any, type_: str, words: str) -> 
     assert words in caught.value.message
 
 
-def test_an_update_merges_over_what_is_stored() -> None:
+def test_an_update_is_merged_with_the_stored_value() -> None:
     stored = {"units": "kilobytes", "value": 7200}
     assert LIFETIME.merge("it", stored, {"value": "60"}) == {"units": "kilobytes", "value": 60}
     assert LIFETIME.merge("it", stored, None) == stored
@@ -187,7 +189,7 @@ def test_an_update_merges_over_what_is_stored() -> None:
     assert Text().merge("it", "old", "new") == "new"
 
 
-def test_what_is_stored_is_never_changed() -> None:
+def test_a_merge_does_not_change_the_stored_value() -> None:
     stored = {"units": "seconds", "value": 7200}
     LIFETIME.merge("it", stored, {"value": 60})
     assert stored == {"units": "seconds", "value": 7200}
@@ -204,11 +206,11 @@ EVERY = [(resource, attribute) for resource in RESOURCES for attribute in resour
 @pytest.mark.parametrize(("resource", "attribute"), EVERY, ids=[f"{r.name}.{a.name}" for r, a in EVERY])
 def test_any_json_is_converted_or_refused(resource: Any, attribute: Any) -> None:
     kind: AttributeType = attribute.kind
-    likely = st.sampled_from(
+    plausible = st.sampled_from(
         [{"value": 7}, {"units": "seconds"}, {"action": "hold", "interval": 5, "timeout": "7"}, ["10.0.0.0/8"], UUID]
     )
 
-    @given(value=st.one_of(JSON, likely, st.dictionaries(st.sampled_from(["value", "units", "timeout"]), JSON)))
+    @given(value=st.one_of(JSON, plausible, st.dictionaries(st.sampled_from(["value", "units", "timeout"]), JSON)))
     def check(value: Any) -> None:
         converted = attempt(kind.convert, attribute.name, value)
         if converted is None:
@@ -228,7 +230,7 @@ def test_any_json_is_converted_or_refused(resource: Any, attribute: Any) -> None
 
 
 @pytest.mark.parametrize(("resource", "attribute"), EVERY, ids=[f"{r.name}.{a.name}" for r, a in EVERY])
-def test_every_default_is_a_good_value(resource: Any, attribute: Any) -> None:
+def test_every_default_is_a_valid_value(resource: Any, attribute: Any) -> None:
     assert attribute.help
     assert attribute.kind.schema()
     if attribute.post and not attribute.required and attribute.default is not None:
@@ -236,12 +238,12 @@ def test_every_default_is_a_good_value(resource: Any, attribute: Any) -> None:
 
 
 @given(text=st.text())
-def test_uuids_and_networks_of_any_text(text: str) -> None:
+def test_any_text_is_tested_for_uuid_and_network(text: str) -> None:
     network = addresses.as_network(text)
     assert not attribute_types.is_uuid(text) or len(text) == 36
     assert network is None or addresses.as_network(str(network)) == network
 
 
 @given(number=st.integers(-(10**17), 10**17))
-def test_numbers_come_as_digits_too(number: int) -> None:
+def test_integers_are_accepted_as_decimal_text(number: int) -> None:
     assert attribute_types.as_integer(number) == attribute_types.as_integer(str(number)) == number

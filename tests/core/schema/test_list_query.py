@@ -1,4 +1,4 @@
-"""Query strings as values, and what is done over rows because no column can answer it."""
+"""List queries: parsing of query strings, and filtering and paging of rows by computed attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Pairs = list[tuple[str, str]]
 ID = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
 
 
-def test_nothing_asked_for_is_a_page_of_everything() -> None:
+def test_an_empty_query_string_selects_the_first_page() -> None:
     assert parse(IKE_POLICY, ()) == Query(limit=PAGE)
 
 
@@ -60,7 +60,7 @@ def test_nothing_asked_for_is_a_page_of_everything() -> None:
         ),
     ],
 )
-def test_good_queries(resource: Resource, pairs: Pairs, expected: Query) -> None:
+def test_valid_queries_are_parsed(resource: Resource, pairs: Pairs, expected: Query) -> None:
     assert parse(resource, pairs) == expected
 
 
@@ -91,7 +91,7 @@ def test_good_queries(resource: Resource, pairs: Pairs, expected: Query) -> None
         (CONNECTION, [("name", "a\x00")], "InvalidInput", "null character"),
     ],
 )
-def test_bad_queries(resource: Resource, pairs: Pairs, type_: str, message: str) -> None:
+def test_invalid_queries_are_refused(resource: Resource, pairs: Pairs, type_: str, message: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse(resource, pairs)
     assert caught.value.type == type_
@@ -113,21 +113,21 @@ def test_bad_queries(resource: Resource, pairs: Pairs, type_: str, message: str)
         max_size=6,
     ),
 )
-def test_any_query_is_a_query_or_a_problem(resource: Resource, pairs: Pairs) -> None:
-    found = attempt(parse, resource, pairs)
-    if found is None:
+def test_any_query_string_is_parsed_or_refused(resource: Resource, pairs: Pairs) -> None:
+    query = attempt(parse, resource, pairs)
+    if query is None:
         return
-    assert found.limit is not None
-    assert 1 <= found.limit <= PAGE
-    part = for_store(resource, found, is_computed(resource, found))
+    assert query.limit is not None
+    assert 1 <= query.limit <= PAGE
+    part = for_store(resource, query, is_computed(resource, query))
     assert all(resource[name].filterable for name in part.filters)
     assert all(name in STANDARD_ATTRIBUTES or resource[name].filterable for name, _ in part.sort)
 
 
-# --- over rows ----------------------------------------------------------------------------------------------------
+# --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_no_column_answers() -> None:
+def test_filters_on_computed_attributes_are_left_to_page() -> None:
     computed = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", ID)])
     assert is_computed(SERVICE, computed)
     assert for_store(SERVICE, computed, True) == Query(filters={"name": ("a",)})
@@ -145,7 +145,7 @@ ITEMS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    ("asked", "ids"),
+    ("query", "ids"),
     [
         (Query(), "4231"),
         (Query(filters={"status": ("ACTIVE",)}), "23"),
@@ -163,8 +163,8 @@ ITEMS: list[dict[str, Any]] = [
         (Query(limit=1, page_reverse=True, marker="3"), "2"),
     ],
 )
-def test_pages_over_rows(asked: Query, ids: str) -> None:
-    assert "".join(item["id"] for item in page(asked, ITEMS)) == ids
+def test_a_query_is_applied_to_rows(query: Query, ids: str) -> None:
+    assert "".join(item["id"] for item in page(query, ITEMS)) == ids
 
 
 ROWS = st.lists(
@@ -179,19 +179,19 @@ def test_pages_cover_everything_once_in_both_directions(
     items: list[dict[str, Any]], limit: int, descending: bool
 ) -> None:
     sort = (("name", descending),)
-    every = page(Query(sort=sort), items)
-    assert sorted(item["id"] for item in every) == sorted(item["id"] for item in items)
+    everything = page(Query(sort=sort), items)
+    assert sorted(item["id"] for item in everything) == sorted(item["id"] for item in items)
     for reverse in (False, True):
-        seen: list[dict[str, Any]] = []
+        collected: list[dict[str, Any]] = []
         marker: str | None = None
         while part := page(Query(sort=sort, limit=limit, marker=marker, page_reverse=reverse), items):
-            seen = part + seen if reverse else seen + part
+            collected = part + collected if reverse else collected + part
             marker = part[0 if reverse else -1]["id"]
-        assert seen == every
+        assert collected == everything
 
 
 @pytest.mark.parametrize(
-    ("asked", "ids", "links"),
+    ("query", "ids", "links"),
     [
         (Query(limit=2), ["a", "b"], {"next": {"marker": "b"}, "previous": {"marker": "a", "page_reverse": "True"}}),
         (Query(limit=2), ["a"], {"previous": {"marker": "a", "page_reverse": "True"}}),
@@ -204,5 +204,5 @@ def test_pages_cover_everything_once_in_both_directions(
         ),
     ],
 )
-def test_links(asked: Query, ids: list[str], links: dict[str, dict[str, str]]) -> None:
-    assert next_and_previous(asked, ids) == links
+def test_links_to_adjacent_pages(query: Query, ids: list[str], links: dict[str, dict[str, str]]) -> None:
+    assert next_and_previous(query, ids) == links

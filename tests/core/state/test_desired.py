@@ -1,4 +1,4 @@
-"""Deltas and what they lead to: a node that follows is always where a new one would be."""
+"""Deltas: a node that applies deltas has the same state as a node that reads everything."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from linkspan.core.state.desired import Connection, Delta, Gone, Mismatch, NodeS
 from tests.core.samples import CONNECTION, GATEWAY, connection
 
 
-class Log:
-    """The API's side in a few lines: objects with stamps, and tombstones."""
+class ModelApi:
+    """A model of the API: stamped objects, and tombstones."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -42,53 +42,53 @@ class Log:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.none() | st.integers(68, 9216), st.booleans()), max_size=30))
-def test_following_by_revision_equals_reading_everything(writes: list[tuple[str, int | None, bool]]) -> None:
-    log, state = Log(), desired.EMPTY
+def test_applying_deltas_equals_reading_everything(writes: list[tuple[str, int | None, bool]]) -> None:
+    api, state = ModelApi(), desired.EMPTY
     for id, mtu, read in writes:
-        log.write(id, mtu)
+        api.write(id, mtu)
         if read:
-            state = desired.merge(state, log.delta(state.revision))
-    state = desired.merge(state, log.delta(state.revision))
-    assert state == desired.merge(desired.EMPTY, log.delta(0))
-    assert state.connections == log.live
+            state = desired.merge(state, api.delta(state.revision))
+    state = desired.merge(state, api.delta(state.revision))
+    assert state == desired.merge(desired.EMPTY, api.delta(0))
+    assert state.connections == api.live
 
 
-def test_a_snapshot_that_lacks_something_is_refused() -> None:
-    log = Log()
-    log.write("a", 1500)
-    log.write("b", 1500)
-    whole = log.delta(0)
+def test_a_full_delta_with_a_missing_object_is_refused() -> None:
+    api = ModelApi()
+    api.write("a", 1500)
+    api.write("b", 1500)
+    full = api.delta(0)
     with pytest.raises(Mismatch, match="should have 2"):
-        desired.merge(desired.EMPTY, msgspec.structs.replace(whole, connections=whole.connections[:1]))
+        desired.merge(desired.EMPTY, msgspec.structs.replace(full, connections=full.connections[:1]))
 
 
-def test_an_old_stamp_is_noticed_though_the_count_is_right() -> None:
-    log = Log()
-    log.write("a", 1500)
-    state = desired.merge(desired.EMPTY, log.delta(0))
-    log.write("a", 1400)
+def test_an_outdated_object_is_detected_by_the_digest() -> None:
+    api = ModelApi()
+    api.write("a", 1500)
+    state = desired.merge(desired.EMPTY, api.delta(0))
+    api.write("a", 1400)
     with pytest.raises(Mismatch):
-        desired.merge(state, msgspec.structs.replace(log.delta(1), connections=()))
+        desired.merge(state, msgspec.structs.replace(api.delta(1), connections=()))
 
 
-def test_a_delta_from_elsewhere_is_refused() -> None:
-    log = Log()
-    log.write("a", 1500)
-    log.write("a", 1400)
+def test_a_delta_from_another_revision_is_refused() -> None:
+    api = ModelApi()
+    api.write("a", 1500)
+    api.write("a", 1400)
     with pytest.raises(Mismatch, match="starts at revision 1"):
-        desired.merge(desired.EMPTY, log.delta(1))
+        desired.merge(desired.EMPTY, api.delta(1))
 
 
-def test_the_wire_form_keeps_everything_and_the_key() -> None:
+def test_encoding_keeps_everything_with_the_key() -> None:
     delta = Delta(
         since=0, revision=1, gateways=(GATEWAY,), connections=(CONNECTION,), gone=(), count=2, digest="whatever"
     )
-    back = desired.decode(desired.encode(delta))
-    assert back == delta
-    assert back.connections[0].psk.reveal() == "correct horse"
+    decoded = desired.decode(desired.encode(delta))
+    assert decoded == delta
+    assert decoded.connections[0].psk.reveal() == "correct horse"
 
 
-def test_a_gateway_goes_by_its_tombstone() -> None:
+def test_a_tombstone_removes_a_gateway() -> None:
     state = NodeState(1, {GATEWAY.id: GATEWAY}, {})
     delta = Delta(
         since=1,
