@@ -1,4 +1,4 @@
-"""A public class or type alias has a name that no other one has: one noun, one name."""
+"""The names of public classes and type aliases are unique."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SOURCE: Final = Path(linkspan.__file__).parent
 
 SHARED: Final = {
     "ApiError": "the error that the API raises is the one that the client raises again: same type, same message",
-    "Row": "a dict of the database; core names it for what it is given, and may not import the store",
+    "Row": "a row of the database as a dict; core cannot import the store's alias",
 }
-"""Names that stand for two things on purpose, and why."""
+"""Names that are shared on purpose, with the reason."""
 
 
 def test_public_types_have_unique_names() -> None:

@@ -1,4 +1,4 @@
-"""Each default, list and name below is declared once: every other place takes it from there."""
+"""Defaults, lists of names and enumerations are declared once, and imported elsewhere."""
 
 from __future__ import annotations
 
@@ -138,10 +138,10 @@ def test_every_role_that_the_rules_know_can_be_granted() -> None:
     role = account_commands._roles("")
     assert isinstance(role.type, click.Choice)
     assert tuple(role.type.choices) == keystone_v3.ROLES
-    asked = {
+    required = {
         part.removeprefix("role:").strip("()")
         for rule in default_rules.RULES
         for part in rule.text.split()
         if part.startswith("role:")
     }
-    assert asked <= set(keystone_v3.ROLES)
+    assert required <= set(keystone_v3.ROLES)

@@ -48,8 +48,8 @@ LEAVES = st.one_of(
 def texts(draw: st.DrawFn, depth: int = 3) -> str:
     """The text of a rule with random white space, parentheses and case of operators."""
 
-    def blank(least: int = 0) -> str:
-        return draw(st.sampled_from(["", " ", "  ", "\n", "\t "][1 if least else 0 :]))
+    def blank(minimum: int = 0) -> str:
+        return draw(st.sampled_from(["", " ", "  ", "\n", "\t "][1 if minimum else 0 :]))
 
     def one(depth: int) -> str:
         kind = draw(st.sampled_from(["leaf", "leaf", "group", "not"])) if depth else "leaf"

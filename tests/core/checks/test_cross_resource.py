@@ -315,7 +315,7 @@ def other(**changes: Any) -> Connection:
 
 def peers(connections: list[Connection]) -> list[Peer]:
     """The peers of connections, which are known without decrypting a key."""
-    return [Peer(item.id, item.peer_address, item.peer_id) for item in connections]
+    return [Peer(entry.id, entry.peer_address, entry.peer_id) for entry in connections]
 
 
 def v1(mode: str = "main") -> Any:
@@ -399,9 +399,9 @@ def conflict_found(order: list[Connection], changed: list[str]) -> bool:
 
 @given(connections=st.lists(SOME, max_size=6), data=st.data())
 def test_only_similar_connections_can_conflict(connections: list[Connection], data: st.DataObject) -> None:
-    changed = data.draw(st.lists(st.sampled_from([item.id for item in connections]))) if connections else []
+    changed = data.draw(st.lists(st.sampled_from([entry.id for entry in connections]))) if connections else []
     similar = cross_resource.similar_connections(peers(connections), changed)
-    assert conflict_found([item for item in connections if item.id in similar], changed) == conflict_found(
+    assert conflict_found([entry for entry in connections if entry.id in similar], changed) == conflict_found(
         connections, changed
     )
 
@@ -414,7 +414,7 @@ def test_without_a_similar_connection_nothing_is_compared() -> None:
 
 @given(connections=st.lists(SOME, max_size=5))
 def test_conflicts_do_not_depend_on_the_order(connections: list[Connection]) -> None:
-    ids = [item.id for item in connections]
+    ids = [entry.id for entry in connections]
     any_conflict = conflict_found(connections, ids)
     assert any_conflict == conflict_found(connections[::-1], ids[::-1])
     assert any_conflict == any(conflict_found(connections, [id]) for id in ids)

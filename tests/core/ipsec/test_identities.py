@@ -79,7 +79,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     notation = identity.charon()
     assert not any(wildcard in notation for wildcard in "%*")
     assert notation.isprintable()
-    # What charon is told has one meaning: the prefix names the type, or it is an address.
+    # The notation for charon is unambiguous: a prefix names the type, or it is an address.
     assert notation.startswith((f"{identity.kind}:", "")) or identity.kind in ("ipv4", "ipv6")
     assert parse(text) == identity
 

@@ -115,9 +115,9 @@ def _parsed(cidrs: Iterable[str]) -> list[Network]:
     return [network for cidr in cidrs if (network := as_network(cidr)) is not None]
 
 
-def _check_group_type(group: GroupMembers, wanted: str) -> None:
-    if group.type != wanted:
-        message = f"Endpoint group {group.id} type is '{group.type}' and should be '{wanted}'"
+def _check_group_type(group: GroupMembers, expected: str) -> None:
+    if group.type != expected:
+        message = f"Endpoint group {group.id} type is '{group.type}' and should be '{expected}'"
         raise ApiError("WrongEndpointGroupType", message)
 
 
@@ -235,8 +235,8 @@ def check_policy_pair(ike: Mapping[str, Any], ipsec: Mapping[str, Any]) -> None:
 def similar_connections(gateway: Sequence[Peer], changed: Iterable[str]) -> list[str]:
     """Ids of the connections that `check_conflicts` must compare: those with the peer identity or address of one in
     `changed`. Empty when no other connection is similar, the usual case, so that no key needs decrypting."""
-    wanted = set(changed)
-    peers = [peer for peer in gateway if peer.id in wanted]
+    changed_ids = set(changed)
+    peers = [peer for peer in gateway if peer.id in changed_ids]
     identities, addresses = {_identity(peer.identity) for peer in peers}, {_address(peer.address) for peer in peers}
     similar = [
         peer.id for peer in gateway if _identity(peer.identity) in identities or _address(peer.address) in addresses
@@ -251,15 +251,15 @@ def check_conflicts(connections: Sequence[Connection], changed: Iterable[str]) -
     must have equal keys and auth modes, and disjoint selectors. charon selects a key by the identities, and in IKEv1
     main mode by the addresses (RFC 2409 5.4): connections that share identities, or addresses there, need equal keys.
     """
-    wanted = set(changed)
-    if not wanted:
+    changed_ids = set(changed)
+    if not changed_ids:
         return
     endpoints = [(_identities(connection), _addresses(connection)) for connection in connections]
     for index, connection in enumerate(connections):
-        if connection.id not in wanted:
+        if connection.id not in changed_ids:
             continue
         for other_index, other in enumerate(connections):
-            if other.id == connection.id or (other.id in wanted and other_index < index):
+            if other.id == connection.id or (other.id in changed_ids and other_index < index):
                 continue
             (ids, addresses), (other_ids, other_addresses) = endpoints[index], endpoints[other_index]
             if ids != other_ids and addresses != other_addresses:

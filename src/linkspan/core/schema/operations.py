@@ -1,7 +1,7 @@
 """The operations of the API on a resource, and the policy action that permits each of them.
 
-The two are not the same: an operation is a request of its own, with its own errors, and OpenAPI describes it; an action
-is the subject of a policy rule, and Neutron has one rule for list and show.
+An operation is a request with its own errors, and OpenAPI describes it. An action is the subject of a policy rule, and
+Neutron has one rule for list and show.
 """
 
 from __future__ import annotations
