@@ -17,7 +17,7 @@ IKE, GROUPS = "/v2.0/vpn/ikepolicies", "/v2.0/vpn/endpoint-groups"
 def answers(state: Path, settings: dict[str, Any], *requests: tuple[str, str, Any]) -> list[int]:
     """The codes that requests get from an API with these settings; everybody is admin."""
     overrides = {"state": state, "api.auth": "none", "log.terminal": "off"} | settings
-    with wiring.application(load(environment={}, overrides=overrides)) as (app, _), TestClient(app) as client:
+    with wiring.open_application(load(environment={}, overrides=overrides)) as (app, _), TestClient(app) as client:
         return [client.request(method, path, json=body).status_code for method, path, body in requests]
 
 
@@ -55,7 +55,7 @@ def test_a_page_has_so_many(tmp_path: Path) -> None:
         environment={},
         overrides={"state": tmp_path, "api.auth": "none", "log.terminal": "off", "limits.page": 2},
     )
-    with wiring.application(settings) as (app, _), TestClient(app) as client:
+    with wiring.open_application(settings) as (app, _), TestClient(app) as client:
         client.post(IKE, json={"ikepolicies": [{}] * 3})
         assert len(client.get(IKE).json()["ikepolicies"]) == 2
 
@@ -63,6 +63,6 @@ def test_a_page_has_so_many(tmp_path: Path) -> None:
 def test_failed_logins_of_an_address_are_limited(tmp_path: Path) -> None:
     overrides = {"state": tmp_path, "log.terminal": "off", "limits.failure_burst": 2, "limits.failure_rate": 0.001}
     settings = load(environment={}, overrides=overrides)
-    with wiring.application(settings) as (app, _), TestClient(app) as client:
+    with wiring.open_application(settings) as (app, _), TestClient(app) as client:
         codes = [client.get(IKE, auth=("nobody", "wrong")).status_code for _ in range(3)]
     assert codes == [401, 401, 429]

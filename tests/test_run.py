@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root, pytest.mark.timeout(180)]
 COMMAND = [sys.executable, "-m", "linkspan.bootstrap"]
 
 
-class Machine(msgspec.Struct, frozen=True):
+class MachineState(msgspec.Struct, frozen=True):
     """What runs with state directories below one folder have on the machine now; other runs may be beside them."""
 
     namespaces: frozenset[str] = frozenset()
@@ -34,14 +34,14 @@ class Machine(msgspec.Struct, frozen=True):
     temporary: frozenset[str] = frozenset()
 
 
-def machine(folder: Path) -> Machine:
+def machine_state(folder: Path) -> MachineState:
     """What there is of the runs below a folder."""
     instances = [file.read_text().strip() for file in folder.glob("*/instance")]
     namespaces = {
         name for name in netns.names() for i in instances if name.startswith(interface_names.namespace_prefix(i))
     }
     prefixes = tuple(prefix for i in instances for prefix in interface_names.link_prefixes(i))
-    return Machine(
+    return MachineState(
         namespaces=frozenset(namespaces),
         links=frozenset(name for name in os.listdir("/sys/class/net") if prefixes and name.startswith(prefixes)),
         processes=frozenset(processes(folder, namespaces)),
@@ -110,7 +110,7 @@ class Run:
 
 
 def test_once_proves_and_leaves_nothing(state: Path) -> None:
-    before = machine(state.parent)
+    before = machine_state(state.parent)
     started = time.monotonic()
     run = Run(state, free_port(), "--once")
     assert run.process.wait(90.0) == 0, run.output
@@ -119,8 +119,8 @@ def test_once_proves_and_leaves_nothing(state: Path) -> None:
         assert words in run.output
     assert run.output.count("0 % loss") == 2
     assert "Traceback" not in run.output
-    assert machine(state.parent) == before
-    assert machine(state.parent) == Machine(rules=before.rules)
+    assert machine_state(state.parent) == before
+    assert machine_state(state.parent) == MachineState(rules=before.rules)
     assert not (state / "lab.json").exists()
     print(f"run --once took {took:.1f} s")
 
@@ -140,25 +140,25 @@ def test_a_second_run_goes_on_where_the_first_ended(state: Path, nodes: tuple[st
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ending_it_leaves_nothing(state: Path, number: signal.Signals) -> None:
-    before = machine(state.parent)
+    before = machine_state(state.parent)
     run = Run(state, free_port())
     run.wait_for_proof()
-    assert machine(state.parent) != before
+    assert machine_state(state.parent) != before
     assert run.end(number) == 0, run.output
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
     assert "Traceback" not in run.output
 
 
 def test_ending_it_while_it_starts_leaves_nothing(state: Path) -> None:
-    before = machine(state.parent)
+    before = machine_state(state.parent)
     run = Run(state, free_port())
     run.wait_for(lambda: "API at" in run.output)
     assert run.end(signal.SIGTERM) != 1, run.output
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
 
 
 def test_a_run_after_a_killed_one_cleans_up_and_works(state: Path) -> None:
-    before = machine(state.parent)
+    before = machine_state(state.parent)
     port = free_port()
     first = Run(state, port)
     first.wait_for_proof()
@@ -166,20 +166,20 @@ def test_a_run_after_a_killed_one_cleans_up_and_works(state: Path) -> None:
     second = Run(state, port, "--once")
     assert second.process.wait(90.0) == 0, second.output
     assert second.output.count("0 % loss") == 2
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
 
 
 def test_everything_killed_at_once_is_cleaned_up_by_sweep(state: Path) -> None:
-    before = machine(state.parent)
+    before = machine_state(state.parent)
     run = Run(state, free_port())
     run.wait_for_proof()
     children = json.loads((state / "run" / "children.json").read_text())
     run.end(signal.SIGKILL)
     for child in children:
         os.kill(child["pid"], signal.SIGKILL)
-    assert machine(state.parent).namespaces != before.namespaces
+    assert machine_state(state.parent).namespaces != before.namespaces
     subprocess.run([*COMMAND, "sweep", "--state", str(state)], check=True)
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
 
 
 def gateways(state: Path) -> dict[str, int]:
@@ -191,7 +191,7 @@ def gateways(state: Path) -> dict[str, int]:
 
 def test_two_runs_side_by_side_and_two_of_one_state(state: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    before = machine(tmp_path)
+    before = machine_state(tmp_path)
     first, second = Run(state, free_port()), Run(other, free_port(), "--nodes", "2")
     first.wait_for_proof()
     second.wait_for_proof()
@@ -219,7 +219,7 @@ def test_two_runs_side_by_side_and_two_of_one_state(state: Path, tmp_path: Path)
     ]
     assert subprocess.run(ping, capture_output=True, check=False).returncode == 0
     assert first.end(signal.SIGTERM) == 0, first.output
-    assert machine(tmp_path) == before
+    assert machine_state(tmp_path) == before
 
 
 def test_a_child_that_dies_comes_back(state: Path) -> None:

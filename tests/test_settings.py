@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import asdict
 
 from linkspan.core.checks import quota
-from linkspan.settings import SettingsError, instance_of, load, registry, to_toml
+from linkspan.settings import SettingsError, instance_id, load, registry, to_toml
 
 
 def write(path: Path, text: str) -> Path:
@@ -109,12 +109,12 @@ def test_the_registry_knows_every_setting_and_explains_it() -> None:
 
 
 def test_the_instance_is_made_once(tmp_path: Path) -> None:
-    first = instance_of(tmp_path / "state")
+    first = instance_id(tmp_path / "state")
     assert len(first) == 6
-    assert instance_of(tmp_path / "state") == first
+    assert instance_id(tmp_path / "state") == first
 
 
 def test_a_damaged_instance_is_refused(tmp_path: Path) -> None:
     (tmp_path / "instance").write_text("../../etc\n", encoding="ascii")
     with pytest.raises(SettingsError, match="six hex digits"):
-        instance_of(tmp_path)
+        instance_id(tmp_path)

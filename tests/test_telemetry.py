@@ -76,5 +76,5 @@ def test_the_level_is_a_floor(log_file: Path) -> None:
 
 
 def test_a_line_for_people_is_one_line() -> None:
-    line = telemetry.human({"timestamp": "2026-01-01T10:20:30Z", "level": "info", "event": "a\nb", "node": "n"})
+    line = telemetry.format_line({"timestamp": "2026-01-01T10:20:30Z", "level": "info", "event": "a\nb", "node": "n"})
     assert line == "10:20:30 info    a b node=n"

@@ -28,7 +28,7 @@ PREFIX: Final = "LINKSPAN_"
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Most = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+Quantity = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 PerSecond = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
@@ -116,14 +116,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many objects a project may have that has no quotas of its own; -1: any number."""
 
-    vpnservice: Annotated[Most, _about("VPN services of a project")] = quota.DEFAULTS["vpnservice"]
-    ikepolicy: Annotated[Most, _about("IKE policies of a project")] = quota.DEFAULTS["ikepolicy"]
-    ipsecpolicy: Annotated[Most, _about("IPsec policies of a project")] = quota.DEFAULTS["ipsecpolicy"]
-    ipsec_site_connection: Annotated[Most, _about("connections of a project")] = quota.DEFAULTS["ipsec_site_connection"]
-    endpoint_group: Annotated[Most, _about("endpoint groups of a project")] = quota.DEFAULTS["endpoint_group"]
-    network: Annotated[Most, _about("networks of a project")] = quota.DEFAULTS["network"]
-    subnet: Annotated[Most, _about("subnets of a project")] = quota.DEFAULTS["subnet"]
-    router: Annotated[Most, _about("routers of a project")] = quota.DEFAULTS["router"]
+    vpnservice: Annotated[Quantity, _about("VPN services of a project")] = quota.DEFAULTS["vpnservice"]
+    ikepolicy: Annotated[Quantity, _about("IKE policies of a project")] = quota.DEFAULTS["ikepolicy"]
+    ipsecpolicy: Annotated[Quantity, _about("IPsec policies of a project")] = quota.DEFAULTS["ipsecpolicy"]
+    ipsec_site_connection: Annotated[Quantity, _about("connections of a project")] = quota.DEFAULTS[
+        "ipsec_site_connection"
+    ]
+    endpoint_group: Annotated[Quantity, _about("endpoint groups of a project")] = quota.DEFAULTS["endpoint_group"]
+    network: Annotated[Quantity, _about("networks of a project")] = quota.DEFAULTS["network"]
+    subnet: Annotated[Quantity, _about("subnets of a project")] = quota.DEFAULTS["subnet"]
+    router: Annotated[Quantity, _about("routers of a project")] = quota.DEFAULTS["router"]
 
 
 class Keystone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -275,7 +277,7 @@ def load(
         section, _, name = key.rpartition(".")
         (tree.setdefault(section, {}) if section else tree)[name] = value
     try:
-        return msgspec.convert(tree, Settings, strict=False, dec_hook=_path)
+        return msgspec.convert(tree, Settings, strict=False, dec_hook=_convert_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), merged)) from None
 
@@ -288,18 +290,18 @@ def _from_file(path: Path, known: tuple[Setting, ...]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
     keys = {setting.key for setting in known}
-    found = dict(_flat(tree, keys))
+    found = dict(_flatten(tree, keys))
     for key in found:
         if key not in keys:
             raise SettingsError(f"{path}: unknown setting '{key}'{nearest(key, keys)}")
     return found
 
 
-def _flat(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         key = prefix + name
         if isinstance(value, dict) and key not in keys:
-            yield from _flat(value, keys, f"{key}.")
+            yield from _flatten(value, keys, f"{key}.")
         else:
             yield key, value
 
@@ -318,18 +320,18 @@ def _from_environment(environment: Mapping[str, str], known: tuple[Setting, ...]
                 raise SettingsError(f"unknown setting in the environment: {name}{near}")
             continue
         setting = by_name[name]
-        found[setting.key] = _table(name, text) if isinstance(setting.default, dict) else text
+        found[setting.key] = _parse_table(name, text) if isinstance(setting.default, dict) else text
     return found
 
 
-def _table(name: str, text: str) -> dict[str, str]:
+def _parse_table(name: str, text: str) -> dict[str, str]:
     pairs = [item.partition("=") for item in text.split(",") if item.strip()]
     if not all(equals and key.strip() and value.strip() for key, equals, value in pairs):
         raise SettingsError(f"{name}: '{text}' is not a list of name=value, separated by commas")
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _path(_kind: type, value: Any) -> Any:
+def _convert_path(_kind: type, value: Any) -> Any:
     if isinstance(value, Path):
         return value
     if isinstance(value, str) and value:
@@ -365,7 +367,7 @@ def to_toml(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def instance_of(state: Path) -> str:
+def instance_id(state: Path) -> str:
     """The six hex digits of the installation whose state directory this is; made at the first call and kept."""
     path = state / "instance"
     try:

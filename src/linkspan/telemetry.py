@@ -68,7 +68,7 @@ def configure(*, file: Path | None = None, terminal: str = "human", level: str =
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _scrubber,
-            _Fan(sinks),
+            _FanOut(sinks),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
@@ -97,7 +97,7 @@ def _scrubber(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return scrubbed
 
 
-class _Fan:
+class _FanOut:
     """The end of the pipe: hands an entry to every sink."""
 
     def __init__(self, sinks: list[Sink]) -> None:
@@ -124,13 +124,13 @@ def _json_sink(stream: TextIO) -> Sink:
 
 def _human_sink(stream: TextIO) -> Sink:
     def write(event: EventDict) -> None:
-        stream.write(human(event) + "\n")
+        stream.write(format_line(event) + "\n")
         stream.flush()
 
     return write
 
 
-def human(event: Mapping[str, Any]) -> str:
+def format_line(event: Mapping[str, Any]) -> str:
     """An entry as one line: time, level, what happened, and its details."""
     rest = {key: value for key, value in event.items() if key not in {"timestamp", "level", "event", "exception"}}
     details = " ".join(f"{key}={value}" for key, value in rest.items())

@@ -25,7 +25,7 @@ __all__ = ["quick"]
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-class Machine:
+class LocalCommands:
     """The command line over a database of its own."""
 
     def __init__(self, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,13 +70,15 @@ class Machine:
 
 
 @pytest.fixture
-def linkspan(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def linkspan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalCommands]:
     """Two projects, and ada in blue."""
     for name in list(os.environ):
         if name.startswith("LINKSPAN_"):
             monkeypatch.delenv(name)
     mask = os.umask(0o077)
-    machine = Machine(tmp_path / "state", capsys)
+    machine = LocalCommands(tmp_path / "state", capsys)
     machine("project", "create", "blue")
     machine("project", "create", "red", "--description", "the other")
     machine("user", "create", "ada", "--project", "blue")
@@ -84,7 +86,7 @@ def linkspan(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     os.umask(mask)
 
 
-def test_roles(linkspan: Machine) -> None:
+def test_roles(linkspan: LocalCommands) -> None:
     assert linkspan.roles("ada") == {"blue": ["member"]}
     linkspan("user", "grant", "ada", "--project", "red", "--role", "reader")
     linkspan("user", "grant", "ada", "--project", "blue", "--role", "admin")
@@ -102,7 +104,7 @@ def test_roles(linkspan: Machine) -> None:
     assert linkspan.roles("ada") == {"blue": ["member"]}
 
 
-def test_a_user_that_goes(linkspan: Machine) -> None:
+def test_a_user_that_goes(linkspan: LocalCommands) -> None:
     token = linkspan("token", "create", "--user", "ada").removeprefix("token: ").strip()
     assert linkspan.holds(token)
     linkspan("user", "delete", "ada")
@@ -121,7 +123,7 @@ def test_a_user_that_goes(linkspan: Machine) -> None:
         ("token", "create", "--user", "eve"),
     ],
 )
-def test_nobody(linkspan: Machine, arguments: tuple[str, ...]) -> None:
+def test_nobody(linkspan: LocalCommands, arguments: tuple[str, ...]) -> None:
     assert "no user named 'eve': see 'linkspan user list'" in linkspan.fails(*arguments)
 
 
@@ -134,11 +136,11 @@ def test_nobody(linkspan: Machine, arguments: tuple[str, ...]) -> None:
         ("token", "create", "--user", "ada", "--project", "green"),
     ],
 )
-def test_nowhere(linkspan: Machine, arguments: tuple[str, ...]) -> None:
+def test_nowhere(linkspan: LocalCommands, arguments: tuple[str, ...]) -> None:
     assert "no project named 'green': see 'linkspan project list'" in linkspan.fails(*arguments)
 
 
-def test_a_project_goes_when_it_is_empty(linkspan: Machine) -> None:
+def test_a_project_goes_when_it_is_empty(linkspan: LocalCommands) -> None:
     with linkspan.store() as store:
         id = project_id(store, "blue")
         with store.write() as tx:
@@ -169,7 +171,7 @@ def project_id(store: Store, name: str) -> str:
     return id
 
 
-def test_a_token_is_shown_once(linkspan: Machine) -> None:
+def test_a_token_is_shown_once(linkspan: LocalCommands) -> None:
     said = linkspan("token", "create", "--user", "ada", "--name", "ci")
     token = said.removeprefix("token: ").strip()
     assert len(token) >= 43
@@ -184,7 +186,7 @@ def test_a_token_is_shown_once(linkspan: Machine) -> None:
     assert "no static token with the id" in linkspan.fails("token", "delete", row["id"])
 
 
-def test_a_token_in_a_file(linkspan: Machine, tmp_path: Path) -> None:
+def test_a_token_in_a_file(linkspan: LocalCommands, tmp_path: Path) -> None:
     file = tmp_path / "token"
     said = linkspan("token", "create", "--user", "ada", "--token-file", str(file))
     assert said == f"the token is in {file}\n"
@@ -194,7 +196,7 @@ def test_a_token_in_a_file(linkspan: Machine, tmp_path: Path) -> None:
     assert len(linkspan.json("token", "list")) == 1
 
 
-def test_a_token_with_an_end(linkspan: Machine) -> None:
+def test_a_token_with_an_end(linkspan: LocalCommands) -> None:
     short = (
         linkspan("token", "create", "--user", "ada", "--name", "a", "--expires", "1s").removeprefix("token: ").strip()
     )
@@ -208,7 +210,7 @@ def test_a_token_with_an_end(linkspan: Machine) -> None:
         assert "no time such as" in linkspan.fails("token", "create", "--user", "ada", "--expires", wrong, code=2)
 
 
-def test_a_token_of_another_project(linkspan: Machine) -> None:
+def test_a_token_of_another_project(linkspan: LocalCommands) -> None:
     assert "has no role there" in linkspan.fails("token", "create", "--user", "ada", "--project", "red")
     linkspan("user", "grant", "ada", "--project", "red", "--role", "reader")
     token = linkspan("token", "create", "--user", "ada", "--project", "red").removeprefix("token: ").strip()

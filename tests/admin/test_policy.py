@@ -32,8 +32,8 @@ def write(folder: Path, text: str) -> Path:
 )
 def test_what_a_file_says(tmp_path: Path, text: str, rules: dict[str, object]) -> None:
     file = write(tmp_path, text)
-    assert policy.read(file) == rules
-    policy.load(file)
+    assert policy.read_rules(file) == rules
+    policy.load_policy(file)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_a_file_says(tmp_path: Path, text: str, rules: dict[str, object]) -
 def test_what_a_file_may_not_say(tmp_path: Path, text: str, words: str) -> None:
     file = write(tmp_path, text)
     with pytest.raises(click.ClickException) as caught:
-        policy.load(file)
+        policy.load_policy(file)
     assert words in caught.value.message
     assert str(file) in caught.value.message
     assert "\n" not in caught.value.message
@@ -65,7 +65,7 @@ def test_what_a_file_may_not_say(tmp_path: Path, text: str, words: str) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException, match=r"cannot read the policy file .*absent: No such file"):
-        policy.load(tmp_path / "absent")
+        policy.load_policy(tmp_path / "absent")
 
 
 def test_the_sample_changes_nothing_and_holds_every_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,8 +73,8 @@ def test_the_sample_changes_nothing_and_holds_every_rule(tmp_path: Path, capsys:
     text = capsys.readouterr().out
     assert yaml.safe_load(text) is None
     taken = "\n".join(line.removeprefix("#") if line.startswith('#"') else line for line in text.splitlines())
-    assert policy.read(write(tmp_path, taken)) == {rule.name: rule.text for rule in RULES}
-    policy.load(tmp_path / "policy.yaml")
+    assert policy.read_rules(write(tmp_path, taken)) == {rule.name: rule.text for rule in RULES}
+    policy.load_policy(tmp_path / "policy.yaml")
 
 
 def test_a_file_is_checked_before_the_api_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from linkspan.admin.supervisor import ChildProcess, ProcessIdentity, Supervisor, left_behind, start_time, terminate
+from linkspan.admin.supervisor import (
+    ChildProcess,
+    ProcessIdentity,
+    Supervisor,
+    leftover_processes,
+    start_time,
+    terminate,
+)
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -44,11 +51,11 @@ def test_children_are_written_down_and_ended(tmp_path: Path) -> None:
     children.start(second)
     until(is_up(second))
     until(is_up(first))
-    assert {found.name for found in left_behind(tmp_path)} == {"api", "node-1"}
+    assert {found.name for found in leftover_processes(tmp_path)} == {"api", "node-1"}
     assert children.stop(lambda name: name == "node-1", 0.1) == ["node-1"]
-    assert [found.name for found in left_behind(tmp_path)] == ["api"]
+    assert [found.name for found in leftover_processes(tmp_path)] == ["api"]
     assert children.stop(lambda _: True, 5.0) == []
-    assert left_behind(tmp_path) == []
+    assert leftover_processes(tmp_path) == []
     assert first.log.stat().st_mode & 0o077 == 0
     assert said == []
 
@@ -87,7 +94,7 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
-        (left,) = left_behind(tmp_path)
+        (left,) = leftover_processes(tmp_path)
         parent.kill()
     until(lambda: not left.alive())
 
@@ -106,7 +113,7 @@ def test_what_a_killed_run_left_is_found_and_ended_and_nothing_else(tmp_path: Pa
         ]
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "children.json").write_text(json.dumps(record))
-        found = left_behind(tmp_path)
+        found = leftover_processes(tmp_path)
         assert [identity.name for identity in found] == ["api"]
         terminate(found, 0.1)
         assert mine.wait(5.0) == -signal.SIGKILL
@@ -119,4 +126,4 @@ def test_a_damaged_record_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for text in ("", "{", "[1]", '{"a": 1}'):
         (tmp_path / "run" / "children.json").write_text(text)
-        assert left_behind(tmp_path) == []
+        assert leftover_processes(tmp_path) == []

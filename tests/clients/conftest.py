@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.api.serving import Served, served
-from tests.clients.ways import WAYS, Way
+from tests.clients.auth_methods import AUTH_METHODS, AuthMethod
 from tests.harness.databases import database, postgres, sqlite_template
 from tests.harness.openstack_cli import openstack_7, openstack_10
 
@@ -22,22 +22,22 @@ SDK_WARNINGS = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 Connect = Callable[[str], openstack.connection.Connection]
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way.name)
-def way(request: pytest.FixtureRequest) -> Way:
+@pytest.fixture(params=AUTH_METHODS, ids=lambda way: way.name)
+def way(request: pytest.FixtureRequest) -> AuthMethod:
     """Each way to authenticate; a test may name its own."""
-    chosen: Way = request.param
+    chosen: AuthMethod = request.param
     return chosen
 
 
 @pytest.fixture
-def service(database: Engine, way: Way) -> Iterator[Served]:
+def service(database: Engine, way: AuthMethod) -> Iterator[Served]:
     """A server with users."""
     with served(database, way.auth) as running:
         yield running
 
 
 @pytest.fixture
-def connect(service: Served, way: Way) -> Iterator[Connect]:
+def connect(service: Served, way: AuthMethod) -> Iterator[Connect]:
     """Connects openstacksdk as a user."""
     with ExitStack() as open_:
 

@@ -14,11 +14,11 @@ from openstack import exceptions
 from sqlalchemy import Engine
 
 from linkspan.api.authentication.keystone import KeystoneAuth
-from linkspan.api.authentication.keystone_client import Keystone as Asked
+from linkspan.api.authentication.keystone_client import Keystone as KeystoneClient
 from linkspan.core.secret import Secret
 from tests.api.serving import Served, served
+from tests.clients.auth_methods import clouds_yaml
 from tests.clients.conftest import SDK_WARNINGS
-from tests.clients.ways import clouds_yaml
 from tests.harness.keystone import PASSWORD, Keystone, keystone
 from tests.harness.openstack_cli import Cli, OpenStack
 
@@ -26,7 +26,7 @@ __all__ = ["keystone"]
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300), SDK_WARNINGS]
 
-PEOPLE = {
+USERS = {
     "alice": ("blue", "member"),
     "reader": ("blue", "reader"),
     "bob": ("red", "member"),
@@ -40,7 +40,7 @@ Connect = Callable[[str], openstack.connection.Connection]
 @pytest.fixture(scope="module")
 def people(keystone: Keystone) -> None:
     """In Keystone: `PEOPLE`, and a user of ours that may only validate tokens."""
-    for user, (project, role) in PEOPLE.items():
+    for user, (project, role) in USERS.items():
         keystone.add(user, project, role)
     keystone.add("linkspan", "service", "service")
 
@@ -48,8 +48,8 @@ def people(keystone: Keystone) -> None:
 @pytest.fixture
 def service(database: Engine, keystone: Keystone, people: None) -> Iterator[Served]:
     """A server that asks Keystone, and that its catalog leads to."""
-    asked = Asked(keystone.url, "linkspan", Secret(PASSWORD), "service")
-    with served(database, lambda _store: KeystoneAuth(asked, keystone.url)) as running:
+    client = KeystoneClient(keystone.url, "linkspan", Secret(PASSWORD), "service")
+    with served(database, lambda _store: KeystoneAuth(client, keystone.url)) as running:
         # As an operator writes it: without a version.
         keystone.lead_to(running.url)
         yield running
@@ -61,14 +61,14 @@ def connect(service: Served, keystone: Keystone) -> Iterator[Connect]:
     with ExitStack() as open_:
 
         def opened(user: str) -> openstack.connection.Connection:
-            cloud = keystone.cloud(user, PEOPLE[user][0])
+            cloud = keystone.cloud(user, USERS[user][0])
             return open_.enter_context(openstack.connect(load_yaml_config=False, load_envvars=False, **cloud))
 
         yield opened
 
 
 def test_roles_and_projects_are_those_of_keystone(connect: Connect) -> None:
-    alice, reader, bob, guest, root = (connect(user).network for user in PEOPLE)
+    alice, reader, bob, guest, root = (connect(user).network for user in USERS)
     made = alice.create_vpn_ike_policy(name="of alice")
     assert made.project_id == connect("alice").current_project_id
     assert reader.get_vpn_ike_policy(made.id).name == "of alice"

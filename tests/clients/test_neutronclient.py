@@ -14,50 +14,50 @@ from neutronclient.common import exceptions  # type: ignore[import-untyped]
 from neutronclient.v2_0.client import Client  # type: ignore[import-untyped]
 
 from tests.api.serving import Served
+from tests.clients.auth_methods import AuthMethod
 from tests.clients.conftest import SDK_WARNINGS, Connect
-from tests.clients.ground import Ground, ground
-from tests.clients.ways import Way
+from tests.clients.topology import Topology, create_topology
 
 pytestmark = [pytest.mark.clients, SDK_WARNINGS]
 
 Ids = dict[str, str]
 
 
-class Kind(msgspec.Struct, frozen=True):
+class ClientResource(msgspec.Struct, frozen=True):
     """A resource as the bindings call it; `values` of a new one may need the ids of what was made before it."""
 
     name: str
     plural: str
-    values: Callable[[Ground, Ids], dict[str, Any]]
+    values: Callable[[Topology, Ids], dict[str, Any]]
     changes: dict[str, Any]
 
 
-KINDS = (
-    Kind(
+RESOURCES = (
+    ClientResource(
         "endpoint_group",
         "endpoint_groups",
         lambda ground, ids: {"type": "cidr", "endpoints": ["10.9.0.0/24"]},
         {"description": "theirs"},
     ),
-    Kind(
+    ClientResource(
         "ikepolicy",
         "ikepolicies",
         lambda ground, ids: {"encryption_algorithm": "aes-256", "lifetime": {"units": "seconds", "value": 7200}},
         {"lifetime": {"units": "seconds", "value": 14400}},
     ),
-    Kind(
+    ClientResource(
         "ipsecpolicy",
         "ipsecpolicies",
         lambda ground, ids: {"transform_protocol": "esp", "pfs": "group19"},
         {"pfs": "group20"},
     ),
-    Kind(
+    ClientResource(
         "vpnservice",
         "vpnservices",
         lambda ground, ids: {"router_id": ground.router, "subnet_id": ground.subnet, "admin_state_up": True},
         {"admin_state_up": False},
     ),
-    Kind(
+    ClientResource(
         "ipsec_site_connection",
         "ipsec_site_connections",
         lambda ground, ids: {
@@ -76,7 +76,7 @@ KINDS = (
 
 
 @pytest.fixture
-def client(service: Served, way: Way) -> Iterator[Client]:
+def client(service: Served, way: AuthMethod) -> Iterator[Client]:
     """The bindings, as alice."""
     cloud = way.cloud(service.url, "alice")
     plugin: BaseAuthPlugin = loading.get_plugin_loader(cloud["auth_type"]).load_from_options(**cloud["auth"])
@@ -86,8 +86,8 @@ def client(service: Served, way: Way) -> Iterator[Client]:
 
 
 @pytest.fixture
-def place(connect: Connect) -> Ground:
-    return ground(connect("admin"), connect("alice"))
+def place(connect: Connect) -> Topology:
+    return create_topology(connect("admin"), connect("alice"))
 
 
 def call(client: Client, verb: str, noun: str, *arguments: Any, **more: Any) -> Any:
@@ -95,10 +95,10 @@ def call(client: Client, verb: str, noun: str, *arguments: Any, **more: Any) -> 
     return getattr(client, f"{verb}_{noun}")(*arguments, **more)
 
 
-def create(client: Client, place: Ground) -> Ids:
+def create(client: Client, place: Topology) -> Ids:
     """One of each kind; each attribute comes back as it was sent."""
     ids: Ids = {}
-    for kind in KINDS:
+    for kind in RESOURCES:
         values = kind.values(place, ids) | {"name": f"the {kind.name}"}
         made = call(client, "create", kind.name, {kind.name: values})[kind.name]
         assert {name: made[name] for name in values} == values
@@ -106,9 +106,9 @@ def create(client: Client, place: Ground) -> Ids:
     return ids
 
 
-def test_the_five_resources(client: Client, place: Ground) -> None:
+def test_the_five_resources(client: Client, place: Topology) -> None:
     ids = create(client, place)
-    for kind in KINDS:
+    for kind in RESOURCES:
         id, name = ids[kind.name], f"the {kind.name}"
         shown = call(client, "show", kind.name, id)[kind.name]
         assert (shown["id"], shown["name"]) == (id, name)
@@ -118,7 +118,7 @@ def test_the_five_resources(client: Client, place: Ground) -> None:
         changed = call(client, "update", kind.name, id, {kind.name: kind.changes})[kind.name]
         assert {name: changed[name] for name in kind.changes} == kind.changes
         assert call(client, "show", kind.name, id)[kind.name] == changed
-    for kind in reversed(KINDS):
+    for kind in reversed(RESOURCES):
         call(client, "delete", kind.name, ids[kind.name])
         with pytest.raises(exceptions.NotFound):
             call(client, "show", kind.name, ids[kind.name])
@@ -139,11 +139,11 @@ def test_pages(client: Client) -> None:
     assert sorted(each["name"] for each in client.list_ikepolicies(limit=2)["ikepolicies"]) == names
 
 
-def test_refusals(client: Client, place: Ground) -> None:
+def test_refusals(client: Client, place: Topology) -> None:
     """The bindings have an exception for each code, and our sentence is its text."""
     ids = create(client, place)
     nobody = str(uuid.uuid4())
-    for kind in KINDS:
+    for kind in RESOURCES:
         for verb, more in (("show", ()), ("update", ({kind.name: {"name": "nobody"}},)), ("delete", ())):
             with pytest.raises(exceptions.NotFound, match=f"{nobody} (could not be|not) found"):
                 call(client, verb, kind.name, nobody, *more)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.api.serving import Served
+from tests.clients.auth_methods import BASIC, NONE, AuthMethod, clouds_yaml
 from tests.clients.conftest import SDK_WARNINGS, Connect
-from tests.clients.ground import ground
+from tests.clients.topology import create_topology
 from tests.clients.vpn_commands import NOUNS, VERBS, Tour, commands
-from tests.clients.ways import BASIC, NONE, Way, clouds_yaml
 from tests.harness.openstack_cli import Cli, OpenStack
 
 pytestmark = pytest.mark.clients
@@ -22,7 +22,7 @@ MakeCli = Callable[[OpenStack, str], Cli]
 
 
 @pytest.fixture
-def typed(service: Served, way: Way, tmp_path: Path) -> MakeCli:
+def typed(service: Served, way: AuthMethod, tmp_path: Path) -> MakeCli:
     """A command line, as a user."""
 
     def typed(command: OpenStack, user: str) -> Cli:
@@ -47,7 +47,7 @@ def alice(typed: MakeCli, openstack_10: OpenStack) -> Cli:
 @pytest.fixture
 def ids(connect: Connect) -> dict[str, str]:
     """What a VPN stands on."""
-    place = ground(connect("admin"), connect("alice"))
+    place = create_topology(connect("admin"), connect("alice"))
     return {"router": place.router, "lan-v4": place.subnet}
 
 

@@ -14,7 +14,7 @@ from openstack import exceptions
 
 from tests.api.serving import Served
 from tests.clients.conftest import SDK_WARNINGS, Connect
-from tests.clients.ground import Ground, ground, obeying
+from tests.clients.topology import Topology, create_topology, obedient_node
 
 pytestmark = [pytest.mark.clients, SDK_WARNINGS]
 
@@ -22,23 +22,23 @@ NOT_FOUND = "(not found|could not be found)"
 Made = dict[str, Any]
 
 
-class Kind(msgspec.Struct, frozen=True):
+class ClientResource(msgspec.Struct, frozen=True):
     """A resource as the SDK calls it; `values` of a new one may need the ids of what was made before it."""
 
     name: str
     plural: str
-    values: Callable[[Ground, Made], dict[str, Any]]
+    values: Callable[[Topology, Made], dict[str, Any]]
     changes: dict[str, Any]
 
 
-KINDS = (
-    Kind(
+RESOURCES = (
+    ClientResource(
         "endpoint_group",
         "endpoint_groups",
         lambda ground, made: {"type": "subnet", "endpoints": [ground.subnet], "description": "ours"},
         {"description": "our side"},
     ),
-    Kind(
+    ClientResource(
         "ike_policy",
         "ike_policies",
         lambda ground, made: {
@@ -50,7 +50,7 @@ KINDS = (
         },
         {"lifetime": {"units": "seconds", "value": 14400}, "pfs": "group21"},
     ),
-    Kind(
+    ClientResource(
         "ipsec_policy",
         "ipsec_policies",
         lambda ground, made: {
@@ -62,13 +62,13 @@ KINDS = (
         },
         {"encryption_algorithm": "aes-128-gcm-16", "description": "faster"},
     ),
-    Kind(
+    ClientResource(
         "service",
         "services",
         lambda ground, made: {"router_id": ground.router, "is_admin_state_up": True},
         {"description": "of the lan"},
     ),
-    Kind(
+    ClientResource(
         "ipsec_site_connection",
         "ipsec_site_connections",
         lambda ground, made: {
@@ -96,8 +96,8 @@ def alice(connect: Connect) -> openstack.connection.Connection:
 
 
 @pytest.fixture
-def place(connect: Connect, alice: openstack.connection.Connection) -> Ground:
-    return ground(connect("admin"), alice)
+def place(connect: Connect, alice: openstack.connection.Connection) -> Topology:
+    return create_topology(connect("admin"), alice)
 
 
 def call(cloud: openstack.connection.Connection, verb: str, noun: str, *arguments: Any, **values: Any) -> Any:
@@ -105,26 +105,26 @@ def call(cloud: openstack.connection.Connection, verb: str, noun: str, *argument
     return getattr(cloud.network, f"{verb}_vpn_{noun}".removeprefix("_"))(*arguments, **values)
 
 
-def listed(cloud: openstack.connection.Connection, kind: Kind, **query: Any) -> list[str]:
+def listed(cloud: openstack.connection.Connection, kind: ClientResource, **query: Any) -> list[str]:
     """Names."""
     return [each.name for each in call(cloud, "", kind.plural, **query)]
 
 
-def create(cloud: openstack.connection.Connection, place: Ground) -> Made:
+def create(cloud: openstack.connection.Connection, place: Topology) -> Made:
     """One of each kind, and a second endpoint group; each attribute comes back as it was sent."""
     made: Made = {
         "theirs": call(cloud, "create", "endpoint_group", name="theirs", type="cidr", endpoints=["10.9.0.0/24"])
     }
-    for kind in KINDS:
+    for kind in RESOURCES:
         values = kind.values(place, made) | {"name": f"the {kind.name}"}
         made[kind.name] = call(cloud, "create", kind.name, **values)
         assert {name: made[kind.name][name] for name in values} == values
     return made
 
 
-def test_the_five_resources(service: Served, alice: openstack.connection.Connection, place: Ground) -> None:
+def test_the_five_resources(service: Served, alice: openstack.connection.Connection, place: Topology) -> None:
     made = create(alice, place)
-    for kind in KINDS:
+    for kind in RESOURCES:
         there = made[kind.name]
         assert call(alice, "get", kind.name, there.id).to_dict() == there.to_dict()
         assert call(alice, "find", kind.name, there.name, ignore_missing=False).id == there.id
@@ -137,7 +137,7 @@ def test_the_five_resources(service: Served, alice: openstack.connection.Connect
         for seen in (changed, again):
             assert seen.name == f"the {kind.name}, changed"
             assert {name: seen[name] for name in kind.changes} == kind.changes
-    for kind in reversed(KINDS):
+    for kind in reversed(RESOURCES):
         id = made[kind.name].id
         call(alice, "delete", kind.name, id, ignore_missing=False)
         assert call(alice, "delete", kind.name, id) is None
@@ -147,12 +147,12 @@ def test_the_five_resources(service: Served, alice: openstack.connection.Connect
         assert made[kind.name].name not in listed(alice, kind)
 
 
-def test_waiting(service: Served, alice: openstack.connection.Connection, place: Ground) -> None:
+def test_waiting(service: Served, alice: openstack.connection.Connection, place: Topology) -> None:
     """For ACTIVE, and until it is gone."""
     made = create(alice, place)
     connection, network = made["ipsec_site_connection"], alice.network
     assert (made["service"].status, connection.status) == ("PENDING_CREATE", "PENDING_CREATE")
-    with obeying(service):
+    with obedient_node(service):
         for each in (made["service"], connection):
             assert network.wait_for_status(each, "ACTIVE", ["ERROR"], interval=0.02, wait=30).status == "ACTIVE"
         network.update_vpn_ipsec_site_connection(connection, is_admin_state_up=False)
@@ -178,9 +178,9 @@ def asked(alice: openstack.connection.Connection) -> Iterator[list[str]]:
     http.hooks["response"].remove(note)
 
 
-def test_pages_and_filters(alice: openstack.connection.Connection, place: Ground, asked: list[str]) -> None:
+def test_pages_and_filters(alice: openstack.connection.Connection, place: Topology, asked: list[str]) -> None:
     numbers = [f"number {number}" for number in range(5)]
-    for kind in KINDS[:3]:
+    for kind in RESOURCES[:3]:
         for name in numbers:
             call(alice, "create", kind.name, name=name, **kind.values(place, {}))
         asked.clear()
@@ -189,7 +189,7 @@ def test_pages_and_filters(alice: openstack.connection.Connection, place: Ground
         assert [("limit=2" in url, "marker=" in url) for url in asked] == [(True, False)] + [(True, True)] * 3
         assert len(listed(alice, kind, limit=2, paginated=False)) == 2
     network = alice.network
-    first = call(alice, "create", "service", name="one", **KINDS[3].values(place, {}))
+    first = call(alice, "create", "service", name="one", **RESOURCES[3].values(place, {}))
     second = call(alice, "create", "service", name="two", router_id=place.router, is_admin_state_up=False)
     assert [each.id for each in network.vpn_services(is_admin_state_up=False)] == [second.id]
     assert [each.id for each in network.vpn_services(router_id=place.router, name="one")] == [first.id]
@@ -200,12 +200,12 @@ def test_pages_and_filters(alice: openstack.connection.Connection, place: Ground
     assert [each.to_dict()["pfs"] for each in network.vpn_ike_policies(fields=["id", "name"])] == [None] * 5
 
 
-def test_refusals(alice: openstack.connection.Connection, place: Ground) -> None:
+def test_refusals(alice: openstack.connection.Connection, place: Topology) -> None:
     """What goes wrong is the exception that the SDK has for it, with our sentence in it."""
     made = create(alice, place)
     network = alice.network
     nobody = str(uuid.uuid4())
-    for kind in KINDS:
+    for kind in RESOURCES:
         with pytest.raises(exceptions.NotFoundException, match=f"{nobody} {NOT_FOUND}"):
             call(alice, "get", kind.name, nobody)
         with pytest.raises(exceptions.NotFoundException):

@@ -30,7 +30,7 @@ PSK: Final = "correct horse battery staple"
 PINGS: Final = 10
 
 
-class Half(msgspec.Struct, frozen=True):
+class TunnelEnd(msgspec.Struct, frozen=True):
     """One end: `connection` is an id; `number` makes the lan 10.NUMBER.0.0/24."""
 
     name: str
@@ -74,7 +74,7 @@ def cli(world: World, openstack_10: OpenStack, tmp_path: Path) -> Cli:
     return Cli(openstack_10, tmp_path, environment)
 
 
-def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
+def by_sdk(sdk: openstack.connection.Connection) -> tuple[TunnelEnd, TunnelEnd]:
     """Two ends, made with openstacksdk: endpoint groups, and policies that say everything."""
     network = sdk.network
     internet = network.find_network("internet", ignore_missing=False)
@@ -97,7 +97,7 @@ def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
         theirs = network.create_vpn_endpoint_group(name=f"{name} there", type="cidr", endpoints=[subnet.cidr])
         ends[name] = (number, lan, service, ours, theirs)
 
-    def join(name: str, other: str) -> Half:
+    def join(name: str, other: str) -> TunnelEnd:
         number, lan, service, ours, _ = ends[name]
         *_, peer, _, theirs = ends[other]
         connection = network.create_vpn_ipsec_site_connection(
@@ -112,12 +112,12 @@ def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
             psk=PSK,
             dpd={"action": "restart", "interval": 5, "timeout": 20},
         )
-        return Half(name, number, lan.id, connection.id)
+        return TunnelEnd(name, number, lan.id, connection.id)
 
     return join("sdk-1", "sdk-2"), join("sdk-2", "sdk-1")
 
 
-def by_cli(cli: Cli) -> tuple[Half, Half]:
+def by_cli(cli: Cli) -> tuple[TunnelEnd, TunnelEnd]:
     """Two ends, typed: everything by its name, CIDRs and defaults."""
     cli("vpn", "ike", "policy", "create", "cli")
     cli("vpn", "ipsec", "policy", "create", "cli")
@@ -129,7 +129,7 @@ def by_cli(cli: Cli) -> tuple[Half, Half]:
         cli.quietly("router", "add", "subnet", name, name)
         ends[name] = (number, lan, cli("vpn", "service", "create", "--router", name, "--subnet", name, name))
 
-    def join(name: str, other: str) -> Half:
+    def join(name: str, other: str) -> TunnelEnd:
         number, lan, _ = ends[name]
         there, _, peer = ends[other]
         connection = cli(
@@ -137,12 +137,12 @@ def by_cli(cli: Cli) -> tuple[Half, Half]:
             *("--ikepolicy", "cli", "--ipsecpolicy", "cli", "--psk", PSK, "--peer-address", peer["Ext v4 IP"]),
             *("--peer-id", peer["Ext v4 IP"], "--peer-cidr", f"10.{there}.0.0/24", name),
         )
-        return Half(name, number, lan["id"], connection["ID"])
+        return TunnelEnd(name, number, lan["id"], connection["ID"])
 
     return join("cli-1", "cli-2"), join("cli-2", "cli-1")
 
 
-def talk(world: World, here: Half, there: Half, sent: int, timeout: int = 2) -> tuple[int, int]:
+def talk(world: World, here: TunnelEnd, there: TunnelEnd, sent: int, timeout: int = 2) -> tuple[int, int]:
     """Pings from one host to the other: how many came back, and what was ESP between the gateways. None was clear."""
     namespace = fabric.host_namespace(world.lab["instance"], here.name)
     inside = [f"10.{half.number}.0.0/24" for half in (here, there)]
@@ -152,7 +152,7 @@ def talk(world: World, here: Half, there: Half, sent: int, timeout: int = 2) -> 
     return came, wire.tally.protected
 
 
-def prove(world: World, sdk: openstack.connection.Connection, here: Half, there: Half) -> None:
+def prove(world: World, sdk: openstack.connection.Connection, here: TunnelEnd, there: TunnelEnd) -> None:
     """Both ends become ACTIVE, hosts on both talk as ESP, and no longer when one end is taken down."""
     network = sdk.network
     for half in (here, there):

@@ -14,12 +14,12 @@ from linkspan.admin import account_store
 from linkspan.admin.shared_options import (
     Opener,
     command,
-    duration,
     format_option,
+    given_or_new_password,
     name_argument,
-    password_from,
+    parse_duration,
     password_option,
-    show,
+    print_rows,
 )
 from linkspan.store.identity import tokens as stored_tokens
 from linkspan.store.identity import users as stored_users
@@ -59,7 +59,7 @@ def build(opener: Opener) -> list[click.Group]:
 
 def _user_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...], password_file: Path | None) -> None:
-        with password_from(password_file) as password:
+        with given_or_new_password(password_file) as password:
             account_store.create_user(store, name, password, project, roles or ("member",))
 
     parameters: list[click.Parameter] = [
@@ -75,9 +75,9 @@ def _user_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
             users, projects = stored_users.all_users(tx), stored_users.all_projects(tx)
-        show(
+        print_rows(
             [
-                account_store.public(user, ("id", "name", "project_name"))
+                account_store.select_fields(user, ("id", "name", "project_name"))
                 | {"roles": {row["name"]: user["grants"][row["id"]] for row in projects if row["id"] in user["grants"]}}
                 for user in users
             ],
@@ -96,7 +96,7 @@ def _user_delete(opener: Opener) -> click.Command:
 
 def _set_password(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, password_file: Path | None) -> None:
-        with password_from(password_file) as password:
+        with given_or_new_password(password_file) as password:
             account_store.set_password(store, name, password)
 
     help = "Give a user another password; logins by the one before end, static tokens do not."
@@ -105,7 +105,7 @@ def _set_password(opener: Opener) -> click.Command:
 
 def _grant(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...]) -> None:
-        account_store.grant(store, name, project, roles or ("member",))
+        account_store.grant_roles(store, name, project, roles or ("member",))
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -117,7 +117,7 @@ def _grant(opener: Opener) -> click.Command:
 
 def _revoke(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...]) -> None:
-        account_store.revoke(store, name, project, roles)
+        account_store.revoke_roles(store, name, project, roles)
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -138,7 +138,9 @@ _PROJECT = ("id", "name", "description")
 
 def _project_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, description: str, format_: str) -> None:
-        show([account_store.public(account_store.create_project(store, name, description), _PROJECT)], format_)
+        print_rows(
+            [account_store.select_fields(account_store.create_project(store, name, description), _PROJECT)], format_
+        )
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -151,7 +153,7 @@ def _project_create(opener: Opener) -> click.Command:
 def _project_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            show([account_store.public(row, _PROJECT) for row in stored_users.all_projects(tx)], format_)
+            print_rows([account_store.select_fields(row, _PROJECT) for row in stored_users.all_projects(tx)], format_)
 
     return command(opener, "list", "List every project.", handler, [format_option()])
 
@@ -180,7 +182,7 @@ def _token_create(opener: Opener) -> click.Command:
         click.Option(["--user"], required=True, metavar="NAME", help="whose token"),
         click.Option(["--project"], metavar="NAME", help="where it is good (default: the user's project)"),
         click.Option(["--name"], default="", help="what it is for, to be known by in the list"),
-        click.Option(["--expires"], callback=duration, metavar="TIME", help="12h, 30d …; without it: never"),
+        click.Option(["--expires"], callback=parse_duration, metavar="TIME", help="12h, 30d …; without it: never"),
         click.Option(
             ["--token-file"],
             type=click.Path(path_type=Path),
@@ -196,8 +198,9 @@ def _token_list(opener: Opener) -> click.Command:
         with store.read() as tx:
             tokens, now = stored_tokens.static_tokens(tx), tx.now
         keys = ("id", "name", "user_name", "project_name")
-        show(
-            [account_store.public(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens], format_
+        print_rows(
+            [account_store.select_fields(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens],
+            format_,
         )
 
     return command(

@@ -26,12 +26,12 @@ from linkspan.store.transaction import Transaction
 ROLES: Final = ("admin", "member", "reader")
 
 
-def new_password() -> str:
+def generate_password() -> str:
     """A password with 144 random bits that needs no quoting anywhere."""
     return secrets.token_urlsafe(18)
 
 
-def project(tx: Transaction, name: str) -> Row:
+def get_project(tx: Transaction, name: str) -> Row:
     """A project by name. Raises ClickException if there is none."""
     found = users.project(tx, name=name)
     if found is None:
@@ -53,10 +53,10 @@ def create_user(store: Store, name: str, password: str, project_name: str, roles
     with store.write() as tx:
         if users.user_by_name(tx, name) is not None:
             raise click.ClickException(f"a user named '{name}' exists already: see 'linkspan user set-password'")
-        return users.add_user(tx, name, hashed, project(tx, project_name)["id"], tuple(roles))
+        return users.add_user(tx, name, hashed, get_project(tx, project_name)["id"], tuple(roles))
 
 
-def user(tx: Transaction, name: str) -> Row:
+def get_user(tx: Transaction, name: str) -> Row:
     """A user by name. Raises ClickException if there is none."""
     found = users.user_by_name(tx, name)
     if found is None:
@@ -68,26 +68,26 @@ def set_password(store: Store, name: str, password: str) -> None:
     """Give a user another password. Raises ClickException if there is none of that name."""
     hashed = hash_password(password)
     with store.write() as tx:
-        users.set_password(tx, user(tx, name)["id"], hashed)
+        users.set_password(tx, get_user(tx, name)["id"], hashed)
 
 
 def delete_user(store: Store, name: str) -> None:
     """Remove a user. Raises ClickException if there is none of that name."""
     with store.write() as tx:
-        users.remove_user(tx, user(tx, name)["id"])
+        users.remove_user(tx, get_user(tx, name)["id"])
 
 
-def grant(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
+def grant_roles(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
     """Give a user roles in a project, beside those there are. Raises ClickException if either is not there."""
     with store.write() as tx:
-        found, where = user(tx, name), project(tx, project_name)["id"]
+        found, where = get_user(tx, name), get_project(tx, project_name)["id"]
         users.set_roles(tx, found["id"], where, {*found["grants"].get(where, ()), *roles})
 
 
-def revoke(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
+def revoke_roles(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
     """Take roles in a project from a user; none: all. Raises ClickException where there is nothing to take."""
     with store.write() as tx:
-        found, where = user(tx, name), project(tx, project_name)["id"]
+        found, where = get_user(tx, name), get_project(tx, project_name)["id"]
         held = set(found["grants"].get(where, ()))
         missing = sorted(set(roles) - held)
         if not held or missing:
@@ -101,7 +101,7 @@ def revoke(store: Store, name: str, project_name: str, roles: Sequence[str]) -> 
 def delete_project(store: Store, name: str) -> list[str]:
     """Remove a project; the names of the users whose own it was. Raises ClickException while it holds something."""
     with store.write() as tx:
-        id = project(tx, name)["id"]
+        id = get_project(tx, name)["id"]
         counts = [(reading.count(tx, resource, id), resource) for resource in RESOURCES]
         left = [f"{n} {resource.plural if n > 1 else resource.singular}" for n, resource in counts if n]
         if left:
@@ -118,8 +118,8 @@ def create_token(
     """Make a static token and the file, if there is one. Raises ClickException where the token could do nothing."""
     token = secrets.token_urlsafe(32)
     with store.write() as tx:
-        found = user(tx, user_name)
-        where = found["project_id"] if project_name is None else project(tx, project_name)["id"]
+        found = get_user(tx, user_name)
+        where = found["project_id"] if project_name is None else get_project(tx, project_name)["id"]
         if where is None:
             raise click.ClickException(f"user '{user_name}' has no project of their own: name one with --project")
         if not found["grants"].get(where):
@@ -167,6 +167,6 @@ def write_private(path: Path, text: str, mode: int) -> None:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
 
 
-def public(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+def select_fields(row: Row, keys: Sequence[str]) -> dict[str, Any]:
     """What of a row may be shown."""
     return {key: row[key] for key in keys}

@@ -21,11 +21,11 @@ USERS: Final = {
     "other": ("other", ("member",)),
 }
 """User -> project and roles; each has a cloud of the name linkspan-USER."""
-SHOWN: Final = "demo"
+DEMO_USER: Final = "demo"
 """The user for whom there is a cloud for every way to authenticate."""
 
 
-class Credentials(msgspec.Struct, kw_only=True):
+class SavedSecrets(msgspec.Struct, kw_only=True):
     """The secrets in a clouds.yaml, which are nowhere else."""
 
     passwords: dict[str, str] = {}
@@ -34,24 +34,24 @@ class Credentials(msgspec.Struct, kw_only=True):
     secret: str = ""
 
 
-def read(file: Path) -> Credentials:
+def read_secrets(file: Path) -> SavedSecrets:
     """The secrets of a clouds.yaml; none if there is no file. Raises ClickException for a file of somebody else."""
     try:
         table = yaml.safe_load(file.read_text(encoding="utf-8"))["clouds"]
         entries = {name: table[f"linkspan-{name}"] for name in USERS if f"linkspan-{name}" in table}
         found = {name: e["auth"].get("password") or e.get("linkspan_password") for name, e in entries.items()}
-        one = entries.get(SHOWN, {})
+        one = entries.get(DEMO_USER, {})
         token, credential = (
-            table.get(f"linkspan-{SHOWN}-{way}", {}).get("auth", {}) for way in ("token", "credential")
+            table.get(f"linkspan-{DEMO_USER}-{way}", {}).get("auth", {}) for way in ("token", "credential")
         )
-        return Credentials(
+        return SavedSecrets(
             passwords={name: str(password) for name, password in found.items() if password},
             token=str(token.get("token") or one.get("linkspan_token", "")),
             credential_id=str(credential.get("application_credential_id") or one.get("linkspan_credential_id", "")),
             secret=str(credential.get("application_credential_secret") or one.get("linkspan_secret", "")),
         )
     except FileNotFoundError:
-        return Credentials()
+        return SavedSecrets()
     except OSError as error:
         raise click.ClickException(f"cannot read {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
@@ -60,9 +60,9 @@ def read(file: Path) -> Credentials:
         ) from None
 
 
-def text(url: str, kept: Credentials, *, authenticated: bool, cacert: Path | None, region: str) -> str:
+def render_clouds(url: str, kept: SavedSecrets, *, authenticated: bool, cacert: Path | None, region: str) -> str:
     """The text of the clouds.yaml."""
-    table = _with_authentication(url, kept, region) if authenticated else _without(url, kept)
+    table = _with_authentication(url, kept, region) if authenticated else _without_authentication(url, kept)
     if cacert is not None:
         for cloud in table.values():
             cloud["cacert"] = str(cacert.absolute())
@@ -72,7 +72,7 @@ def text(url: str, kept: Credentials, *, authenticated: bool, cacert: Path | Non
     return head + yaml.safe_dump({"clouds": table}, sort_keys=False)
 
 
-def _with_authentication(url: str, kept: Credentials, region: str) -> dict[str, Any]:
+def _with_authentication(url: str, kept: SavedSecrets, region: str) -> dict[str, Any]:
     def basic(name: str) -> dict[str, Any]:
         auth = {"endpoint": url, "username": name, "password": kept.passwords[name]}
         return {"auth_type": "http_basic", "auth": auth}
@@ -98,19 +98,19 @@ def _with_authentication(url: str, kept: Credentials, region: str) -> dict[str, 
     return {
         **{f"linkspan-{name}": basic(name) for name in USERS},
         "linkspan-admin-password": password("admin"),
-        f"linkspan-{SHOWN}-password": password(SHOWN),
-        f"linkspan-{SHOWN}-credential": credential,
-        f"linkspan-{SHOWN}-token": {"auth_type": "admin_token", "auth": {"endpoint": url, "token": kept.token}},
+        f"linkspan-{DEMO_USER}-password": password(DEMO_USER),
+        f"linkspan-{DEMO_USER}-credential": credential,
+        f"linkspan-{DEMO_USER}-token": {"auth_type": "admin_token", "auth": {"endpoint": url, "token": kept.token}},
     }
 
 
-def _without(url: str, kept: Credentials) -> dict[str, Any]:
+def _without_authentication(url: str, kept: SavedSecrets) -> dict[str, Any]:
     """Clouds that need no secret. Those there are stay, so that they still hold when somebody asks for them again."""
     table: dict[str, Any] = {
         f"linkspan-{name}": {"auth_type": "none", "auth": {"endpoint": url}, "linkspan_password": kept.passwords[name]}
         for name in USERS
     }
-    table[f"linkspan-{SHOWN}"] |= {
+    table[f"linkspan-{DEMO_USER}"] |= {
         "linkspan_token": kept.token,
         "linkspan_credential_id": kept.credential_id,
         "linkspan_secret": kept.secret,
@@ -118,7 +118,7 @@ def _without(url: str, kept: Credentials) -> dict[str, Any]:
     return table
 
 
-def curl(password: str, cacert: Path | None) -> str:
+def render_curl_config(password: str, cacert: Path | None) -> str:
     """The text of a curl.conf with which `curl -K` asks as the user demo, without a password among the processes."""
     lines = ["silent", f'user = "demo:{password}"', *([f'cacert = "{cacert.absolute()}"'] if cacert else [])]
     return "\n".join(lines) + "\n"

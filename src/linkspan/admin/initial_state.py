@@ -15,8 +15,8 @@ from typing import Final
 import click
 
 from linkspan.admin import clouds
-from linkspan.admin.account_store import new_password, write_private
-from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Credentials
+from linkspan.admin.account_store import generate_password, write_private
+from linkspan.admin.clouds import DEMO_USER, PROJECTS, USERS, SavedSecrets
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
@@ -24,7 +24,7 @@ from linkspan.store.nodes import registry
 from linkspan.store.store import Row, Store
 from linkspan.store.transaction import Transaction
 
-MADE_HERE: Final = "clouds.yaml"
+CLOUDS_FILE: Final = "clouds.yaml"
 """The name of the static token and the application credential of `SHOWN`."""
 
 
@@ -44,27 +44,30 @@ def bootstrap_state(
     Raises ClickException where what is there contradicts what is asked for.
     """
     file = state / "clouds.yaml"
-    kept = clouds.read(file)
+    kept = clouds.read_secrets(file)
     passwords = kept.passwords
     missing = {name for name in USERS if name not in passwords}
-    passwords |= {name: new_password() for name in missing}
+    passwords |= {name: generate_password() for name in missing}
     with store.read() as tx:
-        hashes = {name: _hash(tx, name, missing, passwords) for name in USERS}
+        hashes = {name: _hash_if_new(tx, name, missing, passwords) for name in USERS}
         lost = not kept.secret or credentials.credential(tx, kept.credential_id) is None
-    kept.secret = new_password() if lost else kept.secret
+    kept.secret = generate_password() if lost else kept.secret
     secret_hash = hash_password(kept.secret) if lost else ""
     with store.write() as tx:
         projects = {name: (users.project(tx, name=name) or users.add_project(tx, name))["id"] for name in PROJECTS}
         for name, (project, roles) in USERS.items():
-            _user(tx, name, hashes[name], projects[project], roles)
+            _save_user(tx, name, hashes[name], projects[project], roles)
         known = {node["name"] for node in registry.all_nodes(tx)}
         for name, token_file in nodes.items():
-            _node(tx, name, token_file, name in known)
-        _token(tx, kept)
-        _credential(tx, kept, secret_hash)
+            _save_node(tx, name, token_file, name in known)
+        _save_token(tx, kept)
+        _save_credential(tx, kept, secret_hash)
         # Inside the transaction: a user whose password nobody has is of no use.
-        _replace(file, clouds.text(url, kept, authenticated=authenticated, cacert=cacert, region=region))
-        _replace(state / "curl.conf", clouds.curl(passwords[SHOWN], cacert) if authenticated else "silent\n")
+        _replace(file, clouds.render_clouds(url, kept, authenticated=authenticated, cacert=cacert, region=region))
+        _replace(
+            state / "curl.conf",
+            clouds.render_curl_config(passwords[DEMO_USER], cacert) if authenticated else "silent\n",
+        )
 
 
 def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, Path]:
@@ -76,43 +79,43 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
     return {name: folder / f"{name}.token" for name in [*wanted, *here]}
 
 
-def _token(tx: Transaction, kept: Credentials) -> None:
+def _save_token(tx: Transaction, kept: SavedSecrets) -> None:
     """The static token of the file; one that got lost is replaced."""
     if kept.token and tokens.find_token(tx, hash_token(kept.token.encode())) is not None:
         return
     for row in tokens.static_tokens(tx):
-        if (row["user_name"], row["name"]) == (SHOWN, MADE_HERE):
+        if (row["user_name"], row["name"]) == (DEMO_USER, CLOUDS_FILE):
             tokens.remove_static_token(tx, row["id"])
     kept.token = secrets.token_urlsafe(32)
-    user = _shown(tx)
-    tokens.add_token(tx, hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
+    user = _demo_user(tx)
+    tokens.add_token(tx, hash_token(kept.token.encode()), user["id"], user["project_id"], CLOUDS_FILE)
 
 
-def _credential(tx: Transaction, kept: Credentials, secret_hash: str) -> None:
+def _save_credential(tx: Transaction, kept: SavedSecrets, secret_hash: str) -> None:
     """The application credential of the file; one that got lost is replaced."""
     if not secret_hash:
         return
-    user = _shown(tx)
+    user = _demo_user(tx)
     for row in credentials.credentials_of(tx, user["id"]):
-        if row["name"] == MADE_HERE:
+        if row["name"] == CLOUDS_FILE:
             credentials.remove_credential(tx, row["id"])
-    values = {"user_id": user["id"], "project_id": user["project_id"], "name": MADE_HERE, "secret_hash": secret_hash}
+    values = {"user_id": user["id"], "project_id": user["project_id"], "name": CLOUDS_FILE, "secret_hash": secret_hash}
     kept.credential_id = credentials.add_credential(tx, values | {"roles": user["roles"]})["id"]
 
 
-def _shown(tx: Transaction) -> Row:
-    user = users.user_by_name(tx, SHOWN)
+def _demo_user(tx: Transaction) -> Row:
+    user = users.user_by_name(tx, DEMO_USER)
     if user is None or user["project_id"] is None:
-        raise click.ClickException(f"user '{SHOWN}' has no project any more: begin anew with another --state")
+        raise click.ClickException(f"user '{DEMO_USER}' has no project any more: begin anew with another --state")
     return user
 
 
-def _hash(tx: Transaction, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
+def _hash_if_new(tx: Transaction, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
     """The hash to store; empty if what is stored stays. Made outside the write: argon2 takes its time on purpose."""
     return hash_password(passwords[name]) if name in missing or users.user_by_name(tx, name) is None else ""
 
 
-def _user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Sequence[str]) -> None:
+def _save_user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Sequence[str]) -> None:
     user = users.user_by_name(tx, name)
     if user is None:
         users.add_user(tx, name, hashed, project_id, roles)
@@ -120,7 +123,7 @@ def _user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Seque
         users.set_password(tx, user["id"], hashed)
 
 
-def _node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
+def _save_node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
     try:
         token = token_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:

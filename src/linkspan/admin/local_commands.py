@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from linkspan.admin import account_commands, account_store, policy
-from linkspan.admin.shared_options import Opener, command, format_option, name_argument, place, show
+from linkspan.admin.shared_options import Opener, command, database_options, format_option, name_argument, print_rows
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
@@ -27,7 +27,7 @@ def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
                 click.Command(
                     "upgrade",
                     callback=lambda **where: click.echo(upgrade(**where)),
-                    params=place(),
+                    params=database_options(),
                     help="Bring the database's schema up to date; does nothing if it is.",
                 )
             ],
@@ -60,10 +60,10 @@ def _node_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
             nodes = [
-                account_store.public(node, ("id", "name", "backend", "charon_version", "gateways"))
+                account_store.select_fields(node, ("id", "name", "backend", "charon_version", "gateways"))
                 | {"alive": (node["lease_until"] or 0) > tx.now}
                 for node in registry.all_nodes(tx)
             ]
-        show(nodes, format_)
+        print_rows(nodes, format_)
 
     return command(opener, "list", "List every node.", handler, [format_option()])

@@ -18,17 +18,17 @@ from linkspan.core.authorization.language import RuleError
 from linkspan.core.authorization.policy import Policy, policy_of
 
 
-def load(path: Path | None) -> Policy:
+def load_policy(path: Path | None) -> Policy:
     """The rules of the API with a file's changes; without a file, as they are. Raises ClickException."""
     if path is None:
         return policy_of()
     try:
-        return policy_of(read(path))
+        return policy_of(read_rules(path))
     except RuleError as error:
         raise click.ClickException(f"{path}: {error}") from None
 
 
-def read(path: Path) -> dict[Any, object]:
+def read_rules(path: Path) -> dict[Any, object]:
     """What a policy file says, by the names of rules. Raises ClickException."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def _fault(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def sample() -> str:
+def sample_file() -> str:
     """Every rule as it is without a file, as comments: a policy file that changes nothing."""
     lines = [
         "# Rules of the API, in the language of oslo.policy. Each is commented out and shows its default: take the '#'",
@@ -77,8 +77,8 @@ def group() -> click.Group:
     """`linkspan policy`."""
 
     def check(file: Path) -> None:
-        load(file)
-        count = len(read(file))
+        load_policy(file)
+        count = len(read_rules(file))
         click.echo(f"{file}: the API can use it; rules in it: {count}")
 
     return click.Group(
@@ -87,7 +87,7 @@ def group() -> click.Group:
         commands=[
             click.Command(
                 "show",
-                callback=lambda: click.echo(sample(), nl=False),
+                callback=lambda: click.echo(sample_file(), nl=False),
                 help="Print every rule with its default, as a policy file to begin with.",
             ),
             click.Command(

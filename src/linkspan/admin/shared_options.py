@@ -23,7 +23,7 @@ Opener = Callable[..., AbstractContextManager[Store]]
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def place() -> list[click.Parameter]:
+def database_options() -> list[click.Parameter]:
     """The options that say which database."""
     path = click.Path(path_type=Path)
     return [
@@ -42,7 +42,7 @@ def command(
         with opener(config=config, state=state, database=database) as store:
             handler(store, **given)
 
-    return click.Command(name, callback=run, params=[*parameters, *place()], help=help)
+    return click.Command(name, callback=run, params=[*parameters, *database_options()], help=help)
 
 
 def name_argument() -> click.Argument:
@@ -55,7 +55,7 @@ def format_option() -> click.Option:
     return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
 
 
-def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+def parse_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """A time such as 30d in seconds, for an option's callback. Raises BadParameter."""
     if value is None:
         return None
@@ -76,10 +76,10 @@ def password_option() -> click.Option:
 
 
 @contextmanager
-def password_from(file: Path | None) -> Iterator[str]:
+def given_or_new_password(file: Path | None) -> Iterator[str]:
     """The password that was given, or a new one, which is printed after the block did its work."""
     if file is None:
-        password = account_store.new_password()
+        password = account_store.generate_password()
         yield password
         click.echo(f"password: {password}")
         return
@@ -92,7 +92,7 @@ def password_from(file: Path | None) -> Iterator[str]:
     yield text.removesuffix("\n").removesuffix("\r")
 
 
-def show(rows: list[dict[str, Any]], format_: str) -> None:
+def print_rows(rows: list[dict[str, Any]], format_: str) -> None:
     """Prints rows."""
     if format_ == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))

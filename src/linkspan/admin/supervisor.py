@@ -108,7 +108,7 @@ class ChildProcess:
                 env=self.environment,
                 start_new_session=True,
                 # No Python runs between fork and exec but this one system call, so no lock can be held there.
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509
+                preexec_fn=lambda: _terminate_with_parent(parent),  # noqa: PLW1509
             )
         finally:
             os.close(descriptor)
@@ -130,7 +130,7 @@ class ChildProcess:
         return lines[-1] if lines else ""
 
 
-def _die_with(parent: int) -> None:
+def _terminate_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
@@ -170,7 +170,7 @@ class Supervisor:
             delay = BACKOFF[min(child.failures, len(BACKOFF) - 1)]
             child.failures += 1
             child.process, child.due = None, now + delay
-            self._say(f"{child.name} {_ending(code)}; it starts again in {delay:g} s (see {child.log})")
+            self._say(f"{child.name} {_describe_exit(code)}; it starts again in {delay:g} s (see {child.log})")
 
     def stop(self, names: Callable[[str], bool], timeout: float) -> list[str]:
         """End the children of these names together; hands back the names of those that had to be killed."""
@@ -201,11 +201,11 @@ class Supervisor:
         temporary.replace(self._record)
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
-def left_behind(state: Path) -> list[ProcessIdentity]:
+def leftover_processes(state: Path) -> list[ProcessIdentity]:
     """Children of an earlier run with this state directory that still run."""
     try:
         raw: Any = json.loads((state / "run" / "children.json").read_bytes())

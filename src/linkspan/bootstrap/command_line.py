@@ -40,7 +40,7 @@ EXPECTED: Final = frozenset(
 # -- the command line ------------------------------------------------------------------------------------------------
 
 
-class _Late(click.Group):
+class _LazyGroup(click.Group):
     """A group whose commands are made when one of them is asked for."""
 
     def __init__(self, name: str, help: str, load: Callable[[], click.Group]) -> None:
@@ -77,7 +77,7 @@ def root() -> click.Group:
         ("policy", "who may do what"),
         ("token", "static tokens of users"),
     ):
-        group.add_command(_Late(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
+        group.add_command(_LazyGroup(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
     return group
 
 
@@ -96,15 +96,15 @@ def _settings(config: Path | None, **overrides: Any) -> Settings:
 
 
 def _api(config: Path | None, state: Path | None, **given: Any) -> None:
-    from linkspan.bootstrap.processes import serve_api
+    from linkspan.bootstrap.processes import run_api_server
 
-    serve_api(_settings(config, state=state, **{f"api__{key}": value for key, value in given.items()}))
+    run_api_server(_settings(config, state=state, **{f"api__{key}": value for key, value in given.items()}))
 
 
 def _agent(config: Path | None, state: Path | None, teardown: bool, **given: Any) -> None:
-    from linkspan.bootstrap.processes import serve_agent
+    from linkspan.bootstrap.processes import run_agent
 
-    serve_agent(_settings(config, state=state, **{f"agent__{key}": value for key, value in given.items()}), teardown)
+    run_agent(_settings(config, state=state, **{f"agent__{key}": value for key, value in given.items()}), teardown)
 
 
 def _run(config: Path | None, state: Path | None, port: int | None, nodes: int, once: bool, no_lab: bool) -> None:
@@ -115,13 +115,13 @@ def _run(config: Path | None, state: Path | None, port: int | None, nodes: int, 
 
 def _sweep(config: Path | None, state: Path | None) -> None:
     from linkspan.admin.supervisor import StateLock
-    from linkspan.bootstrap.run_all import clean
+    from linkspan.bootstrap.run_all import remove_leftovers
 
     settings = _settings(config, state=state)
     preflight.require_root("linkspan sweep")
-    wiring.configure_log(settings)
+    wiring.configure_logging(settings)
     lock = StateLock(settings.state)
-    clean(settings)
+    remove_leftovers(settings)
     lock.release()
 
 

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from linkspan.settings import Settings
 
 
-def serve_api(settings: Settings) -> None:
+def run_api_server(settings: Settings) -> None:
     """Run the API server until SIGTERM or Ctrl-C."""
-    wiring.check_auth(settings)
+    wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
-    wiring.policy(settings)
+    wiring.load_policy(settings)
     listener = preflight.listening_socket(settings.api.host, settings.api.port)
-    wiring.configure_log(settings)
+    wiring.configure_logging(settings)
     # The server repeats the signal that ended it, once it is down: then it is time to leave, in order.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
-    with wiring.application(settings) as (app, hub):
+    with wiring.open_application(settings) as (app, hub):
         import structlog
 
         from linkspan.api.http.server import serve
@@ -39,10 +39,10 @@ def serve_api(settings: Settings) -> None:
         serve(app, hub, listener, tls_cert=settings.api.tls_cert, tls_key=settings.api.tls_key)
 
 
-def serve_agent(settings: Settings, teardown: bool) -> None:
+def run_agent(settings: Settings, teardown: bool) -> None:
     """Run this node's agent until SIGTERM or Ctrl-C."""
     from linkspan.agent.api_client import ApiClient, check_url
-    from linkspan.settings import instance_of
+    from linkspan.settings import instance_id
 
     check_url(settings.api_url)
     try:
@@ -57,12 +57,12 @@ def serve_agent(settings: Settings, teardown: bool) -> None:
     link = ApiClient(settings.api_url, token, settings.agent.ca_file)
     preflight.require_root("linkspan agent")
     preflight.require_tools(("ip", "nft", "charon-systemd"))
-    wiring.configure_log(settings)
+    wiring.configure_logging(settings)
     from linkspan.agent.agent import Agent
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
-        settings.agent.instance or instance_of(settings.state),
+        settings.agent.instance or instance_id(settings.state),
         settings.agent.name,
         settings.state / "nodes" / settings.agent.name,
         settings.agent.bridge_namespace,

@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from linkspan.lab.progress import Progress
     from linkspan.settings import Settings
 
-LEAVE: Final = 25.0
+TEARDOWN_TIMEOUT: Final = 25.0
 """Seconds that agents have to take their gateways down."""
-ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-START: Final = 30.0
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+START_TIMEOUT: Final = 30.0
 """Seconds that the API and the agents have to start."""
 
 
-def clean(settings: Settings) -> None:
+def remove_leftovers(settings: Settings) -> None:
     """Remove what an earlier run of this installation left on the machine."""
-    from linkspan.admin.supervisor import left_behind, terminate
+    from linkspan.admin.supervisor import leftover_processes, terminate
     from linkspan.drivers.local import sweep
-    from linkspan.settings import instance_of
+    from linkspan.settings import instance_id
 
-    terminate(left_behind(settings.state), LEAVE)
-    sweep(settings.agent.instance or instance_of(settings.state))
+    terminate(leftover_processes(settings.state), TEARDOWN_TIMEOUT)
+    sweep(settings.agent.instance or instance_id(settings.state))
     (settings.state / "lab.json").unlink(missing_ok=True)
 
 
@@ -53,9 +53,9 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
             "linkspan run makes users of its own, and Keystone would not know them: "
             "with auth 'keystone' start 'linkspan api' and 'linkspan agent'"
         )
-    wiring.check_auth(settings)
+    wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
-    wiring.policy(settings)
+    wiring.load_policy(settings)
     from linkspan.admin.supervisor import StateLock, Supervisor
     from linkspan.lab.progress import Progress
     from linkspan.telemetry import configure
@@ -65,23 +65,23 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     preflight.listening_socket(settings.api.host, settings.api.port).close()
     configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
     children = Supervisor(settings.state, progress.say)
-    _interruptible()
+    _raise_on_stop_signals()
     try:
         with progress.step("clean up what an earlier run left"):
-            clean(settings)
+            remove_leftovers(settings)
         return _Run(settings, progress, children, nodes).go(once=once, lab=lab)
     finally:
         # A second Ctrl-C would leave behind what the first one began to clean up.
-        for number in ENDINGS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         with progress.step("take everything down"):
-            children.stop(lambda name: name != "api", LEAVE)
+            children.stop(lambda name: name != "api", TEARDOWN_TIMEOUT)
             children.stop(lambda name: name == "api", 5.0)
-            clean(settings)
+            remove_leftovers(settings)
             lock.release()
 
 
-def _own_name() -> str:
+def _command_name() -> str:
     """How this program is called from here, to be pasted."""
     path = shutil.which(sys.argv[0])
     if path is None or not os.access(path, os.X_OK) or path.endswith(".py"):
@@ -90,11 +90,11 @@ def _own_name() -> str:
     return name if shutil.which(name) == path else os.path.relpath(path)
 
 
-def _interruptible() -> None:
+def _raise_on_stop_signals() -> None:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in ENDINGS:
+    for number in STOP_SIGNALS:
         signal.signal(number, interrupt)
 
 
@@ -102,14 +102,14 @@ class _Run:
     """One run of everything, from the first process to the last line of the report."""
 
     def __init__(self, settings: Settings, progress: Progress, children: Supervisor, nodes: int) -> None:
-        from linkspan.settings import instance_of
+        from linkspan.settings import instance_id
 
         self._began = time.monotonic()
         self._settings = settings
         self._progress = progress
         self._children = children
         self._nodes = [f"node-{number}" for number in range(1, nodes + 1)]
-        self._instance = settings.agent.instance or instance_of(settings.state)
+        self._instance = settings.agent.instance or instance_id(settings.state)
         self._url = settings.api_url
 
     def go(self, *, once: bool, lab: bool) -> int:
@@ -131,7 +131,7 @@ class _Run:
             return code
         from linkspan.lab.report import hints
 
-        click.echo(hints(self._url, self._settings.state, _own_name(), described))
+        click.echo(hints(self._url, self._settings.state, _command_name(), described))
         try:
             while True:
                 self._children.revive()
@@ -145,7 +145,7 @@ class _Run:
 
         with wiring.open_database(self._settings, exclusive=True) as engine:
             upgrade(engine)
-            store = wiring.store_on(engine, self._settings)
+            store = wiring.create_store(engine, self._settings)
             nodes = nodes_to_run(store, self._settings.state, self._nodes)
             self._nodes = list(nodes)
             bootstrap_state(
@@ -182,11 +182,11 @@ class _Run:
     def _wait(self, ready: Callable[[], bool]) -> None:
         from linkspan.lab.fabric import LabError
 
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + START_TIMEOUT
         while not ready():
             self._alive()
             if time.monotonic() > deadline:
-                raise LabError(f"not ready within {START:.0f} s: see {self._settings.state / 'logs'}")
+                raise LabError(f"not ready within {START_TIMEOUT:.0f} s: see {self._settings.state / 'logs'}")
             time.sleep(0.05)
 
     def _alive(self) -> None:

@@ -47,10 +47,10 @@ def open_database(settings: Settings, *, exclusive: bool = False) -> Iterator[En
 def open_store(settings: Settings) -> Iterator[Store]:
     """The store, for a command on this machine; a running API may use the same database."""
     with open_database(settings) as engine:
-        yield store_on(engine, settings)
+        yield create_store(engine, settings)
 
 
-def store_on(engine: Engine, settings: Settings, **more: Any) -> Store:
+def create_store(engine: Engine, settings: Settings, **more: Any) -> Store:
     """The store on a database whose schema is up to date."""
     from linkspan.store import envelopes
     from linkspan.store.store import Store
@@ -67,10 +67,10 @@ def upgrade_database(settings: Settings) -> str:
     return "the database is at the newest version now" if done else "the database was at the newest version already"
 
 
-def check_auth(settings: Settings) -> None:
+def check_authentication(settings: Settings) -> None:
     """Refuse to let everybody on the network be admin, or to ask nobody. Raises ClickException."""
     if settings.api.auth == "keystone":
-        keystone_client(settings)
+        create_keystone_client(settings)
     if settings.api.auth == "none":
         from linkspan.api.authentication.basic import check_bind
 
@@ -80,14 +80,14 @@ def check_auth(settings: Settings) -> None:
             raise click.ClickException(str(error)) from None
 
 
-def policy(settings: Settings) -> Policy:
+def load_policy(settings: Settings) -> Policy:
     """Who may do what. Raises ClickException if the policy file cannot be used."""
-    from linkspan.admin.policy import load
+    from linkspan.admin.policy import load_policy
 
-    return load(settings.api.policy_file)
+    return load_policy(settings.api.policy_file)
 
 
-def keystone_client(settings: Settings) -> Keystone:
+def create_keystone_client(settings: Settings) -> Keystone:
     """The real Keystone of the settings, which is not asked anything yet. Raises ClickException."""
     from linkspan.api.authentication.keystone_client import Keystone, KeystoneauthMissing
 
@@ -108,7 +108,7 @@ def keystone_client(settings: Settings) -> Keystone:
         raise click.ClickException(str(error)) from None
 
 
-def authenticator(settings: Settings, store: Store) -> Authenticator:
+def create_authenticator(settings: Settings, store: Store) -> Authenticator:
     """Who finds out who asks."""
     match settings.api.auth:
         case "none":
@@ -119,14 +119,14 @@ def authenticator(settings: Settings, store: Store) -> Authenticator:
             from linkspan.api.authentication.keystone import KeystoneAuth
 
             given = settings.keystone
-            return KeystoneAuth(keystone_client(settings), given.public_url or given.auth_url, ttl=given.ttl)
+            return KeystoneAuth(create_keystone_client(settings), given.public_url or given.auth_url, ttl=given.ttl)
         case "http_basic":
             from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 
             return EmbeddedKeystone(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
 
 
-def configure_log(settings: Settings) -> None:
+def configure_logging(settings: Settings) -> None:
     """Begin to log as the settings say."""
     from linkspan import telemetry
 
@@ -135,7 +135,7 @@ def configure_log(settings: Settings) -> None:
 
 
 @contextmanager
-def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
+def open_application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
     """The API over its database, whose schema is brought up to date first."""
     import msgspec
 
@@ -150,14 +150,14 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
     with open_database(settings, exclusive=True) as engine:
         upgrade(engine)
         hub = Notifier()
-        store = store_on(engine, settings, on_commit=hub.publish)
+        store = create_store(engine, settings, on_commit=hub.publish)
         limits = settings.limits
         app = create_app(
             store,
-            authenticator(settings, store),
+            create_authenticator(settings, store),
             hub,
             grace=settings.api.grace,
-            policy=policy(settings),
+            policy=load_policy(settings),
             public_url=settings.api.public_url,
             limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
             choices=WeakChoices(settings.api.policy_defaults, settings.api.weak_choices),

@@ -123,11 +123,11 @@ class Client:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise CliError(unreachable(self.cloud.url, error)) from None
+            raise CliError(describe_unreachable(self.cloud.url, error)) from None
         finally:
             connection.close()
         if response.status >= 400:
-            raise _refused(response.status, response.reason, content)
+            raise _api_error(response.status, response.reason, content)
         try:
             return json.loads(content) if content else None
         except ValueError:
@@ -150,7 +150,7 @@ class Client:
         return http.client.HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
 
 
-def unreachable(url: str, error: Exception) -> str:
+def describe_unreachable(url: str, error: Exception) -> str:
     """One line for a server that did not answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {url} is not trusted ({error.verify_message}): set cacert in the clouds file"
@@ -158,7 +158,7 @@ def unreachable(url: str, error: Exception) -> str:
     return f"cannot reach {url} ({reason.lower()}): start the service with 'linkspan run', or 'linkspan api' alone"
 
 
-def _refused(status: int, reason: str, content: bytes) -> ApiError:
+def _api_error(status: int, reason: str, content: bytes) -> ApiError:
     try:
         body = json.loads(content)
         fault = body.get("NeutronError") or body.get("error") or {}

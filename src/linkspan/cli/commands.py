@@ -39,7 +39,7 @@ def format_option() -> click.Option:
     return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
 
 
-def client_of(cloud: str | None, state: Path) -> Client:
+def create_client(cloud: str | None, state: Path) -> Client:
     """The client that --cloud and --state ask for. Raises CliError."""
     return Client(load_cloud(cloud, clouds_file(state)))
 
@@ -68,7 +68,7 @@ def _command(name: str, help: str, handler: Handler, parameters: Sequence[click.
     """A command whose handler gets a client first, then its own parameters."""
 
     def run(cloud: str | None, state: Path, **given: Any) -> None:
-        handler(client_of(cloud, state), **given)
+        handler(create_client(cloud, state), **given)
 
     return click.Command(
         name, callback=run, help=f"{help[:1].upper()}{help[1:]}.", params=[*parameters, *cloud_options()]
@@ -84,16 +84,16 @@ def _noun(resource: Resource) -> str:
     return resource.name.replace("_", " ")
 
 
-def _a(resource: Resource) -> str:
+def _noun_with_article(resource: Resource) -> str:
     return f"{'an' if resource.name[0] in 'aeiou' else 'a'} {_noun(resource)}"
 
 
 def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets: bool) -> None:
-    shown = item if show_secrets else render.hide(resource, item)
+    shown = item if show_secrets else render.hide_secrets(resource, item)
     if format_ == "json":
-        render.as_json(shown)
+        render.print_json(shown)
     else:
-        render.as_details(shown)
+        render.print_details(shown)
 
 
 def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
@@ -108,13 +108,13 @@ def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, An
 def _list(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, long: bool, filters: tuple[str, ...], show_secrets: bool = False) -> None:
         query = [_filter(item) for item in filters]
-        items = list(resolve.listing(client, resource, query))
-        shown = items if show_secrets else [render.hide(resource, item) for item in items]
+        items = list(resolve.list_objects(client, resource, query))
+        shown = items if show_secrets else [render.hide_secrets(resource, item) for item in items]
         if format_ == "json":
-            render.as_json(shown)
+            render.print_json(shown)
             return
         columns = tuple(a.name for a in resource.attributes) if long else resource.own
-        render.as_table(columns, ([item.get(column) for column in columns] for item in shown))
+        render.print_table(columns, ([item.get(column) for column in columns] for item in shown))
 
     parameters: list[click.Parameter] = [
         click.Option(
@@ -139,23 +139,23 @@ def _filter(text: str) -> tuple[str, str]:
 
 def _show(resource: Resource) -> click.Command:
     def handler(client: Client, wanted: str, format_: str, show_secrets: bool = False) -> None:
-        _print(resource, resolve.find(client, resource, wanted), format_, show_secrets)
+        _print(resource, resolve.find_object(client, resource, wanted), format_, show_secrets)
 
-    parameters = [_wanted(), *_secrets(resource), format_option()]
+    parameters = [_name_or_id(), *_secrets(resource), format_option()]
     return _command("show", f"show one {_noun(resource)}", handler, parameters)
 
 
 def _create(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, show_secrets: bool = False, **given: Any) -> None:
-        body = {resource.singular: options.body(client, resource, given)}
-        answer = client.request("POST", resolve.collection(resource), body)
+        body = {resource.singular: options.request_body(client, resource, given)}
+        answer = client.request("POST", resolve.collection_path(resource), body)
         _warn(resource, None, answer[resource.singular])
         _print(resource, answer[resource.singular], format_, show_secrets)
 
     parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
     return _command(
         "create",
-        f"create {_a(resource)}",
+        f"create {_noun_with_article(resource)}",
         handler,
         parameters,
     )
@@ -163,22 +163,22 @@ def _create(resource: Resource) -> click.Command:
 
 def _set(resource: Resource) -> click.Command:
     def handler(client: Client, wanted: str, **given: Any) -> None:
-        item = resolve.find(client, resource, wanted)
-        body = options.body(client, resource, {"type": item.get("type"), **given})
+        item = resolve.find_object(client, resource, wanted)
+        body = options.request_body(client, resource, {"type": item.get("type"), **given})
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
-        answer = client.request("PUT", resolve.member(resource, item["id"]), {resource.singular: body})
+        answer = client.request("PUT", resolve.member_path(resource, item["id"]), {resource.singular: body})
         _warn(resource, item, answer[resource.singular])
 
-    parameters = [_wanted(), *options.options(resource, create=False)]
-    return _command("set", f"change {_a(resource)}", handler, parameters)
+    parameters = [_name_or_id(), *options.options(resource, create=False)]
+    return _command("set", f"change {_noun_with_article(resource)}", handler, parameters)
 
 
 def _delete(resource: Resource) -> click.Command:
     def handler(client: Client, wanted: tuple[str, ...]) -> None:
         # All names are looked up first, so that a misspelt one deletes nothing.
-        for id in [resolve.find(client, resource, name)["id"] for name in wanted]:
-            client.request("DELETE", resolve.member(resource, id))
+        for id in [resolve.find_object(client, resource, name)["id"] for name in wanted]:
+            client.request("DELETE", resolve.member_path(resource, id))
 
     parameters = [click.Argument(["wanted"], nargs=-1, required=True, metavar="NAME|ID...")]
     return _command("delete", f"delete one {_noun(resource)} or several", handler, parameters)
@@ -186,12 +186,14 @@ def _delete(resource: Resource) -> click.Command:
 
 def _interface(verb: str, help: str) -> click.Command:
     def handler(client: Client, router: str, subnet: str) -> None:
-        path = f"{resolve.member(ROUTER, resolve.find(client, ROUTER, router)['id'])}/{verb}_router_interface"
+        path = (
+            f"{resolve.member_path(ROUTER, resolve.find_object(client, ROUTER, router)['id'])}/{verb}_router_interface"
+        )
         client.request("PUT", path, {"subnet_id": resolve.find_id(client, SUBNET, subnet)})
 
     parameters = [click.Argument(["router"]), click.Argument(["subnet"])]
     return _command(f"{verb}-interface", help, handler, parameters)
 
 
-def _wanted() -> click.Argument:
+def _name_or_id() -> click.Argument:
     return click.Argument(["wanted"], metavar="NAME|ID")

@@ -28,11 +28,11 @@ def load(state: Path) -> dict[str, Any]:
     return lab
 
 
-def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """Nested names with dots."""
     if not isinstance(value, dict):
         return [(prefix, value)]
-    return [row for key, item in value.items() for row in flat(item, f"{prefix}.{key}" if prefix else key)]
+    return [row for key, item in value.items() for row in flatten(item, f"{prefix}.{key}" if prefix else key)]
 
 
 def group() -> click.Group:
@@ -41,9 +41,9 @@ def group() -> click.Group:
     def run(state: Path, format_: str) -> None:
         lab = load(state)
         if format_ == "json":
-            render.as_json(lab)
+            render.print_json(lab)
         else:
-            render.as_table(("name", "value"), flat(lab))
+            render.print_table(("name", "value"), flatten(lab))
 
     state = next(option for option in cloud_options() if option.name == "state")
     show = click.Command(

@@ -61,7 +61,7 @@ def options(resource: Resource, *, create: bool) -> list[click.Parameter]:
 
 
 def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
-    flag, kind, name = flag_of(attribute), attribute.kind, parameter(attribute)
+    flag, kind, name = flag_of(attribute), attribute.kind, parameter_name(attribute)
     common: dict[str, Any] = {"help": _help(attribute, create=create)}
     if attribute.name == "name" and create:
         return [click.Argument(["name"], required=False)]
@@ -105,7 +105,7 @@ def flag_of(attribute: Attribute) -> str:
     return "--" + special.get(attribute.name, attribute.name.replace("_", "-"))
 
 
-def parameter(attribute: Attribute) -> str:
+def parameter_name(attribute: Attribute) -> str:
     """The name of an attribute where a name has to be an identifier."""
     return attribute.name.replace(":", "_")
 
@@ -137,13 +137,13 @@ def _help(attribute: Attribute, *, create: bool) -> str:
     return f"{attribute.help} (default {words[default] if isinstance(default, bool) else default})"
 
 
-def body(client: Client, resource: Resource, given: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(client: Client, resource: Resource, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the API takes, from the options that were given; names become ids."""
     found: dict[str, Any] = {}
     for attribute in resource.attributes:
-        value = given.get(parameter(attribute))
+        value = given.get(parameter_name(attribute))
         if attribute.secret:
-            value = secret(attribute, value, given.get(f"{parameter(attribute)}_file"))
+            value = read_secret(attribute, value, given.get(f"{parameter_name(attribute)}_file"))
         if attribute.name == "external_gateway_info" and given.get("no_external_gateway"):
             found[attribute.name] = None
         elif value is not None and value != ():
@@ -160,11 +160,11 @@ def _value(client: Client, attribute: Attribute, value: Any, given: Mapping[str,
     if attribute.name == "endpoints" and given.get("type") in ENDPOINT_KINDS:
         return [find_id(client, ENDPOINT_KINDS[given["type"]], item) for item in value]
     if isinstance(attribute.kind, attribute_types.Lifetime | attribute_types.DeadPeerDetection):
-        return pairs(flag_of(attribute), value)
+        return parse_pairs(flag_of(attribute), value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def pairs(flag: str, text: str) -> dict[str, Any]:
+def parse_pairs(flag: str, text: str) -> dict[str, Any]:
     """`a=b,c=1` as an object; numbers become numbers. Raises BadParameter on anything else."""
     found: dict[str, Any] = {}
     for item in text.split(","):
@@ -175,7 +175,7 @@ def pairs(flag: str, text: str) -> dict[str, Any]:
     return found
 
 
-def secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:
+def read_secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:
     """A secret from an option, standard input or a file; a last line break does not belong to it. Raises CliError."""
     flag = flag_of(attribute)
     if text is not None and file is not None:

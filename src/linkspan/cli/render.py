@@ -27,20 +27,20 @@ COLOURS: Final = {
 }
 
 
-def hide(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
+def hide_secrets(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
     """An object without its secrets; an unset one stays visibly unset."""
     secret = {attribute.name for attribute in resource.attributes if attribute.secret}
     return {key: HIDDEN if key in secret and value else value for key, value in item.items()}
 
 
-def as_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows under their column names."""
-    cells = [[text(value) for value in row] for row in rows]
+    cells = [[format_value(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _pretty(columns, cells)
         return
@@ -50,9 +50,9 @@ def as_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def as_details(item: Mapping[str, Any]) -> None:
+def print_details(item: Mapping[str, Any]) -> None:
     """Print one object, an attribute per line."""
-    as_table(("attribute", "value"), item.items())
+    print_table(("attribute", "value"), item.items())
 
 
 def _pretty(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -63,33 +63,33 @@ def _pretty(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in cells:
-        table.add_row(*(Text(cell, style=colour(cell), overflow="fold") for cell in row))
+        table.add_row(*(Text(cell, style=status_colour(cell), overflow="fold") for cell in row))
     Console().print(table)
 
 
-def colour(word: str) -> str:
+def status_colour(word: str) -> str:
     """The colour of a status, empty for anything else."""
     return COLOURS.get(word.partition("_")[0], "")
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a cell: lists joined, objects as key=value, nothing for null."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={text(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={format_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return (
-            "\n".join(map(text, value))
+            "\n".join(map(format_value, value))
             if any(isinstance(item, Mapping) for item in value)
-            else ", ".join(map(text, value))
+            else ", ".join(map(format_value, value))
         )
     return str(value)
 
 
-def age(then: str | None, now: datetime | None = None) -> str:
+def format_age(then: str | None, now: datetime | None = None) -> str:
     """How long ago an ISO time (UTC) was, as a person says it: 12s, 5m, 3h, 2d."""
     if not then:
         return ""

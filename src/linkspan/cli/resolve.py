@@ -14,20 +14,20 @@ from linkspan.core.schema.attribute_types import is_uuid
 from linkspan.core.schema.resources import Resource
 
 
-def collection(resource: Resource) -> str:
+def collection_path(resource: Resource) -> str:
     """The path of a resource's collection."""
     return f"/v2.0/{resource.path}"
 
 
-def member(resource: Resource, id: str) -> str:
+def member_path(resource: Resource, id: str) -> str:
     """The path of one object."""
-    return f"{collection(resource)}/{quote(id, safe='')}"
+    return f"{collection_path(resource)}/{quote(id, safe='')}"
 
 
-def listing(client: Client, resource: Resource, query: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def list_objects(client: Client, resource: Resource, query: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """Every object that a query finds, page after page."""
     while True:
-        answer = client.request("GET", collection(resource), query=query)
+        answer = client.request("GET", collection_path(resource), query=query)
         yield from answer[resource.plural]
         following = [link["href"] for link in answer.get(f"{resource.plural}_links", ()) if link["rel"] == "next"]
         if not following or not answer[resource.plural]:
@@ -35,17 +35,17 @@ def listing(client: Client, resource: Resource, query: list[tuple[str, str]]) ->
         query = parse_qsl(urlsplit(following[0]).query)
 
 
-def find(client: Client, resource: Resource, wanted: str) -> dict[str, Any]:
+def find_object(client: Client, resource: Resource, wanted: str) -> dict[str, Any]:
     """The one object of that id or name. Raises CliError if there is none, or more than one."""
     if is_uuid(wanted):
         try:
-            answer: dict[str, Any] = client.request("GET", member(resource, wanted))[resource.singular]
+            answer: dict[str, Any] = client.request("GET", member_path(resource, wanted))[resource.singular]
         except ApiError as error:
             if error.status != 404:
                 raise
         else:
             return answer
-    found = list(listing(client, resource, [("name", wanted)]))
+    found = list(list_objects(client, resource, [("name", wanted)]))
     noun = resource.name.replace("_", " ")
     if not found:
         raise CliError(f"no {noun} with the name or id '{wanted}': see 'linkspan {command_name(resource)} list'")
@@ -59,7 +59,7 @@ def find(client: Client, resource: Resource, wanted: str) -> dict[str, Any]:
 
 def find_id(client: Client, resource: Resource, wanted: str) -> str:
     """The id of the one object of that id or name. An id is taken as it is: the API says if it is wrong."""
-    return wanted if is_uuid(wanted) else str(find(client, resource, wanted)["id"])
+    return wanted if is_uuid(wanted) else str(find_object(client, resource, wanted)["id"])
 
 
 def command_name(resource: Resource) -> str:

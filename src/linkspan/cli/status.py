@@ -16,8 +16,8 @@ import click
 
 from linkspan.cli import render
 from linkspan.cli.client import ApiError, Client, CliError
-from linkspan.cli.commands import client_of, cloud_options, format_option
-from linkspan.cli.resolve import listing
+from linkspan.cli.commands import cloud_options, create_client, format_option
+from linkspan.cli.resolve import list_objects
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 
 INTERVAL: Final = 1.0
@@ -28,7 +28,7 @@ NODE_COLUMNS: Final = ("node", "state", "esp", "gateways", "strongswan")
 Board = dict[str, list[dict[str, Any]]]
 
 
-def read(client: Client, operator: Client) -> Board:
+def read_board(client: Client, operator: Client) -> Board:
     """Everything that status shows: connections and services of `client`, the nodes that `operator` may see."""
     connections = [
         {
@@ -39,7 +39,7 @@ def read(client: Client, operator: Client) -> Board:
             "peer": item["peer_address"],
             "reason": item.get("status_reason") or "",
         }
-        for item in listing(client, CONNECTION, [])
+        for item in list_objects(client, CONNECTION, [])
     ]
     services = [
         {
@@ -50,7 +50,7 @@ def read(client: Client, operator: Client) -> Board:
             "address": item.get("external_v4_ip") or item.get("external_v6_ip") or "",
             "reason": item.get("status_reason") or "",
         }
-        for item in listing(client, SERVICE, [])
+        for item in list_objects(client, SERVICE, [])
     ]
     return {"connections": connections, "services": services, "nodes": _nodes(operator)}
 
@@ -75,7 +75,7 @@ def _nodes(client: Client) -> list[dict[str, Any]]:
     ]
 
 
-def tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
+def board_tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
     """The board as tables: columns and rows."""
     found: list[tuple[tuple[str, ...], list[list[Any]]]] = []
     for columns, key in ((CONNECTION_COLUMNS, "connections"), (SERVICE_COLUMNS, "services"), (NODE_COLUMNS, "nodes")):
@@ -85,21 +85,21 @@ def tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
 
 
 def _cell(item: Mapping[str, Any], column: str) -> Any:
-    return render.age(item["since"]) if column == "age" else item[column]
+    return render.format_age(item["since"]) if column == "age" else item[column]
 
 
-def show(board: Board) -> None:
+def print_board(board: Board) -> None:
     """Print the board once."""
-    shown = tables(board)
+    shown = board_tables(board)
     if not shown:
         click.echo("no connections yet: see 'linkspan connection create --help'")
     for number, (columns, rows) in enumerate(shown):
         if number and not sys.stdout.isatty():
             click.echo()
-        render.as_table(columns, rows)
+        render.print_table(columns, rows)
 
 
-def operator_of(cloud: str | None, state: Path, client: Client) -> Client:
+def operator_client(cloud: str | None, state: Path, client: Client) -> Client:
     """Who asks for the nodes, which only an admin sees.
 
     Where no cloud was asked for, that is linkspan-admin of the same clouds file: whoever can read it may.
@@ -107,7 +107,7 @@ def operator_of(cloud: str | None, state: Path, client: Client) -> Client:
     if cloud or os.environ.get("OS_CLOUD"):
         return client
     try:
-        return client_of("linkspan-admin", state)
+        return create_client("linkspan-admin", state)
     except CliError:
         return client
 
@@ -116,16 +116,16 @@ def watch(client: Client, operator: Client, format_: str) -> None:
     """Print the board whenever it changes; on a terminal the screen is kept up to date. Ends with Ctrl-C."""
     last: Board | None = None
     while True:
-        board = read(client, operator)
+        board = read_board(client, operator)
         if format_ == "json":
             if board != last:
-                render.as_json(board)
+                render.print_json(board)
         elif sys.stdout.isatty():
             click.clear()
-            show(board)
+            print_board(board)
             click.echo("\nCtrl-C ends this")
         elif board != last:
-            show(board)
+            print_board(board)
         last = board
         time.sleep(INTERVAL)
 
@@ -134,16 +134,16 @@ def command() -> click.Command:
     """The command."""
 
     def run(cloud: str | None, state: Path, format_: str, watching: bool) -> None:
-        client = client_of(cloud, state)
-        operator = operator_of(cloud, state, client)
+        client = create_client(cloud, state)
+        operator = operator_client(cloud, state, client)
         if watching:
             watch(client, operator, format_)
             return
-        board = read(client, operator)
+        board = read_board(client, operator)
         if format_ == "json":
-            render.as_json(board)
+            render.print_json(board)
         else:
-            show(board)
+            print_board(board)
 
     parameters = [
         click.Option(["-w", "--watch", "watching"], is_flag=True, help="go on until Ctrl-C"),

@@ -18,14 +18,14 @@ OUTSIDE = "198.51.100.0/24"
 INSIDE = "10.1.0.0/24"
 
 
-class Ground(msgspec.Struct, frozen=True):
+class Topology(msgspec.Struct, frozen=True):
     """Ids."""
 
     router: str
     subnet: str
 
 
-def ground(admin: openstack.connection.Connection, user: openstack.connection.Connection) -> Ground:
+def create_topology(admin: openstack.connection.Connection, user: openstack.connection.Connection) -> Topology:
     """A router with an external gateway and a subnet."""
     internet = admin.network.create_network(name="internet", is_router_external=True)
     admin.network.create_subnet(network_id=internet.id, cidr=OUTSIDE, ip_version=4)
@@ -33,11 +33,11 @@ def ground(admin: openstack.connection.Connection, user: openstack.connection.Co
     subnet = user.network.create_subnet(network_id=lan.id, cidr=INSIDE, ip_version=4, name="lan-v4")
     router = user.network.create_router(name="router", external_gateway_info={"network_id": internet.id})
     user.network.add_interface_to_router(router, subnet=subnet.id)
-    return Ground(router.id, subnet.id)
+    return Topology(router.id, subnet.id)
 
 
 @contextmanager
-def obeying(running: Served) -> Iterator[None]:
+def obedient_node(running: Served) -> Iterator[None]:
     """A node whose gateways are ready and whose tunnels are up as soon as it is told of them."""
     node = running.api.node()
     over = threading.Event()

@@ -27,7 +27,7 @@ USERS: Final = {"admin": ("admin",), "alice": ("member",)}
 """User -> roles; all of them in one project."""
 
 
-class Way(msgspec.Struct, frozen=True):
+class AuthMethod(msgspec.Struct, frozen=True):
     """`auth` makes users and is what the server asks; `cloud` is a user's entry of a clouds.yaml, by URL and name."""
 
     name: str
@@ -53,12 +53,12 @@ def _embedded(store: Store) -> Authenticator:
     return EmbeddedKeystone(store)
 
 
-NONE: Final = Way(
+NONE: Final = AuthMethod(
     "none",
     lambda _store: NoAuth(),
     lambda url, _user: {"auth_type": "none", "auth": {"endpoint": url}},
 )
-BASIC: Final = Way(
+BASIC: Final = AuthMethod(
     "http_basic",
     _embedded,
     lambda url, user: {
@@ -66,12 +66,12 @@ BASIC: Final = Way(
         "auth": {"endpoint": url, "username": user, "password": PASSWORD},
     },
 )
-STATIC: Final = Way(
+STATIC: Final = AuthMethod(
     "admin_token",
     _embedded,
     lambda url, user: {"auth_type": "admin_token", "auth": {"endpoint": url, "token": _token(user)}},
 )
-V3: Final = Way(
+V3: Final = AuthMethod(
     "v3password",
     _embedded,
     lambda url, user: {
@@ -87,7 +87,7 @@ V3: Final = Way(
         },
     },
 )
-WAYS: Final = (NONE, BASIC, STATIC, V3)
+AUTH_METHODS: Final = (NONE, BASIC, STATIC, V3)
 
 
 def clouds_yaml(file: Path, cloud: Mapping[str, Any]) -> dict[str, str]:
