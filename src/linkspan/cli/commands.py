@@ -1,6 +1,6 @@
-"""`linkspan RESOURCE create|list|show|set|delete`, generated from the registry, and what routers can do besides.
+"""`linkspan RESOURCE create|list|show|set|delete`, generated from the registry, and the router-interface commands.
 
-A command says what it did only where data was asked for; an error is the API's own sentence.
+`set`, `delete` and the interface commands print nothing on success. An error is the API's own message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Handler = Callable[..., None]
 
 
 def cloud_options() -> list[click.Parameter]:
-    """The options of every command that speaks to the API."""
+    """Returns the options that every command needs to reach the API."""
     return [
         click.Option(["--cloud"], metavar="NAME", help="cloud in the clouds file (default: OS_CLOUD, linkspan-demo)"),
         click.Option(
@@ -29,23 +29,23 @@ def cloud_options() -> list[click.Parameter]:
             default=Path(".linkspan"),
             envvar="LINKSPAN_STATE",
             metavar="DIR",
-            help="state directory, where the clouds file is unless OS_CLIENT_CONFIG_FILE names one (default .linkspan)",
+            help="state directory; holds the clouds file unless OS_CLIENT_CONFIG_FILE names one (default .linkspan)",
         ),
     ]
 
 
 def format_option() -> click.Option:
-    """The option of every command that prints data."""
+    """Returns the option of every command that prints data."""
     return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
 
 
 def create_client(cloud: str | None, state: Path) -> Client:
-    """The client that --cloud and --state ask for. Raises CliError."""
+    """Creates a client for the cloud that --cloud and --state select. Raises CliError."""
     return Client(load_cloud(cloud, clouds_file(state)))
 
 
 def build() -> list[click.Command]:
-    """A group of commands for every resource."""
+    """Builds a group of commands for every resource."""
     return [_group(resource) for resource in RESOURCES]
 
 
@@ -65,10 +65,10 @@ def _group(resource: Resource) -> click.Group:
 
 
 def _command(name: str, help: str, handler: Handler, parameters: Sequence[click.Parameter]) -> click.Command:
-    """A command whose handler gets a client first, then its own parameters."""
+    """Builds a command whose handler gets a client, then the command's own parameters."""
 
-    def run(cloud: str | None, state: Path, **given: Any) -> None:
-        handler(create_client(cloud, state), **given)
+    def run(cloud: str | None, state: Path, **values: Any) -> None:
+        handler(create_client(cloud, state), **values)
 
     return click.Command(
         name, callback=run, help=f"{help[:1].upper()}{help[1:]}.", params=[*parameters, *cloud_options()]
@@ -97,7 +97,7 @@ def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets:
 
 
 def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
-    """Says which of the choices that a request made are weak."""
+    """Warns of the weak algorithms that a request has just selected."""
     if resource is not IKE_POLICY and resource is not IPSEC_POLICY:
         return
     weak = [f"{name} {value}" for name, value in weak_algorithms.newly_weak(resource, before, after).items()]
@@ -121,9 +121,9 @@ def _list(resource: Resource) -> click.Command:
             ["--filter", "filters"],
             multiple=True,
             metavar="ATTRIBUTE=VALUE",
-            help="only such; repeat for more",
+            help="only objects with this value; repeat for more conditions",
         ),
-        click.Option(["--long"], is_flag=True, help="all attributes, ids too"),
+        click.Option(["--long"], is_flag=True, help="all attributes, with ids"),
         *_secrets(resource),
         format_option(),
     ]
@@ -146,11 +146,11 @@ def _show(resource: Resource) -> click.Command:
 
 
 def _create(resource: Resource) -> click.Command:
-    def handler(client: Client, format_: str, show_secrets: bool = False, **given: Any) -> None:
-        body = {resource.singular: options.request_body(client, resource, given)}
-        answer = client.request("POST", resolve.collection_path(resource), body)
-        _warn(resource, None, answer[resource.singular])
-        _print(resource, answer[resource.singular], format_, show_secrets)
+    def handler(client: Client, format_: str, show_secrets: bool = False, **values: Any) -> None:
+        body = {resource.singular: options.request_body(client, resource, values)}
+        response = client.request("POST", resolve.collection_path(resource), body)
+        _warn(resource, None, response[resource.singular])
+        _print(resource, response[resource.singular], format_, show_secrets)
 
     parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
     return _command(
@@ -162,9 +162,9 @@ def _create(resource: Resource) -> click.Command:
 
 
 def _set(resource: Resource) -> click.Command:
-    def handler(client: Client, wanted: str, **given: Any) -> None:
+    def handler(client: Client, wanted: str, **values: Any) -> None:
         item = resolve.find_object(client, resource, wanted)
-        body = options.request_body(client, resource, {"type": item.get("type"), **given})
+        body = options.request_body(client, resource, {"type": item.get("type"), **values})
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
         answer = client.request("PUT", resolve.member_path(resource, item["id"]), {resource.singular: body})

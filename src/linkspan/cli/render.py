@@ -1,7 +1,7 @@
-"""How answers look: JSON for programs, aligned plain text in a pipe, a coloured table on a terminal.
+"""Prints objects: as JSON, as aligned plain text in a pipe, or as a coloured table on a terminal.
 
-Secrets are replaced here unless they were asked for, in every format. Nothing is cut off: a value that does not fit
-is wrapped on a terminal and kept whole in a pipe.
+Secrets are hidden in every format unless --show-secrets is given. No value is truncated: on a terminal a long value is
+wrapped, in a pipe it stays on its line.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ COLOURS: Final = {
 
 
 def hide_secrets(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without its secrets; an unset one stays visibly unset."""
+    """Returns the object with its secrets replaced by ***; a secret that is not set stays null."""
     secret = {attribute.name for attribute in resource.attributes if attribute.secret}
     return {key: HIDDEN if key in secret and value else value for key, value in item.items()}
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
+    """Prints a value as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under their column names."""
+    """Prints rows under their column names."""
     cells = [[format_value(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _pretty(columns, cells)
@@ -51,7 +51,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def print_details(item: Mapping[str, Any]) -> None:
-    """Print one object, an attribute per line."""
+    """Prints one object, one attribute per line."""
     print_table(("attribute", "value"), item.items())
 
 
@@ -68,12 +68,12 @@ def _pretty(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
 
 def status_colour(word: str) -> str:
-    """The colour of a status, empty for anything else."""
+    """Returns the colour of a status, an empty string for other text."""
     return COLOURS.get(word.partition("_")[0], "")
 
 
 def format_value(value: Any) -> str:
-    """A value as a cell: lists joined, objects as key=value, nothing for null."""
+    """Formats a value as a cell: lists joined, objects as key=value, null as an empty string."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -90,7 +90,7 @@ def format_value(value: Any) -> str:
 
 
 def format_age(then: str | None, now: datetime | None = None) -> str:
-    """How long ago an ISO time (UTC) was, as a person says it: 12s, 5m, 3h, 2d."""
+    """Formats the time since an ISO 8601 time (UTC) in its largest sensible unit: 12s, 5m, 3h, 2d."""
     if not then:
         return ""
     moment = datetime.fromisoformat(then)

@@ -1,6 +1,6 @@
-"""`linkspan status`: what runs and what does not, and why, on one screen.
+"""`linkspan status`: connections, services and nodes with their status and its reason, on one screen.
 
-It asks, it never concludes: status and reason are the API's own.
+Status and reason are the API's; this module computes neither.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ SERVICE_COLUMNS: Final = ("service", "status", "age", "address", "reason")
 NODE_COLUMNS: Final = ("node", "state", "esp", "gateways", "strongswan")
 
 Board = dict[str, list[dict[str, Any]]]
+"""The rows of each table of `linkspan status`: connections, services, nodes."""
 
 
 def read_board(client: Client, operator: Client) -> Board:
-    """Everything that status shows: connections and services of `client`, the nodes that `operator` may see."""
+    """Reads the connections and services with `client`, and the nodes with `operator`, as far as each is permitted."""
     connections = [
         {
             "connection": item["name"] or item["id"],
@@ -59,7 +60,7 @@ def _nodes(client: Client) -> list[dict[str, Any]]:
     try:
         answer = client.request("GET", "/v2.0/linkspan/nodes")
     except ApiError as error:
-        # For a user who may not see them, or under another implementation of the API, there are none to show.
+        # 403: this user may not see nodes. 404: another implementation of the API, which has none.
         if error.status in {403, 404}:
             return []
         raise
@@ -76,12 +77,12 @@ def _nodes(client: Client) -> list[dict[str, Any]]:
 
 
 def board_tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
-    """The board as tables: columns and rows."""
-    found: list[tuple[tuple[str, ...], list[list[Any]]]] = []
+    """Returns the tables that are not empty, each as columns and rows."""
+    tables: list[tuple[tuple[str, ...], list[list[Any]]]] = []
     for columns, key in ((CONNECTION_COLUMNS, "connections"), (SERVICE_COLUMNS, "services"), (NODE_COLUMNS, "nodes")):
         if board[key]:
-            found.append((columns, [[_cell(item, column) for column in columns] for item in board[key]]))
-    return found
+            tables.append((columns, [[_cell(item, column) for column in columns] for item in board[key]]))
+    return tables
 
 
 def _cell(item: Mapping[str, Any], column: str) -> Any:
@@ -89,7 +90,7 @@ def _cell(item: Mapping[str, Any], column: str) -> Any:
 
 
 def print_board(board: Board) -> None:
-    """Print the board once."""
+    """Prints the board once."""
     shown = board_tables(board)
     if not shown:
         click.echo("no connections yet: see 'linkspan connection create --help'")
@@ -100,9 +101,9 @@ def print_board(board: Board) -> None:
 
 
 def operator_client(cloud: str | None, state: Path, client: Client) -> Client:
-    """Who asks for the nodes, which only an admin sees.
+    """Returns the client that reads the nodes, which only an admin may see.
 
-    Where no cloud was asked for, that is linkspan-admin of the same clouds file: whoever can read it may.
+    If no cloud is selected, that is linkspan-admin of the same clouds file, whose reader has its password anyway.
     """
     if cloud or os.environ.get("OS_CLOUD"):
         return client
@@ -113,7 +114,7 @@ def operator_client(cloud: str | None, state: Path, client: Client) -> Client:
 
 
 def watch(client: Client, operator: Client, format_: str) -> None:
-    """Print the board whenever it changes; on a terminal the screen is kept up to date. Ends with Ctrl-C."""
+    """Prints the board whenever it changes; on a terminal redraws it every second. Ends with Ctrl-C."""
     last: Board | None = None
     while True:
         board = read_board(client, operator)
@@ -123,7 +124,7 @@ def watch(client: Client, operator: Client, format_: str) -> None:
         elif sys.stdout.isatty():
             click.clear()
             print_board(board)
-            click.echo("\nCtrl-C ends this")
+            click.echo("\nCtrl-C to quit")
         elif board != last:
             print_board(board)
         last = board
@@ -131,7 +132,7 @@ def watch(client: Client, operator: Client, format_: str) -> None:
 
 
 def command() -> click.Command:
-    """The command."""
+    """Builds the command `status`."""
 
     def run(cloud: str | None, state: Path, format_: str, watching: bool) -> None:
         client = create_client(cloud, state)
@@ -146,7 +147,7 @@ def command() -> click.Command:
             print_board(board)
 
     parameters = [
-        click.Option(["-w", "--watch", "watching"], is_flag=True, help="go on until Ctrl-C"),
+        click.Option(["-w", "--watch", "watching"], is_flag=True, help="refresh until Ctrl-C"),
         format_option(),
         *cloud_options(),
     ]
@@ -154,6 +155,6 @@ def command() -> click.Command:
         "status",
         callback=run,
         params=parameters,
-        help="Show connections, services and nodes: status, age, and in one sentence why something is down.",
+        help="Show connections, services and nodes: status, age, and the reason why a connection or service is down.",
         short_help="connections with status, age, reason; nodes",
     )
