@@ -16,7 +16,7 @@ from linkspan.cli.client import Client, clouds_file, load_cloud
 from linkspan.core.checks import weak_algorithms
 from linkspan.core.schema.resources import IKE_POLICY, IPSEC_POLICY, RESOURCES, ROUTER, SUBNET, Resource
 
-Handler = Callable[..., None]
+CommandHandler = Callable[..., None]
 
 
 def cloud_options() -> list[click.Parameter]:
@@ -64,7 +64,7 @@ def _group(resource: Resource) -> click.Group:
     return group
 
 
-def _command(name: str, help: str, handler: Handler, parameters: Sequence[click.Parameter]) -> click.Command:
+def _command(name: str, help: str, handler: CommandHandler, parameters: Sequence[click.Parameter]) -> click.Command:
     """Builds a command whose handler gets a client, then the command's own parameters."""
 
     def run(cloud: str | None, state: Path, **values: Any) -> None:
