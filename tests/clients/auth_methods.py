@@ -1,7 +1,4 @@
-"""How clients prove who they are: each way as the server is told of it, and as a clouds.yaml tells a client.
-
-One row is one way, for every client.
-"""
+"""Authentication methods: for each its configuration of the server, and its entry in a client's clouds.yaml."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ from linkspan.store.store import Store
 PASSWORD: Final = "pass word"
 PROJECT: Final = "blue"
 USERS: Final = {"admin": ("admin",), "alice": ("member",)}
-"""User -> roles; all of them in one project."""
+"""User -> roles, all in one project."""
 
 
 class AuthMethod(msgspec.Struct, frozen=True):
-    """`auth` makes users and is what the server asks; `cloud` is a user's entry of a clouds.yaml, by URL and name."""
+    """`auth` creates users and the server's authenticator; `cloud` returns a user's entry of a clouds.yaml, by URL."""
 
     name: str
     auth: Callable[[Store], Authenticator]
@@ -48,8 +45,8 @@ def _embedded(store: Store) -> Authenticator:
     with store.write() as tx:
         project = users.add_project(tx, PROJECT)["id"]
         for user, roles in USERS.items():
-            made = users.add_user(tx, user, _hashed(), project, roles)
-            tokens.add_token(tx, hash_token(_token(user).encode()), made["id"], project)
+            user_id = users.add_user(tx, user, _hashed(), project, roles)["id"]
+            tokens.add_token(tx, hash_token(_token(user).encode()), user_id, project)
     return EmbeddedKeystone(store)
 
 
@@ -91,6 +88,6 @@ AUTH_METHODS: Final = (NONE, BASIC, STATIC, V3)
 
 
 def clouds_yaml(file: Path, cloud: Mapping[str, Any]) -> dict[str, str]:
-    """Writes a clouds.yaml of one cloud; the variables that lead the command line to it."""
+    """Writes a clouds.yaml with one cloud; returns the environment variables that select it."""
     file.write_text(yaml.safe_dump({"clouds": {"here": dict(cloud)}}), encoding="utf-8")
     return {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": "here"}

@@ -1,6 +1,6 @@
-"""What a VPN stands on, made by a client: an external network, a network of one's own, a router between them.
+"""The prerequisites of a VPN service, created by a client: an external network, a tenant's network, a router.
 
-And a node that runs whatever it should at once, for clients that wait for a status.
+Also a node that reports everything as running at once, for clients that wait for a status.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ INSIDE = "10.1.0.0/24"
 
 
 class Topology(msgspec.Struct, frozen=True):
-    """Ids."""
+    """Ids of the router and of the tenant's subnet."""
 
     router: str
     subnet: str
 
 
 def create_topology(admin: openstack.connection.Connection, user: openstack.connection.Connection) -> Topology:
-    """A router with an external gateway and a subnet."""
+    """Creates an external network and a router with a gateway there and a tenant's subnet."""
     internet = admin.network.create_network(name="internet", is_router_external=True)
     admin.network.create_subnet(network_id=internet.id, cidr=OUTSIDE, ip_version=4)
     lan = user.network.create_network(name="lan")
@@ -38,12 +38,12 @@ def create_topology(admin: openstack.connection.Connection, user: openstack.conn
 
 @contextmanager
 def obedient_node(running: Served) -> Iterator[None]:
-    """A node whose gateways are ready and whose tunnels are up as soon as it is told of them."""
+    """Runs a node that reports its gateways as ready and its tunnels as up as soon as they are configured."""
     node = running.api.node()
-    over = threading.Event()
+    stopping = threading.Event()
 
     def work() -> None:
-        while not over.wait(0.02):
+        while not stopping.wait(0.02):
             node.obey()
 
     worker = threading.Thread(target=work, name="node")
@@ -51,5 +51,5 @@ def obedient_node(running: Served) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        stopping.set()
         worker.join()
