@@ -1,4 +1,4 @@
-"""The settings of the API reach the API: each changes what it answers."""
+"""Each setting of the API changes the responses of the API."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from linkspan.settings import load
 IKE, GROUPS = "/v2.0/vpn/ikepolicies", "/v2.0/vpn/endpoint-groups"
 
 
-def answers(state: Path, settings: dict[str, Any], *requests: tuple[str, str, Any]) -> list[int]:
-    """The codes that requests get from an API with these settings; everybody is admin."""
+def status_codes(state: Path, settings: dict[str, Any], *requests: tuple[str, str, Any]) -> list[int]:
+    """Sends requests to an API with these settings and without authentication; returns the status codes."""
     overrides = {"state": state, "api.auth": "none", "log.terminal": "off"} | settings
-    with wiring.application(load(environment={}, overrides=overrides)) as (app, _), TestClient(app) as client:
+    with wiring.open_application(load(environment={}, overrides=overrides)) as (app, _), TestClient(app) as client:
         return [client.request(method, path, json=body).status_code for method, path, body in requests]
 
 
 def policies(count: int) -> tuple[str, str, Any]:
-    """A request for several policies."""
+    """Returns a request that creates `count` policies."""
     return "POST", IKE, {"ikepolicies": [{}] * count}
 
 
@@ -44,25 +44,25 @@ CASES: list[tuple[dict[str, Any], list[tuple[str, str, Any]], list[int]]] = [
 
 
 @pytest.mark.parametrize(("settings", "requests", "expected"), CASES)
-def test_a_setting_changes_what_is_answered(
+def test_a_setting_changes_the_response(
     tmp_path: Path, settings: dict[str, Any], requests: list[tuple[str, str, Any]], expected: list[int]
 ) -> None:
-    assert answers(tmp_path, settings, *requests) == expected
+    assert status_codes(tmp_path, settings, *requests) == expected
 
 
-def test_a_page_has_so_many(tmp_path: Path) -> None:
+def test_limits_page_is_the_size_of_a_page(tmp_path: Path) -> None:
     settings = load(
         environment={},
         overrides={"state": tmp_path, "api.auth": "none", "log.terminal": "off", "limits.page": 2},
     )
-    with wiring.application(settings) as (app, _), TestClient(app) as client:
+    with wiring.open_application(settings) as (app, _), TestClient(app) as client:
         client.post(IKE, json={"ikepolicies": [{}] * 3})
         assert len(client.get(IKE).json()["ikepolicies"]) == 2
 
 
-def test_failed_logins_of_an_address_are_limited(tmp_path: Path) -> None:
+def test_failed_logins_from_an_address_are_limited(tmp_path: Path) -> None:
     overrides = {"state": tmp_path, "log.terminal": "off", "limits.failure_burst": 2, "limits.failure_rate": 0.001}
     settings = load(environment={}, overrides=overrides)
-    with wiring.application(settings) as (app, _), TestClient(app) as client:
-        codes = [client.get(IKE, auth=("nobody", "wrong")).status_code for _ in range(3)]
+    with wiring.open_application(settings) as (app, _), TestClient(app) as client:
+        codes = [client.get(IKE, auth=("mallory", "wrong")).status_code for _ in range(3)]
     assert codes == [401, 401, 429]

@@ -1,4 +1,4 @@
-"""Bad input, a hostile machine, a taken port: each is one line that says what and what to do, and never a traceback."""
+"""Errors of the command line: each is one line with cause and remedy, never a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from linkspan.bootstrap import command_line
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Exit code and standard error of a command; asserts that there is one line, ours."""
+    """Runs a command; returns exit code and standard error, which has to be one line of linkspan."""
     code = command_line.execute(arguments)
     shown = capsys.readouterr().err
     assert len(shown.splitlines()) == 1, shown
@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith(("LINKSPAN_", "OS_")):
@@ -58,14 +58,16 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         (["node", "nonsense"], "No such command"),
     ],
 )
-def test_usage_is_2_and_names_the_help(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+def test_a_usage_error_is_exit_code_2_and_names_the_help(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     code, shown = run(capsys, *arguments)
     assert code == 2
     assert words in shown
     assert "--help" in shown
 
 
-def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.execute([]) == 2
     assert "Usage: linkspan" in capsys.readouterr().err
 
@@ -79,7 +81,7 @@ def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
         (["api", "--host", "192.0.2.1", "--port", "1"], "cannot listen on 192.0.2.1 port 1"),
         (["api", "--host", "no such host", "--port", "1"], "cannot listen on no such host"),
         (["db", "upgrade", "--database", "mysql://h/x"], "cannot use a mysql database"),
-        (["db", "upgrade", "--database", "nonsense"], "that is no database URL"),
+        (["db", "upgrade", "--database", "nonsense"], "invalid database URL"),
         (["db", "upgrade", "--database", "postgresql://127.0.0.1:1/x"], "the database"),
         (["user", "list"], "run 'linkspan db upgrade'"),
         (["agent", "--api", "http://192.0.2.1:9696"], "plain HTTP"),
@@ -90,24 +92,26 @@ def test_nothing_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
         (["status"], "no clouds file"),
     ],
 )
-def test_failure_is_1_and_says_what_to_do(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+def test_a_failure_is_exit_code_1_and_names_the_remedy(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     code, shown = run(capsys, *arguments)
     assert code == 1
     assert words in shown
 
 
-def test_a_setting_that_nobody_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_unknown_setting_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("[api]\nprot = 1\n", encoding="utf-8")
     code, shown = run(capsys, "api", "--config", "x.toml")
     assert code == 1
     assert "'api.prot'; did you mean 'api.port'?" in shown
 
 
-def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, shown = run(capsys, "api", "--port", str(taken.getsockname()[1]))
     assert code == 1
-    assert "address already in use; choose another with --port" in shown
+    assert "address already in use; choose another port with --port" in shown
 
 
 @pytest.mark.parametrize(
@@ -115,10 +119,10 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("cert.pem", None, "go together"),
         ("absent.pem", "absent.pem", "cannot read absent.pem: No such file"),
-        ("cert.pem", "cert.pem", "are no certificate and its key"),
+        ("cert.pem", "cert.pem", "are not a certificate and its private key"),
     ],
 )
-def test_a_certificate_that_cannot_be_served(
+def test_an_unusable_certificate_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, cert: str, key: str | None, words: str
 ) -> None:
     (tmp_path / "cert.pem").write_text("no PEM\n", encoding="ascii")
@@ -135,10 +139,10 @@ def test_a_certificate_that_cannot_be_served(
         ("auth_url = 'keystone:5000'", "needs keystone.auth_url, such as"),
         ("auth_url = 'http://h:5000/v3'", "needs keystone.password_file, with the password of linkspan"),
         ("auth_url = 'http://h'\npassword_file = 'absent'", "cannot read the password file absent"),
-        ("auth_url = 'http://h'\npassword_file = 'x.toml'\nca_file = 'x.toml'", "x.toml holds no CA certificates"),
+        ("auth_url = 'http://h'\npassword_file = 'x.toml'\nca_file = 'x.toml'", "x.toml contains no CA certificates"),
     ],
 )
-def test_a_keystone_that_nobody_could_ask(
+def test_incomplete_settings_for_keystone_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, lines: str, words: str
 ) -> None:
     (tmp_path / "x.toml").write_text(f"[api]\nauth = 'keystone'\n[keystone]\n{lines}\n", encoding="ascii")
@@ -147,7 +151,9 @@ def test_a_keystone_that_nobody_could_ask(
     assert words in shown
 
 
-def test_keystone_without_its_library(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keystone_without_keystoneauth1_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "keystoneauth1", None)
     Path("x.toml").write_text(
         "[api]\nauth = 'keystone'\n[keystone]\nauth_url = 'http://h'\npassword_file = 'x.toml'\n", encoding="ascii"
@@ -157,9 +163,7 @@ def test_keystone_without_its_library(capsys: pytest.CaptureFixture[str], monkey
     assert "install linkspan[keystone]" in shown
 
 
-def test_a_run_of_everything_knows_no_keystone(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_refuses_an_external_keystone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "require_root", lambda _command: None)
     monkeypatch.setattr(preflight, "require_tools", lambda _names: None)
     monkeypatch.setenv("LINKSPAN_API_AUTH", "keystone")
@@ -168,7 +172,7 @@ def test_a_run_of_everything_knows_no_keystone(
     assert "start 'linkspan api' and 'linkspan agent'" in shown
 
 
-def test_a_key_file_that_others_can_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_file_that_others_can_read_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.execute(["db", "upgrade"]) == 0
     assert command_line.execute(["user", "list"]) == 0
     capsys.readouterr()
@@ -178,7 +182,7 @@ def test_a_key_file_that_others_can_read(capsys: pytest.CaptureFixture[str]) -> 
     assert "run 'chmod 0400 .linkspan/keys/seal'" in shown
 
 
-def test_a_database_that_another_api_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_database_that_another_api_has_locked_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     from linkspan.settings import load
     from linkspan.store.database import engine as engines
 
@@ -196,7 +200,7 @@ def test_a_database_that_another_api_holds(capsys: pytest.CaptureFixture[str]) -
     assert "another linkspan api uses" in shown
 
 
-def test_a_file_where_a_directory_should_be(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_state_directory_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / ".linkspan").write_text("", encoding="ascii")
     code, shown = run(capsys, "db", "upgrade")
     assert code == 1
@@ -204,7 +208,9 @@ def test_a_file_where_a_directory_should_be(capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize("command", ["run", "sweep"])
-def test_no_root(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_run_and_sweep_need_root(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     code, shown = run(capsys, command)
     assert code == 1
@@ -217,7 +223,7 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
         preflight.require_tools(tuple(preflight.TOOLS))
 
 
-def test_a_state_directory_in_use(tmp_path: Path) -> None:
+def test_a_state_directory_in_use_is_refused(tmp_path: Path) -> None:
     lock = supervisor.StateLock(tmp_path)
     with pytest.raises(click.ClickException, match=rf"already runs with the state directory .*process {os.getpid()}"):
         supervisor.StateLock(tmp_path)
@@ -225,7 +231,7 @@ def test_a_state_directory_in_use(tmp_path: Path) -> None:
     supervisor.StateLock(tmp_path).release()
 
 
-def test_what_nobody_expected_is_one_line_too(
+def test_an_unexpected_error_is_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> click.Group:
@@ -237,7 +243,7 @@ def test_what_nobody_expected_is_one_line_too(
     assert "unexpected ZeroDivisionError: by zero" in shown
 
 
-def test_a_reader_that_had_enough_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     piped = f"{sys.executable} -m linkspan.bootstrap connection create --help | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -245,7 +251,7 @@ def test_a_reader_that_had_enough_is_no_error() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["connection", "list", "--help"], ["connection", "list"]])
 def test_commands_import_only_what_they_use(arguments: list[str]) -> None:
-    """What makes a command slow to start is what it imports; the clock would measure the machine."""
+    """Imports dominate the start time of a command, and unlike a clock they are the same on every machine."""
     program = (
         "import sys; from linkspan.bootstrap.command_line import execute; execute(sys.argv[1:]); "
         "print('\\nloaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
@@ -257,8 +263,8 @@ def test_commands_import_only_what_they_use(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(command_line.EXPECTED))
-def test_every_expected_error_is_where_its_name_says(name: str) -> None:
-    """`explain` compares names, since it must not import what a command did not: a name that is stale never matches."""
+def test_every_expected_error_exists_under_its_name(name: str) -> None:
+    """`explain` compares names, because it must not import the classes: an outdated name would never match."""
     module, _, kind = name.rpartition(".")
     error = getattr(importlib.import_module(module), kind)
     assert f"{error.__module__}.{error.__qualname__}" == name

@@ -1,4 +1,4 @@
-"""The generated pages are those that the registries make now, and every attribute has a test on the wire."""
+"""The generated pages are up to date, and every attribute has a test that shows its effect on the wire."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness import matrix, mutations
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_pages_are_up_to_date() -> None:
+def test_the_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -26,20 +26,20 @@ def test_every_attribute_is_shown_by_a_test_of_the_wire(attribute: str) -> None:
     assert matrix.of(attribute, matrix.shown())
 
 
-def test_no_test_shows_what_is_no_attribute() -> None:
+def test_tests_show_only_existing_attributes() -> None:
     parts = {name for name in mutations.FIELDS if name.count(".") > 1}
     assert set(matrix.shown()) <= {*matrix.attributes(), *parts}
 
 
 def test_every_mutant_was_killed() -> None:
-    """As the last `./dev test --mutate` found them: none survives, none is missing, and its tests still are there."""
-    found = matrix.mutants()
-    assert set(found) == {f"{attribute}={way}" for attribute in mutations.FIELDS for way in mutations.ways(attribute)}
+    """In the results of the last `./dev test --mutate` no mutant survives or is missing, and killing tests exist."""
+    killers = matrix.mutants()
+    assert set(killers) == {f"{attribute}={way}" for attribute in mutations.FIELDS for way in mutations.ways(attribute)}
     tests = {name for names in matrix.shown().values() for name in names}
-    assert {killer.partition("[")[0] for killer in found.values()} <= tests
+    assert {killer.partition("[")[0] for killer in killers.values()} <= tests
 
 
-def test_whatever_can_be_changed_on_the_wire_has_a_mutant() -> None:
+def test_every_attribute_with_an_effect_on_the_wire_has_a_mutant() -> None:
     mutable = {f"{resource.name}.{item.name}" for resource in VPN for item in resource.attributes if item.post}
     reach_nothing = {
         name for name in mutable if name.rpartition(".")[2] in {"project_id", "name", "description", "flavor_id"}

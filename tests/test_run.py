@@ -1,4 +1,4 @@
-"""`linkspan run` as its users meet it: the proof, and that whatever ends it leaves nothing on the machine."""
+"""`linkspan run`: the checks of the laboratory, and that nothing is left on the machine after any kind of end."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.wire, pytest.mark.root, pytest.mark.timeout(180)]
 COMMAND = [sys.executable, "-m", "linkspan.bootstrap"]
 
 
-class Machine(msgspec.Struct, frozen=True):
-    """What runs with state directories below one folder have on the machine now; other runs may be beside them."""
+class MachineState(msgspec.Struct, frozen=True):
+    """Namespaces, links, processes, rules and temporary files of the runs below one folder, and the ruleset of nft."""
 
     namespaces: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
@@ -34,14 +34,14 @@ class Machine(msgspec.Struct, frozen=True):
     temporary: frozenset[str] = frozenset()
 
 
-def machine(folder: Path) -> Machine:
-    """What there is of the runs below a folder."""
+def machine_state(folder: Path) -> MachineState:
+    """Reads the state of the machine for the runs with state directories below a folder; other runs do not count."""
     instances = [file.read_text().strip() for file in folder.glob("*/instance")]
     namespaces = {
         name for name in netns.names() for i in instances if name.startswith(interface_names.namespace_prefix(i))
     }
     prefixes = tuple(prefix for i in instances for prefix in interface_names.link_prefixes(i))
-    return Machine(
+    return MachineState(
         namespaces=frozenset(namespaces),
         links=frozenset(name for name in os.listdir("/sys/class/net") if prefixes and name.startswith(prefixes)),
         processes=frozenset(processes(folder, namespaces)),
@@ -51,15 +51,15 @@ def machine(folder: Path) -> Machine:
 
 
 def processes(folder: Path, namespaces: set[str]) -> Iterator[str]:
-    """Processes whose command or directory is below a folder (our children, every charon), or in these namespaces."""
+    """Yields processes whose command or directory is below a folder, as for every charon, or in these namespaces."""
     inside = {pid for name in namespaces for pid in netns.processes(name)}
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            at = str((entry / "cwd").readlink())
+            directory = str((entry / "cwd").readlink())
         except OSError:
             continue
-        if entry.name.isdigit() and (str(folder) in command + at or int(entry.name) in inside):
+        if entry.name.isdigit() and (str(folder) in command + directory or int(entry.name) in inside):
             yield f"{entry.name} {command}"
 
 
@@ -101,7 +101,7 @@ class Run:
         until(lambda: condition() or self.process.poll() is not None, seconds, lambda: self.output)
         assert self.process.poll() is None, self.output
 
-    def wait_for_proof(self) -> None:
+    def wait_until_checked(self) -> None:
         self.wait_for(lambda: "Ctrl-C ends it" in self.output)
 
     def end(self, number: signal.Signals) -> int:
@@ -109,29 +109,29 @@ class Run:
         return self.process.wait(40.0)
 
 
-def test_once_proves_and_leaves_nothing(state: Path) -> None:
-    before = machine(state.parent)
+def test_run_once_checks_the_tunnel_and_leaves_nothing_behind(state: Path) -> None:
+    before = machine_state(state.parent)
     started = time.monotonic()
     run = Run(state, free_port(), "--once")
     assert run.process.wait(90.0) == 0, run.output
-    took = time.monotonic() - started
-    for words in ("left-to-right", "right-to-left", "0 % loss", "ESP packets", "0 in clear"):
+    duration = time.monotonic() - started
+    for words in ("left-to-right", "right-to-left", "0 % loss", "ESP packets", "0 in plaintext"):
         assert words in run.output
     assert run.output.count("0 % loss") == 2
     assert "Traceback" not in run.output
-    assert machine(state.parent) == before
-    assert machine(state.parent) == Machine(rules=before.rules)
+    assert machine_state(state.parent) == before
+    assert machine_state(state.parent) == MachineState(rules=before.rules)
     assert not (state / "lab.json").exists()
-    print(f"run --once took {took:.1f} s")
+    print(f"run --once took {duration:.1f} s")
 
 
 @pytest.mark.parametrize("nodes", [("1", "1"), ("2", "1")])
-def test_a_second_run_goes_on_where_the_first_ended(state: Path, nodes: tuple[str, str]) -> None:
+def test_a_second_run_uses_the_state_of_the_first(state: Path, nodes: tuple[str, str]) -> None:
     port = free_port()
     first = Run(state, port, "--once", "--nodes", nodes[0])
     assert first.process.wait(90.0) == 0, first.output
     clouds = (state / "clouds.yaml").read_text()
-    # Also with fewer agents: the node that carried a gateway starts too.
+    # Also with fewer agents: a node that has a gateway is started in any case.
     second = Run(state, port, "--once", "--nodes", nodes[1])
     assert second.process.wait(90.0) == 0, second.output
     assert "of the earlier run again" in second.output
@@ -139,62 +139,62 @@ def test_a_second_run_goes_on_where_the_first_ended(state: Path, nodes: tuple[st
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_ending_it_leaves_nothing(state: Path, number: signal.Signals) -> None:
-    before = machine(state.parent)
+def test_a_signal_ends_the_run_and_leaves_nothing_behind(state: Path, number: signal.Signals) -> None:
+    before = machine_state(state.parent)
     run = Run(state, free_port())
-    run.wait_for_proof()
-    assert machine(state.parent) != before
+    run.wait_until_checked()
+    assert machine_state(state.parent) != before
     assert run.end(number) == 0, run.output
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
     assert "Traceback" not in run.output
 
 
-def test_ending_it_while_it_starts_leaves_nothing(state: Path) -> None:
-    before = machine(state.parent)
+def test_a_signal_during_the_start_leaves_nothing_behind(state: Path) -> None:
+    before = machine_state(state.parent)
     run = Run(state, free_port())
     run.wait_for(lambda: "API at" in run.output)
     assert run.end(signal.SIGTERM) != 1, run.output
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
 
 
-def test_a_run_after_a_killed_one_cleans_up_and_works(state: Path) -> None:
-    before = machine(state.parent)
+def test_a_run_cleans_up_after_a_killed_run(state: Path) -> None:
+    before = machine_state(state.parent)
     port = free_port()
     first = Run(state, port)
-    first.wait_for_proof()
+    first.wait_until_checked()
     first.end(signal.SIGKILL)
     second = Run(state, port, "--once")
     assert second.process.wait(90.0) == 0, second.output
     assert second.output.count("0 % loss") == 2
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
 
 
-def test_everything_killed_at_once_is_cleaned_up_by_sweep(state: Path) -> None:
-    before = machine(state.parent)
+def test_sweep_cleans_up_after_all_processes_were_killed(state: Path) -> None:
+    before = machine_state(state.parent)
     run = Run(state, free_port())
-    run.wait_for_proof()
+    run.wait_until_checked()
     children = json.loads((state / "run" / "children.json").read_text())
     run.end(signal.SIGKILL)
     for child in children:
         os.kill(child["pid"], signal.SIGKILL)
-    assert machine(state.parent).namespaces != before.namespaces
+    assert machine_state(state.parent).namespaces != before.namespaces
     subprocess.run([*COMMAND, "sweep", "--state", str(state)], check=True)
-    assert machine(state.parent) == before
+    assert machine_state(state.parent) == before
 
 
 def gateways(state: Path) -> dict[str, int]:
-    """How many gateways each node carries."""
+    """Returns the number of gateways of each running node."""
     command = [*COMMAND, "status", "-f", "json", "--cloud", "linkspan-admin", "--state", str(state)]
     board = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return {node["node"]: node["gateways"] for node in board["nodes"] if node["state"] == "up"}
 
 
-def test_two_runs_side_by_side_and_two_of_one_state(state: Path, tmp_path: Path) -> None:
+def test_runs_need_different_state_directories(state: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    before = machine(tmp_path)
+    before = machine_state(tmp_path)
     first, second = Run(state, free_port()), Run(other, free_port(), "--nodes", "2")
-    first.wait_for_proof()
-    second.wait_for_proof()
+    first.wait_until_checked()
+    second.wait_until_checked()
     assert gateways(other) == {"node-1": 1, "node-2": 1}
     third = Run(state, free_port())
     assert third.process.wait(30.0) == 1
@@ -219,23 +219,23 @@ def test_two_runs_side_by_side_and_two_of_one_state(state: Path, tmp_path: Path)
     ]
     assert subprocess.run(ping, capture_output=True, check=False).returncode == 0
     assert first.end(signal.SIGTERM) == 0, first.output
-    assert machine(tmp_path) == before
+    assert machine_state(tmp_path) == before
 
 
-def test_a_child_that_dies_comes_back(state: Path) -> None:
+def test_a_killed_child_is_restarted(state: Path) -> None:
     run = Run(state, free_port(), "--no-lab")
-    run.wait_for_proof()
-    api = next(c for c in json.loads((state / "run" / "children.json").read_text()) if c["name"] == "api")
+    run.wait_until_checked()
+    api = next(child for child in json.loads((state / "run" / "children.json").read_text()) if child["name"] == "api")
     os.kill(api["pid"], signal.SIGKILL)
-    run.wait_for(lambda: "api was killed by SIGKILL; it starts again" in run.output, 10.0)
+    run.wait_for(lambda: "api was killed by SIGKILL; restarting" in run.output, 10.0)
     list_networks = [*COMMAND, "network", "list", "--state", str(state)]
     until(lambda: subprocess.run(list_networks, capture_output=True, check=False).returncode == 0, 20.0)
     assert run.end(signal.SIGTERM) == 0
 
 
-def test_no_secret_is_among_the_processes(state: Path) -> None:
+def test_no_secret_is_in_the_list_of_processes(state: Path) -> None:
     run = Run(state, free_port(), "--no-lab")
-    run.wait_for_proof()
+    run.wait_until_checked()
     token = (state / "nodes" / "node-1.token").read_text().strip().encode()
     password = (state / "curl.conf").read_text().partition("demo:")[2].partition('"')[0].encode()
     assert len(password) > 10

@@ -1,4 +1,4 @@
-"""Settings: where they come from, which wins, and what a mistake reads like."""
+"""Settings: their sources and precedence, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import asdict
 
 from linkspan.core.checks import quota
-from linkspan.settings import SettingsError, instance_of, load, registry, to_toml
+from linkspan.settings import SettingsError, instance_id, load, registry, to_toml
 
 
 def write(path: Path, text: str) -> Path:
@@ -18,11 +18,11 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_defaults_need_no_file_and_no_environment() -> None:
-    got = load(environment={})
-    assert (got.api.host, got.api.port, got.api.auth) == ("127.0.0.1", 9696, "http_basic")
-    assert got.api_url == "http://127.0.0.1:9696"
-    assert got.database_url == f"sqlite:///{Path.cwd()}/.linkspan/linkspan.db"
-    assert got.token_file == Path(".linkspan/nodes/node-1.token")
+    settings = load(environment={})
+    assert (settings.api.host, settings.api.port, settings.api.auth) == ("127.0.0.1", 9696, "http_basic")
+    assert settings.api_url == "http://127.0.0.1:9696"
+    assert settings.database_url == f"sqlite:///{Path.cwd()}/.linkspan/linkspan.db"
+    assert settings.token_file == Path(".linkspan/nodes/node-1.token")
 
 
 def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
@@ -30,9 +30,9 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
     environment = {"LINKSPAN_API_PORT": "2", "LINKSPAN_API_HOST": "::1"}
     assert load(file, {}).api.port == 1
     assert load(file, environment).api.port == 2
-    got = load(file, environment, {"api.port": 3, "api.host": None})
-    assert (got.api.port, got.api.host, got.api.lease, got.api.grace) == (3, "::1", 11.0, 60.0)
-    assert got.api_url == "http://[::1]:3"
+    settings = load(file, environment, {"api.port": 3, "api.host": None})
+    assert (settings.api.port, settings.api.host, settings.api.lease, settings.api.grace) == (3, "::1", 11.0, 60.0)
+    assert settings.api_url == "http://[::1]:3"
 
 
 def test_every_quota_is_a_setting() -> None:
@@ -46,13 +46,13 @@ def test_bridges_come_from_a_table_or_from_text(tmp_path: Path) -> None:
     assert load(None, {"LINKSPAN_AGENT_BRIDGES": "internet=br-ex, other = br2"}).agent.bridges["other"] == "br2"
 
 
-def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
-    got = load(
+def test_to_toml_is_read_back_by_load(tmp_path: Path) -> None:
+    settings = load(
         None,
         {"LINKSPAN_AGENT_BRIDGES": 'a "b"=c\\d'},
         {"state": tmp_path / 'o"dd', "keystone.ttl": 9.5, "api.tls_cert": Path("/x"), "agent.instance": "0123ab"},
     )
-    assert load(write(tmp_path, to_toml(got)), {}) == got
+    assert load(write(tmp_path, to_toml(settings)), {}) == settings
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
         ("[api]\nport = 'many'", "it takes integer: TCP port to listen on"),
         ("[api]\nauth = 'maybe'", "http_basic | keystone | none"),
         ("[api]\npublic_url = 'vpn.example.org'", "setting api.public_url"),
-        ("[api]\npublic_url = 'https://vpn.example.org/'", "without a slash at its end"),
+        ("[api]\npublic_url = 'https://vpn.example.org/'", "without a trailing slash"),
         ("[keystone]\nttl = 0", "setting keystone.ttl"),
         ("[quota]\nrouter = -2", "setting quota.router cannot be '-2'"),
         ("[limits]\nfailure_rate = -1", "setting limits.failure_rate cannot be '-1'"),
@@ -76,7 +76,7 @@ def test_what_is_written_for_a_child_is_read_back(tmp_path: Path) -> None:
         ("[api\n", "is not valid TOML"),
     ],
 )
-def test_a_mistake_in_the_file_is_named_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+def test_a_mistake_in_the_file_is_reported_in_one_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(write(tmp_path, text), {})
     assert words in str(caught.value)
@@ -91,30 +91,30 @@ def test_a_misspelt_variable_is_refused(name: str) -> None:
         load(None, {name: "1"})
 
 
-def test_variables_of_others_are_left_alone() -> None:
+def test_unrelated_variables_with_the_prefix_are_ignored() -> None:
     assert load(None, {"LINKSPAN_TEST_KERNEL": "/x", "HOME": "/"}) == load(None, {})
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         load(tmp_path / "absent.toml", {})
 
 
-def test_the_registry_knows_every_setting_and_explains_it() -> None:
-    found = {setting.key: setting for setting in registry()}
-    assert found["api.port"].environment == "LINKSPAN_API_PORT"
-    assert found["agent.bridges"].kind == "table of text"
-    assert found["api.tls_cert"].kind == "path"
-    assert all(setting.help for setting in found.values())
+def test_the_registry_describes_every_setting() -> None:
+    settings = {setting.key: setting for setting in registry()}
+    assert settings["api.port"].environment == "LINKSPAN_API_PORT"
+    assert settings["agent.bridges"].kind == "table of text"
+    assert settings["api.tls_cert"].kind == "path"
+    assert all(setting.help for setting in settings.values())
 
 
-def test_the_instance_is_made_once(tmp_path: Path) -> None:
-    first = instance_of(tmp_path / "state")
+def test_the_instance_id_is_generated_once(tmp_path: Path) -> None:
+    first = instance_id(tmp_path / "state")
     assert len(first) == 6
-    assert instance_of(tmp_path / "state") == first
+    assert instance_id(tmp_path / "state") == first
 
 
-def test_a_damaged_instance_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_instance_id_is_refused(tmp_path: Path) -> None:
     (tmp_path / "instance").write_text("../../etc\n", encoding="ascii")
     with pytest.raises(SettingsError, match="six hex digits"):
-        instance_of(tmp_path)
+        instance_id(tmp_path)

@@ -1,4 +1,4 @@
-"""Logs: both formats, and no secret in either."""
+"""Logs in both formats, without secrets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_secrets_are_hidden(value: object) -> None:
     assert "***" in str(telemetry.scrub(value))
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_other_values_are_logged_unchanged() -> None:
     harmless = {"psk_ref": "a1", "node": "n", "count": 3, "none": None, "psk": None}
     assert telemetry.scrub(harmless) == harmless
 
@@ -66,7 +66,7 @@ def test_entries_are_json_lines_with_the_request_id(log_file: Path, capsys: pyte
     assert "geheim" not in log_file.read_text(encoding="utf-8") + shown
 
 
-def test_the_level_is_a_floor(log_file: Path) -> None:
+def test_entries_below_the_level_are_dropped(log_file: Path) -> None:
     close = telemetry.configure(file=log_file, terminal="off", level="warning")
     structlog.get_logger().info("small")
     structlog.get_logger().warning("large")
@@ -75,6 +75,6 @@ def test_the_level_is_a_floor(log_file: Path) -> None:
     assert "large" in log_file.read_text(encoding="utf-8")
 
 
-def test_a_line_for_people_is_one_line() -> None:
-    line = telemetry.human({"timestamp": "2026-01-01T10:20:30Z", "level": "info", "event": "a\nb", "node": "n"})
+def test_a_readable_entry_is_one_line() -> None:
+    line = telemetry.format_line({"timestamp": "2026-01-01T10:20:30Z", "level": "info", "event": "a\nb", "node": "n"})
     assert line == "10:20:30 info    a b node=n"

@@ -1,4 +1,4 @@
-"""TLS between agent and API: with the authority's certificate everything works, without it nothing is said."""
+"""TLS between agent and API: works with the CA's certificate; without it the client sends nothing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ HELLO = Hello("user-space", "0", "0")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo ./dev test tests/test_tls.py")
-def test_agent_and_users_speak_tls_and_nobody_is_trusted_blindly(tmp_path: Path) -> None:
-    files, others = tmp_path / "ours", tmp_path / "others"
-    files.mkdir()
-    others.mkdir()
-    ours, stranger = certificates.make(files), certificates.make(others)
+def test_agent_and_users_use_tls_and_verify_the_certificate(tmp_path: Path) -> None:
+    folder, other_folder = tmp_path / "ours", tmp_path / "other"
+    folder.mkdir()
+    other_folder.mkdir()
+    ours, other = certificates.make(folder), certificates.make(other_folder)
     config = tmp_path / "linkspan.toml"
     config.write_text(
         f'[api]\ntls_cert = "{ours.server}"\ntls_key = "{ours.key}"\n[agent]\nca_file = "{ours.authority}"\n'
@@ -34,11 +34,11 @@ def test_agent_and_users_speak_tls_and_nobody_is_trusted_blindly(tmp_path: Path)
         url, token = world.lab["url"], (world.state / "nodes" / "node-1.token").read_text().strip()
         assert url.startswith("https://")
         assert world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
-        with closing(ApiClient(url, token, ours.authority)) as link:
-            assert link.hello(HELLO).node_name == "node-1"
-        for ca_file in (None, stranger.authority):
-            with closing(ApiClient(url, token, ca_file)) as link, pytest.raises(ApiUnreachable, match="certificate"):
-                link.hello(HELLO)
+        with closing(ApiClient(url, token, ours.authority)) as client:
+            assert client.hello(HELLO).node_name == "node-1"
+        for ca_file in (None, other.authority):
+            with closing(ApiClient(url, token, ca_file)) as client, pytest.raises(ApiUnreachable, match="certificate"):
+                client.hello(HELLO)
     finally:
         world.stop()
 

@@ -1,9 +1,8 @@
-"""Every setting of Linkspan, declared once: type, default and help stand in the structs below, and the command line,
-the environment and `docs/reference/settings.md` come from there.
+"""Declares every setting of Linkspan, with type, default and help, and loads the settings of a process.
 
-A value comes from the command line, else the environment (`LINKSPAN_API_PORT`), else the file given by `--config`
-(TOML), else its default. A key that nobody knows is an error, not a silence: a misspelt setting must not look as if
-it worked. This module reads; it never decides what a value means for the service.
+A value comes from the command line, else the environment (`LINKSPAN_API_PORT`), else the TOML file of `--config`, else
+its default. An unknown key is an error, so that a misspelt setting is not silently ignored. The variables of the
+environment and `docs/reference/settings.md` are derived from the declarations. This module does not interpret values.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ _CONNECTION: Final = ConnectionLimits()
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Most = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+Quantity = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 PerSecond = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 class SettingsError(Exception):
-    """A setting cannot be used; the message is one line that names it and says what to do."""
+    """A setting is invalid; the message is one line that names the setting and the remedy."""
 
 
 def _about(text: str) -> Meta:
@@ -56,19 +55,21 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     key_file: Annotated[
         Path | None,
         _about(
-            "keys that seal secrets in the database; made at first start; default: keys/seal in the state directory"
+            "keys that encrypt secrets in the database, created at first start; "
+            "default: keys/seal in the state directory"
         ),
     ] = None
     auth: Annotated[
         Literal["http_basic", "keystone", "none"],
         _about(
-            "who knows the users; http_basic: our own database, with passwords, static tokens and a small Keystone v3 "
-            "at /identity/v3; keystone: a real one, see keystone.*; none: everybody is admin, on loopback only"
+            "source of users and tokens; http_basic: the database, with passwords, static tokens and an embedded "
+            "Keystone v3 at /identity/v3; keystone: an external Keystone, see keystone.*; none: every caller is admin, "
+            "on loopback addresses only"
         ),
     ] = "http_basic"
     policy_file: Annotated[
         Path | None,
-        _about("rules that say who may do what (YAML); `linkspan policy show` prints one with the defaults"),
+        _about("file with policy rules (YAML); `linkspan policy show` prints one with the defaults"),
     ] = None
     token_lifetime: Annotated[Seconds, _about("seconds that a token of /identity/v3 holds")] = (
         keystone_v3.TOKEN_LIFETIME
@@ -79,7 +80,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Meta(
             pattern="^(https?://.*[^/])?$",
             description="URL at which clients reach the API, for links and the catalog, such as "
-            "https://vpn.example.org, without a slash at its end; empty: as each client wrote it",
+            "https://vpn.example.org, without a trailing slash; empty: the URL of each request",
         ),
     ] = ""
     tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
@@ -90,68 +91,74 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lease: Annotated[Seconds, _about("seconds after which a node that was not heard of counts as lost")] = status.LEASE
     policy_defaults: Annotated[
         Literal["safe", "neutron"],
-        _about("what a policy gets that names no algorithms; neutron: sha1, group5 and IKEv1, as Neutron documents"),
+        _about("algorithms of a policy that does not name them; neutron: sha1, group5 and IKEv1, as Neutron documents"),
     ] = "safe"
     weak_choices: Annotated[
         Literal["warn", "refuse"],
-        _about("what happens to 3des, sha1, group2, group5 and aggressive mode in a policy; warn: a line in the log"),
+        _about("treatment of 3des, sha1, group2, group5 and aggressive mode in a policy; warn: an entry in the log"),
     ] = "warn"
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much one request, one connection or one client may ask of the API."""
+    """Limits of a request, a connection, a gateway, a project and a client address."""
 
     cidrs: Annotated[Count, _about("CIDRs, or members of an endpoint group, of one side of a connection")] = (
         _CONNECTION.cidrs
     )
     connections: Annotated[Count, _about("connections of one gateway")] = _CONNECTION.connections
     page: Annotated[Count, _about("objects in one answer")] = list_query.PAGE
-    bulk: Annotated[Count, _about("objects that one request makes")] = operations.MAX_BULK
-    body: Annotated[Count, _about("bytes of a request's body")] = operations.MAX_BODY
+    bulk: Annotated[Count, _about("objects that one request may create")] = operations.MAX_BULK
+    body: Annotated[Count, _about("size of a request's body, bytes")] = operations.MAX_BODY
     project_rate: Annotated[
-        PerSecond, _about("requests a second of one project, in one API process; 0: any number")
+        PerSecond, _about("requests per second of one project, for each API process; 0: unlimited")
     ] = 0
-    project_burst: Annotated[Count, _about("requests of one project at once, if project_rate is not 0")] = 1000
+    project_burst: Annotated[Count, _about("size of a burst of requests of one project, if project_rate is not 0")] = (
+        1000
+    )
     failure_rate: Annotated[
         PerSecond,
         _about(
-            "failed logins a second from one address, after which even good ones from there get 429; 0: any number, as "
-            "it should be behind a proxy whose address all clients share"
+            "failed logins per second from one address; beyond it all logins from there get 429, valid ones too; "
+            "0: unlimited, necessary behind a proxy whose address all clients share"
         ),
     ] = 1
-    failure_burst: Annotated[Count, _about("failed logins from one address at once, if failure_rate is not 0")] = 100
+    failure_burst: Annotated[
+        Count, _about("size of a burst of failed logins from one address, if failure_rate is not 0")
+    ] = 100
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many objects a project may have that has no quotas of its own; -1: any number."""
+    """Default quotas: numbers of objects of a project that has no quotas of its own; -1: unlimited."""
 
-    vpnservice: Annotated[Most, _about("VPN services of a project")] = quota.DEFAULTS["vpnservice"]
-    ikepolicy: Annotated[Most, _about("IKE policies of a project")] = quota.DEFAULTS["ikepolicy"]
-    ipsecpolicy: Annotated[Most, _about("IPsec policies of a project")] = quota.DEFAULTS["ipsecpolicy"]
-    ipsec_site_connection: Annotated[Most, _about("connections of a project")] = quota.DEFAULTS["ipsec_site_connection"]
-    endpoint_group: Annotated[Most, _about("endpoint groups of a project")] = quota.DEFAULTS["endpoint_group"]
-    network: Annotated[Most, _about("networks of a project")] = quota.DEFAULTS["network"]
-    subnet: Annotated[Most, _about("subnets of a project")] = quota.DEFAULTS["subnet"]
-    router: Annotated[Most, _about("routers of a project")] = quota.DEFAULTS["router"]
+    vpnservice: Annotated[Quantity, _about("VPN services of a project")] = quota.DEFAULTS["vpnservice"]
+    ikepolicy: Annotated[Quantity, _about("IKE policies of a project")] = quota.DEFAULTS["ikepolicy"]
+    ipsecpolicy: Annotated[Quantity, _about("IPsec policies of a project")] = quota.DEFAULTS["ipsecpolicy"]
+    ipsec_site_connection: Annotated[Quantity, _about("connections of a project")] = quota.DEFAULTS[
+        "ipsec_site_connection"
+    ]
+    endpoint_group: Annotated[Quantity, _about("endpoint groups of a project")] = quota.DEFAULTS["endpoint_group"]
+    network: Annotated[Quantity, _about("networks of a project")] = quota.DEFAULTS["network"]
+    subnet: Annotated[Quantity, _about("subnets of a project")] = quota.DEFAULTS["subnet"]
+    router: Annotated[Quantity, _about("routers of a project")] = quota.DEFAULTS["router"]
 
 
 class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A real Keystone, for auth = "keystone", and the user of our own that asks it about tokens."""
+    """An external Keystone, for `api.auth = "keystone"`, and the service user that validates tokens there."""
 
     auth_url: Annotated[str, _about("URL of Keystone, such as https://keystone.example.org:5000/v3")] = ""
-    public_url: Annotated[str, _about("the same as clients reach it, told in each 401; empty: auth_url")] = ""
-    username: Annotated[str, _about("our own user there; it needs the role service or admin")] = "linkspan"
-    password_file: Annotated[Path | None, _about("file that holds that user's password")] = None
-    project: Annotated[str, _about("project of that user")] = "service"
-    user_domain: Annotated[str, _about("domain of that user")] = "Default"
-    project_domain: Annotated[str, _about("domain of that project")] = "Default"
+    public_url: Annotated[str, _about("URL of Keystone for clients, in each 401 response; empty: auth_url")] = ""
+    username: Annotated[str, _about("service user; needs the role service or admin")] = "linkspan"
+    password_file: Annotated[Path | None, _about("file with the service user's password")] = None
+    project: Annotated[str, _about("project of the service user")] = "service"
+    user_domain: Annotated[str, _about("domain of the service user")] = "Default"
+    project_domain: Annotated[str, _about("domain of the service user's project")] = "Default"
     ca_file: Annotated[Path | None, _about("CA certificates (PEM) that Keystone's certificate is checked with")] = None
-    timeout: Annotated[Seconds, _about("seconds that Keystone has to answer")] = 5.0
+    timeout: Annotated[Seconds, _about("timeout of a request to Keystone, seconds")] = 5.0
     ttl: Annotated[
         Seconds,
         _about(
-            "seconds for which a token that was good is not asked about again: so long it works without Keystone, and "
-            "so long a revoked one still does"
+            "seconds for which the validation of a token is cached: the token is accepted that long without Keystone, "
+            "and that long after it was revoked"
         ),
     ] = 300.0
 
@@ -159,8 +166,8 @@ class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The agent of one gateway node."""
 
-    name: Annotated[str, _about("name of this node, as given to `linkspan node create`")] = "node-1"
-    api: Annotated[str, _about("URL of the API; anything but loopback has to be https")] = ""
+    name: Annotated[str, _about("name of this node, as in `linkspan node create`")] = "node-1"
+    api: Annotated[str, _about("URL of the API; https unless the host is a loopback address")] = ""
     token_file: Annotated[
         Path | None, _about("file with this node's token; default: nodes/NAME.token in the state directory")
     ] = None
@@ -169,32 +176,30 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str,
         Meta(
             pattern="^([0-9a-f]{6})?$",
-            description="six hex digits that tell this installation's namespaces from another's; "
-            "empty: made once and kept in the state directory",
+            description="six hex digits in the names of this installation's namespaces; "
+            "empty: generated once and kept in the state directory",
         ),
     ] = ""
-    bridge_namespace: Annotated[str, _about("network namespace that holds the bridges; empty: the machine's own")] = ""
+    bridge_namespace: Annotated[str, _about("network namespace of the bridges; empty: the machine's own")] = ""
     bridges: Annotated[
         dict[str, str], _about("bridge of each external network that this node reaches, by network name")
     ] = {}
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is logged, and where."""
+    """Level and destinations of log entries."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], _about("least level that is written")] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], _about("lowest level that is logged")] = "info"
     terminal: Annotated[
-        Literal["human", "json", "off"], _about("what goes to standard error: readable lines, JSON, nothing")
+        Literal["human", "json", "off"], _about("log on standard error: readable lines, JSON lines, nothing")
     ] = "human"
-    file: Annotated[str, _about("name of a file in logs/ of the state directory that gets JSON lines; empty: none")] = (
-        ""
-    )
+    file: Annotated[str, _about("file for JSON lines, in logs/ of the state directory; empty: none")] = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of one process."""
 
-    state: Annotated[Path, _about("directory of database, keys, tokens and logs")] = Path(".linkspan")
+    state: Annotated[Path, _about("directory of the database, keys, tokens and logs")] = Path(".linkspan")
     api: ApiSettings = ApiSettings()
     limits: LimitSettings = LimitSettings()
     quota: QuotaSettings = QuotaSettings()
@@ -204,17 +209,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def database_url(self) -> str:
-        """The database, also where none was set."""
+        """URL of the database; SQLite in the state directory unless set."""
         return self.api.database or f"sqlite:///{self.state.resolve() / 'linkspan.db'}"
 
     @property
     def key_file(self) -> Path:
-        """The file with the keys that seal secrets."""
+        """File with the keys that encrypt secrets."""
         return self.api.key_file or self.state / "keys" / "seal"
 
     @property
     def api_url(self) -> str:
-        """Where this machine's own clients reach the API."""
+        """URL of the API for clients on this machine."""
         return (
             self.agent.api
             or f"{'https' if self.api.tls_cert else 'http'}://{_reachable(self.api.host)}:{self.api.port}"
@@ -222,12 +227,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def token_file(self) -> Path:
-        """The file with this node's token."""
+        """File with this node's token."""
         return self.agent.token_file or self.state / "nodes" / f"{self.agent.name}.token"
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting as the registry knows it; `key` is its dotted name in the file."""
+    """One setting in the registry; `key` is its dotted name in the settings file."""
 
     key: str
     environment: str
@@ -237,7 +242,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def registry() -> tuple[Setting, ...]:
-    """Every setting there is, in the order of declaration."""
+    """Returns all settings in the order of declaration."""
     return tuple(_walk(Settings, ""))
 
 
@@ -271,7 +276,7 @@ def load(
     environment: Mapping[str, str] = os.environ,
     overrides: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """The settings of this process; `overrides` are dotted keys from the command line, None = not given.
+    """Loads the settings of this process. `overrides`: values from the command line by dotted key, None if not given.
 
     Raises SettingsError.
     """
@@ -284,7 +289,7 @@ def load(
         section, _, name = key.rpartition(".")
         (tree.setdefault(section, {}) if section else tree)[name] = value
     try:
-        return msgspec.convert(tree, Settings, strict=False, dec_hook=_path)
+        return msgspec.convert(tree, Settings, strict=False, dec_hook=_convert_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), merged)) from None
 
@@ -297,18 +302,18 @@ def _from_file(path: Path, known: tuple[Setting, ...]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
     keys = {setting.key for setting in known}
-    found = dict(_flat(tree, keys))
-    for key in found:
+    values = dict(_flatten(tree, keys))
+    for key in values:
         if key not in keys:
             raise SettingsError(f"{path}: unknown setting '{key}'{nearest(key, keys)}")
-    return found
+    return values
 
 
-def _flat(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         key = prefix + name
         if isinstance(value, dict) and key not in keys:
-            yield from _flat(value, keys, f"{key}.")
+            yield from _flatten(value, keys, f"{key}.")
         else:
             yield key, value
 
@@ -316,29 +321,29 @@ def _flat(tree: Mapping[str, Any], keys: set[str], prefix: str = "") -> Iterator
 def _from_environment(environment: Mapping[str, str], known: tuple[Setting, ...]) -> dict[str, Any]:
     by_name = {setting.environment: setting for setting in known}
     sections = tuple({PREFIX + key.split(".")[0].upper() + "_" for key in (s.key for s in known) if "." in key})
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, text in environment.items():
         if not name.startswith(PREFIX):
             continue
         if name not in by_name:
-            # Others may use the prefix for their own ends (test suites do); a near miss is meant for us.
+            # Other programs may use the prefix, test suites do. A name close to a setting's is a misspelt setting.
             near = nearest(name, by_name)
             if near or name.startswith(sections):
                 raise SettingsError(f"unknown setting in the environment: {name}{near}")
             continue
         setting = by_name[name]
-        found[setting.key] = _table(name, text) if isinstance(setting.default, dict) else text
-    return found
+        values[setting.key] = _parse_table(name, text) if isinstance(setting.default, dict) else text
+    return values
 
 
-def _table(name: str, text: str) -> dict[str, str]:
+def _parse_table(name: str, text: str) -> dict[str, str]:
     pairs = [item.partition("=") for item in text.split(",") if item.strip()]
     if not all(equals and key.strip() and value.strip() for key, equals, value in pairs):
         raise SettingsError(f"{name}: '{text}' is not a list of name=value, separated by commas")
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _path(_kind: type, value: Any) -> Any:
+def _convert_path(_kind: type, value: Any) -> Any:
     if isinstance(value, Path):
         return value
     if isinstance(value, str) and value:
@@ -346,22 +351,22 @@ def _path(_kind: type, value: Any) -> Any:
     raise ValueError("Expected a path")
 
 
-def _explain(message: str, given: Mapping[str, Any]) -> str:
+def _explain(message: str, values: Mapping[str, Any]) -> str:
     fault, _, place = message.partition(" - at `$")
     key = re.sub(r"\[.*", "", place.strip("`."))
     setting = next(setting for setting in registry() if setting.key == key)
     fault = fault[:1].lower() + fault[1:].replace("`", "")
-    return f"setting {key} cannot be '{given[key]}' ({fault}): it takes {setting.kind}: {setting.help}"
+    return f"setting {key} cannot be '{values[key]}' ({fault}): it takes {setting.kind}: {setting.help}"
 
 
 def _reachable(host: str) -> str:
-    """An address that a client can connect to, for one that a server listens on."""
+    """Returns an address to connect to for one that a server listens on."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # compared with, never bound
     return f"[{host}]" if ":" in host else host
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings as a file that `load` reads: how a supervisor hands them to its children."""
+    """Renders the settings as TOML for `load`: a supervisor passes them to its children so."""
     lines = [f"state = {json.dumps(str(settings.state))}"]
     for section in (field.name for field in msgspec.structs.fields(settings) if field.name != "state"):
         lines.append(f"\n[{section}]")
@@ -374,8 +379,8 @@ def to_toml(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def instance_of(state: Path) -> str:
-    """The six hex digits of the installation whose state directory this is; made at the first call and kept."""
+def instance_id(state: Path) -> str:
+    """Returns the installation's id, six hex digits, generated by the first call and kept in the state directory."""
     path = state / "instance"
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -388,5 +393,5 @@ def instance_of(state: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot keep the installation's id in {path}: {error}") from None
     if not re.fullmatch("[0-9a-f]{6}", text):
-        raise SettingsError(f"{path} should hold six hex digits: remove the file, and a new id is made")
+        raise SettingsError(f"{path} has to contain six hex digits: remove the file to get a new id")
     return text

@@ -1,8 +1,8 @@
-"""What the processes say while they run: JSON lines for machines, one readable line for people.
+"""Configures logging: JSON lines for programs, readable lines for people.
 
-Every entry passes the scrubber before it reaches any sink: a `Secret`, and whatever stands under a name such as psk,
-password, token or authorization, becomes `***`, also inside text that others wrote. The standard library's loggers
-(uvicorn, SQLAlchemy) are led through the same pipe. Nothing here goes over the network.
+Every entry is scrubbed before it reaches a sink: a `Secret`, and each value under a name such as psk, password, token
+or authorization, becomes `***`, also inside text from other libraries. Records of the standard library's loggers
+(uvicorn, SQLAlchemy) take the same path. Nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Sink = Callable[[EventDict], None]
 
 
 def scrub(value: Any) -> Any:
-    """The same value with every secret in it hidden; lists and mappings are copied, never changed."""
+    """Returns the value with every secret in it hidden; lists and mappings are copied, not changed."""
     if isinstance(value, Secret):
         return HIDDEN
     if isinstance(value, str):
@@ -49,9 +49,9 @@ def scrub(value: Any) -> Any:
 
 
 def configure(*, file: Path | None = None, terminal: str = "human", level: str = "info") -> Callable[[], None]:
-    """Set up logging for this process: JSON lines to `file`, and to standard error what `terminal` says.
+    """Configures logging of this process: JSON lines to `file`; `human` lines, `json` or nothing to standard error.
 
-    The function that comes back closes the file.
+    Returns a function that closes the file.
     """
     sinks: list[Sink] = []
     stream = _open(file) if file else None
@@ -68,15 +68,15 @@ def configure(*, file: Path | None = None, terminal: str = "human", level: str =
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _scrubber,
-            _Fan(sinks),
+            _FanOut(sinks),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Bridge()], level=max(_LEVELS[level], logging.INFO), force=True)
-    for talker in ("httpx", "httpcore"):
-        # A line for every request, of which an agent makes one every few seconds for ever.
-        logging.getLogger(talker).setLevel(logging.WARNING)
+    for library in ("httpx", "httpcore"):
+        # They log a line for every request, and an agent sends one every few seconds.
+        logging.getLogger(library).setLevel(logging.WARNING)
     return stream.close if stream else lambda: None
 
 
@@ -87,7 +87,7 @@ def bind_request(request_id: str) -> None:
 
 def _open(path: Path) -> TextIO:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Logs name customers' networks: nobody but their owner reads them.
+    # Logs name customers' networks: only their owner may read them.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
 
@@ -97,15 +97,15 @@ def _scrubber(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return scrubbed
 
 
-class _Fan:
-    """The end of the pipe: hands an entry to every sink."""
+class _FanOut:
+    """The last processor: passes an entry to every sink."""
 
     def __init__(self, sinks: list[Sink]) -> None:
         self._sinks = sinks
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
         for sink in self._sinks:
-            # A full disk or a closed terminal must never stop the service.
+            # A full disk or a closed terminal must not stop the service.
             try:
                 sink(event)
             except (OSError, ValueError):
@@ -124,14 +124,14 @@ def _json_sink(stream: TextIO) -> Sink:
 
 def _human_sink(stream: TextIO) -> Sink:
     def write(event: EventDict) -> None:
-        stream.write(human(event) + "\n")
+        stream.write(format_line(event) + "\n")
         stream.flush()
 
     return write
 
 
-def human(event: Mapping[str, Any]) -> str:
-    """An entry as one line: time, level, what happened, and its details."""
+def format_line(event: Mapping[str, Any]) -> str:
+    """Formats an entry as one line: time, level, event and details."""
     rest = {key: value for key, value in event.items() if key not in {"timestamp", "level", "event", "exception"}}
     details = " ".join(f"{key}={value}" for key, value in rest.items())
     exception = str(event.get("exception", "")).strip().rpartition("\n")[2]
@@ -146,7 +146,7 @@ def human(event: Mapping[str, Any]) -> str:
 
 
 class _Bridge(logging.Handler):
-    """Leads the standard library's log records into our pipe."""
+    """Passes the standard library's log records to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

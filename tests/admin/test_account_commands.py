@@ -1,4 +1,4 @@
-"""`linkspan user|project|token`: what they change, and the one line where they cannot."""
+"""`linkspan user|project|token`: their effects in the database, and their errors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ["quick"]
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-class Machine:
-    """The command line over a database of its own."""
+class LocalCommands:
+    """Runs commands over a database of their own."""
 
     def __init__(self, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.state = state
@@ -40,47 +40,49 @@ class Machine:
     def _run(self, *arguments: str) -> tuple[int, str, str]:
         self._capsys.readouterr()
         code = command_line.execute([*arguments, "--state", str(self.state)])
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
 
     def __call__(self, *arguments: str) -> str:
-        """What a command that succeeds prints."""
+        """Runs a command that has to succeed; returns its standard output."""
         code, out, err = self._run(*arguments)
         assert (code, err) == (0, ""), err
         return out
 
     def json(self, *arguments: str) -> Any:
-        """The same, decoded."""
+        """Runs a command with `-f json`; returns the decoded output."""
         return json.loads(self(*arguments, "-f", "json"))
 
     def fails(self, *arguments: str, code: int = 1) -> str:
-        """The one line that a command says when it fails."""
-        found, _, err = self._run(*arguments)
-        assert (found, len(err.splitlines())) == (code, 1), err
+        """Runs a command that has to fail with `code`; returns its only line of standard error."""
+        actual, _, err = self._run(*arguments)
+        assert (actual, len(err.splitlines())) == (code, 1), err
         return err
 
     def store(self) -> Any:
-        """The store."""
+        """Opens the store."""
         return wiring.open_store(load(environment={}, overrides={"state": self.state}))
 
     def roles(self, user: str) -> Any:
-        """A user's roles, by project."""
+        """Returns a user's roles, by project."""
         return next(row["roles"] for row in self.json("user", "list") if row["name"] == user)
 
-    def holds(self, token: str) -> bool:
-        """Whether the API would take a token."""
+    def accepts(self, token: str) -> bool:
+        """True if the API would accept the token."""
         with self.store() as store:
             return TokenAuth(store).find(token.encode()) is not None
 
 
 @pytest.fixture
-def linkspan(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """Two projects, and ada in blue."""
+def linkspan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalCommands]:
+    """Commands over a database with two projects, and the user ada in project blue."""
     for name in list(os.environ):
         if name.startswith("LINKSPAN_"):
             monkeypatch.delenv(name)
     mask = os.umask(0o077)
-    machine = Machine(tmp_path / "state", capsys)
+    machine = LocalCommands(tmp_path / "state", capsys)
     machine("project", "create", "blue")
     machine("project", "create", "red", "--description", "the other")
     machine("user", "create", "ada", "--project", "blue")
@@ -88,7 +90,7 @@ def linkspan(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     os.umask(mask)
 
 
-def test_roles(linkspan: Machine) -> None:
+def test_roles_are_granted_and_revoked(linkspan: LocalCommands) -> None:
     assert linkspan.roles("ada") == {"blue": ["member"]}
     linkspan("user", "grant", "ada", "--project", "red", "--role", "reader")
     linkspan("user", "grant", "ada", "--project", "blue", "--role", "admin")
@@ -106,7 +108,7 @@ def test_roles(linkspan: Machine) -> None:
     assert linkspan.roles("ada") == {"blue": ["member"]}
 
 
-def test_a_manager_may_do_what_the_rules_give_a_manager(linkspan: Machine) -> None:
+def test_a_manager_may_do_what_the_rules_give_a_manager(linkspan: LocalCommands) -> None:
     linkspan("user", "grant", "ada", "--project", "red", "--role", "manager")
     assert linkspan.roles("ada") == {"blue": ["member"], "red": ["manager"]}
     token = linkspan("token", "create", "--user", "ada", "--project", "red").removeprefix("token: ").strip()
@@ -121,12 +123,12 @@ def test_a_manager_may_do_what_the_rules_give_a_manager(linkspan: Machine) -> No
     assert policy.scope(msgspec.structs.replace(caller, roles=frozenset({"member"})), "delete", ROUTER) == "nothing"
 
 
-def test_a_user_that_goes(linkspan: Machine) -> None:
+def test_deleting_a_user_deletes_its_tokens(linkspan: LocalCommands) -> None:
     token = linkspan("token", "create", "--user", "ada").removeprefix("token: ").strip()
-    assert linkspan.holds(token)
+    assert linkspan.accepts(token)
     linkspan("user", "delete", "ada")
     assert linkspan.json("user", "list") == []
-    assert not linkspan.holds(token)
+    assert not linkspan.accepts(token)
     assert linkspan.json("token", "list") == []
 
 
@@ -140,7 +142,7 @@ def test_a_user_that_goes(linkspan: Machine) -> None:
         ("token", "create", "--user", "eve"),
     ],
 )
-def test_nobody(linkspan: Machine, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_user_is_refused(linkspan: LocalCommands, arguments: tuple[str, ...]) -> None:
     assert "no user named 'eve': see 'linkspan user list'" in linkspan.fails(*arguments)
 
 
@@ -153,85 +155,87 @@ def test_nobody(linkspan: Machine, arguments: tuple[str, ...]) -> None:
         ("token", "create", "--user", "ada", "--project", "green"),
     ],
 )
-def test_nowhere(linkspan: Machine, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_project_is_refused(linkspan: LocalCommands, arguments: tuple[str, ...]) -> None:
     assert "no project named 'green': see 'linkspan project list'" in linkspan.fails(*arguments)
 
 
-def test_a_project_goes_when_it_is_empty(linkspan: Machine) -> None:
+def test_only_an_empty_project_is_deleted(linkspan: LocalCommands) -> None:
     with linkspan.store() as store:
         id = project_id(store, "blue")
         with store.write() as tx:
-            made = [writing.insert(tx, IKE_POLICY, {"project_id": id})["id"] for _ in range(2)]
+            policies = [writing.insert(tx, IKE_POLICY, {"project_id": id})["id"] for _ in range(2)]
             quotas.set_quotas(tx, id, {"connection": 1})
     refused = linkspan.fails("project", "delete", "blue")
-    assert "project 'blue' still holds 2 ikepolicies: delete them first" in refused
+    assert "project 'blue' still has 2 ikepolicies: delete them first" in refused
     with linkspan.store() as store, store.write() as tx:
-        writing.remove(tx, IKE_POLICY, made.pop())
-    assert "still holds 1 ikepolicy:" in linkspan.fails("project", "delete", "blue")
+        writing.remove(tx, IKE_POLICY, policies.pop())
+    assert "still has 1 ikepolicy:" in linkspan.fails("project", "delete", "blue")
     with linkspan.store() as store, store.write() as tx:
-        writing.remove(tx, IKE_POLICY, made.pop())
-    assert linkspan("project", "delete", "blue") == "without a project of their own now: ada\n"
+        writing.remove(tx, IKE_POLICY, policies.pop())
+    assert linkspan("project", "delete", "blue") == "users without a default project now: ada\n"
     assert linkspan("project", "delete", "red") == ""
     assert linkspan.json("project", "list") == []
     assert linkspan.json("user", "list")[0] | {"id": 0} == {"id": 0, "name": "ada", "project_name": None, "roles": {}}
     with linkspan.store() as store, store.read() as tx:
         assert quotas.of_project(tx, id) == {}
-    assert "has no project of their own" in linkspan.fails("token", "create", "--user", "ada")
+    assert "has no default project" in linkspan.fails("token", "create", "--user", "ada")
 
 
 def project_id(store: Store, name: str) -> str:
-    """The id of a project."""
+    """Returns the id of a project."""
     with store.read() as tx:
-        found = users.project(tx, name=name)
-    assert found is not None
-    id: str = found["id"]
+        project = users.project(tx, name=name)
+    assert project is not None
+    id: str = project["id"]
     return id
 
 
-def test_a_token_is_shown_once(linkspan: Machine) -> None:
-    said = linkspan("token", "create", "--user", "ada", "--name", "ci")
-    token = said.removeprefix("token: ").strip()
+def test_a_token_is_printed_once_and_not_stored(linkspan: LocalCommands) -> None:
+    output = linkspan("token", "create", "--user", "ada", "--name", "ci")
+    token = output.removeprefix("token: ").strip()
     assert len(token) >= 43
-    assert linkspan.holds(token)
+    assert linkspan.accepts(token)
     (row,) = linkspan.json("token", "list")
     assert row | {"id": 0} == {"id": 0, "name": "ci", "user_name": "ada", "project_name": "blue", "expires": "never"}
     assert token not in linkspan("token", "list")
     for file in linkspan.state.rglob("*"):
         assert not file.is_file() or token.encode() not in file.read_bytes()
     linkspan("token", "delete", row["id"])
-    assert not linkspan.holds(token)
+    assert not linkspan.accepts(token)
     assert "no static token with the id" in linkspan.fails("token", "delete", row["id"])
 
 
-def test_a_token_in_a_file(linkspan: Machine, tmp_path: Path) -> None:
+def test_a_token_is_written_to_a_new_private_file(linkspan: LocalCommands, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    said = linkspan("token", "create", "--user", "ada", "--token-file", str(file))
-    assert said == f"the token is in {file}\n"
+    output = linkspan("token", "create", "--user", "ada", "--token-file", str(file))
+    assert output == f"the token is in {file}\n"
     assert file.stat().st_mode & 0o777 == 0o400
-    assert linkspan.holds(file.read_text().strip())
+    assert linkspan.accepts(file.read_text().strip())
     assert "exists already" in linkspan.fails("token", "create", "--user", "ada", "--token-file", str(file))
     assert len(linkspan.json("token", "list")) == 1
 
 
-def test_a_token_with_an_end(linkspan: Machine) -> None:
+def test_a_token_expires(linkspan: LocalCommands) -> None:
     short = (
         linkspan("token", "create", "--user", "ada", "--name", "a", "--expires", "1s").removeprefix("token: ").strip()
     )
     linkspan("token", "create", "--user", "ada", "--name", "b", "--expires", "30d")
     time.sleep(1.1)
-    assert not linkspan.holds(short)
+    assert not linkspan.accepts(short)
     first, second = (row["expires"] for row in linkspan.json("token", "list"))
     assert first == "expired"
     assert second > time.strftime("%Y-%m-%dT", time.gmtime(time.time() + 29 * 86_400))
     for wrong in ("soon", "-1d", "0d", "5", "1y"):
-        assert "no time such as" in linkspan.fails("token", "create", "--user", "ada", "--expires", wrong, code=2)
+        assert "not a duration such as" in linkspan.fails(
+            "token", "create", "--user", "ada", "--expires", wrong, code=2
+        )
 
 
-def test_a_token_of_another_project(linkspan: Machine) -> None:
-    assert "has no role there" in linkspan.fails("token", "create", "--user", "ada", "--project", "red")
+def test_a_token_for_another_project_needs_a_role_there(linkspan: LocalCommands) -> None:
+    assert "has no role in that project" in linkspan.fails("token", "create", "--user", "ada", "--project", "red")
     linkspan("user", "grant", "ada", "--project", "red", "--role", "reader")
     token = linkspan("token", "create", "--user", "ada", "--project", "red").removeprefix("token: ").strip()
     with linkspan.store() as store:
-        found = TokenAuth(store).find(token.encode())
-    assert found is not None
-    assert (found.project_name, found.roles) == ("red", frozenset({"reader"}))
+        caller = TokenAuth(store).find(token.encode())
+    assert caller is not None
+    assert (caller.project_name, caller.roles) == ("red", frozenset({"reader"}))

@@ -1,4 +1,4 @@
-"""The first start: users, projects, nodes and a clouds.yaml; the second start changes nothing but the URL."""
+"""The initial state: users, projects, nodes and a clouds.yaml; a second call updates only the URL."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
     engine.dispose()
 
 
-def begin(store: Store, state: Path, url: str = URL, nodes: tuple[str, ...] = ("node-1",), **more: Any) -> Any:
+def start(store: Store, state: Path, url: str = URL, nodes: tuple[str, ...] = ("node-1",), **more: Any) -> Any:
     bootstrap_state(store, state, url, {name: state / "nodes" / f"{name}.token" for name in nodes}, **more)
     return yaml.safe_load((state / "clouds.yaml").read_text())["clouds"]
 
 
-WAYS = {"linkspan-admin-password", "linkspan-demo-password", "linkspan-demo-credential", "linkspan-demo-token"}
+METHODS = {"linkspan-admin-password", "linkspan-demo-password", "linkspan-demo-credential", "linkspan-demo-token"}
 
 
-def test_four_users_with_passwords_that_hold(store: Store, tmp_path: Path) -> None:
-    clouds = begin(store, tmp_path)
-    assert set(clouds) == {"linkspan-admin", "linkspan-demo", "linkspan-reader", "linkspan-other"} | WAYS
+def test_four_users_with_valid_passwords(store: Store, tmp_path: Path) -> None:
+    clouds = start(store, tmp_path)
+    assert set(clouds) == {"linkspan-admin", "linkspan-demo", "linkspan-reader", "linkspan-other"} | METHODS
     with store.read() as tx:
         for user in ("admin", "demo", "reader", "other"):
             cloud = clouds[f"linkspan-{user}"]
@@ -65,8 +65,8 @@ def test_four_users_with_passwords_that_hold(store: Store, tmp_path: Path) -> No
             row = users.user_by_name(tx, user)
             assert row is not None
             assert verify_password(row["password_hash"], cloud["auth"]["password"])
-        found = {row["name"]: (row["project_name"], row["roles"]) for row in users.all_users(tx)}
-    assert found == {
+        stored = {row["name"]: (row["project_name"], row["roles"]) for row in users.all_users(tx)}
+    assert stored == {
         "admin": ("admin", ["admin"]),
         "demo": ("demo", ["member"]),
         "other": ("other", ["member"]),
@@ -74,18 +74,18 @@ def test_four_users_with_passwords_that_hold(store: Store, tmp_path: Path) -> No
     }
 
 
-def test_files_with_secrets_are_for_their_owner(store: Store, tmp_path: Path) -> None:
-    begin(store, tmp_path)
+def test_only_the_owner_can_read_files_with_secrets(store: Store, tmp_path: Path) -> None:
+    start(store, tmp_path)
     modes = {
         name: (tmp_path / name).stat().st_mode & 0o777 for name in ("clouds.yaml", "curl.conf", "nodes/node-1.token")
     }
     assert modes == {"clouds.yaml": 0o600, "curl.conf": 0o600, "nodes/node-1.token": 0o400}
 
 
-def test_a_second_start_keeps_passwords_and_tokens_and_takes_the_new_port(store: Store, tmp_path: Path) -> None:
-    first = begin(store, tmp_path)
+def test_a_second_start_keeps_passwords_and_tokens_and_updates_the_port(store: Store, tmp_path: Path) -> None:
+    first = start(store, tmp_path)
     token = (tmp_path / "nodes" / "node-1.token").read_text()
-    second = begin(store, tmp_path, "http://127.0.0.1:9999", ("node-1", "node-2"))
+    second = start(store, tmp_path, "http://127.0.0.1:9999", ("node-1", "node-2"))
     assert (tmp_path / "nodes" / "node-1.token").read_text() == token
     moved = (tmp_path / "clouds.yaml").read_text()
     assert yaml.safe_load(moved.replace("http://127.0.0.1:9999", URL))["clouds"] == first
@@ -96,10 +96,10 @@ def test_a_second_start_keeps_passwords_and_tokens_and_takes_the_new_port(store:
         assert len(users.all_users(tx)) == 4
 
 
-def test_a_lost_clouds_file_gets_new_passwords_that_hold(store: Store, tmp_path: Path) -> None:
-    first = begin(store, tmp_path)
+def test_a_lost_clouds_file_is_replaced_with_new_valid_passwords(store: Store, tmp_path: Path) -> None:
+    first = start(store, tmp_path)
     (tmp_path / "clouds.yaml").unlink()
-    second = begin(store, tmp_path)
+    second = start(store, tmp_path)
     password = second["linkspan-demo"]["auth"]["password"]
     assert password != first["linkspan-demo"]["auth"]["password"]
     with store.read() as tx:
@@ -108,18 +108,18 @@ def test_a_lost_clouds_file_gets_new_passwords_that_hold(store: Store, tmp_path:
     assert verify_password(row["password_hash"], password)
 
 
-def test_every_way_to_authenticate_holds(store: Store, tmp_path: Path) -> None:
-    """keystoneauth1 logs in with each cloud of the file as it stands; also after the file was lost."""
+def test_every_cloud_of_the_file_can_log_in(store: Store, tmp_path: Path) -> None:
+    """keystoneauth1 logs in with each cloud of the file, also of a file that replaced a lost one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        hub = Notifier()
-        running = server(create_app(store, EmbeddedKeystone(store), hub), hub)
+        notifier = Notifier()
+        running = server(create_app(store, EmbeddedKeystone(store), notifier), notifier)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            begin(store, tmp_path, url)
+            start(store, tmp_path, url)
             (tmp_path / "clouds.yaml").unlink()
-            for name, cloud in begin(store, tmp_path, url).items():
+            for name, cloud in start(store, tmp_path, url).items():
                 auth: Any = loading.get_plugin_loader(cloud["auth_type"]).load_from_options(**cloud["auth"])
                 where = {"service_type": "network", "region_name": cloud.get("region_name")}
                 answer = Session(auth=auth).get("/v2.0/networks", endpoint_filter=where)
@@ -134,30 +134,30 @@ def test_every_way_to_authenticate_holds(store: Store, tmp_path: Path) -> None:
         assert len(credentials.credentials_of(tx, user["id"])) == 1
 
 
-def test_without_authentication_nobody_is_asked_and_passwords_are_kept_for_later(store: Store, tmp_path: Path) -> None:
-    first = begin(store, tmp_path)
-    none = begin(store, tmp_path, authenticated=False)
+def test_without_authentication_the_passwords_are_kept_for_a_later_start(store: Store, tmp_path: Path) -> None:
+    first = start(store, tmp_path)
+    none = start(store, tmp_path, authenticated=False)
     assert none["linkspan-demo"]["auth_type"] == "none"
     assert none["linkspan-demo"]["auth"] == {"endpoint": URL}
-    assert not WAYS & set(none)
-    assert begin(store, tmp_path) == first
+    assert not METHODS & set(none)
+    assert start(store, tmp_path) == first
 
 
-def test_a_node_whose_token_is_lost_is_said_so(store: Store, tmp_path: Path) -> None:
-    begin(store, tmp_path)
+def test_a_node_whose_token_file_is_lost_is_an_error(store: Store, tmp_path: Path) -> None:
+    start(store, tmp_path)
     (tmp_path / "nodes" / "node-1.token").unlink()
     with pytest.raises(click.ClickException, match="does not hold its token"):
-        begin(store, tmp_path)
+        start(store, tmp_path)
 
 
 def test_a_foreign_clouds_file_is_not_overwritten(store: Store, tmp_path: Path) -> None:
     (tmp_path / "clouds.yaml").write_text("something else")
     with pytest.raises(click.ClickException, match="move it away"):
-        begin(store, tmp_path)
+        start(store, tmp_path)
     assert (tmp_path / "clouds.yaml").read_text() == "something else"
 
 
-def test_people(store: Store, tmp_path: Path) -> None:
+def test_projects_users_and_passwords(store: Store, tmp_path: Path) -> None:
     account_store.create_project(store, "p")
     account_store.create_user(store, "u", "one", "p", ("reader",))
     account_store.set_password(store, "u", "two")
@@ -176,7 +176,7 @@ def test_people(store: Store, tmp_path: Path) -> None:
         account_store.set_password(store, "v", "x")
 
 
-def test_a_node_without_a_token_file_is_not_made(store: Store, tmp_path: Path) -> None:
+def test_a_node_whose_token_cannot_be_written_is_not_created(store: Store, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(click.ClickException, match="exists already"):
         account_store.create_node(store, "n", tmp_path / "taken")
@@ -185,6 +185,6 @@ def test_a_node_without_a_token_file_is_not_made(store: Store, tmp_path: Path) -
     account_store.create_node(store, "n", tmp_path / "token")
     with store.read() as tx:
         token = (tmp_path / "token").read_text().strip()
-        found = registry.node_by_token(tx, hash_token(token.encode()))
-    assert found is not None
-    assert found["name"] == "n"
+        node = registry.node_by_token(tx, hash_token(token.encode()))
+    assert node is not None
+    assert node["name"] == "n"

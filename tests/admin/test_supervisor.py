@@ -1,4 +1,4 @@
-"""Child processes: none is left behind, none of a stranger's is touched, and what died comes back."""
+"""Child processes: none is left running, no unrelated process gets a signal, and an exited child is restarted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from linkspan.admin.supervisor import ChildProcess, ProcessIdentity, Supervisor, left_behind, start_time, terminate
+from linkspan.admin.supervisor import (
+    ChildProcess,
+    ProcessIdentity,
+    Supervisor,
+    leftover_processes,
+    start_time,
+    terminate,
+)
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -21,7 +28,7 @@ STUBBORN = [
 ]
 
 
-def child(tmp_path: Path, name: str, command: list[str]) -> ChildProcess:
+def make_child(tmp_path: Path, name: str, command: list[str]) -> ChildProcess:
     return ChildProcess(name, command, tmp_path / "logs" / f"{name}.log", dict(os.environ))
 
 
@@ -32,91 +39,91 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def is_up(one: ChildProcess) -> Callable[[], bool]:
-    return lambda: one.log.exists() and "up" in one.log.read_text()
+def is_up(child: ChildProcess) -> Callable[[], bool]:
+    return lambda: child.log.exists() and "up" in child.log.read_text()
 
 
-def test_children_are_written_down_and_ended(tmp_path: Path) -> None:
-    said: list[str] = []
-    children = Supervisor(tmp_path, said.append)
-    first, second = child(tmp_path, "api", SLEEP), child(tmp_path, "node-1", STUBBORN)
-    children.start(first)
-    children.start(second)
+def test_children_are_recorded_and_stopped(tmp_path: Path) -> None:
+    reports: list[str] = []
+    supervisor = Supervisor(tmp_path, reports.append)
+    first, second = make_child(tmp_path, "api", SLEEP), make_child(tmp_path, "node-1", STUBBORN)
+    supervisor.start(first)
+    supervisor.start(second)
     until(is_up(second))
     until(is_up(first))
-    assert {found.name for found in left_behind(tmp_path)} == {"api", "node-1"}
-    assert children.stop(lambda name: name == "node-1", 0.1) == ["node-1"]
-    assert [found.name for found in left_behind(tmp_path)] == ["api"]
-    assert children.stop(lambda _: True, 5.0) == []
-    assert left_behind(tmp_path) == []
+    assert {process.name for process in leftover_processes(tmp_path)} == {"api", "node-1"}
+    assert supervisor.stop(lambda name: name == "node-1", 0.1) == ["node-1"]
+    assert [process.name for process in leftover_processes(tmp_path)] == ["api"]
+    assert supervisor.stop(lambda _: True, 5.0) == []
+    assert leftover_processes(tmp_path) == []
     assert first.log.stat().st_mode & 0o077 == 0
-    assert said == []
+    assert reports == []
 
 
-def test_a_child_that_dies_is_reported_in_one_line_and_started_again(tmp_path: Path) -> None:
-    said: list[str] = []
-    children = Supervisor(tmp_path, said.append)
-    one = child(tmp_path, "api", SLEEP)
-    children.start(one)
-    until(is_up(one))
-    before = one.identity()
+def test_an_exited_child_is_reported_in_one_line_and_restarted(tmp_path: Path) -> None:
+    reports: list[str] = []
+    supervisor = Supervisor(tmp_path, reports.append)
+    child = make_child(tmp_path, "api", SLEEP)
+    supervisor.start(child)
+    until(is_up(child))
+    before = child.identity()
     assert before
     before.signal(signal.SIGKILL)
-    until(lambda: children.dead() is one)
+    until(lambda: supervisor.exited_child() is child)
     deadline = time.monotonic() + 10.0
-    while one.identity() is None:
+    while child.identity() is None:
         assert time.monotonic() < deadline
-        children.revive()
+        supervisor.restart_exited()
         time.sleep(0.01)
-    assert one.identity() != before
-    assert len(said) == 1
-    assert "api was killed by SIGKILL; it starts again in 0.2 s" in said[0]
-    children.stop(lambda _: True, 5.0)
+    assert child.identity() != before
+    assert len(reports) == 1
+    assert "api was killed by SIGKILL; restarting in 0.2 s" in reports[0]
+    supervisor.stop(lambda _: True, 5.0)
 
 
-def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     script = f"""
 import os, sys, time
 from pathlib import Path
 from linkspan.admin.supervisor import ChildProcess, Supervisor
-children = Supervisor(Path({str(tmp_path)!r}), print)
-children.start(ChildProcess("x", {SLEEP!r}, Path({str(tmp_path)!r}) / "x.log", dict(os.environ)))
+supervisor = Supervisor(Path({str(tmp_path)!r}), print)
+supervisor.start(ChildProcess("x", {SLEEP!r}, Path({str(tmp_path)!r}) / "x.log", dict(os.environ)))
 print("started", flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
-        (left,) = left_behind(tmp_path)
+        (leftover,) = leftover_processes(tmp_path)
         parent.kill()
-    until(lambda: not left.alive())
+    until(lambda: not leftover.is_running())
 
 
-def test_what_a_killed_run_left_is_found_and_ended_and_nothing_else(tmp_path: Path) -> None:
-    with subprocess.Popen(STUBBORN, stdout=subprocess.PIPE) as mine, subprocess.Popen(SLEEP) as stranger:
-        assert mine.stdout is not None
-        mine.stdout.readline()
-        start = start_time(mine.pid)
+def test_only_the_children_of_a_killed_run_are_found_and_ended(tmp_path: Path) -> None:
+    with subprocess.Popen(STUBBORN, stdout=subprocess.PIPE) as ours, subprocess.Popen(SLEEP) as unrelated:
+        assert ours.stdout is not None
+        ours.stdout.readline()
+        start = start_time(ours.pid)
         assert start
         record = [
-            {"name": "api", "pid": mine.pid, "start": start},
-            # The same pid as somebody else's process, but another start: a recycled pid.
-            {"name": "node-1", "pid": stranger.pid, "start": 1},
+            {"name": "api", "pid": ours.pid, "start": start},
+            # The pid of an unrelated process, with another start time: a reused pid.
+            {"name": "node-1", "pid": unrelated.pid, "start": 1},
             {"name": "node-2", "pid": 2**22 + 1, "start": 1},
         ]
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "children.json").write_text(json.dumps(record))
-        found = left_behind(tmp_path)
-        assert [identity.name for identity in found] == ["api"]
-        terminate(found, 0.1)
-        assert mine.wait(5.0) == -signal.SIGKILL
-        ProcessIdentity("node-1", stranger.pid, 1).signal(signal.SIGKILL)
-        assert stranger.poll() is None
-        stranger.kill()
+        leftovers = leftover_processes(tmp_path)
+        assert [identity.name for identity in leftovers] == ["api"]
+        terminate(leftovers, 0.1)
+        assert ours.wait(5.0) == -signal.SIGKILL
+        ProcessIdentity("node-1", unrelated.pid, 1).signal(signal.SIGKILL)
+        assert unrelated.poll() is None
+        unrelated.kill()
 
 
-def test_a_damaged_record_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_a_damaged_record_counts_as_empty(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for text in ("", "{", "[1]", '{"a": 1}'):
         (tmp_path / "run" / "children.json").write_text(text)
-        assert left_behind(tmp_path) == []
+        assert leftover_processes(tmp_path) == []

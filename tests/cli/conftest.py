@@ -1,4 +1,4 @@
-"""The real API on a free port, in a thread of the test, with the users of a first start."""
+"""Fixtures: the real API on a free port, in a thread of the test process, and the command line as one of its users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Linkspan:
-    """The command line, in this process, as one user."""
+    """Runs the command line in this process, as one user."""
 
     def __init__(self, service: Service, capsys: pytest.CaptureFixture[str], cloud: str = "linkspan-demo") -> None:
         self._service = service
@@ -37,15 +37,15 @@ class Linkspan:
         self.errors = ""
 
     def as_user(self, name: str) -> Linkspan:
-        """The same, as another user of the first start."""
+        """Returns the command line of another user of the initial state."""
         return Linkspan(self._service, self._capsys, f"linkspan-{name}")
 
     def code(self, *arguments: str) -> int:
-        """The exit code of a command; what it said is in `errors`."""
+        """Runs a command and returns its exit code; `errors` holds its standard error."""
         return self._execute(*arguments, "--state", str(self._service.state), "--cloud", self._cloud)
 
     def run(self, *arguments: str) -> str:
-        """What a command prints that gets nothing but these arguments."""
+        """Runs a command without --state and --cloud; returns its standard output."""
         assert self._execute(*arguments) == 0, self.errors
         return self.output
 
@@ -58,16 +58,16 @@ class Linkspan:
         return code
 
     def __call__(self, *arguments: str) -> str:
-        """What a command that succeeds prints."""
+        """Runs a command that has to succeed; returns its standard output."""
         assert self.code(*arguments) == 0, self.errors
         return self.output
 
     def json(self, *arguments: str) -> Any:
-        """The same, decoded."""
+        """Runs a command with `-f json`; returns the decoded output."""
         return json.loads(self(*arguments, "-f", "json"))
 
     def fails(self, *arguments: str) -> str:
-        """The one line that a command says when it fails."""
+        """Runs a command that has to fail; returns its only line of standard error."""
         assert self.code(*arguments) == 1, self.output
         assert len(self.errors.splitlines()) == 1, self.errors
         return self.errors
@@ -78,7 +78,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     mask = os.umask(0o077)
     state = tmp_path_factory.mktemp("cli")
     settings = load(environment={}, overrides={"state": state})
-    with wiring.application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
+    with wiring.open_application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with wiring.open_store(settings) as store:
             bootstrap_state(store, state, url, {"node-1": state / "nodes" / "node-1.token"})

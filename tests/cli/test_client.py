@@ -1,4 +1,4 @@
-"""The client: which cloud, what it sends, and what a failure reads like. Against a server that says what we want."""
+"""The client against a scripted server: the choice of the cloud, the requests, and the text of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from linkspan.cli.client import ApiError, Client, CliError, Cloud, load_cloud
 
 
 class Scripted(http.server.ThreadingHTTPServer):
-    """Answers every request with `answer` and remembers it."""
+    """Answers every request with `answer` and records the requests in `seen`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -52,13 +52,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    made = Scripted()
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    scripted = Scripted()
+    thread = threading.Thread(target=scripted.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield made
-    made.shutdown()
+    yield scripted
+    scripted.shutdown()
     thread.join()
-    made.server_close()
+    scripted.server_close()
 
 
 def client(server: Scripted, **more: Any) -> Client:
@@ -67,12 +67,12 @@ def client(server: Scripted, **more: Any) -> Client:
 
 def test_a_request_carries_credentials_and_json(server: Scripted) -> None:
     server.answer = (201, b'{"network": {"id": "1"}}')
-    got = client(server, headers={"Authorization": "Basic eA=="}).request("POST", "/v2.0/networks", {"a": [1]})
-    assert got == {"network": {"id": "1"}}
-    seen = server.seen[0]
-    assert (seen["method"], seen["path"], json.loads(seen["body"])) == ("POST", "/v2.0/networks", {"a": [1]})
-    assert seen["headers"]["Authorization"] == "Basic eA=="
-    assert seen["headers"]["Content-Type"] == "application/json"
+    response = client(server, headers={"Authorization": "Basic eA=="}).request("POST", "/v2.0/networks", {"a": [1]})
+    assert response == {"network": {"id": "1"}}
+    request = server.seen[0]
+    assert (request["method"], request["path"], json.loads(request["body"])) == ("POST", "/v2.0/networks", {"a": [1]})
+    assert request["headers"]["Authorization"] == "Basic eA=="
+    assert request["headers"]["Content-Type"] == "application/json"
 
 
 def test_queries_are_quoted(server: Scripted) -> None:
@@ -80,7 +80,7 @@ def test_queries_are_quoted(server: Scripted) -> None:
     assert server.seen[0]["path"] == "/v2.0/networks?name=a+b%26c%3D%C3%BC&name=d"
 
 
-def test_no_content_is_none(server: Scripted) -> None:
+def test_a_response_without_a_body_is_none(server: Scripted) -> None:
     server.answer = (204, b"")
     assert client(server).request("DELETE", "/x") is None
 
@@ -90,13 +90,16 @@ def test_no_content_is_none(server: Scripted) -> None:
     [
         (404, {"NeutronError": {"type": "RouterNotFound", "message": "Router x\ncould not be found", "detail": ""}},
          "Router x could not be found"),
-        (401, {"error": {"code": 401, "title": "Unauthorized", "message": "Who are you?"}}, "Who are you? (do user"),
+        (401, {"error": {"code": 401, "title": "Unauthorized", "message": "Who are you?"}},
+         "Who are you? (are the user and the password"),
         (500, {"NeutronError": "plain"}, "plain"),
         (502, None, "the API answered 502 Bad Gateway"),
         (400, [], "the API answered 400 Bad Request"),
     ],
 )  # fmt: skip
-def test_errors_are_the_apis_own_words_in_one_line(server: Scripted, status: int, content: Any, message: str) -> None:
+def test_an_error_is_the_apis_own_message_in_one_line(
+    server: Scripted, status: int, content: Any, message: str
+) -> None:
     server.answer = (status, json.dumps(content).encode() if content is not None else b"<html>")
     with pytest.raises(ApiError) as caught:
         client(server).request("GET", "/x")
@@ -105,13 +108,13 @@ def test_errors_are_the_apis_own_words_in_one_line(server: Scripted, status: int
     assert "\n" not in caught.value.message
 
 
-def test_something_else_than_an_api_is_said_so(server: Scripted) -> None:
+def test_a_server_that_does_not_answer_json_is_reported(server: Scripted) -> None:
     server.answer = (200, b"<html>hello</html>")
     with pytest.raises(CliError, match="is it a Linkspan API"):
         client(server).request("GET", "/x")
 
 
-def test_a_server_that_is_not_there_is_one_line_that_says_how_to_start_it() -> None:
+def test_an_unreachable_server_is_reported_with_the_command_that_starts_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(CliError, match=r"connection refused.*'linkspan run'"):
@@ -146,30 +149,30 @@ def test_the_cloud_is_chosen_by_name_then_environment_then_default(
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"auth_type": "v3password"}, "does not speak"),
+        ({"auth_type": "v3password"}, "does not support"),
         ({"auth_type": "none", "auth": {}}, "no usable auth.endpoint"),
         ({"auth_type": "none", "auth": {"endpoint": "ftp://h"}}, "no usable auth.endpoint"),
-        ("nonsense", "does not speak"),
+        ("nonsense", "does not support"),
     ],
 )
-def test_a_cloud_that_cannot_be_used_is_named(tmp_path: Path, entry: Any, words: str) -> None:
+def test_an_unusable_cloud_is_refused_in_one_line(tmp_path: Path, entry: Any, words: str) -> None:
     with pytest.raises(CliError, match=words) as caught:
         load_cloud("x", clouds(tmp_path, x=entry))
     assert "\n" not in caught.value.message
 
 
-def test_an_unknown_cloud_lists_those_that_are_there(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_cloud_lists_the_known_clouds(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="it has linkspan-demo"):
         load_cloud("y", clouds(tmp_path, **{"linkspan-demo": BASIC}))
 
 
 @pytest.mark.parametrize("text", ["", "clouds: 3", "- a", "a: [", "\x00"])
-def test_a_damaged_clouds_file_is_said_so(tmp_path: Path, text: str) -> None:
+def test_a_damaged_clouds_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "clouds.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(CliError, match=r"is not a clouds\.yaml"):
         load_cloud(None, tmp_path / "clouds.yaml")
 
 
-def test_no_clouds_file_says_how_to_get_one(tmp_path: Path) -> None:
+def test_a_missing_clouds_file_is_reported_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="'linkspan run'"):
         load_cloud(None, tmp_path / "clouds.yaml")

@@ -1,4 +1,4 @@
-"""The command line against the real API, the way a tenant uses it: by name."""
+"""The command line against the real API, as a tenant uses it: objects are given by name."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def unique(prefix: str) -> str:
 
 @pytest.fixture(scope="session")
 def site_names() -> dict[str, str]:
-    return {what: unique(what) for what in ("net", "lan", "router", "service", "ike", "ipsec")}
+    return {name: unique(name) for name in ("net", "lan", "router", "service", "ike", "ipsec")}
 
 
 @pytest.fixture
 def site(linkspan: Linkspan, site_names: dict[str, str]) -> dict[str, str]:
-    """A service that connections can be made on; made once, through the command line."""
+    """The names of a VPN service with its router, subnet and policies, created once through the command line."""
     names = site_names
     if not linkspan.json("service", "list", "--filter", f"name={names['service']}"):
         linkspan.as_user("admin")("network", "create", names["net"], "--external")
@@ -46,7 +46,7 @@ def site(linkspan: Linkspan, site_names: dict[str, str]) -> dict[str, str]:
 
 
 def connect(site: dict[str, str], name: str, *more: str, third: int = 77) -> list[str]:
-    # Several connections of one gateway: each to another peer.
+    # Connections of one gateway need different peers.
     peer = f"198.51.100.{third}"
     return [
         "connection", "create", name,
@@ -58,17 +58,22 @@ def connect(site: dict[str, str], name: str, *more: str, third: int = 77) -> lis
 
 def test_a_policy_is_created_listed_shown_changed_and_deleted(linkspan: Linkspan) -> None:
     name = unique("ike")
-    made = linkspan.json("ike-policy", "create", name, "--ike-version", "v1", "--description", "a b")
-    assert (made["name"], made["ike_version"], made["description"], made["pfs"]) == (name, "v1", "a b", "group14")
-    assert made in linkspan.json("ike-policy", "list")
-    assert linkspan.json("ike-policy", "show", name) == linkspan.json("ike-policy", "show", made["id"]) == made
+    policy = linkspan.json("ike-policy", "create", name, "--ike-version", "v1", "--description", "a b")
+    assert (policy["name"], policy["ike_version"], policy["description"], policy["pfs"]) == (
+        name,
+        "v1",
+        "a b",
+        "group14",
+    )
+    assert policy in linkspan.json("ike-policy", "list")
+    assert linkspan.json("ike-policy", "show", name) == linkspan.json("ike-policy", "show", policy["id"]) == policy
     assert linkspan("ike-policy", "set", name, "--name", f"{name}2", "--pfs", "group20") == ""
     assert linkspan.json("ike-policy", "show", f"{name}2")["pfs"] == "group20"
     assert linkspan("ike-policy", "delete", f"{name}2") == ""
     assert f"no ike policy with the name or id '{name}2'" in linkspan.fails("ike-policy", "show", f"{name}2")
 
 
-def test_weak_choices_are_made_with_a_warning(linkspan: Linkspan) -> None:
+def test_weak_algorithms_are_accepted_with_a_warning(linkspan: Linkspan) -> None:
     name = unique("weak")
     linkspan("ipsec-policy", "create", name, "--auth-algorithm", "sha1", "--pfs", "group5")
     assert linkspan.errors == "warning: weak: auth_algorithm sha1, pfs group5\n"
@@ -80,7 +85,7 @@ def test_weak_choices_are_made_with_a_warning(linkspan: Linkspan) -> None:
     assert linkspan.errors == ""
 
 
-def test_tables_are_plain_and_whole_in_a_pipe(linkspan: Linkspan, site: dict[str, str]) -> None:
+def test_tables_in_a_pipe_are_plain_text_without_truncation(linkspan: Linkspan, site: dict[str, str]) -> None:
     lines = linkspan("service", "list").splitlines()
     assert lines[0].split() == ["name", "status", "router_id", "subnet_id", "external_v4_ip"]
     assert any(line.startswith(site["service"]) for line in lines[1:])
@@ -91,23 +96,23 @@ def test_tables_are_plain_and_whole_in_a_pipe(linkspan: Linkspan, site: dict[str
     assert "\x1b" not in "".join(lines)
 
 
-def test_references_are_names(linkspan: Linkspan, site: dict[str, str]) -> None:
+def test_references_are_given_by_name(linkspan: Linkspan, site: dict[str, str]) -> None:
     service = linkspan.json("service", "show", site["service"])
     assert service["router_id"] == linkspan.json("router", "show", site["router"])["id"]
     assert service["subnet_id"] == linkspan.json("subnet", "show", site["lan"])["id"]
     assert service["external_v4_ip"].startswith("203.0.113.")
 
 
-def test_a_connection_with_everything(linkspan: Linkspan, site: dict[str, str], tmp_path: Path) -> None:
+def test_a_connection_with_many_options(linkspan: Linkspan, site: dict[str, str], tmp_path: Path) -> None:
     name = unique("conn")
     key = tmp_path / "psk"
     key.write_text("a very secret key\n")
     more = ("--psk-file", str(key), "--peer-cidr", "10.78.0.0/24", "--dpd", "action=restart,interval=5,timeout=60")
-    made = linkspan.json(*connect(site, name, *more, "--initiator", "response-only", "--no-admin-state-up"))
-    assert made["psk"] == "***"
-    assert made["peer_cidrs"] == ["10.77.0.0/24", "10.78.0.0/24"]
-    assert made["dpd"] == {"action": "restart", "interval": 5, "timeout": 60}
-    assert (made["initiator"], made["admin_state_up"]) == ("response-only", False)
+    connection = linkspan.json(*connect(site, name, *more, "--initiator", "response-only", "--no-admin-state-up"))
+    assert connection["psk"] == "***"
+    assert connection["peer_cidrs"] == ["10.77.0.0/24", "10.78.0.0/24"]
+    assert connection["dpd"] == {"action": "restart", "interval": 5, "timeout": 60}
+    assert (connection["initiator"], connection["admin_state_up"]) == ("response-only", False)
     assert linkspan.json("connection", "show", name, "--show-secrets")["psk"] == "a very secret key"
     assert linkspan.as_user("reader").json("connection", "show", name, "--show-secrets")["psk"] is None
     linkspan("connection", "set", name, "--dpd", "timeout=90", "--mtu", "1400")
@@ -116,7 +121,7 @@ def test_a_connection_with_everything(linkspan: Linkspan, site: dict[str, str], 
     assert changed["mtu"] == 1400
     assert "a very secret key" not in linkspan("connection", "list", "--long")
     board = linkspan.json("status")
-    assert next(c for c in board["connections"] if c["connection"] == name)["peer"] == "198.51.100.77"
+    assert next(row for row in board["connections"] if row["connection"] == name)["peer"] == "198.51.100.77"
     assert name in linkspan("status")
     linkspan("connection", "delete", name)
 
@@ -130,16 +135,16 @@ def test_a_secret_from_standard_input(
     assert linkspan.errors == ""
     assert linkspan.json("connection", "show", name, "--show-secrets")["psk"] == "from stdin"
     linkspan("connection", "set", name, "--psk", "visible")
-    assert "every user of this machine" in linkspan.errors
+    assert "visible to every user of this machine" in linkspan.errors
     linkspan("connection", "delete", name)
 
 
-def test_a_name_that_means_several_lists_their_ids(linkspan: Linkspan) -> None:
+def test_the_error_for_an_ambiguous_name_lists_the_ids(linkspan: Linkspan) -> None:
     name = unique("twin")
     ids = sorted(linkspan.json("network", "create", name)["id"] for _ in range(2))
-    said = linkspan.fails("network", "show", name)
-    assert f"'{name}' is the name of 2 network objects; give one's id: {ids[0]}, {ids[1]}" in said
-    assert linkspan.fails("network", "delete", name) == said
+    error = linkspan.fails("network", "show", name)
+    assert f"'{name}' is the name of 2 network objects; use an id: {ids[0]}, {ids[1]}" in error
+    assert linkspan.fails("network", "delete", name) == error
     linkspan("network", "delete", *ids)
     assert linkspan.json("network", "list", "--filter", f"name={name}") == []
 
@@ -162,14 +167,14 @@ def test_a_misspelt_name_among_several_deletes_nothing(linkspan: Linkspan) -> No
         (["port", "show", "0" * 8 + "-0000-4000-8000-000000000000"], "no port with the name or id"),
     ],
 )
-def test_what_the_api_refuses_is_its_own_sentence(linkspan: Linkspan, arguments: list[str], words: str) -> None:
+def test_a_refusal_is_the_apis_own_message(linkspan: Linkspan, arguments: list[str], words: str) -> None:
     assert words in linkspan.fails(*arguments)
 
 
-def test_groups_take_names_of_subnets(linkspan: Linkspan, site: dict[str, str]) -> None:
+def test_endpoint_groups_take_names_of_subnets(linkspan: Linkspan, site: dict[str, str]) -> None:
     name = unique("group")
-    made = linkspan.json("endpoint-group", "create", name, "--type", "subnet", "--endpoint", site["lan"])
-    assert made["endpoints"] == [linkspan.json("subnet", "show", site["lan"])["id"]]
+    group = linkspan.json("endpoint-group", "create", name, "--type", "subnet", "--endpoint", site["lan"])
+    assert group["endpoints"] == [linkspan.json("subnet", "show", site["lan"])["id"]]
     linkspan("endpoint-group", "delete", name)
 
 
@@ -179,30 +184,30 @@ def test_ports_are_read_only(linkspan: Linkspan, site: dict[str, str]) -> None:
     assert linkspan.code("port", "create", "x") == 2
 
 
-def test_nothing_to_change_is_usage(linkspan: Linkspan, site: dict[str, str]) -> None:
+def test_set_without_an_option_is_a_usage_error(linkspan: Linkspan, site: dict[str, str]) -> None:
     assert linkspan.code("ike-policy", "set", site["ike"]) == 2
     assert "at least one option" in linkspan.errors
 
 
-def test_a_router_in_use_stays(linkspan: Linkspan, site: dict[str, str]) -> None:
+def test_a_router_in_use_keeps_its_interface_and_gateway(linkspan: Linkspan, site: dict[str, str]) -> None:
     assert "is used by VPNService" in linkspan.fails("router", "remove-interface", site["router"], site["lan"])
     assert linkspan.code("router", "set", site["router"], "--no-external-gateway") == 1
 
 
-def test_another_projects_objects_do_not_exist(linkspan: Linkspan, site: dict[str, str]) -> None:
+def test_objects_of_another_project_are_not_found(linkspan: Linkspan, site: dict[str, str]) -> None:
     other = linkspan.as_user("other")
     assert other.json("ike-policy", "list") == []
     assert "no ike policy" in other.fails("ike-policy", "show", site["ike"])
 
 
-def test_nodes_are_for_admins_and_for_who_holds_the_clouds_file(linkspan: Linkspan, service: Service) -> None:
+def test_status_shows_nodes_to_admins_and_to_readers_of_the_clouds_file(linkspan: Linkspan, service: Service) -> None:
     assert [node["node"] for node in linkspan.as_user("admin").json("status")["nodes"]] == ["node-1"]
     assert linkspan.json("status")["nodes"] == []
     command = ["status", "-f", "json", "--state", str(service.state)]
     assert [node["node"] for node in json.loads(linkspan.run(*command))["nodes"]] == ["node-1"]
 
 
-def test_status_can_be_watched(service: Service) -> None:
+def test_status_watch_ends_with_sigint(service: Service) -> None:
     command = [
         sys.executable,
         "-m",
@@ -220,13 +225,13 @@ def test_status_can_be_watched(service: Service) -> None:
     assert (watching.returncode, errors.strip()) == (130, "")
 
 
-def test_wrong_credentials_are_one_line(linkspan: Linkspan, service: Service, tmp_path: Path) -> None:
+def test_wrong_credentials_fail_with_exit_code_1(linkspan: Linkspan, service: Service, tmp_path: Path) -> None:
     text = (service.state / "clouds.yaml").read_text().replace("password: ", "password: x")
     (tmp_path / "clouds.yaml").write_text(text)
     assert command_line.execute(["network", "list", "--state", str(tmp_path)]) == 1
 
 
-def test_every_command_that_prints_has_a_format_and_every_other_has_none() -> None:
+def test_exactly_the_commands_that_print_have_a_format_option() -> None:
     for group in commands.build():
         assert hasattr(group, "commands")
         for name, command in group.commands.items():
@@ -236,7 +241,7 @@ def test_every_command_that_prints_has_a_format_and_every_other_has_none() -> No
 
 
 @pytest.mark.clients
-def test_the_clouds_file_works_with_openstack_as_it_stands(service: Service, linkspan: Linkspan) -> None:
+def test_the_openstack_command_can_use_the_clouds_file(service: Service, linkspan: Linkspan) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
     environment["OS_CLIENT_CONFIG_FILE"] = str(service.state / "clouds.yaml")
     name = unique("seen")
@@ -256,7 +261,7 @@ def test_the_clouds_file_works_with_openstack_as_it_stands(service: Service, lin
 
 
 @pytest.mark.clients
-def test_the_curl_file_works_as_it_stands(service: Service) -> None:
+def test_curl_can_use_the_curl_file(service: Service) -> None:
     command = ["curl", "-K", str(service.state / "curl.conf"), f"{service.url}/v2.0/networks"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Options made from attributes, and what they become for the API."""
+"""Options generated from attributes, and the request bodies built from them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ID = "0" * 8 + "-0000-4000-8000-000000000000"
 
 
 def names(resource: Any, *, create: bool) -> set[str]:
-    found = options.options(resource, create=create)
-    return {flag for item in found for flag in (*item.opts, *item.secondary_opts)}
+    parameters = options.options(resource, create=create)
+    return {flag for item in parameters for flag in (*item.opts, *item.secondary_opts)}
 
 
 @pytest.mark.parametrize("resource", [r for r in RESOURCES if r.writable], ids=lambda r: r.name)
-def test_every_attribute_that_may_be_given_has_an_option(resource: Any) -> None:
+def test_every_writable_attribute_has_an_option(resource: Any) -> None:
     for create in (True, False):
-        found = {item.name for item in options.options(resource, create=create)}
-        wanted = {options.parameter(a) for a in resource.attributes if (a.post if create else a.put)}
-        assert wanted <= found
+        names = {item.name for item in options.options(resource, create=create)}
+        wanted = {options.parameter_name(a) for a in resource.attributes if (a.post if create else a.put)}
+        assert wanted <= names
 
 
 def test_names_of_options() -> None:
@@ -40,11 +40,11 @@ def test_names_of_options() -> None:
     assert "--no-external-gateway" not in names(ROUTER, create=True)
 
 
-def test_what_was_not_given_is_not_sent() -> None:
-    assert options.body(NOWHERE, CONNECTION, {"peer_cidrs": (), "name": None, "admin_state_up": None}) == {}
+def test_options_that_were_not_given_are_not_sent() -> None:
+    assert options.request_body(NOWHERE, CONNECTION, {"peer_cidrs": (), "name": None, "admin_state_up": None}) == {}
 
 
-def test_values_become_what_the_api_takes() -> None:
+def test_options_become_a_request_body() -> None:
     given = {
         "vpnservice_id": ID,
         "peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24"),
@@ -52,29 +52,29 @@ def test_values_become_what_the_api_takes() -> None:
         "admin_state_up": False,
         "local_ep_group_id": "",
     }
-    assert options.body(NOWHERE, CONNECTION, given) == {
+    assert options.request_body(NOWHERE, CONNECTION, given) == {
         "vpnservice_id": ID,
         "peer_cidrs": ["10.2.0.0/24", "10.3.0.0/24"],
         "dpd": {"action": "restart", "interval": 5},
         "admin_state_up": False,
         "local_ep_group_id": None,
     }
-    assert options.body(NOWHERE, ROUTER, {"no_external_gateway": True}) == {"external_gateway_info": None}
-    assert options.body(NOWHERE, NETWORK, {"router_external": True}) == {"router:external": True}
-    assert options.body(NOWHERE, ENDPOINT_GROUP, {"type": "cidr", "endpoints": ("10.0.0.0/8",)}) == {
+    assert options.request_body(NOWHERE, ROUTER, {"no_external_gateway": True}) == {"external_gateway_info": None}
+    assert options.request_body(NOWHERE, NETWORK, {"router_external": True}) == {"router:external": True}
+    assert options.request_body(NOWHERE, ENDPOINT_GROUP, {"type": "cidr", "endpoints": ("10.0.0.0/8",)}) == {
         "type": "cidr",
         "endpoints": ["10.0.0.0/8"],
     }
 
 
 @pytest.mark.parametrize("text", ["", "units", "units=", "=3", "value=1,value=2", "units=seconds,,"])
-def test_objects_that_are_no_pairs_are_usage_errors(text: str) -> None:
+def test_an_object_without_key_value_pairs_is_a_usage_error(text: str) -> None:
     with pytest.raises(click.BadParameter, match="key=value"):
-        options.pairs("--lifetime", text)
+        options.parse_pairs("--lifetime", text)
 
 
 def psk(text: str | None = None, file: Path | None = None) -> str | None:
-    return options.secret(CONNECTION["psk"], text, file)
+    return options.read_secret(CONNECTION["psk"], text, file)
 
 
 def test_a_secret_comes_from_a_file_or_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,14 +93,14 @@ def test_a_secret_on_the_command_line_is_taken_with_a_warning(capsys: pytest.Cap
     assert "geheim" not in shown
 
 
-def test_a_secret_from_nowhere_or_twice_is_refused(tmp_path: Path) -> None:
+def test_a_secret_from_a_missing_file_or_from_two_sources_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="No such file"):
         psk(file=tmp_path / "absent")
     with pytest.raises(click.UsageError):
         psk("a", tmp_path)
 
 
-def test_help_tells_defaults_of_create_only() -> None:
+def test_only_the_help_of_create_shows_defaults() -> None:
     def text(create: bool) -> str:
         item = next(i for i in options.options(IKE_POLICY, create=create) if i.name == "ike_version")
         assert isinstance(item, click.Option)
@@ -110,9 +110,9 @@ def test_help_tells_defaults_of_create_only() -> None:
     assert "default" not in text(create=False)
 
 
-def test_secrets_are_hidden_and_absence_is_seen() -> None:
-    assert render.hide(CONNECTION, {"psk": "geheim", "name": "n"}) == {"psk": "***", "name": "n"}
-    assert render.hide(CONNECTION, {"psk": None}) == {"psk": None}
+def test_secrets_are_hidden_and_unset_secrets_stay_null() -> None:
+    assert render.hide_secrets(CONNECTION, {"psk": "geheim", "name": "n"}) == {"psk": "***", "name": "n"}
+    assert render.hide_secrets(CONNECTION, {"psk": None}) == {"psk": None}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_secrets_are_hidden_and_absence_is_seen() -> None:
     ],
 )
 def test_cells(value: Any, cell: str) -> None:
-    assert render.text(value) == cell
+    assert render.format_value(value) == cell
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (172_800, "2d")])
@@ -135,6 +135,6 @@ def test_ages(seconds: int, words: str) -> None:
     from datetime import UTC, datetime, timedelta
 
     now = datetime(2026, 1, 5, tzinfo=UTC)
-    assert render.age((now - timedelta(seconds=seconds)).isoformat(), now) == words
-    assert render.age((now - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"), now) == words
-    assert render.age(None) == ""
+    assert render.format_age((now - timedelta(seconds=seconds)).isoformat(), now) == words
+    assert render.format_age((now - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"), now) == words
+    assert render.format_age(None) == ""

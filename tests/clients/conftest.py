@@ -1,4 +1,4 @@
-"""Fixtures of the client tests: a server for each way to authenticate on each kind of database, and clients of it."""
+"""Fixtures of the client tests: a server for each authentication method and database, and its clients."""
 
 from __future__ import annotations
 
@@ -11,38 +11,47 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.api.serving import Served, served
-from tests.clients.ways import WAYS, Way
+from tests.clients.auth_methods import AUTH_METHODS, AuthMethod
 from tests.harness.databases import database, postgres, sqlite_template
 from tests.harness.openstack_cli import openstack_7, openstack_10
 
-__all__ = ["connect", "database", "openstack_7", "openstack_10", "postgres", "service", "sqlite_template", "way"]
+__all__ = [
+    "auth_method",
+    "connect",
+    "database",
+    "openstack_7",
+    "openstack_10",
+    "postgres",
+    "service",
+    "sqlite_template",
+]
 
-# What the SDK says to its own developers.
+# Warnings of the SDK for its own developers.
 SDK_WARNINGS = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 Connect = Callable[[str], openstack.connection.Connection]
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way.name)
-def way(request: pytest.FixtureRequest) -> Way:
-    """Each way to authenticate; a test may name its own."""
-    chosen: Way = request.param
-    return chosen
+@pytest.fixture(params=AUTH_METHODS, ids=lambda auth_method: auth_method.name)
+def auth_method(request: pytest.FixtureRequest) -> AuthMethod:
+    """Each authentication method; a test may select its own."""
+    method: AuthMethod = request.param
+    return method
 
 
 @pytest.fixture
-def service(database: Engine, way: Way) -> Iterator[Served]:
-    """A server with users."""
-    with served(database, way.auth) as running:
+def service(database: Engine, auth_method: AuthMethod) -> Iterator[Served]:
+    """A server with the users of the authentication method."""
+    with served(database, auth_method.auth) as running:
         yield running
 
 
 @pytest.fixture
-def connect(service: Served, way: Way) -> Iterator[Connect]:
-    """Connects openstacksdk as a user."""
+def connect(service: Served, auth_method: AuthMethod) -> Iterator[Connect]:
+    """A function that connects openstacksdk as a user."""
     with ExitStack() as open_:
 
         def opened(user: str) -> openstack.connection.Connection:
-            cloud = way.cloud(service.url, user)
+            cloud = auth_method.cloud(service.url, user)
             return open_.enter_context(openstack.connect(load_yaml_config=False, load_envvars=False, **cloud))
 
         yield opened

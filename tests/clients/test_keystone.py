@@ -1,4 +1,4 @@
-"""A cloud with its own Keystone: clients log in there, its catalog leads them here, and we believe what it says."""
+"""An external Keystone: clients log in there, find the API in its catalog, and the API validates tokens with it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from openstack import exceptions
 from sqlalchemy import Engine
 
 from linkspan.api.authentication.keystone import KeystoneAuth
-from linkspan.api.authentication.keystone_client import Keystone as Asked
+from linkspan.api.authentication.keystone_client import Keystone as KeystoneClient
 from linkspan.core.secret import Secret
 from tests.api.serving import Served, served
+from tests.clients.auth_methods import clouds_yaml
 from tests.clients.conftest import SDK_WARNINGS
-from tests.clients.ways import clouds_yaml
 from tests.harness.keystone import PASSWORD, Keystone, keystone
 from tests.harness.openstack_cli import Cli, OpenStack
 
@@ -26,7 +26,7 @@ __all__ = ["keystone"]
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300), SDK_WARNINGS]
 
-PEOPLE = {
+USERS = {
     "alice": ("blue", "member"),
     "reader": ("blue", "reader"),
     "bob": ("red", "member"),
@@ -38,61 +38,61 @@ Connect = Callable[[str], openstack.connection.Connection]
 
 
 @pytest.fixture(scope="module")
-def people(keystone: Keystone) -> None:
-    """In Keystone: `PEOPLE`, and a user of ours that may only validate tokens."""
-    for user, (project, role) in PEOPLE.items():
+def users(keystone: Keystone) -> None:
+    """Creates `USERS` in Keystone, and Linkspan's service user, which may only validate tokens."""
+    for user, (project, role) in USERS.items():
         keystone.add(user, project, role)
     keystone.add("linkspan", "service", "service")
 
 
 @pytest.fixture
-def service(database: Engine, keystone: Keystone, people: None) -> Iterator[Served]:
-    """A server that asks Keystone, and that its catalog leads to."""
-    asked = Asked(keystone.url, "linkspan", Secret(PASSWORD), "service")
-    with served(database, lambda _store: KeystoneAuth(asked, keystone.url)) as running:
-        # As an operator writes it: without a version.
+def service(database: Engine, keystone: Keystone, users: None) -> Iterator[Served]:
+    """A server that validates tokens with Keystone, and is the network endpoint in its catalog."""
+    client = KeystoneClient(keystone.url, "linkspan", Secret(PASSWORD), "service")
+    with served(database, lambda _store: KeystoneAuth(client, keystone.url)) as running:
+        # As operators configure it: the URL without a version.
         keystone.lead_to(running.url)
         yield running
 
 
 @pytest.fixture
 def connect(service: Served, keystone: Keystone) -> Iterator[Connect]:
-    """Connects openstacksdk as one of `PEOPLE`."""
+    """A function that connects openstacksdk as one of `USERS`."""
     with ExitStack() as open_:
 
         def opened(user: str) -> openstack.connection.Connection:
-            cloud = keystone.cloud(user, PEOPLE[user][0])
+            cloud = keystone.cloud(user, USERS[user][0])
             return open_.enter_context(openstack.connect(load_yaml_config=False, load_envvars=False, **cloud))
 
         yield opened
 
 
-def test_roles_and_projects_are_those_of_keystone(connect: Connect) -> None:
-    alice, reader, bob, guest, root = (connect(user).network for user in PEOPLE)
-    made = alice.create_vpn_ike_policy(name="of alice")
-    assert made.project_id == connect("alice").current_project_id
-    assert reader.get_vpn_ike_policy(made.id).name == "of alice"
+def test_roles_and_projects_come_from_keystone(connect: Connect) -> None:
+    alice, reader, bob, guest, root = (connect(user).network for user in USERS)
+    policy = alice.create_vpn_ike_policy(name="of alice")
+    assert policy.project_id == connect("alice").current_project_id
+    assert reader.get_vpn_ike_policy(policy.id).name == "of alice"
     with pytest.raises(exceptions.ForbiddenException):
         reader.create_vpn_ike_policy(name="of a reader")
     with pytest.raises(exceptions.NotFoundException):
-        bob.get_vpn_ike_policy(made.id)
+        bob.get_vpn_ike_policy(policy.id)
     assert list(bob.vpn_ike_policies()) == []
     with pytest.raises(exceptions.ForbiddenException):
         list(guest.vpn_ike_policies())
-    assert [each.id for each in root.vpn_ike_policies()] == [made.id]
-    root.delete_vpn_ike_policy(made.id, ignore_missing=False)
+    assert [item.id for item in root.vpn_ike_policies()] == [policy.id]
+    root.delete_vpn_ike_policy(policy.id, ignore_missing=False)
     assert alice.find_vpn_ike_policy("of alice") is None
 
 
-def test_the_command_line(service: Served, keystone: Keystone, openstack_10: OpenStack, tmp_path: Path) -> None:
+def test_the_openstack_command(service: Served, keystone: Keystone, openstack_10: OpenStack, tmp_path: Path) -> None:
     environment = clouds_yaml(tmp_path / "clouds.yaml", keystone.cloud("alice", "blue"))
     alice = Cli(openstack_10, tmp_path, environment)
     assert alice("vpn", "ike", "policy", "create", "typed")["Name"] == "typed"
-    assert [each["Name"] for each in alice("vpn", "ike", "policy", "list")] == ["typed"]
+    assert [row["Name"] for row in alice("vpn", "ike", "policy", "list")] == ["typed"]
 
 
-def test_what_keystone_does_not_know(service: Served, keystone: Keystone, connect: Connect) -> None:
-    """No token, one that Keystone never made, and one that it revoked: 401, and where to get a better one."""
+def test_invalid_tokens_get_401_with_the_url_of_keystone(service: Served, keystone: Keystone, connect: Connect) -> None:
+    """No token, a token that Keystone did not issue, and a revoked token get 401 with WWW-Authenticate."""
     token = connect("alice").session.get_token()
     assert token
     connect("alice").session.delete(

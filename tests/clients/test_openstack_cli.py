@@ -1,4 +1,4 @@
-"""OpenStack's own command line against our API, as a tenant types it: 10.5, and 7.1 for what that cannot send."""
+"""The openstack command against the API: version 10.5, and 7.1 for the options that 10.5 cannot send."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from tests.api.serving import Served
+from tests.clients.auth_methods import BASIC, NONE, AuthMethod, clouds_yaml
 from tests.clients.conftest import SDK_WARNINGS, Connect
-from tests.clients.ground import ground
-from tests.clients.vpn_commands import NOUNS, VERBS, Tour, commands
-from tests.clients.ways import BASIC, NONE, Way, clouds_yaml
+from tests.clients.topology import create_topology
+from tests.clients.vpn_commands import NOUNS, VERBS, CommandTest, commands
 from tests.harness.openstack_cli import Cli, OpenStack
 
 pytestmark = pytest.mark.clients
 
-basic = pytest.mark.parametrize("way", [BASIC], ids=lambda way: way.name)
+basic = pytest.mark.parametrize("auth_method", [BASIC], ids=lambda auth_method: auth_method.name)
 MakeCli = Callable[[OpenStack, str], Cli]
 
 
 @pytest.fixture
-def typed(service: Served, way: Way, tmp_path: Path) -> MakeCli:
-    """A command line, as a user."""
+def typed(service: Served, auth_method: AuthMethod, tmp_path: Path) -> MakeCli:
+    """A function that returns the command line of a user."""
 
     def typed(command: OpenStack, user: str) -> Cli:
         file = tmp_path / f"{user}.yaml"
-        return Cli(command, tmp_path, clouds_yaml(file, way.cloud(service.url, user)))
+        return Cli(command, tmp_path, clouds_yaml(file, auth_method.cloud(service.url, user)))
 
     return typed
 
@@ -46,16 +46,16 @@ def alice(typed: MakeCli, openstack_10: OpenStack) -> Cli:
 
 @pytest.fixture
 def ids(connect: Connect) -> dict[str, str]:
-    """What a VPN stands on."""
-    place = ground(connect("admin"), connect("alice"))
-    return {"router": place.router, "lan-v4": place.subnet}
+    """Ids of the router and the subnet for a VPN service."""
+    topology = create_topology(connect("admin"), connect("alice"))
+    return {"router": topology.router, "lan-v4": topology.subnet}
 
 
 @basic
 @SDK_WARNINGS
 def test_all_commands(alice: Cli, ids: dict[str, str]) -> None:
     assert commands(alice) == {(*noun.words, verb) for noun in NOUNS for verb in VERBS}
-    Tour(alice, ids, more=False).go()
+    CommandTest(alice, ids, more=False).run()
 
 
 @basic
@@ -64,13 +64,13 @@ def test_all_commands_of_version_7(typed: MakeCli, openstack_7: OpenStack, ids: 
     """With `--lifetime` and `--dpd`."""
     alice = typed(openstack_7, "alice")
     assert commands(alice) == {(*noun.words, verb) for noun in NOUNS for verb in VERBS}
-    Tour(alice, ids, more=True).go()
+    CommandTest(alice, ids, more=True).run()
 
 
 @basic
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_installed_scripts(typed: MakeCli, openstack_10: OpenStack, openstack_7: OpenStack) -> None:
-    """What the other tests type goes through a process that has the imports; these do not."""
+    """Runs the installed scripts. The other tests use a process that has imported the client once."""
     words = ("vpn", "ike", "policy", "create", "by script", "-f", "json")
     for command, version, more in (
         (openstack_10, "10.5.", ()),
@@ -78,17 +78,17 @@ def test_the_installed_scripts(typed: MakeCli, openstack_10: OpenStack, openstac
     ):
         alice = typed(command, "alice")
         assert version in alice.run("--version").out
-        made = alice.execute(*words, *more)
-        assert made.code == 0, made.err
-        assert json.loads(made.out)["Lifetime"]["value"] == (7200 if more else 3600)
+        done = alice.execute(*words, *more)
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["Lifetime"]["value"] == (7200 if more else 3600)
 
 
 @basic
-def test_a_site_from_nothing_to_nothing(admin: Cli, alice: Cli) -> None:
+def test_a_site_is_created_and_deleted(admin: Cli, alice: Cli) -> None:
     assert alice("network", "list") == []
     admin("network", "create", "--external", "internet")
     admin("subnet", "create", "--network", "internet", "--subnet-range", "198.51.100.0/24", "internet-v4")
-    assert [each["Name"] for each in alice("network", "list", "--external")] == ["internet"]
+    assert [row["Name"] for row in alice("network", "list", "--external")] == ["internet"]
     alice("network", "create", "lan")
     alice("subnet", "create", "--network", "lan", "--subnet-range", "10.1.0.0/24", "lan-v4")
     alice("router", "create", "router")
@@ -100,9 +100,9 @@ def test_a_site_from_nothing_to_nothing(admin: Cli, alice: Cli) -> None:
     ike = alice("vpn", "ike", "policy", "create", "ike")
     assert (ike["IKE Version"], ike["Authentication Algorithm"]) == ("v2", "sha256")
     alice("vpn", "ipsec", "policy", "create", "ipsec")
-    made = alice("vpn", "service", "create", "--router", "router", "--subnet", "lan-v4", "service")
-    assert (made["Ext v4 IP"], made["Status"]) == ("198.51.100.2", "PENDING_CREATE")
-    assert [each["Name"] for each in alice("vpn", "service", "list")] == ["service"]
+    service = alice("vpn", "service", "create", "--router", "router", "--subnet", "lan-v4", "service")
+    assert (service["Ext v4 IP"], service["Status"]) == ("198.51.100.2", "PENDING_CREATE")
+    assert [row["Name"] for row in alice("vpn", "service", "list")] == ["service"]
     connection = alice(
         *("vpn", "ipsec", "site", "connection", "create", "--vpnservice", "service"),
         *("--ikepolicy", "ike", "--ipsecpolicy", "ipsec", "--psk", "correct horse"),
@@ -126,16 +126,16 @@ def test_a_site_from_nothing_to_nothing(admin: Cli, alice: Cli) -> None:
     assert alice("vpn", "service", "list") == alice("vpn", "ipsec", "site", "connection", "list") == []
 
 
-@pytest.mark.parametrize("way", [NONE], ids=lambda way: way.name)
-def test_without_a_token(alice: Cli) -> None:
-    """auth_type none: clients find the version by themselves, from the root."""
+@pytest.mark.parametrize("auth_method", [NONE], ids=lambda auth_method: auth_method.name)
+def test_auth_type_none(alice: Cli) -> None:
+    """Without a catalog, clients find the API's version from the root document."""
     assert alice("network", "list") == []
     assert alice("vpn", "ike", "policy", "create", "ike")["Name"] == "ike"
     assert alice("vpn", "service", "list") == []
 
 
 @basic
-def test_a_wrong_password(typed: MakeCli, openstack_10: OpenStack) -> None:
+def test_a_wrong_password_is_refused(typed: MakeCli, openstack_10: OpenStack) -> None:
     done = typed(openstack_10, "mallory").run("network", "list")
     assert done.code != 0
     assert "requires authentication" in done.err + done.out

@@ -1,4 +1,4 @@
-"""OpenStack's SDK against our API: what it asks for beside the five resources, in its own words."""
+"""openstacksdk against the API: quotas, If-Match and bulk requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.api.serving import served
 
 pytestmark = [
     pytest.mark.clients,
-    # The SDK warns of what it does itself.
+    # The SDK triggers these warnings itself.
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
 ]
@@ -28,14 +28,14 @@ PASSWORD = "pass word"
 
 
 class Cloud:
-    """A server, and a connection to it for each of its users."""
+    """A server, and connections to it for its users."""
 
     def __init__(self, url: str, project: str) -> None:
         self.project = project
         self._url = url
 
     def network(self, user: str) -> Any:
-        """The SDK's view of our API as one user."""
+        """Returns the network proxy of the SDK, connected as a user."""
         auth = {"username": user, "password": PASSWORD, "endpoint": self._url}
         return openstack.connect(
             auth_type="http_basic", auth=auth, network_endpoint_override=f"{self._url}/v2.0"
@@ -46,7 +46,7 @@ class Cloud:
 def cloud(database: Engine) -> Iterator[Cloud]:
     projects = []
 
-    def people(store: Store) -> BasicAuth:
+    def create_users(store: Store) -> BasicAuth:
         hashed = hash_password(PASSWORD)
         with store.write() as tx:
             projects.append(users.add_project(tx, "blue")["id"])
@@ -54,7 +54,7 @@ def cloud(database: Engine) -> Iterator[Cloud]:
             users.add_user(tx, "alice", hashed, projects[0], ("member",))
         return BasicAuth(store)
 
-    with served(database, people) as running:
+    with served(database, create_users) as running:
         yield Cloud(running.url, projects[0])
 
 
@@ -62,8 +62,8 @@ def test_quotas(cloud: Cloud) -> None:
     admin, alice = cloud.network("admin"), cloud.network("alice")
     assert list(admin.quotas()) == []
     assert admin.update_quota(cloud.project, ikepolicy=1, routers=5).routers == 5
-    found = alice.get_quota(cloud.project)
-    assert (found.routers, found["ikepolicy"], found.networks) == (5, 1, quota.DEFAULTS["network"])
+    quotas = alice.get_quota(cloud.project)
+    assert (quotas.routers, quotas["ikepolicy"], quotas.networks) == (5, 1, quota.DEFAULTS["network"])
     assert alice.get_quota_default(cloud.project).routers == quota.DEFAULTS["router"]
     alice.create_vpn_ike_policy(name="the only one")
     details = alice.get_quota(cloud.project, details=True)
@@ -73,27 +73,27 @@ def test_quotas(cloud: Cloud) -> None:
         alice.create_vpn_ike_policy(name="one too many")
     with pytest.raises(exceptions.ForbiddenException):
         alice.update_quota(cloud.project, ikepolicy=2)
-    assert [each.project_id for each in admin.quotas()] == [cloud.project]
+    assert [item.project_id for item in admin.quotas()] == [cloud.project]
     admin.delete_quota(cloud.project)
     assert list(admin.quotas()) == []
-    admin.delete_quota(cloud.project)  # none to delete: 404, which the SDK takes for done
+    admin.delete_quota(cloud.project)  # 404, which the SDK takes for success
 
 
-def test_a_write_for_an_old_revision(cloud: Cloud) -> None:
+def test_a_write_with_an_outdated_revision_is_refused(cloud: Cloud) -> None:
     alice = cloud.network("alice")
     router = alice.create_router(name="first")
-    seen = router.revision_number
-    assert alice.update_router(router, if_revision=seen, name="second").name == "second"
+    revision = router.revision_number
+    assert alice.update_router(router, if_revision=revision, name="second").name == "second"
     with pytest.raises(exceptions.PreconditionFailedException, match="current revision"):
-        alice.update_router(router.id, if_revision=seen, name="third")
+        alice.update_router(router.id, if_revision=revision, name="third")
     with pytest.raises(exceptions.PreconditionFailedException):
-        alice.delete_router(router.id, if_revision=seen)
+        alice.delete_router(router.id, if_revision=revision)
     alice.delete_router(router.id)
 
 
-def test_several_at_once(cloud: Cloud) -> None:
+def test_bulk_create(cloud: Cloud) -> None:
     alice = cloud.network("alice")
-    policy = type(alice.create_vpn_ike_policy(name="c"))
-    made = list(policy.bulk_create(alice, [{"name": "a"}, {"name": "b"}]))
-    assert [each.name for each in made] == ["a", "b"]
-    assert [each.name for each in alice.vpn_ike_policies()] == ["a", "b", "c"]
+    policy_class = type(alice.create_vpn_ike_policy(name="c"))
+    created = list(policy_class.bulk_create(alice, [{"name": "a"}, {"name": "b"}]))
+    assert [policy.name for policy in created] == ["a", "b"]
+    assert [policy.name for policy in alice.vpn_ike_policies()] == ["a", "b", "c"]

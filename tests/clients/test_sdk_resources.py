@@ -1,4 +1,4 @@
-"""openstacksdk against our API: the five resources, from create to delete, by every way to authenticate."""
+"""openstacksdk against the API: the five resources, from create to delete, with every authentication method."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from openstack import exceptions
 
 from tests.api.serving import Served
 from tests.clients.conftest import SDK_WARNINGS, Connect
-from tests.clients.ground import Ground, ground, obeying
+from tests.clients.topology import Topology, create_topology, obedient_node
 
 pytestmark = [pytest.mark.clients, SDK_WARNINGS]
 
 NOT_FOUND = "(not found|could not be found)"
-Made = dict[str, Any]
+Objects = dict[str, Any]
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """A resource as the SDK calls it; `values` of a new one may need the ids of what was made before it."""
+class ClientResource(msgspec.Struct, frozen=True):
+    """A resource under its name in the SDK; `values` for a new object may refer to earlier objects."""
 
     name: str
     plural: str
-    values: Callable[[Ground, Made], dict[str, Any]]
+    values: Callable[[Topology, Objects], dict[str, Any]]
     changes: dict[str, Any]
 
 
-KINDS = (
-    Kind(
+RESOURCES = (
+    ClientResource(
         "endpoint_group",
         "endpoint_groups",
-        lambda ground, made: {"type": "subnet", "endpoints": [ground.subnet], "description": "ours"},
+        lambda topology, objects: {"type": "subnet", "endpoints": [topology.subnet], "description": "ours"},
         {"description": "our side"},
     ),
-    Kind(
+    ClientResource(
         "ike_policy",
         "ike_policies",
-        lambda ground, made: {
+        lambda topology, objects: {
             "auth_algorithm": "sha512",
             "encryption_algorithm": "aes-256",
             "ike_version": "v2",
@@ -50,10 +50,10 @@ KINDS = (
         },
         {"lifetime": {"units": "seconds", "value": 14400}, "pfs": "group21"},
     ),
-    Kind(
+    ClientResource(
         "ipsec_policy",
         "ipsec_policies",
-        lambda ground, made: {
+        lambda topology, objects: {
             "auth_algorithm": "sha256",
             "encryption_algorithm": "aes-256-gcm-16",
             "encapsulation_mode": "tunnel",
@@ -62,21 +62,21 @@ KINDS = (
         },
         {"encryption_algorithm": "aes-128-gcm-16", "description": "faster"},
     ),
-    Kind(
+    ClientResource(
         "service",
         "services",
-        lambda ground, made: {"router_id": ground.router, "is_admin_state_up": True},
+        lambda topology, objects: {"router_id": topology.router, "is_admin_state_up": True},
         {"description": "of the lan"},
     ),
-    Kind(
+    ClientResource(
         "ipsec_site_connection",
         "ipsec_site_connections",
-        lambda ground, made: {
-            "vpnservice_id": made["service"].id,
-            "ikepolicy_id": made["ike_policy"].id,
-            "ipsecpolicy_id": made["ipsec_policy"].id,
-            "local_ep_group_id": made["endpoint_group"].id,
-            "peer_ep_group_id": made["theirs"].id,
+        lambda topology, objects: {
+            "vpnservice_id": objects["service"].id,
+            "ikepolicy_id": objects["ike_policy"].id,
+            "ipsecpolicy_id": objects["ipsec_policy"].id,
+            "local_ep_group_id": objects["endpoint_group"].id,
+            "peer_ep_group_id": objects["theirs"].id,
             "peer_address": "203.0.113.9",
             "peer_id": "branch@example.org",
             "psk": "correct horse",
@@ -96,77 +96,79 @@ def alice(connect: Connect) -> openstack.connection.Connection:
 
 
 @pytest.fixture
-def place(connect: Connect, alice: openstack.connection.Connection) -> Ground:
-    return ground(connect("admin"), alice)
+def topology(connect: Connect, alice: openstack.connection.Connection) -> Topology:
+    return create_topology(connect("admin"), alice)
 
 
 def call(cloud: openstack.connection.Connection, verb: str, noun: str, *arguments: Any, **values: Any) -> Any:
-    """A call of the SDK: `create`, `ike_policy` is `create_vpn_ike_policy`."""
+    """Calls a method of the SDK: `create`, `ike_policy` is `create_vpn_ike_policy`."""
     return getattr(cloud.network, f"{verb}_vpn_{noun}".removeprefix("_"))(*arguments, **values)
 
 
-def listed(cloud: openstack.connection.Connection, kind: Kind, **query: Any) -> list[str]:
-    """Names."""
-    return [each.name for each in call(cloud, "", kind.plural, **query)]
+def listed(cloud: openstack.connection.Connection, resource: ClientResource, **query: Any) -> list[str]:
+    """Lists the names of the objects that a query finds."""
+    return [item.name for item in call(cloud, "", resource.plural, **query)]
 
 
-def create(cloud: openstack.connection.Connection, place: Ground) -> Made:
-    """One of each kind, and a second endpoint group; each attribute comes back as it was sent."""
-    made: Made = {
+def create(cloud: openstack.connection.Connection, topology: Topology) -> Objects:
+    """Creates one object of each resource, and a second endpoint group; checks that attributes are returned as sent."""
+    objects: Objects = {
         "theirs": call(cloud, "create", "endpoint_group", name="theirs", type="cidr", endpoints=["10.9.0.0/24"])
     }
-    for kind in KINDS:
-        values = kind.values(place, made) | {"name": f"the {kind.name}"}
-        made[kind.name] = call(cloud, "create", kind.name, **values)
-        assert {name: made[kind.name][name] for name in values} == values
-    return made
+    for resource in RESOURCES:
+        values = resource.values(topology, objects) | {"name": f"the {resource.name}"}
+        objects[resource.name] = call(cloud, "create", resource.name, **values)
+        assert {name: objects[resource.name][name] for name in values} == values
+    return objects
 
 
-def test_the_five_resources(service: Served, alice: openstack.connection.Connection, place: Ground) -> None:
-    made = create(alice, place)
-    for kind in KINDS:
-        there = made[kind.name]
-        assert call(alice, "get", kind.name, there.id).to_dict() == there.to_dict()
-        assert call(alice, "find", kind.name, there.name, ignore_missing=False).id == there.id
-        assert call(alice, "find", kind.name, there.id, ignore_missing=False).name == there.name
-        assert call(alice, "find", kind.name, "nothing of that name") is None
-        assert there.name in listed(alice, kind)
-        assert listed(alice, kind, name=there.name) == [there.name]
-        changed = call(alice, "update", kind.name, there, name=f"{there.name}, changed", **kind.changes)
-        again = call(alice, "get", kind.name, there.id)
+def test_the_five_resources(service: Served, alice: openstack.connection.Connection, topology: Topology) -> None:
+    objects = create(alice, topology)
+    for resource in RESOURCES:
+        item = objects[resource.name]
+        assert call(alice, "get", resource.name, item.id).to_dict() == item.to_dict()
+        assert call(alice, "find", resource.name, item.name, ignore_missing=False).id == item.id
+        assert call(alice, "find", resource.name, item.id, ignore_missing=False).name == item.name
+        assert call(alice, "find", resource.name, "nothing of that name") is None
+        assert item.name in listed(alice, resource)
+        assert listed(alice, resource, name=item.name) == [item.name]
+        changed = call(alice, "update", resource.name, item, name=f"{item.name}, changed", **resource.changes)
+        again = call(alice, "get", resource.name, item.id)
         for seen in (changed, again):
-            assert seen.name == f"the {kind.name}, changed"
-            assert {name: seen[name] for name in kind.changes} == kind.changes
-    for kind in reversed(KINDS):
-        id = made[kind.name].id
-        call(alice, "delete", kind.name, id, ignore_missing=False)
-        assert call(alice, "delete", kind.name, id) is None
+            assert seen.name == f"the {resource.name}, changed"
+            assert {name: seen[name] for name in resource.changes} == resource.changes
+    for resource in reversed(RESOURCES):
+        id = objects[resource.name].id
+        call(alice, "delete", resource.name, id, ignore_missing=False)
+        assert call(alice, "delete", resource.name, id) is None
         with pytest.raises(exceptions.NotFoundException, match=NOT_FOUND):
-            call(alice, "delete", kind.name, id, ignore_missing=False)
-        assert call(alice, "find", kind.name, id) is None
-        assert made[kind.name].name not in listed(alice, kind)
+            call(alice, "delete", resource.name, id, ignore_missing=False)
+        assert call(alice, "find", resource.name, id) is None
+        assert objects[resource.name].name not in listed(alice, resource)
 
 
-def test_waiting(service: Served, alice: openstack.connection.Connection, place: Ground) -> None:
-    """For ACTIVE, and until it is gone."""
-    made = create(alice, place)
-    connection, network = made["ipsec_site_connection"], alice.network
-    assert (made["service"].status, connection.status) == ("PENDING_CREATE", "PENDING_CREATE")
-    with obeying(service):
-        for each in (made["service"], connection):
-            assert network.wait_for_status(each, "ACTIVE", ["ERROR"], interval=0.02, wait=30).status == "ACTIVE"
+def test_waiting_for_a_status_and_for_a_deletion(
+    service: Served, alice: openstack.connection.Connection, topology: Topology
+) -> None:
+    """Clients wait for a status and for the end of a deletion."""
+    objects = create(alice, topology)
+    connection, network = objects["ipsec_site_connection"], alice.network
+    assert (objects["service"].status, connection.status) == ("PENDING_CREATE", "PENDING_CREATE")
+    with obedient_node(service):
+        for item in (objects["service"], connection):
+            assert network.wait_for_status(item, "ACTIVE", ["ERROR"], interval=0.02, wait=30).status == "ACTIVE"
         network.update_vpn_ipsec_site_connection(connection, is_admin_state_up=False)
         assert network.wait_for_status(connection, "DOWN", ["ERROR"], interval=0.02, wait=30).status == "DOWN"
         network.delete_vpn_ipsec_site_connection(connection)
         network.wait_for_delete(connection, interval=0.02, wait=30)
-        network.delete_vpn_service(made["service"])
-        network.wait_for_delete(made["service"], interval=0.02, wait=30)
+        network.delete_vpn_service(objects["service"])
+        network.wait_for_delete(objects["service"], interval=0.02, wait=30)
     assert list(network.vpn_services()) == []
 
 
 @pytest.fixture
-def asked(alice: openstack.connection.Connection) -> Iterator[list[str]]:
-    """The URLs that alice's client asks for."""
+def requested_urls(alice: openstack.connection.Connection) -> Iterator[list[str]]:
+    """The URLs that alice's client has requested."""
     urls: list[str] = []
 
     def note(answer: requests.Response, **_more: Any) -> None:
@@ -178,52 +180,56 @@ def asked(alice: openstack.connection.Connection) -> Iterator[list[str]]:
     http.hooks["response"].remove(note)
 
 
-def test_pages_and_filters(alice: openstack.connection.Connection, place: Ground, asked: list[str]) -> None:
+def test_pages_and_filters(
+    alice: openstack.connection.Connection, topology: Topology, requested_urls: list[str]
+) -> None:
     numbers = [f"number {number}" for number in range(5)]
-    for kind in KINDS[:3]:
+    for resource in RESOURCES[:3]:
         for name in numbers:
-            call(alice, "create", kind.name, name=name, **kind.values(place, {}))
-        asked.clear()
-        assert sorted(listed(alice, kind, limit=2)) == numbers
-        # Two, two, one, and one look past the end; each but the first where the last one's link pointed.
-        assert [("limit=2" in url, "marker=" in url) for url in asked] == [(True, False)] + [(True, True)] * 3
-        assert len(listed(alice, kind, limit=2, paginated=False)) == 2
+            call(alice, "create", resource.name, name=name, **resource.values(topology, {}))
+        requested_urls.clear()
+        assert sorted(listed(alice, resource, limit=2)) == numbers
+        # Pages of two, two, one, and an empty one; each URL but the first comes from the link to the next page.
+        assert [("limit=2" in url, "marker=" in url) for url in requested_urls] == [(True, False)] + [(True, True)] * 3
+        assert len(listed(alice, resource, limit=2, paginated=False)) == 2
     network = alice.network
-    first = call(alice, "create", "service", name="one", **KINDS[3].values(place, {}))
-    second = call(alice, "create", "service", name="two", router_id=place.router, is_admin_state_up=False)
-    assert [each.id for each in network.vpn_services(is_admin_state_up=False)] == [second.id]
-    assert [each.id for each in network.vpn_services(router_id=place.router, name="one")] == [first.id]
-    assert list(network.vpn_services(subnet_id=place.subnet)) == []
+    first = call(alice, "create", "service", name="one", **RESOURCES[3].values(topology, {}))
+    second = call(alice, "create", "service", name="two", router_id=topology.router, is_admin_state_up=False)
+    assert [item.id for item in network.vpn_services(is_admin_state_up=False)] == [second.id]
+    assert [item.id for item in network.vpn_services(router_id=topology.router, name="one")] == [first.id]
+    assert list(network.vpn_services(subnet_id=topology.subnet)) == []
     assert len(list(network.vpn_endpoint_groups(type="subnet"))) == 5
     assert list(network.vpn_endpoint_groups(type="cidr")) == []
     assert list(network.vpn_ike_policies(ike_version="v1")) == []
-    assert [each.to_dict()["pfs"] for each in network.vpn_ike_policies(fields=["id", "name"])] == [None] * 5
+    assert [item.to_dict()["pfs"] for item in network.vpn_ike_policies(fields=["id", "name"])] == [None] * 5
 
 
-def test_refusals(alice: openstack.connection.Connection, place: Ground) -> None:
-    """What goes wrong is the exception that the SDK has for it, with our sentence in it."""
-    made = create(alice, place)
+def test_refusals(alice: openstack.connection.Connection, topology: Topology) -> None:
+    """Each status code is an exception of the SDK, with the API's message in its text."""
+    objects = create(alice, topology)
     network = alice.network
-    nobody = str(uuid.uuid4())
-    for kind in KINDS:
-        with pytest.raises(exceptions.NotFoundException, match=f"{nobody} {NOT_FOUND}"):
-            call(alice, "get", kind.name, nobody)
+    missing_id = str(uuid.uuid4())
+    for resource in RESOURCES:
+        with pytest.raises(exceptions.NotFoundException, match=f"{missing_id} {NOT_FOUND}"):
+            call(alice, "get", resource.name, missing_id)
         with pytest.raises(exceptions.NotFoundException):
-            call(alice, "update", kind.name, nobody, name="nobody")
+            call(alice, "update", resource.name, missing_id, name="missing")
         with pytest.raises(exceptions.NotFoundException):
-            call(alice, "find", kind.name, "nobody", ignore_missing=False)
+            call(alice, "find", resource.name, "missing", ignore_missing=False)
         with pytest.raises(exceptions.BadRequestException, match="exceeds maximum length of 255"):
-            call(alice, "update", kind.name, made[kind.name].id, name="n" * 256)
+            call(alice, "update", resource.name, objects[resource.name].id, name="n" * 256)
     for name in ("ike_policy", "ipsec_policy", "service"):
         with pytest.raises(exceptions.ConflictException, match="in use"):
-            call(alice, "delete", name, made[name].id)
+            call(alice, "delete", name, objects[name].id)
     with pytest.raises(exceptions.BadRequestException, match="in use"):
-        call(alice, "delete", "endpoint_group", made["endpoint_group"].id)
+        call(alice, "delete", "endpoint_group", objects["endpoint_group"].id)
     with pytest.raises(exceptions.BadRequestException, match="dpd_timeout is equal to or less than dpd_interval"):
-        network.update_vpn_ipsec_site_connection(made["ipsec_site_connection"].id, dpd={"interval": 60, "timeout": 30})
+        network.update_vpn_ipsec_site_connection(
+            objects["ipsec_site_connection"].id, dpd={"interval": 60, "timeout": 30}
+        )
     with pytest.raises(exceptions.BadRequestException, match="lifetime"):
         network.create_vpn_ike_policy(lifetime={"value": 9})
-    twice = call(alice, "find", "service", "the service")
-    call(alice, "create", "service", name=twice.name, router_id=place.router)
+    service = call(alice, "find", "service", "the service")
+    call(alice, "create", "service", name=service.name, router_id=topology.router)
     with pytest.raises(exceptions.DuplicateResource):
-        network.find_vpn_service(twice.name)
+        network.find_vpn_service(service.name)

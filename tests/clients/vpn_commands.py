@@ -1,7 +1,7 @@
-"""The 25 `openstack vpn …` commands, as a table of the five nouns, and what to type to go through all of them once.
+"""The 25 `openstack vpn …` commands: a table of the five nouns with arguments and expected output, and a test of all.
 
-It knows what each command prints; it does not know which version prints it, except for the options of `more`, which
-version 10.5 cannot send (`--lifetime` and `--dpd` end it with an error of its own).
+The table is the same for every version of the client. `more` has the options `--lifetime` and `--dpd`, which make
+version 10.5 fail.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import msgspec
 from tests.harness.openstack_cli import Cli
 
 Named = Callable[[str], str]
-"""How a command names another object: by its name or by its id."""
+"""Returns the argument that refers to another object: its name or its id."""
 VERBS: Final = ("create", "delete", "list", "set", "show")
 BOTH: Final = (1, 2)
 
 
 class Extra(msgspec.Struct, frozen=True):
-    """Words for `create` and `set`, and what is printed after each."""
+    """More arguments of `create` and `set`, and the output that they add."""
 
     create: tuple[str, ...]
     created: dict[str, Any]
@@ -29,7 +29,7 @@ class Extra(msgspec.Struct, frozen=True):
 
 
 class Noun(msgspec.Struct, frozen=True):
-    """`create` makes the words for the object of a number, 1 or 2; `created` and `changed` are printed of it."""
+    """`create` returns the arguments for object number 1 or 2; `created` and `changed` are the expected output."""
 
     name: str
     create: Callable[[Named, int], tuple[str, ...]]
@@ -40,7 +40,7 @@ class Noun(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The command, without its verb."""
+        """The words of the command before its verb."""
         return ("vpn", *self.name.split())
 
 
@@ -122,25 +122,25 @@ NOUNS: Final = (
 
 
 def commands(cli: Cli) -> set[tuple[str, ...]]:
-    """All commands that begin with `vpn`, by what the command line says of itself."""
+    """Returns all commands that start with `vpn`, from the client's own list."""
     groups = cli("command", "list")
     return {tuple(name.split()) for group in groups for name in group["Commands"] if name.startswith("vpn ")}
 
 
-class Tour:
-    """Two of each noun, one of which is always called by its name and the other by its id.
+class CommandTest:
+    """Runs every command on two objects of each noun: the first is always named by its name, the second by its id.
 
-    `ids` are those of what is there by these names: a `router` and a `lan-v4` on it. `more`: with `Noun.more`.
+    `ids`: the ids of the existing `router` and of its subnet `lan-v4`. `more`: with the options of `Noun.more`.
     """
 
     def __init__(self, cli: Cli, ids: Mapping[str, str], *, more: bool) -> None:
         self._cli = cli
         self._more = more
         self._ids = dict(ids)
-        self._made: dict[str, dict[str, Any]] = {}
+        self._created: dict[str, dict[str, Any]] = {}
 
-    def go(self) -> None:
-        """All of it."""
+    def run(self) -> None:
+        """Runs all commands."""
         ours = self._cli("vpn", "endpoint", "group", "create", "--type", "subnet", "--value", "lan-v4", "ours")
         assert ours["Endpoints"] == [self._ids["lan-v4"]]
         self._ids["ours"] = ours["ID"]
@@ -148,53 +148,53 @@ class Tour:
             for number in BOTH:
                 self.create(noun, number)
         for noun in NOUNS:
-            self.look(noun)
+            self.check_output(noun)
             for number in BOTH:
                 self.change(noun, number)
         for noun in reversed(NOUNS):
             for number in BOTH:
-                self._cli.quietly(*noun.words, "delete", self._called(noun.name, number))
-            left = [each["Name"] for each in self._cli(*noun.words, "list")]
-            assert left == (["ours"] if noun is NOUNS[0] else [])
+                self._cli.quietly(*noun.words, "delete", self._reference(noun.name, number))
+            remaining = [row["Name"] for row in self._cli(*noun.words, "list")]
+            assert remaining == (["ours"] if noun is NOUNS[0] else [])
 
     def create(self, noun: Noun, number: int) -> None:
-        """One more."""
+        """Runs `create` and checks its output."""
         name = f"{noun.name} {number}"
-        words = noun.create(lambda what: self._called(what, number), number)
+        words = noun.create(lambda other: self._reference(other, number), number)
         shown = noun.created
         if self._more and noun.more:
             words, shown = words + noun.more.create, shown | noun.more.created
-        made = self._cli(*noun.words, "create", *words, name)
-        assert made["Name"] == name
-        assert {key: made[key] for key in shown} == shown
-        self._made[name], self._ids[name] = made, made["ID"]
+        created = self._cli(*noun.words, "create", *words, name)
+        assert created["Name"] == name
+        assert {key: created[key] for key in shown} == shown
+        self._created[name], self._ids[name] = created, created["ID"]
 
-    def look(self, noun: Noun) -> None:
-        """What `show` and both lists print is what `create` printed."""
+    def check_output(self, noun: Noun) -> None:
+        """Checks that `show` and both forms of `list` print the same values as `create`."""
         short, long = (
             {row["ID"]: row for row in self._cli(*noun.words, "list", *length)} for length in ((), ("--long",))
         )
         for number in BOTH:
-            made = self._made[f"{noun.name} {number}"]
-            assert self._cli(*noun.words, "show", self._called(noun.name, number)) == made
-            for row in (short[made["ID"]], long[made["ID"]]):
-                assert row == {key: made[key] for key in row}
-            assert noun.created.keys() | short[made["ID"]].keys() <= long[made["ID"]].keys()
+            created = self._created[f"{noun.name} {number}"]
+            assert self._cli(*noun.words, "show", self._reference(noun.name, number)) == created
+            for row in (short[created["ID"]], long[created["ID"]]):
+                assert row == {key: created[key] for key in row}
+            assert noun.created.keys() | short[created["ID"]].keys() <= long[created["ID"]].keys()
 
     def change(self, noun: Noun, number: int) -> None:
-        """`set`, which prints nothing; `show` tells."""
+        """Runs `set`, which prints nothing, and checks the output of `show`."""
         words, shown = noun.set, noun.changed
         if self._more and noun.more:
             words, shown = words + noun.more.set, shown | noun.more.changed
         if number == 2:
-            # The one that is called by its id may lose its name.
+            # The second object is referenced by its id, so its name may change.
             words, shown = (*words, "--name", "renamed"), shown | {"Name": "renamed"}
-        self._cli.quietly(*noun.words, "set", *words, self._called(noun.name, number))
-        seen = self._cli(*noun.words, "show", self._called(noun.name, number))
-        before = self._made[f"{noun.name} {number}"]
+        self._cli.quietly(*noun.words, "set", *words, self._reference(noun.name, number))
+        output = self._cli(*noun.words, "show", self._reference(noun.name, number))
+        before = self._created[f"{noun.name} {number}"]
         expected = {key: before[key] for key in noun.created} | shown
-        assert {key: seen[key] for key in expected} == expected
+        assert {key: output[key] for key in expected} == expected
 
-    def _called(self, what: str, number: int) -> str:
-        name = f"{what} {number}" if f"{what} {number}" in self._ids else what
+    def _reference(self, noun: str, number: int) -> str:
+        name = f"{noun} {number}" if f"{noun} {number}" in self._ids else noun
         return name if number == 1 else self._ids[name]

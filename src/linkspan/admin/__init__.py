@@ -1,1 +1,1 @@
-"""What is done on the machine itself, beside the API: the database, nodes, people, child processes."""
+"""Administration on the machine itself, without the API: database, nodes, accounts, policy file, child processes."""

@@ -1,6 +1,6 @@
-"""The commands `linkspan user|project|token`: who there is, what they may do, and what they prove it with.
+"""The commands `linkspan user|project|token`: users with their roles and passwords, projects, static tokens.
 
-They change what the next request may do: an API that runs remembers who asked for moments (`api.authentication.cache`).
+A running API follows a change within seconds: it caches authenticated callers (`api.authentication.cache`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from linkspan.admin import account_store
 from linkspan.admin.shared_options import (
     Opener,
     command,
-    duration,
     format_option,
+    given_or_new_password,
     name_argument,
-    password_from,
+    parse_duration,
     password_option,
-    show,
+    print_rows,
 )
 from linkspan.core.keystone_v3 import ROLES
 from linkspan.store.identity import tokens as stored_tokens
@@ -28,7 +28,7 @@ from linkspan.store.store import Store
 
 
 def build(opener: Opener) -> list[click.Group]:
-    """The groups."""
+    """Builds the groups `user`, `project` and `token`."""
     return [
         click.Group(
             "user",
@@ -60,25 +60,25 @@ def build(opener: Opener) -> list[click.Group]:
 
 def _user_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...], password_file: Path | None) -> None:
-        with password_from(password_file) as password:
+        with given_or_new_password(password_file) as password:
             account_store.create_user(store, name, password, project, roles or ("member",))
 
     parameters: list[click.Parameter] = [
         name_argument(),
-        click.Option(["--project"], required=True, metavar="NAME", help="the user's project"),
+        click.Option(["--project"], required=True, metavar="NAME", help="the user's default project"),
         _roles("role in that project (default member); repeat for several"),
         password_option(),
     ]
-    return command(opener, "create", "Make a user.", handler, parameters)
+    return command(opener, "create", "Create a user.", handler, parameters)
 
 
 def _user_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
             users, projects = stored_users.all_users(tx), stored_users.all_projects(tx)
-        show(
+        print_rows(
             [
-                account_store.public(user, ("id", "name", "project_name"))
+                account_store.select_fields(user, ("id", "name", "project_name"))
                 | {"roles": {row["name"]: user["grants"][row["id"]] for row in projects if row["id"] in user["grants"]}}
                 for user in users
             ],
@@ -86,46 +86,46 @@ def _user_list(opener: Opener) -> click.Command:
         )
 
     return command(
-        opener, "list", "List every user, with the project by default and the roles.", handler, [format_option()]
+        opener, "list", "List all users, with their default project and their roles.", handler, [format_option()]
     )
 
 
 def _user_delete(opener: Opener) -> click.Command:
-    help = "Delete a user, with tokens and application credentials; what they made stays with the project."
+    help = "Delete a user with its tokens and application credentials; objects that it created stay in their project."
     return command(opener, "delete", help, account_store.delete_user, [name_argument()])
 
 
 def _set_password(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, password_file: Path | None) -> None:
-        with password_from(password_file) as password:
+        with given_or_new_password(password_file) as password:
             account_store.set_password(store, name, password)
 
-    help = "Give a user another password; logins by the one before end, static tokens do not."
+    help = "Set a user's password; ends logins made with the previous one, keeps static tokens."
     return command(opener, "set-password", help, handler, [name_argument(), password_option()])
 
 
 def _grant(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...]) -> None:
-        account_store.grant(store, name, project, roles or ("member",))
+        account_store.grant_roles(store, name, project, roles or ("member",))
 
     parameters: list[click.Parameter] = [
         name_argument(),
-        click.Option(["--project"], required=True, metavar="NAME", help="where"),
+        click.Option(["--project"], required=True, metavar="NAME", help="project of the roles"),
         _roles("role (default member); repeat for several"),
     ]
-    return command(opener, "grant", "Give a user roles in a project, beside those there are.", handler, parameters)
+    return command(opener, "grant", "Add roles in a project to those that a user has.", handler, parameters)
 
 
 def _revoke(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, project: str, roles: tuple[str, ...]) -> None:
-        account_store.revoke(store, name, project, roles)
+        account_store.revoke_roles(store, name, project, roles)
 
     parameters: list[click.Parameter] = [
         name_argument(),
-        click.Option(["--project"], required=True, metavar="NAME", help="where"),
-        _roles("role (default all of them); repeat for several"),
+        click.Option(["--project"], required=True, metavar="NAME", help="project of the roles"),
+        _roles("role (default: all); repeat for several"),
     ]
-    return command(opener, "revoke", "Take roles in a project from a user.", handler, parameters)
+    return command(opener, "revoke", "Remove roles in a project from a user.", handler, parameters)
 
 
 def _roles(help: str) -> click.Option:
@@ -139,31 +139,33 @@ _PROJECT = ("id", "name", "description")
 
 def _project_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, description: str, format_: str) -> None:
-        show([account_store.public(account_store.create_project(store, name, description), _PROJECT)], format_)
+        print_rows(
+            [account_store.select_fields(account_store.create_project(store, name, description), _PROJECT)], format_
+        )
 
     parameters: list[click.Parameter] = [
         name_argument(),
         click.Option(["--description"], default="", help="description"),
         format_option(),
     ]
-    return command(opener, "create", "Make a project.", handler, parameters)
+    return command(opener, "create", "Create a project.", handler, parameters)
 
 
 def _project_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            show([account_store.public(row, _PROJECT) for row in stored_users.all_projects(tx)], format_)
+            print_rows([account_store.select_fields(row, _PROJECT) for row in stored_users.all_projects(tx)], format_)
 
-    return command(opener, "list", "List every project.", handler, [format_option()])
+    return command(opener, "list", "List all projects.", handler, [format_option()])
 
 
 def _project_delete(opener: Opener) -> click.Command:
     def handler(store: Store, name: str) -> None:
-        homeless = account_store.delete_project(store, name)
-        if homeless:
-            click.echo(f"without a project of their own now: {', '.join(homeless)}")
+        users = account_store.delete_project(store, name)
+        if users:
+            click.echo(f"users without a default project now: {', '.join(users)}")
 
-    help = "Delete a project that holds nothing any more, with the roles, tokens and credentials in it."
+    help = "Delete an empty project, with the roles, tokens and application credentials in it."
     return command(opener, "delete", help, handler, [name_argument()])
 
 
@@ -174,22 +176,27 @@ def _token_create(opener: Opener) -> click.Command:
     def handler(
         store: Store, user: str, project: str | None, name: str, expires: float | None, token_file: Path | None
     ) -> None:
-        made = account_store.create_token(store, user, project, name, expires, token_file)
-        click.echo(f"token: {made}" if token_file is None else f"the token is in {token_file}")
+        token = account_store.create_token(store, user, project, name, expires, token_file)
+        click.echo(f"token: {token}" if token_file is None else f"the token is in {token_file}")
 
     parameters: list[click.Parameter] = [
-        click.Option(["--user"], required=True, metavar="NAME", help="whose token"),
-        click.Option(["--project"], metavar="NAME", help="where it is good (default: the user's project)"),
-        click.Option(["--name"], default="", help="what it is for, to be known by in the list"),
-        click.Option(["--expires"], callback=duration, metavar="TIME", help="12h, 30d …; without it: never"),
+        click.Option(["--user"], required=True, metavar="NAME", help="owner of the token"),
+        click.Option(["--project"], metavar="NAME", help="project of the token (default: the user's default project)"),
+        click.Option(["--name"], default="", help="name of the token in the list"),
+        click.Option(
+            ["--expires"],
+            callback=parse_duration,
+            metavar="TIME",
+            help="lifetime, such as 12h or 30d (default: unlimited)",
+        ),
         click.Option(
             ["--token-file"],
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="where to write the token, mode 0400. Without it the token is printed, once",
+            help="write the token to this file, mode 0400. Without it the token is printed once",
         ),
     ]
-    return command(opener, "create", "Make a token for clients with auth_type admin_token.", handler, parameters)
+    return command(opener, "create", "Create a token for clients with auth_type admin_token.", handler, parameters)
 
 
 def _token_list(opener: Opener) -> click.Command:
@@ -197,12 +204,13 @@ def _token_list(opener: Opener) -> click.Command:
         with store.read() as tx:
             tokens, now = stored_tokens.static_tokens(tx), tx.now
         keys = ("id", "name", "user_name", "project_name")
-        show(
-            [account_store.public(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens], format_
+        print_rows(
+            [account_store.select_fields(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens],
+            format_,
         )
 
     return command(
-        opener, "list", "List every static token; the tokens themselves are not kept.", handler, [format_option()]
+        opener, "list", "List all static tokens; the tokens themselves are not stored.", handler, [format_option()]
     )
 
 
@@ -216,7 +224,7 @@ def _token_delete(opener: Opener) -> click.Command:
     return command(
         opener,
         "delete",
-        "End a static token, by the id in the list.",
+        "Delete a static token by its id in the list.",
         account_store.delete_token,
         [click.Argument(["id"])],
     )

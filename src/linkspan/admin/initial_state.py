@@ -1,7 +1,7 @@
-"""What a state directory holds before the first request: projects, users, nodes with their tokens, and a clouds.yaml
-that OpenStack's own tools and the `linkspan` command use as it stands, with a cloud for each way to authenticate.
+"""Creates the initial state of a state directory: projects, users, nodes with their tokens, and a clouds.yaml with a
+cloud for each authentication method, for OpenStack's own tools and the `linkspan` command.
 
-Doing it again changes nothing but the URL: passwords and tokens stay. It never prints a secret.
+A repeated call updates only the URL: passwords and tokens stay the same. Nothing here prints a secret.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 import click
 
 from linkspan.admin import clouds
-from linkspan.admin.account_store import new_password, write_private
-from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, CloudSecrets
+from linkspan.admin.account_store import generate_password, write_private
+from linkspan.admin.clouds import DEMO_USER, PROJECTS, USERS, CloudSecrets
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
@@ -24,8 +24,8 @@ from linkspan.store.nodes import registry
 from linkspan.store.store import Row, Store
 from linkspan.store.transaction import Transaction
 
-MADE_HERE: Final = "clouds.yaml"
-"""The name of the static token and the application credential of `SHOWN`."""
+CLOUDS_FILE: Final = "clouds.yaml"
+"""Name of the file, and of the static token and the application credential of `DEMO_USER` in it."""
 
 
 def bootstrap_state(
@@ -38,81 +38,84 @@ def bootstrap_state(
     cacert: Path | None = None,
     region: str = "RegionOne",
 ) -> None:
-    """Make whatever is missing. `nodes` are names and token files; `authenticated`: users need their passwords;
-    `region`: where the catalog says that it is.
+    """Creates all parts of the initial state that are missing. `nodes`: token files by name; `authenticated`: callers
+    have to authenticate; `region`: the region of the endpoints in the catalog.
 
-    Raises ClickException where what is there contradicts what is asked for.
+    Raises ClickException if an existing file or row contradicts the arguments.
     """
-    file = state / "clouds.yaml"
-    kept = clouds.read(file)
-    passwords = kept.passwords
+    file = state / CLOUDS_FILE
+    saved = clouds.read_secrets(file)
+    passwords = saved.passwords
     missing = {name for name in USERS if name not in passwords}
-    passwords |= {name: new_password() for name in missing}
+    passwords |= {name: generate_password() for name in missing}
     with store.read() as tx:
-        hashes = {name: _hash(tx, name, missing, passwords) for name in USERS}
-        lost = not kept.secret or credentials.credential(tx, kept.credential_id) is None
-    kept.secret = new_password() if lost else kept.secret
-    secret_hash = hash_password(kept.secret) if lost else ""
+        hashes = {name: _hash_if_new(tx, name, missing, passwords) for name in USERS}
+        lost = not saved.secret or credentials.credential(tx, saved.credential_id) is None
+    saved.secret = generate_password() if lost else saved.secret
+    secret_hash = hash_password(saved.secret) if lost else ""
     with store.write() as tx:
         projects = {name: (users.project(tx, name=name) or users.add_project(tx, name))["id"] for name in PROJECTS}
         for name, (project, roles) in USERS.items():
-            _user(tx, name, hashes[name], projects[project], roles)
+            _ensure_user(tx, name, hashes[name], projects[project], roles)
         known = {node["name"] for node in registry.all_nodes(tx)}
         for name, token_file in nodes.items():
-            _node(tx, name, token_file, name in known)
-        _token(tx, kept)
-        _credential(tx, kept, secret_hash)
-        # Inside the transaction: a user whose password nobody has is of no use.
-        _replace(file, clouds.text(url, kept, authenticated=authenticated, cacert=cacert, region=region))
-        _replace(state / "curl.conf", clouds.curl(passwords[SHOWN], cacert) if authenticated else "silent\n")
+            _ensure_node(tx, name, token_file, name in known)
+        _ensure_token(tx, saved)
+        _ensure_credential(tx, saved, secret_hash)
+        # Inside the transaction: without this file the passwords of its users would be lost.
+        _replace(file, clouds.render_clouds(url, saved, authenticated=authenticated, cacert=cacert, region=region))
+        _replace(
+            state / "curl.conf",
+            clouds.render_curl_config(passwords[DEMO_USER], cacert) if authenticated else "silent\n",
+        )
 
 
 def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, Path]:
-    """These nodes and their token files, and what else ran here and carries gateways: those wait for no other."""
+    """Returns the token files of these nodes and of all local nodes with gateways, which no other node takes over."""
     folder = state / "nodes"
     with store.read() as tx:
-        carrying = [node["name"] for node in registry.all_nodes(tx) if node["gateways"]]
-    here = [name for name in carrying if "/" not in name and (folder / f"{name}.token").exists()]
-    return {name: folder / f"{name}.token" for name in [*wanted, *here]}
+        with_gateways = [node["name"] for node in registry.all_nodes(tx) if node["gateways"]]
+    local = [name for name in with_gateways if "/" not in name and (folder / f"{name}.token").exists()]
+    return {name: folder / f"{name}.token" for name in [*wanted, *local]}
 
 
-def _token(tx: Transaction, kept: CloudSecrets) -> None:
-    """The static token of the file; one that got lost is replaced."""
-    if kept.token and tokens.find_token(tx, hash_token(kept.token.encode())) is not None:
+def _ensure_token(tx: Transaction, saved: CloudSecrets) -> None:
+    """Ensures that the static token of the clouds.yaml is in the database. A new one takes the place of a lost one."""
+    if saved.token and tokens.find_token(tx, hash_token(saved.token.encode())) is not None:
         return
     for row in tokens.static_tokens(tx):
-        if (row["user_name"], row["name"]) == (SHOWN, MADE_HERE):
+        if (row["user_name"], row["name"]) == (DEMO_USER, CLOUDS_FILE):
             tokens.remove_static_token(tx, row["id"])
-    kept.token = secrets.token_urlsafe(32)
-    user = _shown(tx)
-    tokens.add_token(tx, hash_token(kept.token.encode()), user["id"], user["project_id"], MADE_HERE)
+    saved.token = secrets.token_urlsafe(32)
+    user = _demo_user(tx)
+    tokens.add_token(tx, hash_token(saved.token.encode()), user["id"], user["project_id"], CLOUDS_FILE)
 
 
-def _credential(tx: Transaction, kept: CloudSecrets, secret_hash: str) -> None:
-    """The application credential of the file; one that got lost is replaced."""
+def _ensure_credential(tx: Transaction, saved: CloudSecrets, secret_hash: str) -> None:
+    """Creates the application credential of the clouds.yaml if `secret_hash` is not empty, in place of a lost one."""
     if not secret_hash:
         return
-    user = _shown(tx)
+    user = _demo_user(tx)
     for row in credentials.credentials_of(tx, user["id"]):
-        if row["name"] == MADE_HERE:
+        if row["name"] == CLOUDS_FILE:
             credentials.remove_credential(tx, row["id"])
-    values = {"user_id": user["id"], "project_id": user["project_id"], "name": MADE_HERE, "secret_hash": secret_hash}
-    kept.credential_id = credentials.add_credential(tx, values | {"roles": user["roles"]})["id"]
+    values = {"user_id": user["id"], "project_id": user["project_id"], "name": CLOUDS_FILE, "secret_hash": secret_hash}
+    saved.credential_id = credentials.add_credential(tx, values | {"roles": user["roles"]})["id"]
 
 
-def _shown(tx: Transaction) -> Row:
-    user = users.user_by_name(tx, SHOWN)
+def _demo_user(tx: Transaction) -> Row:
+    user = users.user_by_name(tx, DEMO_USER)
     if user is None or user["project_id"] is None:
-        raise click.ClickException(f"user '{SHOWN}' has no project any more: begin anew with another --state")
+        raise click.ClickException(f"user '{DEMO_USER}' has no project any more: start with another --state")
     return user
 
 
-def _hash(tx: Transaction, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
-    """The hash to store; empty if what is stored stays. Made outside the write: argon2 takes its time on purpose."""
+def _hash_if_new(tx: Transaction, name: str, missing: set[str], passwords: Mapping[str, str]) -> str:
+    """Returns the hash to store, empty if the stored one stays. Runs outside the write transaction: argon2 is slow."""
     return hash_password(passwords[name]) if name in missing or users.user_by_name(tx, name) is None else ""
 
 
-def _user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Sequence[str]) -> None:
+def _ensure_user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Sequence[str]) -> None:
     user = users.user_by_name(tx, name)
     if user is None:
         users.add_user(tx, name, hashed, project_id, roles)
@@ -120,7 +123,7 @@ def _user(tx: Transaction, name: str, hashed: str, project_id: str, roles: Seque
         users.set_password(tx, user["id"], hashed)
 
 
-def _node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
+def _ensure_node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
     try:
         token = token_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -132,7 +135,7 @@ def _node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
     if known:
         raise click.ClickException(
             f"node '{name}' is in the database, but {token_file} does not hold its token: put the file back, "
-            "or begin anew with another --state"
+            "or start with another --state"
         )
     if not token:
         token = secrets.token_urlsafe(32)

@@ -1,7 +1,7 @@
-"""The commands on the machine itself: `linkspan db|node|user|project|token|policy`, each one line over the store.
+"""The commands on the machine itself: `linkspan db|node|user|project|token|policy`.
 
-They work on the database directly, so they need its settings and no running API; whoever may read the state directory
-may do everything here.
+They use the database directly, so they need its settings but no running API. A user who can read the state directory
+may run all of them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 
 from linkspan.admin import account_commands, account_store, policy
-from linkspan.admin.shared_options import Opener, command, format_option, name_argument, place, show
+from linkspan.admin.shared_options import Opener, command, database_options, format_option, name_argument, print_rows
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
 
 def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
-    """The groups; `upgrade` brings the schema up to date and says what it did."""
+    """Builds the groups; `upgrade` brings the schema up to date and returns a sentence about it."""
     return [
         click.Group(
             "db",
@@ -26,9 +26,9 @@ def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
             commands=[
                 click.Command(
                     "upgrade",
-                    callback=lambda **where: click.echo(upgrade(**where)),
-                    params=place(),
-                    help="Bring the database's schema up to date; does nothing if it is.",
+                    callback=lambda **options: click.echo(upgrade(**options)),
+                    params=database_options(),
+                    help="Bring the database's schema up to date; does nothing if it is already.",
                 )
             ],
         ),
@@ -42,7 +42,7 @@ def _node_create(opener: Opener) -> click.Command:
     def handler(store: Store, name: str, token_file: Path | None) -> None:
         file = token_file or Path(f"{name}.token")
         account_store.create_node(store, name, file)
-        click.echo(f"node {name} made; its token is in {file}: take that file to the node, by a safe way")
+        click.echo(f"created node {name}; its token is in {file}: copy that file to the node over a secure channel")
 
     parameters: list[click.Parameter] = [
         name_argument(),
@@ -50,20 +50,20 @@ def _node_create(opener: Opener) -> click.Command:
             ["--token-file"],
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="where to write the node's token, mode 0400 (default NAME.token here)",
+            help="file for the node's token, mode 0400 (default NAME.token in the current directory)",
         ),
     ]
-    return command(opener, "create", "Make a node and the file with its token.", handler, parameters)
+    return command(opener, "create", "Create a node and the file with its token.", handler, parameters)
 
 
 def _node_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
             nodes = [
-                account_store.public(node, ("id", "name", "backend", "charon_version", "gateways"))
+                account_store.select_fields(node, ("id", "name", "backend", "charon_version", "gateways"))
                 | {"alive": (node["lease_until"] or 0) > tx.now}
                 for node in registry.all_nodes(tx)
             ]
-        show(nodes, format_)
+        print_rows(nodes, format_)
 
-    return command(opener, "list", "List every node.", handler, [format_option()])
+    return command(opener, "list", "List all nodes.", handler, [format_option()])

@@ -1,7 +1,8 @@
-"""The operator's policy file and `linkspan policy show|check`: YAML in, YAML out; what the rules mean is core's affair.
+"""The operator's policy file and `linkspan policy show|check`. `core.authorization` parses and evaluates the rules.
 
-A file that cannot be used is refused whole, in one line with its name. YAML would take two lines for one rule and drop
-a `!` that is not quoted, and a rule without a text would allow everybody: none of that passes here.
+A file with an error is refused as a whole, in one line with its name. Three mistakes that YAML itself accepts are
+refused too: a rule given twice, a `!` without quotes (YAML reads it as a tag), and a rule without a text, which would
+permit everything.
 """
 
 from __future__ import annotations
@@ -18,41 +19,41 @@ from linkspan.core.authorization.language import RuleError
 from linkspan.core.authorization.policy import Policy, policy_of
 
 
-def load(path: Path | None) -> Policy:
-    """The rules of the API with a file's changes; without a file, as they are. Raises ClickException."""
+def load_policy(path: Path | None) -> Policy:
+    """Returns the default rules, changed as a file says if one is given. Raises ClickException."""
     if path is None:
         return policy_of()
     try:
-        return policy_of(read(path))
+        return policy_of(read_rules(path))
     except RuleError as error:
         raise click.ClickException(f"{path}: {error}") from None
 
 
-def read(path: Path) -> dict[Any, object]:
-    """What a policy file says, by the names of rules. Raises ClickException."""
+def read_rules(path: Path) -> dict[Any, object]:
+    """Reads the rules of a policy file, by name. Raises ClickException."""
     try:
         text = path.read_text(encoding="utf-8")
         for token in yaml.scan(text, yaml.SafeLoader):
             if isinstance(token, yaml.TagToken):
                 line = token.start_mark.line + 1
-                raise click.ClickException(f"{path}: line {line}: write a rule that begins with '!' in quotes")
+                raise click.ClickException(f"{path}: line {line}: put a rule that starts with '!' in quotes")
         root = yaml.compose(text, yaml.SafeLoader)
-        found = yaml.safe_load(text)
+        rules = yaml.safe_load(text)
     except OSError as error:
         raise click.ClickException(f"cannot read the policy file {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise click.ClickException(f"{path} is not valid YAML: {_fault(error)}") from None
-    if found is None:
+    if rules is None:
         return {}
-    if not isinstance(root, yaml.MappingNode) or not isinstance(found, dict):
-        raise click.ClickException(f'{path} is no list of rules: one is written "NAME": "RULE" on a line')
+    if not isinstance(root, yaml.MappingNode) or not isinstance(rules, dict):
+        raise click.ClickException(f'{path} is not a list of rules: each line has to be "NAME": "RULE"')
     lines: dict[str, int] = {}
     for key, _value in root.value:
         name, line = str(key.value), key.start_mark.line + 1
         if name in lines:
-            raise click.ClickException(f"{path}: line {line}: rule '{name}' stands in line {lines[name]} already")
+            raise click.ClickException(f"{path}: line {line}: rule '{name}' is already in line {lines[name]}")
         lines[name] = line
-    return found
+    return rules
 
 
 def _fault(error: Exception) -> str:
@@ -61,11 +62,11 @@ def _fault(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def sample() -> str:
-    """Every rule as it is without a file, as comments: a policy file that changes nothing."""
+def sample_file() -> str:
+    """Returns a policy file that changes nothing: every rule with its default, commented out."""
     lines = [
-        "# Rules of the API, in the language of oslo.policy. Each is commented out and shows its default: take the '#'",
-        "# away from a line and change it. The setting api.policy_file names the file.",
+        "# Rules of the API, in the language of oslo.policy, each with its default. To change a rule, remove the '#'",
+        "# before its name. The setting api.policy_file names the file.",
     ]
     for rule in RULES:
         lines += ["", f"# {rule.help[:1].upper()}{rule.help[1:]}.", *(f"# {request}" for request in rule.requests)]
@@ -74,27 +75,27 @@ def sample() -> str:
 
 
 def group() -> click.Group:
-    """`linkspan policy`."""
+    """Builds the group `policy`."""
 
     def check(file: Path) -> None:
-        load(file)
-        count = len(read(file))
-        click.echo(f"{file}: the API can use it; rules in it: {count}")
+        load_policy(file)
+        count = len(read_rules(file))
+        click.echo(f"{file} is valid; number of rules: {count}")
 
     return click.Group(
         "policy",
-        help="Who may do what: the API's policy rules.",
+        help="The API's policy rules, which say who may do what.",
         commands=[
             click.Command(
                 "show",
-                callback=lambda: click.echo(sample(), nl=False),
-                help="Print every rule with its default, as a policy file to begin with.",
+                callback=lambda: click.echo(sample_file(), nl=False),
+                help="Print every rule with its default, as a policy file to start from.",
             ),
             click.Command(
                 "check",
                 callback=check,
                 params=[click.Argument(["file"], type=click.Path(path_type=Path))],
-                help="Say whether the API can use a policy file.",
+                help="Check a policy file for errors.",
             ),
         ],
     )

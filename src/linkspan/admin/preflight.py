@@ -1,6 +1,6 @@
-"""What has to be so on this machine before something starts: each is asked early and refused in one line.
+"""Checks of this machine and of the settings before a process starts; each failure is one line that names the remedy.
 
-Nothing here repairs anything; the line says what to do.
+Nothing here repairs anything.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ TOOLS: Final = {
     "charon-systemd": "charon-systemd",
     "fping": "fping",
 }
-"""Programs that a node needs, and the Debian packages that bring them."""
+"""Programs that a node needs, and the Debian packages that contain them."""
 
 
 def require_root(command: str) -> None:
-    """Refuse to go on as an ordinary user. Raises ClickException."""
+    """Checks that the process runs as root. Raises ClickException."""
     if os.geteuid() != 0:
         raise click.ClickException(f"{command} needs root, for network namespaces and charon: run it with sudo")
 
 
 def require_tools(names: Sequence[str]) -> None:
-    """Refuse to go on without these programs. Raises ClickException that names the packages."""
+    """Checks that these programs are installed. Raises ClickException that names the missing packages."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     missing = [name for name in names if shutil.which(name, path=path) is None]
     if missing:
@@ -44,25 +44,25 @@ def require_tools(names: Sequence[str]) -> None:
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ClickException where the port is taken or the address is not ours."""
+    """Opens a listening socket. Raises ClickException if the port is in use or the address is not a local one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        # Of an error of the resolver only the text says anything.
+        # Errors of the resolver have numbers of their own, which are not errno values: use their text.
         known = error.errno if error.errno and error.errno > 0 else 0
         reason = (os.strerror(known) if known else str(error.strerror or error)).lower()
         raise click.ClickException(
-            f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+            f"cannot listen on {host} port {port}: {reason}; choose another port with --port"
         ) from None
 
 
 def check_certificate(cert: Path | None, key: Path | None) -> None:
-    """Refuse a certificate that cannot be served. Raises ClickException."""
+    """Checks that the certificate and its key can be served. Raises ClickException."""
     if cert is None and key is None:
         return
     if cert is None or key is None:
-        raise click.ClickException("api.tls_cert and api.tls_key go together: give both, or none")
+        raise click.ClickException("api.tls_cert and api.tls_key go together: set both, or neither")
     for path in (cert, key):
         try:
             path.read_bytes()
@@ -71,11 +71,13 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
     except ssl.SSLError as error:
-        raise click.ClickException(f"{cert} and {key} are no certificate and its key: {error.reason}") from None
+        raise click.ClickException(
+            f"{cert} and {key} are not a certificate and its private key: {error.reason}"
+        ) from None
 
 
 def check_keystone(auth_url: str, username: str, password_file: Path | None, ca_file: Path | None) -> Secret:
-    """The password of our own user in a real Keystone. Raises ClickException where something is missing to ask it."""
+    """Checks the settings for an external Keystone; returns the service user's password. Raises ClickException."""
     if not auth_url.startswith(("http://", "https://")):
         raise click.ClickException(
             "auth 'keystone' needs keystone.auth_url, such as https://keystone.example.org:5000/v3"
@@ -90,5 +92,5 @@ def check_keystone(auth_url: str, username: str, password_file: Path | None, ca_
         try:
             ssl.create_default_context(cafile=str(ca_file))
         except (OSError, ssl.SSLError):
-            raise click.ClickException(f"{ca_file} holds no CA certificates: see keystone.ca_file") from None
+            raise click.ClickException(f"{ca_file} contains no CA certificates: see keystone.ca_file") from None
     return Secret(password)

@@ -1,6 +1,6 @@
-"""The commands that run the service, `linkspan api|agent|run|sweep`, as the command line knows them.
+"""Declares the commands that run the service, `linkspan api|agent|run|sweep`, with their options.
 
-What they do is given from outside; a setting that has no option here comes from the file or the environment.
+Their callbacks are parameters. A setting without an option comes from the settings file or the environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 def build(
     api: Callable[..., None], agent: Callable[..., None], run: Callable[..., None], sweep: Callable[..., None]
 ) -> list[click.Command]:
-    """The commands, over what they do."""
+    """Builds the commands from their callbacks."""
     path = click.Path(path_type=Path)
     config = click.Option(["--config"], type=path, metavar="FILE", help="settings file (TOML)")
     state = click.Option(["--state"], type=path, metavar="DIR", help="state directory (default .linkspan)")
@@ -24,16 +24,20 @@ def build(
     auth = click.Option(
         ["--auth"],
         type=click.Choice(("http_basic", "keystone", "none")),
-        help="who knows the users (default http_basic)",
+        help="source of users and tokens (default http_basic)",
     )
     name = click.Option(["--name"], metavar="NODE", help="name of this node (default node-1)")
     url = click.Option(["--api"], metavar="URL", help="the API; anything but loopback has to be https")
     token = click.Option(["--token-file"], type=path, metavar="FILE", help="file with this node's token")
     ca = click.Option(["--ca-file"], type=path, metavar="FILE", help="CA certificates for the API's certificate")
-    teardown = click.Option(["--teardown"], is_flag=True, help="take gateways down at the end; else tunnels stay up")
-    once = click.Option(["--once"], is_flag=True, help="leave after the proof: 0 if it holds, 1 if not")
-    no_lab = click.Option(["--no-lab"], is_flag=True, help="only the service, no laboratory")
-    nodes = click.Option(["--nodes"], type=click.IntRange(1, 16), default=1, metavar="N", help="agents (default 1)")
+    teardown = click.Option(
+        ["--teardown"], is_flag=True, help="remove the gateways at exit; otherwise their tunnels stay up"
+    )
+    once = click.Option(["--once"], is_flag=True, help="exit after the checks of the laboratory: 0 if all pass, else 1")
+    no_lab = click.Option(["--no-lab"], is_flag=True, help="run the service without the laboratory")
+    nodes = click.Option(
+        ["--nodes"], type=click.IntRange(1, 16), default=1, metavar="N", help="number of agents (default 1)"
+    )
     return [
         click.Command(
             "api", callback=api, params=[config, state, host, port, database, auth], help="Run the API server."
@@ -55,7 +59,7 @@ def build(
             "sweep",
             callback=sweep,
             params=[config, state],
-            help="Remove what crashed agents of this installation left: namespaces, processes, links, rules.",
-            short_help="Remove what crashed agents left here.",
+            help="Remove what crashed agents of this installation left behind: namespaces, processes, links, rules.",
+            short_help="Remove what crashed agents left behind.",
         ),
     ]

@@ -1,6 +1,6 @@
-"""What the commands on the machine itself share: where the database is, how rows are shown, where passwords come from.
+"""Options, password input and output that the commands on the machine itself share.
 
-Secrets are never arguments: those stand among the processes for everybody to read.
+A secret is never an argument, because arguments are visible to all users in the list of processes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from linkspan.admin import account_store
 from linkspan.store.store import Store
 
 Opener = Callable[..., AbstractContextManager[Store]]
-"""Opens the store that --config, --state and --database ask for."""
+"""Opens the store that --config, --state and --database select."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def place() -> list[click.Parameter]:
-    """The options that say which database."""
+def database_options() -> list[click.Parameter]:
+    """Returns the options that select the database."""
     path = click.Path(path_type=Path)
     return [
         click.Option(["--config"], type=path, metavar="FILE", help="settings file (TOML)"),
@@ -36,50 +36,50 @@ def place() -> list[click.Parameter]:
 def command(
     opener: Opener, name: str, help: str, handler: Callable[..., None], parameters: list[click.Parameter]
 ) -> click.Command:
-    """A command over the store that its options name."""
+    """Builds a command whose handler gets the store that the options select, then the command's own parameters."""
 
-    def run(config: Path | None, state: Path | None, database: str | None, **given: Any) -> None:
+    def run(config: Path | None, state: Path | None, database: str | None, **values: Any) -> None:
         with opener(config=config, state=state, database=database) as store:
-            handler(store, **given)
+            handler(store, **values)
 
-    return click.Command(name, callback=run, params=[*parameters, *place()], help=help)
+    return click.Command(name, callback=run, params=[*parameters, *database_options()], help=help)
 
 
 def name_argument() -> click.Argument:
-    """The name of what a command is about."""
+    """Returns the argument NAME."""
     return click.Argument(["name"])
 
 
 def format_option() -> click.Option:
-    """-f."""
+    """Returns the option --format."""
     return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
 
 
-def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """A time such as 30d in seconds, for an option's callback. Raises BadParameter."""
+def parse_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Converts a duration such as 30d to seconds; a callback of options. Raises BadParameter."""
     if value is None:
         return None
-    found = re.fullmatch("([1-9][0-9]{0,8})([smhd])", value)
-    if found is None:
-        raise click.BadParameter(f"'{value}' is no time such as 90s, 15m, 12h or 30d")
-    return float(found[1]) * _UNITS[found[2]]
+    match = re.fullmatch("([1-9][0-9]{0,8})([smhd])", value)
+    if match is None:
+        raise click.BadParameter(f"'{value}' is not a duration such as 90s, 15m, 12h or 30d")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def password_option() -> click.Option:
-    """--password-file."""
+    """Returns the option --password-file."""
     return click.Option(
         ["--password-file"],
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="file that holds the password; - is standard input. Without it one is made and printed, once",
+        help="file that contains the password; -: standard input. Without it a password is generated and printed once",
     )
 
 
 @contextmanager
-def password_from(file: Path | None) -> Iterator[str]:
-    """The password that was given, or a new one, which is printed after the block did its work."""
+def given_or_new_password(file: Path | None) -> Iterator[str]:
+    """Yields the password in `file`, or a generated one, which it prints after the block has succeeded."""
     if file is None:
-        password = account_store.new_password()
+        password = account_store.generate_password()
         yield password
         click.echo(f"password: {password}")
         return
@@ -92,8 +92,8 @@ def password_from(file: Path | None) -> Iterator[str]:
     yield text.removesuffix("\n").removesuffix("\r")
 
 
-def show(rows: list[dict[str, Any]], format_: str) -> None:
-    """Prints rows."""
+def print_rows(rows: list[dict[str, Any]], format_: str) -> None:
+    """Prints rows as JSON, or one line per row."""
     if format_ == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return

@@ -1,8 +1,9 @@
-"""Child processes of a supervisor: started, watched, restarted, and never left behind.
+"""Starts, restarts and stops child processes, and finds the children that a killed supervisor left running.
 
-Each child is told by the kernel when its parent dies, runs in a session of its own (so that Ctrl-C reaches the
-supervisor alone, who ends them in order), and is written down with its start time. So a later run finds what a killed
-one left, and never mistakes a stranger's process with a recycled pid for its own.
+The kernel sends SIGTERM to each child when its parent dies (PR_SET_PDEATHSIG). Each child has a session of its own, so
+that Ctrl-C reaches only the supervisor, which stops its children in order. A file in the state directory records the
+children with their start times: a later run finds them there, and the start time distinguishes them from unrelated
+processes that got the same pid.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ import click
 import msgspec
 
 BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds before a child that died is started again; a child that lived for a minute starts over at the first."""
+"""Seconds before an exited child is restarted. After `LONG_LIVED` seconds of running, the next delay is the first."""
 LONG_LIVED: Final = 60.0
 _PR_SET_PDEATHSIG: Final = 1
 _prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
-    """A process that cannot be mistaken for another: pid, and its start in clock ticks after boot."""
+    """Identifies a process beyond the reuse of its pid: `start` is its start time in clock ticks since boot."""
 
     name: str
     pid: int
     start: int
 
-    def alive(self) -> bool:
-        """Whether this very process still runs."""
+    def is_running(self) -> bool:
+        """True if this process still runs."""
         return start_time(self.pid) == self.start
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to it, and to nobody else."""
-        if self.alive():
+        """Sends a signal to the process, unless it has ended."""
+        if self.is_running():
             try:
                 os.kill(self.pid, number)
             except ProcessLookupError:
@@ -49,7 +50,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True):
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None if there is none, or only its corpse."""
+    """Returns the start time of a process in clock ticks since boot; None if it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -58,7 +59,7 @@ def start_time(pid: int) -> int | None:
 
 
 class StateLock:
-    """Holds a state directory for one supervisor at a time. The kernel lets go when the process dies."""
+    """Locks a state directory for one supervisor at a time. The kernel releases the lock when the process ends."""
 
     def __init__(self, state: Path) -> None:
         path = state / "run" / "lock"
@@ -71,18 +72,18 @@ class StateLock:
             os.close(self._file)
             raise click.ClickException(
                 f"linkspan already runs with the state directory {state} (process {holder}): stop it, or give "
-                "another one with --state DIR and another --port"
+                "another directory with --state DIR and another port with --port"
             ) from None
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let go."""
+        """Releases the lock."""
         os.close(self._file)
 
 
 class ChildProcess:
-    """One child process and what it takes to start it again."""
+    """A child process, with its command, environment and log file to restart it."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: dict[str, str]) -> None:
         self.name = name
@@ -90,12 +91,12 @@ class ChildProcess:
         self.log = log
         self.environment = environment
         self.process: subprocess.Popen[bytes] | None = None
-        self.started = 0.0
+        self.started_at = 0.0
         self.failures = 0
-        self.due = 0.0
+        self.restart_at = 0.0
 
     def start(self) -> None:
-        """Start it; its output goes to the end of its log file."""
+        """Starts the process; its output is appended to the log file."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         parent = os.getpid()
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -107,22 +108,22 @@ class ChildProcess:
                 stderr=descriptor,
                 env=self.environment,
                 start_new_session=True,
-                # No Python runs between fork and exec but this one system call, so no lock can be held there.
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509
+                # Only this system call runs between fork and exec, so no lock can be held there.
+                preexec_fn=lambda: _terminate_with_parent(parent),  # noqa: PLW1509
             )
         finally:
             os.close(descriptor)
-        self.started = time.monotonic()
+        self.started_at = time.monotonic()
 
     def identity(self) -> ProcessIdentity | None:
-        """Who it is, None if it does not run."""
+        """Returns the identity of the running process, None if it does not run."""
         if self.process is None or self.process.poll() is not None:
             return None
         start = start_time(self.process.pid)
         return None if start is None else ProcessIdentity(self.name, self.process.pid, start)
 
-    def last_words(self) -> str:
-        """The last line that it wrote, for a report on its death."""
+    def last_log_line(self) -> str:
+        """Returns the last line of the log file, for a report on the exit."""
         try:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except OSError:
@@ -130,51 +131,51 @@ class ChildProcess:
         return lines[-1] if lines else ""
 
 
-def _die_with(parent: int) -> None:
+def _terminate_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 class Supervisor:
-    """All children of one supervisor, in the order in which they were started."""
+    """Starts, restarts and stops children. `report` gets one line for each exit of a child."""
 
-    def __init__(self, state: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, state: Path, report: Callable[[str], None]) -> None:
         self._record = state / "run" / "children.json"
-        self._say = say
-        self._all: list[ChildProcess] = []
+        self._report = report
+        self._children: list[ChildProcess] = []
 
     def start(self, child: ChildProcess) -> None:
-        """Start a child and remember it."""
-        self._all.append(child)
+        """Starts a child and records it."""
+        self._children.append(child)
         child.start()
         self._write()
 
-    def dead(self) -> ChildProcess | None:
-        """A child that is not running, if there is one."""
-        return next((child for child in self._all if child.process and child.process.poll() is not None), None)
+    def exited_child(self) -> ChildProcess | None:
+        """Returns a child that has exited, None if all are running."""
+        return next((child for child in self._children if child.process and child.process.poll() is not None), None)
 
-    def revive(self) -> None:
-        """Start again what died, with a small back-off, and say so in one line. Call it again and again."""
+    def restart_exited(self) -> None:
+        """Reports each child that has exited, and restarts it after a short delay (`BACKOFF`). Call it repeatedly."""
         now = time.monotonic()
-        for child in self._all:
+        for child in self._children:
             if child.process is None:
-                if now >= child.due:
+                if now >= child.restart_at:
                     child.start()
                     self._write()
                 continue
             code = child.process.poll()
             if code is None:
                 continue
-            child.failures = 0 if now - child.started > LONG_LIVED else child.failures
+            child.failures = 0 if now - child.started_at > LONG_LIVED else child.failures
             delay = BACKOFF[min(child.failures, len(BACKOFF) - 1)]
             child.failures += 1
-            child.process, child.due = None, now + delay
-            self._say(f"{child.name} {_ending(code)}; it starts again in {delay:g} s (see {child.log})")
+            child.process, child.restart_at = None, now + delay
+            self._report(f"{child.name} {_describe_exit(code)}; restarting in {delay:g} s (see {child.log})")
 
-    def stop(self, names: Callable[[str], bool], timeout: float) -> list[str]:
-        """End the children of these names together; hands back the names of those that had to be killed."""
-        chosen = [child for child in self._all if names(child.name) and child.process]
+    def stop(self, selects: Callable[[str], bool], timeout: float) -> list[str]:
+        """Stops the children whose names are selected; returns the names of those killed after `timeout` seconds."""
+        chosen = [child for child in self._children if selects(child.name) and child.process]
         for child in chosen:
             if child.process and child.process.poll() is None:
                 child.process.terminate()
@@ -189,38 +190,38 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait()
                 killed.append(child.name)
-        self._all = [child for child in self._all if child not in chosen]
+        self._children = [child for child in self._children if child not in chosen]
         self._write()
         return killed
 
     def _write(self) -> None:
-        found = [identity for child in self._all if (identity := child.identity())]
+        running = [identity for child in self._children if (identity := child.identity())]
         temporary = self._record.with_suffix(".new")
         temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_bytes(msgspec.json.encode(found))
+        temporary.write_bytes(msgspec.json.encode(running))
         temporary.replace(self._record)
 
 
-def _ending(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+def _describe_exit(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 
-def left_behind(state: Path) -> list[ProcessIdentity]:
-    """Children of an earlier run with this state directory that still run."""
+def leftover_processes(state: Path) -> list[ProcessIdentity]:
+    """Returns the children of an earlier run with this state directory that still run."""
     try:
         raw: Any = json.loads((state / "run" / "children.json").read_bytes())
-        found = msgspec.convert(raw, list[ProcessIdentity])
+        recorded = msgspec.convert(raw, list[ProcessIdentity])
     except (OSError, ValueError):
         return []
-    return [identity for identity in found if identity.alive()]
+    return [identity for identity in recorded if identity.is_running()]
 
 
 def terminate(processes: Sequence[ProcessIdentity], timeout: float) -> None:
-    """End processes that are not ours to wait for: politely, and after `timeout` seconds not politely."""
+    """Ends processes that are not children of this one: SIGTERM, then SIGKILL after `timeout` seconds."""
     for process in processes:
         process.signal(signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and any(process.alive() for process in processes):
+    while time.monotonic() < deadline and any(process.is_running() for process in processes):
         time.sleep(0.02)
     for process in processes:
         process.signal(signal.SIGKILL)

@@ -1,1 +1,1 @@
-"""Where the real parts are put together: the command line, wiring, and the processes of the service."""
+"""Assembles the program: the command line, the wiring of real parts, and the processes of the service."""

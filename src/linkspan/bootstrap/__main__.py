@@ -1,4 +1,4 @@
-"""`python -m linkspan.bootstrap`: the command line where no console script is installed."""
+"""Runs the command line as `python -m linkspan.bootstrap`, without the console script."""
 
 from linkspan.bootstrap.command_line import main
 

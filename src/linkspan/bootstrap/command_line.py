@@ -1,7 +1,7 @@
-"""Where the real parts are put together, and where every error becomes one line: nothing else imports everything.
+"""The command line: its commands, and the conversion of every error to one line.
 
-Here is the command line; `parts` makes what it asks for, `serving` and `everything` run it. Imports are late on
-purpose: a command pays for what it uses, and `linkspan --help` for nothing.
+`wiring` creates the parts, `processes` and `run_all` run them. Imports are inside functions on purpose, so that each
+command imports only what it uses and `linkspan --help` next to nothing.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ EXPECTED: Final = frozenset(
         "linkspan.core.errors.ApiError",
     }
 )
-"""Errors whose text is meant for a person as it stands."""
+"""Names of the errors whose text is shown to users unchanged."""
 
 # -- the command line ------------------------------------------------------------------------------------------------
 
 
-class _Late(click.Group):
-    """A group whose commands are made when one of them is asked for."""
+class _LazyGroup(click.Group):
+    """A group whose commands are built at their first use."""
 
     def __init__(self, name: str, help: str, load: Callable[[], click.Group]) -> None:
         super().__init__(name, help=help)
@@ -55,7 +55,7 @@ class _Late(click.Group):
 
 
 def root() -> click.Group:
-    """The whole command line."""
+    """Builds the command line."""
     import linkspan
     from linkspan.admin import service_commands
     from linkspan.cli import commands, laboratory, status
@@ -74,10 +74,10 @@ def root() -> click.Group:
         ("node", "gateway nodes and their tokens"),
         ("user", "users and their roles"),
         ("project", "projects"),
-        ("policy", "who may do what"),
+        ("policy", "the API's policy rules"),
         ("token", "static tokens of users"),
     ):
-        group.add_command(_Late(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
+        group.add_command(_LazyGroup(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
     return group
 
 
@@ -95,16 +95,16 @@ def _settings(config: Path | None, **overrides: Any) -> Settings:
     return load(config, overrides={key.replace("__", "."): value for key, value in overrides.items()})
 
 
-def _api(config: Path | None, state: Path | None, **given: Any) -> None:
-    from linkspan.bootstrap.processes import serve_api
+def _api(config: Path | None, state: Path | None, **options: Any) -> None:
+    from linkspan.bootstrap.processes import run_api_server
 
-    serve_api(_settings(config, state=state, **{f"api__{key}": value for key, value in given.items()}))
+    run_api_server(_settings(config, state=state, **{f"api__{key}": value for key, value in options.items()}))
 
 
-def _agent(config: Path | None, state: Path | None, teardown: bool, **given: Any) -> None:
-    from linkspan.bootstrap.processes import serve_agent
+def _agent(config: Path | None, state: Path | None, teardown: bool, **options: Any) -> None:
+    from linkspan.bootstrap.processes import run_agent
 
-    serve_agent(_settings(config, state=state, **{f"agent__{key}": value for key, value in given.items()}), teardown)
+    run_agent(_settings(config, state=state, **{f"agent__{key}": value for key, value in options.items()}), teardown)
 
 
 def _run(config: Path | None, state: Path | None, port: int | None, nodes: int, once: bool, no_lab: bool) -> None:
@@ -115,13 +115,13 @@ def _run(config: Path | None, state: Path | None, port: int | None, nodes: int, 
 
 def _sweep(config: Path | None, state: Path | None) -> None:
     from linkspan.admin.supervisor import StateLock
-    from linkspan.bootstrap.run_all import clean
+    from linkspan.bootstrap.run_all import remove_leftovers
 
     settings = _settings(config, state=state)
     preflight.require_root("linkspan sweep")
-    wiring.configure_log(settings)
+    wiring.configure_logging(settings)
     lock = StateLock(settings.state)
-    clean(settings)
+    remove_leftovers(settings)
     lock.release()
 
 
@@ -136,9 +136,9 @@ def _admin(name: str) -> click.Group:
     def upgrade(config: Path | None, state: Path | None, database: str | None) -> str:
         return wiring.upgrade_database(_settings(config, state=state, api__database=database))
 
-    found = {command.name: command for command in local_commands.build(opener, upgrade)}[name]
-    assert isinstance(found, click.Group)  # for the type checker
-    return found
+    group = {command.name: command for command in local_commands.build(opener, upgrade)}[name]
+    assert isinstance(group, click.Group)  # for the type checker
+    return group
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
@@ -150,8 +150,8 @@ def main() -> None:
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code. Whatever goes wrong is one line on standard error: 1 failed, 2 usage."""
-    # Databases, keys, sockets and logs of any command are for their owner, wherever they are made.
+    """Runs one command; returns its exit code. An error is one line on standard error: 1 for a failure, 2 for usage."""
+    # Databases, keys, sockets and logs of all commands are readable by their owner only.
     os.umask(0o077)
     try:
         root().main(list(arguments), prog_name="linkspan", standalone_mode=False)
@@ -168,10 +168,10 @@ def execute(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # Whoever read our output has enough; the interpreter must not complain about it at its end either.
+        # The reader of our output has closed the pipe. Without this the interpreter reports the same error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except Exception as error:  # this is the edge
+    except Exception as error:  # the last handler: no traceback reaches the user
         if os.environ.get("LINKSPAN_TRACEBACK"):
             raise
         return _fail(explain(error), 1)
@@ -184,21 +184,21 @@ def _fail(message: str, code: int) -> int:
 
 
 def explain(error: Exception) -> str:
-    """One line for a person: what is wrong and, as far as it is known, what to do."""
+    """Returns one line for the user: the cause and, if known, the remedy."""
     if isinstance(error, click.ClickException):
         return error.format_message()
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if kinds & EXPECTED:
         return str(error)
     if kinds & {"sqlalchemy.exc.OperationalError", "sqlite3.OperationalError"}:
-        words = str(getattr(error, "orig", error)).strip().partition("\n")[0]
-        if "no such table" in words:
+        message = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        if "no such table" in message:
             return "the database has no tables yet: run 'linkspan db upgrade'"
-        return f"the database cannot be used: {words}: see --database, or whether another program holds it"
+        return f"the database cannot be used: {message}: check --database, and whether another program has locked it"
     if "sqlalchemy.exc.ArgumentError" in kinds:
-        return "that is no database URL: give sqlite:///FILE or postgresql://HOST/NAME"
+        return "invalid database URL: use sqlite:///FILE or postgresql://HOST/NAME"
     if "sqlalchemy.exc.SQLAlchemyError" in kinds:
-        return f"the database does not fit ({str(error).partition(chr(10))[0]}): run 'linkspan db upgrade'"
+        return f"the database has another schema ({str(error).partition(chr(10))[0]}): run 'linkspan db upgrade'"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"unexpected {type(error).__name__}: {error} (a defect of ours; LINKSPAN_TRACEBACK=1 shows where)"
+    return f"unexpected {type(error).__name__}: {error} (a bug in linkspan; LINKSPAN_TRACEBACK=1 shows the traceback)"

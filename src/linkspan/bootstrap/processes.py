@@ -1,7 +1,7 @@
-"""One process of the service, until it is told to end: the API, or a node's agent.
+"""Runs one process of the service until a signal ends it: the API server, or a node's agent.
 
-Whatever can be found out before it listens or works is found out first, and is one line. Imports are late: see the
-package.
+Each process checks its settings before it listens or works, so that a mistake is reported in one line. Imports are
+inside functions, see `command_line`.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ if TYPE_CHECKING:
     from linkspan.settings import Settings
 
 
-def serve_api(settings: Settings) -> None:
-    """Run the API server until SIGTERM or Ctrl-C."""
-    wiring.check_auth(settings)
+def run_api_server(settings: Settings) -> None:
+    """Runs the API server until SIGTERM or Ctrl-C."""
+    wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
-    wiring.policy(settings)
+    wiring.load_policy(settings)
     listener = preflight.listening_socket(settings.api.host, settings.api.port)
-    wiring.configure_log(settings)
-    # The server repeats the signal that ended it, once it is down: then it is time to leave, in order.
+    wiring.configure_logging(settings)
+    # The server handles the signal itself, and raises it again after its shutdown: then exit, with cleanup.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
-    with wiring.application(settings) as (app, hub):
+    with wiring.open_application(settings) as (app, notifier):
         import structlog
 
         from linkspan.api.http.server import serve
 
         structlog.get_logger("api").info("api starts", host=settings.api.host, port=settings.api.port)
-        serve(app, hub, listener, tls_cert=settings.api.tls_cert, tls_key=settings.api.tls_key)
+        serve(app, notifier, listener, tls_cert=settings.api.tls_cert, tls_key=settings.api.tls_key)
 
 
-def serve_agent(settings: Settings, teardown: bool) -> None:
-    """Run this node's agent until SIGTERM or Ctrl-C."""
+def run_agent(settings: Settings, teardown: bool) -> None:
+    """Runs this node's agent until SIGTERM or Ctrl-C."""
     from linkspan.agent.api_client import ApiClient, check_url
-    from linkspan.settings import instance_of
+    from linkspan.settings import instance_id
 
     check_url(settings.api_url)
     try:
         token = settings.token_file.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         raise click.ClickException(
-            f"no token file {settings.token_file}: make one where the API is, with 'linkspan node create "
-            f"{settings.agent.name} --token-file FILE', and bring it here"
+            f"no token file {settings.token_file}: create one on the API's machine with 'linkspan node create "
+            f"{settings.agent.name} --token-file FILE' and copy it here"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"cannot read the token file {settings.token_file}: {error}") from None
-    link = ApiClient(settings.api_url, token, settings.agent.ca_file)
+    client = ApiClient(settings.api_url, token, settings.agent.ca_file)
     preflight.require_root("linkspan agent")
     preflight.require_tools(("ip", "nft", "charon-systemd"))
-    wiring.configure_log(settings)
+    wiring.configure_logging(settings)
     from linkspan.agent.agent import Agent
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
-        settings.agent.instance or instance_of(settings.state),
+        settings.agent.instance or instance_id(settings.state),
         settings.agent.name,
         settings.state / "nodes" / settings.agent.name,
         settings.agent.bridge_namespace,
         settings.agent.bridges,
     )
-    agent = Agent(drivers, link)
+    agent = Agent(drivers, client)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         agent.stop(teardown)

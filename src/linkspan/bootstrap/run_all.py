@@ -1,6 +1,6 @@
-"""Everything on one machine: `linkspan run`, with its laboratory, from the first process to the last cleaned up.
+"""Runs the API, agents and the laboratory on one machine for `linkspan run`, and cleans up behind them.
 
-Imports are late: see the package.
+Imports are inside functions, see `command_line`.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
     from linkspan.lab.progress import Progress
     from linkspan.settings import Settings
 
-LEAVE: Final = 25.0
-"""Seconds that agents have to take their gateways down."""
-ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-START: Final = 30.0
-"""Seconds that the API and the agents have to start."""
+TEARDOWN_TIMEOUT: Final = 25.0
+"""Seconds for the agents to remove their gateways."""
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+START_TIMEOUT: Final = 30.0
+"""Seconds for the API and the agents to start."""
 
 
-def clean(settings: Settings) -> None:
-    """Remove what an earlier run of this installation left on the machine."""
-    from linkspan.admin.supervisor import left_behind, terminate
+def remove_leftovers(settings: Settings) -> None:
+    """Removes processes, namespaces, links and rules that an earlier run of this installation left on the machine."""
+    from linkspan.admin.supervisor import leftover_processes, terminate
     from linkspan.drivers.local import sweep
-    from linkspan.settings import instance_of
+    from linkspan.settings import instance_id
 
-    terminate(left_behind(settings.state), LEAVE)
-    sweep(settings.agent.instance or instance_of(settings.state))
+    terminate(leftover_processes(settings.state), TEARDOWN_TIMEOUT)
+    sweep(settings.agent.instance or instance_id(settings.state))
     (settings.state / "lab.json").unlink(missing_ok=True)
 
 
 def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
-    """The API, agents and the laboratory, until Ctrl-C or SIGTERM, or with `once` until the proof. The exit code."""
+    """Runs the service until Ctrl-C or SIGTERM, with `once` until the laboratory is checked. Returns the exit code."""
     preflight.require_root("linkspan run")
     preflight.require_tools(tuple(preflight.TOOLS))
     if settings.api.auth == "keystone":
         raise click.ClickException(
-            "linkspan run makes users of its own, and Keystone would not know them: "
+            "linkspan run creates its own users, which an external Keystone does not know: "
             "with auth 'keystone' start 'linkspan api' and 'linkspan agent'"
         )
-    wiring.check_auth(settings)
+    wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
-    wiring.policy(settings)
+    wiring.load_policy(settings)
     from linkspan.admin.supervisor import StateLock, Supervisor
     from linkspan.lab.progress import Progress
     from linkspan.telemetry import configure
@@ -65,24 +65,24 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     preflight.listening_socket(settings.api.host, settings.api.port).close()
     configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
     children = Supervisor(settings.state, progress.say)
-    _interruptible()
+    _raise_on_stop_signals()
     try:
-        with progress.step("clean up what an earlier run left"):
-            clean(settings)
-        return _Run(settings, progress, children, nodes).go(once=once, lab=lab)
+        with progress.step("clean up after an earlier run"):
+            remove_leftovers(settings)
+        return _Run(settings, progress, children, nodes).run(once=once, lab=lab)
     finally:
-        # A second Ctrl-C would leave behind what the first one began to clean up.
-        for number in ENDINGS:
+        # A second Ctrl-C must not interrupt the cleanup that the first one started.
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        with progress.step("take everything down"):
-            children.stop(lambda name: name != "api", LEAVE)
+        with progress.step("stop everything and clean up"):
+            children.stop(lambda name: name != "api", TEARDOWN_TIMEOUT)
             children.stop(lambda name: name == "api", 5.0)
-            clean(settings)
+            remove_leftovers(settings)
             lock.release()
 
 
-def _own_name() -> str:
-    """How this program is called from here, to be pasted."""
+def _command_name() -> str:
+    """Returns the command that starts this program from the current directory, ready to be pasted."""
     path = shutil.which(sys.argv[0])
     if path is None or not os.access(path, os.X_OK) or path.endswith(".py"):
         return f"{sys.executable} -m linkspan.bootstrap"
@@ -90,30 +90,30 @@ def _own_name() -> str:
     return name if shutil.which(name) == path else os.path.relpath(path)
 
 
-def _interruptible() -> None:
+def _raise_on_stop_signals() -> None:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in ENDINGS:
+    for number in STOP_SIGNALS:
         signal.signal(number, interrupt)
 
 
 class _Run:
-    """One run of everything, from the first process to the last line of the report."""
+    """Starts the processes, checks the laboratory, and keeps the processes running."""
 
     def __init__(self, settings: Settings, progress: Progress, children: Supervisor, nodes: int) -> None:
-        from linkspan.settings import instance_of
+        from linkspan.settings import instance_id
 
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._settings = settings
         self._progress = progress
         self._children = children
         self._nodes = [f"node-{number}" for number in range(1, nodes + 1)]
-        self._instance = settings.agent.instance or instance_of(settings.state)
+        self._instance = settings.agent.instance or instance_id(settings.state)
         self._url = settings.api_url
 
-    def go(self, *, once: bool, lab: bool) -> int:
-        """Start everything, prove that it works, stay. The exit code."""
+    def run(self, *, once: bool, lab: bool) -> int:
+        """Runs everything until a signal, or with `once` until the laboratory is checked. Returns the exit code."""
         from linkspan.lab.fabric import make_fabric
 
         with self._progress.step("database, users, clouds.yaml"):
@@ -123,18 +123,18 @@ class _Run:
             fabric = make_fabric(self._instance)
             for node in self._nodes:
                 self._start(node, "agent", "--teardown", node=node, fabric=fabric)
-            self._wait(self._healthy)
+            self._wait_until(self._api_is_healthy)
         with self._progress.step(f"{len(self._nodes)} node{'s' * (len(self._nodes) > 1)}"):
-            self._wait(self._joined)
-        code, described = self._laboratory() if lab else (0, None)
+            self._wait_until(self._nodes_are_up)
+        code, description = self._check_laboratory() if lab else (0, None)
         if once:
             return code
         from linkspan.lab.report import hints
 
-        click.echo(hints(self._url, self._settings.state, _own_name(), described))
+        click.echo(hints(self._url, self._settings.state, _command_name(), description))
         try:
             while True:
-                self._children.revive()
+                self._children.restart_exited()
                 time.sleep(0.2)
         except KeyboardInterrupt:
             return code
@@ -145,7 +145,7 @@ class _Run:
 
         with wiring.open_database(self._settings, exclusive=True) as engine:
             upgrade(engine)
-            store = wiring.store_on(engine, self._settings)
+            store = wiring.create_store(engine, self._settings)
             nodes = nodes_to_run(store, self._settings.state, self._nodes)
             self._nodes = list(nodes)
             bootstrap_state(
@@ -159,7 +159,7 @@ class _Run:
             )
 
     def _start(self, name: str, *command: str, node: str = "", fabric: str = "") -> None:
-        """Start a child of ours. All its settings are in a file: nothing of them shows among the processes."""
+        """Starts a child process. Its settings are in a file, so that the list of processes does not show them."""
         import msgspec
 
         from linkspan.admin.supervisor import ChildProcess
@@ -179,29 +179,29 @@ class _Run:
         argv = [sys.executable, "-m", "linkspan.bootstrap", *command, "--config", str(file)]
         self._children.start(ChildProcess(name, argv, settings.state / "logs" / f"{name}.log", environment))
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
+    def _wait_until(self, ready: Callable[[], bool]) -> None:
         from linkspan.lab.fabric import LabError
 
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + START_TIMEOUT
         while not ready():
-            self._alive()
+            self._check_children()
             if time.monotonic() > deadline:
-                raise LabError(f"not ready within {START:.0f} s: see {self._settings.state / 'logs'}")
+                raise LabError(f"not ready within {START_TIMEOUT:.0f} s: see {self._settings.state / 'logs'}")
             time.sleep(0.05)
 
-    def _alive(self) -> None:
+    def _check_children(self) -> None:
         from linkspan.lab.fabric import LabError
 
-        dead: ChildProcess | None = self._children.dead()
-        if dead is not None:
-            raise LabError(f"{dead.name} did not stay up: {dead.last_words() or 'it said nothing'} (see {dead.log})")
+        child: ChildProcess | None = self._children.exited_child()
+        if child is not None:
+            raise LabError(f"{child.name} exited: {child.last_log_line() or 'its log is empty'} (see {child.log})")
 
     def _client(self, user: str) -> Client:
         from linkspan.cli.client import Client, load_cloud
 
         return Client(load_cloud(f"linkspan-{user}", self._settings.state / "clouds.yaml"))
 
-    def _healthy(self) -> bool:
+    def _api_is_healthy(self) -> bool:
         from linkspan.cli.client import CliError
 
         try:
@@ -210,23 +210,25 @@ class _Run:
             return False
         return True
 
-    def _joined(self) -> bool:
+    def _nodes_are_up(self) -> bool:
         nodes = self._client("admin").request("GET", "/v2.0/linkspan/nodes")["nodes"]
         return {node["name"] for node in nodes if node["alive"]} >= set(self._nodes)
 
-    def _laboratory(self) -> tuple[int, dict[str, Any]]:
+    def _check_laboratory(self) -> tuple[int, dict[str, Any]]:
         import json
 
         from linkspan.lab import demo, report, sites
 
         admin, user = self._client("admin"), self._client("demo")
         started = time.monotonic()
-        with self._progress.step("both sites, made through the API"):
+        with self._progress.step("both sites, created through the API"):
             lab = sites.build(admin, user)
-        proof, hosts = demo.prove(self._instance, lab, user, self._progress, started, self._alive, patience=60.0)
-        described = demo.describe(self._instance, lab, hosts, self._url, self._settings.state)
-        (self._settings.state / "lab.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        proof, hosts = demo.prove(
+            self._instance, lab, user, self._progress, started, self._check_children, patience=60.0
+        )
+        description = demo.describe(self._instance, lab, hosts, self._url, self._settings.state)
+        (self._settings.state / "lab.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         backends = sorted({n["backend"] for n in admin.request("GET", "/v2.0/linkspan/nodes")["nodes"] if n["alive"]})
         esp = " and ".join("the kernel" if backend == "kernel" else "charon, in user space" for backend in backends)
-        click.echo(report.report(described, proof, esp, time.monotonic() - self._began))
-        return (1 if proof.faults else 0), described
+        click.echo(report.report(description, proof, esp, time.monotonic() - self._started_at))
+        return (1 if proof.faults else 0), description

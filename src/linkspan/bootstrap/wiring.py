@@ -1,6 +1,6 @@
-"""The real parts, made as the settings say: database, store, who asks and what they may, and the API over them.
+"""Creates the real parts from the settings: database, store, authenticator, policy, and the API over them.
 
-Nothing runs here; `bootstrap.processes` and `bootstrap.run_all` do that. Imports are late: see the package.
+It starts nothing: `bootstrap.processes` and `bootstrap.run_all` do. Imports are inside functions, see `command_line`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_database(settings: Settings, *, exclusive: bool = False) -> Iterator[Engine]:
-    """The database; `exclusive` refuses to share a SQLite file with another process that does the same."""
+    """Opens the database. `exclusive` locks a SQLite file against other processes that open it so."""
     from linkspan.store.database import engine as engines
 
     try:
@@ -45,32 +45,32 @@ def open_database(settings: Settings, *, exclusive: bool = False) -> Iterator[En
 
 @contextmanager
 def open_store(settings: Settings) -> Iterator[Store]:
-    """The store, for a command on this machine; a running API may use the same database."""
+    """Opens the store for a command on this machine, also while an API uses the same database."""
     with open_database(settings) as engine:
-        yield store_on(engine, settings)
+        yield create_store(engine, settings)
 
 
-def store_on(engine: Engine, settings: Settings, **more: Any) -> Store:
-    """The store on a database whose schema is up to date."""
+def create_store(engine: Engine, settings: Settings, **options: Any) -> Store:
+    """Creates the store over a database whose schema is up to date."""
     from linkspan.store import envelopes
     from linkspan.store.store import Store
 
-    return Store(engine, envelopes.load_keyring(settings.key_file), lease=settings.api.lease, **more)
+    return Store(engine, envelopes.load_keyring(settings.key_file), lease=settings.api.lease, **options)
 
 
 def upgrade_database(settings: Settings) -> str:
-    """Bring the schema up to date; what was done, in words."""
+    """Brings the schema up to date; returns a sentence about it."""
     from linkspan.store.migrate import upgrade
 
     with open_database(settings, exclusive=True) as engine:
-        done = upgrade(engine)
-    return "the database is at the newest version now" if done else "the database was at the newest version already"
+        changed = upgrade(engine)
+    return "upgraded the database to the newest version" if changed else "the database is already at the newest version"
 
 
-def check_auth(settings: Settings) -> None:
-    """Refuse to let everybody on the network be admin, or to ask nobody. Raises ClickException."""
+def check_authentication(settings: Settings) -> None:
+    """Checks the settings for authentication; `none` is for loopback addresses only. Raises ClickException."""
     if settings.api.auth == "keystone":
-        keystone_client(settings)
+        create_keystone_client(settings)
     if settings.api.auth == "none":
         from linkspan.api.authentication.basic import check_bind
 
@@ -80,36 +80,36 @@ def check_auth(settings: Settings) -> None:
             raise click.ClickException(str(error)) from None
 
 
-def policy(settings: Settings) -> Policy:
-    """Who may do what. Raises ClickException if the policy file cannot be used."""
-    from linkspan.admin.policy import load
+def load_policy(settings: Settings) -> Policy:
+    """Loads the policy rules. Raises ClickException if the policy file is invalid."""
+    from linkspan.admin.policy import load_policy
 
-    return load(settings.api.policy_file)
+    return load_policy(settings.api.policy_file)
 
 
-def keystone_client(settings: Settings) -> Keystone:
-    """The real Keystone of the settings, which is not asked anything yet. Raises ClickException."""
+def create_keystone_client(settings: Settings) -> Keystone:
+    """Creates the client of the external Keystone, without a request to it. Raises ClickException."""
     from linkspan.api.authentication.keystone_client import Keystone, KeystoneauthMissing
 
-    given = settings.keystone
-    password = preflight.check_keystone(given.auth_url, given.username, given.password_file, given.ca_file)
+    keystone = settings.keystone
+    password = preflight.check_keystone(keystone.auth_url, keystone.username, keystone.password_file, keystone.ca_file)
     try:
         return Keystone(
-            given.auth_url,
-            given.username,
+            keystone.auth_url,
+            keystone.username,
             password,
-            given.project,
-            user_domain=given.user_domain,
-            project_domain=given.project_domain,
-            ca_file=given.ca_file,
-            timeout=given.timeout,
+            keystone.project,
+            user_domain=keystone.user_domain,
+            project_domain=keystone.project_domain,
+            ca_file=keystone.ca_file,
+            timeout=keystone.timeout,
         )
     except KeystoneauthMissing as error:
         raise click.ClickException(str(error)) from None
 
 
-def authenticator(settings: Settings, store: Store) -> Authenticator:
-    """Who finds out who asks."""
+def create_authenticator(settings: Settings, store: Store) -> Authenticator:
+    """Creates the authenticator that `api.auth` selects."""
     match settings.api.auth:
         case "none":
             from linkspan.api.authentication.basic import NoAuth
@@ -118,16 +118,18 @@ def authenticator(settings: Settings, store: Store) -> Authenticator:
         case "keystone":
             from linkspan.api.authentication.keystone import KeystoneAuth
 
-            given = settings.keystone
-            return KeystoneAuth(keystone_client(settings), given.public_url or given.auth_url, ttl=given.ttl)
+            keystone = settings.keystone
+            return KeystoneAuth(
+                create_keystone_client(settings), keystone.public_url or keystone.auth_url, ttl=keystone.ttl
+            )
         case "http_basic":
             from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 
             return EmbeddedKeystone(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
 
 
-def configure_log(settings: Settings) -> None:
-    """Begin to log as the settings say."""
+def configure_logging(settings: Settings) -> None:
+    """Configures logging from the settings."""
     from linkspan import telemetry
 
     file = settings.state / "logs" / settings.log.file if settings.log.file else None
@@ -135,8 +137,8 @@ def configure_log(settings: Settings) -> None:
 
 
 @contextmanager
-def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
-    """The API over its database, whose schema is brought up to date first."""
+def open_application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
+    """Brings the database's schema up to date, and yields the API application and its notifier."""
     import msgspec
 
     from linkspan.api.app import create_app
@@ -149,15 +151,15 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
 
     with open_database(settings, exclusive=True) as engine:
         upgrade(engine)
-        hub = Notifier()
-        store = store_on(engine, settings, on_commit=hub.publish)
+        notifier = Notifier()
+        store = create_store(engine, settings, on_commit=notifier.publish)
         limits = settings.limits
         app = create_app(
             store,
-            authenticator(settings, store),
-            hub,
+            create_authenticator(settings, store),
+            notifier,
             grace=settings.api.grace,
-            policy=policy(settings),
+            policy=load_policy(settings),
             public_url=settings.api.public_url,
             limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
             choices=WeakChoices(settings.api.policy_defaults, settings.api.weak_choices),
@@ -170,4 +172,4 @@ def application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
             bulk=limits.bulk,
             largest_body=limits.body,
         )
-        yield app, hub
+        yield app, notifier

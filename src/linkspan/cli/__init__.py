@@ -1,1 +1,1 @@
-"""The command line that speaks HTTP only: commands generated from the registry, rendering, client."""
+"""The commands that use the HTTP API only: generated from the registry of resources, with a client and renderers."""

@@ -1,7 +1,7 @@
-"""The API as the command line sees it: one cloud of a clouds.yaml, one request at a time.
+"""An HTTP client for the API: one cloud of a clouds.yaml, one request at a time.
 
-Speaks HTTP with the standard library, because a command has to be done before a larger client would be imported.
-It retries nothing and keeps nothing: what the API says is what the user gets, in one line where it is an error.
+It uses the standard library, because importing a larger client takes longer than most commands run. It does not retry
+and does not cache. An error of the API becomes one line that keeps the API's own message.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ DEFAULT_CLOUD: Final = "linkspan-demo"
 
 
 class CliError(click.ClickException):
-    """A command failed; the message is one line that says what and what to do."""
+    """A command failed; the message is one line that names the cause and the remedy."""
 
 
 class ApiError(CliError):
-    """The API refused; `status` is the HTTP code, `type` what OpenStack's clients match on."""
+    """The API refused a request; `status` is the HTTP status code, `type` the error type of OpenStack's clients."""
 
     def __init__(self, status: int, type: str, message: str) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class ApiError(CliError):
 
 
 class Cloud(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an API is and who asks. `headers` carry the credentials."""
+    """The URL of an API and the caller's credentials, which are in `headers`."""
 
     name: str
     url: str
@@ -49,12 +49,12 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clouds_file(state: Path) -> Path:
-    """The clouds.yaml in use: what OS_CLIENT_CONFIG_FILE names, else that of the state directory."""
+    """Returns the path of the clouds.yaml: OS_CLIENT_CONFIG_FILE if set, else the one in the state directory."""
     return Path(os.environ.get("OS_CLIENT_CONFIG_FILE") or state / "clouds.yaml")
 
 
 def load_cloud(name: str | None, file: Path) -> Cloud:
-    """One cloud of a clouds.yaml; without a name that of OS_CLOUD, else linkspan-demo. Raises CliError."""
+    """Reads one cloud of a clouds.yaml: `name`, else OS_CLOUD, else linkspan-demo. Raises CliError."""
     import yaml
 
     name = name or os.environ.get("OS_CLOUD") or DEFAULT_CLOUD
@@ -76,7 +76,7 @@ def load_cloud(name: str | None, file: Path) -> Cloud:
 
 
 def parse_cloud(name: str, entry: Any, file: Path) -> Cloud:
-    """A cloud out of its entry. Raises CliError where it is of a kind that this command line does not speak."""
+    """Converts an entry of a clouds.yaml. Raises CliError for an auth_type that this client does not implement."""
     entry = entry if isinstance(entry, dict) else {}
     auth = entry.get("auth") or {}
     kind = entry.get("auth_type", "password")
@@ -89,10 +89,10 @@ def parse_cloud(name: str, entry: Any, file: Path) -> Cloud:
         headers["X-Auth-Token"] = str(auth.get("token", ""))
     elif kind != "none":
         raise CliError(
-            f"cloud '{name}' in {file} has auth_type '{kind}', which this command does not speak: use openstack"
+            f"cloud '{name}' in {file} has auth_type '{kind}', which this command does not support: use openstack"
         )
     if not isinstance(url, str) or urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise CliError(f"cloud '{name}' in {file} has no usable auth.endpoint: it should be the API's URL")
+        raise CliError(f"cloud '{name}' in {file} has no usable auth.endpoint: set it to the API's URL")
     return Cloud(
         name=name,
         url=url.rstrip("/").removesuffix("/v2.0"),
@@ -103,14 +103,14 @@ def parse_cloud(name: str, entry: Any, file: Path) -> Cloud:
 
 
 class Client:
-    """Requests to one cloud. Paths start behind the API's root, such as `/v2.0/networks`."""
+    """Sends requests to one cloud. Paths are relative to the API's root, such as `/v2.0/networks`."""
 
     def __init__(self, cloud: Cloud, timeout: float = TIMEOUT) -> None:
         self.cloud = cloud
         self._timeout = timeout
 
     def request(self, method: str, path: str, body: Any = None, query: Any = ()) -> Any:
-        """The decoded answer, None where there is no body. Raises ApiError, and CliError without an answer."""
+        """Returns the decoded response, None without a body. Raises ApiError, or CliError if there is no response."""
         target = path + ("?" + urlencode(query, doseq=True) if query else "")
         headers = {"Accept": "application/json", **self.cloud.headers}
         payload = None
@@ -123,15 +123,15 @@ class Client:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise CliError(unreachable(self.cloud.url, error)) from None
+            raise CliError(describe_unreachable(self.cloud.url, error)) from None
         finally:
             connection.close()
         if response.status >= 400:
-            raise _refused(response.status, response.reason, content)
+            raise _api_error(response.status, response.reason, content)
         try:
             return json.loads(content) if content else None
         except ValueError:
-            raise CliError(f"{self.cloud.url} answered with something else than JSON: is it a Linkspan API?") from None
+            raise CliError(f"{self.cloud.url} did not answer with JSON: is it a Linkspan API?") from None
 
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.cloud.url)
@@ -143,22 +143,22 @@ class Client:
         except (OSError, ssl.SSLError) as error:
             raise CliError(f"cannot read the CA certificates {self.cloud.cacert}: {error}") from None
         except ValueError:
-            raise CliError(f"'{self.cloud.url}' is not a usable URL: its port should be a number") from None
+            raise CliError(f"'{self.cloud.url}' is not a usable URL: its port has to be a number") from None
         if not self.cloud.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return http.client.HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
 
 
-def unreachable(url: str, error: Exception) -> str:
-    """One line for a server that did not answer."""
+def describe_unreachable(url: str, error: Exception) -> str:
+    """Returns one line for a server that did not answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {url} is not trusted ({error.verify_message}): set cacert in the clouds file"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"cannot reach {url} ({reason.lower()}): start the service with 'linkspan run', or 'linkspan api' alone"
 
 
-def _refused(status: int, reason: str, content: bytes) -> ApiError:
+def _api_error(status: int, reason: str, content: bytes) -> ApiError:
     try:
         body = json.loads(content)
         fault = body.get("NeutronError") or body.get("error") or {}
@@ -168,5 +168,5 @@ def _refused(status: int, reason: str, content: bytes) -> ApiError:
         fault = {"message": fault}
     message = " ".join(str(fault.get("message") or f"the API answered {status} {reason}").split())
     if status == 401:
-        message = f"{message} (do user and password in the clouds file still hold?)"
+        message = f"{message} (are the user and the password in the clouds file still valid?)"
     return ApiError(status, str(fault.get("type") or fault.get("title") or ""), message)

@@ -1,6 +1,6 @@
-"""`linkspan RESOURCE create|list|show|set|delete`, generated from the registry, and what routers can do besides.
+"""`linkspan RESOURCE create|list|show|set|delete`, generated from the registry, and the router-interface commands.
 
-A command says what it did only where data was asked for; an error is the API's own sentence.
+`set`, `delete` and the interface commands print nothing on success. An error is the API's own message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CommandHandler = Callable[..., None]
 
 
 def cloud_options() -> list[click.Parameter]:
-    """The options of every command that speaks to the API."""
+    """Returns the options that every command needs to reach the API."""
     return [
         click.Option(["--cloud"], metavar="NAME", help="cloud in the clouds file (default: OS_CLOUD, linkspan-demo)"),
         click.Option(
@@ -29,23 +29,23 @@ def cloud_options() -> list[click.Parameter]:
             default=Path(".linkspan"),
             envvar="LINKSPAN_STATE",
             metavar="DIR",
-            help="state directory, where the clouds file is unless OS_CLIENT_CONFIG_FILE names one (default .linkspan)",
+            help="state directory; holds the clouds file unless OS_CLIENT_CONFIG_FILE names one (default .linkspan)",
         ),
     ]
 
 
 def format_option() -> click.Option:
-    """The option of every command that prints data."""
+    """Returns the option of every command that prints data."""
     return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
 
 
-def client_of(cloud: str | None, state: Path) -> Client:
-    """The client that --cloud and --state ask for. Raises CliError."""
+def create_client(cloud: str | None, state: Path) -> Client:
+    """Creates a client for the cloud that --cloud and --state select. Raises CliError."""
     return Client(load_cloud(cloud, clouds_file(state)))
 
 
 def build() -> list[click.Command]:
-    """A group of commands for every resource."""
+    """Builds a group of commands for every resource."""
     return [_group(resource) for resource in RESOURCES]
 
 
@@ -65,10 +65,10 @@ def _group(resource: Resource) -> click.Group:
 
 
 def _command(name: str, help: str, handler: CommandHandler, parameters: Sequence[click.Parameter]) -> click.Command:
-    """A command whose handler gets a client first, then its own parameters."""
+    """Builds a command whose handler gets a client, then the command's own parameters."""
 
-    def run(cloud: str | None, state: Path, **given: Any) -> None:
-        handler(client_of(cloud, state), **given)
+    def run(cloud: str | None, state: Path, **values: Any) -> None:
+        handler(create_client(cloud, state), **values)
 
     return click.Command(
         name, callback=run, help=f"{help[:1].upper()}{help[1:]}.", params=[*parameters, *cloud_options()]
@@ -84,20 +84,20 @@ def _noun(resource: Resource) -> str:
     return resource.name.replace("_", " ")
 
 
-def _a(resource: Resource) -> str:
+def _noun_with_article(resource: Resource) -> str:
     return f"{'an' if resource.name[0] in 'aeiou' else 'a'} {_noun(resource)}"
 
 
 def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets: bool) -> None:
-    shown = item if show_secrets else render.hide(resource, item)
+    shown = item if show_secrets else render.hide_secrets(resource, item)
     if format_ == "json":
-        render.as_json(shown)
+        render.print_json(shown)
     else:
-        render.as_details(shown)
+        render.print_details(shown)
 
 
 def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
-    """Says which of the choices that a request made are weak."""
+    """Warns of the weak algorithms that a request has just selected."""
     if resource is not IKE_POLICY and resource is not IPSEC_POLICY:
         return
     weak = [f"{name} {value}" for name, value in weak_algorithms.newly_weak(resource, before, after).items()]
@@ -108,22 +108,22 @@ def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, An
 def _list(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, long: bool, filters: tuple[str, ...], show_secrets: bool = False) -> None:
         query = [_filter(item) for item in filters]
-        items = list(resolve.listing(client, resource, query))
-        shown = items if show_secrets else [render.hide(resource, item) for item in items]
+        items = list(resolve.list_objects(client, resource, query))
+        shown = items if show_secrets else [render.hide_secrets(resource, item) for item in items]
         if format_ == "json":
-            render.as_json(shown)
+            render.print_json(shown)
             return
         columns = tuple(a.name for a in resource.attributes) if long else resource.table_columns
-        render.as_table(columns, ([item.get(column) for column in columns] for item in shown))
+        render.print_table(columns, ([item.get(column) for column in columns] for item in shown))
 
     parameters: list[click.Parameter] = [
         click.Option(
             ["--filter", "filters"],
             multiple=True,
             metavar="ATTRIBUTE=VALUE",
-            help="only such; repeat for more",
+            help="only objects with this value; repeat for more conditions",
         ),
-        click.Option(["--long"], is_flag=True, help="all attributes, ids too"),
+        click.Option(["--long"], is_flag=True, help="all attributes, with ids"),
         *_secrets(resource),
         format_option(),
     ]
@@ -139,46 +139,46 @@ def _filter(text: str) -> tuple[str, str]:
 
 def _show(resource: Resource) -> click.Command:
     def handler(client: Client, wanted: str, format_: str, show_secrets: bool = False) -> None:
-        _print(resource, resolve.find(client, resource, wanted), format_, show_secrets)
+        _print(resource, resolve.find_object(client, resource, wanted), format_, show_secrets)
 
-    parameters = [_wanted(), *_secrets(resource), format_option()]
+    parameters = [_name_or_id(), *_secrets(resource), format_option()]
     return _command("show", f"show one {_noun(resource)}", handler, parameters)
 
 
 def _create(resource: Resource) -> click.Command:
-    def handler(client: Client, format_: str, show_secrets: bool = False, **given: Any) -> None:
-        body = {resource.singular: options.body(client, resource, given)}
-        answer = client.request("POST", resolve.collection(resource), body)
-        _warn(resource, None, answer[resource.singular])
-        _print(resource, answer[resource.singular], format_, show_secrets)
+    def handler(client: Client, format_: str, show_secrets: bool = False, **values: Any) -> None:
+        body = {resource.singular: options.request_body(client, resource, values)}
+        response = client.request("POST", resolve.collection_path(resource), body)
+        _warn(resource, None, response[resource.singular])
+        _print(resource, response[resource.singular], format_, show_secrets)
 
     parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
     return _command(
         "create",
-        f"create {_a(resource)}",
+        f"create {_noun_with_article(resource)}",
         handler,
         parameters,
     )
 
 
 def _set(resource: Resource) -> click.Command:
-    def handler(client: Client, wanted: str, **given: Any) -> None:
-        item = resolve.find(client, resource, wanted)
-        body = options.body(client, resource, {"type": item.get("type"), **given})
+    def handler(client: Client, wanted: str, **values: Any) -> None:
+        item = resolve.find_object(client, resource, wanted)
+        body = options.request_body(client, resource, {"type": item.get("type"), **values})
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
-        answer = client.request("PUT", resolve.member(resource, item["id"]), {resource.singular: body})
+        answer = client.request("PUT", resolve.member_path(resource, item["id"]), {resource.singular: body})
         _warn(resource, item, answer[resource.singular])
 
-    parameters = [_wanted(), *options.options(resource, create=False)]
-    return _command("set", f"change {_a(resource)}", handler, parameters)
+    parameters = [_name_or_id(), *options.options(resource, create=False)]
+    return _command("set", f"change {_noun_with_article(resource)}", handler, parameters)
 
 
 def _delete(resource: Resource) -> click.Command:
     def handler(client: Client, wanted: tuple[str, ...]) -> None:
         # All names are looked up first, so that a misspelt one deletes nothing.
-        for id in [resolve.find(client, resource, name)["id"] for name in wanted]:
-            client.request("DELETE", resolve.member(resource, id))
+        for id in [resolve.find_object(client, resource, name)["id"] for name in wanted]:
+            client.request("DELETE", resolve.member_path(resource, id))
 
     parameters = [click.Argument(["wanted"], nargs=-1, required=True, metavar="NAME|ID...")]
     return _command("delete", f"delete one {_noun(resource)} or several", handler, parameters)
@@ -186,12 +186,14 @@ def _delete(resource: Resource) -> click.Command:
 
 def _interface(verb: str, help: str) -> click.Command:
     def handler(client: Client, router: str, subnet: str) -> None:
-        path = f"{resolve.member(ROUTER, resolve.find(client, ROUTER, router)['id'])}/{verb}_router_interface"
+        path = (
+            f"{resolve.member_path(ROUTER, resolve.find_object(client, ROUTER, router)['id'])}/{verb}_router_interface"
+        )
         client.request("PUT", path, {"subnet_id": resolve.find_id(client, SUBNET, subnet)})
 
     parameters = [click.Argument(["router"]), click.Argument(["subnet"])]
     return _command(f"{verb}-interface", help, handler, parameters)
 
 
-def _wanted() -> click.Argument:
+def _name_or_id() -> click.Argument:
     return click.Argument(["wanted"], metavar="NAME|ID")

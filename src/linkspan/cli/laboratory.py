@@ -1,6 +1,6 @@
 """`linkspan lab show`: the names, addresses and ids of the laboratory that `linkspan run` built.
 
-It reads the file that the run wrote into its state directory; it does not look whether all of it still runs.
+It prints the file that the run wrote into its state directory. It does not check that the laboratory still runs.
 """
 
 from __future__ import annotations
@@ -17,33 +17,35 @@ from linkspan.cli.commands import cloud_options, format_option
 
 
 def load(state: Path) -> dict[str, Any]:
-    """The laboratory of a state directory. Raises CliError."""
+    """Reads the description of a state directory's laboratory. Raises CliError."""
     file = state / "lab.json"
     try:
         lab: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CliError(f"no laboratory in {state}: 'linkspan run' builds one; --state DIR names another") from None
+        raise CliError(
+            f"no laboratory in {state}: 'linkspan run' builds one; --state DIR selects another directory"
+        ) from None
     except (OSError, ValueError) as error:
         raise CliError(f"cannot read {file}: {error}") from None
     return lab
 
 
-def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested names with dots."""
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Flattens nested objects: their keys, joined with dots, and the values."""
     if not isinstance(value, dict):
         return [(prefix, value)]
-    return [row for key, item in value.items() for row in flat(item, f"{prefix}.{key}" if prefix else key)]
+    return [row for key, item in value.items() for row in flatten(item, f"{prefix}.{key}" if prefix else key)]
 
 
 def group() -> click.Group:
-    """The group with its one command."""
+    """Builds the group `lab` with its command `show`."""
 
     def run(state: Path, format_: str) -> None:
         lab = load(state)
         if format_ == "json":
-            render.as_json(lab)
+            render.print_json(lab)
         else:
-            render.as_table(("name", "value"), flat(lab))
+            render.print_table(("name", "value"), flatten(lab))
 
     state = next(option for option in cloud_options() if option.name == "state")
     show = click.Command(

@@ -1,7 +1,7 @@
-"""One attribute of the registry -> one option of the command line, and back to what the API takes.
+"""Converts attributes of the registry to options of the command line, and given options to a request body.
 
-The API validates; here is only what makes a value easy to type: names for ids, lists by repeating, `key=value` for
-objects. The one thing that is refused here is a secret that would be read from nowhere.
+The API validates the values. This module only makes them easy to type: names instead of ids, a list by repeating the
+option, `key=value` for objects. Secrets may also come from a file or from standard input.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ REFERENCES: Final[dict[str, tuple[str, Resource]]] = {
     "local_ep_group_id": ("local-endpoint-group", ENDPOINT_GROUP),
     "peer_ep_group_id": ("peer-endpoint-group", ENDPOINT_GROUP),
 }
-"""Attributes that name another object: their option, and what it names."""
+"""Attributes that reference another object: the name of the option and the referenced resource."""
 
 ENDPOINT_KINDS: Final = {"subnet": SUBNET, "network": NETWORK, "router": ROUTER}
 PSK_WARNING: Final = (
-    "every user of this machine sees --psk in the list of processes; better: --psk-file FILE, or --psk -"
+    "--psk is visible to every user of this machine in the list of processes; use --psk-file FILE or --psk -"
 )
 _OBJECTS: Final = {
     name: ",".join(f"{key}={value}" for key, value in default.items())
@@ -53,25 +53,27 @@ _OBJECTS: Final = {
 
 
 def options(resource: Resource, *, create: bool) -> list[click.Parameter]:
-    """The options with which an object is created or changed."""
-    made: list[click.Parameter] = []
+    """Returns the options of the command that creates or changes an object."""
+    parameters: list[click.Parameter] = []
     for attribute in resource.attributes:
         if attribute.post if create else attribute.put:
-            made += _options(attribute, create=create)
-    return made
+            parameters += _options(attribute, create=create)
+    return parameters
 
 
 def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
-    flag, kind, name = flag_of(attribute), attribute.kind, parameter(attribute)
+    flag, kind, name = flag_of(attribute), attribute.kind, parameter_name(attribute)
     common: dict[str, Any] = {"help": _help(attribute, create=create)}
     if attribute.name == "name" and create:
         return [click.Argument(["name"], required=False)]
     if attribute.name == "external_gateway_info":
-        clear = click.Option(["--no-external-gateway"], is_flag=True, help="take the external gateway away")
+        clear = click.Option(["--no-external-gateway"], is_flag=True, help="remove the external gateway")
         gateway = click.Option([flag, name], metavar="NETWORK", help="external network, by name or id")
         return [gateway] if create else [gateway, clear]
     if attribute.secret:
-        common["help"] += " (- reads it from standard input; on the command line every user of this machine sees it)"
+        common["help"] += (
+            " (-: read from standard input; on the command line it is visible to every user of this machine)"
+        )
         file = click.Option(
             [f"{flag}-file"],
             metavar="FILE",
@@ -80,7 +82,7 @@ def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
         )
         return [click.Option([flag, name], metavar="TEXT", **common), file]
     if isinstance(kind, attribute_types.Boolean):
-        # None: neither was given, so the API decides.
+        # None: neither form was given, so the API's default applies.
         return [click.Option([f"{flag}/--no-{flag[2:]}", name], default=None, **common)]
     if isinstance(kind, attribute_types.Cidrs | attribute_types.Endpoints):
         metavar = "CIDR" if isinstance(kind, attribute_types.Cidrs) else "CIDR|NAME|ID"
@@ -91,7 +93,7 @@ def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
 
 
 def flag_of(attribute: Attribute) -> str:
-    """The option of an attribute."""
+    """Returns the option of an attribute, such as `--peer-cidr`."""
     if attribute.name in REFERENCES:
         return f"--{REFERENCES[attribute.name][0]}"
     special = {
@@ -106,8 +108,8 @@ def flag_of(attribute: Attribute) -> str:
     return "--" + special.get(attribute.name, attribute.name.replace("_", "-"))
 
 
-def parameter(attribute: Attribute) -> str:
-    """The name of an attribute where a name has to be an identifier."""
+def parameter_name(attribute: Attribute) -> str:
+    """Returns the attribute's name as a Python identifier."""
     return attribute.name.replace(":", "_")
 
 
@@ -122,7 +124,7 @@ def _metavar(attribute: Attribute) -> str | None:
         return "NAME|ID"
     if attribute.name in _OBJECTS:
         return "KEY=VALUE,…"
-    # Thirty algorithms in every help text would hide the rest; a wrong one is answered with all of them.
+    # Thirty algorithms in every help text would hide the rest; the error for a wrong value lists them all.
     if isinstance(attribute.kind, attribute_types.Choice) and len(attribute.kind.values) > 6:
         return "ALGORITHM" if "algorithm" in attribute.name else "GROUP"
     return None
@@ -138,46 +140,46 @@ def _help(attribute: Attribute, *, create: bool) -> str:
     return f"{attribute.help} (default {words[default] if isinstance(default, bool) else default})"
 
 
-def body(client: Client, resource: Resource, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the API takes, from the options that were given; names become ids."""
-    found: dict[str, Any] = {}
+def request_body(client: Client, resource: Resource, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Builds a request body from the given options; resolves names to ids."""
+    body: dict[str, Any] = {}
     for attribute in resource.attributes:
-        value = given.get(parameter(attribute))
+        value = values.get(parameter_name(attribute))
         if attribute.secret:
-            value = secret(attribute, value, given.get(f"{parameter(attribute)}_file"))
-        if attribute.name == "external_gateway_info" and given.get("no_external_gateway"):
-            found[attribute.name] = None
+            value = read_secret(attribute, value, values.get(f"{parameter_name(attribute)}_file"))
+        if attribute.name == "external_gateway_info" and values.get("no_external_gateway"):
+            body[attribute.name] = None
         elif value is not None and value != ():
-            found[attribute.name] = _value(client, attribute, value, given)
-    return found
+            body[attribute.name] = _value(client, attribute, value, values)
+    return body
 
 
-def _value(client: Client, attribute: Attribute, value: Any, given: Mapping[str, Any]) -> Any:
+def _value(client: Client, attribute: Attribute, value: Any, values: Mapping[str, Any]) -> Any:
     if attribute.name in REFERENCES:
-        # An empty name takes an optional reference away.
+        # An empty name removes an optional reference.
         return find_id(client, REFERENCES[attribute.name][1], value) if value else None
     if attribute.name == "external_gateway_info":
         return {"network_id": find_id(client, NETWORK, value)}
-    if attribute.name == "endpoints" and given.get("type") in ENDPOINT_KINDS:
-        return [find_id(client, ENDPOINT_KINDS[given["type"]], item) for item in value]
+    if attribute.name == "endpoints" and values.get("type") in ENDPOINT_KINDS:
+        return [find_id(client, ENDPOINT_KINDS[values["type"]], item) for item in value]
     if isinstance(attribute.kind, Lifetime | DeadPeerDetection):
-        return pairs(flag_of(attribute), value)
+        return parse_pairs(flag_of(attribute), value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def pairs(flag: str, text: str) -> dict[str, Any]:
-    """`a=b,c=1` as an object; numbers become numbers. Raises BadParameter on anything else."""
-    found: dict[str, Any] = {}
+def parse_pairs(flag: str, text: str) -> dict[str, Any]:
+    """Parses `a=b,c=1` into an object; digits become integers. Raises BadParameter for any other form."""
+    values: dict[str, Any] = {}
     for item in text.split(","):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not key or not equals or not value or key in found:
+        if not key or not equals or not value or key in values:
             raise click.BadParameter(f"'{text}' is not of the form key=value,key=value", param_hint=f"'{flag}'")
-        found[key] = int(value) if value.isascii() and value.isdigit() else value
-    return found
+        values[key] = int(value) if value.isascii() and value.isdigit() else value
+    return values
 
 
-def secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:
-    """A secret from an option, standard input or a file; a last line break does not belong to it. Raises CliError."""
+def read_secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:
+    """Reads a secret from an option, standard input or a file, without a trailing line break. Raises CliError."""
     flag = flag_of(attribute)
     if text is not None and file is not None:
         raise click.UsageError(f"{flag} and {flag}-file cannot be given together")

@@ -1,7 +1,7 @@
-"""How answers look: JSON for programs, aligned plain text in a pipe, a coloured table on a terminal.
+"""Prints objects: as JSON, as aligned plain text in a pipe, or as a coloured table on a terminal.
 
-Secrets are replaced here unless they were asked for, in every format. Nothing is cut off: a value that does not fit
-is wrapped on a terminal and kept whole in a pipe.
+Secrets are hidden in every format unless --show-secrets is given. No value is truncated: on a terminal a long value is
+wrapped, in a pipe it stays on its line.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ COLOURS: Final = {
 }
 
 
-def hide(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without its secrets; an unset one stays visibly unset."""
+def hide_secrets(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the object with its secrets replaced by ***; a secret that is not set stays null."""
     secret = {attribute.name for attribute in resource.attributes if attribute.secret}
     return {key: HIDDEN if key in secret and value else value for key, value in item.items()}
 
 
-def as_json(value: Any) -> None:
-    """Print a value as JSON."""
+def print_json(value: Any) -> None:
+    """Prints a value as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under their column names."""
-    cells = [[text(value) for value in row] for row in rows]
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints rows under their column names."""
+    cells = [[format_value(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _pretty(columns, cells)
         return
@@ -50,9 +50,9 @@ def as_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def as_details(item: Mapping[str, Any]) -> None:
-    """Print one object, an attribute per line."""
-    as_table(("attribute", "value"), item.items())
+def print_details(item: Mapping[str, Any]) -> None:
+    """Prints one object, one attribute per line."""
+    print_table(("attribute", "value"), item.items())
 
 
 def _pretty(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -63,34 +63,34 @@ def _pretty(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in cells:
-        table.add_row(*(Text(cell, style=colour(cell), overflow="fold") for cell in row))
+        table.add_row(*(Text(cell, style=status_colour(cell), overflow="fold") for cell in row))
     Console().print(table)
 
 
-def colour(word: str) -> str:
-    """The colour of a status, empty for anything else."""
+def status_colour(word: str) -> str:
+    """Returns the colour of a status, an empty string for other text."""
     return COLOURS.get(word.partition("_")[0], "")
 
 
-def text(value: Any) -> str:
-    """A value as a cell: lists joined, objects as key=value, nothing for null."""
+def format_value(value: Any) -> str:
+    """Formats a value as a cell: lists joined, objects as key=value, null as an empty string."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={text(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={format_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return (
-            "\n".join(map(text, value))
+            "\n".join(map(format_value, value))
             if any(isinstance(item, Mapping) for item in value)
-            else ", ".join(map(text, value))
+            else ", ".join(map(format_value, value))
         )
     return str(value)
 
 
-def age(then: str | None, now: datetime | None = None) -> str:
-    """How long ago an ISO time (UTC) was, as a person says it: 12s, 5m, 3h, 2d."""
+def format_age(then: str | None, now: datetime | None = None) -> str:
+    """Formats the time since an ISO 8601 time (UTC) in its largest sensible unit: 12s, 5m, 3h, 2d."""
     if not then:
         return ""
     moment = datetime.fromisoformat(then)

@@ -1,6 +1,6 @@
-"""`linkspan status`: what runs and what does not, and why, on one screen.
+"""`linkspan status`: connections, services and nodes with their status and its reason, on one screen.
 
-It asks, it never concludes: status and reason are the API's own.
+Status and reason are the API's; this module computes neither.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import click
 
 from linkspan.cli import render
 from linkspan.cli.client import ApiError, Client, CliError
-from linkspan.cli.commands import client_of, cloud_options, format_option
-from linkspan.cli.resolve import listing
+from linkspan.cli.commands import cloud_options, create_client, format_option
+from linkspan.cli.resolve import list_objects
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 
 INTERVAL: Final = 1.0
@@ -26,10 +26,11 @@ SERVICE_COLUMNS: Final = ("service", "status", "age", "address", "reason")
 NODE_COLUMNS: Final = ("node", "state", "esp", "gateways", "strongswan")
 
 Board = dict[str, list[dict[str, Any]]]
+"""The rows of each table of `linkspan status`: connections, services, nodes."""
 
 
-def read(client: Client, operator: Client) -> Board:
-    """Everything that status shows: connections and services of `client`, the nodes that `operator` may see."""
+def read_board(client: Client, operator: Client) -> Board:
+    """Reads the connections and services with `client`, and the nodes with `operator`, as far as each is permitted."""
     connections = [
         {
             "connection": item["name"] or item["id"],
@@ -39,7 +40,7 @@ def read(client: Client, operator: Client) -> Board:
             "peer": item["peer_address"],
             "reason": item.get("status_reason") or "",
         }
-        for item in listing(client, CONNECTION, [])
+        for item in list_objects(client, CONNECTION, [])
     ]
     services = [
         {
@@ -50,7 +51,7 @@ def read(client: Client, operator: Client) -> Board:
             "address": item.get("external_v4_ip") or item.get("external_v6_ip") or "",
             "reason": item.get("status_reason") or "",
         }
-        for item in listing(client, SERVICE, [])
+        for item in list_objects(client, SERVICE, [])
     ]
     return {"connections": connections, "services": services, "nodes": _nodes(operator)}
 
@@ -59,7 +60,7 @@ def _nodes(client: Client) -> list[dict[str, Any]]:
     try:
         answer = client.request("GET", "/v2.0/linkspan/nodes")
     except ApiError as error:
-        # For a user who may not see them, or under another implementation of the API, there are none to show.
+        # 403: this user may not see nodes. 404: another implementation of the API, which has none.
         if error.status in {403, 404}:
             return []
         raise
@@ -75,78 +76,78 @@ def _nodes(client: Client) -> list[dict[str, Any]]:
     ]
 
 
-def tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
-    """The board as tables: columns and rows."""
-    found: list[tuple[tuple[str, ...], list[list[Any]]]] = []
+def board_tables(board: Board) -> list[tuple[tuple[str, ...], list[list[Any]]]]:
+    """Returns the tables that are not empty, each as columns and rows."""
+    tables: list[tuple[tuple[str, ...], list[list[Any]]]] = []
     for columns, key in ((CONNECTION_COLUMNS, "connections"), (SERVICE_COLUMNS, "services"), (NODE_COLUMNS, "nodes")):
         if board[key]:
-            found.append((columns, [[_cell(item, column) for column in columns] for item in board[key]]))
-    return found
+            tables.append((columns, [[_cell(item, column) for column in columns] for item in board[key]]))
+    return tables
 
 
 def _cell(item: Mapping[str, Any], column: str) -> Any:
-    return render.age(item["since"]) if column == "age" else item[column]
+    return render.format_age(item["since"]) if column == "age" else item[column]
 
 
-def show(board: Board) -> None:
-    """Print the board once."""
-    shown = tables(board)
+def print_board(board: Board) -> None:
+    """Prints the board once."""
+    shown = board_tables(board)
     if not shown:
         click.echo("no connections yet: see 'linkspan connection create --help'")
     for number, (columns, rows) in enumerate(shown):
         if number and not sys.stdout.isatty():
             click.echo()
-        render.as_table(columns, rows)
+        render.print_table(columns, rows)
 
 
-def operator_of(cloud: str | None, state: Path, client: Client) -> Client:
-    """Who asks for the nodes, which only an admin sees.
+def operator_client(cloud: str | None, state: Path, client: Client) -> Client:
+    """Returns the client that reads the nodes, which only an admin may see.
 
-    Where no cloud was asked for, that is linkspan-admin of the same clouds file: whoever can read it may.
+    If no cloud is selected, that is linkspan-admin of the same clouds file, whose reader has its password anyway.
     """
     if cloud or os.environ.get("OS_CLOUD"):
         return client
     try:
-        return client_of("linkspan-admin", state)
+        return create_client("linkspan-admin", state)
     except CliError:
         return client
 
 
 def watch(client: Client, operator: Client, format_: str) -> None:
-    """Print the board whenever it changes; on a terminal the screen is kept up to date. Ends with Ctrl-C."""
+    """Prints the board whenever it changes; on a terminal redraws it every second. Ends with Ctrl-C."""
     last: Board | None = None
     while True:
-        board = read(client, operator)
+        board = read_board(client, operator)
         if format_ == "json":
             if board != last:
-                render.as_json(board)
+                render.print_json(board)
         elif sys.stdout.isatty():
             click.clear()
-            show(board)
-            click.echo("\nCtrl-C ends this")
+            print_board(board)
+            click.echo("\nCtrl-C to quit")
         elif board != last:
-            show(board)
+            print_board(board)
         last = board
         time.sleep(INTERVAL)
 
 
 def command() -> click.Command:
-    """The command."""
+    """Builds the command `status`."""
 
     def run(cloud: str | None, state: Path, format_: str, watching: bool) -> None:
-        client = client_of(cloud, state)
-        operator = operator_of(cloud, state, client)
+        client = create_client(cloud, state)
+        operator = operator_client(cloud, state, client)
         if watching:
             watch(client, operator, format_)
             return
-        board = read(client, operator)
+        board = read_board(client, operator)
         if format_ == "json":
-            render.as_json(board)
+            render.print_json(board)
         else:
-            show(board)
+            print_board(board)
 
     parameters = [
-        click.Option(["-w", "--watch", "watching"], is_flag=True, help="go on until Ctrl-C"),
+        click.Option(["-w", "--watch", "watching"], is_flag=True, help="refresh until Ctrl-C"),
         format_option(),
         *cloud_options(),
     ]
@@ -154,6 +155,6 @@ def command() -> click.Command:
         "status",
         callback=run,
         params=parameters,
-        help="Show connections, services and nodes: status, age, and in one sentence why something is down.",
+        help="Show connections, services and nodes: status, age, and the reason why a connection or service is down.",
         short_help="connections with status, age, reason; nodes",
     )

@@ -1,7 +1,4 @@
-"""How clients prove who they are: each way as the server is told of it, and as a clouds.yaml tells a client.
-
-One row is one way, for every client.
-"""
+"""Authentication methods: for each its configuration of the server, and its entry in a client's clouds.yaml."""
 
 from __future__ import annotations
 
@@ -25,11 +22,11 @@ from linkspan.store.store import Store
 PASSWORD: Final = "pass word"
 PROJECT: Final = "blue"
 USERS: Final = {"admin": ("admin",), "alice": ("member",)}
-"""User -> roles; all of them in one project."""
+"""User -> roles, all in one project."""
 
 
-class Way(msgspec.Struct, frozen=True):
-    """`auth` makes users and is what the server asks; `cloud` is a user's entry of a clouds.yaml, by URL and name."""
+class AuthMethod(msgspec.Struct, frozen=True):
+    """`auth` creates users and the server's authenticator; `cloud` returns a user's entry of a clouds.yaml, by URL."""
 
     name: str
     auth: Callable[[Store], Authenticator]
@@ -49,17 +46,17 @@ def _embedded(store: Store) -> Authenticator:
     with store.write() as tx:
         project = users.add_project(tx, PROJECT)["id"]
         for user, roles in USERS.items():
-            made = users.add_user(tx, user, _hashed(), project, roles)
-            tokens.add_token(tx, hash_token(_token(user).encode()), made["id"], project)
+            user_id = users.add_user(tx, user, _hashed(), project, roles)["id"]
+            tokens.add_token(tx, hash_token(_token(user).encode()), user_id, project)
     return EmbeddedKeystone(store)
 
 
-NONE: Final = Way(
+NONE: Final = AuthMethod(
     "none",
     lambda _store: NoAuth(),
     lambda url, _user: {"auth_type": "none", "auth": {"endpoint": url}},
 )
-BASIC: Final = Way(
+BASIC: Final = AuthMethod(
     "http_basic",
     _embedded,
     lambda url, user: {
@@ -67,12 +64,12 @@ BASIC: Final = Way(
         "auth": {"endpoint": url, "username": user, "password": PASSWORD},
     },
 )
-STATIC: Final = Way(
+STATIC: Final = AuthMethod(
     "admin_token",
     _embedded,
     lambda url, user: {"auth_type": "admin_token", "auth": {"endpoint": url, "token": _token(user)}},
 )
-V3: Final = Way(
+V3: Final = AuthMethod(
     "v3password",
     _embedded,
     lambda url, user: {
@@ -88,10 +85,10 @@ V3: Final = Way(
         },
     },
 )
-WAYS: Final = (NONE, BASIC, STATIC, V3)
+AUTH_METHODS: Final = (NONE, BASIC, STATIC, V3)
 
 
 def clouds_yaml(file: Path, cloud: Mapping[str, Any]) -> dict[str, str]:
-    """Writes a clouds.yaml of one cloud; the variables that lead the command line to it."""
+    """Writes a clouds.yaml with one cloud; returns the environment variables that select it."""
     file.write_text(yaml.safe_dump({"clouds": {"here": dict(cloud)}}), encoding="utf-8")
     return {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": "here"}
