@@ -61,13 +61,13 @@ def run(quick: bool) -> list[Result]:
 
 def _ours(world: World, template: dict[str, Any]) -> float:
     body = {"ipsec_site_connection": {key: template[key] for key in KEYS}}
-    begun = time.perf_counter()
+    started = time.perf_counter()
     id = world.user.request("POST", PATH, body)["ipsec_site_connection"]["id"]
     while world.connection(id)["status"] != "ACTIVE":
         time.sleep(POLL)
-        if time.perf_counter() - begun > 30:
+        if time.perf_counter() - started > 30:
             raise RuntimeError(f"not ACTIVE after 30 s: {world.connection(id)}")
-    took = time.perf_counter() - begun
+    took = time.perf_counter() - started
     world.user.request("DELETE", f"{PATH}/{id}")
     _settled(world)
     return took
@@ -101,11 +101,11 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         vici_messages.load_conn(config),
     )
     with _session(world) as session:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         session.load_shared(key)
         session.load_conn(message)
         list(session.initiate({"ike": config.name, "child": config.children[0].name, "timeout": "10000"}))
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started
         list(session.terminate({"ike": config.name, "timeout": "5000"}))
         session.unload_conn({"name": config.name})
         session.unload_shared({"id": config.name})

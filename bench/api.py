@@ -149,7 +149,7 @@ def _measured(database: Filled, cases: list[Case], rounds: int) -> tuple[Figures
 
 
 def _quiet(ours: list[float], bare: list[float]) -> tuple[list[float], list[float]]:
-    """What both cost in the rounds that were quiet."""
+    """The costs of both in the rounds in which the machine was quiet."""
     most = QUIET * min(bare)
     kept = [pair for pair in zip(ours, bare, strict=True) if pair[1] <= most]
     return [cost for cost, _ in kept], [cost for _, cost in kept]

@@ -24,7 +24,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
 class Load:
-    """What all clients share. `requests` does not end before `deadline`."""
+    """State that all clients share. `requests` does not end before `deadline`."""
 
     def __init__(self, requests: Iterator[bytes], clients: int, deadline: float) -> None:
         self.requests = requests
@@ -57,7 +57,7 @@ class Client(asyncio.Protocol):
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Starts."""
         self._transport = transport
         self._next()
 
@@ -94,13 +94,13 @@ class Client(asyncio.Protocol):
 
 async def measure(requests: list[bytes], clients: int, seconds: float, ports: list[int]) -> float:
     """Requests per second."""
-    begun = time.monotonic()
-    load = Load(itertools.cycle(requests), clients, begun + seconds)
+    started = time.monotonic()
+    load = Load(itertools.cycle(requests), clients, started + seconds)
     loop = asyncio.get_running_loop()
     for _, port in zip(range(clients), itertools.cycle(ports), strict=False):
         await loop.create_connection(lambda: Client(load), "127.0.0.1", port)
     await load.ended
-    return load.answers / (time.monotonic() - begun)
+    return load.answers / (time.monotonic() - started)
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
-    begun = time.monotonic()
+    started = time.monotonic()
     with filling(url, state / "seal") as store:
         crowds = Crowds(store)
         crowds.add(ADMIN, 10, 10, ("admin",))
@@ -78,5 +78,5 @@ def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
         full = crowds.add("full", 1_800, 90)
         big = crowds.add("big", 10_000, 100)
         huge = crowds.add("huge", 20_000 if quick else 100_000, 100)
-    print(f"    {name}: filled in {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"    {name}: filled in {time.monotonic() - started:.0f} s", flush=True)
     return Filled(name, url, state, few, full, big, huge)

@@ -52,7 +52,7 @@ def gateway(number: int) -> Gateway:
 
 
 def connection(gateway_id: str, number: int) -> Connection:
-    """One of many connections of a gateway, to a peer that nobody is: it waits for it."""
+    """One of many connections of a gateway, to a peer that does not exist: it waits for it."""
     peer = f"203.0.{number // 250 + 1}.{number % 250 + 1}"
     return Connection(
         id=str(uuid.uuid4()),

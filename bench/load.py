@@ -60,13 +60,13 @@ def _ours(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
     worker.send(Desired(gateway, {}, ()))
     while not outbox.take(5.0).gateways:
         pass
-    begun = time.perf_counter()
+    started = time.perf_counter()
     state = desired.merge(desired.EMPTY, desired.decode(body))
     worker.send(Desired(gateway, state.connections, ()))
     seen = 0
     while seen < COUNT:
         seen += len(outbox.take(60.0).connections)
-    took = time.perf_counter() - begun
+    took = time.perf_counter() - started
     worker.send(Stop(teardown=True))
     worker.join()
     return took
@@ -82,11 +82,11 @@ def _bare(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
         for config in (ipsec_config.build(one),)
     ]
     session = vici.Session(_Socket(charon._directory, 60.0))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for key, config in messages:
         session.load_shared(key)
         session.load_conn(config)
-    took = time.perf_counter() - begun
+    took = time.perf_counter() - started
     charon.stop()
     drivers.namespaces.remove(gateway.id)
     return took

@@ -1,4 +1,4 @@
-"""What a benchmark says: two figures of one run, their ratio, and the bounds that were promised, if any."""
+"""The result of a benchmark: two figures of one run, their ratio, and the bounds that were promised, if any."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Whether the bounds are kept; true without one."""
+        """True if all bounds are kept."""
         return (
             (self.most is None or self.ratio <= self.most)
             and (self.least is None or self.ratio >= self.least)

@@ -40,10 +40,10 @@ server = socket.create_server(("", int(sys.argv[1])))
 print("ready", flush=True)
 while True:
     stream, _ = server.accept()
-    count, begun, buffer = 0, time.perf_counter(), bytearray(1 << 20)
+    count, started, buffer = 0, time.perf_counter(), bytearray(1 << 20)
     while size := stream.recv_into(buffer):
         count += size
-    print(count * 8 / (time.perf_counter() - begun) / 1e6, flush=True)
+    print(count * 8 / (time.perf_counter() - started) / 1e6, flush=True)
 """
 SOURCE = """
 import socket, sys, time

@@ -37,7 +37,7 @@ from linkspan.store.transaction import Transaction
 
 PASSWORD = "correct horse battery staple"
 NEW = "new-"
-"""What the names of connections begin with that are made later."""
+"""Prefix of the names of connections that are made after the fill."""
 BATCH = 5000
 _OUTSIDE = ipaddress.ip_network("198.18.0.0/15")
 _PEERS = ipaddress.ip_network("100.64.0.0/10")
@@ -69,7 +69,7 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class Crowds:
-    """Fills one database. Give it a store with a long lease: nobody renews that of the node."""
+    """Fills one database. Its store needs a long lease: nothing renews the lease of the node."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -101,7 +101,7 @@ class Crowds:
         return crowd
 
     def _gateway(self, tx: Transaction, project: str) -> tuple[str, str]:
-        """A router with both legs and a service on its one subnet: their ids."""
+        """A router with both interfaces and a service on its one subnet: their ids."""
         self._gateways += 1
         network = writing.insert(tx, NETWORK, {"name": "lan", "project_id": project})
         subnet = _subnet(tx, project, network["id"], "10.1.0.0/24")

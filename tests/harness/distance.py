@@ -1,6 +1,6 @@
 """A way between one port of a bridge and the others that takes its time, for a kernel that has no netem.
 
-The port is taken off the bridge, and its frames are carried across by hand, each as late as it is told to be: so two
+The port is taken off the bridge, and its frames are carried across by hand, each after a delay of its own: so two
 messages can overtake each other, as they do between the threads of a busy charon.
 """
 

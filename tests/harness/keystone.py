@@ -61,7 +61,7 @@ class Keystone:
         identity.assign_project_role_to_user(home, person, identity.find_role(role, ignore_missing=False))
 
     def lead_to(self, url: str) -> None:
-        """What the catalog names as the network service, and nothing else."""
+        """Makes the catalog name this URL as its only network service."""
         identity = self._identity()
         for old in identity.services(type="network"):
             identity.delete_service(old)
@@ -105,7 +105,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            # The socket listens from the beginning; nobody answers on it before Keystone is made.
+            # The socket listens from the beginning; nothing answers on it before Keystone is made.
             answer = httpx.get(f"{url}/v3", timeout=1.0)
         except httpx.TransportError:
             continue
@@ -116,6 +116,6 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    """A Keystone with an admin and nobody else."""
+    """A Keystone with an admin and no other user."""
     with running(tmp_path_factory.mktemp("keystone")) as service:
         yield service

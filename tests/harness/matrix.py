@@ -1,4 +1,4 @@
-"""Which test shows which attribute on the wire: read from the `shows` marks in tests/wire, without running anything.
+"""The tests that show each attribute on the wire: read from the `shows` marks in tests/wire, without running anything.
 
 docs/attributes.md is written from it, and `harness.mutate` runs by it.
 """
@@ -16,7 +16,7 @@ from linkspan.core.schema.resources import VPN
 ROOT: Final = Path(__file__).parents[2]
 WIRE: Final = ROOT / "tests" / "wire"
 MUTANTS: Final = WIRE / "mutants.json"
-"""What `./dev test --mutate` found last: {"attribute=way": the test that failed}."""
+"""Result of the last `./dev test --mutate`: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
     "the agent": ("test_backend.py", "test_leaks.py", "test_families.py", "test_survival.py", "test_nothing_left.py"),
     "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
@@ -28,7 +28,7 @@ KERNEL: Final = {
     ),
     "algorithms": ("test_policies.py::test_every_algorithm_of_each_policy_is_negotiated",),
 }
-"""What of tests/wire runs once more on the kernel's own ESP (tests/kernel), in parts that take minutes."""
+"""Tests of tests/wire that also run on the kernel's ESP (tests/kernel), in parts that take minutes."""
 
 
 def shown() -> dict[str, list[str]]:
@@ -70,6 +70,6 @@ def attributes() -> list[str]:
 
 
 def mutants() -> dict[str, str]:
-    """What `./dev test --mutate` found last."""
+    """Reads the result of the last `./dev test --mutate`."""
     found: dict[str, Any] = json.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
     return found

@@ -1,7 +1,7 @@
 """`./dev test --mutate`: an agent drops one attribute after the other, and tests of the wire matrix must fail for each.
 
 Two mutants of every attribute (`mutations`): held at one value, and frozen at what it was first. Only the tests that
-are marked with the attribute run. A mutant is killed by a test that fails, not by one that cannot begin. What was found
+are marked with the attribute run. A mutant is killed by a test that fails, not by one that cannot start. What was found
 is written into tests/wire/mutants.json, from which docs/attributes.md has its table. Arguments: attributes, or parts
 of their names; none means all.
 """

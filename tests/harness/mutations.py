@@ -16,7 +16,7 @@ from linkspan.core.state.desired import Connection
 
 VARIABLE: Final = "TEST_MUTANT"
 LABORATORY: Final = frozenset({"198.51.100.2", "198.51.100.3"})
-"""The peers of the laboratory's own two connections, which have to come up for a test to begin."""
+"""The peers of the laboratory's own two connections, which have to come up before a test can start."""
 Way = Literal["held", "frozen"]
 
 FIELDS: Final[dict[str, tuple[str, Any]]] = {

@@ -27,7 +27,7 @@ FORKS = Path(__file__).with_name("openstack_forks.py")
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What a command left: its exit code and what it printed."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -50,7 +50,7 @@ class OpenStack:
         return msgspec.json.decode(self._forks.stdout.readline(), type=Done)
 
     def execute(self, words: tuple[str, ...], environment: Mapping[str, str]) -> Done:
-        """One command, by the installed script: a second and a half more, and nothing of ours in between."""
+        """One command, by the installed script: slower by a second and a half, and without our forking process."""
         done = subprocess.run(
             [self._script, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -103,7 +103,7 @@ class Cli:
         return self._command.execute(words, self._environment)
 
     def __call__(self, *words: str) -> Any:
-        """What a command that works prints, as JSON."""
+        """Runs a command that must succeed, and returns its JSON output."""
         done = self.run(*words, "-f", "json")
         assert done.code == 0, done.err + done.out
         return json.loads(done.out)

@@ -52,7 +52,7 @@ def learn(names: list[str]) -> None:
 
 
 def text(file: IO[bytes]) -> str:
-    """What a child wrote."""
+    """The output of a child process."""
     file.seek(0)
     return file.read().decode()
 

@@ -18,7 +18,7 @@ from linkspan.cli.client import ApiError
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.peer import Peer, decoded, vici_session
-from tests.harness.world import World, renewed, steady, until
+from tests.harness.world import World, rekeyed, steady, until
 
 VPN = "/v2.0/vpn"
 SINGULAR = {
@@ -140,7 +140,7 @@ def raw_charon(ours: Ours) -> Iterator[vici.Session]:
 
 
 class Link:
-    """One connection of ours to a peer."""
+    """A connection of our gateway to a peer."""
 
     def __init__(self, ours: Ours, peer: Peer, id: str, ike_policy: str, ipsec_policy: str) -> None:
         self.ours = ours
@@ -184,14 +184,14 @@ class Link:
         until(lambda: self.status == status, seconds, lambda: str(self.shown))
         return self.shown
 
-    def renewed(self, seconds: float = 20.0) -> None:
+    def rekeyed(self, seconds: float = 20.0) -> None:
         """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and SPIs stay."""
         self.wait("ACTIVE", seconds)
         until(self._quiet, seconds, lambda: str(self.sas()))
 
     def _quiet(self) -> bool:
         with self.ours.charon() as charon:
-            return renewed([child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)])
+            return rekeyed([child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)])
 
     def wait_reason(self, words: str, seconds: float = 20.0) -> str:
         """Wait until the reason has these words in it."""
@@ -221,7 +221,7 @@ class Link:
         ]
 
     def pinged(self, destination: str = "", count: int = 5) -> None:
-        """Pings pass, as ESP and never in clear. Not while keys are renewed, which may cost charon a packet."""
+        """Pings pass, as ESP and never in plaintext. Not during a rekey, which may cost charon a packet."""
         end = time.monotonic() + 4.0
         while not self._quiet() and time.monotonic() < end:
             time.sleep(0.05)

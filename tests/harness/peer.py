@@ -1,8 +1,9 @@
-"""A peer that is none of ours: a namespace on the external network with a charon that the test configures by itself.
+"""A peer without Linkspan: a namespace on the external network with a charon that the test configures by itself.
 
 Nothing of Linkspan's own mapping is used here, so that both ends cannot share one mistake: strongswan.conf and every
-VICI message are written out as a manual would have them (swanctl.conf(5), strongswan: vici/README.md). What it is told,
-what it holds and what it says are all there is to see; `recorder` also shows what really crossed its wire.
+VICI message are written out as a manual would have them (swanctl.conf(5), strongswan: vici/README.md). Its
+configuration, what it holds and what it says are all there is to see; `recorder` also shows what really crossed its
+wire.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Peer:
     # -- the machine -----------------------------------------------------------------------------------------------
 
     def run(self, *command: str, check: bool = True) -> str:
-        """What a command prints inside the peer's namespace."""
+        """Runs a command inside the peer's namespace and returns its output."""
         done = netns.run_inside(
             self.namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         )
@@ -305,7 +306,7 @@ def vici_session(path: Path) -> Iterator[vici.Session]:
 
 
 def decoded(value: Any) -> Any:
-    """What VICI gave, with texts instead of bytes."""
+    """A VICI message with texts instead of bytes."""
     if isinstance(value, dict):
         return {key: decoded(inner) for key, inner in value.items()}
     if isinstance(value, list):

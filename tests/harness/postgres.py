@@ -106,7 +106,7 @@ def server() -> Iterator[Server]:
             account = pwd.getpwnam("postgres")
             os.chown(folder, account.pw_uid, account.pw_gid)
             become = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--init-groups"]
-        # Should this process be killed, the server is told to stop as well.
+        # Should this process be killed, the server stops as well.
         prefix = ["setpriv", "--pdeathsig", "INT", *become, "--"]
         data = folder / "data"
         made = subprocess.run(

@@ -33,7 +33,7 @@ class Ike(msgspec.Struct, frozen=True):
 
     @property
     def first(self) -> bool:
-        """Whether it begins an IKE SA: the responder has no SPI yet."""
+        """True for the first message of an IKE SA: the responder has no SPI yet."""
         return self.responder_spi == 0 and self.message_id == 0
 
 
@@ -71,12 +71,12 @@ class Recorder(packet_counter.Listener):
         """The IKE messages of one direction."""
         return [packet for packet in list(self.packets) if packet.ike and packet.sent == sent]
 
-    def begun(self, since: float = 0.0) -> int:
-        """How many messages to the recorded side begin an IKE SA, retransmissions too."""
+    def initiations(self, since: float = 0.0) -> int:
+        """Number of messages to the recorded side that initiate an IKE SA, retransmissions included."""
         return sum(one.ike.first for one in self.ike(sent=False) if one.ike and one.at >= since)
 
     def attempts(self) -> int:
-        """How many IKE SAs were begun towards the recorded side, however often their first message was sent."""
+        """Number of IKE SAs initiated towards the recorded side, without retransmissions."""
         return len({one.ike.initiator_spi for one in self.ike(sent=False) if one.ike and one.ike.first})
 
     def count(self, *kinds: packet_counter.PacketClass, sent: bool | None = None) -> int:
@@ -97,9 +97,9 @@ class Recorder(packet_counter.Listener):
         """
         early = version == 2
         esp = [one for one in list(self.packets) if one.kind in ("esp", "udp_esp")]
-        begun = {sent: dict.fromkeys(one.spi for one in esp if one.sent == sent) for sent in (True, False)}
+        spis = {sent: dict.fromkeys(one.spi for one in esp if one.sent == sent) for sent in (True, False)}
         found = 0
-        for mine, other in itertools.zip_longest(list(begun[early])[1:], list(begun[not early])[1:]):
+        for mine, other in itertools.zip_longest(list(spis[early])[1:], list(spis[not early])[1:]):
             for one in esp:
                 if one.sent != early and one.spi == other:
                     break
@@ -129,7 +129,7 @@ class Recorder(packet_counter.Listener):
 
 
 def packet(frame: bytes, sent: bool) -> Packet:
-    """What a frame is."""
+    """Classifies a frame."""
     kind = packet_counter.classify(frame, INSIDE)
     header = _ike(frame) if kind == "ike" else None
     return Packet(at=time.monotonic(), sent=sent, kind=kind, size=len(frame), ike=header, frame=frame)

@@ -1,4 +1,4 @@
-"""Counts what really reaches a database: at the driver, below everything of ours that might count wrongly.
+"""Counts what really reaches a database: at the driver, below all code of Linkspan that might count wrongly.
 
 SQLite tells each statement that it runs; psycopg's cursors are asked. What opens and ends transactions is not counted,
 nor is the question whether a pooled connection still lives, nor PostgreSQL's clock, which is asked every few seconds.

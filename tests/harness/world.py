@@ -64,7 +64,7 @@ class World:
 
     @property
     def output(self) -> str:
-        """What the service printed so far."""
+        """The output of the service so far."""
         return self._output.read_text(errors="replace")
 
     def _wait_until_built(self) -> None:
@@ -161,11 +161,11 @@ class World:
         finally:
             charon.detach()
 
-    def renewed(self, *sides: str) -> bool:
-        """Whether the keys at these sites are as they stay (see `renewed` below)."""
+    def rekeyed(self, *sides: str) -> bool:
+        """True if the first rekey is over at these sites (see `rekeyed` below)."""
         for side in sides or ("left", "right"):
             with self.charon(side) as charon:
-                if not renewed([child for sa in charon.sas() for child in sa.children]):
+                if not rekeyed([child for sa in charon.sas() for child in sa.children]):
                     return False
         return True
 
@@ -178,7 +178,7 @@ class World:
     def one_tunnel(self) -> bool:
         """Both ends are at rest with the same one pair of SPIs."""
         left, right = self.spis("left"), self.spis("right")
-        return self.renewed() and len(left) == 1 and [(out, into) for into, out in left] == right
+        return self.rekeyed() and len(left) == 1 and [(out, into) for into, out in left] == right
 
     def gateway(self, side: str) -> str:
         """The namespace of a site's gateway."""
@@ -191,7 +191,7 @@ class World:
         return name
 
     def inside(self, namespace: str, *command: str) -> str:
-        """What a command prints inside a namespace."""
+        """Runs a command inside a namespace and returns its output."""
         done = netns.run_inside(
             namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         )
@@ -204,7 +204,7 @@ class World:
 
     @contextmanager
     def next_hop(self) -> Iterator[None]:
-        """A router on the external network, so that what leaves a gateway in clear finds somebody to take it."""
+        """A router on the external network, so that a packet that leaves a gateway in plaintext reaches a host."""
         bridge = self.lab["internet"]["bridge"]
         addresses = ("198.51.100.1/24", "2001:db8:ffff::1/64")
         self.inside(self.lab["fabric"], "sysctl", "-q", f"net.ipv6.conf.{bridge}.disable_ipv6=0")
@@ -222,18 +222,21 @@ def nodad(address: str) -> tuple[str, ...]:
     return ("nodad",) if ":" in address else ()
 
 
-def renewed(children: Sequence[ChildSa]) -> bool:
-    """Whether every child has keys of its own exchange, and none is just being replaced: the first renewal follows an
-    instant after a tunnel is up. What it replaced stays listed for some seconds, deleted."""
+def rekeyed(children: Sequence[ChildSa]) -> bool:
+    """True if every child has keys of its own exchange, and none is being replaced.
+
+    The first rekey follows an instant after a tunnel is up. The child that it replaced stays listed, deleted, for some
+    seconds.
+    """
     there = [child for child in children if child.state != "DELETED"]
     return bool(there) and all(child.group and child.state == "INSTALLED" for child in there)
 
 
 def steady(send: Callable[[], Ping]) -> Ping:
-    """What pings find that nothing should disturb.
+    """The result of pings through a tunnel that is at rest.
 
-    In user space an exchange of keys may cost charon a packet that is on its way just then, and that says nothing about
-    whether packets pass: there they are sent once more.
+    In user space a rekey may cost charon a packet that is on its way, and that says nothing about whether packets pass:
+    there they are sent once more.
     """
     answer = send()
     again = answer.received < answer.sent and esp_backend.detect() == "user-space"
@@ -268,7 +271,7 @@ def until(condition: Callable[[], bool], seconds: float, tell: Callable[[], str]
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
+    """A TCP port of the loopback that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -28,7 +28,7 @@ MARKS = [
 
 
 def guest(*command: str, seconds: int = SECONDS) -> str:
-    """What a command prints inside; the test fails with that if the command does."""
+    """Runs a command inside the guest and returns its output; the test fails with it if the command does."""
     whole = [str(UMLRUN), "-t", str(seconds), "--", *command]
     done = subprocess.run(whole, capture_output=True, text=True, cwd=ROOT, timeout=seconds + 20, check=False)
     print(done.stdout)

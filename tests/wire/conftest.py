@@ -1,4 +1,4 @@
-"""The running service for the tests of a file; for those of single attributes, a gateway of ours and plain peers.
+"""The running service for the tests of a file; for those of single attributes, a gateway of its own and plain peers.
 
 `world` is made anew for each file, because its tests break it. `ours` is made once for all files: each of its tests
 makes connections and peers of its own, and they go with the test.

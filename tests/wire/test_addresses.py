@@ -44,7 +44,7 @@ def test_tunnels_follow_the_gateways_own_addresses(new_site: Callable[..., Site]
         link.wait("ACTIVE")
         with link.peer.recorder() as seen:
             answer = steady(lambda link=link: site.ping(link.peer.in4, 10, 0.02))  # type: ignore[misc]
-            assert ping(link.peer.namespace, former, 1, timeout=1).received == 0, "nobody is there any more"
+            assert ping(link.peer.namespace, former, 1, timeout=1).received == 0, "no host has it any more"
             assert ping(link.peer.namespace, address, 1, timeout=1).received == 1, "the control"
         assert (answer.received, seen.clear) == (10, 0)
         assert seen.esp >= 20
@@ -95,26 +95,26 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
     with translator(ours.world, peer, public, "192.168.77", "eth0") as recorder:
         peer.load(ours.v4, ours.psk, local="fqdn:behind.example.org", local_addrs=["192.168.77.2"])
         link = ours.connect(peer, peer_address=public, peer_id="behind.example.org", initiator="response-only")
-        until(lambda: public in told(ours), 10.0, lambda: str(link.shown))
+        until(lambda: public in peer_addresses(ours), 10.0, lambda: str(link.shown))
         peer.initiate()
-        link.renewed()
+        link.rekeyed()
         through(link, recorder)
         ((sa),) = peer.sas()
         assert sa["nat-local"] == "yes"
-        # Towards another address nobody is let in, and back.
+        # A change to another peer address deletes the SA, and back.
         link.set(peer_address="198.51.100.201")
         peer.wait_down()
-        until(lambda: public not in told(ours), 10.0, lambda: str(link.shown))
+        until(lambda: public not in peer_addresses(ours), 10.0, lambda: str(link.shown))
         link.set(peer_address=public)
-        until(lambda: public in told(ours), 10.0, lambda: str(link.shown))
+        until(lambda: public in peer_addresses(ours), 10.0, lambda: str(link.shown))
         peer.initiate()
         link.wait("ACTIVE")
         through(link, recorder)
         ours.clear()
 
 
-def told(ours: Ours) -> list[str]:
-    """The peers' addresses that our charon was told."""
+def peer_addresses(ours: Ours) -> list[str]:
+    """The peers' addresses in our charon's configuration."""
     with ours.charon() as charon:
         return list(charon.remotes().values())
 
@@ -126,7 +126,7 @@ def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
             ours.v4, ours.psk, local="203.0.113.2", remote=ours.v4, local_addrs=["203.0.113.2"], remote_addrs=["%any"]
         )
         link = ours.connect(peer, peer_address="203.0.113.2", peer_id="203.0.113.2")
-        link.renewed()
+        link.rekeyed()
         through(link, recorder)
         ((sa),) = peer.sas()
         assert (sa["remote-host"], sa["remote-id"], sa["nat-remote"]) == ("203.0.113.1", ours.v4, "yes")
@@ -134,7 +134,7 @@ def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
 
 
 def through(link: Link, recorder: Callable[[], Recorder]) -> None:
-    """Pings pass, as ESP in UDP alone (RFC 3948), never in clear."""
+    """Pings pass, as ESP in UDP alone (RFC 3948), never in plaintext."""
     with recorder() as seen:
         answer = steady(lambda: link.ours.ping(link.peer.in4, 10, 0.02))
     assert (answer.received, seen.clear, seen.count("esp")) == (10, 0, 0)

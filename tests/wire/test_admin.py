@@ -48,7 +48,7 @@ def test_a_service_that_is_down_takes_its_connections_along(ours: Ours, new_peer
     ours.update("vpnservices", service, admin_state_up=True)
     link.wait("ACTIVE")
     link.pinged()
-    beside.renewed()
+    beside.rekeyed()
     before = beside.sas()
     ours.update("vpnservices", service, admin_state_up=False)
     peer.wait_down()

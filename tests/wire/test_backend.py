@@ -1,4 +1,4 @@
-"""Which ESP carries the tunnel: found out by itself, told to the operator, and seen where it works.
+"""The ESP backend: detected by the agent, shown to the operator, and seen at work.
 
 Runs on whatever this kernel has; tests/kernel runs it once more in user-mode Linux, where that is the kernel's own.
 """
@@ -21,7 +21,7 @@ def test_the_agent_finds_and_tells_which_esp_it_has(world: World) -> None:
 
 
 def test_the_sas_are_where_the_backend_says(world: World) -> None:
-    # charon keeps an inbound state for some seconds after the first renewal of keys.
+    # charon keeps an inbound state for some seconds after the first rekey.
     until(lambda: world.inside(world.gateway("left"), "ip", "xfrm", "state").count("proto esp") in (0, 2), 15.0)
     states = world.inside(world.gateway("left"), "ip", "xfrm", "state")
     links = world.inside(world.gateway("left"), "ip", "-o", "link")

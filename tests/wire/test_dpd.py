@@ -37,18 +37,18 @@ def connect(ours: Ours, peer: Peer, version: str, **values: Any) -> Link:
 
 
 def questions(seen: Recorder, since: float = 0.0) -> list[float]:
-    """When we sent what dead peer detection sends."""
+    """Times at which our gateway sent a DPD message."""
     kinds = (INFORMATIONAL, INFORMATIONAL_V1)
     return [one.at for one in seen.ike(sent=False) if one.ike and one.ike.exchange in kinds and one.at >= since]
 
 
 def signs(seen: Recorder) -> list[float]:
-    """When the peer sent anything."""
+    """Times at which the peer sent a packet."""
     return [one.at for one in list(seen.packets) if one.sent and one.kind in ("ike", "udp_esp", "esp")]
 
 
 def hear(seen: dict[str, Recorder], links: list[Link]) -> None:
-    """Wait for a sign of life of each peer: charon counts whole seconds, so one may come a second after its time."""
+    """Wait for an answer of each peer: charon counts whole seconds, so a probe may come a second after its time."""
     until(lambda: all(signs(seen[link.id]) for link in links), 6.0)
 
 
@@ -60,7 +60,7 @@ def recorders(links: list[Link]) -> Iterator[dict[str, Recorder]]:
 
 
 def falls(links: list[Link], seconds: float) -> dict[str, tuple[float, str]]:
-    """When each link was DOWN and why, of those that are within so many seconds; by the link's id."""
+    """Time and reason of each link that is DOWN within so many seconds, by the link's id."""
     fallen: dict[str, tuple[float, str]] = {}
     end = time.monotonic() + seconds
     while time.monotonic() < end and len(fallen) < len(links):
@@ -86,11 +86,11 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
     }
     watched = [link for (_, action), link in links.items() if action != "disabled"]
     for link in links.values():
-        link.renewed()
+        link.rekeyed()
     with recorders(list(links.values())) as seen:
         for (version, _), link in links.items():
             if version == "v2":
-                link.pinged()  # then the last sign of life is ESP, else an answer
+                link.pinged()  # then the last authenticated packet is ESP, else an answer
         time.sleep(2.0)
         hear(seen, watched)
         for link in links.values():
@@ -106,10 +106,10 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
             assert link.id in fallen, f"{case}: not down {time.monotonic() - cut:.1f} s after the cut"
             at, reason = fallen[link.id]
             after, timeout = at - max(signs(seen[link.id])), TIMEOUTS[action]
-            print(f"{case}: down {after:.2f} s after the last sign of life")
+            print(f"{case}: down {after:.2f} s after the last authenticated packet")
             assert 0.8 * timeout <= after <= 1.2 * timeout, case
             assert f"no sign of life for {timeout} s" in reason, case
-            tries = seen[link.id].begun(at - 0.5)
+            tries = seen[link.id].initiations(at - 0.5)
             assert bool(tries) == initiates(action), f"{case}: {tries} first IKE messages"
         healed = time.monotonic()
         for link in links.values():
@@ -121,7 +121,7 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
                 up_again(link)
         assert links["v2", "clear"].status == links["v1", "clear"].status == "DOWN"
         for version in VERSIONS:
-            assert seen[links[version, "clear"].id].begun(healed) == 0
+            assert seen[links[version, "clear"].id].initiations(healed) == 0
     waits = links["v2", "clear"].peer
     waits.restart()
     waits.load(ours.v4, ours.psk)
@@ -132,7 +132,7 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
 
 
 def initiates(action: str) -> bool:
-    """Whether we initiate by ourselves after the peer was declared dead."""
+    """True if our gateway initiates by itself after the peer was declared dead."""
     return action in ("restart", "restart-by-peer") or (action == "hold" and esp_backend.detect() == "user-space")
 
 
@@ -157,7 +157,7 @@ def test_the_interval_is_what_passes_between_questions(ours: Ours, new_peer: New
 def settled(links: list[Link]) -> None:
     """The newest version of each is up and the one before is gone at both ends."""
     for link in links:
-        link.renewed()
+        link.rekeyed()
         until(lambda link=link: len(link.sas()) == len(link.peer.children()) == 1, 10.0)  # type: ignore[misc]
 
 
@@ -185,7 +185,7 @@ def test_an_update_of_action_and_timeout_counts_at_once(ours: Ours, new_peer: Ne
     shorter = [connect(ours, new_peer(), version, dpd=dpd("restart", 2, 60)) for version in VERSIONS]
     longer = [connect(ours, new_peer(), version, dpd=dpd("clear", 2, 4)) for version in VERSIONS]
     for link in shorter + longer:
-        link.renewed()
+        link.rekeyed()
     before = [link.sas() for link in shorter + longer]
     for link in shorter:
         link.set(dpd={"action": "clear", "timeout": 5})
@@ -206,7 +206,7 @@ def test_an_update_of_action_and_timeout_counts_at_once(ours: Ours, new_peer: Ne
             at, reason = fallen[link.id]
             assert 0.8 * timeout <= at - max(signs(seen[link.id])) <= 1.2 * timeout
             assert f"no sign of life for {timeout} s" in reason
-            assert bool(seen[link.id].begun(at - 0.5)) == again
+            assert bool(seen[link.id].initiations(at - 0.5)) == again
 
 
 def two_to_one_peer(ours: Ours, peer: Peer, one: dict[str, Any], other: dict[str, Any]) -> tuple[Link, Link]:
@@ -226,7 +226,7 @@ def two_to_one_peer(ours: Ours, peer: Peer, one: dict[str, Any], other: dict[str
         ours.connect(peer, local=(4,), peers=[half], dpd=each) for half, each in zip(halves, (one, other), strict=True)
     ]
     for link in links:
-        link.renewed()
+        link.rekeyed()
     until(lambda: len({sa["uniqueid"] for link in links for sa in link.sas()}) == 1, 20.0)
     return links[0], links[1]
 

@@ -1,4 +1,4 @@
-"""Dead peer detection where the kernel's ESP and that of user space differ: traffic as a sign of life, and `hold`.
+"""Dead peer detection where the kernel's ESP and that of user space differ: traffic as liveness, and `hold`.
 
 Only the kernel tells charon of traffic that has no SA. There hold waits for it; on user-space ESP hold is restart.
 """
@@ -81,12 +81,12 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
         start = time.monotonic()
         until(lambda: seen.attempts() == 1, 5.0)
         time.sleep(ATTEMPT - 3.0)
-        assert half_open(ours, link) == 1, "an attempt that traffic began has its time"
+        assert half_open(ours, link) == 1, "an attempt that traffic triggered has its time"
         until(lambda: half_open(ours, link) == 0, 10.0)
         assert time.monotonic() - start < ATTEMPT + 3.0, "and not more"
         assert len(traps(ours)) == 1
         time.sleep(3.0)
-        assert seen.attempts() == 1, "without traffic nothing begins"
+        assert seen.attempts() == 1, "without traffic nothing is initiated"
         traffic(link)
         until(lambda: seen.attempts() == 2, 5.0)
         peer.heal()
@@ -101,7 +101,7 @@ def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callab
         before = seen.attempts()
         link.set(initiator="response-only")
         until(lambda: traps(ours) == frozenset(), 5.0)
-        # charon has 1 s to end what it had begun: on user-space ESP hold initiates.
+        # charon has 1 s to end its attempt: on user-space ESP hold initiates.
         time.sleep(1.0)
         before = seen.attempts()
         traffic(link)
@@ -116,7 +116,7 @@ def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callab
 
 @pytest.mark.shows("connection.dpd.action")
 @pytest.mark.parametrize("how", ["disabled", "deleted"])
-def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer, how: str) -> None:
+def test_traffic_initiates_no_disabled_or_deleted_connection(ours: Ours, peer: Peer, how: str) -> None:
     with held(ours, peer) as (link, seen):
         if how == "disabled":
             link.set(admin_state_up=False)
@@ -134,7 +134,7 @@ def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer,
 def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk, unique="replace")
     link = ours.connect(peer, dpd={"action": "restart", "interval": 1, "timeout": 5})
-    link.renewed()
+    link.rekeyed()
     peer.run("nft", DEAF_TO_IKE)
     end = time.monotonic() + 11.0
     while time.monotonic() < end:

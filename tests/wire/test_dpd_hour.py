@@ -38,7 +38,7 @@ def clock() -> float:
 
 
 class Reports:
-    """What the worker said of a connection last."""
+    """The worker's last report of a connection."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox

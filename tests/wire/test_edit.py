@@ -1,4 +1,5 @@
-"""Edits under traffic: a policy in use is rolled out to both ends without a gap, and nobody else is disturbed."""
+"""Edits under traffic: a policy in use is rolled out to both ends without a gap, and no other connection is
+disturbed."""
 
 from __future__ import annotations
 
@@ -35,12 +36,12 @@ def edit(world: World, path: str, singular: str, id: str, **values: Any) -> None
 
 
 def settled(world: World) -> bool:
-    """Both ends are ACTIVE in their newest version, with one child each, which is renewed."""
+    """Both ends are ACTIVE in their newest version, with one child each, which is rekeyed."""
     ids = [site["connection_id"] for site in world.lab["sites"].values()]
     return (
         all(world.connection(id)["status"] == "ACTIVE" for id in ids)
         and all(len(children(world, side)) == 1 for side in ("left", "right"))
-        and world.renewed()
+        and world.rekeyed()
     )
 
 
@@ -72,9 +73,9 @@ def test_a_policy_in_use_is_rolled_out_without_a_gap(
     assert answer.sent - answer.received <= LOST
 
 
-def test_a_name_reaches_nobody(world: World) -> None:
+def test_a_new_name_sends_no_packet(world: World) -> None:
     until(lambda: settled(world), 20.0)
-    until(lambda: world.renewed("left"), 20.0)
+    until(lambda: world.rekeyed("left"), 20.0)
     before = world.spis("left")
     edit(world, "ikepolicies", "ikepolicy", world.lab["ike_policy_id"], name="renamed", description="x")
     time.sleep(1.0)

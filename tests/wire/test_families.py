@@ -68,7 +68,7 @@ def test_ipv6(world: World) -> None:
 
 
 def pinged(world: World, source: str, destination: str) -> None:
-    until(world.renewed, 20.0)
+    until(world.rekeyed, 20.0)
     with world.wire() as wire:
         answer = steady(lambda: ping(world.host(source), destination, PINGS, 0.02))
     assert answer.received == PINGS

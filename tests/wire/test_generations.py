@@ -1,4 +1,4 @@
-"""A policy in use is edited, towards a peer that is none of ours: without a gap where it accepts both versions, kept
+"""A policy in use is edited, towards a plain charon: without a gap where the peer accepts both versions, kept
 where it refuses the new one, and whichever version it comes back with is accepted until the new one is up."""
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def edit(link: Link, phase: str, **values: Any) -> None:
 
 
 def agreed(peer: Peer, phase: str) -> list[tuple[str, str, str]]:
-    """What the peer says is in use: encryption with its key's size, integrity, group."""
+    """The algorithms that the peer lists as in use: encryption with its key's size, integrity, group."""
     of = [sa for sa in peer.sas() if sa["state"] == "ESTABLISHED"] if phase == IKE else peer.children()
     return [(f"{one['encr-alg']} {one['encr-keysize']}", one["integ-alg"], one.get("dh-group", "")) for one in of]
 
@@ -81,7 +81,7 @@ def held(link: Link) -> list[str]:
 
 
 def without_a_gap(answer: Ping, seen: Recorder, version: int) -> None:
-    """Of the pings no more are lost than what the exchange itself costs, and that for moments; none is in clear."""
+    """No more pings are lost than the exchange itself costs, within moments; none is in plaintext."""
     overtook = seen.overtook(version)
     print(f"{len(answer.lost)} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms; {overtook} overtook")
     assert len(answer.lost) <= 2 + overtook, answer
@@ -95,7 +95,7 @@ def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase
     tell(peer, ours.v4, ours.psk, [OLD, NEW])
     link = ours.connect(peer)
     live(link, phase, BEFORE)
-    link.renewed(15.0 * SLOW)
+    link.rekeyed(15.0 * SLOW)
     with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
         pinging = pool.submit(ping, ours.host, peer.in4, COUNT, INTERVAL)
         time.sleep(0.3)
@@ -104,13 +104,13 @@ def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase
     live(link, phase, AFTER)
     without_a_gap(answer, seen, 2)
     assert seen.esp >= 2 * answer.received, "without ESP on the wire, few lost would say nothing"
-    assert len(held(link)) == 1, "nothing stays of the version before"
+    assert len(held(link)) == 1, "nothing of the previous version stays"
 
 
 @EDITED
 @PHASES
 def test_a_peer_that_refuses_keeps_the_version_before(ours: Ours, peer: Peer, phase: str, tell: Any) -> None:
-    """It may come back with it, may come with the new one, and what is in use is always told."""
+    """The peer may come back with the previous version or with the new one; the status always says which is in use."""
     tell(peer, ours.v4, ours.psk, [OLD])
     link = ours.connect(peer)
     live(link, phase, BEFORE)

@@ -1,4 +1,4 @@
-"""peer_id and local_id: each form arrives as its ID type (RFC 7296 3.5), and nobody else's identity is let in."""
+"""peer_id and local_id: each form arrives as its ID type (RFC 7296 3.5), and no other identity is accepted."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ STRANGERS: Final = [
 
 @pytest.mark.shows("connection.peer_id")
 @pytest.mark.parametrize("version", ["2", "1"])
-def test_whoever_has_the_key_and_another_identity_is_not_let_in(ours: Ours, peer: Peer, version: str) -> None:
+def test_a_peer_with_the_key_and_another_identity_is_refused(ours: Ours, peer: Peer, version: str) -> None:
     link = ours.connect(
         peer,
         ike={"ike_version": f"v{version}"},

@@ -1,6 +1,6 @@
-"""Nothing of the sites crosses the wire in clear, whatever state a tunnel is in; without the guard it does.
+"""Nothing of the sites crosses the wire in plaintext, whatever state a tunnel is in; without the guard it does.
 
-Each story is told twice: with the guard, where no packet may leak, and as the control without it, where packets must,
+Each case runs twice: with the guard, where no packet may leak, and as the control without it, where packets must,
 or the first telling proves nothing. The agent is frozen meanwhile, so that it cannot mend what the test broke.
 """
 
@@ -30,7 +30,7 @@ def stop_charon(world: World) -> None:
 
 
 def terminate(world: World) -> None:
-    """Somebody ends the SAs behind the agent's back; the configuration stays loaded."""
+    """The SAs are deleted behind the agent's back; the configuration stays loaded."""
     with world.charon("left") as charon:
         for sa in charon.sas():
             charon.terminate_sa(sa.unique_id)
@@ -63,7 +63,7 @@ def test_a_tunnel_that_is_down_leaks_nothing(world: World, state: str, guard: bo
         assert tally.clear == 0
     else:
         assert tally.clear >= PINGS, "the control has to leak, or the test above proves nothing"
-        print(f"control: without the guard {tally.clear} packets left in clear")
+        print(f"control: without the guard {tally.clear} packets left in plaintext")
 
 
 @pytest.mark.parametrize("guard", [True, False], ids=["guarded", "control"])
@@ -83,7 +83,7 @@ def test_a_deleted_connection_leaks_nothing(world: World, guard: bool) -> None:
         assert tally.clear == 0
     else:
         assert tally.clear >= PINGS, "the control has to leak, or the test above proves nothing"
-        print(f"control: without the guard {tally.clear} packets left in clear")
+        print(f"control: without the guard {tally.clear} packets left in plaintext")
 
 
 def knock(world: World, guard: bool) -> Tally:

@@ -1,4 +1,4 @@
-"""mtu: what fits passes, one byte more is told its size at the host that sent it, and TCP fits without being told."""
+"""mtu: a packet that fits passes; for one byte more its host gets an ICMP with the size; TCP fits by its MSS."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Both(msgspec.Struct, frozen=True):
             until(lambda: self.effective(address, side) == min(wanted, limit()), 10.0)
 
     def effective(self, address: str, side: str = "left") -> int | None:
-        """What the API says."""
+        """The effective_mtu that the API shows."""
         found: int | None = self.world.connection(self.ids[address][side])["effective_mtu"]
         return found
 
@@ -66,14 +66,14 @@ def both(world: World) -> Both:
 
 
 def limit() -> int:
-    """What ESP with AES-CBC and SHA-256 leaves of 1500: the TUN's MTU, or what the kernel computes."""
+    """Bytes that ESP with AES-CBC and SHA-256 leaves of 1500: the TUN's MTU, or what the kernel computes."""
     return {"user-space": 1400, "kernel": 1438}[esp_backend.detect()]
 
 
 def probe(world: World, side: str, address: str, size: int) -> int:
-    """Send one packet of that many bytes that nobody may fragment: 0 if it was answered, else the MTU that was told.
+    """Send one packet of that many bytes with DF set: 0 if it was answered, else the MTU in the ICMP error.
 
-    The host first forgets what it was told before, or it would not even send.
+    The host first forgets the path MTU that it knows, or it would not even send.
     """
     forget(world, side)
     data = str(size - HEADERS[6 if ":" in address else 4])
@@ -83,9 +83,9 @@ def probe(world: World, side: str, address: str, size: int) -> int:
     )
     if done.returncode == 0:
         return 0
-    told = re.search(r"mtu ?[=:] ?(\d+)", done.stdout + done.stderr)
-    assert told, f"{size} bytes vanished without a word: {done.stdout}{done.stderr}"
-    return int(told[1])
+    error = re.search(r"mtu ?[=:] ?(\d+)", done.stdout + done.stderr)
+    assert error, f"{size} bytes vanished without a word: {done.stdout}{done.stderr}"
+    return int(error[1])
 
 
 def forget(world: World, side: str) -> None:
@@ -95,7 +95,7 @@ def forget(world: World, side: str) -> None:
 
 
 def exact(world: World, address: str, mtu: int, side: str = "left") -> None:
-    """A packet of exactly so many bytes passes, inside ESP, and one byte more is told the size."""
+    """A packet of exactly so many bytes passes, inside ESP; one byte more is answered with the size."""
     with world.wire() as wire:
         assert probe(world, side, address, mtu) == 0, f"{mtu} bytes to {address}"
     assert wire.tally.protected >= 2, "there and back"
@@ -142,9 +142,9 @@ def test_two_connections_of_one_gateway_have_each_their_own(both: Both) -> None:
         exact(both.world, BACK[address], limit(), "right")
 
 
-def test_an_update_acts_at_once_and_on_nobody_else(both: Both) -> None:
+def test_an_update_acts_at_once_and_on_no_other_connection(both: Both) -> None:
     both.up()
-    until(both.world.renewed, 20.0)
+    until(both.world.rekeyed, 20.0)
     before = both.world.spis("left")
     for mtu in (1280, 1333, 1200, 1320):
         start = time.monotonic()
@@ -155,7 +155,7 @@ def test_an_update_acts_at_once_and_on_nobody_else(both: Both) -> None:
         print(f"mtu {mtu} on the wire after {took * 1000:.0f} ms")
         exact(both.world, V4, mtu)
         exact(both.world, V6, 1350)
-    assert both.world.spis("left") == before, "charon was told nothing"
+    assert both.world.spis("left") == before, "charon was not reconfigured"
 
 
 @pytest.mark.parametrize(("address", "sizes"), [(V4, (1300, 1260)), (V6, (1340, 1280))])

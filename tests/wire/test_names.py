@@ -1,4 +1,4 @@
-"""Peers that go by a name: resolved in the gateway, followed when the record changes, and never in anybody's way."""
+"""Peers configured by name: resolved in the gateway, followed when the record changes, never delaying other peers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.harness.world import steady, until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 NAME, OTHER = "vpn.example.org", "other.example.org"
-NOBODY = "198.51.100.250"
-"""No nearer to us than a peer: who asks gets them in the record's order (RFC 6724 6, rule 9)."""
+UNUSED = "198.51.100.250"
+"""An address without a host, on the peers' network: a resolver keeps the order of the record (RFC 6724 6, rule 9)."""
 IDS: dict[str, Any] = {"peer_id": "the peer", "local_id": "the gateway"}
 
 
@@ -126,12 +126,12 @@ def test_a_new_agent_adopts_a_tunnel_to_a_name_whatever_the_name_server_says(
     load(peer, ours)
     (files / "resolv.conf").write_text(f"nameserver {peer.v4}\n")
     with NameServer(peer.namespace, peer.v4) as server:
-        server.records[NAME] = [peer.v4, NOBODY]
+        server.records[NAME] = [peer.v4, UNUSED]
         link = ours.connect(peer, peer_address=NAME, **IDS)
-        link.renewed()
+        link.rekeyed()
         before = link.sas()
         # Its answers: none; that there is no such name; another order.
-        for silent, record in ((True, None), (False, None), (False, [NOBODY, peer.v4])):
+        for silent, record in ((True, None), (False, None), (False, [UNUSED, peer.v4])):
             server.silent = silent
             server.records = {NAME: record} if record else {}
             adopted(ours, peer, server)

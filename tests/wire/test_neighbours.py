@@ -1,4 +1,5 @@
-"""Who stands side by side: services of one router, connections to one peer, and projects with the same networks."""
+"""Neighbours on one gateway or network: services of one router, connections to one peer, and projects with the same
+networks."""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
         assert foreign.value.status == 404
     # The first peer, with its own project's key, at the other gateway: no. With the other's key: yes, the control.
     for link in links:
-        link.renewed()
+        link.rekeyed()
     before = [link.sas() for link in links]
     links[1].set(peer_address=peers[0].v4)
     peers[1].wait_down()

@@ -56,8 +56,8 @@ def create(world: World, path: str, singular: str, **values: Any) -> tuple[str, 
 def test_a_connection_leaves_nothing_behind(world: World) -> None:
     side = world.lab["sites"]["left"]
     existing = world.connection(side["connection_id"])
-    # What the first renewal of keys replaced stays listed for some seconds.
-    until(lambda: world.renewed("left") and len(gateway(world, "left")["sas"]) == 1, 20.0)
+    # The child that the first rekey replaced stays listed for some seconds.
+    until(lambda: world.rekeyed("left") and len(gateway(world, "left")["sas"]) == 1, 20.0)
     before = gateway(world, "left")
     group = ("endpoint-groups", "endpoint_group")
     service = create(world, "vpnservices", "vpnservice", name="more", router_id=side["router_id"])

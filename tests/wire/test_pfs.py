@@ -1,4 +1,4 @@
-"""pfs of the IPsec policy: a mismatch is noticed when the tunnel comes up, not when its first key is renewed."""
+"""pfs of the IPsec policy: a mismatch is noticed when the tunnel comes up, not at the first scheduled rekey."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def groups(peer: Peer) -> list[str]:
 
 @pytest.mark.shows("ipsec_policy.pfs")
 @pytest.mark.parametrize("initiator", ["ours", "theirs"])
-def test_the_first_renewal_shows_that_the_groups_match(ours: Ours, peer: Peer, initiator: str) -> None:
+def test_the_first_rekey_shows_that_the_groups_match(ours: Ours, peer: Peer, initiator: str) -> None:
     """Without a packet lost, and once only."""
     peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
     with peer.recorder() as seen:
@@ -49,8 +49,8 @@ def test_the_first_renewal_shows_that_the_groups_match(ours: Ours, peer: Peer, i
             until(lambda: groups(peer) == ["ECP_256"], 10.0 * SLOW, lambda: f"{peer.sas()}")
             answer = pinging.result()
         time.sleep(0.5)
-    renewals = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
-    assert len(renewals) == 1, "it is renewed once and then left alone"
+    rekeys = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
+    assert len(rekeys) == 1, "it is rekeyed once and then left alone"
     assert answer.sent - answer.received <= 1, answer
     assert (seen.esp >= 2 * answer.received, seen.clear) == (True, 0)
     assert (link.status, link.reason) == ("ACTIVE", "")
@@ -91,7 +91,7 @@ def test_a_peer_that_mends_its_side_is_believed(ours: Ours, peer: Peer) -> None:
 
 
 def test_ikev1_notices_by_itself(ours: Ours, peer: Peer) -> None:
-    """Its quick mode has a key exchange from the start, so nothing is renewed early."""
+    """Its quick mode has a key exchange from the start, so nothing is rekeyed early."""
     peer.load(ours.v4, ours.psk, version="1", child={"esp_proposals": [OTHER]})
     link = ours.connect(peer, ike={"ike_version": "v1"})
     link.wait_reason("IPsec polic", 10.0 * SLOW)

@@ -1,4 +1,4 @@
-"""What the policies name is what is negotiated: seen in what the peer lists, and in the header of what it is sent.
+"""The algorithms of the policies are those negotiated: seen in the SAs that the peer lists, and in IKE headers.
 
 The peer is configured with exactly one proposal, in words of this file's own tables (strongswan: IKEv2 cipher suites).
 """
@@ -147,7 +147,7 @@ def covering(columns: tuple[Iterable[str], ...], possible: Callable[[Case], bool
 
 
 def fits(row: dict[int, str], possible: Callable[[Case], bool]) -> bool:
-    """Whether a part of a case can be completed at all: what is open is taken as harmless."""
+    """True if a partial case can be completed: attributes that are still open count as harmless."""
     harmless = ("v2" if row.get(0) is None else row[0], "aes-128", "sha256", "group14", "aes-128", "sha256", "group14")
     return possible(Case(*(row.get(place, harmless[place]) for place in range(7))))
 
@@ -299,7 +299,7 @@ def test_every_pair_of_values_is_negotiated(ours: Ours, peer: Peer) -> None:
 
 
 def first(seen: Recorder) -> tuple[int, int]:
-    """IKE version and exchange type of the newest message with which we began an IKE SA."""
+    """IKE version and exchange type of the newest message with which our gateway initiated an IKE SA."""
     packets = [packet.ike for packet in seen.ike(sent=False) if packet.ike and packet.ike.first]
     return packets[-1].version, packets[-1].exchange
 
@@ -377,7 +377,7 @@ def test_ah_and_transport_in_the_kernel(ours: Ours, peer: Peer, version: str) ->
             ike={"ike_version": f"v{version}"},
             ipsec={"transform_protocol": "ah", "auth_algorithm": name},
         )
-        link.renewed(30.0)
+        link.rekeyed(30.0)
         agreed = [(sa["protocol"], sa["mode"], sa["integ-alg"]) for sa in peer.children()]
         assert agreed == [("AH", "TUNNEL", listed_as)]
         assert ours.ping(peer.in4, 3).received == 3
@@ -393,7 +393,7 @@ def test_ah_and_transport_in_the_kernel(ours: Ours, peer: Peer, version: str) ->
     assert peer.sas() == []
     link.set_ipsec(encapsulation_mode="tunnel")
     link.wait("ACTIVE", 40.0)
-    # A tap shows what the kernel has decrypted too, so packets in clear cannot be counted here.
+    # A tap shows what the kernel has decrypted too, so packets in plaintext cannot be counted here.
     assert ours.ping(peer.in4, 3).received == 3
 
 

@@ -37,7 +37,7 @@ def test_another_key_counts_from_the_next_authentication(ours: Ours, new_peer: C
         pinging = pool.submit(ping, ours.host, neighbour.in4, COUNT, 0.002)
         time.sleep(0.3)
         link.set(psk="the key after it")
-        # The peer still has the old one: refused, and told on our side.
+        # The peer still has the old key: refused, and our status says so.
         link.wait_reason("pre-shared key", 10.0 * SLOW)
         assert peer.children() == []
         with pytest.raises(vici.exception.CommandException):

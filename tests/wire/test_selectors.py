@@ -1,4 +1,4 @@
-"""What a tunnel carries: a service's subnet or endpoint groups, each pair of networks, both IP versions, host bits."""
+"""Traffic selectors: a service's subnet or endpoint groups, each pair of networks, both IP versions, host bits."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def second(peer: Peer) -> tuple[str, str]:
 
 
 def passes(peer: Peer, *ways: tuple[str, str]) -> None:
-    """Pings from these namespaces to these addresses pass, as ESP and never in clear."""
+    """Pings from these namespaces to these addresses pass, as ESP and never in plaintext."""
     for source, destination in ways:
         with peer.recorder() as seen:
             answer = steady(lambda source=source, destination=destination: ping(source, destination, 3, 0.02, 1))  # type: ignore[misc]
@@ -77,15 +77,15 @@ def blocked(peer: Peer, *ways: tuple[str, str]) -> None:
 
 
 def selectors(peer: Peer) -> list[tuple[list[str], list[str]]]:
-    """What the peer's child SAs carry, its own side first."""
+    """The traffic selectors of the peer's child SAs, its own side first."""
     return sorted((sorted(child["local-ts"]), sorted(child["remote-ts"])) for child in peer.children())
 
 
 def carries(link: Link, *wanted: tuple[list[str], list[str]]) -> None:
     """Wait until the peer's child SAs have exactly these selectors, and the connection is as it should be."""
-    there = lambda: selectors(link.peer) == sorted(wanted)  # noqa: E731 # asked for before and after the renewal
+    there = lambda: selectors(link.peer) == sorted(wanted)  # noqa: E731 # asked before and after the rekey
     until(there, 15.0, lambda: f"{selectors(link.peer)} {link.shown}")
-    link.renewed(10.0)
+    link.rekeyed(10.0)
     until(there, 10.0, lambda: f"{selectors(link.peer)} {link.shown}")
 
 

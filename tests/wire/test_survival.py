@@ -1,4 +1,4 @@
-"""A part dies under traffic: what runs goes on, what died comes back, and nothing is in clear meanwhile."""
+"""A process dies under traffic: the others go on, it comes back, and nothing is in plaintext meanwhile."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_charon_is_killed_and_comes_back_by_itself(world: World, side: str) -> N
     assert pid not in netns.processes(world.gateway(side))
     for site in world.lab["sites"].values():
         world.wait_status(site["connection_id"], "ACTIVE")
-    print(f"charon of {side} back after {took:.2f} s, {wire.tally.protected} protected packets, 0 in clear")
+    print(f"charon of {side} back after {took:.2f} s, {wire.tally.protected} protected packets, 0 in plaintext")
 
 
 def test_the_api_is_killed_and_tunnels_stay(world: World) -> None:
@@ -67,7 +67,7 @@ def test_the_api_is_killed_and_tunnels_stay(world: World) -> None:
 
 
 def answers(world: World, side: str) -> bool:
-    """Whether a charon is there; what died has no socket that answers."""
+    """True if a charon answers on its socket."""
     try:
         with world.charon(side) as charon:
             charon.sas()

@@ -136,7 +136,7 @@ def spis(world: World) -> list[tuple[str, str]]:
 
 def one_each(world: World) -> bool:
     return (
-        world.renewed("left")
+        world.rekeyed("left")
         and len(spis(world)) == 1
         and world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
     )

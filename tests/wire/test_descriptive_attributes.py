@@ -1,4 +1,4 @@
-"""Attributes that are for people and programs: they reach no wire, and what they say follows it."""
+"""Attributes for users and programs: they reach no wire, and computed ones follow what happens there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 def test_names_and_descriptions_reach_no_wire(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, local=[4], peers=[peer.net4])
-    link.renewed()
+    link.rekeyed()
     before, shown = link.sas(), link.shown
     with peer.recorder() as seen:
         for path, id in (
@@ -71,7 +71,7 @@ def test_a_reference_means_the_object_of_that_id(ours: Ours, peer: Peer) -> None
         peers=[peer.net4],
     )
     link.wait("ACTIVE")
-    link.renewed()
+    link.rekeyed()
     until(lambda: len(peer.children()) == 1, 5.0)
     (sa,), (child,) = peer.sas(), peer.children()
     assert (sa["encr-keysize"], sa["integ-alg"], sa["dh-group"]) == ("256", "HMAC_SHA2_384_192", "ECP_256")
@@ -155,7 +155,7 @@ def test_the_status_follows_the_wire_and_says_why(ours: Ours, peer: Peer) -> Non
     started = time.monotonic()
     peer.terminate()
     link.wait("DOWN", 5.0)
-    assert time.monotonic() - started < 1.0, "down is told within a second"
+    assert time.monotonic() - started < 1.0, "down is reported within a second"
     assert link.reason == "the peer ended the tunnel"
     service = ours.world.user.request("GET", f"/v2.0/vpn/vpnservices/{ours.subnet_service}")["vpnservice"]
     assert service["status"] == "ACTIVE", "the gateway is up, whatever its connections are"
