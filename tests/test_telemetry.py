@@ -49,7 +49,7 @@ def test_other_values_are_logged_unchanged() -> None:
 
 def test_entries_are_json_lines_with_the_request_id(log_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     close = telemetry.configure(file=log_file)
-    telemetry.bind_request("req-1")
+    structlog.contextvars.bind_contextvars(request_id="req-1")
     structlog.get_logger().info("made", connection="left", psk="geheim")
     logging.getLogger("uvicorn.error").warning("token=%s", "geheim")
     try:

@@ -80,11 +80,6 @@ def configure(*, file: Path | None = None, terminal: str = "human", level: str =
     return stream.close if stream else lambda: None
 
 
-def bind_request(request_id: str) -> None:
-    """Put a request's id on everything that is logged in this context from now on."""
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-
-
 def _open(path: Path) -> TextIO:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Logs name customers' networks: only their owner may read them.

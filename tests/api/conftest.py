@@ -26,11 +26,11 @@ def open_api(database: Engine) -> OpenApi:
 
     @contextmanager
     def opened(**settings: Any) -> Iterator[Api]:
-        hub = Notifier()
-        store = open_store(database, hub.publish, **settings.pop("store", {}))
-        app = create_app(store, settings.pop("auth", ByName()), hub, **({"hold": 0.3} | settings))
+        notifier = Notifier()
+        store = open_store(database, notifier.publish, **settings.pop("store", {}))
+        app = create_app(store, settings.pop("auth", ByName()), notifier, **({"delete_wait": 0.3} | settings))
         with TestClient(app) as client:
-            yield Api(client, store, hub)
+            yield Api(client, store, notifier)
 
     return opened
 

@@ -35,11 +35,11 @@ def served(
     database: Engine, auth: Callable[[Store], Authenticator] = lambda _store: ByName(), **settings: Any
 ) -> Iterator[Served]:
     """A server on a port of its own."""
-    hub = Notifier()
-    store = open_store(database, hub.publish)
+    notifier = Notifier()
+    store = open_store(database, notifier.publish)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    running = server(create_app(store, auth(store), hub, **settings), hub)
+    running = server(create_app(store, auth(store), notifier, **settings), notifier)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
 
@@ -52,7 +52,7 @@ def served(
 
     try:
         with httpx.Client(base_url=url) as client:
-            yield Served(url, Api(client, store, hub), stop)
+            yield Served(url, Api(client, store, notifier), stop)
     finally:
         stop()
 

@@ -143,7 +143,7 @@ def test_a_stream_is_kept_alive_and_forgotten(database: Engine) -> None:
 
 
 def test_a_server_goes_down_while_a_delete_is_held(database: Engine) -> None:
-    with served(database, hold=30.0) as service:
+    with served(database, delete_wait=30.0) as service:
         node, site = service.api.node(), Site(service.api)
         made = site.connection()
         node.obey()
@@ -152,7 +152,7 @@ def test_a_server_goes_down_while_a_delete_is_held(database: Engine) -> None:
             target=lambda: codes.append(service.api.send("DELETE", f"{CONNECTIONS}/{made['id']}").status_code)
         )
         thread.start()
-        wait_for(lambda: bool(service.api.hub._tickets))
+        wait_for(lambda: bool(service.api.hub._waiters))
         assert service.stop() < 5.0
         thread.join(5.0)
         assert codes == [204]

@@ -144,7 +144,7 @@ def test_the_gateways_legs_reach_the_node(node: Node, site: Site) -> None:
 
 
 def test_without_a_node_a_delete_is_done_at_once(open_api: OpenApi) -> None:
-    with open_api(hold=5.0) as api:
+    with open_api(delete_wait=5.0) as api:
         site = Site(api)
         made = site.connection()
         begun = time.monotonic()
@@ -156,7 +156,7 @@ def test_without_a_node_a_delete_is_done_at_once(open_api: OpenApi) -> None:
 
 
 def test_delete_waits_for_the_nodes_word(open_api: OpenApi) -> None:
-    with open_api(hold=10.0) as api:
+    with open_api(delete_wait=10.0) as api:
         node, site = api.node(), Site(api)
         made = site.connection()
         node.obey()
@@ -215,7 +215,7 @@ def test_a_deleted_service_is_not_there_to_be_used(node: Node, site: Site) -> No
 
 
 def test_a_held_delete_holds_no_thread(open_api: OpenApi) -> None:
-    with open_api(hold=1.5) as api:
+    with open_api(delete_wait=1.5) as api:
         node, site = api.node(), Site(api)
         ids = [site.connection(peer_id=f"peer-{number}")["id"] for number in range(30)]
         node.obey()

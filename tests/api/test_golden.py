@@ -26,7 +26,7 @@ def general(difference: Difference) -> str:
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded answers: {GOLDEN} is not there, set LINKSPAN_GOLDEN")
 def test_every_difference_is_on_purpose(open_api: OpenApi) -> None:
     records = load()
-    with open_api(hold=0.0, choices=WeakChoices(defaults="neutron")) as api:
+    with open_api(delete_wait=0.0, choices=WeakChoices(defaults="neutron")) as api:
         found = list(Replay(api, records).run())
     assert {general(each) for each in found} - {""} == {*LISTED["only_ours"], *LISTED["only_theirs"]}
     listed = {Difference(each["record"], each["at"], each["ours"]) for each in LISTED["records"]}

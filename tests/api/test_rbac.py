@@ -109,12 +109,12 @@ BY_NAME: Final = {resource.name: resource for resource in RESOURCES}
 
 
 def test_every_route_of_the_application_has_a_row(api: Api) -> None:
-    edge = api.client.app.router.default  # type: ignore[attr-defined] # the test client's application
-    assert isinstance(edge, Dispatcher)
-    there = [(route.method, route.path) for route in edge.routes]
+    dispatcher = api.client.app.dispatcher  # type: ignore[attr-defined] # the test client's application
+    assert isinstance(dispatcher, Dispatcher)
+    there = [(route.method, route.path) for route in dispatcher.routes]
     assert len(there) == len(set(there))
     assert set(there) == {(row.method, row.path) for row in ROWS}
-    public = {(route.method, route.path) for route in edge.routes if route.public}
+    public = {(route.method, route.path) for route in dispatcher.routes if route.public}
     assert public == {(row.method, row.path) for row in ROWS if row.does in ("public", "agent")}
 
 

@@ -28,7 +28,7 @@ class Member:
     def __init__(self) -> None:
         self.project = "nobody's"
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, call: Request) -> Caller | None:
         """Whoever asks."""
         return self.identify(call)
 

@@ -33,7 +33,7 @@ PEOPLE = {
 class ByName:
     """Believes what the header says: `Authorization: alice`."""
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, call: Request) -> Caller | None:
         """It remembers nobody."""
         return None
 
@@ -48,10 +48,10 @@ class ByName:
 class Api:
     """Requests as one of `PEOPLE`; what is made gets defaults that work."""
 
-    def __init__(self, client: httpx.Client, store: Store, hub: Notifier, user: str = "alice") -> None:
+    def __init__(self, client: httpx.Client, store: Store, notifier: Notifier, user: str = "alice") -> None:
         self.client = client
         self.store = store
-        self.hub = hub
+        self.hub = notifier
         self.user = user
 
     def as_(self, user: str) -> Api:
@@ -65,7 +65,7 @@ class Api:
         if body is not None:
             more["json"] = body
         answer: httpx.Response = self.client.request(method, url, headers=headers, **more)
-        conformance.hold(self.client, method, answer)
+        conformance.check(self.client, method, answer)
         return answer
 
     def get(self, path: str) -> Any:

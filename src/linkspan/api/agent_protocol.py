@@ -38,9 +38,9 @@ _report: Final = msgspec.json.Decoder(Report)
 class AgentProtocol:
     """Handlers of `/agent/v1`."""
 
-    def __init__(self, store: Store, hub: Notifier, heartbeat: float = HEARTBEAT) -> None:
+    def __init__(self, store: Store, notifier: Notifier, heartbeat: float = HEARTBEAT) -> None:
         self._store = store
-        self._hub = hub
+        self._notifier = notifier
         self._heartbeat = heartbeat
 
     def routes(self) -> list[Route]:
@@ -53,18 +53,18 @@ class AgentProtocol:
             Route("GET", f"{root}/hints", self.node, public=True, stream=self.hints),
         ]
 
-    def _as_node(self, call: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
+    def _as_node(self, request: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
         """Reads, as the node whose token a request carries."""
-        token = _token(call)
+        token = _token(request)
         if token is None:
             return _UNKNOWN
         with self._store.read() as tx:
             node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
-    def _written(self, call: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
+    def _written(self, request: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
         """Writes, as the node whose token a request carries; who has none gets no turn to write."""
-        token = _token(call)
+        token = _token(request)
         if token is None:
             return _UNKNOWN
         with self._store.read() as tx:
@@ -74,52 +74,52 @@ class AgentProtocol:
             node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
-    def hello(self, call: Request) -> Response:
+    def hello(self, request: Request) -> Response:
         """A node joins: it is told its name, its revision and its lease."""
 
         def answer(tx: Transaction, node: Row) -> Response:
-            revision = registry.hello(tx, node["id"], _decoded(_hello, call.body))
+            revision = registry.hello(tx, node["id"], _decoded(_hello, request.body))
             welcome = Welcome(node["id"], node["name"], revision, self._store.lease)
             return Response(200, encode(welcome))
 
-        return self._written(call, answer)
+        return self._written(request, answer)
 
-    def desired(self, call: Request) -> Response:
+    def desired(self, request: Request) -> Response:
         """Everything of the node that was stamped after `since`."""
 
         def answer(tx: Transaction, node: Row) -> Response:
-            return Response(200, desired.encode(stored_delta.desired_since(tx, node["id"], _since(call))))
+            return Response(200, desired.encode(stored_delta.desired_since(tx, node["id"], _since(request))))
 
-        return self._as_node(call, answer)
+        return self._as_node(request, answer)
 
-    def reports(self, call: Request) -> Response:
+    def reports(self, request: Request) -> Response:
         """What a node observed. Its word that something is gone ends the DELETEs that wait for it."""
 
         gone: list[str] = []
 
         def answer(tx: Transaction, node: Row) -> Response:
-            report = _decoded(_report, call.body)
+            report = _decoded(_report, request.body)
             stored_reports.report(tx, node["id"], report)
             gone.extend(each.id for each in _said(report) if each.state == "gone")
             return Response(204, b"", ())
 
-        reply = self._written(call, answer)
+        response = self._written(request, answer)
         if gone:
-            self._hub.changed(gone)
-        return reply
+            self._notifier.changed(gone)
+        return response
 
     # --- hints --------------------------------------------------------------------------------------------------
 
-    def node(self, call: Request) -> Response:
+    def node(self, request: Request) -> Response:
         """The node that asks for hints: its id and revision, for `hints`."""
-        return self._as_node(call, lambda _tx, node: Response(200, encode([node["id"], node["revision"]])))
+        return self._as_node(request, lambda _tx, node: Response(200, encode([node["id"], node["revision"]])))
 
-    async def hints(self, call: Request, receive: Receive, send: Send, run: Run) -> None:
+    async def hints(self, request: Request, receive: Receive, send: Send, run: Run) -> None:
         """Revisions as server-sent events until the node leaves or the server goes down.
 
         The first comes at once; every later one says only that there is something to read, and may stand for several.
         """
-        found = await run(self.node, call)
+        found = await run(self.node, request)
         if found.status != 200:
             await send(
                 {
@@ -131,21 +131,21 @@ class AgentProtocol:
             await send({"type": "http.response.body", "body": b""})
             return
         node_id, _ = msgspec.json.decode(found.body)
-        stream = self._hub.subscribe(node_id)
+        stream = self._notifier.subscribe(node_id)
         left: asyncio.Future[Any] = asyncio.ensure_future(_left(receive))
         try:
             # Read again now that nothing can be missed: between the two a commit may have been.
-            _, revision = msgspec.json.decode((await run(self.node, call)).body or b'["",0]')
+            _, revision = msgspec.json.decode((await run(self.node, request)).body or b'["",0]')
             stream.revision = max(stream.revision, revision)
             await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
             await self._stream(stream, left, send)
         finally:
             left.cancel()
-            self._hub.unsubscribe(stream)
+            self._notifier.unsubscribe(stream)
 
     async def _stream(self, stream: Subscription, left: asyncio.Future[Any], send: Send) -> None:
         said = -1
-        while not self._hub.closed and not left.done():
+        while not self._notifier.closed and not left.done():
             stream.event.clear()
             if stream.revision != said:
                 said = stream.revision
@@ -177,18 +177,18 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def _token(call: Request) -> str | None:
+def _token(request: Request) -> str | None:
     """The SHA-256 of the Bearer token: tokens are 256 random bits, so a plain digest is enough, and its look-up
     tells nothing about other tokens."""
-    header = call.header(b"authorization") or b""
+    header = request.header(b"authorization") or b""
     scheme, _, token = header.partition(b" ")
     if scheme.lower() != b"bearer" or not token.strip():
         return None
     return hash_token(token.strip())
 
 
-def _since(call: Request) -> int:
-    values = [value for name, value in call.parameters() if name == "since"]
+def _since(request: Request) -> int:
+    values = [value for name, value in request.parameters() if name == "since"]
     text = values[-1] if values else "0"
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise ApiError("BadRequest", "since must be an integer 0 or greater")

@@ -1,17 +1,12 @@
-"""The API as one ASGI application: hooks, handlers and routes of every resource, put together.
+"""The API as one ASGI application: the hooks, handlers and routes of all resources, and the application's lifespan.
 
-Nothing is configured by reading it from somewhere: store, authentication, hub and numbers come from
-`bootstrap.wiring`.
+It reads no configuration: `bootstrap.wiring` passes the store, the authenticator, the notifier and every number.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from collections.abc import Mapping
 
 from linkspan.api.agent_protocol import HEARTBEAT, AgentProtocol
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
@@ -20,10 +15,10 @@ from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.dispatcher import Dispatcher
 from linkspan.api.http.notifications import Notifier
-from linkspan.api.http.route import Route
+from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.openapi import document
 from linkspan.api.resources import vpn
-from linkspan.api.resources.collection import HOLD, Collection, Context, Hooks
+from linkspan.api.resources.collection import DELETE_WAIT, Collection, Context, Hooks
 from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.quotas import Quotas
 from linkspan.api.resources.routers import RouterCollection, Routers
@@ -38,13 +33,37 @@ from linkspan.core.state import status
 from linkspan.store.store import Store
 
 
+class Application:
+    """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` lives as long as the event loop."""
+
+    def __init__(self, dispatcher: Dispatcher, notifier: Notifier) -> None:
+        self.dispatcher = dispatcher
+        self._notifier = notifier
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serves one HTTP request, or the lifespan of the server."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self.dispatcher(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._notifier.attach(asyncio.get_running_loop())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._notifier.close()
+        self.dispatcher.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
 def create_app(
     store: Store,
-    auth: Authenticator,
-    wake: Notifier,
+    authenticator: Authenticator,
+    notifier: Notifier,
     *,
     grace: float = status.GRACE,
-    hold: float = HOLD,
+    delete_wait: float = DELETE_WAIT,
     heartbeat: float = HEARTBEAT,
     limits: Limits | None = None,
     choices: WeakChoices | None = None,
@@ -55,52 +74,39 @@ def create_app(
     bulk: int = MAX_BULK,
     largest_body: int = MAX_BODY,
     public_url: str = "",
-    mounts: Sequence[BaseRoute] = (),
-) -> Starlette:
-    """The application. `wake` is the hub whose `publish` the store calls after commits.
+) -> Application:
+    """The application. The store calls `notifier.publish` after its commits.
 
-    `grace`: seconds that a connection may take to come up; `hold`: seconds for which DELETE waits for a node;
-    `heartbeat`: seconds between signs of life on a hint stream; `policy`: who may do what, None: the rules as they are
-    without a file; `page`: the most objects in one answer, `bulk`: in one request; `quotas`: how many objects a project
-    may have that has no quotas of its own, by the API's names; `largest_body`: bytes; `public_url`: the API's root as
-    clients reach it, for links; `mounts`: applications that are asked before ours.
+    `grace`: seconds that a connection may take to come up; `delete_wait`: seconds for which DELETE waits for a node;
+    `heartbeat`: seconds between heartbeats on a hint stream; `policy`: None means the default rules; `page`: largest
+    number of objects in one answer, `bulk`: in one request; `quotas`: default quotas by the API's names;
+    `largest_body`: bytes; `public_url`: the API's root as clients reach it, for links.
     """
-    context = Context(store=store, hub=wake, grace=grace, hold=hold, page=page, bulk=bulk, quotas=quotas)
+    context = Context(
+        store=store, notifier=notifier, grace=grace, delete_wait=delete_wait, page=page, bulk=bulk, quotas=quotas
+    )
     hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
-    limited = RateLimited(auth, rates or RateLimits())
-    identity = [limited.guarded(route) for route in auth.routes()] if isinstance(auth, EmbeddedKeystone) else []
-    routes = _routes(store, wake, context, hooks, identity, heartbeat)
-    edge = Dispatcher(
+    limited = RateLimited(authenticator, rates or RateLimits())
+    keystone = authenticator.routes() if isinstance(authenticator, EmbeddedKeystone) else []
+    routes = _routes(context, hooks, [limited.guarded(route) for route in keystone], heartbeat)
+    dispatcher = Dispatcher(
         routes,
         limited,
-        wake,
+        notifier,
         policy or policy_of(),
         one_writer=store.one_writer,
         largest_body=largest_body,
         public_url=public_url,
     )
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        wake.attach(asyncio.get_running_loop())
-        yield
-        wake.close()
-        edge.close()
-
-    app = Starlette(routes=list(mounts), lifespan=lifespan)
-    # Not a mount: its pattern leaves out paths with a line break, and those would get an answer in another shape.
-    app.router.redirect_slashes = False
-    app.router.default = edge
-    return app
+    return Application(dispatcher, notifier)
 
 
-def _routes(
-    store: Store, wake: Notifier, context: Context, of_vpn: list[Hooks], identity: list[Route], heartbeat: float
-) -> list[Route]:
-    hooks = [*of_vpn, Networks(), Subnets(), Ports()]
-    collections = [*(Collection(each, context) for each in hooks), RouterCollection(Routers(), context)]
-    if {each.resource.name for each in collections} != {resource.name for resource in RESOURCES}:
+def _routes(context: Context, vpn_hooks: list[Hooks], keystone: list[Route], heartbeat: float) -> list[Route]:
+    store = context.store
+    hooks = [*vpn_hooks, Networks(), Subnets(), Ports()]
+    collections = [*(Collection(hook, context) for hook in hooks), RouterCollection(Routers(), context)]
+    if {collection.resource.name for collection in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
-    routes += [*Quotas(store, context.quotas).routes(), *identity, *Discovery(store).routes()]
-    return [*routes, *document.routes(routes), *AgentProtocol(store, wake, heartbeat).routes()]
+    routes += [*Quotas(store, context.quotas).routes(), *keystone, *Discovery(store).routes()]
+    return [*routes, *document.routes(routes), *AgentProtocol(store, context.notifier, heartbeat).routes()]

@@ -83,13 +83,13 @@ class Attributes:
             elif name not in allowed and not (name == "tenant_id" and "project_id" in allowed):
                 raise ApiError("HTTPBadRequest", refusal.format(name))
 
-    def for_create(self, given: Mapping[str, Any], identity: Caller) -> Row:
+    def for_create(self, given: Mapping[str, Any], caller: Caller) -> Row:
         """The values of a new object: converted, defaults filled in, with its project. Raises Problem."""
         self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
         for name in self._required:
             if name not in given:
                 raise ApiError("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified")
-        values: Row = {"project_id": _project(given, identity)}
+        values: Row = {"project_id": _project(given, caller)}
         for name, default in self._defaults:
             if name not in given:
                 values[name] = default
@@ -99,8 +99,8 @@ class Attributes:
                 continue
             values[name] = _secret(attribute, value) if attribute.secret else attribute.kind.convert(name, value)
         if not self._parent:
-            policy.require(identity, "create", self.resource, values)
-        policy.require_values(identity, "create", self.resource, values, values)
+            policy.require(caller, "create", self.resource, values)
+        policy.require_values(caller, "create", self.resource, values, values)
         return values
 
     def check_update(self, given: Mapping[str, Any]) -> None:
@@ -144,14 +144,14 @@ def _secret(attribute: Attribute, value: Any) -> Secret:
         raise ApiError(problem.type, problem.message.replace(value, "***")) from None
 
 
-def _project(given: Mapping[str, Any], identity: Caller) -> str:
+def _project(given: Mapping[str, Any], caller: Caller) -> str:
     """The project of a new object: the caller's, or the one that an admin names."""
     given_names = [name for name in ("project_id", "tenant_id") if given.get(name) is not None]
     wanted = [project for name in given_names if (project := _PROJECT.convert(name, given[name]))]
     if len(set(wanted)) > 1:
         raise ApiError("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
-    project = wanted[0] if wanted else identity.project_id
-    if project != identity.project_id and not policy.is_admin(identity):
+    project = wanted[0] if wanted else caller.project_id
+    if project != caller.project_id and not policy.is_admin(caller):
         message = (
             "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires "
             "admin privileges"

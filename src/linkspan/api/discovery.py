@@ -65,39 +65,39 @@ class Discovery:
             Route("GET", "/healthz", self.health, public=True, operation=_HEALTH),
         ]
 
-    def versions(self, call: Request) -> Response:
+    def versions(self, request: Request) -> Response:
         """The versions of the API, in Neutron's shape."""
-        return ok({"versions": [_version(call)]})
+        return ok({"versions": [_version(request)]})
 
-    def version(self, call: Request) -> Response:
+    def version(self, request: Request) -> Response:
         """Version 2.0, as what Neutron and what keystoneauth expect there."""
         resources = [
             {
                 "name": resource.singular,
                 "collection": resource.plural,
-                "links": [{"rel": "self", "href": f"{call.base}/v2.0/{resource.path}"}],
+                "links": [{"rel": "self", "href": f"{request.base}/v2.0/{resource.path}"}],
             }
             for resource in RESOURCES
         ]
-        return ok({"resources": resources, "version": _version(call)})
+        return ok({"resources": resources, "version": _version(request)})
 
-    def extensions(self, call: Request) -> Response:
+    def extensions(self, request: Request) -> Response:
         """All extensions."""
         return ok({"extensions": [_extension(alias) for alias in EXTENSIONS]})
 
-    def extension(self, call: Request) -> Response:
+    def extension(self, request: Request) -> Response:
         """One extension, by its alias."""
-        if call.id not in EXTENSIONS:
-            return neutron_error("HTTPNotFound", f"Extension with alias {call.id} does not exist", 404)
-        return ok({"extension": _extension(call.id)})
+        if request.id not in EXTENSIONS:
+            return neutron_error("HTTPNotFound", f"Extension with alias {request.id} does not exist", 404)
+        return ok({"extension": _extension(request.id)})
 
-    def providers(self, call: Request) -> Response:
+    def providers(self, request: Request) -> Response:
         """Who provides VPN services: one."""
         return ok({"service_providers": [{"service_type": "VPN", "name": "strongswan", "default": True}]})
 
-    def nodes(self, call: Request) -> Response:
+    def nodes(self, request: Request) -> Response:
         """The gateway nodes, for admins."""
-        policy.require_rule(call.identity, "get_node", {})
+        policy.require_rule(request.caller, "get_node", {})
         with self._store.read() as tx:
             found, now = registry.all_nodes(tx), tx.now
         names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")
@@ -105,15 +105,15 @@ class Discovery:
             {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in found]}
         )
 
-    def health(self, call: Request) -> Response:
+    def health(self, request: Request) -> Response:
         """Whether the API can reach its database; a database that is away makes it a 503."""
         with self._store.read() as tx:
             users.project(tx, id="")
         return ok({"status": "ok", "version": __version__})
 
 
-def _version(call: Request) -> dict[str, Any]:
-    return {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{call.base}/v2.0/"}]}
+def _version(request: Request) -> dict[str, Any]:
+    return {"id": "v2.0", "status": "CURRENT", "links": [{"rel": "self", "href": f"{request.base}/v2.0/"}]}
 
 
 def _extension(alias: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from linkspan.admin import preflight
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
-    from starlette.applications import Starlette
 
+    from linkspan.api.app import Application
     from linkspan.api.authentication.keystone_client import Keystone
     from linkspan.api.http.authenticator import Authenticator
     from linkspan.api.http.notifications import Notifier
@@ -137,7 +137,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 @contextmanager
-def open_application(settings: Settings) -> Iterator[tuple[Starlette, Notifier]]:
+def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier]]:
     """Brings the database's schema up to date, and yields the API application and its notifier."""
     import msgspec
 

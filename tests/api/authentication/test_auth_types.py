@@ -181,11 +181,11 @@ def test_the_clouds_of_the_readme(service: Served) -> None:
     clouds = yaml.safe_load(textwrap.dedent(block))["clouds"]
     assert {cloud["auth_type"] for cloud in clouds.values()} >= {*WAYS, "none"} - {"password", "token"}
     for name, cloud in clouds.items():
-        if name != "nobody":
+        if cloud["auth_type"] != "none":
             assert names(session(cloud["auth_type"], cloud["auth"])) == [], name
-    nobody = session("none", clouds["nobody"]["auth"])
+    anonymous = session("none", clouds["none"]["auth"])
     with pytest.raises(exceptions.Unauthorized):
-        names(nobody)
+        names(anonymous)
 
 
 def test_nobody_has_to_say_who_they_are(database: Engine) -> None:

@@ -136,7 +136,7 @@ def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypa
         Request("GET", "/", headers=[(b"authorization", basic("alice", password).encode())])
         for password in ("correct horse", "wrong")
     )
-    assert users.remembered(good) is None
+    assert users.cached(good) is None
     assert costs == []
     known = users.identify(good)
     with pytest.raises(ApiError):
@@ -147,12 +147,12 @@ def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypa
         raise AssertionError("the database is asked")
 
     monkeypatch.setattr(Store, "read", unasked)
-    assert users.remembered(good) == known
-    assert users.remembered(bad) is None, "a wrong password stays wrong, and is compared each time"
+    assert users.cached(good) == known
+    assert users.cached(bad) is None, "a wrong password stays wrong, and is compared each time"
     with pytest.raises(ApiError, match="requires authentication"):
-        users.remembered(Request("GET", "/"))
+        users.cached(Request("GET", "/"))
     monkeypatch.setattr(cache, "TRUST", 0.0)
-    assert users.remembered(good) is None
+    assert users.cached(good) is None
     assert len(costs) == 2
 
 

@@ -336,7 +336,10 @@ def test_the_settings_lead_there(cloud: Served, users: Client, tmp_path: Path) -
         "project": "admin",
     }
     overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in given.items()}
-    with wiring.open_application(load(environment={}, overrides=overrides)) as (app, _hub), TestClient(app) as http:
+    with (
+        wiring.open_application(load(environment={}, overrides=overrides)) as (app, _notifier),
+        TestClient(app) as http,
+    ):
         found = http.get(SERVICES, headers={"x-auth-token": users.token("alice")})
         assert (found.status_code, found.json()) == (200, {"vpnservices": []})
         refused = http.get(SERVICES, headers={"x-auth-token": "nothing"})

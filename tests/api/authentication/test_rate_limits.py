@@ -90,14 +90,14 @@ def test_an_address_that_is_held_off_costs_no_password() -> None:
 
 def test_who_is_remembered_counts_once_and_is_held_off_too() -> None:
     class Remembering(ByName):
-        def remembered(self, call: Request) -> Caller | None:
+        def cached(self, call: Request) -> Caller | None:
             return None if call.header(b"authorization") == b"bob" else self.identify(call)
 
     limited = RateLimited(Remembering(), RateLimits(project=Rate(0.001, 2), failures=Rate(0.001, 2)), Clock())
 
     def outcome(user: str, address: str) -> str:
         try:
-            who = limited.remembered(call(user, address)) or limited.identify(call(user, address))
+            who = limited.cached(call(user, address)) or limited.identify(call(user, address))
         except ApiError as problem:
             return problem.type
         return who.name
@@ -156,8 +156,8 @@ def test_who_is_refused_keeps_their_place() -> None:
 
 def test_logins_for_a_token_count_too(store: Store) -> None:
     """The embedded identity finds out by itself who asks: its paths have the same limit."""
-    hub = Notifier()
-    app = create_app(store, EmbeddedKeystone(store), hub, rates=RateLimits(failures=Rate(0.001, 2)))
+    notifier = Notifier()
+    app = create_app(store, EmbeddedKeystone(store), notifier, rates=RateLimits(failures=Rate(0.001, 2)))
     user = {"name": "nobody", "domain": {"id": "default"}, "password": "wrong"}
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
     with TestClient(app) as client:

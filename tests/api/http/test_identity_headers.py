@@ -85,9 +85,9 @@ class Watched:
         self._auth = auth
         self.seen: set[str] = set()
 
-    def remembered(self, call: Any) -> Any:
+    def cached(self, call: Any) -> Any:
         """As the way it watches."""
-        return self._watched(call).remembered(call)
+        return self._watched(call).cached(call)
 
     def identify(self, call: Any) -> Any:
         """As the way it watches."""

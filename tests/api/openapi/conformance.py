@@ -11,13 +11,11 @@ from urllib.parse import quote
 
 import httpx
 import jsonschema_rs
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from linkspan.api.app import create_app
+from linkspan.api.app import Application, create_app
 from linkspan.api.embedded_keystone.caller import PREFIXES
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
-from linkspan.api.http.dispatcher import Dispatcher
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import Route
 from linkspan.api.openapi.document import document, path_of
@@ -28,20 +26,13 @@ BASE = "linkspan:/openapi"
 _NO_STORE: Any = SimpleNamespace(one_writer=True)
 
 
-def edge_of(app: Starlette) -> Dispatcher:
-    """What answers behind an application of ours."""
-    edge = app.router.default
-    assert isinstance(edge, Dispatcher)
-    return edge
-
-
-def routes_of(app: Starlette) -> list[Route]:
+def routes_of(app: Application) -> list[Route]:
     """The route table of an application, as it is used."""
-    return [route for methods in edge_of(app)._table.values() for route in methods.values()]
+    return app.dispatcher.routes
 
 
 @functools.cache
-def default_app() -> Starlette:
+def default_app() -> Application:
     """An application without a database: its routes are those of every other, with the identity that some have."""
     store: Store = _NO_STORE
     return create_app(store, EmbeddedKeystone(store), Notifier())
@@ -80,14 +71,14 @@ def of(client: httpx.Client) -> dict[str, Any]:
     return document(routes_of(client.app))  # type: ignore[arg-type] # Starlette's own type
 
 
-def hold(client: httpx.Client, method: str, answer: httpx.Response) -> None:
+def check(client: httpx.Client, method: str, answer: httpx.Response) -> None:
     """Asserts that an answer is what the document says of its operation. What is no operation is not judged."""
     if not isinstance(client, TestClient):
         return
     path = answer.request.url.path
     if f"{path}/".startswith(ALIAS):
         path = PREFIXES[0] + path.removeprefix(PREFIXES[1])
-    route, _ = edge_of(client.app).find(method, path)  # type: ignore[arg-type] # Starlette's own type
+    route, _ = client.app.dispatcher.find(method, path)  # type: ignore[attr-defined] # an ASGI application to the client
     # A server that fails is not declared; tests that make it fail say so themselves.
     if route.operation is None or method == "HEAD" or answer.status_code == 500:
         return

@@ -464,5 +464,5 @@ Opened = Callable[..., Any]
 def world(open_api: Opened, role: str) -> Iterator[World]:
     """A fresh world, behind an API that holds no DELETE."""
     assert role in PEOPLE
-    with open_api(hold=0.0) as api:
+    with open_api(delete_wait=0.0) as api:
         yield World(api, role)

@@ -184,7 +184,7 @@ def test_every_operation_declares_who_may_not(api: Api) -> None:
 
 
 def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control of `document.hold`, through which the tests of the API send everything."""
+    """The negative control of `conformance.check`, through which the tests of the API send everything."""
     network = api.create("/networks", "network", name="office")
     path = f"/networks/{network['id']}"
     fields = conformance.whole()["components"]["schemas"]["NetworkFields"]["properties"]
@@ -211,7 +211,7 @@ def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.M
 
 
 def test_a_body_that_is_accepted_and_not_declared_is_found(api: Api) -> None:
-    """The negative control of the other half of `document.hold`."""
+    """The negative control of the other half of `conformance.check`."""
     path, body = f"/networks/{api.create('/networks', 'network')['id']}", {"network": {"description": "office"}}
     given = conformance.whole()["components"]["schemas"]["NetworkUpdate"]["properties"]
     description = given.pop("description")
@@ -366,7 +366,7 @@ def test_every_example_of_the_identity_is_accepted(store: Store) -> None:
                     text = text.replace(json.dumps(shown), json.dumps(value))
                 answer = http.post(path, content=text, headers={"x-auth-token": token})
                 assert answer.status_code == 201, answer.text
-                conformance.hold(http, "POST", answer)
+                conformance.check(http, "POST", answer)
                 sent.append(name.replace(" ", "-"))
     assert sent == [
         name

@@ -43,20 +43,20 @@ class NoAuth:
     def __init__(self, project_id: str = LOCAL_PROJECT) -> None:
         self._identity = Caller("admin", "admin", project_id, frozenset({"admin"}))
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """The one identity there is."""
         return self._identity
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """The one identity there is; a token that clients send along is not looked at."""
         return self._identity
 
 
 class _Remembered:
-    __slots__ = ("asked", "identity", "password_hash", "verified")
+    __slots__ = ("asked", "caller", "password_hash", "verified")
 
-    def __init__(self, identity: Caller, password_hash: str, now: float) -> None:
-        self.identity = identity
+    def __init__(self, caller: Caller, password_hash: str, now: float) -> None:
+        self.caller = caller
         self.password_hash = password_hash
         self.verified = now
         self.asked = now
@@ -70,28 +70,28 @@ class BasicAuth:
         self._passwords = passwords or Passwords()
         self._memory: Cache[_Remembered] = Cache()
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """The user of a Basic credential that was right a moment ago. Raises Problem Unauthorized where none came."""
-        known = self._memory.get(self._memory.digest(_header(call)))
-        return known.identity if known is not None and _trusted(known, time.monotonic()) else None
+        known = self._memory.get(self._memory.digest(_header(request)))
+        return known.caller if known is not None and _trusted(known, time.monotonic()) else None
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """The user of a Basic credential. Raises Problem Unauthorized, ServiceUnavailable under a flood of them."""
-        header = _header(call)
+        header = _header(request)
         digest = self._memory.digest(header)
         now = time.monotonic()
         known = self._memory.get(digest)
         if known is not None and _trusted(known, now):
-            return known.identity
+            return known.caller
         name, password = _credentials(header)
         with self._store.read() as tx:
             user = users.user_by_name(tx, name)
         if known is None or user is None or user["password_hash"] != known.password_hash or _old(known, now):
             known = self._verified(user, password)
             self._memory.put(digest, known)
-            return known.identity
-        known.identity, known.asked = _identity(user), now
-        return known.identity
+            return known.caller
+        known.caller, known.asked = _identity(user), now
+        return known.caller
 
     def _verified(self, user: dict[str, Any] | None, password: str) -> _Remembered:
         password_hash = None if user is None else user["password_hash"]
@@ -100,8 +100,8 @@ class BasicAuth:
         return _Remembered(_identity(user), user["password_hash"], time.monotonic())
 
 
-def _header(call: Request) -> bytes:
-    header = call.header(b"authorization")
+def _header(request: Request) -> bytes:
+    header = request.header(b"authorization")
     if header is None:
         raise unauthorized()
     return header

@@ -46,7 +46,7 @@ class TokenValidator(Protocol):
 
 
 class _Known(msgspec.Struct, frozen=True):
-    identity: Caller
+    caller: Caller
     until: float
 
 
@@ -63,23 +63,23 @@ class KeystoneAuth:
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._away_until = 0.0
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """The identity behind a token that Keystone called good. Raises Problem Unauthorized for one that it called
         bad a moment ago, and for what is no token."""
-        return self._kept(self._good.digest(self._text(call)))
+        return self._kept(self._good.digest(self._text(request)))
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project, and
         ServiceUnavailable where Keystone cannot say."""
-        text = self._text(call)
+        text = self._text(request)
         digest = self._good.digest(text)
-        identity = self._kept(digest) or self._asked(text.decode(), digest)
-        if identity is None:
+        caller = self._kept(digest) or self._asked(text.decode(), digest)
+        if caller is None:
             raise self._unauthorized()
-        return identity
+        return caller
 
-    def _text(self, call: Request) -> bytes:
-        text = call.header(b"x-auth-token") or b""
+    def _text(self, request: Request) -> bytes:
+        text = request.header(b"x-auth-token") or b""
         if not _TOKEN.fullmatch(text):
             raise self._unauthorized()
         return text
@@ -89,7 +89,7 @@ class KeystoneAuth:
         now = time.monotonic()
         known = self._good.get(digest)
         if known is not None and now < known.until:
-            return known.identity
+            return known.caller
         if now < (self._bad.get(digest) or 0.0):
             raise self._unauthorized()
         return None
@@ -99,9 +99,9 @@ class KeystoneAuth:
             raise _unavailable()
         try:
             # Whoever had the turn before may have asked about the same token, or found nobody.
-            identity = self._kept(digest)
-            if identity is not None:
-                return identity
+            caller = self._kept(digest)
+            if caller is not None:
+                return caller
             if time.monotonic() < self._away_until:
                 raise _unavailable()
             return self._keep(self._keystone.validate(token), digest)
@@ -119,9 +119,9 @@ class KeystoneAuth:
         if found is None or found.project_id is None or left <= 0.0:
             self._bad.put(digest, now + REFUSED)
             return None
-        identity = Caller(found.user_id, found.user_name, found.project_id, found.roles)
-        self._good.put(digest, _Known(identity, now + left))
-        return identity
+        caller = Caller(found.user_id, found.user_name, found.project_id, found.roles)
+        self._good.put(digest, _Known(caller, now + left))
+        return caller
 
     def _unauthorized(self) -> ApiError:
         return Unauthorized(unauthorized().message, self._challenge)

@@ -83,12 +83,12 @@ class Failures:
     def __init__(self, allowed: Rate, clock: MonotonicClock = time.monotonic) -> None:
         self._buckets = Buckets(allowed, clock)
 
-    def counted(self, ask: Callable[[Request], _T], call: Request) -> _T:
+    def counted(self, ask: Callable[[Request], _T], request: Request) -> _T:
         """What comes of a request whose credentials are looked at. Raises Problem TooManyRequests before that."""
-        address = source(call.source)
+        address = source(request.source)
         _require(self._buckets.wait(address), "Too many failed attempts to authenticate from this address")
         try:
-            return ask(call)
+            return ask(request)
         except ApiError as problem:
             if problem.type == "Unauthorized":
                 self._buckets.take(address)
@@ -103,18 +103,18 @@ class RateLimited:
         self._projects = Buckets(rates.project, clock)
         self._failures = Failures(rates.failures, clock)
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """The identity of a request, without waiting; None: nothing was counted. Raises Problem as `identify` does."""
-        identity = self._failures.counted(self._auth.remembered, call)
-        return None if identity is None else self._admitted(identity)
+        caller = self._failures.counted(self._auth.cached, request)
+        return None if caller is None else self._admitted(caller)
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """The identity of a request. Raises Problem Unauthorized, TooManyRequests."""
-        return self._admitted(self._failures.counted(self._auth.identify, call))
+        return self._admitted(self._failures.counted(self._auth.identify, request))
 
-    def _admitted(self, identity: Caller) -> Caller:
-        _require(self._projects.take(identity.project_id), "Too many requests of this project")
-        return identity
+    def _admitted(self, caller: Caller) -> Caller:
+        _require(self._projects.take(caller.project_id), "Too many requests of this project")
+        return caller
 
     def guarded(self, route: Route) -> Route:
         """A route of the identity, which finds out by itself who asks, with the limit of failures around it."""

@@ -25,7 +25,7 @@ from linkspan.store.store import Store
 
 class _Known(msgspec.Struct, frozen=True):
     token: Token
-    identity: Caller | None
+    caller: Caller | None
     until: float
 
 
@@ -36,14 +36,14 @@ class TokenAuth:
         self._store = store
         self._memory: Cache[_Known] = Cache()
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """The identity behind a token that held a moment ago. Raises Problem Unauthorized if it has no project."""
-        known = self._remembered(self._memory.digest(_text(call)))
+        known = self._cached(self._memory.digest(_text(request)))
         return None if known is None else _with_project(known)
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project."""
-        return _with_project(self._known(_text(call)))
+        return _with_project(self._known(_text(request)))
 
     def find(self, token: bytes, *, fresh: bool = False) -> Token | None:
         """What a token says; None if it does not hold. `fresh`: for what outlives it, so nothing remembered will do."""
@@ -58,7 +58,7 @@ class TokenAuth:
 
     def _known(self, text: bytes, fresh: bool = False) -> _Known | None:
         digest = self._memory.digest(text)
-        known = None if fresh else self._remembered(digest)
+        known = None if fresh else self._cached(digest)
         if known is not None:
             return known
         now = time.monotonic()
@@ -73,7 +73,7 @@ class TokenAuth:
         self._memory.put(digest, known)
         return known
 
-    def _remembered(self, digest: bytes) -> _Known | None:
+    def _cached(self, digest: bytes) -> _Known | None:
         known = self._memory.get(digest)
         return known if known is not None and time.monotonic() < known.until else None
 
@@ -102,14 +102,14 @@ def effective(row: dict[str, Any]) -> Token | None:
     )
 
 
-def _text(call: Request) -> bytes:
-    return call.header(b"x-auth-token") or b""
+def _text(request: Request) -> bytes:
+    return request.header(b"x-auth-token") or b""
 
 
 def _with_project(known: _Known | None) -> Caller:
-    if known is None or known.identity is None:
+    if known is None or known.caller is None:
         raise unauthorized()
-    return known.identity
+    return known.caller
 
 
 def _identity(token: Token) -> Caller | None:

@@ -60,13 +60,13 @@ class Authentication:
 
     def known(self, answer: Callable[[Request, KeystoneCaller], Response], *, fresh: bool = False) -> Handler:
         """For somebody who said who they are; `fresh`: their token is looked up, whatever is remembered of it."""
-        return lambda call: answer(call, self._who(call, fresh))
+        return lambda request: answer(request, self._who(request, fresh))
 
-    def _who(self, call: Request, fresh: bool) -> KeystoneCaller:
-        text = call.header(b"x-auth-token")
+    def _who(self, request: Request, fresh: bool) -> KeystoneCaller:
+        text = request.header(b"x-auth-token")
         if text is None:
-            identity = self._others.identify(call)
-            return KeystoneCaller(identity.user_id, identity.project_id, identity.roles, None)
+            caller = self._others.identify(request)
+            return KeystoneCaller(caller.user_id, caller.project_id, caller.roles, None)
         token = self._tokens.find(text, fresh=fresh)
         if token is None:
             raise unauthorized()
@@ -80,7 +80,7 @@ def routes(method: str, path: str, handler: Handler, operation: Operation) -> li
     return [msgspec.structs.replace(first, operation=operation), second]
 
 
-def list_response(call: Request, name: str, values: Iterable[Any], path: str) -> Response:
+def list_response(request: Request, name: str, values: Iterable[Any], path: str) -> Response:
     """A list in Keystone's envelope."""
-    links = {"self": f"{call.base}/identity/v3{path}", "next": None, "previous": None}
+    links = {"self": f"{request.base}/identity/v3{path}", "next": None, "previous": None}
     return ok({name: list(values), "links": links})

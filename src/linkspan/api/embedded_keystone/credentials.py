@@ -52,61 +52,65 @@ class Credentials:
             *routes("DELETE", PATH + "/{id}", known(self.delete), operations.DELETE_CREDENTIAL),
         ]
 
-    def list(self, call: Request, who: KeystoneCaller) -> Response:
+    def list(self, request: Request, caller: KeystoneCaller) -> Response:
         """A user's credentials, by name if one is given."""
-        who.require(call.id)
-        wanted = dict(call.parameters()).get("name")
+        caller.require(request.id)
+        wanted = dict(request.parameters()).get("name")
         with self._store.read() as tx:
-            found = [row for row in credentials.credentials_of(tx, call.id) if wanted in (None, row["name"])]
+            found = [row for row in credentials.credentials_of(tx, request.id) if wanted in (None, row["name"])]
         return list_response(
-            call,
+            request,
             "application_credentials",
-            (_shown(call, row) for row in found),
-            f"/users/{call.id}/application_credentials",
+            (_shown(request, row) for row in found),
+            f"/users/{request.id}/application_credentials",
         )
 
-    def show(self, call: Request, who: KeystoneCaller) -> Response:
+    def show(self, request: Request, caller: KeystoneCaller) -> Response:
         """One credential."""
         with self._store.read() as tx:
-            return ok({"application_credential": _shown(call, _one(tx, call, who))})
+            return ok({"application_credential": _shown(request, _one(tx, request, caller))})
 
-    def create(self, call: Request, who: KeystoneCaller) -> Response:
+    def create(self, request: Request, caller: KeystoneCaller) -> Response:
         """Makes a credential for the project of the token; the answer holds the secret, once."""
-        _require_free(who)
+        _require_free(caller)
         # Not by a password: one that was changed a moment ago must not leave something behind.
-        if who.token is None or who.user_id != call.id or who.project_id is None:
+        if caller.token is None or caller.user_id != request.id or caller.project_id is None:
             raise forbidden()
-        given = body.json_object(call.body).get("application_credential")
+        given = body.json_object(request.body).get("application_credential")
         if not isinstance(given, dict):
             raise _bad("application_credential has to be an object")
-        values = _values(given, who.roles)
+        values = _values(given, caller.roles)
         secret = _text(given, "secret") or secrets.token_urlsafe(48)
-        values |= {"user_id": who.user_id, "project_id": who.project_id, "secret_hash": self._passwords.hash(secret)}
+        values |= {
+            "user_id": caller.user_id,
+            "project_id": caller.project_id,
+            "secret_hash": self._passwords.hash(secret),
+        }
         with self._store.write() as tx:
             if values["expires_at"] is not None and values["expires_at"] <= tx.now:
                 raise _bad("expires_at has to be in the future")
-            if any(row["name"] == values["name"] for row in credentials.credentials_of(tx, who.user_id)):
+            if any(row["name"] == values["name"] for row in credentials.credentials_of(tx, caller.user_id)):
                 message = f"An application credential named '{values['name']}' exists already."
                 raise ApiError("HTTPConflict", message)
             row = credentials.add_credential(tx, values)
-        return ok({"application_credential": _shown(call, row) | {"secret": secret}}, 201)
+        return ok({"application_credential": _shown(request, row) | {"secret": secret}}, 201)
 
-    def delete(self, call: Request, who: KeystoneCaller) -> Response:
+    def delete(self, request: Request, caller: KeystoneCaller) -> Response:
         """Removes a credential; tokens that were got by it end within moments."""
-        _require_free(who)
+        _require_free(caller)
         with self._store.write() as tx:
-            credentials.remove_credential(tx, _one(tx, call, who)["id"])
+            credentials.remove_credential(tx, _one(tx, request, caller)["id"])
         return no_content()
 
 
-def _require_free(who: KeystoneCaller) -> None:
-    if who.token is not None and who.token.credential is not None and not who.token.credential.unrestricted:
+def _require_free(caller: KeystoneCaller) -> None:
+    if caller.token is not None and caller.token.credential is not None and not caller.token.credential.unrestricted:
         raise forbidden()
 
 
-def _one(tx: Transaction, call: Request, who: KeystoneCaller) -> Row:
-    user_id, _, id = call.id.partition("/")
-    who.require(user_id)
+def _one(tx: Transaction, request: Request, caller: KeystoneCaller) -> Row:
+    user_id, _, id = request.id.partition("/")
+    caller.require(user_id)
     row = credentials.credential(tx, id)
     if row is None or row["user_id"] != user_id:
         raise not_found("application credential", id)
@@ -173,7 +177,7 @@ def _bad(message: str) -> ApiError:
     return ApiError("BadRequest", f"{message[:1].upper()}{message[1:]}.")
 
 
-def _shown(call: Request, row: Row) -> dict[str, Any]:
+def _shown(request: Request, row: Row) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -183,5 +187,5 @@ def _shown(call: Request, row: Row) -> dict[str, Any]:
         "roles": [keystone_v3.role_body(role) for role in row["roles"]],
         "unrestricted": row["unrestricted"],
         "expires_at": None if row["expires_at"] is None else keystone_v3.time_text(row["expires_at"]),
-        "links": {"self": f"{call.base}/identity/v3/users/{row['user_id']}/application_credentials/{row['id']}"},
+        "links": {"self": f"{request.base}/identity/v3/users/{row['user_id']}/application_credentials/{row['id']}"},
     }

@@ -40,16 +40,16 @@ class EmbeddedKeystone:
             Credentials(store, passwords, guard),
         )
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """The user behind what was right a moment ago. Raises Problem Unauthorized."""
-        return self._way(call).remembered(call)
+        return self._way(request).cached(request)
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """The user behind a token, else behind a name and a password. Raises Problem Unauthorized."""
-        return self._way(call).identify(call)
+        return self._way(request).identify(request)
 
-    def _way(self, call: Request) -> Authenticator:
-        return self._basic if call.header(b"x-auth-token") is None else self._tokens
+    def _way(self, request: Request) -> Authenticator:
+        return self._basic if request.header(b"x-auth-token") is None else self._tokens
 
     def routes(self) -> list[Route]:
         """All paths of the identity."""
@@ -61,11 +61,11 @@ class EmbeddedKeystone:
         ]
 
 
-def _versions(call: Request) -> Response:
+def _versions(request: Request) -> Response:
     """The versions there are: one."""
-    return ok({"versions": {"values": [keystone_v3.version_body(call.base)]}})
+    return ok({"versions": {"values": [keystone_v3.version_body(request.base)]}})
 
 
-def _version(call: Request) -> Response:
+def _version(request: Request) -> Response:
     """Version 3."""
-    return ok({"version": keystone_v3.version_body(call.base)})
+    return ok({"version": keystone_v3.version_body(request.base)})

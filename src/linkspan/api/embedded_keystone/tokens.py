@@ -155,37 +155,37 @@ class Tokens:
             ends=ends,
         )
 
-    def show(self, call: Request, who: KeystoneCaller) -> Response:
+    def show(self, request: Request, caller: KeystoneCaller) -> Response:
         """What a token says: to its user and to admins."""
-        text, token = self._subject(call, who)
-        return self._said(call, token, text, 200)
+        text, token = self._subject(request, caller)
+        return self._said(request, token, text, 200)
 
-    def revoke(self, call: Request, who: KeystoneCaller) -> Response:
+    def revoke(self, request: Request, caller: KeystoneCaller) -> Response:
         """Ends a token: its user and admins may."""
-        text, _ = self._subject(call, who)
+        text, _ = self._subject(request, caller)
         self._tokens.revoke(text)
         return no_content()
 
-    def catalog(self, call: Request, who: KeystoneCaller) -> Response:
+    def catalog(self, request: Request, caller: KeystoneCaller) -> Response:
         """The services there are, for a project."""
-        if who.project_id is None:
+        if caller.project_id is None:
             raise forbidden()
-        path = f"{call.base}/identity/v3/auth/catalog"
-        return ok({"catalog": keystone_v3.catalog(call.base, self._region), "links": {"self": path}})
+        path = f"{request.base}/identity/v3/auth/catalog"
+        return ok({"catalog": keystone_v3.catalog(request.base, self._region), "links": {"self": path}})
 
-    def _subject(self, call: Request, who: KeystoneCaller) -> tuple[bytes, Token]:
-        text = call.header(b"x-subject-token")
+    def _subject(self, request: Request, caller: KeystoneCaller) -> tuple[bytes, Token]:
+        text = request.header(b"x-subject-token")
         if text is None:
             raise ApiError("BadRequest", "The header X-Subject-Token has to name the token.")
         token = self._tokens.find(text)
         if token is None:
             raise ApiError("HTTPNotFound", "Could not find that token.")
-        who.require(token.user_id)
+        caller.require(token.user_id)
         return text, token
 
-    def _said(self, call: Request, token: Token, text: bytes, status: int) -> Response:
-        wanted = all(name != "nocatalog" for name, _ in call.parameters())
-        said = keystone_v3.token_body(token, keystone_v3.catalog(call.base, self._region) if wanted else None)
+    def _said(self, request: Request, token: Token, text: bytes, status: int) -> Response:
+        wanted = all(name != "nocatalog" for name, _ in request.parameters())
+        said = keystone_v3.token_body(token, keystone_v3.catalog(request.base, self._region) if wanted else None)
         headers: tuple[Header, ...] = (JSON, (b"x-subject-token", text), (b"vary", b"X-Auth-Token"))
         return Response(status, encode(said), headers)
 

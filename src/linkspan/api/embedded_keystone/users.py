@@ -39,64 +39,68 @@ class Users:
             *routes("GET", "/roles/{id}", known(self.role), operations.SHOW_ROLE),
         ]
 
-    def own_projects(self, call: Request, who: KeystoneCaller) -> Response:
+    def own_projects(self, request: Request, caller: KeystoneCaller) -> Response:
         """The projects in which the user has a role."""
-        return self._listed(call, who.user_id, "/auth/projects")
+        return self._listed(request, caller.user_id, "/auth/projects")
 
-    def own_domains(self, call: Request, _who: KeystoneCaller) -> Response:
+    def own_domains(self, request: Request, _who: KeystoneCaller) -> Response:
         """The domains in which the user has a role: none, roles are in projects."""
-        return list_response(call, "domains", (), "/auth/domains")
+        return list_response(request, "domains", (), "/auth/domains")
 
-    def projects(self, call: Request, who: KeystoneCaller) -> Response:
+    def projects(self, request: Request, caller: KeystoneCaller) -> Response:
         """Projects, by name if one is given."""
-        return self._listed(call, None if who.is_admin else who.user_id, "/projects")
+        return self._listed(request, None if caller.is_admin else caller.user_id, "/projects")
 
-    def project(self, call: Request, who: KeystoneCaller) -> Response:
+    def project(self, request: Request, caller: KeystoneCaller) -> Response:
         """One project."""
         with self._store.read() as tx:
-            found = [row for row in _visible(tx, None if who.is_admin else who.user_id) if row["id"] == call.id]
+            found = [
+                row for row in _visible(tx, None if caller.is_admin else caller.user_id) if row["id"] == request.id
+            ]
         if not found:
-            raise not_found("project", call.id)
-        return ok({"project": _project(call, found[0])})
+            raise not_found("project", request.id)
+        return ok({"project": _project(request, found[0])})
 
-    def users(self, call: Request, who: KeystoneCaller) -> Response:
+    def users(self, request: Request, caller: KeystoneCaller) -> Response:
         """Users, by name if one is given."""
-        filters = _filters(call)
+        filters = _filters(request)
         with self._store.read() as tx:
-            found = [row for row in stored_users.all_users(tx) if who.is_admin or row["id"] == who.user_id]
-        return list_response(call, "users", (_user(call, row) for row in found if _fits(row, filters)), "/users")
+            found = [row for row in stored_users.all_users(tx) if caller.is_admin or row["id"] == caller.user_id]
+        return list_response(request, "users", (_user(request, row) for row in found if _fits(row, filters)), "/users")
 
-    def user(self, call: Request, who: KeystoneCaller) -> Response:
+    def user(self, request: Request, caller: KeystoneCaller) -> Response:
         """One user."""
-        who.require(call.id)
+        caller.require(request.id)
         with self._store.read() as tx:
-            user = stored_users.user(tx, call.id)
+            user = stored_users.user(tx, request.id)
         if user is None:
-            raise not_found("user", call.id)
-        return ok({"user": _user(call, user)})
+            raise not_found("user", request.id)
+        return ok({"user": _user(request, user)})
 
-    def user_projects(self, call: Request, who: KeystoneCaller) -> Response:
+    def user_projects(self, request: Request, caller: KeystoneCaller) -> Response:
         """The projects in which a user has a role."""
-        who.require(call.id)
-        return self._listed(call, call.id, f"/users/{call.id}/projects")
+        caller.require(request.id)
+        return self._listed(request, request.id, f"/users/{request.id}/projects")
 
-    def roles(self, call: Request, _who: KeystoneCaller) -> Response:
+    def roles(self, request: Request, _who: KeystoneCaller) -> Response:
         """The roles that mean something here."""
-        wanted = _filters(call).get("name")
+        wanted = _filters(request).get("name")
         found = (keystone_v3.role_body(role) for role in keystone_v3.ROLES if wanted in (None, role))
-        return list_response(call, "roles", found, "/roles")
+        return list_response(request, "roles", found, "/roles")
 
-    def role(self, call: Request, _who: KeystoneCaller) -> Response:
+    def role(self, request: Request, _who: KeystoneCaller) -> Response:
         """One role."""
-        if call.id not in keystone_v3.ROLES:
-            raise not_found("role", call.id)
-        return ok({"role": keystone_v3.role_body(call.id)})
+        if request.id not in keystone_v3.ROLES:
+            raise not_found("role", request.id)
+        return ok({"role": keystone_v3.role_body(request.id)})
 
-    def _listed(self, call: Request, user_id: str | None, path: str) -> Response:
-        filters = _filters(call)
+    def _listed(self, request: Request, user_id: str | None, path: str) -> Response:
+        filters = _filters(request)
         with self._store.read() as tx:
             found = _visible(tx, user_id)
-        return list_response(call, "projects", (_project(call, row) for row in found if _fits(row, filters)), path)
+        return list_response(
+            request, "projects", (_project(request, row) for row in found if _fits(row, filters)), path
+        )
 
 
 def _visible(tx: Transaction, user_id: str | None) -> list[Row]:
@@ -109,8 +113,8 @@ def _visible(tx: Transaction, user_id: str | None) -> list[Row]:
     return [row for row in stored_users.all_projects(tx) if row["id"] in user["grants"]]
 
 
-def _filters(call: Request) -> dict[str, str]:
-    return dict(call.parameters())
+def _filters(request: Request) -> dict[str, str]:
+    return dict(request.parameters())
 
 
 def _fits(row: Row, filters: dict[str, str]) -> bool:
@@ -119,7 +123,7 @@ def _fits(row: Row, filters: dict[str, str]) -> bool:
     return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
 
 
-def _project(call: Request, row: Row) -> dict[str, Any]:
+def _project(request: Request, row: Row) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -130,11 +134,11 @@ def _project(call: Request, row: Row) -> dict[str, Any]:
         "is_domain": False,
         "tags": [],
         "options": {},
-        "links": {"self": f"{call.base}/identity/v3/projects/{row['id']}"},
+        "links": {"self": f"{request.base}/identity/v3/projects/{row['id']}"},
     }
 
 
-def _user(call: Request, row: Row) -> dict[str, Any]:
+def _user(request: Request, row: Row) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -143,5 +147,5 @@ def _user(call: Request, row: Row) -> dict[str, Any]:
         "enabled": True,
         "password_expires_at": None,
         "options": {},
-        "links": {"self": f"{call.base}/identity/v3/users/{row['id']}"},
+        "links": {"self": f"{request.base}/identity/v3/users/{row['id']}"},
     }

@@ -11,7 +11,7 @@ from linkspan.api.http.messages import Request
 class Authenticator(Protocol):
     """Finds out who asks."""
 
-    def remembered(self, call: Request) -> Caller | None:
+    def cached(self, call: Request) -> Caller | None:
         """The identity of a request if it is known without waiting for anything; None: `identify` has to be asked.
 
         Called where others wait, so it may not. Raises Problem Unauthorized for what needs no look to be refused.

@@ -73,7 +73,7 @@ class Dispatcher:
         self,
         routes: Iterable[Route],
         auth: Authenticator,
-        hub: Notifier,
+        notifier: Notifier,
         policy: Policy,
         *,
         one_writer: bool = False,
@@ -82,7 +82,7 @@ class Dispatcher:
     ) -> None:
         """`one_writer`: writes wait for each other anyway, so they get one thread; `largest_body`: bytes."""
         self._auth = auth
-        self._hub = hub
+        self._notifier = notifier
         self._policy = policy
         self._public_url = public_url
         self._largest = largest_body
@@ -152,10 +152,10 @@ class Dispatcher:
         self, scope: AsgiScope, receive: Receive, sender: _Sender, request_id: str, route: Route, id: str
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._hub.attach(loop)
+        self._notifier.attach(loop)
         method, path = scope["method"], scope["path"]
         server = scope.get("server") or ("localhost", None)
-        call = Request(
+        request = Request(
             method,
             path,
             id,
@@ -168,56 +168,56 @@ class Dispatcher:
             public_url=self._public_url,
         )
         if route.stream is not None:
-            await route.stream(call, receive, sender.send, self._run)
+            await route.stream(request, receive, sender.send, self._run)
             return
         if method in _BODIES:
-            call.body = await self._body(call, receive, route.largest_body or self._largest)
+            request.body = await self._body(request, receive, route.largest_body or self._largest)
         threads = self._threads(route)
-        reply = await loop.run_in_executor(threads, self._answer, route, call)
-        if reply is None:
-            identity = await loop.run_in_executor(self._askers, self._auth.identify, call)
-            reply = await loop.run_in_executor(threads, self._answer_to, identity, route, call)
-        if reply.hold is not None:
-            await self._settle(reply.hold)
-        await sender.reply(reply)
+        response = await loop.run_in_executor(threads, self._answer, route, request)
+        if response is None:
+            caller = await loop.run_in_executor(self._askers, self._auth.identify, request)
+            response = await loop.run_in_executor(threads, self._answer_to, caller, route, request)
+        if response.wait_for is not None:
+            await self._settle(response.wait_for)
+        await sender.reply(response)
 
-    async def _run(self, handler: Handler, call: Request) -> Response:
+    async def _run(self, handler: Handler, request: Request) -> Response:
         """One handler in a worker thread, for streams."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, handler, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, handler, request)
 
-    def _answer(self, route: Route, call: Request) -> Response | None:
+    def _answer(self, route: Route, request: Request) -> Response | None:
         """None: who asks is not remembered."""
         if route.public:
-            return _answered(route, call)
+            return _answered(route, request)
         # Here and not on the event loop: there it made reads of many clients cost more CPU.
-        identity = self._auth.remembered(call)
-        return None if identity is None else self._answer_to(identity, route, call)
+        caller = self._auth.cached(request)
+        return None if caller is None else self._answer_to(caller, route, request)
 
-    def _answer_to(self, identity: Caller, route: Route, call: Request) -> Response:
-        call.identity = msgspec.structs.replace(identity, policy=self._policy)
-        return _answered(route, call)
+    def _answer_to(self, caller: Caller, route: Route, request: Request) -> Response:
+        request.caller = msgspec.structs.replace(caller, policy=self._policy)
+        return _answered(route, request)
 
     def _threads(self, route: Route) -> Executor:
         if route.keystone:
             return self._askers
         return self._writers if route.method in _WRITES else self._pool
 
-    async def _settle(self, hold: WaitFor) -> None:
+    async def _settle(self, wait_for: WaitFor) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + hold.seconds
+        deadline = loop.time() + wait_for.seconds
         try:
-            while not self._hub.closed and (left := deadline - loop.time()) > 0:
-                if not await hold.ticket.wait(left):
+            while not self._notifier.closed and (left := deadline - loop.time()) > 0:
+                if not await wait_for.waiter.wait(left):
                     return
-                if await loop.run_in_executor(self._pool, hold.done):
+                if await loop.run_in_executor(self._pool, wait_for.done):
                     return
         except Unavailable:
             return  # it was deleted; whether its node has said so yet is for later reads
         finally:
-            self._hub.forget(hold.ticket)
+            self._notifier.forget(wait_for.waiter)
 
-    async def _body(self, call: Request, receive: Receive, largest: int) -> bytes:
-        length = call.header(b"content-length")
+    async def _body(self, request: Request, receive: Receive, largest: int) -> bytes:
+        length = request.header(b"content-length")
         if length is not None and (not length.isdigit() or len(length) > 12 or int(length) > largest):
             raise _too_large(largest)
         message = await receive()
@@ -233,16 +233,16 @@ class Dispatcher:
         return body
 
 
-def _answered(route: Route, call: Request) -> Response:
+def _answered(route: Route, request: Request) -> Response:
     assert route.handler is not None
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return route.handler(call)
+            return route.handler(request)
         except Conflict:
             if attempt == ATTEMPTS:
                 raise
             # Long enough for the faster one to be done, and not in step with other losers.
-            time.sleep(0.002 * attempt * attempt + (hash(call.request_id) % 100) / 50_000)
+            time.sleep(0.002 * attempt * attempt + (hash(request.request_id) % 100) / 50_000)
     raise AssertionError
 
 
@@ -284,15 +284,15 @@ class _Sender:
             message["headers"] = [*message["headers"], self._id]
         await self._send(message)
 
-    async def reply(self, reply: Response) -> None:
+    async def reply(self, response: Response) -> None:
         """A whole answer, unless one has begun."""
         if self._started:
             return
-        headers: list[Header] = [*reply.headers]
-        if reply.status != 204:
-            headers.append((b"content-length", str(len(reply.body)).encode()))
-        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        rest = memoryview(reply.body)
+        headers: list[Header] = [*response.headers]
+        if response.status != 204:
+            headers.append((b"content-length", str(len(response.body)).encode()))
+        await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
+        rest = memoryview(response.body)
         while len(rest) > PIECE:
             # Each waits until the client has taken what was before it; nobody else waits with it.
             await self._send({"type": "http.response.body", "body": bytes(rest[:PIECE]), "more_body": True})

@@ -32,9 +32,9 @@ class Request:
 
     __slots__ = (
         "body",
+        "caller",
         "headers",
         "id",
-        "identity",
         "method",
         "path",
         "public_url",
@@ -71,7 +71,7 @@ class Request:
         self.request_id = request_id
         self.source = source
         self.public_url = public_url
-        self.identity = NOBODY
+        self.caller = NOBODY
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header, by its lower-case name."""
@@ -99,26 +99,26 @@ class Request:
 class WaitFor(msgspec.Struct, frozen=True):
     """Something that the answer waits for, off the worker thread: until `done()` or for `seconds`.
 
-    `key` is what `wake.Hub.expect` was called with; `done` is asked in a worker thread each time the key is woken.
+    `waiter` is of `Notifier.register`; `done` is called in a worker thread each time the waiter is woken.
     """
 
-    ticket: Any
+    waiter: Any
     done: Callable[[], bool]
     seconds: float
 
 
 class Response:
-    """One answer. `hold`: what has to happen before it is sent."""
+    """One answer. `wait_for`: the event that it waits for, if any."""
 
-    __slots__ = ("body", "headers", "hold", "status")
+    __slots__ = ("body", "headers", "status", "wait_for")
 
     def __init__(
-        self, status: int, body: bytes = b"", headers: tuple[Header, ...] = (JSON,), hold: WaitFor | None = None
+        self, status: int, body: bytes = b"", headers: tuple[Header, ...] = (JSON,), wait_for: WaitFor | None = None
     ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
-        self.hold = hold
+        self.wait_for = wait_for
 
 
 Handler = Callable[[Request], Response]
@@ -129,9 +129,9 @@ def ok(value: Any, status: int = 200) -> Response:
     return Response(status, encode(value))
 
 
-def no_content(hold: WaitFor | None = None) -> Response:
+def no_content(wait_for: WaitFor | None = None) -> Response:
     """204."""
-    return Response(204, b"", (), hold)
+    return Response(204, b"", (), wait_for)
 
 
 def neutron_error(type: str, message: str, status: int) -> Response:
@@ -160,5 +160,5 @@ def error_response(problem: ApiError, keystone: bool = False) -> Response:
     if keystone or status == 401:
         error = {"code": status, "title": HTTPStatus(status).phrase, "message": problem.message}
         return Response(status, encode({"error": error}), headers)
-    reply = neutron_error(problem.type, problem.message, status)
-    return Response(status, reply.body, headers)
+    response = neutron_error(problem.type, problem.message, status)
+    return Response(status, response.body, headers)

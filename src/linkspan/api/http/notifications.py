@@ -52,7 +52,7 @@ class Notifier:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: dict[str, set[Subscription]] = {}
-        self._tickets: dict[str, set[Waiter]] = {}
+        self._waiters: dict[str, set[Waiter]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
@@ -74,28 +74,28 @@ class Notifier:
     def changed(self, keys: Iterable[str]) -> None:
         """Something about these ids changed, so whoever waits for them should look; from any thread."""
         with self._lock:
-            woken = [ticket for key in keys for ticket in self._tickets.get(key, ())]
+            woken = [waiter for key in keys for waiter in self._waiters.get(key, ())]
         self._wake(woken)
 
-    def _wake(self, tickets: Iterable[Waiter]) -> None:
+    def _wake(self, waiters: Iterable[Waiter]) -> None:
         if self._loop is None:
             return
-        for ticket in tickets:
+        for waiter in waiters:
             try:
-                self._loop.call_soon_threadsafe(ticket.event.set)
+                self._loop.call_soon_threadsafe(waiter.event.set)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
 
-    def expect(self, key: str) -> Waiter:
+    def register(self, key: str) -> Waiter:
         """Wait for a key from now on: take it before the commit that starts what is waited for. From any thread."""
-        ticket = Waiter(key)
+        waiter = Waiter(key)
         with self._lock:
-            self._tickets.setdefault(key, set()).add(ticket)
-        return ticket
+            self._waiters.setdefault(key, set()).add(waiter)
+        return waiter
 
-    def forget(self, ticket: Waiter) -> None:
+    def forget(self, waiter: Waiter) -> None:
         """The end of a wait. Twice equals once."""
-        _discard(self._lock, self._tickets, ticket)
+        _discard(self._lock, self._waiters, waiter)
 
     def subscribe(self, node_id: str) -> Subscription:
         """A hint stream begins."""
@@ -113,14 +113,14 @@ class Notifier:
         self.closed = True
         # Without the lock: the thread that holds it may be the one that the signal interrupted.
         streams = [stream for group in list(self._streams.values()) for stream in list(group)]
-        tickets = [ticket for group in list(self._tickets.values()) for ticket in list(group)]
-        self._wake([*streams, *tickets])
+        waiters = [waiter for group in list(self._waiters.values()) for waiter in list(group)]
+        self._wake([*streams, *waiters])
 
 
-def _discard(lock: threading.Lock, table: dict[str, set[_Waiting]], ticket: _Waiting) -> None:
+def _discard(lock: threading.Lock, table: dict[str, set[_Waiting]], waiter: _Waiting) -> None:
     with lock:
-        group = table.get(ticket.key)
+        group = table.get(waiter.key)
         if group is not None:
-            group.discard(ticket)
+            group.discard(waiter)
             if not group:
-                del table[ticket.key]
+                del table[waiter.key]

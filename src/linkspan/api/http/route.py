@@ -15,6 +15,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Run = Callable[[Handler, Request], Awaitable[Response]]
 Stream = Callable[[Request, Receive, Send, Run], Awaitable[None]]
+AsgiApplication = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -13,9 +13,9 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
 
 from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.route import AsgiApplication
 from linkspan.api.http.slow_clients import TimedHttpProtocol
 
 STOPPING: Final = 5.0
@@ -29,22 +29,24 @@ GARBAGE: Final = 20_000
 class Server(uvicorn.Server):
     """A uvicorn that wakes whoever waits in the hub before it goes down."""
 
-    def __init__(self, config: uvicorn.Config, hub: Notifier) -> None:
+    def __init__(self, config: uvicorn.Config, notifier: Notifier) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._notifier = notifier
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM and SIGINT."""
-        self._hub.close()
+        self._notifier.close()
         super().handle_exit(sig, frame)
 
     def stop(self) -> None:
         """The same, from another thread."""
         self.should_exit = True
-        self._hub.close()
+        self._notifier.close()
 
 
-def server(app: Starlette, hub: Notifier, *, tls_cert: Path | None = None, tls_key: Path | None = None) -> Server:
+def server(
+    app: AsgiApplication, notifier: Notifier, *, tls_cert: Path | None = None, tls_key: Path | None = None
+) -> Server:
     """A server for an application; give its `run` the sockets to listen on."""
     config = uvicorn.Config(
         app,
@@ -61,12 +63,12 @@ def server(app: Starlette, hub: Notifier, *, tls_cert: Path | None = None, tls_k
         ssl_certfile=tls_cert,
         ssl_keyfile=tls_key,
     )
-    return Server(config, hub)
+    return Server(config, notifier)
 
 
 def serve(
-    app: Starlette,
-    hub: Notifier,
+    app: AsgiApplication,
+    notifier: Notifier,
     listener: socket.socket,
     *,
     tls_cert: Path | None = None,
@@ -79,4 +81,4 @@ def serve(
     # than after every 700 of them.
     gc.freeze()
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
-    server(app, hub, tls_cert=tls_cert, tls_key=tls_key).run(sockets=[listener])
+    server(app, notifier, tls_cert=tls_cert, tls_key=tls_key).run(sockets=[listener])

@@ -34,21 +34,21 @@ from linkspan.store.rows import dependencies, reading, writing
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
-HOLD: Final = 2.0
+DELETE_WAIT: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
 BATCH: Final = 20
 """Rows of a list that are in memory at a time."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What every resource's handlers share. `grace`, `hold`: seconds; `page`: the most objects in one answer; `bulk`:
-    in one request; `quotas`: those of a project that has none of its own."""
+    """What every resource's handlers share. `grace`, `delete_wait`: seconds; `page`: the most objects in one answer;
+    `bulk`: in one request; `quotas`: those of a project that has none of its own."""
 
     store: Store
-    hub: Notifier
+    notifier: Notifier
     quotas: Mapping[str, int]
     grace: float = status.GRACE
-    hold: float = HOLD
+    delete_wait: float = DELETE_WAIT
     page: int = list_query.PAGE
     bulk: int = MAX_BULK
 
@@ -60,11 +60,11 @@ class Hooks:
         self.resource = resource
         self.attributes = Attributes(resource)
 
-    def find(self, tx: Transaction, id: str, identity: Caller, lock: bool = False) -> Row | None:
+    def find(self, tx: Transaction, id: str, caller: Caller, lock: bool = False) -> Row | None:
         """The row that an identity may know of."""
-        return find(tx, self.resource, id, identity, lock)
+        return find(tx, self.resource, id, caller, lock)
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         """Makes the object; the row as `Transaction.get` gives it. `given`: the attributes as the client wrote them."""
         return writing.insert(tx, self.resource, values)
 
@@ -72,11 +72,11 @@ class Hooks:
         """Judges what was made in one request, all together. `quotas`: of projects that have none of their own."""
         require_room(tx, self.resource, (row["project_id"] for row in rows), quotas)
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         """Changes the object; `values` holds only what differs from `row`, and may be empty."""
         return change(tx, self.resource, row, values)
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         """Deletes the object; what to wait for, None if it is gone."""
         writing.remove(tx, self.resource, row["id"])
         return None
@@ -88,24 +88,24 @@ class Hooks:
         """Adds to rows what a view needs from elsewhere."""
 
 
-def find(tx: Transaction, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row | None:
+def find(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row | None:
     """The object that an identity may know of, by id."""
-    reach = policy.scope(identity, "get", resource)
+    reach = policy.scope(caller, "get", resource)
     if reach == "nothing" or not is_uuid(id):
         return None
-    row = reading.get(tx, resource, id.lower(), identity.project_id if reach == "own" else None, lock)
-    if row is not None and reach == "by row" and not policy.allows(identity, "get", resource, row):
+    row = reading.get(tx, resource, id.lower(), caller.project_id if reach == "own" else None, lock)
+    if row is not None and reach == "by row" and not policy.allows(caller, "get", resource, row):
         return None
     return row
 
 
-def visible(tx: Transaction, resource: Resource, asked: Query, identity: Caller) -> Iterator[Row]:
+def visible(tx: Transaction, resource: Resource, asked: Query, caller: Caller) -> Iterator[Row]:
     """The objects of a query that an identity may know of. Where that is judged by row, `asked` has no limit."""
-    reach = policy.scope(identity, "get", resource)
+    reach = policy.scope(caller, "get", resource)
     if reach == "nothing":
         return iter(())
-    rows = reading.each(tx, resource, asked, identity.project_id if reach == "own" else None)
-    return rows if reach != "by row" else (row for row in rows if policy.allows(identity, "get", resource, row))
+    rows = reading.each(tx, resource, asked, caller.project_id if reach == "own" else None)
+    return rows if reach != "by row" else (row for row in rows if policy.allows(caller, "get", resource, row))
 
 
 def change(tx: Transaction, resource: Resource, row: Row, values: Row) -> Row:
@@ -166,22 +166,22 @@ class Collection:
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def list(self, call: Request) -> Response:
+    def list(self, request: Request) -> Response:
         """The objects that the query string asks for."""
-        identity, resource = call.identity, self.resource
-        policy.require(identity, "get", resource)
-        pairs = call.parameters()
+        caller, resource = request.caller, self.resource
+        policy.require(caller, "get", resource)
+        pairs = request.parameters()
         asked = (
             list_query.parse(resource, pairs, self._context.page, self._attributes.beside)
             if pairs
             else self._everything
         )
-        computed = list_query.is_computed(resource, asked) or policy.scope(identity, "get", resource) == "by row"
+        computed = list_query.is_computed(resource, asked) or policy.scope(caller, "get", resource) == "by row"
         with self._store.read() as tx:
             rows = visible(
-                tx, resource, self._readable(list_query.for_store(resource, asked, computed), identity), identity
+                tx, resource, self._readable(list_query.for_store(resource, asked, computed), caller), caller
             )
-            shown = self._views(tx, rows, identity)
+            shown = self._views(tx, rows, caller)
             ids, items = [], []
             for each in list_query.page(asked, shown) if computed else shown:
                 ids.append(each["id"])
@@ -190,125 +190,125 @@ class Collection:
         answer: dict[str, Any] = {resource.plural: items}
         limited = any(name == "limit" for name, _ in pairs)
         if limited or len(ids) == self._context.page:
-            answer[f"{resource.plural}_links"] = _links(call, pairs, asked, ids)
+            answer[f"{resource.plural}_links"] = _links(request, pairs, asked, ids)
         return ok(answer)
 
-    def _views(self, tx: Transaction, rows: Iterator[Row], identity: Caller) -> Iterator[Row]:
+    def _views(self, tx: Transaction, rows: Iterator[Row], caller: Caller) -> Iterator[Row]:
         """What a client reads of rows, while they are read."""
         view, now, grace = self._attributes.view, tx.now, self._context.grace
-        sees_secrets = policy.sees_secrets(identity, self.resource)
+        sees_secrets = policy.sees_secrets(caller, self.resource)
         while some := list(islice(rows, BATCH)):
             self.hooks.complete(tx, some)
             for row in some:
                 yield view(row, now, grace, sees_secrets(row))
 
-    def _readable(self, asked: Query, identity: Caller) -> Query:
+    def _readable(self, asked: Query, caller: Caller) -> Query:
         """For who may not see keys they stay in their envelopes."""
-        if self.resource is not CONNECTION or policy.secrets_scope(identity, self.resource) != "nothing":
+        if self.resource is not CONNECTION or policy.secrets_scope(caller, self.resource) != "nothing":
             return asked
         return msgspec.structs.replace(asked, fields=("id",))
 
-    def show(self, call: Request) -> Response:
+    def show(self, request: Request) -> Response:
         """One object."""
-        policy.require(call.identity, "get", self.resource)
+        policy.require(request.caller, "get", self.resource)
         with self._store.read() as tx:
-            row = self.hooks.find(tx, call.id, call.identity)
+            row = self.hooks.find(tx, request.id, request.caller)
             if row is None:
-                raise not_found(self.resource, call.id)
+                raise not_found(self.resource, request.id)
             self.hooks.complete(tx, [row])
             now = tx.now
-        shown = self._view(row, call.identity, now)
-        if call.query:
-            shown = _only(list_query.parse(self.resource, _fields(call)).fields, shown)
+        shown = self._view(row, request.caller, now)
+        if request.query:
+            shown = _only(list_query.parse(self.resource, _fields(request)).fields, shown)
         return ok({self.resource.singular: shown})
 
-    def _view(self, row: Row, identity: Caller, now: float) -> Row:
-        with_secrets = policy.sees_secrets(identity, self.resource)(row)
+    def _view(self, row: Row, caller: Caller, now: float) -> Row:
+        with_secrets = policy.sees_secrets(caller, self.resource)(row)
         return self._attributes.view(row, now, self._context.grace, with_secrets)
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def create(self, call: Request) -> Response:
+    def create(self, request: Request) -> Response:
         """A new object, or several in one transaction: all or nothing."""
-        identity, resource = call.identity, self.resource
-        policy.require(identity, "create", resource)
-        asked, many = body.one_or_several(call.body, resource, self._context.bulk)
+        caller, resource = request.caller, self.resource
+        policy.require(caller, "create", resource)
+        asked, many = body.one_or_several(request.body, resource, self._context.bulk)
         places = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(asked))]
         values = [
-            _about(place, self._attributes.for_create, given, identity)
+            _about(place, self._attributes.for_create, given, caller)
             for place, given in zip(places, asked, strict=True)
         ]
         with self._store.write() as tx:
             rows = [
-                _about(place, self.hooks.create, tx, identity, *each)
+                _about(place, self.hooks.create, tx, caller, *each)
                 for place, *each in zip(places, values, asked, strict=True)
             ]
             self.hooks.created(tx, rows, self._context.quotas)
             self.hooks.complete(tx, rows)
             now = tx.now
-        self.hooks.done(call, rows, None)
-        shown = [self._view(row, identity, now) for row in rows]
+        self.hooks.done(request, rows, None)
+        shown = [self._view(row, caller, now) for row in rows]
         return ok({resource.plural: shown} if many else {resource.singular: shown[0]}, 201)
 
-    def update(self, call: Request) -> Response:
+    def update(self, request: Request) -> Response:
         """Other values for some attributes."""
-        identity = call.identity
-        self._require_any(call, "update")
-        given = body.enveloped(call.body, self.resource)
+        caller = request.caller
+        self._require_any(request, "update")
+        given = body.enveloped(request.body, self.resource)
         self._attributes.check_update(given)
         with self._store.write() as tx:
-            before = self._owned(tx, call, "update")
+            before = self._owned(tx, request, "update")
             values = node_relevance.differences(before, self._attributes.for_update(given, before))
-            policy.require_values(identity, "update", self.resource, before, values)
-            row = self.hooks.update(tx, identity, before, values, given)
+            policy.require_values(caller, "update", self.resource, before, values)
+            row = self.hooks.update(tx, caller, before, values, given)
             self.hooks.complete(tx, [row])
             now = tx.now
-        self.hooks.done(call, [row], before)
-        return ok({self.resource.singular: echo(self.resource, given, self._view(row, identity, now))})
+        self.hooks.done(request, [row], before)
+        return ok({self.resource.singular: echo(self.resource, given, self._view(row, caller, now))})
 
-    def delete(self, call: Request) -> Response:
+    def delete(self, request: Request) -> Response:
         """The end of an object; the answer waits a moment for its node."""
-        self._require_any(call, "delete")
-        hub = self._context.hub
-        ticket = None
+        self._require_any(request, "delete")
+        notifier = self._context.notifier
+        waiter = None
         try:
             with self._store.write() as tx:
-                row = self._owned(tx, call, "delete")
-                key = self.hooks.delete(tx, call.identity, row)
+                row = self._owned(tx, request, "delete")
+                key = self.hooks.delete(tx, request.caller, row)
                 if key is None:
                     return no_content()
                 # Before the commit: the node's word may come right after it.
-                ticket = hub.expect(key)
+                waiter = notifier.register(key)
         except BaseException:
-            if ticket is not None:
-                hub.forget(ticket)
+            if waiter is not None:
+                notifier.forget(waiter)
             raise
-        return no_content(WaitFor(ticket, lambda: not self._present(row["id"]), self._context.hold))
+        return no_content(WaitFor(waiter, lambda: not self._present(row["id"]), self._context.delete_wait))
 
     def _present(self, id: str) -> bool:
         with self._store.read() as tx:
             return reading.is_present(tx, self.resource, id)
 
-    def _require_any(self, call: Request, action: PolicyAction) -> None:
+    def _require_any(self, request: Request, action: PolicyAction) -> None:
         """Refuses who may not do this to any object, without a transaction for writing; 404 goes before 403."""
-        if policy.scope(call.identity, action, self.resource) != "nothing":
+        if policy.scope(request.caller, action, self.resource) != "nothing":
             return
         with self._store.read() as tx:
-            readable = policy.scope(call.identity, "get", self.resource) != "nothing"
-            if readable and self.hooks.find(tx, call.id, call.identity) is None:
-                raise not_found(self.resource, call.id)
+            readable = policy.scope(request.caller, "get", self.resource) != "nothing"
+            if readable and self.hooks.find(tx, request.id, request.caller) is None:
+                raise not_found(self.resource, request.id)
         raise policy.refusal(action, self.resource)
 
-    def _owned(self, tx: Transaction, call: Request, action: PolicyAction) -> Row:
-        row = self.hooks.find(tx, call.id, call.identity, lock=True)
+    def _owned(self, tx: Transaction, request: Request, action: PolicyAction) -> Row:
+        row = self.hooks.find(tx, request.id, request.caller, lock=True)
         if row is None or (action == "update" and is_deleted(row)):
-            raise not_found(self.resource, call.id)
+            raise not_found(self.resource, request.id)
         # Seen, because it is shared perhaps; that does not make it theirs.
-        policy.require(call.identity, action, self.resource, row)
-        _require_revision(call, row)
+        policy.require(request.caller, action, self.resource, row)
+        _require_revision(request, row)
         return row
 
-    def no_id(self, call: Request) -> Response:
+    def no_id(self, request: Request) -> Response:
         """PUT and DELETE on the collection, answered as Neutron does."""
         raise not_found(self.resource, "None")
 
@@ -327,9 +327,9 @@ def _about(place: str, step: Callable[..., Row], *given: Any) -> Row:
         raise ApiError(problem.type, place + problem.message) from None
 
 
-def _require_revision(call: Request, row: Row) -> None:
+def _require_revision(request: Request, row: Row) -> None:
     """Refuses a write that was meant for another revision (`If-Match: revision_number=N`); the row is locked."""
-    given = call.header(b"if-match")
+    given = request.header(b"if-match")
     if given is None:
         return
     name, _, number = given.decode("latin-1").strip().partition("=")
@@ -341,19 +341,19 @@ def _require_revision(call: Request, row: Row) -> None:
         raise ApiError("RevisionNumberConstraintFailed", message)
 
 
-def _fields(call: Request) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in call.parameters() if name == "fields"]
+def _fields(request: Request) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in request.parameters() if name == "fields"]
 
 
 def _only(fields: tuple[str, ...], shown: Row) -> Row:
     return {name: shown[name] for name in shown if name in fields} if fields else shown
 
 
-def _links(call: Request, pairs: list[tuple[str, str]], asked: Query, ids: list[str]) -> list[dict[str, str]]:
+def _links(request: Request, pairs: list[tuple[str, str]], asked: Query, ids: list[str]) -> list[dict[str, str]]:
     kept = [(name, value) for name, value in pairs if name not in ("marker", "page_reverse")]
     if not any(name == "limit" for name, _ in pairs):
         kept.append(("limit", str(asked.limit)))
     return [
-        {"rel": rel, "href": f"{call.base}{call.path}?{urlencode([*kept, *changes.items()])}"}
+        {"rel": rel, "href": f"{request.base}{request.path}?{urlencode([*kept, *changes.items()])}"}
         for rel, changes in list_query.next_and_previous(asked, ids).items()
     ]

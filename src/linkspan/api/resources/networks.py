@@ -41,7 +41,7 @@ class Networks(Hooks):
         }
         self.attributes = Attributes(NETWORK, constants, always=ACTIVE)
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         id: str = row["id"]
         if reading.find(tx, PORT, Query(filters={"network_id": (id,)}, limit=1)):
             message = f"Unable to complete operation on network {id}. There are one or more ports still in use on it."
@@ -49,7 +49,7 @@ class Networks(Hooks):
         for subnet in reading.find(tx, SUBNET, Query(filters={"network_id": (id,)})):
             refuse_subnet_in_use(tx, subnet["id"])
             writing.remove(tx, SUBNET, subnet["id"])
-        return super().delete(tx, identity, row)
+        return super().delete(tx, caller, row)
 
 
 class Subnets(Hooks):
@@ -69,13 +69,13 @@ class Subnets(Hooks):
         special, derived = ("gateway_ip",), {"router:external": Boolean()}
         self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]
-        network = find(tx, NETWORK, network_id, identity, lock=True)
+        network = find(tx, NETWORK, network_id, caller, lock=True)
         if network is None:
             raise not_found(NETWORK, network_id)
         owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
-        policy.require(identity, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
+        policy.require(caller, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
         cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])
         others = reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))
         address_pool.check_no_overlap(cidr, (other["cidr"] for other in others), network_id)
@@ -91,9 +91,9 @@ class Subnets(Hooks):
         }
         return writing.insert(tx, SUBNET, values) | {"router:external": network["router:external"]}
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         refuse_subnet_in_use(tx, row["id"])
-        return super().delete(tx, identity, row)
+        return super().delete(tx, caller, row)
 
 
 def refuse_subnet_in_use(tx: Transaction, id: str) -> None:

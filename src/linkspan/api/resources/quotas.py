@@ -64,9 +64,9 @@ class Quotas:
             Route("GET", f"{_PATH}/{{id}}/details", self.details, operation=_DETAILS),
         ]
 
-    def list(self, call: Request) -> Response:
+    def list(self, request: Request) -> Response:
         """Every project that has quotas of its own."""
-        policy.require_rule(call.identity, "get_quota", {})
+        policy.require_rule(request.caller, "get_quota", {})
         with self._store.read() as tx:
             found = quotas.all_quotas(tx)
         return ok(
@@ -77,24 +77,24 @@ class Quotas:
             }
         )
 
-    def tenant(self, call: Request) -> Response:
+    def tenant(self, request: Request) -> Response:
         """Whose quotas a client is going to ask for."""
-        return ok({"tenant": {"tenant_id": call.identity.project_id}})
+        return ok({"tenant": {"tenant_id": request.caller.project_id}})
 
-    def show(self, call: Request) -> Response:
+    def show(self, request: Request) -> Response:
         """The quotas that hold for a project."""
-        project = _allowed(call, "get")
+        project = _allowed(request, "get")
         with self._store.read() as tx:
             return ok({"quota": self._limits(quotas.of_project(tx, project))})
 
-    def default(self, call: Request) -> Response:
+    def default(self, request: Request) -> Response:
         """The quotas of a project that has none of its own."""
-        _allowed(call, "get")
+        _allowed(request, "get")
         return ok({"quota": self._defaults})
 
-    def details(self, call: Request) -> Response:
+    def details(self, request: Request) -> Response:
         """The quotas of a project beside what it uses."""
-        project = _allowed(call, "get")
+        project = _allowed(request, "get")
         with self._store.read() as tx:
             limits = self._limits(quotas.of_project(tx, project))
             used = {name: reading.count(tx, resource, project) for name, resource in quota.COUNTED.items()}
@@ -102,10 +102,10 @@ class Quotas:
             {"quota": {name: {"limit": limit, "used": used[name], "reserved": 0} for name, limit in limits.items()}}
         )
 
-    def update(self, call: Request) -> Response:
+    def update(self, request: Request) -> Response:
         """Quotas of a project's own. They may be below what it has; `check_limit` refuses that."""
-        project = _allowed(call, "update")
-        given = body.json_object(call.body).get("quota")
+        project = _allowed(request, "update")
+        given = body.json_object(request.body).get("quota")
         if not isinstance(given, dict):
             raise ApiError("HTTPBadRequest", "Unable to find 'quota' in request body")
         limits = quota.parse_quotas(given)
@@ -116,9 +116,9 @@ class Quotas:
             quotas.set_quotas(tx, project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
             return ok({"quota": self._limits(quotas.of_project(tx, project))})
 
-    def delete(self, call: Request) -> Response:
+    def delete(self, request: Request) -> Response:
         """Back to the defaults."""
-        project = _allowed(call, "delete")
+        project = _allowed(request, "delete")
         with self._store.write() as tx:
             if not quotas.reset_quotas(tx, project):
                 raise ApiError("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
@@ -128,10 +128,10 @@ class Quotas:
         return {name: own.get(resource.name, self._defaults[name]) for name, resource in quota.COUNTED.items()}
 
 
-def _allowed(call: Request, action: str) -> str:
+def _allowed(request: Request, action: str) -> str:
     """The project in the path, whose quotas the caller may read or change. Raises Problem."""
-    project = _ID.convert("project_id", call.id)
-    policy.require_rule(call.identity, f"{action}_quota", {"project_id": project})
+    project = _ID.convert("project_id", request.id)
+    policy.require_rule(request.caller, f"{action}_quota", {"project_id": project})
     return project
 
 

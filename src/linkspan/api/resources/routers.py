@@ -49,23 +49,23 @@ class Routers(Hooks):
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         wanted = _gateway_info(given.get("external_gateway_info"))
         row = writing.insert(tx, ROUTER, values)
         if wanted:
-            _add_gateway(tx, identity, row, wanted)
+            _add_gateway(tx, caller, row, wanted)
             return _read(tx, row["id"])
         return row
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if "external_gateway_info" in given:
-            moved = _set_gateway(tx, identity, row, _gateway_info(given["external_gateway_info"]))
+            moved = _set_gateway(tx, caller, row, _gateway_info(given["external_gateway_info"]))
             if moved and not values:
                 # The ports are rows of their own; that the router changed has to show in its revision_number.
                 values = {"name": row["name"]}
         return change(tx, ROUTER, row, values)
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         id: str = row["id"]
         ports = stored_ports.ports_of(tx, id)
         legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE_PORT]
@@ -75,7 +75,7 @@ class Routers(Hooks):
         _refuse_under_vpn(tx, id)
         for port in ports:
             writing.remove(tx, PORT, port["id"])
-        return super().delete(tx, identity, row)
+        return super().delete(tx, caller, row)
 
     def complete(self, tx: Transaction, rows: list[Row]) -> None:
         for row in rows:
@@ -107,7 +107,7 @@ def _gateway_info(value: Any) -> Mapping[str, Any]:
     return wanted
 
 
-def _set_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
+def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
     """Makes the gateway what is wanted; whether something changed."""
     now = row["external_gateway_info"]
     if not wanted:
@@ -121,7 +121,7 @@ def _set_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[st
         return False
     if now is not None:
         _remove_gateway(tx, row["id"])
-    added = _add_gateway(tx, identity, row, wanted)
+    added = _add_gateway(tx, caller, row, wanted)
     # Its services and connections move to the new addresses: they have to stand there too.
     gateway = connection_state.peers(tx, row["id"])[0]
     addresses = [each["ip_address"] for each in added]
@@ -147,9 +147,9 @@ def _remove_gateway(tx: Transaction, router_id: str) -> None:
             writing.remove(tx, PORT, port["id"])
 
 
-def _add_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[str, Any]) -> list[Fixed]:
+def _add_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str, Any]) -> list[Fixed]:
     network_id = wanted["network_id"]
-    network = find(tx, NETWORK, network_id, identity)
+    network = find(tx, NETWORK, network_id, caller)
     if network is None:
         raise not_found(NETWORK, network_id)
     if not network["router:external"]:
@@ -243,25 +243,25 @@ class RouterCollection(Collection):
             made.append(Route("PUT", f"/v2.0/routers/{{id}}/{verb}", handler, operation=operation))
         return made
 
-    def add_interface(self, call: Request) -> Response:
+    def add_interface(self, request: Request) -> Response:
         """A leg on a subnet, with the subnet's gateway_ip."""
-        subnet_id, port_id = self._which(call, "add_router_interface")
+        subnet_id, port_id = self._which(request, "add_router_interface")
         with self._store.write() as tx:
-            router = self._owned(tx, call, "add_router_interface")
+            router = self._owned(tx, request, "add_router_interface")
             if port_id:
-                named(tx, PORT, port_id, call.identity)
+                named(tx, PORT, port_id, request.caller)
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
-            subnet = named(tx, SUBNET, subnet_id, call.identity, lock=True)
+            subnet = named(tx, SUBNET, subnet_id, request.caller, lock=True)
             fixed = _leg(tx, router["id"], subnet)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
-    def remove_interface(self, call: Request) -> Response:
+    def remove_interface(self, request: Request) -> Response:
         """A leg goes, unless a VPN stands on it."""
-        subnet_id, port_id = self._which(call, "remove_router_interface")
+        subnet_id, port_id = self._which(request, "remove_router_interface")
         with self._store.write() as tx:
-            router = self._owned(tx, call, "remove_router_interface")
+            router = self._owned(tx, request, "remove_router_interface")
             legs = [
                 port
                 for port in stored_ports.ports_of(tx, router["id"])
@@ -278,9 +278,9 @@ class RouterCollection(Collection):
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
-    def _which(self, call: Request, action: PolicyAction) -> tuple[str, str]:
-        self._require_any(call, action)
-        given = body.json_object(call.body)
+    def _which(self, request: Request, action: PolicyAction) -> tuple[str, str]:
+        self._require_any(request, action)
+        given = body.json_object(request.body)
         extra = sorted(set(given) - {"subnet_id", "port_id"})
         if extra:
             raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(extra)}'")

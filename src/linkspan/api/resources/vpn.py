@@ -47,9 +47,9 @@ STATIC = {"route_mode": "static"}
 _log = structlog.get_logger()
 
 
-def named(tx: Transaction, resource: Resource, id: str, identity: Caller, lock: bool = False) -> Row:
+def named(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row:
     """The live object that an attribute names. Raises Problem, the resource's own 404."""
-    return given(find(tx, resource, id, identity, lock), resource, id)
+    return given(find(tx, resource, id, caller, lock), resource, id)
 
 
 def given(row: Row | None, resource: Resource, id: str) -> Row:
@@ -82,10 +82,10 @@ class Services(Hooks):
     def __init__(self) -> None:
         super().__init__(SERVICE)
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
             raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
-        router = named(tx, ROUTER, values["router_id"], identity, lock=True)
+        router = named(tx, ROUTER, values["router_id"], caller, lock=True)
         subnet_id = values["subnet_id"]
         on_router = attached(tx, router["id"]) if subnet_id is not None else set()
         cross_resource.check_service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
@@ -93,7 +93,7 @@ class Services(Hooks):
         assignment.ensure_gateway(tx, router["id"])
         return _again(tx, SERVICE, made)
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         if not is_deleted(row) and dependencies.connections_using(tx, service=row["id"]):
             raise ApiError("VPNServiceInUse", f"VPNService {row['id']} is still in use")
         router_id: str = row["router_id"]
@@ -110,13 +110,13 @@ class Policies(Hooks):
         self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
-        return super().create(tx, identity, values, given)
+        return super().create(tx, caller, values, given)
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(row | values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
@@ -128,26 +128,26 @@ class Policies(Hooks):
                 _check_conflicts(tx, users)
         return changed
 
-    def done(self, call: Request, rows: list[Row], before: Row | None) -> None:
+    def done(self, request: Request, rows: list[Row], before: Row | None) -> None:
         for row in rows:
             if weak := weak_algorithms.newly_weak(self.resource, before, row):
                 _log.warning(
                     "weak choices in a policy",
-                    request_id=call.request_id,
+                    request_id=request.request_id,
                     resource=self.resource.name,
                     id=row["id"],
                     project_id=row["project_id"],
                     choices=weak,
                 )
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         if dependencies.connections_using(tx, **{self._by: row["id"]}):
             message = (
                 f"{self.resource.label} {row['id']} is in use by existing IPsecSiteConnection and can't be updated "
                 "or deleted"
             )
             raise ApiError(f"{self.resource.label}InUse", message)
-        return super().delete(tx, identity, row)
+        return super().delete(tx, caller, row)
 
 
 _NEGOTIATED = frozenset(
@@ -188,18 +188,18 @@ class EndpointGroups(Hooks):
         super().__init__(ENDPOINT_GROUP)
         self._limits = limits
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         endpoints: list[str] = values["endpoints"]
         cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
-            seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), identity)
+            seen = visible(tx, SUBNET, Query(filters={"id": tuple(endpoints)}), caller)
             cross_resource.check_subnets_exist(endpoints, {row["id"]: row for row in seen})
         return writing.insert(tx, ENDPOINT_GROUP, values)
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         if dependencies.connections_using(tx, endpoint_group=row["id"]):
             raise ApiError("EndpointGroupInUse", f"Endpoint group {row['id']} is in use and cannot be deleted")
-        return super().delete(tx, identity, row)
+        return super().delete(tx, caller, row)
 
 
 class Connections(Hooks):
@@ -210,11 +210,11 @@ class Connections(Hooks):
         self.attributes = Attributes(CONNECTION, always=STATIC)
         self._limits = limits
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
-        found = _footing(tx, identity, values)
+        found = _footing(tx, caller, values)
         service = _named(values, found.service, SERVICE, "vpnservice_id")
         ike = _named(values, found.ike, IKE_POLICY, "ikepolicy_id")
         cross_resource.check_policy_pair(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
@@ -239,7 +239,7 @@ class Connections(Hooks):
         require_room(tx, CONNECTION, others, quotas)
         revisions.touch(tx, connections=[row["id"] for row in rows])
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
             return change(tx, CONNECTION, row, values)
         service = reading.get(tx, SERVICE, row["vpnservice_id"])
@@ -249,7 +249,7 @@ class Connections(Hooks):
         subnet = reading.get(tx, SUBNET, service["subnet_id"]) if service["subnet_id"] else None
         changed = row | values
         groups = {
-            side: find(tx, ENDPOINT_GROUP, id, identity)
+            side: find(tx, ENDPOINT_GROUP, id, caller)
             for side in ("local", "peer")
             if (id := changed[f"{side}_ep_group_id"]) is not None
         }
@@ -261,7 +261,7 @@ class Connections(Hooks):
         self._check_gateway(tx, service["router_id"], [row["id"]])
         return changed
 
-    def delete(self, tx: Transaction, identity: Caller, row: Row) -> str | None:
+    def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         id: str = row["id"]
         return None if tombstones.soft_delete(tx, CONNECTION, id) else id
 
@@ -273,16 +273,16 @@ class Connections(Hooks):
         return used
 
 
-def _footing(tx: Transaction, identity: Caller, values: Row) -> ConnectionReferences:
+def _footing(tx: Transaction, caller: Caller, values: Row) -> ConnectionReferences:
     """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
     reaches = {
-        policy.scope(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
+        policy.scope(caller, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
     }
     if reaches in ({"own"}, {"all"}):
-        return connection_references.read(tx, values, identity.project_id if reaches == {"own"} else None)
+        return connection_references.read(tx, values, caller.project_id if reaches == {"own"} else None)
     # Rules of an operator's own, which one statement cannot ask.
     rows = {
-        attribute: find(tx, resource, values[attribute], identity)
+        attribute: find(tx, resource, values[attribute], caller)
         for resource, attribute in (
             (SERVICE, "vpnservice_id"),
             (IKE_POLICY, "ikepolicy_id"),
