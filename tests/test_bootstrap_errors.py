@@ -76,7 +76,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         (["api", "--config", "absent.toml"], "cannot read the settings file absent.toml"),
-        (["api", "--auth", "none", "--host", "0.0.0.0"], "makes everybody an admin"),
+        (["api", "--auth", "none", "--host", "0.0.0.0"], "admin"),
         (["api", "--auth", "keystone"], "needs keystone.auth_url"),
         (["api", "--host", "192.0.2.1", "--port", "1"], "cannot listen on 192.0.2.1 port 1"),
         (["api", "--host", "no such host", "--port", "1"], "cannot listen on no such host"),
