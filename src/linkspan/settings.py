@@ -71,7 +71,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Path | None,
         _about("file with policy rules (YAML); `linkspan policy show` prints one with the defaults"),
     ] = None
-    token_lifetime: Annotated[Seconds, _about("seconds that a token of /identity/v3 holds")] = (
+    token_lifetime: Annotated[Seconds, _about("lifetime of a token of /identity/v3, seconds")] = (
         keystone_v3.TOKEN_LIFETIME
     )
     region: Annotated[str, _about("name of the region in the catalog of /identity/v3")] = keystone_v3.REGION
@@ -85,10 +85,10 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = ""
     tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
-    grace: Annotated[
-        Seconds, _about("seconds that a new or changed connection may take to come up before it reads DOWN")
-    ] = status.GRACE
-    lease: Annotated[Seconds, _about("seconds after which a node that was not heard of counts as lost")] = status.LEASE
+    grace: Annotated[Seconds, _about("seconds after which a new or changed connection that is not up is DOWN")] = (
+        status.GRACE
+    )
+    lease: Annotated[Seconds, _about("seconds after its last report after which a node counts as lost")] = status.LEASE
     policy_defaults: Annotated[
         Literal["safe", "neutron"],
         _about("algorithms of a policy that does not name them; neutron: sha1, group5 and IKEv1, as Neutron documents"),
@@ -106,7 +106,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         _CONNECTION.cidrs
     )
     connections: Annotated[Count, _about("connections of one gateway")] = _CONNECTION.connections
-    page: Annotated[Count, _about("objects in one answer")] = list_query.PAGE
+    page: Annotated[Count, _about("objects in one response")] = list_query.PAGE
     bulk: Annotated[Count, _about("objects that one request may create")] = operations.MAX_BULK
     body: Annotated[Count, _about("size of a request's body, bytes")] = operations.MAX_BODY
     project_rate: Annotated[
@@ -152,7 +152,7 @@ class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     project: Annotated[str, _about("project of the service user")] = "service"
     user_domain: Annotated[str, _about("domain of the service user")] = "Default"
     project_domain: Annotated[str, _about("domain of the service user's project")] = "Default"
-    ca_file: Annotated[Path | None, _about("CA certificates (PEM) that Keystone's certificate is checked with")] = None
+    ca_file: Annotated[Path | None, _about("CA certificates (PEM) to verify Keystone's certificate")] = None
     timeout: Annotated[Seconds, _about("timeout of a request to Keystone, seconds")] = 5.0
     ttl: Annotated[
         Seconds,
@@ -171,7 +171,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token_file: Annotated[
         Path | None, _about("file with this node's token; default: nodes/NAME.token in the state directory")
     ] = None
-    ca_file: Annotated[Path | None, _about("CA certificates (PEM) that the API's certificate is checked with")] = None
+    ca_file: Annotated[Path | None, _about("CA certificates (PEM) to verify the API's certificate")] = None
     instance: Annotated[
         str,
         Meta(
