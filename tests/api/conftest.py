@@ -12,12 +12,14 @@ from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
 from linkspan.api.http.notifications import Notifier
+from linkspan.core.authorization.policy import policy_of
 from tests.api.world import Api, ByName, Site
 from tests.harness.databases import database, open_store, postgres, sqlite_template, store
 
 __all__ = ["api", "database", "open_api", "postgres", "site", "sqlite_template", "store"]
 
 OpenApi = Callable[..., AbstractContextManager[Api]]
+_POLICY = policy_of()
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def open_api(database: Engine) -> OpenApi:
     def opened(**settings: Any) -> Iterator[Api]:
         notifier = Notifier()
         store = open_store(database, notifier.publish, **settings.pop("store", {}))
-        app = create_app(store, settings.pop("auth", ByName()), notifier, **({"delete_wait": 0.3} | settings))
+        app = create_app(store, settings.pop("auth", ByName()), notifier, **({"delete_wait": 0.3, "policy": _POLICY} | settings))
         with TestClient(app) as client:
             yield Api(client, store, notifier)
 

@@ -195,8 +195,8 @@ MATRIX: Final[dict[str, Row]] = {
                 b'{"ikepolicy": {',
                 b'{"ikepolicy": {"name": "\xff"}}',
                 b'{"ikepolicy": {"name": NaN}}',
-                b"[" * 5000,
-                b"[" * 5000 + b"]" * 5000,
+                b"[" * 60_000,
+                b"[" * 30_000 + b"]" * 30_000,
             )
         ],
     ),

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.world import Api, Site, encode
+from tests.harness.examples import examples
 
 LIKELY: st.SearchStrategy[Any] = st.sampled_from(
     ["10.9.0.0/24", "fd00::/64", "203.0.113.9", "psk", "cidr", "subnet", "v1", "group5", 1400, True, None, [], {}]
@@ -28,7 +29,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 TAILS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-quickly = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+quickly = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def check(answer: httpx.Response) -> None:

@@ -390,7 +390,9 @@ OPERATORS_EXPECT: Final[Exceptions] = {
 
 
 @pytest.mark.parametrize("whose", ["own", "foreign"])
-@pytest.mark.parametrize("role", CALLERS)
+@pytest.mark.parametrize(
+    "role", [role if role == "member" else pytest.param(role, marks=pytest.mark.slow) for role in CALLERS]
+)
 def test_the_matrix_of_an_operators_file(open_api: OpenApi, role: str, whose: str) -> None:
     with open_api(policy=policy_of(OPERATORS)) as api:
         world = World(api, role, own=whose == "own", exceptions=OPERATORS_EXPECT, sees_keys=["admin"])

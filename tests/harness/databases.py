@@ -72,11 +72,14 @@ def _hurry(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine on a fresh database with all tables, of each kind."""
     if request.param == "sqlite":
-        path = tmp_path / "linkspan.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        template: Path = request.getfixturevalue("sqlite_template")
+        path = template.with_name("linkspan.db")
+        for file in template.parent.glob(f"{path.name}*"):  # of the test before, with its log
+            file.unlink()
+        shutil.copy(template, path)
         engine = engines.connect(f"sqlite:///{path}")
         event.listen(engine, "connect", _hurry)
         yield engine

@@ -6,6 +6,7 @@ docs/attributes.md is written from it, and `harness.mutate` runs by it.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ KERNEL: Final = {
 """Tests of tests/wire that also run on the kernel's ESP (tests/kernel), in parts that take minutes."""
 
 
+@functools.cache
 def shown() -> dict[str, list[str]]:
     """Tests by attribute, as `file::test`."""
     found: dict[str, list[str]] = {}

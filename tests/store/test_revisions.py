@@ -20,6 +20,7 @@ from linkspan.store.nodes import delta as stored_delta
 from linkspan.store.rows import dependencies, ports, reading, writing
 from linkspan.store.store import Conflict, Store
 from tests.harness.databases import Clock, open_store
+from tests.harness.examples import examples
 from tests.store.conftest import World
 
 
@@ -83,7 +84,7 @@ WRITES = (
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 5)), min_size=5, max_size=30))
 def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[str, int]]) -> None:
     clock = Clock()

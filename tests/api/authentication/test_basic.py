@@ -18,8 +18,13 @@ from linkspan.store.identity import users as stored_users
 from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
+from tests.api.users import QUICK, quick
 
-HASH = hash_password("correct horse")
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+HASH = QUICK.hash("correct horse")
 
 
 def basic(name: str, password: str) -> str:

@@ -95,6 +95,7 @@ def test_ten_thousand_rows_need_little_memory(crowded: Crowded) -> None:
     assert crowded.megabytes() < MEMORY
 
 
+@pytest.mark.slow
 def test_slow_clients_hold_nobody_up(crowded: Crowded) -> None:
     """50 that read a byte a second, 50 that send one, and 500 that send half a head and nothing more."""
     crowded.user.get(f"{PATH}?limit=1")

@@ -19,7 +19,7 @@ from linkspan.store.rows import writing
 from tests.api.serving import Served, served
 from tests.api.world import BLUE
 
-SHORT = 0.5
+SHORT = 0.3
 LONG = 30.0
 HEAD = "{} /v2.0/vpn/ikepolicies HTTP/1.1\r\nHost: x\r\nAuthorization: alice\r\nContent-Length: {}\r\n\r\n"
 WHOLE = HEAD.format("GET", 0).encode()
@@ -69,7 +69,10 @@ PARTS = {
     [
         pytest.param(b"", b"", id="at first-nothing"),
         *(pytest.param(b"", sent, id=f"at first-{name}") for name, sent in PARTS.items()),
-        *(pytest.param(SMALL, sent, id=f"after a request-{name}") for name, sent in PARTS.items()),
+        *(
+            pytest.param(SMALL, sent, id=f"after a request-{name}", marks=pytest.mark.slow)
+            for name, sent in PARTS.items()
+        ),
     ],
 )
 def test_a_request_that_does_not_come_is_not_waited_for(

@@ -29,6 +29,7 @@ from tests.api.openapi import conformance
 from tests.api.test_fuzz import JSON
 from tests.api.users import PASSWORD, Client, embedded, quick
 from tests.api.world import Api
+from tests.harness.examples import examples as sampled
 
 __all__ = ["quick"]
 
@@ -408,7 +409,7 @@ def test_what_a_kind_accepts_is_what_the_document_says(resource: Resource, attri
         {}, optional={"units": st.sampled_from(["seconds", "kilobytes", 1]), "value": JSON, "interval": JSON}
     )
 
-    @settings(max_examples=50)
+    @settings(max_examples=sampled(50))
     @given(value=JSON | words | st.lists(words, max_size=3) | units)
     def check(value: Any) -> None:
         try:

@@ -12,6 +12,7 @@ from oslo_config import cfg
 from oslo_policy import policy as oslo
 
 from linkspan.core.authorization.language import RuleError, Rules, parse
+from tests.harness.examples import examples
 
 NAMES = ("one", "two", "three", "default", "nowhere")
 ROLES = ("admin", "Member", "reader")
@@ -115,7 +116,7 @@ def cyclic(rules: dict[str, Any]) -> bool:
 
 
 @given(rules=RULES, target=TARGETS, credentials=CREDENTIALS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_rules_hold_exactly_if_they_do_in_oslo_policy(
     rules: dict[str, Any], target: dict[str, Any], credentials: dict[str, Any]
 ) -> None:
@@ -154,7 +155,7 @@ FULL_CREDENTIALS = st.fixed_dictionaries(
     target=FULL_TARGETS,
     credentials=FULL_CREDENTIALS,
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 def test_a_single_check_agrees_with_oslo_policy(
     check: str, target: dict[str, Any], credentials: dict[str, Any]
 ) -> None:
@@ -214,7 +215,7 @@ PIECES = st.sampled_from(
 
 
 @given(words=st.lists(PIECES, max_size=7), glue=st.sampled_from([" ", "  ", "\n"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_a_rule_is_refused_exactly_if_oslo_policy_cannot_parse_it(words: list[str], glue: str) -> None:
     """A rule of random words is refused if and only if oslo.policy logs that it cannot parse it."""
     text = glue.join(words)

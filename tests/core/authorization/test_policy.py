@@ -15,6 +15,7 @@ from linkspan.core.authorization.policy import NO_RULES, Policy, policy_of
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.operations import PolicyAction
 from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, NETWORK, RESOURCES, ROUTER, Resource
+from tests.harness.examples import examples
 
 BLUE, RED = "b1" * 16, "ed" * 16
 DEFAULTS: Final = policy_of()
@@ -238,7 +239,7 @@ TEXTS = st.recursive(
         max_size=6,
     ),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_cached_scopes_agree_with_the_rules(
     text: str, action: PolicyAction, callers: list[FakeCaller], rows: list[dict[str, Any]]
 ) -> None:

@@ -18,6 +18,7 @@ from vici.protocol import Message, Packet
 
 from linkspan.drivers.charon.vici import CharonAbsent, CommandRefused, CommandSession, EventSession
 from linkspan.drivers.ports import Unresponsive
+from tests.harness.examples import examples
 
 Answer = Callable[[socket.socket], None]
 
@@ -165,7 +166,7 @@ def test_what_makes_no_sense_is_an_error(tmp_path: Path, raw: bytes) -> None:
             requests.ask("version")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.booleans())
 def test_noise_is_never_more_than_an_error(tmp_path: Path, noise: bytes, framed: bool) -> None:
     def answer(one: socket.socket) -> None:

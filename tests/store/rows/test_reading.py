@@ -13,6 +13,7 @@ from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, NETWORK, SERVICE
 from linkspan.store.rows import reading, writing
 from linkspan.store.store import Row, Store
+from tests.harness.examples import examples
 from tests.store.conftest import World
 
 ATTRIBUTES = ("name", "description", "pfs", "ike_version", "id")
@@ -48,7 +49,7 @@ FILTERS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sort=SORTS, filters=FILTERS, limit=st.integers(1, 7), reverse=st.booleans())
 def test_pages_make_up_the_list(
     store: Store,

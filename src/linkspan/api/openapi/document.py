@@ -5,6 +5,7 @@ It adds what no operation has to repeat: the errors as their HTTP answers, the h
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -107,11 +108,15 @@ def document(routes: Iterable[Route]) -> Schema:
 def routes(described: Sequence[Route]) -> list[Route]:
     """The path of the document of these routes, which has itself in it."""
 
+    @functools.cache
+    def encoded() -> bytes:
+        # On the first request, so that a start does not wait for it.
+        return msgspec.json.encode(document([*described, own]))
+
     def handler(_call: Request) -> Response:
-        return Response(200, encoded, (JSON,))
+        return Response(200, encoded(), (JSON,))
 
     own = Route("GET", _PATH, handler, public=True, operation=_OWN)
-    encoded = msgspec.json.encode(document([*described, own]))
     return [own]
 
 
