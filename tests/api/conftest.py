@@ -19,7 +19,7 @@ from tests.harness.databases import database, open_store, postgres, sqlite_templ
 __all__ = ["api", "database", "open_api", "postgres", "site", "sqlite_template", "store"]
 
 OpenApi = Callable[..., AbstractContextManager[Api]]
-_POLICY = policy_of()
+_DEFAULTS: dict[str, Any] = {"delete_wait": 0.3, "policy": policy_of()}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def open_api(database: Engine) -> OpenApi:
     def opened(**settings: Any) -> Iterator[Api]:
         notifier = Notifier()
         store = open_store(database, notifier.publish, **settings.pop("store", {}))
-        app = create_app(store, settings.pop("auth", ByName()), notifier, **({"delete_wait": 0.3, "policy": _POLICY} | settings))
+        app = create_app(store, settings.pop("auth", ByName()), notifier, **(_DEFAULTS | settings))
         with TestClient(app) as client:
             yield Api(client, store, notifier)
 
