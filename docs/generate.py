@@ -19,6 +19,8 @@ from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
 from linkspan.core.errors import STATUS
 from linkspan.core.schema.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
+from linkspan.core.tunnel.events import SasListed
+from linkspan.core.tunnel.phase import CHARON_RESTARTED, EDITED, TRANSITIONS, Phase, Trigger
 from linkspan.settings import registry
 
 DOCS = Path(__file__).parent
@@ -38,6 +40,7 @@ def pages() -> dict[str, str]:
     """Every page by file name, under docs/."""
     return {
         "attributes.md": wire(),
+        "tunnel.md": tunnel(),
         "reference/attributes.md": attributes(),
         "reference/cli.md": cli(),
         "reference/errors.md": errors(),
@@ -104,6 +107,79 @@ def wire() -> str:
             yield f"`{name}`", f"`{held}`", *killers
 
     return page("Attributes on the wire", intro, parts())
+
+
+PHASES: dict[Phase, tuple[str, str, str]] = {
+    Phase.DISABLED: ("admin_state_up is false", "nothing is loaded", "DOWN"),
+    Phase.FAILED: (
+        "charon or the node cannot use the configuration",
+        "nothing is loaded; an edit tries again",
+        "ERROR",
+    ),
+    Phase.UNRESOLVED: ("the peer's name has no address", "the name is queried again", "DOWN"),
+    Phase.LOADING: ("charon does not have this version yet", "it is being loaded, or adopted", "PENDING_…"),
+    Phase.INITIATING: ("an attempt is in progress", "charon negotiates, for 15 s at most", "PENDING_… or DOWN"),
+    Phase.BACKING_OFF: ("the last attempt failed", "the next one follows after 1 to 30 s", "PENDING_… or DOWN"),
+    Phase.WAITING_FOR_PEER: ("this end must not initiate (response-only, or DPD action clear)", "waits", "DOWN"),
+    Phase.WAITING_FOR_TRAFFIC: ("DPD action hold after the peer was dead", "charon initiates for traffic", "DOWN"),
+    Phase.PARTLY_UP: ("some children are up", "the missing ones are initiated", "ACTIVE, with a reason"),
+    Phase.UP: ("every child is up", "redundant SAs are deleted, pfs is verified", "ACTIVE"),
+    Phase.REPLACING: (
+        "the previous version carries traffic",
+        "the new version is initiated beside it",
+        "ACTIVE, with a reason",
+    ),
+}
+"""By phase: when a tunnel is in it, what the agent does, and the status that a user reads."""
+
+
+def tunnel() -> str:
+    """The phases of a tunnel and the transitions between them, from the table that the agent runs by."""
+    intro = (
+        "The agent keeps a state machine for each connection of a gateway (`core/tunnel/lifecycle`). Its phases and "
+        "transitions are declared once, in `core/tunnel/phase`: the machine runs by that table, this page is generated "
+        "from it, and `tests/core/tunnel/test_phase.py` compares it with some thousand random histories, so that it "
+        "lists every transition that happens and no other. The machine never trusts an event about SAs: such an event "
+        "makes it list the SAs, and the listing (`SasListed`) decides."
+    )
+    configured = [phase for phase in Phase if SasListed in TRANSITIONS[phase]]
+
+    def parts() -> Iterator[str]:
+        yield "## Phases\n"
+        rows = ((f"**{phase.value}**", *PHASES[phase]) for phase in Phase)
+        yield table(("phase", "when", "the agent", "status"), rows)
+        yield "PENDING_CREATE and PENDING_UPDATE become DOWN after `api.grace` seconds.\n"
+        yield "## Diagram\n"
+        yield "```mermaid\nstateDiagram-v2"
+        yield from (f"    {phase.name}: {phase.value}" for phase in Phase)
+        yield "    [*] --> LOADING"
+        for before in configured:
+            for after in configured:
+                triggers = [trigger for trigger, targets in TRANSITIONS[before].items() if after in targets]
+                if triggers != [EDITED, CHARON_RESTARTED] and triggers:
+                    yield f"    {before.name} --> {after.name}: {', '.join(map(trigger_name, triggers))}"
+        yield "```\n"
+        yield (
+            "Left out of the diagram, since it is the same everywhere: an edit leads from every phase to *disabled*, "
+            "*failed*, *unresolved* and, with a new configuration, to *loading*; a refused configuration "
+            "(`LoadFailed`) leads to *failed*; a restart of charon leads to *loading*.\n"
+        )
+        yield "## Transitions\n"
+        yield table(("phase", "trigger", "other phases that may follow"), transitions())
+
+    def transitions() -> Iterator[tuple[str, ...]]:
+        for before, row in TRANSITIONS.items():
+            for trigger, targets in row.items():
+                if targets:
+                    names = ", ".join(phase.value for phase in Phase if phase in targets)
+                    yield before.value, trigger_name(trigger), names
+
+    return page("The lifecycle of a tunnel", intro, parts())
+
+
+def trigger_name(trigger: Trigger) -> str:
+    """The name of a trigger: an event's class, or words."""
+    return trigger if isinstance(trigger, str) else trigger.__name__
 
 
 def tests_of(names: list[str]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from linkspan.core.state.desired import Connection, Dpd, Gone
 from linkspan.core.state.observed import Backend
-from linkspan.core.tunnel.lifecycle import ATTEMPT
+from linkspan.core.tunnel.attempts import ATTEMPT
 from linkspan.testing.fake_drivers import FakeDrivers
 from linkspan.testing.fake_world import FakeWorld
 from tests.agent.test_gateway_worker import LEFT, RIGHT, GatewayUnderTest, loaded_or_none
@@ -102,7 +102,7 @@ def test_each_dpd_action_against_a_dead_peer(pair: GatewayPair, action: str, ver
     reason = pair.left.wait(initiator.id, "down").reason
     if action == "clear":
         # With the other actions the connection initiates at once, and that failure becomes the reason.
-        assert "no sign of life for 30 s" in reason
+        assert "did not answer for 30 s" in reason
         pair.clock.pass_(1000)
         pair.world.heal(*ENDS)
         time.sleep(0.1)
@@ -121,7 +121,7 @@ def test_hold_waits_for_traffic(pair: GatewayPair) -> None:
     assert pair.sas() == []
     assert pair.world.send(*PACKET) == "dropped"
     assert pair.sas() == [("CONNECTING", 0)]
-    eventually(lambda: bool(pair.left.worker._tunnels.by_id[initiator.id].attempt_until))
+    eventually(lambda: bool(pair.left.worker._tunnels.by_id[initiator.id].attempt_ends_at))
     pair.clock.pass_(ATTEMPT - 1)
     time.sleep(0.1)
     assert pair.sas() == [("CONNECTING", 0)], "an attempt that traffic triggered has its full time"

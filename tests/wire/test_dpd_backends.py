@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from linkspan.core.tunnel.lifecycle import ATTEMPT
+from linkspan.core.tunnel.attempts import ATTEMPT
 from linkspan.drivers.linux import esp_backend
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
@@ -59,7 +59,7 @@ def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
     link.pinged()
     with peer.recorder() as seen, ours.world.next_hop():
         peer.cut()
-        link.wait_reason("no sign of life for 4 s", 12.0)
+        link.wait_reason("did not answer for 4 s", 12.0)
         yield link, seen
 
 
@@ -144,7 +144,7 @@ def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
     last = time.monotonic()
     link.wait("DOWN", 10.0)
     assert 0.8 * 5 <= time.monotonic() - last + 0.2 <= 1.2 * 5
-    assert "no sign of life for 5 s" in link.reason
+    assert "did not answer for 5 s" in link.reason
     peer.heal()
     link.wait("ACTIVE", 40.0)
     link.pinged()

@@ -20,7 +20,7 @@ from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import Dpd
-from linkspan.core.tunnel.lifecycle import ATTEMPT, BACKOFF
+from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from tests.drivers.conftest import Site
 from tests.drivers.machine import connection, eventually, gateway, machine, ping, run

@@ -81,7 +81,7 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
         for peer in peers:
             peer.cut()
         for link in links:
-            link.wait_reason("no sign of life", 10.0)
+            link.wait_reason("did not answer", 10.0)
         assert all("response-only" in link.reason for link in waiting)
         for peer in peers:
             peer.heal()

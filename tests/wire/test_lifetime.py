@@ -157,7 +157,7 @@ def test_response_only_with_ikev1_deletes_an_ike_sa_that_its_peer_does_not_repla
     does."""
     _, silent, control = aging.wires
     waits = aging.waits
-    reason = waits.wait_reason("reached its lifetime and the peer had not renewed it", 70.0)
+    reason = waits.wait_reason("reached its lifetime and the peer did not replace it", 70.0)
     took = time.monotonic() - aging.since
     assert waits.status == "DOWN", reason
     until(lambda: waits.peer.sas() == [], 5.0)

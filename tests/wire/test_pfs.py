@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 SAME = "aes128-sha256-modp2048"
 OTHER = "aes128-sha256-ecp256"
-REFUSED = "the peer refuses pfs group14 when keys are renewed"
+REFUSED = "the peer refuses pfs group14 at a rekey"
 SLOW = 3 if esp_backend.detect() == "kernel" else 1
 """User-mode linux takes its time."""
 

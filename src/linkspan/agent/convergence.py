@@ -132,13 +132,13 @@ class Convergence:
     def _extend_guard(self, desired: Desired, plan: Plan) -> None:
         known = desired.connections.keys() | self._tombstones.keys()
         self._guard_coverage.adopt(desired.gateway, known, self._charon.loaded.values())
-        self._tunnels.changed |= self._guard_coverage.cover(desired.gateway, self._tunnels.by_id, plan.lives)
+        self._tunnels.changed |= self._guard_coverage.cover(desired.gateway, self._tunnels.by_id, plan.tunnels)
 
     def _replace_tunnels(self, plan: Plan) -> None:
         """Delete the SAs of children that are gone or replaced, and go on with the plan's tunnels."""
         for name in plan.inspect:
             self._tunnels.delete_sas(reconcile.deletions(self._charon.sas(name), plan))
-        self._tunnels.replace(plan.lives)
+        self._tunnels.replace(plan.tunnels)
 
     def _apply_mtus(self, gateway: Gateway) -> None:
         orphans = bool(self._guard_coverage.orphans)

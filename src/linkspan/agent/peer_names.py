@@ -15,11 +15,8 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Connection, Gateway
 from linkspan.core.tunnel import peer_names
 from linkspan.core.tunnel.peer_names import PeerName, Resolution
-from linkspan.core.tunnel.tunnel import Tunnel
+from linkspan.core.tunnel.tunnel import Tunnel, Tunnels
 from linkspan.drivers.ports import Resolver
-
-Tunnels = Mapping[str, Tunnel]
-"""Tunnels by their connections' uuids."""
 
 
 class _Addressed(msgspec.Struct, frozen=True):
@@ -87,7 +84,7 @@ class PeerNames:
         after = self._names[resolution.name] = peer_names.with_resolution(before, resolution)
         if resolution.error and before.error != resolution.error:
             self._log.warning("a peer's name cannot be resolved", name=resolution.name, error=resolution.error)
-        return (before.answered, before.error, {*before.found}) != (after.answered, after.error, {*after.found})
+        return (before.answered, before.error, {*before.record}) != (after.answered, after.error, {*after.record})
 
     def next_query_at(self, tunnels: Tunnels) -> float | None:
         """The time of the next `query`, None if no connection has a name for its peer."""

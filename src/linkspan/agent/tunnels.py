@@ -137,7 +137,7 @@ class GatewayTunnels:
         """Delete an IKE SA whose peer is dead, unless another connection in it has not given it up."""
         for sa in self._charon.sas_with_peers(configs(self.by_id[id])):
             owners = {ipsec_config.owner_of(child.name) for child in sa.children} & self.by_id.keys()
-            watches = {owner: (self.by_id[owner].connection, self.by_id[owner].watch) for owner in owners}
+            watches = {owner: (self.by_id[owner].connection, self.by_id[owner].dpd_state) for owner in owners}
             if sa.unique_id == number and dpd.all_gave_up(sa, watches):
                 self._charon.delete_dead_sa(number)
 

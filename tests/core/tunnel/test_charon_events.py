@@ -108,7 +108,7 @@ def test_a_line_that_says_nothing(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", ALIVE)
-def test_a_sign_of_life(line: str) -> None:
+def test_a_liveness(line: str) -> None:
     assert charon_events.from_log(NAME, line) == (PeerSeen(ID),)
     assert charon_events.from_log("", line) == ()
 
@@ -138,7 +138,7 @@ def test_what_dead_peer_detection_needs_to_know(line: str, fact: charon_events.C
     assert charon_events.from_event("log", event) == (fact,)
 
 
-def test_a_peer_that_lost_its_keys_gives_no_sign_of_life() -> None:
+def test_a_peer_that_lost_its_keys_gives_no_liveness() -> None:
     assert charon_events.from_log(NAME, "parsed INFORMATIONAL_V1 request 0 [ N(INVAL_COOKIE) ]") == ()
 
 

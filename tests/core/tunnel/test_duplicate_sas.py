@@ -1,4 +1,4 @@
-"""Of several equal IKE SAs both ends keep the same one, and the one that lives."""
+"""Of several equal IKE SAs both ends keep the same one, and one that is alive."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def one(number: int, age: int, initiator: bool, lower: bool = True) -> IkeSa:
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("late", [True, False])
 @pytest.mark.parametrize("initiated", [True, False])
-def test_whoever_initiates_again_has_lost_the_one_before(lower: bool, late: bool, initiated: bool) -> None:
+def test_whoever_initiates_again_has_lost_the_previous_one(lower: bool, late: bool, initiated: bool) -> None:
     """Whichever end made the old one: a peer whose charon died knows only the new one."""
     for older in (True, False):
         sas = [one(1, 60, older, lower), one(2, 0, initiated, lower)]
         assert duplicate_sas.redundant_ike_sas(sas, UP, late) == (DeleteIkeSa(1),)
 
 
-def test_of_two_that_met_both_ends_keep_what_the_lower_address_initiated() -> None:
+def test_of_two_initiated_simultaneously_both_ends_keep_what_the_lower_address_initiated() -> None:
     at_lower = [one(1, 1, True), one(2, 0, False)]
     at_higher = [one(7, 1, True, lower=False), one(8, 0, False, lower=False)]
     assert duplicate_sas.redundant_ike_sas(at_lower, UP, late=False) == ()

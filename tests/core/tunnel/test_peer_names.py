@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.core.tunnel import events, lifecycle, peer_names, reconcile, tunnel
+from linkspan.core.tunnel import events, lifecycle, peer_names, reconcile
+from linkspan.core.tunnel import tunnel as tunnels
 from linkspan.core.tunnel.peer_names import PeerName, Resolution
 from tests.core.samples import connection
 
@@ -78,10 +79,10 @@ def test_an_adopted_address_is_good_until_an_answer_says_otherwise() -> None:
 
 def test_a_name_is_asked_for_at_once_then_regularly_and_sooner_while_something_is_down() -> None:
     name = PeerName(text="vpn.example.org")
-    assert peer_names.next_query_at(name, calm=False) == 0.0
+    assert peer_names.next_query_at(name, all_up=False) == 0.0
     name = peer_names.query_sent(name, 100.0)
-    assert peer_names.next_query_at(name, calm=True) == 100.0 + peer_names.INTERVAL
-    assert peer_names.next_query_at(name, calm=False) == 100.0 + peer_names.SOON
+    assert peer_names.next_query_at(name, all_up=True) == 100.0 + peer_names.INTERVAL
+    assert peer_names.next_query_at(name, all_up=False) == 100.0 + peer_names.SOON
 
 
 def test_our_own_end_is_of_the_peers_version() -> None:
@@ -96,9 +97,9 @@ def test_a_name_without_an_address_is_not_loaded_and_says_why() -> None:
     one = connection(peer_address="vpn.example.org")
     todo = reconcile.reconcile({}, {one.id: one}, (), {}, "user-space")
     assert (todo.load, todo.fresh, todo.keep) == ((), (), ())
-    life, actions = lifecycle.step(todo.lives[one.id], events.Unresolved("it has no address"), 1.0)
-    said = tunnel.report(life, 1)
+    tunnel, actions = lifecycle.step(todo.tunnels[one.id], events.Unresolved("it has no address"), 1.0)
+    said = tunnels.report(tunnel, 1)
     assert said is not None
     assert (said.state, said.reason, actions) == ("down", "it has no address", ())
     off = reconcile.tunnel_for(connection(peer_address="vpn.example.org", enabled=False), "user-space")
-    assert tunnel.report(off, 1).state == "disabled"  # type: ignore[union-attr]
+    assert tunnels.report(off, 1).state == "disabled"  # type: ignore[union-attr]

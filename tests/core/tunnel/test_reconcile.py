@@ -38,9 +38,9 @@ def children(*items: Connection) -> frozenset[str]:
 
 
 def run(
-    desired: dict[str, Connection], loaded: reconcile.LoadedChildren, gone: Any = (), lives: Any = None
+    desired: dict[str, Connection], loaded: reconcile.LoadedChildren, gone: Any = (), before: Any = None
 ) -> reconcile.Plan:
-    return reconcile.reconcile(lives or {}, desired, gone, loaded, "user-space")
+    return reconcile.reconcile(before or {}, desired, gone, loaded, "user-space")
 
 
 def ended(todo: reconcile.Plan, loaded: reconcile.LoadedChildren) -> frozenset[str]:
@@ -112,60 +112,60 @@ def test_a_half_open_ike_sa_goes_with_its_ike_connection() -> None:
 
 
 def up(item: Connection) -> Tunnel:
-    """A life whose children are all up."""
-    life, _ = lifecycle.step(reconcile.tunnel_for(item, "user-space"), Loaded(), 0.0)
+    """A tunnel whose children are all up."""
+    tunnel, _ = lifecycle.step(reconcile.tunnel_for(item, "user-space"), Loaded(), 0.0)
     config = ipsec_config.build(item)
     seen = sa(config.name, *(child(one.name) for one in config.children))
-    return lifecycle.step(life, SasListed((seen,)), 0.0)[0]
+    return lifecycle.step(tunnel, SasListed((seen,)), 0.0)[0]
 
 
 def test_an_edit_of_what_is_up_keeps_it_until_the_new_version_is_up() -> None:
     old = connection(id=IDS[0])
     new = connection(id=IDS[0], revision=2, ipsec=replace(old.ipsec, encryption_algorithm="aes-256"))
-    first = run(wanted(new), names(old), lives={old.id: up(old)})
+    first = run(wanted(new), names(old), before={old.id: up(old)})
     assert first.fresh == (new.id,)
     assert ended(first, names(old)) == frozenset()
-    life, _ = lifecycle.step(first.lives[new.id], Loaded(), 1.0)
+    tunnel, _ = lifecycle.step(first.tunnels[new.id], Loaded(), 1.0)
     both = sa(ipsec_config.build(new).name, child(min(children(old)), number=1), child(min(children(new)), number=2))
-    life, actions = lifecycle.step(life, SasListed((both,)), 1.1)
+    tunnel, actions = lifecycle.step(tunnel, SasListed((both,)), 1.1)
     assert actions == (DeleteChildSa(1), Reconcile())
-    assert life.previous is None
+    assert tunnel.previous is None
 
 
 def test_an_edit_towards_another_peer_keeps_nothing() -> None:
     old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, peer_address="198.51.100.9")
-    todo = run(wanted(new), names(old), lives={old.id: up(old)})
+    todo = run(wanted(new), names(old), before={old.id: up(old)})
     assert ended(todo, names(old)) == children(old)
 
 
 def test_another_key_keeps_nothing() -> None:
     old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, psk_ref="another key")
-    todo = run(wanted(new), names(old), lives={old.id: up(old)})
+    todo = run(wanted(new), names(old), before={old.id: up(old)})
     assert ended(todo, names(old)) == children(old)
 
 
 def test_what_a_version_left_behind_ends_with_its_connection() -> None:
     old = connection(id=IDS[0])
     new = connection(id=IDS[0], revision=2, ipsec=replace(old.ipsec, encryption_algorithm="aes-256"))
-    rolling = run(wanted(new), names(old), lives={old.id: up(old)})
+    rolling = run(wanted(new), names(old), before={old.id: up(old)})
     # charon was told the new version in place, so the old one is up and loaded no more.
-    todo = run({}, names(new), gone={old.id}, lives=rolling.lives)
+    todo = run({}, names(new), gone={old.id}, before=rolling.tunnels)
     (name,) = todo.inspect
     assert reconcile.deletions([sa(name, child(min(children(old))))], todo) == (DeleteIkeSa(1),)
 
 
-def test_a_life_goes_on_where_charon_is_told_nothing_new() -> None:
+def test_a_tunnel_goes_on_where_charon_has_nothing_new_to_load() -> None:
     one = connection(id=IDS[0])
     first = run(wanted(one), {})
-    life, _ = lifecycle.step(first.lives[one.id], Loaded(), 0.0)
+    tunnel, _ = lifecycle.step(first.tunnels[one.id], Loaded(), 0.0)
     renamed = connection(id=IDS[0], revision=2, mtu=1400)
-    todo = run(wanted(renamed), names(one), lives={one.id: life})
+    todo = run(wanted(renamed), names(one), before={one.id: tunnel})
     assert (todo.load, todo.keep, todo.inspect, todo.unload) == ((), (), (), ())
-    assert todo.lives[one.id].attempt_until == life.attempt_until
-    assert todo.lives[one.id].connection.revision == 2
+    assert todo.tunnels[one.id].attempt_ends_at == tunnel.attempt_ends_at
+    assert todo.tunnels[one.id].connection.revision == 2
 
 
-def test_by_ikev1_charon_renews_only_for_who_may_begin() -> None:
+def test_by_ikev1_charon_rekeys_only_if_an_end_may_initiate() -> None:
     """An edit of that tells charon anew, in place, and so does an agent that cannot know what charon was told."""
     waits, other = (
         connection(id=id, ike=ikev1(), peer_cidrs=(cidr,), initiator="response-only")
@@ -183,12 +183,12 @@ def test_by_ikev1_charon_renews_only_for_who_may_begin() -> None:
     first = run(wanted(waits, other), {})
     assert told(first, waits, other) == [rekeys[False]]
     held = names(waits, other)
-    assert told(run(wanted(waits, other), held, lives=first.lives), waits, other) == []
-    one_begins = run(wanted(waits, begins), held, lives=first.lives)
+    assert told(run(wanted(waits, other), held, before=first.tunnels), waits, other) == []
+    one_begins = run(wanted(waits, begins), held, before=first.tunnels)
     assert one_begins.inspect == (), "nothing ends"
     assert told(one_begins, waits, other) == [rekeys[True]]
-    assert told(run(wanted(waits, other), held, lives=one_begins.lives), waits, other) == [rekeys[False]]
-    assert told(run(wanted(waits), names(waits), {begins.id}, lives=one_begins.lives), waits) == [rekeys[False]]
+    assert told(run(wanted(waits, other), held, before=one_begins.tunnels), waits, other) == [rekeys[False]]
+    assert told(run(wanted(waits), names(waits), {begins.id}, before=one_begins.tunnels), waits) == [rekeys[False]]
     assert told(run(wanted(waits, other), held), waits, other) == [rekeys[False]], "an agent that starts anew"
     lifetime = waits.ike.lifetime
     assert all(config.rekey_time + config.over_time == lifetime for config in (*first.load, *one_begins.load))

@@ -1,4 +1,4 @@
-"""Two lives that begin at once, over a wire that takes its time: whatever meets, one IKE SA stays, and the same one."""
+"""Simultaneous initiation over a wire with delays: in every order both ends keep one IKE SA, and the same one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from linkspan.core.tunnel import events, lifecycle, reconcile, tunnel
+from linkspan.core.tunnel import events, lifecycle, reconcile
+from linkspan.core.tunnel import tunnel as tunnels
 from linkspan.core.tunnel.actions import DeleteIkeSa, Initiate, ListSas, Rekey
 from linkspan.core.tunnel.events import Loaded, SasListed, Tick
 from linkspan.core.tunnel.sas import IkeSa
@@ -19,7 +20,7 @@ from tests.core.samples import child, connection, sa
 
 ADDRESSES = ("198.51.100.1", "198.51.100.2")
 SLOWEST = 0.05
-"""Seconds that anything takes at most: a message, a look, an act."""
+"""Longest delay of a message, a listing or an action, seconds."""
 CALM = 20.0
 
 
@@ -30,12 +31,12 @@ class Exchange:
         self.number, self.initiator = number, initiator
         self.state: list[str] = ["", ""]
         self.since = [0.0, 0.0]
-        self.renewers = set[int]()
+        self.rekeyers = set[int]()
         self.group = ""
 
     @property
     def common(self) -> bool:
-        """Whether it carries traffic: who has it alone talks to nobody."""
+        """True if it carries traffic: both ends have it."""
         return self.state == ["ESTABLISHED"] * 2
 
     def seen_at(self, end: int, name: str, children: tuple[str, ...], now: float) -> IkeSa:
@@ -51,7 +52,7 @@ class Exchange:
         return msgspec.structs.replace(found, local_address=ADDRESSES[end], remote_address=ADDRESSES[1 - end])
 
 
-class World:
+class TwoEnds:
     """Both ends and what is on its way between them; every step takes as long as `delay` says."""
 
     def __init__(self, delay: Callable[[], float]) -> None:
@@ -59,10 +60,10 @@ class World:
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.exchanges: list[Exchange] = []
-        self.lives = [self.born(end) for end in (0, 1)]
+        self.tunnels = [self.born(end) for end in (0, 1)]
         self.gaps: list[float] = []
         self.parted: float | None = None
-        self.looking = [0, 0]
+        self.listing = [0, 0]
 
     def born(self, end: int) -> Tunnel:
         here, there = ADDRESSES[end], ADDRESSES[1 - end]
@@ -73,7 +74,7 @@ class World:
         heapq.heappush(self.queue, (when, next(self.order), act))
 
     def run(self, until: float) -> None:
-        """What is due, in its order; between any two of them, whether the ends have something in common."""
+        """Runs what is due, in order, and measures the gaps in which the ends have no IKE SA in common."""
         common = False
         while self.queue and self.queue[0][0] <= until:
             self.now, _, act = heapq.heappop(self.queue)
@@ -85,8 +86,8 @@ class World:
                 self.gaps.append(self.now - self.parted)
                 self.parted = None
 
-    def tell(self, end: int, event: events.Event) -> None:
-        self.lives[end], actions = lifecycle.step(self.lives[end], event, self.now)
+    def handle(self, end: int, event: events.Event) -> None:
+        self.tunnels[end], actions = lifecycle.step(self.tunnels[end], event, self.now)
         for action in actions:
             match action:
                 case Initiate():
@@ -94,27 +95,27 @@ class World:
                 case DeleteIkeSa(number):
                     self.later(lambda number=number: self.end(end, number))  # type: ignore[misc]
                 case Rekey(number):
-                    self.renew(end, self.exchanges[number - 1])
+                    self.rekey(end, self.exchanges[number - 1])
                 case ListSas():
-                    self.look(end)
-        due = lifecycle.wake_at(self.lives[end])
-        if due is not None and not self.looking[end]:
+                    self.list_sas(end)
+        due = lifecycle.wake_at(self.tunnels[end])
+        if due is not None and not self.listing[end]:
             self.later(lambda: self.tick(end, due), max(due - self.now, 0.0))
 
     def tick(self, end: int, due: float) -> None:
-        if lifecycle.wake_at(self.lives[end]) == due:
-            self.tell(end, Tick())
+        if lifecycle.wake_at(self.tunnels[end]) == due:
+            self.handle(end, Tick())
 
-    def look(self, end: int) -> None:
-        self.looking[end] += 1
+    def list_sas(self, end: int) -> None:
+        self.listing[end] += 1
         self.later(lambda: self.seen(end))
 
     def seen(self, end: int) -> None:
-        self.looking[end] -= 1
-        self.tell(end, SasListed(self.listed(end)))
+        self.listing[end] -= 1
+        self.handle(end, SasListed(self.listed(end)))
 
     def listed(self, end: int) -> tuple[IkeSa, ...]:
-        config = self.lives[end].config
+        config = self.tunnels[end].config
         assert config
         names = tuple(one.name for one in config.children)
         return tuple(one.seen_at(end, config.name, names, self.now) for one in self.exchanges if one.state[end])
@@ -136,38 +137,38 @@ class World:
 
     def established(self, exchange: Exchange, end: int) -> None:
         exchange.state[end], exchange.since[end] = "ESTABLISHED", self.now
-        self.look(end)
+        self.list_sas(end)
 
     def end(self, end: int, number: int) -> None:
         exchange = self.exchanges[number - 1]
-        told = exchange.state[end] == "ESTABLISHED"
+        notified = exchange.state[end] == "ESTABLISHED"
         self.gone(exchange, end)
-        if told:
+        if notified:
             self.later(lambda: self.gone(exchange, 1 - end))
 
-    def renew(self, end: int, exchange: Exchange) -> None:
-        exchange.renewers.add(end)
-        self.later(lambda: self.renewed(exchange))
+    def rekey(self, end: int, exchange: Exchange) -> None:
+        exchange.rekeyers.add(end)
+        self.later(lambda: self.rekeyed(exchange))
 
-    def renewed(self, exchange: Exchange) -> None:
+    def rekeyed(self, exchange: Exchange) -> None:
         exchange.group = "MODP_2048"
         for end in (0, 1):
-            self.look(end)
+            self.list_sas(end)
 
     def gone(self, exchange: Exchange, end: int) -> None:
         exchange.state[end] = ""
-        self.look(end)
+        self.list_sas(end)
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_two_ends_that_begin_at_once_keep_the_same_ike_sa_and_never_lose_it(seed: int) -> None:
+def test_simultaneous_initiation_leaves_one_ike_sa_without_a_gap(seed: int) -> None:
     chance = random.Random(seed)
-    world = World(lambda: chance.uniform(0.001, SLOWEST))
-    world.later(lambda: world.tell(0, Loaded()), 0.0)
-    world.later(lambda: world.tell(1, Loaded()), chance.uniform(0.0, SLOWEST))
-    world.run(CALM)
-    assert [one.state for one in world.exchanges if any(one.state)] == [["ESTABLISHED"] * 2]
-    assert [one.group for one in world.exchanges if one.common] == ["MODP_2048"]
-    assert all(len(one.renewers) <= 1 for one in world.exchanges), "both renew one child at once"
-    assert [tunnel.report(life, 1).state for life in world.lives] == ["up", "up"]  # type: ignore[union-attr]
-    assert max(world.gaps, default=0.0) <= SLOWEST, "an answer may be overtaken by the end of the other one"
+    ends = TwoEnds(lambda: chance.uniform(0.001, SLOWEST))
+    ends.later(lambda: ends.handle(0, Loaded()), 0.0)
+    ends.later(lambda: ends.handle(1, Loaded()), chance.uniform(0.0, SLOWEST))
+    ends.run(CALM)
+    assert [one.state for one in ends.exchanges if any(one.state)] == [["ESTABLISHED"] * 2]
+    assert [one.group for one in ends.exchanges if one.common] == ["MODP_2048"]
+    assert all(len(one.rekeyers) <= 1 for one in ends.exchanges), "both rekey one child at once"
+    assert [tunnels.report(tunnel, 1).state for tunnel in ends.tunnels] == ["up", "up"]  # type: ignore[union-attr]
+    assert max(ends.gaps, default=0.0) <= SLOWEST, "an answer may be overtaken by the end of the other one"

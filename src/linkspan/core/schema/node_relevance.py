@@ -1,4 +1,4 @@
-"""Which edits matter to nodes, so that a new name or description stamps nothing and wakes nobody.
+"""Edits that matter to nodes: a new name or description stamps nothing and wakes no agent.
 
 Pure. It says whether an edit matters; whom it affects is `store.Tx.affected_by`.
 """
@@ -48,7 +48,7 @@ def differences(before: Row, values: Row) -> Row:
 
 
 def matters(resource: Resource, names: Any) -> bool:
-    """Whether a node runs differently when these attributes of a resource change."""
+    """True if a node runs differently when these attributes of a resource change."""
     return not _MATTERS[resource.name].isdisjoint(names)
 
 

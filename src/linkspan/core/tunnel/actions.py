@@ -1,4 +1,4 @@
-"""What a connection's machine asks for; its gateway carries it out."""
+"""Actions that a tunnel asks for; its gateway's worker carries them out."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import msgspec
 
 
 class ListSas(msgspec.Struct, frozen=True):
-    """List the IKE SAs with the connection's peer and come back with `Seen`."""
+    """List the IKE SAs with the connection's peer, and return them as `SasListed`."""
 
 
 class Initiate(msgspec.Struct, frozen=True):
-    """Begin to bring up one child."""
+    """Initiate one child, by the names of its IKE connection and itself."""
 
     ike: str
     child: str
 
 
 class DeleteIkeSa(msgspec.Struct, frozen=True):
-    """End one IKE SA with all its children."""
+    """Delete one IKE SA with all its children."""
 
     unique_id: int
 
 
 class DeleteChildSa(msgspec.Struct, frozen=True):
-    """End one child SA; its IKE SA carries others."""
+    """Delete one child SA; its IKE SA carries others."""
 
     unique_id: int
 
 
 class GiveUpSa(msgspec.Struct, frozen=True):
-    """This connection has given up an IKE SA: end it, unless another one in it has not (`dpd.deserted`)."""
+    """This connection has given up an IKE SA: delete it unless another connection in it has not (`dpd.all_gave_up`)."""
 
     unique_id: int
 
 
 class DeclarePeerDead(msgspec.Struct, frozen=True):
-    """Take along all connections with this peer: `Abandoned` for each of them."""
+    """Give `PeerDeclaredDead` to every other connection with this peer."""
 
 
 class Rekey(msgspec.Struct, frozen=True):
-    """Replace the keys of one child SA now; how it went arrives as facts."""
+    """Rekey one child SA now; the outcome arrives as events of charon."""
 
     unique_id: int
 
 
 class Reconcile(msgspec.Struct, frozen=True):
-    """The version before has ended: what charon held for it can go."""
+    """The previous version is down: reconcile, so that charon unloads it."""
 
 
 Action = ListSas | Initiate | DeleteIkeSa | DeleteChildSa | GiveUpSa | DeclarePeerDead | Rekey | Reconcile

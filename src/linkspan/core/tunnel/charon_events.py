@@ -1,7 +1,7 @@
-"""charon's words as typed facts: the one place that reads VICI events and log lines.
+"""charon's VICI events and log lines as typed events; no other module reads them.
 
-A fact is a hint or a cause, never the truth about an SA: whoever needs the truth lists the SAs. Causes come from the
-VICI `log` event, since `initiate` itself says only that it failed (dataplane: why a tunnel is down).
+An event is a hint or a cause, never the truth about an SA: for that the SAs are listed. Causes come from the VICI `log`
+event, since `initiate` itself says only that it failed.
 
 `about` is the uuid of a connection where charon names a child, else the name of the IKE connection that several
 connections to one peer may share (`core.ipsec.config`).
@@ -33,13 +33,13 @@ CauseCode = Literal[
 
 
 class SaChanged(msgspec.Struct, frozen=True):
-    """Something happened to the SAs of what this is about: list them."""
+    """Something happened to the SAs that `about` names: list them."""
 
     about: str
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """Why an attempt did not work, in one sentence; `about` is empty if charon named nothing."""
+    """The cause of a failed attempt, in one sentence; `about` is empty if charon named nothing."""
 
     about: str
     code: CauseCode
@@ -47,35 +47,35 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class PeerSeen(msgspec.Struct, frozen=True):
-    """The peer gave an authenticated sign of life in the IKE SA with this number (0: not told, as below)."""
+    """An authenticated packet of the peer in the IKE SA with this unique id (0: not known, as below)."""
 
     about: str
     sa: int = 0
 
 
 class ProbeSent(msgspec.Struct, frozen=True):
-    """The peer was asked for a sign of life (dead peer detection)."""
+    """A DPD probe was sent."""
 
     about: str
     sa: int = 0
 
 
 class Retransmitted(msgspec.Struct, frozen=True):
-    """A request to the peer had to be sent again."""
+    """A request was retransmitted."""
 
     about: str
     sa: int = 0
 
 
 class PeerTimedOut(msgspec.Struct, frozen=True):
-    """charon itself has given the peer up (IKEv1 only), and ends the IKE SA."""
+    """charon itself has declared the peer dead (IKEv1 only), and deletes the IKE SA."""
 
     about: str
     sa: int = 0
 
 
 class Initiating(msgspec.Struct, frozen=True):
-    """charon initiates, because it was told to or because a trap met traffic."""
+    """charon initiates, on request or because a trap caught traffic."""
 
     about: str
 
@@ -181,7 +181,7 @@ _TABLE: Final[tuple[tuple[str, CauseCode, str], ...]] = (
         "the gateway has no route to the peer: check the external network and peer_address",
     ),
     # Of a child that is up; the line before it says why, in the words of an attempt.
-    (r"CHILD_SA rekeying failed", "rekey-failed", "the peer refuses to renew the keys of the tunnel"),
+    (r"CHILD_SA rekeying failed", "rekey-failed", "the peer refuses to rekey the tunnel"),
     (
         r"received [A-Z0-9_]+ notify, no CHILD_SA built",
         "refused",
@@ -203,11 +203,11 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
     (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Initiating(about)),
 )
 _UNNAMED: Final = "(unnamed)"
-"""What charon calls an IKE SA before it knows the connection."""
+"""charon's name of an IKE SA before it knows the connection."""
 
 
 def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
-    """The facts in one VICI event; none if it says nothing that matters."""
+    """The typed events in one VICI event."""
     if name == "log":
         name, line = vici_text(message.get("ikesa-name", b"")), vici_text(message.get("msg", b""))
         return from_log(name, line, vici_integer(message, "ikesa-uniqueid"))
@@ -220,14 +220,14 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
 
 
 def _children(section: dict[str, Any]) -> set[str]:
-    """The connections whose children an event is about; a rekeyed child is told as an old and a new one."""
+    """The connections whose children an event is about; a rekeyed child is listed as an old and a new one."""
     found = section.get("child-sas", {}).values()
     names = [vici_text(child.get("new", child).get("name", b"")) for child in found if isinstance(child, dict)]
     return {ipsec_config.owner_of(name) for name in names if name}
 
 
 def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ...]:
-    """The facts in one line of charon's log, said of the IKE SA with this name and number; the worst comes last."""
+    """The events in one line of charon's log about the IKE SA with this name and unique id; a cause comes last."""
     connection = "" if ike_name == _UNNAMED else ipsec_config.owner_of(ike_name)
     found: list[CharonEvent] = [
         sign(connection, number) for pattern, sign in _SIGNS if connection and pattern.match(line)

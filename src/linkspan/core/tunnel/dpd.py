@@ -1,8 +1,8 @@
-"""Dead peer detection (RFC 3706, RFC 7296 2.4): when a peer is dead for a connection, and what follows. Pure.
+"""Dead peer detection (RFC 3706, RFC 7296 2.4): when the peer of a connection is dead, and what follows.
 
-charon asks, this decides, in the same way for IKEv1 and IKEv2. Signs of life are kept for each IKE SA that carries the
-connection: a peer that was restarted may answer in a new one and never again in the one before. An IKE SA that is dead
-is *given up* by its connection at the connection's own deadline; it ends when every connection in it has given it up.
+charon sends the probes; this module decides, in the same way for IKEv1 and IKEv2. Liveness is kept for each IKE SA that
+carries the connection, because a restarted peer may answer in a new IKE SA and never again in the previous one. A
+connection *gives up* an IKE SA at its own deadline; the IKE SA is deleted when every connection in it has given it up.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from linkspan.core.state.desired import Connection
 from linkspan.core.tunnel.sas import IkeSa
 
 WaitMode = Literal["", "peer", "trap"]
-"""What a connection waits for after its peer was declared dead, before it initiates: nothing, its peer, its traffic."""
+"""The event that a connection with a dead peer waits for before it initiates: none, the peer's own attempt, traffic."""
 
-DEAD_FOR_ANOTHER = "the peer gave no sign of life to another connection, whose dpd action is restart-by-peer"
-"""Why a connection is down that was taken along."""
+DEAD_FOR_ANOTHER = "the peer is dead for another connection, whose dpd action is restart-by-peer"
+"""The reason of a connection that is down because of another connection's DPD action."""
 _WAITS: dict[WaitMode, str] = {
     "": "",
     "peer": "; dpd action clear: waits for the peer",
@@ -29,84 +29,85 @@ _WAITS: dict[WaitMode, str] = {
 
 
 class LastSeen(msgspec.Struct, frozen=True):
-    """The last authenticated sign of life in one IKE SA, in seconds, and whether a question is out since."""
+    """Time of the last authenticated packet in one IKE SA, seconds, and whether a probe has been sent since."""
 
     at: float
-    asked: bool = False
+    probed: bool = False
 
 
 class DpdState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection knows of its peer's life; keys are numbers of IKE SAs that carry it."""
+    """Liveness of a connection's peer. Keys are unique ids of the IKE SAs that carry the connection."""
 
-    signs: Mapping[int, LastSeen] = msgspec.field(default_factory=dict)
+    last_seen: Mapping[int, LastSeen] = msgspec.field(default_factory=dict)
     given_up: frozenset[int] = frozenset()
-    rest: WaitMode = ""
+    waits_for: WaitMode = ""
 
 
 _set = msgspec.structs.replace
 
 
-def peer_seen(watch: DpdState, number: int, now: float) -> DpdState:
-    """The peer gave an authenticated sign in an IKE SA (0: in whichever), which nobody gives up any more."""
-    heard = {one: LastSeen(now) if number in (0, one) else sign for one, sign in watch.signs.items()}
-    return _set(watch, signs=heard, given_up=watch.given_up - {number})
+def peer_seen(state: DpdState, unique_id: int, now: float) -> DpdState:
+    """The state after an authenticated packet in an IKE SA (0: in any of them)."""
+    last_seen = {id: LastSeen(now) if unique_id in (0, id) else seen for id, seen in state.last_seen.items()}
+    return _set(state, last_seen=last_seen, given_up=state.given_up - {unique_id})
 
 
-def probe_sent(watch: DpdState, number: int) -> DpdState:
-    """A question to the peer is out in an IKE SA (0: in whichever)."""
-    signs = {one: _set(sign, asked=True) if number in (0, one) else sign for one, sign in watch.signs.items()}
-    return _set(watch, signs=signs)
+def probe_sent(state: DpdState, unique_id: int) -> DpdState:
+    """The state after a probe in an IKE SA (0: in any of them)."""
+    last_seen = {id: _set(seen, probed=True) if unique_id in (0, id) else seen for id, seen in state.last_seen.items()}
+    return _set(state, last_seen=last_seen)
 
 
-def forget_probes(watch: DpdState) -> DpdState:
-    """Answers may have been missed: no question counts any more until the next one."""
-    return _set(watch, signs={one: _set(sign, asked=False) for one, sign in watch.signs.items()})
+def forget_probes(state: DpdState) -> DpdState:
+    """The state without probes, since answers may have been missed: the next probe counts."""
+    return _set(state, last_seen={id: _set(seen, probed=False) for id, seen in state.last_seen.items()})
 
 
-def resume(watch: DpdState) -> DpdState:
-    """The peer or the user has acted: the connection rests no more."""
-    return _set(watch, rest="") if watch.rest else watch
+def resume(state: DpdState) -> DpdState:
+    """The state after an act of the peer or the user: the connection waits for nothing."""
+    return _set(state, waits_for="") if state.waits_for else state
 
 
-def deadline(watch: DpdState, timeout: float) -> float | None:
-    """When the first unanswered question has to be answered; None if there is none."""
-    return min((sign.at + timeout for sign in watch.signs.values() if sign.asked), default=None)
+def deadline(state: DpdState, timeout: float) -> float | None:
+    """Time by which the first unanswered probe must be answered; None without one."""
+    return min((seen.at + timeout for seen in state.last_seen.values() if seen.probed), default=None)
 
 
 def check_liveness(
-    watch: DpdState, sas: tuple[IkeSa, ...], names: frozenset[str], timeout: float, now: float
+    state: DpdState, sas: tuple[IkeSa, ...], children: frozenset[str], timeout: float, now: float
 ) -> tuple[DpdState, frozenset[int]]:
-    """What is known after a look at the IKE SAs, and which of them are dead now; `names` are the children that count.
+    """The state after a listing of the IKE SAs, and the unique ids of those whose peer is dead now.
 
-    An IKE SA that was not seen before is a sign of life, and so is inbound ESP of any of its children.
+    Only IKE SAs with one of these `children` count. A new IKE SA is a sign that the peer lives, and so is inbound ESP
+    of any child of the IKE SA.
     """
-    signs: dict[int, LastSeen] = {}
+    last_seen: dict[int, LastSeen] = {}
     dead: set[int] = set()
     for sa in sas:
-        if sa.unique_id in watch.given_up or not sa.installed & names:
+        if sa.unique_id in state.given_up or not sa.installed & children:
             continue
-        sign = watch.signs.get(sa.unique_id, LastSeen(now))
-        if sign.asked and now >= sign.at + timeout:
+        seen = state.last_seen.get(sa.unique_id, LastSeen(now))
+        if seen.probed and now >= seen.at + timeout:
             idle = min((child.idle_in for child in sa.children if child.idle_in >= 0), default=timeout)
             if idle >= timeout:
                 dead.add(sa.unique_id)
                 continue
-            sign = LastSeen(now - idle, asked=True)
-        signs[sa.unique_id] = sign
-    there = {sa.unique_id for sa in sas}
-    return _set(watch, signs=signs, given_up=(watch.given_up & there) | dead), frozenset(dead)
+            seen = LastSeen(now - idle, probed=True)
+        last_seen[sa.unique_id] = seen
+    listed = {sa.unique_id for sa in sas}
+    return _set(state, last_seen=last_seen, given_up=(state.given_up & listed) | dead), frozenset(dead)
 
 
-def mark_dead(watch: DpdState, numbers: frozenset[int], rest: WaitMode) -> DpdState:
-    """These IKE SAs are given up, and it waits for what `rest` says."""
-    signs = {one: sign for one, sign in watch.signs.items() if one not in numbers}
-    return _set(watch, signs=signs, given_up=watch.given_up | numbers, rest=rest)
+def mark_dead(state: DpdState, unique_ids: frozenset[int], waits_for: WaitMode) -> DpdState:
+    """The state after these IKE SAs are given up."""
+    last_seen = {id: seen for id, seen in state.last_seen.items() if id not in unique_ids}
+    return _set(state, last_seen=last_seen, given_up=state.given_up | unique_ids, waits_for=waits_for)
 
 
 def wait_mode(connection: Connection, traps: bool) -> WaitMode:
-    """What the connection waits for once its peer is dead; `traps`: whether traffic can make charon initiate here.
+    """The event that the connection waits for once its peer is dead. `traps`: traffic can make charon initiate here.
 
-    Where it cannot, hold acts as restart. What is response-only never initiates and needs nothing to wait for.
+    Without traps, hold acts as restart. A response-only connection never initiates, so it has nothing to wait for.
     """
     if connection.initiator == "response-only":
         return ""
@@ -118,21 +119,21 @@ def wait_mode(connection: Connection, traps: bool) -> WaitMode:
     return ""
 
 
-def reason(connection: Connection, waits: WaitMode) -> str:
-    """Why the connection is down, for its user."""
-    text = f"the peer gave no sign of life for {connection.dpd.timeout} s (dead peer detection)"
+def reason(connection: Connection, waits_for: WaitMode) -> str:
+    """The reason of a connection whose peer is dead."""
+    text = f"the peer did not answer for {connection.dpd.timeout} s (dead peer detection)"
     if connection.initiator == "response-only":
         return f"{text}; waits for the peer to initiate (initiator is response-only)"
-    return text + _WAITS[waits]
+    return text + _WAITS[waits_for]
 
 
-def all_gave_up(sa: IkeSa, watches: Mapping[str, tuple[Connection, DpdState]]) -> bool:
-    """Whether nobody waits for the peer in this IKE SA any more; keys of `watches` are uuids of connections.
+def all_gave_up(sa: IkeSa, states: Mapping[str, tuple[Connection, DpdState]]) -> bool:
+    """True if every connection in an IKE SA has given it up. Keys of `states` are uuids of connections.
 
-    A connection without dead peer detection has no say: it goes with those that have.
+    A connection without dead peer detection has no vote: it shares the fate of the others.
     """
     owners = {ipsec_config.owner_of(child.name) for child in sa.children}
     return all(
-        sa.unique_id in watch.given_up or connection.dpd.action == "disabled"
-        for connection, watch in (watches[owner] for owner in owners & watches.keys())
+        sa.unique_id in state.given_up or connection.dpd.action == "disabled"
+        for connection, state in (states[owner] for owner in owners & states.keys())
     )

@@ -1,6 +1,6 @@
-"""Which of several equal SAs stay: what both ends, each by itself, decide alike. Pure.
+"""Redundant SAs: which of several equal ones are deleted. Both ends decide alike, each by itself. Pure.
 
-Two ends that initiate at once make two IKE SAs, or two children inside one; an end that lost its own makes another.
+Simultaneous initiation leaves two IKE SAs, or two children inside one; an end that has lost its own initiates another.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ from linkspan.core.tunnel.actions import Action, DeleteChildSa, DeleteIkeSa
 from linkspan.core.tunnel.sas import IkeSa
 
 SIMULTANEOUS = 5
-"""Seconds between two IKE SAs that two ends may have initiated at once; a later one was made by who lost the first."""
+"""Seconds between two IKE SAs that may stem from simultaneous initiation; a later one replaces a lost one."""
 
 
 def redundant_ike_sas(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Action, ...]:
-    """Which of several equal IKE SAs we end, or our children in them where they carry others too.
+    """Deletes the redundant IKE SAs, or these `children` in them where they carry others too.
 
-    Of two that the same end initiated, the older one, and so of two that did not meet: whoever initiates again has lost
-    it. Of two that met, the one that the higher address initiated: that end does it at once, so that both do not each
-    end the other's; `late`, any.
+    Same initiator, or more than SIMULTANEOUS seconds apart: the older one, because its initiator has lost it.
+    Simultaneous initiation: the one initiated by the higher address; only that end acts, so that the two do not delete
+    each other's. With `late`, either end may act.
     """
-    youngest = min(sa.age for sa in sas)
-    met = [sa for sa in sas if sa.age - youngest <= SIMULTANEOUS]
-    newest = {
-        initiator: max(of, key=lambda sa: sa.unique_id) for initiator in (True, False) if (of := _by(met, initiator))
-    }
+    newest = _newest(sas)
     lower = _is_lower(sas[0])
     keep = newest[lower] if lower in newest else newest[not lower]
     return tuple(
@@ -37,11 +33,18 @@ def redundant_ike_sas(sas: list[IkeSa], children: frozenset[str], late: bool) ->
     )
 
 
-def stale_attempts(sas: Iterable[IkeSa], name: str) -> tuple[Action, ...]:
-    """The end of our own attempts that have no child yet, once another one has succeeded and they have had their time.
+def _newest(sas: list[IkeSa]) -> dict[bool, IkeSa]:
+    """Of the IKE SAs that may stem from simultaneous initiation, the newest one of each initiator."""
+    youngest = min(sa.age for sa in sas)
+    simultaneous = [sa for sa in sas if sa.age - youngest <= SIMULTANEOUS]
+    return {sa.initiator: sa for sa in sorted(simultaneous, key=lambda sa: sa.unique_id)}
 
-    Not at once: the peer may have such an IKE SA up already and end its own for it, and charon tells nobody of an
-    attempt that is ended.
+
+def stale_attempts(sas: Iterable[IkeSa], name: str) -> tuple[Action, ...]:
+    """Deletes this end's attempts that have no child, once another attempt has succeeded and they have had their time.
+
+    Not at once: such an IKE SA may be up at the peer, which then deletes its own for it, and charon notifies nobody of
+    an attempt that it ends.
     """
     return tuple(
         DeleteIkeSa(sa.unique_id)
@@ -51,35 +54,31 @@ def stale_attempts(sas: Iterable[IkeSa], name: str) -> tuple[Action, ...]:
 
 
 def delete(sa: IkeSa, children: frozenset[str]) -> tuple[Action, ...]:
-    """The end of these children of an IKE SA, and of it too if it has no others."""
+    """Deletes these children of an IKE SA, and the IKE SA itself if it has no others."""
     if all(child.name in children for child in sa.children):
         return (DeleteIkeSa(sa.unique_id),)
     return tuple(DeleteChildSa(child.unique_id) for child in sa.children if child.name in children)
 
 
 def redundant_children(sas: list[IkeSa], children: frozenset[str]) -> tuple[Action, ...]:
-    """Children that both ends made at once inside one IKE SA: all but the one with the lowest SPI, at the lower end.
+    """Deletes equal children inside one IKE SA, all but the one with the lowest SPI, if this end has the lower address.
 
-    Both ends see the same two SPIs of a pair, so they agree on which one stays; the lower address ends the others.
+    Both ends see the same SPIs, so they agree on the child that stays; the end with the lower address acts.
     """
-    found: list[Action] = []
+    deletions: list[Action] = []
     for sa in sas:
         for name in children if _is_lower(sa) else ():
-            same = sorted(
+            equal = sorted(
                 (min(child.spi_in, child.spi_out), child.unique_id)
                 for child in sa.children
                 if child.name == name and child.state == "INSTALLED"
             )
-            found += [DeleteChildSa(unique_id) for _, unique_id in same[1:]]
-    return tuple(found)
+            deletions += [DeleteChildSa(unique_id) for _, unique_id in equal[1:]]
+    return tuple(deletions)
 
 
 def _is_lower(sa: IkeSa) -> bool:
     return _packed(sa.local_address) < _packed(sa.remote_address)
-
-
-def _by(sas: list[IkeSa], initiator: bool) -> list[IkeSa]:
-    return [sa for sa in sas if sa.initiator == initiator]
 
 
 def _packed(address: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What happens to a tunnel: answers of the gateway, events of charon, and time."""
+"""Events of a tunnel: answers of its gateway, events of charon, and time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from linkspan.core.tunnel.sas import IkeSa
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """charon has taken the configuration anew."""
+    """charon has loaded the configuration."""
 
 
 class Adopted(msgspec.Struct, frozen=True):
-    """charon had the configuration already, perhaps with SAs that are up: look before doing anything."""
+    """charon had the configuration already, perhaps with SAs that are up."""
 
 
 class LoadFailed(msgspec.Struct, frozen=True):
@@ -23,27 +23,27 @@ class LoadFailed(msgspec.Struct, frozen=True):
 
 
 class Unresolved(msgspec.Struct, frozen=True):
-    """The peer's name has no address, in one sentence."""
+    """The peer's name has no address; the reason in one sentence."""
 
     text: str
 
 
 class SasListed(msgspec.Struct, frozen=True):
-    """The IKE SAs with this connection's peer, as listed: other connections may have children in them."""
+    """The IKE SAs with this connection's peer, as charon lists them. Other connections may have children in them."""
 
     sas: tuple[IkeSa, ...]
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """Time has passed: `wake_at` is reached."""
+    """The time of `lifecycle.wake_at` has come."""
 
 
 class PeerDeclaredDead(msgspec.Struct, frozen=True):
-    """The peer is dead for another connection, whose DPD action takes along all that have this peer."""
+    """The peer is dead for another connection, whose DPD action extends to every connection with this peer."""
 
 
 class EventsLost(msgspec.Struct, frozen=True):
-    """Facts may have been lost, answers of the peer among them."""
+    """Events of charon may have been lost, answers of the peer among them."""
 
 
 Event = Loaded | Adopted | LoadFailed | Unresolved | SasListed | Tick | PeerDeclaredDead | EventsLost | CharonEvent

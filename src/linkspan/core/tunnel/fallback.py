@@ -1,8 +1,9 @@
-"""What a gateway accepts while an edit is rolled out: the new version, and from a peer that comes with it the old one.
+"""The fallback: while an edit is rolled out, a gateway also accepts the previous version from a peer that still has it.
 
-Of several children with the same traffic selectors a responder can select only the first that was loaded. So beside
-the strict child, which we initiate, and before it stands one that answers with the proposals [new, old]. Which version
-an SA of that child is, its algorithms tell. IKE connections that a peer can tell apart stand side by side. Pure.
+Of several children with the same traffic selectors a responder can select only the first that was loaded. So the
+strict child, which this end initiates, is loaded after a fallback child that responds with the proposals [new, old].
+The algorithms of its SA show which version was negotiated. IKE connections that a peer can distinguish are loaded side
+by side. Pure.
 """
 
 from __future__ import annotations
@@ -19,31 +20,31 @@ _set = msgspec.structs.replace
 
 
 def fallback_name(name: str) -> str:
-    """The name of the child that answers for another one; it sorts, and is loaded, before it."""
+    """The name of the fallback of a child; it sorts, and is loaded, before the child."""
     id, _, tag = name.partition(".")
     return f"{id}.+{tag}"
 
 
 def same_peer(one: IkeConfig, other: IkeConfig) -> bool:
-    """Whether two configurations are for the same two ends, whatever the IKE version."""
+    """True if two configurations have the same addresses and identities, whatever the IKE version."""
     return _ends(one) == _ends(other)
 
 
 def distinguishable(new: IkeConfig, old: IkeConfig) -> bool:
-    """Whether a peer can choose between the IKE connections of two versions, so that both have to be loaded."""
+    """True if a peer can choose between the IKE connections of two versions, so that both have to be loaded."""
     return old.name != new.name and _phase1(old) != _phase1(new)
 
 
 def needs_fallback(new: IkeConfig, old: IkeConfig) -> bool:
-    """Whether a peer that still has the old version would need anything beside the new one."""
+    """True if a peer that still has the old version needs anything beside the new one."""
     return distinguishable(new, old) or with_fallback(new, old) != new
 
 
 def with_fallback(new: IkeConfig, old: IkeConfig | None) -> IkeConfig:
-    """The new version as it is loaded while the old one counts too."""
+    """The new version as it is loaded while the old one is accepted too."""
     if old is None or distinguishable(new, old):
         return new
-    answering: list[ChildConfig] = []
+    fallbacks: list[ChildConfig] = []
     before = {(child.local_ts, child.remote_ts): child for child in old.children}
     for child in new.children:
         twin = before.pop((child.local_ts, child.remote_ts), None)
@@ -52,16 +53,16 @@ def with_fallback(new: IkeConfig, old: IkeConfig | None) -> IkeConfig:
                 "esp_proposals": _joined(child.esp_proposals, twin.esp_proposals),
                 "ah_proposals": _joined(child.ah_proposals, twin.ah_proposals),
             }
-            answering.append(_set(child, name=fallback_name(child.name), **both))
-    if not answering and not before:
+            fallbacks.append(_set(child, name=fallback_name(child.name), **both))
+    if not fallbacks and not before:
         return new
-    return _set(new, children=(*answering, *new.children, *before.values()))
+    return _set(new, children=(*fallbacks, *new.children, *before.values()))
 
 
 def relabel(sas: Iterable[IkeSa], new: IkeConfig, old: IkeConfig | None) -> tuple[IkeSa, ...]:
-    """The IKE SAs with every child of an answering one under the name of the version that was agreed on.
+    """Relabels children negotiated through the fallback with the version whose algorithms they use.
 
-    An IKEv2 child that was made with its IKE SA has no group yet: where only the group would tell, it is the old one.
+    A child created in IKE_AUTH has no group yet; if only the group differs, it counts as the previous version.
     """
     names = {fallback_name(child.name): _versions(child, old) for child in new.children}
     if old:

@@ -1,80 +1,83 @@
-"""Perfect forward secrecy that nobody has tried yet: IKEv2's first child has keys of IKE's own group (RFC 7296 1.2).
+"""Early verification of perfect forward secrecy.
 
-So two ends whose `pfs` differ come up, and part hours later when the first key is renewed. charon lists the group of
-a child only if its own key exchange had one: a child without one is renewed early, and what the peer says to
-that is known at once. Pure; times in seconds.
+The first child of an IKEv2 SA has keys of IKE's own group (RFC 7296 1.2), so two ends whose `pfs` differs come up, and
+fail hours later at the first rekey. charon lists the group of a child only if its own key exchange had one: a child
+without one is rekeyed early, and the peer's answer shows a mismatch at once. Pure; times in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import msgspec
 
 from linkspan.core.tunnel.actions import Rekey
-from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 EARLY = 0.3
-"""Seconds after which the initiator of the IKE SA renews a child that is not verified."""
+"""Seconds after which the initiator of the IKE SA rekeys an unverified child."""
 LATE = 3.0
 """Seconds after which the responder does, if the initiator has not."""
 AGAIN = 5.0
-"""Seconds after which it is asked again: of two renewals that met, both may have come to nothing (RFC 7296 2.25)."""
+"""Seconds after which an unanswered rekey is repeated: two simultaneous rekeys may both fail (RFC 7296 2.25)."""
 TRIES = 3
 
 
 class PendingRekey(msgspec.Struct, frozen=True):
-    """Of one child: when it is to be renewed next, and how often charon was asked to."""
+    """The next rekey of one child, and how many have been requested."""
 
     due: float
-    asked: int = 0
+    requests: int = 0
 
 
 class PfsCheck(msgspec.Struct, frozen=True):
-    """What is known of each child without a key exchange of its own (by unique id); when to look at them again."""
+    """Pending rekeys by unique id of the child; `due`: time of the next one; `refused`: the peer has refused one."""
 
-    renewals: Mapping[int, PendingRekey] = {}
+    pending: Mapping[int, PendingRekey] = {}
     refused: bool = False
     due: float | None = None
 
 
 def due_rekeys(
-    check: PfsCheck, sas: Iterable[IkeSa], names: Container[str], now: float
+    check: PfsCheck, sas: Iterable[IkeSa], children: Container[str], now: float
 ) -> tuple[PfsCheck, tuple[Rekey, ...]]:
-    """The check after a look at the IKE SAs, and what to renew now; `names` are the children that count.
+    """The check after a listing of the IKE SAs, and the rekeys that are due. Only these `children` count.
 
-    Each child has a time of its own: of two IKE SAs that met, each end is the responder of one. Two ends that renew one
-    child at once may be left with a new one that sends nothing: where the peer's refusal comes before its end of the
-    old child, charon 5.9 forgets that the new one has no outbound SA yet.
+    The ends wait for different times, so that of two simultaneous IKE SAs each end rekeys the child of its own. Two
+    ends that rekey one child at once may be left with a new child that sends nothing: where the peer's refusal
+    precedes its delete of the old child, charon 5.9 forgets that the new one has no outbound SA yet (child_rekey.c).
     """
-    unverified = [
-        (child, EARLY if sa.initiator else LATE)
-        for sa in sas
-        for child in sa.children
-        if child.name in names and child.state in ("INSTALLED", "REKEYING") and not child.group
-    ]
-    renewals, waiting, rekeys = dict[int, PendingRekey](), list[float](), list[Rekey]()
-    for child, wait in unverified:
-        renewal = check.renewals.get(child.unique_id, PendingRekey(now + wait))
-        may_ask = child.state == "INSTALLED" and renewal.asked < (1 if check.refused else TRIES)
-        if may_ask and renewal.due <= now:
+    tries = 1 if check.refused else TRIES
+    pending, waiting, rekeys = dict[int, PendingRekey](), list[float](), list[Rekey]()
+    for child, wait in _unverified(sas, children):
+        rekey = check.pending.get(child.unique_id, PendingRekey(now + wait))
+        may_rekey = child.state == "INSTALLED" and rekey.requests < tries
+        if may_rekey and rekey.due <= now:
             rekeys.append(Rekey(child.unique_id))
-            renewal = PendingRekey(now + AGAIN, renewal.asked + 1)
-        if may_ask:
-            waiting.append(renewal.due)
-        renewals[child.unique_id] = renewal
-    refused = check.refused and any(renewal.asked for renewal in renewals.values())
-    return PfsCheck(renewals, refused, min(waiting, default=None)), tuple(rekeys)
+            rekey = PendingRekey(now + AGAIN, rekey.requests + 1)
+        if may_rekey:
+            waiting.append(rekey.due)
+        pending[child.unique_id] = rekey
+    refused = check.refused and any(rekey.requests for rekey in pending.values())
+    return PfsCheck(pending, refused, min(waiting, default=None)), tuple(rekeys)
+
+
+def _unverified(sas: Iterable[IkeSa], children: Container[str]) -> Iterator[tuple[ChildSa, float]]:
+    """The children without a key exchange of their own, and how long this end waits before it rekeys them."""
+    for sa in sas:
+        for child in sa.children:
+            if child.name in children and child.state in ("INSTALLED", "REKEYING") and not child.group:
+                yield child, EARLY if sa.initiator else LATE
 
 
 def failed(check: PfsCheck) -> PfsCheck:
-    """charon says that a renewal failed."""
-    return msgspec.structs.replace(check, refused=any(renewal.asked for renewal in check.renewals.values()))
+    """The check after charon has logged that a rekey failed."""
+    return msgspec.structs.replace(check, refused=any(rekey.requests for rekey in check.pending.values()))
 
 
 def reason(group: str) -> str:
-    """What a refusal means, in one sentence."""
+    """The reason of a tunnel whose peer refuses a rekey."""
     return (
-        f"the peer refuses pfs {group} when keys are renewed: the tunnel will end when its key's lifetime does; "
+        f"the peer refuses pfs {group} at a rekey: the tunnel will end with the lifetime of its key; "
         "compare pfs on both sides"
     )

@@ -1,12 +1,12 @@
-"""(desired, what charon holds) -> what to load, end and unload.
+"""Compares desired connections with what charon holds: the plan of what to load, delete and unload.
 
-Names carry digests of what charon was told (`core.ipsec.config`), so comparing names compares configurations. A
-connection that runs but is neither desired nor named gone stays: absence never deletes.
+Names carry digests of the configuration (`core.ipsec.config`), so comparing names compares configurations. A connection
+that charon holds but that is neither desired nor has a tombstone stays: absence never deletes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 import msgspec
 
@@ -14,24 +14,26 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend
-from linkspan.core.tunnel import fallback, peer_names, tunnel
+from linkspan.core.tunnel import fallback, peer_names
 from linkspan.core.tunnel.actions import Action, DeleteChildSa, DeleteIkeSa
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.core.tunnel.tunnel import Tunnel
+from linkspan.core.tunnel.tunnel import Tunnel, Tunnels, configs, new_tunnel, refreshed, replaced
 
 LoadedChildren = Mapping[str, frozenset[str]]
-"""What charon holds: names of IKE connections, and of their children."""
+"""Names of the children that charon holds, by the name of their IKE connection."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`lives` are the connections after it, `fresh` and `keep` are uuids.
+    """The steps of reconciling, in this order.
 
-    In this order: `inspect` the SAs of these IKE connections, and end every child of ours that does not `stay`; `load`
-    these, in place where the name is there; `unload` these. `fresh` connections are loaded by it, `keep` were there
-    already and only have to be looked at.
+    List the SAs of the IKE connections in `inspect`, and delete every child of the connections in `ours` that is not in
+    `stay`. Then load the configurations in `load`, replacing those of the same name. Then unload `unload`.
+
+    `tunnels` are the tunnels afterwards. `fresh` are the uuids of those that the plan loads, `keep` of those that
+    charon held already, whose SAs have to be listed.
     """
 
-    lives: dict[str, Tunnel]
+    tunnels: dict[str, Tunnel]
     ours: frozenset[str]
     stay: frozenset[str]
     inspect: tuple[str, ...]
@@ -42,76 +44,46 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tunnel_for(connection: Connection, backend: Backend) -> Tunnel:
-    """A connection as its gateway will run it: without a configuration where it is disabled, impossible, or
-    its peer's name has no address."""
+    """The tunnel of a connection. It has no configuration if the connection is disabled or cannot work on this backend,
+    or while its peer's name has no address."""
     if not connection.enabled:
-        return tunnel.new(connection, None, "")
+        return new_tunnel(connection, None, "")
     error = ipsec_config.unsupported(connection, backend)
     config = None if error or peer_names.peer_name_of(connection) else ipsec_config.build(connection)
-    return tunnel.new(connection, config, error, can_trap=backend == "kernel")
+    return new_tunnel(connection, config, error, can_trap=backend == "kernel")
 
 
 def reconcile(
-    lives: Mapping[str, Tunnel],
-    desired: Mapping[str, Connection],
-    gone: Iterable[str],
-    loaded: LoadedChildren,
-    backend: Backend,
+    tunnels: Tunnels, desired: Mapping[str, Connection], gone: Iterable[str], loaded: LoadedChildren, backend: Backend
 ) -> Plan:
-    """What makes charon hold exactly the desired connections, touching none that is as desired."""
-    after = {id: _after(lives.get(id), connection, backend) for id, connection in desired.items()}
-    wanted = _wanted(after)
+    """The plan after which charon holds exactly the desired connections; it touches none that is as desired.
+
+    `gone`: uuids of connections with a tombstone.
+    """
+    after = {id: _next_tunnel(tunnels.get(id), connection, backend) for id, connection in desired.items()}
     ours = frozenset(after) | frozenset(gone)
-    present = frozenset(child for children in loaded.values() for child in children)
-    running = [one.previous.config for one in after.values() if one.previous and one.previous.up]
-    loose = frozenset(child.name for config in (*wanted.values(), *running) for child in config.children)
-    stay = loose | {fallback.fallback_name(name) for name in loose}
-    # A child that was edited while its IKE connection stayed is loaded no more, and may still be up.
-    moved = {
-        old.config.peer
-        for id, old in lives.items()
-        if old.config and (id not in after or after[id].config != old.config)
-    }
-    in_use = wanted.keys() | {config.name for config in running}
-    began, begin = _begin(lives), _begin(after)
-    load = tuple(
-        config if config.version == 2 or begin[name] else ipsec_config.without_rekey(config)
-        for name, config in wanted.items()
-        if _differs(config, loaded.get(name), ours) or (config.version == 1 and began.get(name) != begin[name])
-    )
-    told = {config.name for config in load}
-    fresh: list[str] = []
-    keep: list[str] = []
-    for id, one in after.items():
-        if one.config and not one.applied:
-            new = one.config.name in told and not {child.name for child in one.config.children} <= present
-            (fresh if new else keep).append(id)
+    wanted = _wanted_configs(after)
+    running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
+    stay = _with_fallback_names(child.name for config in (*wanted.values(), *running) for child in config.children)
+    load = _to_load(tunnels, after, wanted, loaded, ours)
+    fresh, keep = _fresh_and_kept(after, load, loaded)
     return Plan(
-        lives=after,
+        tunnels=after,
         ours=ours,
         stay=stay,
-        inspect=tuple(
-            name
-            for name, children in loaded.items()
-            if ipsec_config.peer_of(name) in moved
-            or any(ipsec_config.owner_of(child) in ours for child in children - stay)
-        ),
+        inspect=_to_inspect(_edited_peers(tunnels, after), loaded, ours, stay),
         load=load,
-        unload=tuple(
-            name
-            for name, children in loaded.items()
-            if name not in in_use and all(ipsec_config.owner_of(child) in ours for child in children)
-        ),
-        fresh=tuple(fresh),
-        keep=tuple(keep),
+        unload=_to_unload(wanted.keys() | {config.name for config in running}, loaded, ours),
+        fresh=fresh,
+        keep=keep,
     )
 
 
 def deletions(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
-    """How the SAs of our children that do not stay end: with their IKE SA, unless it carries others.
+    """Deletes the children of our connections that do not stay, with their IKE SA unless it carries others.
 
-    An IKE SA without a child goes with its IKE connection: a half-open one would go on with the old key for ever, and
-    charon would queue the new children in it.
+    An IKE SA without a child is deleted with its IKE connection: a half-open one would go on with the old key for ever,
+    and charon would queue the new children in it.
     """
     actions: list[Action] = []
     for sa in sas:
@@ -127,55 +99,138 @@ def deletions(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def _after(old: Tunnel | None, connection: Connection, backend: Backend) -> Tunnel:
+def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend) -> Tunnel:
     if old is None:
         return tunnel_for(connection, backend)
     if old.connection is connection:
         return old
     new = tunnel_for(connection, backend)
     if old.config and old.config == new.config:
-        return tunnel.refreshed(old, connection)
-    return tunnel.replaced(old, new)
+        return refreshed(old, connection)
+    return replaced(old, new)
 
 
-def _wanted(lives: Mapping[str, Tunnel]) -> dict[str, IkeConfig]:
-    """The IKE connections, each with the children of all connections to its peer.
+# --- configurations -----------------------------------------------------------------------------------------------
 
-    The one of a version before stays for its own children, not for those of its successor.
-    """
+
+def _wanted_configs(tunnels: Tunnels) -> dict[str, IkeConfig]:
+    """The IKE connections by name, each with the children of all connections to its peer."""
     peers: dict[str, dict[str, IkeConfig]] = {}
-    before: list[tuple[str, IkeConfig]] = []
-    for id, one in lives.items():
-        if one.config:
-            old = one.previous.config if one.previous else None
-            peers.setdefault(one.config.peer, {})[id] = fallback.with_fallback(one.config, old)
-            if old and fallback.distinguishable(one.config, old):
-                before.append((id, old))
-    found = {
+    for id, tunnel in tunnels.items():
+        if tunnel.config:
+            previous = tunnel.previous.config if tunnel.previous else None
+            peers.setdefault(tunnel.config.peer, {})[id] = fallback.with_fallback(tunnel.config, previous)
+    wanted = {
         config.name: config if len(siblings) == 1 else ipsec_config.with_sibling_children(config, siblings.values())
         for siblings in peers.values()
         for config in siblings.values()
     }
-    instead: dict[str, dict[str, IkeConfig]] = {}
-    for id, old in before:
-        instead.setdefault(old.name, {})[id] = old
-    for name, olds in instead.items():
-        bare = msgspec.structs.replace(next(iter(olds.values())), children=())
-        found[name] = ipsec_config.with_sibling_children(bare, (peers.get(bare.peer, {}) | olds).values())
-    return found
+    for name, previous_configs in _previous_configs(tunnels).items():
+        # A previous IKE connection stays for its own children, not for those of its successor.
+        bare = msgspec.structs.replace(next(iter(previous_configs.values())), children=())
+        siblings = peers.get(bare.peer, {}) | previous_configs
+        wanted[name] = ipsec_config.with_sibling_children(bare, siblings.values())
+    return wanted
 
 
-def _begin(lives: Mapping[str, Tunnel]) -> dict[str, bool]:
-    """By IKE connection, whether one of those that share it may begin an IKE SA. No name tells: an edit of that keeps
-    what is up."""
-    found: dict[str, bool] = {}
-    for one in lives.values():
-        for config in tunnel.configs(one):
-            found[config.name] = found.get(config.name, False) or one.connection.initiator == "bi-directional"
-    return found
+def _previous_configs(tunnels: Tunnels) -> dict[str, dict[str, IkeConfig]]:
+    """The previous IKE connections that stay beside their successors, by name and uuid."""
+    by_name: dict[str, dict[str, IkeConfig]] = {}
+    for id, tunnel in tunnels.items():
+        previous = tunnel.previous.config if tunnel.previous else None
+        if tunnel.config and previous and fallback.distinguishable(tunnel.config, previous):
+            by_name.setdefault(previous.name, {})[id] = previous
+    return by_name
 
 
-def _differs(config: IkeConfig, holds: frozenset[str] | None, ours: Container[str]) -> bool:
-    """Whether charon has to be told; children of connections that nobody spoke of are none of our affair."""
-    names = {child.name for child in config.children}
-    return holds is None or not names <= holds or any(ipsec_config.owner_of(name) in ours for name in holds - names)
+def _to_load(
+    before: Tunnels,
+    after: Tunnels,
+    wanted: Mapping[str, IkeConfig],
+    loaded: LoadedChildren,
+    ours: Container[str],
+) -> tuple[IkeConfig, ...]:
+    """The configurations that charon lacks. IKEv1 is loaded without rekeying where no connection may initiate."""
+    initiated, initiates = _initiating(before), _initiating(after)
+    return tuple(
+        config if config.version == 2 or initiates[name] else ipsec_config.without_rekey(config)
+        for name, config in wanted.items()
+        if _differs(config, loaded.get(name), ours) or (config.version == 1 and initiated.get(name) != initiates[name])
+    )
+
+
+def _initiating(tunnels: Tunnels) -> dict[str, bool]:
+    """By IKE connection: True if a connection that shares it may initiate.
+
+    `initiator` is not part of the name's digest, so changing it keeps running SAs.
+    """
+    by_name: dict[str, bool] = {}
+    for tunnel in tunnels.values():
+        for config in configs(tunnel):
+            by_name[config.name] = by_name.get(config.name, False) or tunnel.connection.initiator == "bi-directional"
+    return by_name
+
+
+def _differs(config: IkeConfig, held: frozenset[str] | None, ours: Container[str]) -> bool:
+    """True if charon has to load a configuration. Children of unknown connections do not count."""
+    children = {child.name for child in config.children}
+    if held is None or not children <= held:
+        return True
+    return any(ipsec_config.owner_of(name) in ours for name in held - children)
+
+
+# --- what is deleted and unloaded ---------------------------------------------------------------------------------
+
+
+def _with_fallback_names(children: Iterable[str]) -> frozenset[str]:
+    names = frozenset(children)
+    return names | {fallback.fallback_name(name) for name in names}
+
+
+def _edited_peers(before: Tunnels, after: Tunnels) -> set[str]:
+    """The peers of connections that were edited or are gone.
+
+    A child that was edited while its IKE connection stayed is no longer loaded, and may still be up.
+    """
+    return {
+        old.config.peer
+        for id, old in before.items()
+        if old.config and (id not in after or after[id].config != old.config)
+    }
+
+
+def _to_inspect(
+    peers: Container[str], loaded: LoadedChildren, ours: Container[str], stay: frozenset[str]
+) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, children in loaded.items()
+        if ipsec_config.peer_of(name) in peers or _any_owned(children - stay, ours)
+    )
+
+
+def _any_owned(children: Iterable[str], ours: Container[str]) -> bool:
+    return any(ipsec_config.owner_of(child) in ours for child in children)
+
+
+def _to_unload(in_use: Container[str], loaded: LoadedChildren, ours: Container[str]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, children in loaded.items()
+        if name not in in_use and all(ipsec_config.owner_of(child) in ours for child in children)
+    )
+
+
+def _fresh_and_kept(
+    after: Tunnels, load: Collection[IkeConfig], loaded: LoadedChildren
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The uuids of the tunnels that `load` loads, and of those that charon holds already."""
+    present = frozenset(child for children in loaded.values() for child in children)
+    loading = {config.name for config in load}
+    fresh: list[str] = []
+    keep: list[str] = []
+    for id, tunnel in after.items():
+        if tunnel.config and not tunnel.applied:
+            is_present = {child.name for child in tunnel.config.children} <= present
+            (fresh if tunnel.config.name in loading and not is_present else keep).append(id)
+    return tuple(fresh), tuple(keep)

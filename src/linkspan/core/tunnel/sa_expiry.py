@@ -1,8 +1,8 @@
-"""When an IKE SA is over that nobody renewed. Pure.
+"""Expiry of IKEv1 SAs that no end replaced.
 
-By IKEv1 whoever renews an IKE SA begins another one, which an end that is response-only must not. So charon is told of
-no renewal there (`core.ipsec.config.without_rekey`), and without one it keeps an IKE SA for ever: its end is ours to
-find.
+IKEv1 replaces an IKE SA by a new Main Mode exchange, which a response-only end must not initiate. So charon is loaded
+without rekeying there (`core.ipsec.config.without_rekey`). Without it charon keeps an IKE SA for ever, and the agent
+deletes it at its lifetime.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Iterable
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.tunnel.sas import IkeSa
 
-EXPIRED = "the IKE SA reached its lifetime and the peer had not renewed it"
+EXPIRED = "the IKE SA reached its lifetime and the peer did not replace it"
 
 
 def expired(configs: Iterable[IkeConfig], sas: Iterable[IkeSa], now: float) -> tuple[frozenset[int], float | None]:
-    """Numbers of the IKE SAs that are over, and when the next one will be, None if none will.
+    """Unique ids of the IKE SAs that have expired, and the time of the next expiry, None without one.
 
-    `age` of an IKE SA is in whole seconds, rounded down; so none ends early. What charon renews it ends by itself.
+    charon reports `age` in whole seconds, rounded down, so no IKE SA is deleted early. SAs that charon rekeys are its
+    own to delete.
     """
     lifetimes = {config.name: config.rekey_time + config.over_time for config in configs if config.version == 1}
     left = {sa.unique_id: lifetimes[sa.name] - sa.age for sa in sas if sa.established and sa.name in lifetimes}
-    over = frozenset(number for number, seconds in left.items() if seconds <= 0)
+    over = frozenset(unique_id for unique_id, seconds in left.items() if seconds <= 0)
     return over, min((now + seconds for seconds in left.values() if seconds > 0), default=None)

@@ -1,6 +1,8 @@
-"""One connection on its gateway: what is known of it, and what is reported."""
+"""One connection on its gateway: its configuration, its progress, and its report."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -9,13 +11,14 @@ from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import ConnectionReport
 from linkspan.core.tunnel import dpd, fallback, pfs_check
 from linkspan.core.tunnel.actions import Initiate
+from linkspan.core.tunnel.dpd import DpdState
 from linkspan.core.tunnel.pfs_check import PfsCheck
 
 _set = msgspec.structs.replace
 
 
 class Previous(msgspec.Struct, frozen=True):
-    """The version that is in use while its successor comes up; `up` are its children that carry traffic, if any."""
+    """The version in use while its successor comes up. `up`: names of its children that carry traffic."""
 
     config: IkeConfig
     revision: int
@@ -23,10 +26,12 @@ class Previous(msgspec.Struct, frozen=True):
 
 
 class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a connection stands. `error` is set if it cannot come up; `config` is None then, while disabled, and
-    while the peer's name has no address.
+    """A connection on its gateway. Times are seconds on one monotonic clock; None means not set.
 
-    `attempt` counts failures in a row. `can_trap`: whether traffic can make charon initiate here.
+    `config` is None while the connection is disabled, in `error`, or its peer's name has no address. `applied`: charon
+    has taken this revision, or has nothing to take. `up`: names of the children that carry traffic. `reason` and
+    `code`: the newest cause. `failures`: failed attempts in a row. `list_at`: a listing of the SAs is due after a
+    cause. `can_trap`: traffic can make charon initiate on this gateway.
     """
 
     connection: Connection
@@ -38,42 +43,46 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     up: frozenset[str] = frozenset()
     reason: str = ""
     code: str = ""
-    attempt: int = 0
-    attempt_until: float | None = None
+    failures: int = 0
+    attempt_ends_at: float | None = None
     retry_at: float | None = None
-    look_at: float | None = None
+    list_at: float | None = None
     can_trap: bool = False
-    watch: dpd.DpdState = dpd.DpdState()
+    dpd_state: DpdState = DpdState()
     duplicate_since: float | None = None
     overlap_until: float | None = None
-    over_at: float | None = None
+    expiry_at: float | None = None
 
 
-def new(connection: Connection, config: IkeConfig | None, error: str, can_trap: bool = False) -> Tunnel:
-    """A connection of which nothing is known yet. Without a configuration it is applied at once: nothing is loaded."""
+Tunnels = Mapping[str, Tunnel]
+"""Tunnels by the uuid of their connection."""
+
+
+def new_tunnel(connection: Connection, config: IkeConfig | None, error: str, can_trap: bool = False) -> Tunnel:
+    """A tunnel without history. Without a configuration it is applied at once, since nothing is loaded."""
     return Tunnel(connection=connection, config=config, error=error, applied=config is None, can_trap=can_trap)
 
 
-def refreshed(life: Tunnel, connection: Connection) -> Tunnel:
-    """The same life under a new revision that changed nothing that charon is told.
+def refreshed(tunnel: Tunnel, connection: Connection) -> Tunnel:
+    """The tunnel under a new revision that leaves charon's configuration unchanged.
 
-    Its user has acted: what is down and may initiate does so at once, whatever it waited for.
+    Its user has acted: a tunnel that is down and may initiate does so at once, whatever it was waiting for.
     """
-    acted = connection.revision != life.connection.revision
-    life = _set(life, connection=connection)
-    if life.config is None or not acted:
-        return life
-    life = _set(life, watch=dpd.resume(life.watch))
-    if not may_initiate(life):
-        return _set(life, attempt_until=None, retry_at=None)
-    return life if life.attempt_until is not None else _set(life, attempt=0, retry_at=0.0)
+    acted = connection.revision != tunnel.connection.revision
+    tunnel = _set(tunnel, connection=connection)
+    if tunnel.config is None or not acted:
+        return tunnel
+    tunnel = _set(tunnel, dpd_state=dpd.resume(tunnel.dpd_state))
+    if not may_initiate(tunnel):
+        return _set(tunnel, attempt_ends_at=None, retry_at=None)
+    return tunnel if tunnel.attempt_ends_at is not None else _set(tunnel, failures=0, retry_at=0.0)
 
 
 def replaced(old: Tunnel, new: Tunnel) -> Tunnel:
-    """A life under a revision that changes what charon is told: while it can, the version that is up goes on.
+    """The tunnel under a revision that changes charon's configuration. The version that is up goes on if it can.
 
-    Not towards another peer: whoever names another one does not want to talk to the one before. Not with another key:
-    charon compares everything but the key, and would put the new version into the IKE SA that the old key made.
+    It does not go on towards another peer, which the user no longer wants to talk to. Nor with another key: charon
+    compares everything but the key, and would put the new version into the IKE SA that the old key authenticated.
     """
     if old.config is None or new.config is None or not fallback.same_peer(old.config, new.config):
         return new
@@ -82,89 +91,107 @@ def replaced(old: Tunnel, new: Tunnel) -> Tunnel:
     running = Previous(old.config, old.connection.revision, old.up) if old.up else old.previous
     if running is None:
         return new
+    state = dpd.resume(old.dpd_state)
     if running.config == new.config:
-        return _set(new, applied=True, up=running.up, watch=dpd.resume(old.watch)) if running.up else new
+        return _set(new, applied=True, up=running.up, dpd_state=state) if running.up else new
     if not running.up and not fallback.needs_fallback(new.config, running.config):
         return new
-    return _set(new, previous=running, watch=dpd.resume(old.watch))
+    return _set(new, previous=running, dpd_state=state)
 
 
-def after_charon_restart(life: Tunnel) -> Tunnel:
-    """The same connection after its charon was started anew and knows nothing; what charon refused stays refused."""
-    if life.config is None:
-        return life
-    fresh = _set(new(life.connection, life.config, "", life.can_trap), previous=kept_previous(life, frozenset()))
-    if life.watch.rest:
-        return _set(fresh, reason=life.reason, watch=dpd.DpdState(rest=life.watch.rest))
-    return _set(fresh, reason="the gateway's charon was restarted")
+def after_charon_restart(tunnel: Tunnel) -> Tunnel:
+    """The tunnel after its charon was restarted and has nothing loaded. What charon refused stays refused."""
+    if tunnel.config is None:
+        return tunnel
+    new = new_tunnel(tunnel.connection, tunnel.config, "", tunnel.can_trap)
+    new = _set(new, previous=kept_previous(tunnel, frozenset()))
+    if tunnel.dpd_state.waits_for:
+        return _set(new, reason=tunnel.reason, dpd_state=DpdState(waits_for=tunnel.dpd_state.waits_for))
+    return _set(new, reason="the gateway's charon was restarted")
 
 
-def traps(life: Tunnel) -> frozenset[Initiate]:
-    """What charon is to initiate by itself when traffic wants to pass."""
-    if life.config is None or life.watch.rest != "trap":
+def traps(tunnel: Tunnel) -> frozenset[Initiate]:
+    """The children that charon initiates by itself for traffic."""
+    if tunnel.config is None or tunnel.dpd_state.waits_for != "trap":
         return frozenset()
-    return frozenset(Initiate(life.config.name, child.name) for child in life.config.children)
+    return frozenset(Initiate(tunnel.config.name, child.name) for child in tunnel.config.children)
 
 
-def configs(life: Tunnel) -> tuple[IkeConfig, ...]:
-    """What a connection may have IKE SAs of: its version, and the one before while that is in use."""
-    return tuple(config for config in (life.config, life.previous and life.previous.config) if config)
+def configs(tunnel: Tunnel) -> tuple[IkeConfig, ...]:
+    """The configurations that may have IKE SAs: the tunnel's own, and the previous one while it is in use."""
+    return tuple(config for config in (tunnel.config, tunnel.previous and tunnel.previous.config) if config)
 
 
-def report(life: Tunnel, generation: int) -> ConnectionReport | None:
-    """What there is to say; None until the revision is applied."""
-    if not life.applied:
+def children(tunnel: Tunnel) -> frozenset[str]:
+    """Names of the children that can carry the connection's traffic, of this version and the previous one."""
+    return frozenset(child.name for config in configs(tunnel) for child in config.children)
+
+
+def running_children(tunnel: Tunnel) -> frozenset[str]:
+    """Names of the children that carry the connection's traffic, of this version and the previous one."""
+    return tunnel.up | tunnel.previous.up if tunnel.previous else tunnel.up
+
+
+def kept_previous(tunnel: Tunnel, installed: frozenset[str]) -> Previous | None:
+    """The previous version, as long as some of it is up, or a peer that still has it needs the fallback."""
+    if tunnel.previous is None or tunnel.config is None:
         return None
-    connection = life.connection
-    make = ConnectionReport(connection.id, generation, connection.revision, "down")
-    if life.previous and life.previous.up:
-        return _set(make, state="up", revision=life.previous.revision, reason=_not_yet(life))
-    if life.error:
-        return _set(make, state="error", reason=life.error)
-    if not connection.enabled:
-        return _set(make, state="disabled", reason="admin_state_up is false")
-    if life.config and life.up:
-        missing = len(life.config.children) - len(life.up)
-        why = f"{missing} of {len(life.config.children)} child SAs are not up" if missing else ""
-        if life.pfs_check.refused and not why:
-            why = pfs_check.reason(connection.ipsec.pfs)
-        return _set(make, state="up", reason=f"{why}: {life.reason}" if why and life.reason else why)
-    # While the version before may come back, nothing is said of its successor: an API takes no step back.
-    revision = life.previous.revision if life.previous else connection.revision
-    return _set(make, revision=revision, reason=life.reason or _waiting(life))
-
-
-def may_initiate(life: Tunnel) -> bool:
-    return life.connection.initiator == "bi-directional" and not life.watch.rest
-
-
-def running_children(life: Tunnel) -> frozenset[str]:
-    """Every child that carries the connection's traffic, of this version and the one before."""
-    return life.up | life.previous.up if life.previous else life.up
-
-
-def kept_previous(life: Tunnel, installed: frozenset[str]) -> Previous | None:
-    """The version before, as long as some of it is up, or a peer that still has it needs something to meet."""
-    if life.previous is None or life.config is None:
-        return None
-    config = life.previous.config
+    config = tunnel.previous.config
     up = frozenset(child.name for child in config.children) & installed
-    return _set(life.previous, up=up) if up or fallback.needs_fallback(life.config, config) else None
+    return _set(tunnel.previous, up=up) if up or fallback.needs_fallback(tunnel.config, config) else None
 
 
-def _not_yet(life: Tunnel) -> str:
-    """Why the version before is still in use."""
-    old, new = life.previous.revision if life.previous else 0, life.connection.revision
-    if life.error:
-        return f"revision {new} cannot be used: {life.error}; revision {old} in use"
-    if life.reason:
-        return f"revision {new} refused by the peer: {life.reason}; revision {old} in use"
+def may_initiate(tunnel: Tunnel) -> bool:
+    """True if the connection may initiate and does not wait for its peer or for traffic."""
+    return tunnel.connection.initiator == "bi-directional" and not tunnel.dpd_state.waits_for
+
+
+def has_dpd(tunnel: Tunnel) -> bool:
+    """True if dead peer detection is enabled."""
+    return tunnel.connection.dpd.action != "disabled"
+
+
+def report(tunnel: Tunnel, generation: int) -> ConnectionReport | None:
+    """The report for the API; None until the revision is applied."""
+    if not tunnel.applied:
+        return None
+    connection = tunnel.connection
+    base = ConnectionReport(connection.id, generation, connection.revision, "down")
+    if tunnel.previous and tunnel.previous.up:
+        return _set(base, state="up", revision=tunnel.previous.revision, reason=_previous_in_use(tunnel))
+    if tunnel.error:
+        return _set(base, state="error", reason=tunnel.error)
+    if not connection.enabled:
+        return _set(base, state="disabled", reason="admin_state_up is false")
+    if tunnel.config and tunnel.up:
+        return _set(base, state="up", reason=_incomplete(tunnel, len(tunnel.config.children)))
+    # While the previous version may come back, its successor is not reported: the API takes no step back.
+    revision = tunnel.previous.revision if tunnel.previous else connection.revision
+    return _set(base, revision=revision, reason=tunnel.reason or _waiting(tunnel))
+
+
+def _incomplete(tunnel: Tunnel, wanted: int) -> str:
+    """The reason of a tunnel that is up: missing children, or a peer that refuses pfs; empty without one."""
+    missing = wanted - len(tunnel.up)
+    text = f"{missing} of {wanted} child SAs are not up" if missing else ""
+    if tunnel.pfs_check.refused and not text:
+        text = pfs_check.reason(tunnel.connection.ipsec.pfs)
+    return f"{text}: {tunnel.reason}" if text and tunnel.reason else text
+
+
+def _previous_in_use(tunnel: Tunnel) -> str:
+    """The reason why the previous version is still in use."""
+    old, new = tunnel.previous.revision if tunnel.previous else 0, tunnel.connection.revision
+    if tunnel.error:
+        return f"revision {new} cannot be used: {tunnel.error}; revision {old} in use"
+    if tunnel.reason:
+        return f"revision {new} refused by the peer: {tunnel.reason}; revision {old} in use"
     return f"revision {new} waits for the peer; revision {old} in use"
 
 
-def _waiting(life: Tunnel) -> str:
-    if life.attempt_until is not None:
-        return f"initiating to {life.connection.peer_address}"
-    if life.connection.initiator == "response-only":
+def _waiting(tunnel: Tunnel) -> str:
+    if tunnel.attempt_ends_at is not None:
+        return f"initiating to {tunnel.connection.peer_address}"
+    if tunnel.connection.initiator == "response-only":
         return "waits for the peer to initiate (initiator is response-only)"
     return ""

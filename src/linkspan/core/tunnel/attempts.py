@@ -1,0 +1,81 @@
+"""Attempts to bring a tunnel up: initiating, back-off, and the handling of a dead peer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+
+from linkspan.core.tunnel import dpd
+from linkspan.core.tunnel.actions import Action, DeclarePeerDead, GiveUpSa, Initiate, Reconcile
+from linkspan.core.tunnel.dpd import DpdState
+from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.tunnel import Tunnel, kept_previous, may_initiate
+
+ATTEMPT = 15.0
+"""Seconds after which an attempt has failed, so that a peer that comes back is reached soon."""
+BACKOFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between attempts; the last delay repeats for ever."""
+FATAL_TO_CHILD = frozenset({"esp-proposal", "selectors"})
+"""Causes after which charon keeps an IKE SA that will never have a child."""
+
+Step = tuple[Tunnel, tuple[Action, ...]]
+_set = msgspec.structs.replace
+
+
+def initiate_missing(tunnel: Tunnel, now: float) -> Step:
+    """Starts an attempt for the children that are not up, if the tunnel may initiate."""
+    assert tunnel.config
+    missing = [child.name for child in tunnel.config.children if child.name not in tunnel.up]
+    if not missing or not may_initiate(tunnel):
+        return tunnel, ()
+    actions = tuple(Initiate(tunnel.config.name, child) for child in missing)
+    return _set(tunnel, attempt_ends_at=now + ATTEMPT, retry_at=None, code=""), actions
+
+
+def in_progress(tunnel: Tunnel, sas: list[IkeSa], now: float) -> bool:
+    """True if an attempt has time left and charon is still working on it."""
+    if tunnel.attempt_ends_at is None or now >= tunnel.attempt_ends_at:
+        return False
+    if any(sa.state == "CONNECTING" for sa in sas):
+        return True
+    return any(sa.established for sa in sas) and tunnel.code not in FATAL_TO_CHILD
+
+
+def back_off(tunnel: Tunnel, now: float) -> Tunnel:
+    """Ends the attempt and sets the time of the next one, if the tunnel may initiate."""
+    if not may_initiate(tunnel):
+        return _set(tunnel, attempt_ends_at=None, retry_at=None)
+    delay = BACKOFF[min(tunnel.failures, len(BACKOFF) - 1)]
+    # Both ends of a tunnel that failed together must not try again together: spread by id, reproducibly.
+    key = tunnel.connection.id + tunnel.connection.local_address
+    spread = 0.75 + zlib.crc32(key.encode()) % 512 / 1024
+    return _set(tunnel, failures=tunnel.failures + 1, attempt_ends_at=None, retry_at=now + delay * spread)
+
+
+def peer_dead(tunnel: Tunnel, unique_ids: frozenset[int], now: float) -> Step:
+    """Gives up these IKE SAs. If no other one carries the connection, its DPD action decides what follows."""
+    state = dpd.mark_dead(tunnel.dpd_state, unique_ids, "")
+    if state.last_seen:
+        return _set(tunnel, dpd_state=state), give_up(unique_ids)
+    connection = tunnel.connection
+    waits_for = dpd.wait_mode(connection, tunnel.can_trap)
+    others = (DeclarePeerDead(),) if connection.dpd.action == "restart-by-peer" else ()
+    unload = (Reconcile(),) if tunnel.previous and tunnel.previous.up else ()
+    state = dpd.mark_dead(state, unique_ids, waits_for)
+    return down(tunnel, state, dpd.reason(connection, waits_for), now), (*give_up(unique_ids), *others, *unload)
+
+
+def down(tunnel: Tunnel, state: DpdState, reason: str, now: float) -> Tunnel:
+    """The tunnel after its peer was declared dead. If it may initiate, it does so at once."""
+    previous = kept_previous(tunnel, frozenset())
+    tunnel = _set(
+        tunnel, dpd_state=state, up=frozenset(), previous=previous, reason=reason, failures=0, attempt_ends_at=None
+    )
+    return _set(tunnel, retry_at=now if may_initiate(tunnel) else None)
+
+
+def give_up(unique_ids: Iterable[int]) -> tuple[Action, ...]:
+    """Actions that give up these IKE SAs."""
+    return tuple(GiveUpSa(unique_id) for unique_id in sorted(unique_ids))
