@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
 from linkspan.api.http.notifications import Notifier
-from tests.api.world import Api, ByName, Site
+from tests.api.world import Api, ByName, LocalSite
 from tests.harness.databases import database, open_store, postgres, sqlite_template, store
 
 __all__ = ["api", "database", "open_api", "postgres", "site", "sqlite_template", "store"]
@@ -43,6 +43,6 @@ def api(open_api: OpenApi) -> Iterator[Api]:
 
 
 @pytest.fixture
-def site(api: Api) -> Site:
+def site(api: Api) -> LocalSite:
     """A router with a VPN service on its one subnet, as alice."""
-    return Site(api)
+    return LocalSite(api)

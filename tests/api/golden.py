@@ -217,12 +217,12 @@ class Replay:
                     self._send(gap.user, gap.method, gap.path, gap.body)
             self._make_unseen(record)
             if _shows_active(record):
-                self._node.obey()
+                self._node.apply_desired()
             answer = self._api.as_(record.user).send(
                 record.method, self._ids.told(record.path), headers=record.headers, content=self._content(record)
             )
             if record.method == "DELETE":
-                self._node.obey()
+                self._node.apply_desired()
             for at, ours in self._compared(record, answer):
                 yield Difference(record.number, at, ours)
 

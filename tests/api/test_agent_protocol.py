@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from linkspan.agent.api_client import ApiClient, ApiUnreachable
 from linkspan.core.state.observed import Hello
 from tests.api.serving import served, wait_for
-from tests.api.world import CONNECTIONS, Api, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite
 
 PATHS = [
     ("POST", "/hello"),
@@ -51,7 +51,7 @@ def test_hello(api: Api) -> None:
 
 
 def test_desired_state_is_the_nodes_own(api: Api) -> None:
-    first, site = api.node("north"), Site(api)
+    first, site = api.node("north"), LocalSite(api)
     made = site.connection(psk="only for north")
     second = api.node("south")
     assert second.desired()["connections"] == []
@@ -118,7 +118,7 @@ def test_hints(database: Engine) -> None:
         thread.start()
         wait_for(lambda: bool(heard))
         assert heard[0][1] == 0
-        site = Site(service.api)
+        site = LocalSite(service.api)
         wait_for(lambda: heard[-1][1] == 1)
         begun = time.monotonic()
         made = site.connection()
@@ -144,9 +144,9 @@ def test_a_stream_is_kept_alive_and_forgotten(database: Engine) -> None:
 
 def test_a_server_goes_down_while_a_delete_is_held(database: Engine) -> None:
     with served(database, delete_wait=30.0) as service:
-        node, site = service.api.node(), Site(service.api)
+        node, site = service.api.node(), LocalSite(service.api)
         made = site.connection()
-        node.obey()
+        node.apply_desired()
         codes: list[int] = []
         thread = threading.Thread(
             target=lambda: codes.append(service.api.send("DELETE", f"{CONNECTIONS}/{made['id']}").status_code)

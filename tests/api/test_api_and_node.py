@@ -10,7 +10,7 @@ import pytest
 
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from tests.api.conftest import OpenApi
-from tests.api.world import CONNECTIONS, Api, Node, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite, Node
 from tests.harness.databases import Clock
 
 SERVICES = "/vpn/vpnservices"
@@ -29,35 +29,35 @@ def status_of(api: Api, path: str) -> str:
     return status
 
 
-def test_status_follows_the_nodes_word(node: Node, site: Site) -> None:
+def test_status_follows_the_nodes_word(node: Node, site: LocalSite) -> None:
     api = site.api
     service, made = f"{SERVICES}/{site.service['id']}", site.connection()
     connection = f"{CONNECTIONS}/{made['id']}"
     assert (status_of(api, service), status_of(api, connection)) == ("PENDING_CREATE", "PENDING_CREATE")
-    node.obey()
+    node.apply_desired()
     assert (status_of(api, service), status_of(api, connection)) == ("ACTIVE", "ACTIVE")
     assert api.get(f"{CONNECTIONS}?status=ACTIVE")["ipsec_site_connections"][0]["id"] == made["id"]
     assert api.get(f"{CONNECTIONS}?status=DOWN")["ipsec_site_connections"] == []
     changed = api.update(connection, "ipsec_site_connection", mtu=1300)
     assert changed["status"] == "PENDING_UPDATE"
-    node.obey()
+    node.apply_desired()
     assert status_of(api, connection) == "ACTIVE"
     down = api.update(connection, "ipsec_site_connection", admin_state_up=False)
     assert down["status"] in ("PENDING_UPDATE", "DOWN")
-    node.obey()
+    node.apply_desired()
     assert status_of(api, connection) == "DOWN"
 
 
-def test_a_second_service_is_active_at_once(node: Node, site: Site) -> None:
+def test_a_second_service_is_active_at_once(node: Node, site: LocalSite) -> None:
     site.connection()
-    node.obey()
+    node.apply_desired()
     assert site.api.service(site.router)["status"] == "ACTIVE"
 
 
 def test_the_grace_is_a_setting(open_api: OpenApi) -> None:
     clock = Clock()
     with open_api(grace=7.0, store={"clock": clock, "lease": 1000.0}) as api:
-        node, site = api.node(), Site(api)
+        node, site = api.node(), LocalSite(api)
         made = site.connection()
         desired = node.desired()
         generation = desired["gateways"][0]["generation"]
@@ -70,7 +70,7 @@ def test_the_grace_is_a_setting(open_api: OpenApi) -> None:
         assert (read["status"], read["status_reason"]) == ("DOWN", "no answer")
 
 
-def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node, site: Site) -> None:
+def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node, site: LocalSite) -> None:
     path = f"{CONNECTIONS}/{site.connection(mtu=1500)['id']}"
 
     def shown() -> tuple[int, int | None]:
@@ -93,7 +93,7 @@ def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node
 # --- what reaches the node ----------------------------------------------------------------------------------------
 
 
-def test_edits_reach_the_node_and_labels_do_not(node: Node, site: Site) -> None:
+def test_edits_reach_the_node_and_labels_do_not(node: Node, site: LocalSite) -> None:
     api, made = site.api, site.connection()
     seen = node.desired()["revision"]
 
@@ -121,7 +121,7 @@ def test_edits_reach_the_node_and_labels_do_not(node: Node, site: Site) -> None:
     assert node.desired()["connections"][0]["enabled"] is False
 
 
-def test_the_gateways_legs_reach_the_node(node: Node, site: Site) -> None:
+def test_the_gateways_legs_reach_the_node(node: Node, site: LocalSite) -> None:
     api, made = site.api, site.connection()
     seen = node.desired()["revision"]
     six = api.inside("fd00:7::/64")
@@ -145,7 +145,7 @@ def test_the_gateways_legs_reach_the_node(node: Node, site: Site) -> None:
 
 def test_without_a_node_a_delete_is_done_at_once(open_api: OpenApi) -> None:
     with open_api(delete_wait=5.0) as api:
-        site = Site(api)
+        site = LocalSite(api)
         made = site.connection()
         begun = time.monotonic()
         api.delete(f"{CONNECTIONS}/{made['id']}")
@@ -157,9 +157,9 @@ def test_without_a_node_a_delete_is_done_at_once(open_api: OpenApi) -> None:
 
 def test_delete_waits_for_the_nodes_word(open_api: OpenApi) -> None:
     with open_api(delete_wait=10.0) as api:
-        node, site = api.node(), Site(api)
+        node, site = api.node(), LocalSite(api)
         made = site.connection()
-        node.obey()
+        node.apply_desired()
 
         for path, kind in ((f"{CONNECTIONS}/{made['id']}", "connection"), (f"{SERVICES}/{site.service['id']}", "")):
             deleted = threading.Event()
@@ -167,7 +167,7 @@ def test_delete_waits_for_the_nodes_word(open_api: OpenApi) -> None:
             def confirm(path: str = path, deleted: threading.Event = deleted) -> None:
                 while not deleted.is_set():
                     time.sleep(0.05)
-                    node.obey()
+                    node.apply_desired()
 
             thread = threading.Thread(target=confirm)
             thread.start()
@@ -181,9 +181,9 @@ def test_delete_waits_for_the_nodes_word(open_api: OpenApi) -> None:
         assert api.get(CONNECTIONS) == {"ipsec_site_connections": []}
 
 
-def test_a_silent_node_holds_a_delete_for_a_moment_only(node: Node, site: Site) -> None:
+def test_a_silent_node_holds_a_delete_for_a_moment_only(node: Node, site: LocalSite) -> None:
     api, made = site.api, site.connection()
-    node.obey()
+    node.apply_desired()
     path = f"{CONNECTIONS}/{made['id']}"
     begun = time.monotonic()
     api.delete(path)
@@ -197,12 +197,12 @@ def test_a_silent_node_holds_a_delete_for_a_moment_only(node: Node, site: Site) 
     api.delete(f"{CONNECTIONS}/{again['id']}")
     api.delete(f"/vpn/ikepolicies/{site.ike['id']}")
     api.delete(path)
-    node.obey()
+    node.apply_desired()
     assert api.refused("GET", path) == (404, "IPsecSiteConnectionNotFound")
 
 
-def test_a_deleted_service_is_not_there_to_be_used(node: Node, site: Site) -> None:
-    node.obey()
+def test_a_deleted_service_is_not_there_to_be_used(node: Node, site: LocalSite) -> None:
+    node.apply_desired()
     path = f"{SERVICES}/{site.service['id']}"
     site.api.delete(path)
     assert status_of(site.api, path) == "PENDING_DELETE"
@@ -216,9 +216,9 @@ def test_a_deleted_service_is_not_there_to_be_used(node: Node, site: Site) -> No
 
 def test_a_held_delete_holds_no_thread(open_api: OpenApi) -> None:
     with open_api(delete_wait=1.5) as api:
-        node, site = api.node(), Site(api)
+        node, site = api.node(), LocalSite(api)
         ids = [site.connection(peer_id=f"peer-{number}")["id"] for number in range(30)]
-        node.obey()
+        node.apply_desired()
         begun = time.monotonic()
         threads = [threading.Thread(target=api.delete, args=(f"{CONNECTIONS}/{id}",)) for id in ids]
         for thread in threads:

@@ -12,7 +12,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.world import Api, Site, encode
+from tests.api.world import Api, LocalSite, encode
 
 LIKELY: st.SearchStrategy[Any] = st.sampled_from(
     ["10.9.0.0/24", "fd00::/64", "203.0.113.9", "psk", "cidr", "subnet", "v1", "group5", 1400, True, None, [], {}]
@@ -49,7 +49,7 @@ def test_any_path(api: Api) -> None:
     fuzz()
 
 
-def test_any_body(site: Site) -> None:
+def test_any_body(site: LocalSite) -> None:
     path = f"/routers/{site.router['id']}"
 
     @quickly
@@ -62,7 +62,7 @@ def test_any_body(site: Site) -> None:
     fuzz()
 
 
-def test_any_query_string(site: Site) -> None:
+def test_any_query_string(site: LocalSite) -> None:
     @quickly
     @given(query=TAILS)
     def fuzz(query: str) -> None:
@@ -76,10 +76,10 @@ WORDS = st.sampled_from(
 )
 
 
-def test_any_word_of_an_agent(site: Site) -> None:
+def test_any_word_of_an_agent(site: LocalSite) -> None:
     site.connection()
     node = site.api.node()
-    node.obey()
+    node.apply_desired()
     inner = st.dictionaries(WORDS, JSON | st.lists(st.dictionaries(WORDS, JSON, max_size=4), max_size=2), max_size=4)
 
     @quickly
@@ -90,5 +90,5 @@ def test_any_word_of_an_agent(site: Site) -> None:
         check(node.send("GET", "/desired", params={"since": since}))
 
     fuzz()
-    node.obey()
+    node.apply_desired()
     assert site.api.get("/vpn/ipsec-site-connections")["ipsec_site_connections"][0]["status"] == "ACTIVE"

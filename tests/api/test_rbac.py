@@ -20,14 +20,14 @@ from linkspan.core.authorization.default_rules import RULES
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
-from tests.api.world import ADMIN, BLUE, CONNECTIONS, PEOPLE, RED, Api, Site
+from tests.api.world import ADMIN, BLUE, CONNECTIONS, RED, USERS, Api, LocalSite
 
 UNKNOWN: Final = "12345678-0000-4000-8000-000000000000"
 KEY: Final = "correct horse"
 
-CALLERS: Final = {"admin": "admin", "member": "alice", "reader": "reader", "no role of ours": "nobody"}
+CALLERS: Final = {"admin": "admin", "member": "alice", "reader": "reader", "unknown role": "auditor"}
 """role -> who has it; the owner of what is foreign to all of them is bob."""
-OWNERS: Final = {"admin": "admin", "member": "alice", "reader": "alice", "no role of ours": "alice"}
+OWNERS: Final = {"admin": "admin", "member": "alice", "reader": "alice", "unknown role": "alice"}
 """role -> who makes the objects of that caller's own project."""
 
 Answer = int | str
@@ -38,25 +38,25 @@ EXPECTED: Final[dict[str, dict[str, tuple[Answer, Answer]]]] = {
         "admin": ("seen", "seen"),
         "member": ("seen", "unseen"),
         "reader": ("seen", "unseen"),
-        "no role of ours": (403, 403),
+        "unknown role": (403, 403),
     },
-    "show": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "no role of ours": (403, 403)},
-    "create": {"admin": (201, 201), "member": (201, 400), "reader": (403, 403), "no role of ours": (403, 403)},
-    "update": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "no role of ours": (403, 403)},
-    "delete": {"admin": (204, 204), "member": (204, 404), "reader": (403, 404), "no role of ours": (403, 403)},
-    "add": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "no role of ours": (403, 403)},
-    "remove": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "no role of ours": (403, 403)},
+    "show": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
+    "create": {"admin": (201, 201), "member": (201, 400), "reader": (403, 403), "unknown role": (403, 403)},
+    "update": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "delete": {"admin": (204, 204), "member": (204, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "add": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "remove": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     # without an object: whose it is makes no difference
-    "collection": {"admin": (404, 404), "member": (404, 404), "reader": (404, 404), "no role of ours": (404, 404)},
-    "user": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "no role of ours": (200, 200)},
-    "public": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "no role of ours": (200, 200)},
-    "admin": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
-    "every quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
+    "collection": {"admin": (404, 404), "member": (404, 404), "reader": (404, 404), "unknown role": (404, 404)},
+    "user": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
+    "public": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
+    "admin": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    "every quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
     # of the owner's project
-    "quota": {"admin": (200, 200), "member": (200, 403), "reader": (200, 403), "no role of ours": (403, 403)},
-    "set quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
-    "reset quota": {"admin": (204, 204), "member": (403, 403), "reader": (403, 403), "no role of ours": (403, 403)},
-    "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "no role of ours": (401, 401)},
+    "quota": {"admin": (200, 200), "member": (200, 403), "reader": (200, 403), "unknown role": (403, 403)},
+    "set quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    "reset quota": {"admin": (204, 204), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "unknown role": (401, 401)},
 }
 SEES_KEYS: Final = ("admin", "member")
 
@@ -130,7 +130,7 @@ def test_every_rule_is_asked_on_a_route_and_every_ruled_route_has_a_rule() -> No
 # --- one cell -----------------------------------------------------------------------------------------------------
 
 
-class World:
+class MatrixColumn:
     """Where one caller's requests go: objects of one owner, made anew for each request that needs one."""
 
     def __init__(
@@ -147,10 +147,10 @@ class World:
         self._key_seen = KEY if role in sees_keys else None
         self.caller = api.as_(CALLERS[role])
         self.owner = api.as_(OWNERS[role] if own else "bob")
-        self.project = PEOPLE[self.owner.user].project_id
+        self.project = USERS[self.owner.user].project_id
         # Each row makes objects of its own, more than a project may have.
         api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1)
-        self.site = Site(self.owner)
+        self.site = LocalSite(self.owner)
         self.own = own
         self._number = itertools.count(1)
 
@@ -219,7 +219,7 @@ class World:
         yield from (fault for each in found for fault in self._key(resource, each))
         if self._answers("list", resource.name)[1] == "unseen":
             for each in answer.json()[resource.plural]:
-                if each["project_id"] != PEOPLE[self.caller.user].project_id and not each.get("router:external"):
+                if each["project_id"] != USERS[self.caller.user].project_id and not each.get("router:external"):
                     yield f"another project's {each['id']} in the list"
 
     def _key(self, resource: Resource, shown: dict[str, Any]) -> Iterator[str]:
@@ -241,7 +241,7 @@ class World:
         there = self.owner.get(f"/{resource.path}?name={values['name']}")[resource.plural]
         if len(there) != (expected == 201):
             yield f"{len(there)} were made"
-        if any(each["project_id"] != PEOPLE[self.owner.user].project_id for each in there):
+        if any(each["project_id"] != USERS[self.owner.user].project_id for each in there):
             yield "made in the wrong project"
 
     def _update(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
@@ -325,7 +325,7 @@ def headers(answer: httpx.Response) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("whose", ["own", "foreign"])
 @pytest.mark.parametrize("role", CALLERS)
 def test_the_matrix(api: Api, role: str, whose: str) -> None:
-    assert World(api, role, own=whose == "own").faults() == []
+    assert MatrixColumn(api, role, own=whose == "own").faults() == []
 
 
 def test_without_credentials_nothing_is_answered(api: Api) -> None:
@@ -341,7 +341,7 @@ def test_without_credentials_nothing_is_answered(api: Api) -> None:
 def wrong(open_api: OpenApi, policy: Policy, role: str, *, own: bool) -> set[str]:
     """What is done in the rows that notice a policy."""
     with open_api(policy=policy) as api:
-        return {row.does for row, _fault in World(api, role, own=own).faults()}
+        return {row.does for row, _fault in MatrixColumn(api, role, own=own).faults()}
 
 
 RULED: Final = {"list", "show", "create", "update", "delete", "add", "remove"}
@@ -352,7 +352,7 @@ def test_a_policy_that_allows_everything_does_not_pass(open_api: OpenApi) -> Non
     """The negative control: each kind of row notices it."""
     everything = policy_of({rule.name: "@" for rule in RULES})
     assert wrong(open_api, everything, "reader", own=True) >= RULED | {"admin"}
-    assert wrong(open_api, everything, "no role of ours", own=True) >= RULED | {"admin"}
+    assert wrong(open_api, everything, "unknown role", own=True) >= RULED | {"admin"}
     assert wrong(open_api, everything, "member", own=False) >= RULED | {"admin"}
 
 
@@ -377,12 +377,12 @@ OPERATORS: Final = {
 }
 """An auditor sees every project's connections, nobody but admins a key; readers plug; policies are for admins."""
 OPERATORS_EXPECT: Final[Exceptions] = {
-    ("list", "connection"): {"no role of ours": ("seen", "seen")},
-    ("show", "connection"): {"no role of ours": (200, 200)},
+    ("list", "connection"): {"unknown role": ("seen", "seen")},
+    ("show", "connection"): {"unknown role": (200, 200)},
     ("update", "ike_policy"): {"member": (403, 404)},
     ("delete", "router"): {"member": (403, 404)},
     # Seen and not theirs: no longer a 404.
-    ("update", "connection"): {"no role of ours": (403, 403)},
+    ("update", "connection"): {"unknown role": (403, 403)},
     ("add", "router"): {"reader": (200, 404)},
     ("remove", "router"): {"member": (403, 404)},
     ("admin", ""): {"reader": (200, 200)},
@@ -393,14 +393,14 @@ OPERATORS_EXPECT: Final[Exceptions] = {
 @pytest.mark.parametrize("role", CALLERS)
 def test_the_matrix_of_an_operators_file(open_api: OpenApi, role: str, whose: str) -> None:
     with open_api(policy=policy_of(OPERATORS)) as api:
-        world = World(api, role, own=whose == "own", exceptions=OPERATORS_EXPECT, sees_keys=["admin"])
+        world = MatrixColumn(api, role, own=whose == "own", exceptions=OPERATORS_EXPECT, sees_keys=["admin"])
         assert world.faults() == []
 
 
 def test_the_operators_file_is_noticed(open_api: OpenApi) -> None:
     """The negative control: under the rules without a file the operator's matrix fails."""
     with open_api() as api:
-        found = World(api, "member", own=True, exceptions=OPERATORS_EXPECT, sees_keys=["admin"]).faults()
+        found = MatrixColumn(api, "member", own=True, exceptions=OPERATORS_EXPECT, sees_keys=["admin"]).faults()
     assert {(row.does, row.resource) for row, _fault in found} >= {("update", "ike_policy"), ("show", "connection")}
 
 
@@ -429,7 +429,7 @@ def test_what_is_judged_by_row_is_listed_in_whole_pages(open_api: OpenApi) -> No
 
 def test_what_is_judged_by_row_does_not_exist_for_others(open_api: OpenApi) -> None:
     with open_api(policy=policy_of(HIDDEN)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         hidden = api.as_("admin").create(IKE, "ikepolicy", description="hidden", project_id=BLUE)
         unknown = api.send("GET", f"{IKE}/{UNKNOWN}")
         for method, body in (("GET", None), ("PUT", {"ikepolicy": {"name": "x"}}), ("DELETE", None)):
@@ -441,7 +441,7 @@ def test_what_is_judged_by_row_does_not_exist_for_others(open_api: OpenApi) -> N
 
 def test_keys_are_judged_by_row(open_api: OpenApi) -> None:
     with open_api(policy=policy_of(HIDDEN)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         for name in ("open", "closed"):
             made = site.connection(name=name, description=name, peer_id=name)
             assert made["psk"] == (KEY if name == "open" else None)
@@ -495,7 +495,7 @@ def test_what_is_seen_and_anothers_is_not_changed(open_api: OpenApi) -> None:
         for resource in ("connection", "router")
     }
     with open_api(policy=policy_of(see)) as api:
-        assert World(api, "member", own=False, exceptions=exceptions, sees_keys=["admin"]).faults() == []
+        assert MatrixColumn(api, "member", own=False, exceptions=exceptions, sees_keys=["admin"]).faults() == []
 
 
 @pytest.mark.parametrize("flag", ["shared", "router:external"])
@@ -508,12 +508,12 @@ def test_a_network_for_everybody_is_seen_and_not_changed(api: Api, flag: str) ->
         assert caller.get("/networks?name=for%20all")["networks"] == [made]
         for method, body in (("PUT", {"network": {"name": "mine"}}), ("DELETE", None)):
             assert caller.refused(method, path, body) == (403, "PolicyNotAuthorized")
-    assert api.as_("nobody").refused("GET", path) == (403, "PolicyNotAuthorized")
+    assert api.as_("auditor").refused("GET", path) == (403, "PolicyNotAuthorized")
     assert api.get(path)["network"] == made
 
 
 @pytest.mark.parametrize("flag", ["shared", "router:external"])
-@pytest.mark.parametrize(("user", "expected"), [("admin", 201), ("alice", 403), ("reader", 403), ("nobody", 403)])
+@pytest.mark.parametrize(("user", "expected"), [("admin", 201), ("alice", 403), ("reader", 403), ("auditor", 403)])
 def test_who_makes_a_network_for_everybody(api: Api, user: str, expected: int, flag: str) -> None:
     answer = api.as_(user).send("POST", "/networks", {"network": {"name": "for all", flag: True}})
     assert answer.status_code == expected

@@ -17,7 +17,7 @@ from linkspan.core.errors import ApiError
 from linkspan.core.token_bucket import Rate
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
-from tests.api.world import PEOPLE, Api, ByName
+from tests.api.world import USERS, Api, ByName
 from tests.harness.databases import Clock
 
 IKE = "/vpn/ikepolicies"
@@ -85,7 +85,7 @@ def test_an_address_that_is_held_off_costs_no_password() -> None:
     assert outcome("alice", "192.0.2.1") == "TooManyRequests"
     clock.pass_(0.2)
     assert outcome("alice", "192.0.2.1") == "alice"
-    assert limited.identify(call("bob", "192.0.2.1")) == PEOPLE["bob"]
+    assert limited.identify(call("bob", "192.0.2.1")) == USERS["bob"]
 
 
 def test_who_is_remembered_counts_once_and_is_held_off_too() -> None:

@@ -9,7 +9,7 @@ import pytest
 from linkspan.core.checks.cross_resource import Limits
 from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
-from tests.api.world import BLUE, CONNECTIONS, Api, Node, Site
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite, Node
 
 IKE = "/vpn/ikepolicies"
 WRITABLE = [resource for resource in RESOURCES if resource.writable]
@@ -24,7 +24,7 @@ def create(api: Api, resource: Resource, *members: dict[str, Any]) -> list[dict[
     return made
 
 
-def bodies(site: Site, resource: Resource) -> list[dict[str, Any]]:
+def bodies(site: LocalSite, resource: Resource) -> list[dict[str, Any]]:
     """Two good objects of a resource."""
     network = site.api.create("/networks", "network", name="for subnets")["id"]
     good: dict[str, list[dict[str, Any]]] = {
@@ -37,7 +37,7 @@ def bodies(site: Site, resource: Resource) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("resource", WRITABLE, ids=lambda resource: resource.name)
-def test_every_resource_is_made_in_bulk(site: Site, resource: Resource) -> None:
+def test_every_resource_is_made_in_bulk(site: LocalSite, resource: Resource) -> None:
     first, second = create(site.api, resource, *bodies(site, resource))
     assert (first["name"], second["name"]) == ("a", "b")
     assert first["id"] != second["id"]
@@ -47,7 +47,7 @@ def test_every_resource_is_made_in_bulk(site: Site, resource: Resource) -> None:
 
 
 @pytest.mark.parametrize("resource", WRITABLE, ids=lambda resource: resource.name)
-def test_one_bad_object_leaves_nothing(site: Site, resource: Resource) -> None:
+def test_one_bad_object_leaves_nothing(site: LocalSite, resource: Resource) -> None:
     good, bad = bodies(site, resource)
     before = site.api.get(f"/{resource.path}")
     body = {resource.plural: [good, bad | {"name": "n" * 256}]}
@@ -55,7 +55,7 @@ def test_one_bad_object_leaves_nothing(site: Site, resource: Resource) -> None:
     assert site.api.get(f"/{resource.path}") == before
 
 
-def test_the_message_says_which_object_is_meant(site: Site) -> None:
+def test_the_message_says_which_object_is_meant(site: LocalSite) -> None:
     def message(*members: dict[str, Any]) -> str:
         answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connections": list(members)})
         assert answer.status_code == 400
@@ -69,7 +69,7 @@ def test_the_message_says_which_object_is_meant(site: Site) -> None:
     assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": []}
 
 
-def test_objects_of_one_request_are_judged_beside_each_other(site: Site) -> None:
+def test_objects_of_one_request_are_judged_beside_each_other(site: LocalSite) -> None:
     clash = {"ipsec_site_connections": [site.values(), site.values(psk="another", peer_cidrs=["10.8.0.0/24"])]}
     assert site.api.refused("POST", CONNECTIONS, clash) == (409, "IPsecSiteConnectionConflict")
     network = site.api.create("/networks", "network")["id"]
@@ -81,15 +81,15 @@ def test_objects_of_one_request_are_judged_beside_each_other(site: Site) -> None
 
 def test_a_gateway_has_room_for_no_more_at_once(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=3)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         members = [site.values(peer_id=f"peer-{number}") for number in range(4)]
         assert api.refused("POST", CONNECTIONS, {"ipsec_site_connections": members}) == (409, "OverQuota")
         assert api.send("POST", CONNECTIONS, {"ipsec_site_connections": members[1:]}).status_code == 201
 
 
-def test_a_node_takes_them_all_up_at_one_revision(site: Site) -> None:
+def test_a_node_takes_them_all_up_at_one_revision(site: LocalSite) -> None:
     node = Node(site.api, site.api.node().name)
-    node.obey()
+    node.apply_desired()
     since = node.desired()["revision"]
     members = [site.values(peer_id=f"peer-{number}") for number in range(5)]
     answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connections": members})
@@ -98,7 +98,7 @@ def test_a_node_takes_them_all_up_at_one_revision(site: Site) -> None:
     delta = node.desired(since)
     assert delta["revision"] == since + 1
     assert {each["id"] for each in delta["connections"]} == {each["id"] for each in made}
-    node.obey()
+    node.apply_desired()
     assert {each["status"] for each in site.api.get(CONNECTIONS)["ipsec_site_connections"]} == {"ACTIVE"}
 
 

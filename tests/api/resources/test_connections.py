@@ -8,7 +8,7 @@ import pytest
 
 from linkspan.core.checks.cross_resource import Limits
 from tests.api.conftest import OpenApi
-from tests.api.world import BLUE, CONNECTIONS, Api, Site
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 SERVICES = "/vpn/vpnservices"
 
@@ -17,7 +17,7 @@ SERVICES = "/vpn/vpnservices"
 
 
 def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
-    site = Site(api, "198.51.100.0/24", "2001:db8::/64")
+    site = LocalSite(api, "198.51.100.0/24", "2001:db8::/64")
     assert site.service == {
         "id": site.service["id"],
         "tenant_id": BLUE,
@@ -39,7 +39,7 @@ def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
     assert api.get(f"{SERVICES}/{site.service['id']}") == {"vpnservice": site.service}
 
 
-def test_a_service_in_use_stays(site: Site) -> None:
+def test_a_service_in_use_stays(site: LocalSite) -> None:
     made = site.connection()
     path = f"{SERVICES}/{site.service['id']}"
     assert site.api.refused("DELETE", path) == (409, "VPNServiceInUse")
@@ -51,7 +51,7 @@ def test_a_service_in_use_stays(site: Site) -> None:
 # --- connections: values ------------------------------------------------------------------------------------------
 
 
-def test_a_connection_of_defaults_is_complete(site: Site) -> None:
+def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
     made = site.connection()
     assert made == {
         "id": made["id"],
@@ -109,7 +109,7 @@ def test_a_connection_of_defaults_is_complete(site: Site) -> None:
         ({"tenant_id": BLUE}, {"project_id": BLUE}),
     ],
 )
-def test_values_that_are_taken(site: Site, given: dict[str, Any], shown: dict[str, Any]) -> None:
+def test_values_that_are_taken(site: LocalSite, given: dict[str, Any], shown: dict[str, Any]) -> None:
     made = site.connection(**given)
     assert {name: made[name] for name in shown} == shown
     read = site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"]
@@ -119,7 +119,7 @@ def test_values_that_are_taken(site: Site, given: dict[str, Any], shown: dict[st
 BAD = (400, "HTTPBadRequest")
 
 
-def test_words_of_some_refusals(site: Site) -> None:
+def test_words_of_some_refusals(site: LocalSite) -> None:
     def message(**given: Any) -> str:
         answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)})
         text: str = answer.json()["NeutronError"]["message"]
@@ -137,12 +137,12 @@ def test_words_of_some_refusals(site: Site) -> None:
 
 
 @pytest.fixture
-def open_site(api: Api) -> Site:
+def open_site(api: Api) -> LocalSite:
     """A service without a subnet: its connections use endpoint groups."""
-    return Site(api, "198.51.100.0/24", "2001:db8::/64", with_subnet=False)
+    return LocalSite(api, "198.51.100.0/24", "2001:db8::/64", with_subnet=False)
 
 
-def test_a_connection_between_groups(open_site: Site) -> None:
+def test_a_connection_between_groups(open_site: LocalSite) -> None:
     api = open_site.api
     second = api.inside("10.2.0.0/24")
     api.plug(open_site.router, second)
@@ -160,7 +160,7 @@ def test_a_connection_between_groups(open_site: Site) -> None:
 # --- updates ------------------------------------------------------------------------------------------------------
 
 
-def test_every_attribute_can_be_changed(site: Site) -> None:
+def test_every_attribute_can_be_changed(site: LocalSite) -> None:
     made = site.connection()
     changes: dict[str, Any] = {
         "name": "new",
@@ -180,7 +180,7 @@ def test_every_attribute_can_be_changed(site: Site) -> None:
     assert merged["dpd"] == {"action": "hold", "interval": 30, "timeout": 60}
 
 
-def test_conflicts_are_refused_on_every_way_into_them(site: Site) -> None:
+def test_conflicts_are_refused_on_every_way_into_them(site: LocalSite) -> None:
     site.connection(name="first")
     clash = (409, "IPsecSiteConnectionConflict")
     assert site.refused(psk="another", peer_cidrs=["10.8.0.0/24"]) == clash
@@ -195,7 +195,7 @@ def test_conflicts_are_refused_on_every_way_into_them(site: Site) -> None:
     assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", body) == clash
 
 
-def test_a_policy_can_cause_a_conflict(site: Site) -> None:
+def test_a_policy_can_cause_a_conflict(site: LocalSite) -> None:
     """IKEv1's main mode finds keys by addresses alone."""
     site.connection(name="first", peer_id="one", psk="first key")
     site.connection(name="second", peer_id="two", psk="second key", peer_cidrs=["10.8.0.0/24"])
@@ -205,7 +205,7 @@ def test_a_policy_can_cause_a_conflict(site: Site) -> None:
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
-def test_policies_that_no_node_can_negotiate_together_are_refused(site: Site) -> None:
+def test_policies_that_no_node_can_negotiate_together_are_refused(site: LocalSite) -> None:
     """AES-CMAC protects packets under IKEv2 only: refused when a connection would use the pair, or already does."""
     v1, cmac = site.api.ike(ike_version="v1"), site.api.ipsec(auth_algorithm="aes-cmac")
     pair = {"ikepolicy_id": v1["id"], "ipsecpolicy_id": cmac["id"]}
@@ -229,7 +229,7 @@ def test_policies_that_no_node_can_negotiate_together_are_refused(site: Site) ->
 
 def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=2)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         for number in range(2):
             site.connection(peer_id=f"peer-{number}")
         assert site.refused(peer_id="one too many") == (409, "OverQuota")
@@ -237,7 +237,7 @@ def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
 
 def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
     with open_api(limits=Limits(cidrs=2)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         three = [f"10.{number}.0.0/24" for number in (7, 8, 9)]
         assert site.refused(peer_cidrs=three) == BAD
         path = f"{CONNECTIONS}/{site.connection(peer_cidrs=three[:2])['id']}"
@@ -249,7 +249,7 @@ def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
 # --- in use -------------------------------------------------------------------------------------------------------
 
 
-def test_policies_in_use_are_changed_but_not_deleted(site: Site) -> None:
+def test_policies_in_use_are_changed_but_not_deleted(site: LocalSite) -> None:
     site.connection()
     ike, ipsec = f"/vpn/ikepolicies/{site.ike['id']}", f"/vpn/ipsecpolicies/{site.ipsec['id']}"
     assert site.api.refused("DELETE", ike) == (409, "IKEPolicyInUse")
@@ -261,7 +261,7 @@ def test_policies_in_use_are_changed_but_not_deleted(site: Site) -> None:
 # --- who sees what ------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_does_not_see_the_key(site: Site) -> None:
+def test_a_reader_does_not_see_the_key(site: LocalSite) -> None:
     made = site.connection()
     reader = site.api.as_("reader")
     path = f"{CONNECTIONS}/{made['id']}"
@@ -276,13 +276,13 @@ def test_a_reader_does_not_see_the_key(site: Site) -> None:
     )
 
 
-def test_other_projects_see_and_use_nothing(site: Site) -> None:
+def test_other_projects_see_and_use_nothing(site: LocalSite) -> None:
     made = site.connection()
     bob = site.api.as_("bob")
     assert bob.refused("GET", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
     assert bob.refused("DELETE", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
     assert bob.get(CONNECTIONS) == {"ipsec_site_connections": []}
-    own = Site(bob, inside="10.5.0.0/24")
+    own = LocalSite(bob, inside="10.5.0.0/24")
     for name, id, type in (
         ("vpnservice_id", site.service["id"], "VPNServiceNotFound"),
         ("ikepolicy_id", site.ike["id"], "IKEPolicyNotFound"),
@@ -291,7 +291,7 @@ def test_other_projects_see_and_use_nothing(site: Site) -> None:
         assert own.refused(**{name: id}) == (404, type)
 
 
-def test_an_admin_connects_for_a_project(site: Site) -> None:
+def test_an_admin_connects_for_a_project(site: LocalSite) -> None:
     body = {"ipsec_site_connection": site.values(project_id=BLUE)}
     answer = site.api.as_("admin").send("POST", CONNECTIONS, body)
     assert answer.status_code == 201

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.api.resources.test_races import AT_ONCE, together
-from tests.api.world import Api, Site
+from tests.api.world import Api, LocalSite
 
 IKE = "/vpn/ikepolicies"
 FAILED = (412, "RevisionNumberConstraintFailed")
@@ -26,7 +26,7 @@ def test_a_write_for_the_newest_revision_is_done(api: Api) -> None:
     assert api.send("DELETE", path, headers=at(made["revision_number"] + 1)).status_code == 204
 
 
-def test_a_write_for_another_revision_does_nothing(site: Site) -> None:
+def test_a_write_for_another_revision_does_nothing(site: LocalSite) -> None:
     api = site.api
     for path, key in (
         (f"{IKE}/{site.ike['id']}", "ikepolicy"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.world import BLUE, CONNECTIONS, Api, Site
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
 BAD = (400, "HTTPBadRequest")
@@ -320,7 +320,7 @@ def test_a_router_with_legs_stays(api: Api) -> None:
 # --- under a VPN --------------------------------------------------------------------------------------------------
 
 
-def test_the_ground_under_a_service_stays(site: Site) -> None:
+def test_the_ground_under_a_service_stays(site: LocalSite) -> None:
     api, router = site.api, f"/routers/{site.router['id']}"
     leg = {"subnet_id": site.subnet["id"]}
     assert api.refused("PUT", f"{router}/remove_router_interface", leg) == (409, "SubnetInUseByVPNService")
@@ -339,7 +339,7 @@ def test_a_router_with_a_service_but_no_legs_stays(api: Api) -> None:
 
 
 def test_the_ground_under_groups_stays(api: Api) -> None:
-    site = Site(api, with_subnet=False)
+    site = LocalSite(api, with_subnet=False)
     local = api.group("subnet", site.subnet["id"])
     peer = api.group("cidr", "10.20.0.0/24")
     leg, path = {"subnet_id": site.subnet["id"]}, f"/routers/{site.router['id']}/remove_router_interface"
@@ -354,7 +354,7 @@ def test_the_ground_under_groups_stays(api: Api) -> None:
 
 
 def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
-    site = Site(api, "198.51.100.0/24", "2001:db8::/64")
+    site = LocalSite(api, "198.51.100.0/24", "2001:db8::/64")
     site.connection(peer_address="2001:db8:9::9")
     elsewhere = api.outside("192.0.2.0/24")
     path = f"/routers/{site.router['id']}"
@@ -363,7 +363,7 @@ def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
     assert api.get(path)["router"]["external_gateway_info"]["network_id"] == site.outside["id"]
 
 
-def test_a_new_address_can_cause_a_conflict(site: Site) -> None:
+def test_a_new_address_can_cause_a_conflict(site: LocalSite) -> None:
     """One connection speaks as the gateway's address, the other one as an address that the gateway then gets."""
     site.connection(psk="one")
     site.connection(psk="two", local_id="198.51.100.50", peer_cidrs=["10.8.0.0/24"])

@@ -9,7 +9,7 @@ import pytest
 
 from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
-from tests.api.world import BLUE, CONNECTIONS, Api, Site
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 IKE = "/vpn/ikepolicies"
 
@@ -110,14 +110,14 @@ def test_no_answer_holds_more_than_a_page(open_api: OpenApi) -> None:
 
 
 @pytest.mark.parametrize("truth", ["true", "True", "1"])
-def test_booleans(site: Site, truth: str) -> None:
+def test_booleans(site: LocalSite, truth: str) -> None:
     made = site.connection()
     assert site.api.get(f"{CONNECTIONS}?admin_state_up={truth}")["ipsec_site_connections"] == [made]
     assert site.api.get(f"{CONNECTIONS}?admin_state_up=false")["ipsec_site_connections"] == []
     assert site.api.refused("GET", f"{CONNECTIONS}?admin_state_up=maybe") == (400, "InvalidInput")
 
 
-def test_computed_attributes(site: Site) -> None:
+def test_computed_attributes(site: LocalSite) -> None:
     path = "/vpn/vpnservices"
     other = site.api.service(site.router, name="another")
     order = "sort_key=status&sort_dir=asc&sort_key=name&sort_dir=asc"
@@ -130,7 +130,7 @@ def test_computed_attributes(site: Site) -> None:
     assert site.api.get(f"{path}?subnet_id=")["vpnservices"][0]["id"] == other["id"]
 
 
-def test_filters_on_a_connection(site: Site) -> None:
+def test_filters_on_a_connection(site: LocalSite) -> None:
     made = site.connection(mtu=1400)
     for query in (
         f"vpnservice_id={site.service['id']}",
@@ -169,14 +169,14 @@ def test_the_sdks_name_for_a_groups_type(api: Api, name: str) -> None:
         ("networks?sort_key=is_default&sort_dir=asc&sort_key=name&sort_dir=asc", 2),
     ],
 )
-def test_what_an_object_shows_beside_the_registry_is_filtered_too(site: Site, query: str, count: int) -> None:
+def test_what_an_object_shows_beside_the_registry_is_filtered_too(site: LocalSite, query: str, count: int) -> None:
     assert len(site.api.get(f"/{query}")[query.partition("?")[0]]) == count
     collection = query.partition("?")[0]
     assert site.api.refused("GET", f"/{collection}?tags=x") == (400, "HTTPBadRequest"), "a list"
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
-def test_every_scalar_attribute_filters_and_sorts(site: Site, resource: Resource) -> None:
+def test_every_scalar_attribute_filters_and_sorts(site: LocalSite, resource: Resource) -> None:
     site.connection()
     site.api.group("cidr", "10.0.0.0/24")
     path = f"/{resource.path}"

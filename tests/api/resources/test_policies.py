@@ -167,9 +167,9 @@ def test_a_reader_reads(api: Api) -> None:
 
 def test_who_has_no_role_of_ours_does_nothing(api: Api) -> None:
     made = api.ike()
-    nobody = api.as_("nobody")
+    auditor = api.as_("auditor")
     for method, path in (("GET", IKE), ("GET", f"{IKE}/{made['id']}"), ("DELETE", f"{IKE}/{made['id']}")):
-        assert nobody.refused(method, path) == (403, "PolicyNotAuthorized")
+        assert auditor.refused(method, path) == (403, "PolicyNotAuthorized")
 
 
 # --- paths --------------------------------------------------------------------------------------------------------

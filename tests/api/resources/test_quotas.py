@@ -16,7 +16,7 @@ from linkspan.store.transaction import Transaction
 from tests.api.conftest import OpenApi
 from tests.api.resources.test_bulk import bodies
 from tests.api.resources.test_races import AT_ONCE, together
-from tests.api.world import ADMIN, BLUE, RED, Api, Site
+from tests.api.world import ADMIN, BLUE, RED, Api, LocalSite
 
 IKE = "/vpn/ikepolicies"
 OVER = (409, "OverQuota")
@@ -35,7 +35,7 @@ def give(api: Api, **limits: Any) -> dict[str, Any]:
 def test_without_quotas_of_its_own_a_project_has_the_defaults(api: Api, path: str) -> None:
     for user in ("alice", "reader", "admin"):
         assert api.as_(user).get(path) == {"quota": quota.DEFAULTS}
-    for user in ("bob", "nobody"):
+    for user in ("bob", "auditor"):
         assert api.as_(user).refused("GET", path) == DENIED
 
 
@@ -62,7 +62,7 @@ def test_an_admin_changes_and_resets_them(api: Api) -> None:
 
 
 def test_nobody_else_does(api: Api) -> None:
-    for user in ("alice", "reader", "bob", "nobody"):
+    for user in ("alice", "reader", "bob", "auditor"):
         who = api.as_(user)
         assert who.refused("GET", "/quotas") == DENIED
         assert who.refused("PUT", f"/quotas/{BLUE}", {"quota": {"router": 1}}) == DENIED
@@ -93,7 +93,7 @@ def test_a_client_asks_whose_quotas_it_is_going_to_read(api: Api) -> None:
     assert api.as_("admin").get("/quotas/tenant.json") == {"tenant": {"tenant_id": ADMIN}}
 
 
-def test_details_show_what_is_used(site: Site) -> None:
+def test_details_show_what_is_used(site: LocalSite) -> None:
     site.connection()
     give(site.api, ipsec_site_connection=7)
     for path in (f"/quotas/{BLUE}/details", f"/quotas/{BLUE}/details.json"):
@@ -116,7 +116,7 @@ def test_details_show_what_is_used(site: Site) -> None:
 
 
 @pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
-def test_a_quota_holds_for_every_resource(site: Site, resource: Resource) -> None:
+def test_a_quota_holds_for_every_resource(site: LocalSite, resource: Resource) -> None:
     api, path = site.api, f"/{resource.path}"
     first, second = bodies(site, resource)
     used = api.get(f"/quotas/{BLUE}/details")["quota"][resource.singular]["used"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.api.world import CONNECTIONS, Api, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite
 
 AT_ONCE = 8
 
@@ -18,7 +18,7 @@ def together(send: Callable[[int], Any], count: int = AT_ONCE) -> list[Any]:
         return list(pool.map(send, range(count)))
 
 
-def test_of_conflicting_connections_one_is_made(site: Site) -> None:
+def test_of_conflicting_connections_one_is_made(site: LocalSite) -> None:
     def send(number: int) -> int:
         body = {"ipsec_site_connection": site.values(psk=f"key {number}")}
         return site.api.send("POST", CONNECTIONS, body).status_code
@@ -38,7 +38,7 @@ def test_gateways_never_share_an_address(api: Api) -> None:
     assert len(set(taken)) == len(taken) == 2 * AT_ONCE
 
 
-def test_a_policy_goes_or_is_used_never_both(site: Site) -> None:
+def test_a_policy_goes_or_is_used_never_both(site: LocalSite) -> None:
     for number in range(5):
         ike = site.api.ike()
         given = {"ikepolicy_id": ike["id"], "peer_id": f"peer-{number}"}
@@ -51,7 +51,7 @@ def test_a_policy_goes_or_is_used_never_both(site: Site) -> None:
         assert tuple(together(send, 2)) in {(201, 409), (404, 204)}
 
 
-def test_updates_do_not_get_lost(site: Site) -> None:
+def test_updates_do_not_get_lost(site: LocalSite) -> None:
     made = site.connection()
     path = f"{CONNECTIONS}/{made['id']}"
 
@@ -65,7 +65,7 @@ def test_updates_do_not_get_lost(site: Site) -> None:
     assert now["dpd"]["interval"] == 10 + int(now["description"])
 
 
-def test_a_service_goes_once(site: Site) -> None:
+def test_a_service_goes_once(site: LocalSite) -> None:
     path = f"/vpn/vpnservices/{site.service['id']}"
     codes = Counter(together(lambda _number: site.api.send("DELETE", path).status_code))
     assert codes == {204: 1, 404: AT_ONCE - 1}
