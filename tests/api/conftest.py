@@ -1,4 +1,4 @@
-"""Fixtures: the API in this process, on each kind of database."""
+"""Fixtures: the in-process API, on each kind of database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OpenApi = Callable[..., AbstractContextManager[Api]]
 
 @pytest.fixture
 def open_api(database: Engine) -> OpenApi:
-    """Opens the API with settings of a test's own."""
+    """Opens the API with the settings that a test passes."""
 
     @contextmanager
     def opened(**settings: Any) -> Iterator[Api]:
@@ -37,12 +37,12 @@ def open_api(database: Engine) -> OpenApi:
 
 @pytest.fixture
 def api(open_api: OpenApi) -> Iterator[Api]:
-    """The API as alice, a member."""
+    """The API, used by alice, a member."""
     with open_api() as opened:
         yield opened
 
 
 @pytest.fixture
 def site(api: Api) -> LocalSite:
-    """A router with a VPN service on its one subnet, as alice."""
+    """A site of alice: a router with a VPN service on its only subnet."""
     return LocalSite(api)

@@ -21,7 +21,7 @@ Values = dict[str, Any]
 
 
 class PopulatedApi:
-    """An API with three sites: alice's with a subnet, alice's with endpoint groups, both with a connection, and bob's."""
+    """An API with three sites: alice's with a subnet and with endpoint groups, both connected, and bob's."""
 
     def __init__(self, api: Api) -> None:
         self.api = api

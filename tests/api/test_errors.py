@@ -287,9 +287,9 @@ MATRIX: Final[dict[str, Row]] = {
         400,
         "InvalidEndpointGroup",
         [
-            ask(**{f"{side}_ep_group_id": lambda populated: populated.local for side in sides})
+            case(**{f"{side}_ep_group_id": lambda populated: populated.local for side in sides})
             for sides in (("local",), ("peer",), ("local", "peer"))
-            for ask in (connection, edited)
+            for case in (connection, edited)
         ],
     ),
     "service has no subnet, CIDRs given": (
@@ -562,11 +562,11 @@ BESIDE: Final[dict[str, Row]] = {
 }
 """Error types of the inventory (networks, subnets, routers), which the matrix does not cover."""
 
-ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
+TESTED_ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
     # These cases need an API with other settings.
-    "TooManyRequests": test_rate_limits.test_a_project_has_its_rate,
-    "ServiceUnavailable": test_dispatcher.test_a_database_that_cannot_is_a_503,
-    "HTTPConflict": test_embedded_keystone.test_whose_credentials,
+    "TooManyRequests": test_rate_limits.test_requests_of_a_project_are_limited,
+    "ServiceUnavailable": test_dispatcher.test_a_database_error_is_a_503,
+    "HTTPConflict": test_embedded_keystone.test_credentials_belong_to_one_user,
 }
 
 
@@ -585,22 +585,22 @@ def shape(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, fault["type"]
 
 
-def test_every_case_answers_as_the_matrix_says(open_api: OpenApi) -> None:
+def test_every_case_gets_the_error_of_the_matrix(open_api: OpenApi) -> None:
     with open_api() as api:
         populated = PopulatedApi(api)
         before = populated.everything()
         wrong = {}
-        for name, (status, type, asks) in (MATRIX | BESIDE).items():
-            for number, ask in enumerate(asks):
-                answer = ask.send(populated)
+        for name, (status, type, cases) in (MATRIX | BESIDE).items():
+            for number, case in enumerate(cases):
+                answer = case.send(populated)
                 if answer.status_code < 400 or shape(answer) != (status, type):
                     wrong[f"{name}, {number}"] = (answer.status_code, answer.text)
         assert wrong == {}
         assert populated.everything() == before, "what is refused changes nothing"
 
 
-def test_every_type_is_answered_by_some_case() -> None:
+def test_every_error_type_occurs_in_some_case() -> None:
     rows = [*MATRIX.values(), *BESIDE.values()]
-    assert {type for _, type, _ in rows} | ELSEWHERE.keys() == STATUS.keys()
+    assert {type for _, type, _ in rows} | TESTED_ELSEWHERE.keys() == STATUS.keys()
     assert all(STATUS[type] == status for status, type, _ in rows)
-    assert all(asks for _, _, asks in rows)
+    assert all(cases for _, _, cases in rows)

@@ -1,6 +1,6 @@
-"""What no document describes: raw paths, raw bodies, and the agents' door. Answers are below 500 and have their shape.
+"""Fuzzing outside the OpenAPI document: raw paths, raw bodies and the agents' API. No response is a 5xx.
 
-What the document describes is in `tests.api.openapi.test_schemathesis`.
+Requests that the document describes are generated in `tests.api.openapi.test_schemathesis`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tests.api.world import Api, LocalSite, encode
 
-LIKELY: st.SearchStrategy[Any] = st.sampled_from(
+PLAUSIBLE: st.SearchStrategy[Any] = st.sampled_from(
     ["10.9.0.0/24", "fd00::/64", "203.0.113.9", "psk", "cidr", "subnet", "v1", "group5", 1400, True, None, [], {}]
 )
 JSON = st.recursive(
-    LIKELY
+    PLAUSIBLE
     | st.none()
     | st.booleans()
     | st.integers()
@@ -32,7 +32,7 @@ quickly = settings(max_examples=40, deadline=None, suppress_health_check=list(He
 
 
 def check(answer: httpx.Response) -> None:
-    """An answer that may be given."""
+    """Asserts that a response is no server error and has the format of its kind."""
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         assert sorted(answer.json()["NeutronError"]) == ["detail", "message", "type"]
@@ -76,7 +76,7 @@ WORDS = st.sampled_from(
 )
 
 
-def test_any_word_of_an_agent(site: LocalSite) -> None:
+def test_any_body_of_an_agent(site: LocalSite) -> None:
     site.connection()
     node = site.api.node()
     node.apply_desired()

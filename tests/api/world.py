@@ -59,7 +59,7 @@ class Api:
         return Api(self.client, self.store, self.hub, user)
 
     def send(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        """Sends a request and checks that the response is declared. A path is below /v2.0 unless it starts with `//`."""
+        """Sends a request; asserts a declared response. A path is below /v2.0 unless it starts with `//`."""
         url = path[1:] if path.startswith("//") else f"/v2.0{path}"
         headers = {"authorization": self.user, **more.pop("headers", {})}
         if body is not None:

@@ -254,7 +254,7 @@ class Run:
         self.schema = schema.include(operation_id_regex=only) if only else schema
 
     def run(self, cases: int) -> None:
-        """Sends at least `cases` requests, most to single operations, the rest along links; about `cases` with `only`."""
+        """Sends at least `cases` requests, most to single operations, some along links; about `cases` with `only`."""
         operations: list[Operation] = [
             result.ok() for result in self.schema.get_all_operations() if isinstance(result, Ok)
         ]

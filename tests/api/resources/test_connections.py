@@ -1,4 +1,4 @@
-"""Connections and services: the error matrix, what is converted, what is shown, what reaches the node."""
+"""Services and connections: values, conversions, conflicts, endpoint groups and visibility."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
     assert api.get(f"{SERVICES}/{site.service['id']}") == {"vpnservice": site.service}
 
 
-def test_a_service_in_use_stays(site: LocalSite) -> None:
+def test_a_service_in_use_cannot_be_deleted(site: LocalSite) -> None:
     made = site.connection()
     path = f"{SERVICES}/{site.service['id']}"
     assert site.api.refused("DELETE", path) == (409, "VPNServiceInUse")
@@ -109,7 +109,7 @@ def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
         ({"tenant_id": BLUE}, {"project_id": BLUE}),
     ],
 )
-def test_values_that_are_taken(site: LocalSite, given: dict[str, Any], shown: dict[str, Any]) -> None:
+def test_values_are_converted(site: LocalSite, given: dict[str, Any], shown: dict[str, Any]) -> None:
     made = site.connection(**given)
     assert {name: made[name] for name in shown} == shown
     read = site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"]
@@ -119,7 +119,7 @@ def test_values_that_are_taken(site: LocalSite, given: dict[str, Any], shown: di
 BAD = (400, "HTTPBadRequest")
 
 
-def test_words_of_some_refusals(site: LocalSite) -> None:
+def test_messages_of_some_errors(site: LocalSite) -> None:
     def message(**given: Any) -> str:
         answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)})
         text: str = answer.json()["NeutronError"]["message"]
@@ -138,7 +138,7 @@ def test_words_of_some_refusals(site: LocalSite) -> None:
 
 @pytest.fixture
 def open_site(api: Api) -> LocalSite:
-    """A service without a subnet: its connections use endpoint groups."""
+    """A site whose service has no subnet: its connections use endpoint groups."""
     return LocalSite(api, "198.51.100.0/24", "2001:db8::/64", with_subnet=False)
 
 
@@ -180,7 +180,7 @@ def test_every_attribute_can_be_changed(site: LocalSite) -> None:
     assert merged["dpd"] == {"action": "hold", "interval": 30, "timeout": 60}
 
 
-def test_conflicts_are_refused_on_every_way_into_them(site: LocalSite) -> None:
+def test_every_request_that_leads_to_a_conflict_is_refused(site: LocalSite) -> None:
     site.connection(name="first")
     clash = (409, "IPsecSiteConnectionConflict")
     assert site.refused(psk="another", peer_cidrs=["10.8.0.0/24"]) == clash
@@ -196,7 +196,7 @@ def test_conflicts_are_refused_on_every_way_into_them(site: LocalSite) -> None:
 
 
 def test_a_policy_can_cause_a_conflict(site: LocalSite) -> None:
-    """IKEv1's main mode finds keys by addresses alone."""
+    """IKEv1 main mode selects the pre-shared key by address alone."""
     site.connection(name="first", peer_id="one", psk="first key")
     site.connection(name="second", peer_id="two", psk="second key", peer_cidrs=["10.8.0.0/24"])
     path = f"/vpn/ikepolicies/{site.ike['id']}"
@@ -205,8 +205,8 @@ def test_a_policy_can_cause_a_conflict(site: LocalSite) -> None:
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
-def test_policies_that_no_node_can_negotiate_together_are_refused(site: LocalSite) -> None:
-    """AES-CMAC protects packets under IKEv2 only: refused when a connection would use the pair, or already does."""
+def test_policies_that_cannot_be_negotiated_together_are_refused(site: LocalSite) -> None:
+    """AES-CMAC for ESP needs IKEv2: refused when a connection would use the two policies, or already does."""
     v1, cmac = site.api.ike(ike_version="v1"), site.api.ipsec(auth_algorithm="aes-cmac")
     pair = {"ikepolicy_id": v1["id"], "ipsecpolicy_id": cmac["id"]}
     body = {"ipsec_site_connection": site.values(**pair)}
@@ -227,7 +227,7 @@ def test_policies_that_no_node_can_negotiate_together_are_refused(site: LocalSit
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
-def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
+def test_the_connections_of_a_gateway_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=2)) as api:
         site = LocalSite(api)
         for number in range(2):
@@ -235,7 +235,7 @@ def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
         assert site.refused(peer_id="one too many") == (409, "OverQuota")
 
 
-def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
+def test_the_cidrs_of_a_side_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(cidrs=2)) as api:
         site = LocalSite(api)
         three = [f"10.{number}.0.0/24" for number in (7, 8, 9)]
@@ -249,7 +249,7 @@ def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
 # --- in use -------------------------------------------------------------------------------------------------------
 
 
-def test_policies_in_use_are_changed_but_not_deleted(site: LocalSite) -> None:
+def test_policies_in_use_can_be_changed_but_not_deleted(site: LocalSite) -> None:
     site.connection()
     ike, ipsec = f"/vpn/ikepolicies/{site.ike['id']}", f"/vpn/ipsecpolicies/{site.ipsec['id']}"
     assert site.api.refused("DELETE", ike) == (409, "IKEPolicyInUse")
@@ -258,7 +258,7 @@ def test_policies_in_use_are_changed_but_not_deleted(site: LocalSite) -> None:
     assert site.api.update(ipsec, "ipsecpolicy", name="new")["name"] == "new"
 
 
-# --- who sees what ------------------------------------------------------------------------------------------------
+# --- visibility ------------------------------------------------------------------------------------------------
 
 
 def test_a_reader_does_not_see_the_key(site: LocalSite) -> None:
@@ -291,7 +291,7 @@ def test_other_projects_see_and_use_nothing(site: LocalSite) -> None:
         assert own.refused(**{name: id}) == (404, type)
 
 
-def test_an_admin_connects_for_a_project(site: LocalSite) -> None:
+def test_an_admin_creates_a_connection_for_a_project(site: LocalSite) -> None:
     body = {"ipsec_site_connection": site.values(project_id=BLUE)}
     answer = site.api.as_("admin").send("POST", CONNECTIONS, body)
     assert answer.status_code == 201

@@ -1,4 +1,4 @@
-"""`If-Match: revision_number=N`: a write that was meant for another revision does nothing."""
+"""`If-Match: revision_number=N`: a write for another revision changes nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FAILED = (412, "RevisionNumberConstraintFailed")
 
 
 def at(number: int | str) -> dict[str, str]:
-    """The header of a client that saw this revision."""
+    """Returns the header of a write for this revision."""
     return {"if-match": f"revision_number={number}"}
 
 
-def test_a_write_for_the_newest_revision_is_done(api: Api) -> None:
+def test_a_write_for_the_current_revision_succeeds(api: Api) -> None:
     made = api.ike()
     path = f"{IKE}/{made['id']}"
     answer = api.send("PUT", path, {"ikepolicy": {"name": "new"}}, headers=at(made["revision_number"]))
@@ -26,7 +26,7 @@ def test_a_write_for_the_newest_revision_is_done(api: Api) -> None:
     assert api.send("DELETE", path, headers=at(made["revision_number"] + 1)).status_code == 204
 
 
-def test_a_write_for_another_revision_does_nothing(site: LocalSite) -> None:
+def test_a_write_for_another_revision_changes_nothing(site: LocalSite) -> None:
     api = site.api
     for path, key in (
         (f"{IKE}/{site.ike['id']}", "ikepolicy"),
@@ -38,23 +38,23 @@ def test_a_write_for_another_revision_does_nothing(site: LocalSite) -> None:
             assert api.refused("PUT", path, {key: {"name": "new"}}, headers=at(number)) == FAILED
             assert api.refused("DELETE", path, headers=at(number)) == FAILED
         assert api.get(path)[key] == made
-        # The same without the header is done.
+        # The same request without the header succeeds.
         assert api.update(path, key, name="new")["name"] == "new"
 
 
-def test_who_may_not_know_the_object_does_not_learn_its_revision(api: Api) -> None:
+def test_if_match_does_not_reveal_an_invisible_object(api: Api) -> None:
     path = f"{IKE}/{api.ike()['id']}"
     assert api.as_("bob").refused("DELETE", path, headers=at(7)) == (404, "IKEPolicyNotFound")
     assert api.as_("reader").refused("DELETE", path, headers=at(7)) == (403, "PolicyNotAuthorized")
 
 
 @pytest.mark.parametrize("header", ["revision_number=x", "revision_number=", "revision=1", "1", '"etag"', "*", "\xff"])
-def test_another_condition_is_refused(api: Api, header: str) -> None:
+def test_an_unknown_condition_is_refused(api: Api, header: str) -> None:
     path = f"{IKE}/{api.ike()['id']}"
     assert api.refused("DELETE", path, headers={"if-match": header.encode("latin-1")}) == (400, "HTTPBadRequest")
 
 
-def test_of_writes_for_one_revision_one_is_done(api: Api) -> None:
+def test_of_concurrent_writes_for_one_revision_one_succeeds(api: Api) -> None:
     made = api.ike()
 
     def send(number: int) -> int:

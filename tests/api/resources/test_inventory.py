@@ -1,4 +1,4 @@
-"""Networks, subnets, routers and ports: shapes, addresses, and what is refused under a VPN."""
+"""Networks, subnets, routers and ports: attributes, addresses, and changes that a VPN service forbids."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_network(api: Api) -> None:
     assert api.get(f"/networks/{made['id']}")["network"]["subnets"] == [subnet["id"]]
 
 
-def test_only_an_admin_makes_networks_for_everybody(api: Api) -> None:
+def test_only_an_admin_makes_networks_shared_or_external(api: Api) -> None:
     for name in ("router:external", "shared"):
         assert api.refused("POST", "/networks", {"network": {name: True}}) == (403, "PolicyNotAuthorized")
         assert api.create("/networks", "network", **{name: False})[name] is False
@@ -51,7 +51,7 @@ def test_only_an_admin_makes_networks_for_everybody(api: Api) -> None:
     assert api.as_("bob").get(path)["network"]["id"] == own["id"]
 
 
-def test_what_is_for_everybody_is_not_everybodys_to_change(api: Api) -> None:
+def test_a_shared_network_is_read_only_for_other_projects(api: Api) -> None:
     outside = api.outside()
     path = f"/networks/{outside['id']}"
     assert api.get(path)["network"]["name"] == "internet"
@@ -62,7 +62,7 @@ def test_what_is_for_everybody_is_not_everybodys_to_change(api: Api) -> None:
     assert api.refused("POST", "/subnets", body) == (403, "PolicyNotAuthorized")
 
 
-def test_a_network_goes_with_its_subnets(api: Api) -> None:
+def test_a_network_is_deleted_with_its_subnets(api: Api) -> None:
     subnet = api.inside()
     api.delete(f"/networks/{subnet['network_id']}")
     assert api.refused("GET", f"/subnets/{subnet['id']}") == (404, "SubnetNotFound")
@@ -239,16 +239,16 @@ def test_gateways_are_refused(api: Api) -> None:
 def test_interfaces(api: Api) -> None:
     subnet = api.inside()
     router = api.create("/routers", "router", name="r")
-    leg = api.plug(router, subnet)
-    assert leg == {
+    interface = api.plug(router, subnet)
+    assert interface == {
         "id": router["id"],
         "project_id": BLUE,
-        "port_id": leg["port_id"],
+        "port_id": interface["port_id"],
         "network_id": subnet["network_id"],
         "subnet_id": subnet["id"],
         "subnet_ids": [subnet["id"]],
     }
-    port = api.get(f"/ports/{leg['port_id']}")["port"]
+    port = api.get(f"/ports/{interface['port_id']}")["port"]
     assert port["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "10.1.0.1"}]
     assert (port["device_owner"], port["device_id"], port["status"]) == (
         "network:router_interface",
@@ -259,8 +259,8 @@ def test_interfaces(api: Api) -> None:
     assert api.get("/ports?device_owner=network:router_gateway")["ports"] == []
     assert api.as_("bob").get("/ports") == {"ports": []}
     path = f"/routers/{router['id']}/remove_router_interface"
-    answer = api.send("PUT", path, {"port_id": leg["port_id"]})
-    assert (answer.status_code, answer.json()) == (200, leg)
+    answer = api.send("PUT", path, {"port_id": interface["port_id"]})
+    assert (answer.status_code, answer.json()) == (200, interface)
     assert api.get("/ports") == {"ports": []}
     api.plug(router, subnet)
     assert api.send("PUT", path, {"subnet_id": subnet["id"]}).status_code == 200
@@ -306,7 +306,7 @@ def test_interfaces_are_refused(api: Api) -> None:
     assert api.as_("bob").refused("PUT", path, {"subnet_id": subnet["id"]}) == (404, "SubnetNotFound")
 
 
-def test_a_router_with_legs_stays(api: Api) -> None:
+def test_a_router_with_interfaces_cannot_be_deleted(api: Api) -> None:
     subnet = api.inside()
     router = api.router(api.outside(), subnet)
     assert api.refused("DELETE", f"/routers/{router['id']}") == (409, "RouterInUse")
@@ -320,10 +320,10 @@ def test_a_router_with_legs_stays(api: Api) -> None:
 # --- under a VPN --------------------------------------------------------------------------------------------------
 
 
-def test_the_ground_under_a_service_stays(site: LocalSite) -> None:
+def test_objects_that_a_service_references_cannot_be_removed(site: LocalSite) -> None:
     api, router = site.api, f"/routers/{site.router['id']}"
-    leg = {"subnet_id": site.subnet["id"]}
-    assert api.refused("PUT", f"{router}/remove_router_interface", leg) == (409, "SubnetInUseByVPNService")
+    body = {"subnet_id": site.subnet["id"]}
+    assert api.refused("PUT", f"{router}/remove_router_interface", body) == (409, "SubnetInUseByVPNService")
     assert api.refused("DELETE", f"/subnets/{site.subnet['id']}") == (409, "SubnetInUse")
     assert api.refused("PUT", router, {"router": {"external_gateway_info": {}}}) == (409, "RouterInUse")
     assert api.refused("DELETE", router) == (409, "RouterInUse")
@@ -332,28 +332,28 @@ def test_the_ground_under_a_service_stays(site: LocalSite) -> None:
     assert api.get(router)["router"]["external_gateway_info"] is not None
 
 
-def test_a_router_with_a_service_but_no_legs_stays(api: Api) -> None:
+def test_a_router_with_a_service_but_no_interface_cannot_be_deleted(api: Api) -> None:
     router = api.router(api.outside())
     api.service(router)
     assert api.refused("DELETE", f"/routers/{router['id']}") == (409, "RouterInUse")
 
 
-def test_the_ground_under_groups_stays(api: Api) -> None:
+def test_objects_that_endpoint_groups_reference_cannot_be_removed(api: Api) -> None:
     site = LocalSite(api, with_subnet=False)
     local = api.group("subnet", site.subnet["id"])
     peer = api.group("cidr", "10.20.0.0/24")
-    leg, path = {"subnet_id": site.subnet["id"]}, f"/routers/{site.router['id']}/remove_router_interface"
+    body, path = {"subnet_id": site.subnet["id"]}, f"/routers/{site.router['id']}/remove_router_interface"
     made = site.connection(peer_cidrs=..., local_ep_group_id=local["id"], peer_ep_group_id=peer["id"])
-    assert api.refused("PUT", path, leg) == (409, "SubnetInUseByIPsecSiteConnection")
+    assert api.refused("PUT", path, body) == (409, "SubnetInUseByIPsecSiteConnection")
     answer = api.send("DELETE", f"/subnets/{site.subnet['id']}")
     assert answer.json()["NeutronError"]["type"] == "SubnetInUse"
     assert f"is used by endpoint group {local['id']}" in answer.json()["NeutronError"]["message"]
     api.delete(f"{CONNECTIONS}/{made['id']}")
-    assert api.send("PUT", path, leg).status_code == 200
+    assert api.send("PUT", path, body).status_code == 200
     assert api.refused("DELETE", f"/subnets/{site.subnet['id']}") == (409, "SubnetInUse")
 
 
-def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
+def test_a_gateway_moves_only_to_a_network_that_fits_its_connections(api: Api) -> None:
     site = LocalSite(api, "198.51.100.0/24", "2001:db8::/64")
     site.connection(peer_address="2001:db8:9::9")
     elsewhere = api.outside("192.0.2.0/24")
@@ -364,7 +364,7 @@ def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
 
 
 def test_a_new_address_can_cause_a_conflict(site: LocalSite) -> None:
-    """One connection speaks as the gateway's address, the other one as an address that the gateway then gets."""
+    """One connection has the gateway's address as its local id, the other an address that the gateway gets later."""
     site.connection(psk="one")
     site.connection(psk="two", local_id="198.51.100.50", peer_cidrs=["10.8.0.0/24"])
     info = {"network_id": site.outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.50"}]}

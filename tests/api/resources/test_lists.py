@@ -15,13 +15,13 @@ IKE = "/vpn/ikepolicies"
 
 
 def names(api: Api, query: str) -> list[str]:
-    """Names of the policies that a query string finds."""
+    """Returns the names of the policies that match a query string."""
     return [each["name"] for each in api.get(f"{IKE}?{query}")["ikepolicies"]]
 
 
 @pytest.fixture
 def many(api: Api) -> Api:
-    """Five policies, a to e; c and d use another group."""
+    """An API with five policies, a to e; c and d use another Diffie-Hellman group."""
     for name in "bdace":
         api.ike(name=name, pfs="group19" if name in "cd" else "group14")
     return api
@@ -63,7 +63,7 @@ def test_fields(many: Api) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_pages_lead_through_everything(many: Api, size: int) -> None:
+def test_next_links_lead_through_all_objects(many: Api, size: int) -> None:
     seen: list[str] = []
     path = f"{IKE}?limit={size}&fields=name"
     for _ in range(7):
@@ -78,7 +78,7 @@ def test_pages_lead_through_everything(many: Api, size: int) -> None:
     assert "".join(seen) == "abcde"
 
 
-def test_pages_backwards(many: Api) -> None:
+def test_previous_links_lead_back(many: Api) -> None:
     ids = {each["name"]: each["id"] for each in many.get(IKE)["ikepolicies"]}
     answer = many.get(f"{IKE}?limit=2&page_reverse=True&marker={ids['d']}")
     assert [each["name"] for each in answer["ikepolicies"]] == ["b", "c"]
@@ -88,7 +88,7 @@ def test_pages_backwards(many: Api) -> None:
 
 
 @pytest.mark.parametrize("marker", ["1d712268-1f0d-4412-b4eb-faaa07d0941a", "a", "a%00b", "%ff", ""])
-def test_an_unknown_marker_leads_nowhere(many: Api, marker: str) -> None:
+def test_an_unknown_marker_gives_an_empty_page(many: Api, marker: str) -> None:
     answer = many.get(f"{IKE}?limit=1&marker={marker}")
     assert answer["ikepolicies"] == []
     assert [link["rel"] for link in answer["ikepolicies_links"]] == ["previous"]
@@ -99,7 +99,7 @@ def test_a_markers_case_does_not_matter(many: Api) -> None:
     assert many.get(f"{IKE}?limit=1&marker={first['id'].upper()}")["ikepolicies"] == [second]
 
 
-def test_no_answer_holds_more_than_a_page(open_api: OpenApi) -> None:
+def test_no_response_holds_more_than_a_page(open_api: OpenApi) -> None:
     with open_api(page=3) as api:
         for name in "abcde":
             api.ike(name=name)
@@ -147,7 +147,7 @@ def test_filters_on_a_connection(site: LocalSite) -> None:
 
 
 @pytest.mark.parametrize("name", ["type", "endpoint_type"])
-def test_the_sdks_name_for_a_groups_type(api: Api, name: str) -> None:
+def test_a_groups_type_can_be_filtered_by_the_sdks_name(api: Api, name: str) -> None:
     made = api.group("cidr", "10.0.0.0/24")
     api.group("vlan", "7")
     assert api.get(f"/vpn/endpoint-groups?{name}=cidr")["endpoint_groups"] == [made]
@@ -169,7 +169,7 @@ def test_the_sdks_name_for_a_groups_type(api: Api, name: str) -> None:
         ("networks?sort_key=is_default&sort_dir=asc&sort_key=name&sort_dir=asc", 2),
     ],
 )
-def test_what_an_object_shows_beside_the_registry_is_filtered_too(site: LocalSite, query: str, count: int) -> None:
+def test_attributes_outside_the_schema_can_be_filtered(site: LocalSite, query: str, count: int) -> None:
     assert len(site.api.get(f"/{query}")[query.partition("?")[0]]) == count
     collection = query.partition("?")[0]
     assert site.api.refused("GET", f"/{collection}?tags=x") == (400, "HTTPBadRequest"), "a list"

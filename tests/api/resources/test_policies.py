@@ -1,4 +1,4 @@
-"""CRUD as every resource does it, shown by the simplest: IKE and IPsec policies, and endpoint groups."""
+"""CRUD, which all resources share, tested with the simplest: IKE and IPsec policies, and endpoint groups."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_ids_case_does_not_matter(api: Api) -> None:
     assert api.get(f"{IKE}/{made['id'].upper()}")["ikepolicy"] == made
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["id", "tenant_id", "project_id", "created_at", "revision_number"])
@@ -90,14 +90,14 @@ def test_read_only_in_put(api: Api, name: str) -> None:
     assert answer.json()["NeutronError"]["message"] == f"Cannot update read-only attribute {name}"
 
 
-def test_members_of_a_group_are_fixed(api: Api) -> None:
+def test_the_endpoints_of_a_group_cannot_be_changed(api: Api) -> None:
     made = api.group("cidr", "10.0.0.0/24")
     expected = (400, "HTTPBadRequest")
     assert api.refused("PUT", f"{GROUPS}/{made['id']}", {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}}) == expected
     assert api.update(f"{GROUPS}/{made['id']}", "endpoint_group", name="new")["name"] == "new"
 
 
-def test_members_of_a_group_are_echoed_as_written(api: Api) -> None:
+def test_the_endpoints_of_a_group_are_shown_as_written(api: Api) -> None:
     assert api.group("cidr", "10.2.0.1/24", "10.1.0.0/24")["endpoints"] == ["10.2.0.1/24", "10.1.0.0/24"]
     made = api.create(GROUPS, "endpoint_group", type="cidr", endpoints="10.3.0.0/24")
     assert made["endpoints"] == ["10.3.0.0/24"]
@@ -105,12 +105,12 @@ def test_members_of_a_group_are_echoed_as_written(api: Api) -> None:
     assert api.group("network", UNKNOWN)["type"] == "network"
 
 
-def test_json_may_come_as_text(api: Api) -> None:
+def test_json_is_accepted_with_other_content_types(api: Api) -> None:
     answer = api.send("POST", IKE, content=b'{"ikepolicy": {}}', headers={"content-type": "text/plain"})
     assert answer.status_code == 201
 
 
-def test_words_that_look_like_keys_are_no_keys(api: Api) -> None:
+def test_text_that_looks_like_a_key_is_accepted(api: Api) -> None:
     text = '", "name": "x\\'
     made = api.create(IKE, "ikepolicy", name=text, description=':"a":"b"')
     assert (made["name"], made["description"]) == (text, ':"a":"b"')
@@ -127,7 +127,7 @@ def test_an_admin_creates_for_others(api: Api, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["project_id", "tenant_id"])
-def test_a_member_does_not(api: Api, name: str) -> None:
+def test_a_member_cannot_create_for_others(api: Api, name: str) -> None:
     assert api.refused("POST", IKE, {"ikepolicy": {name: RED}}) == (400, "HTTPBadRequest")
     assert api.ike(**{name: BLUE})["project_id"] == BLUE
 
@@ -142,16 +142,16 @@ def test_another_projects_object_does_not_exist(api: Api) -> None:
     bob = api.as_("bob")
     path = f"{IKE}/{made['id']}"
     for method, body in (("GET", None), ("PUT", {"ikepolicy": {"name": "x"}}), ("DELETE", None)):
-        there, nowhere = bob.send(method, path, body), bob.send(method, f"{IKE}/{UNKNOWN}", body)
-        assert there.status_code == 404
-        assert there.content == nowhere.content.replace(UNKNOWN.encode(), made["id"].encode())
+        foreign, unknown = bob.send(method, path, body), bob.send(method, f"{IKE}/{UNKNOWN}", body)
+        assert foreign.status_code == 404
+        assert foreign.content == unknown.content.replace(UNKNOWN.encode(), made["id"].encode())
     assert bob.get(IKE) == {"ikepolicies": []}
     assert bob.get(f"{IKE}?project_id={BLUE}") == {"ikepolicies": []}
     assert api.as_("admin").get(IKE) == {"ikepolicies": [made]}
     assert api.as_("admin").get(f"{IKE}?tenant_id={ADMIN}") == {"ikepolicies": []}
 
 
-def test_a_reader_reads(api: Api) -> None:
+def test_a_reader_can_only_read(api: Api) -> None:
     made = api.ike()
     reader = api.as_("reader")
     path = f"{IKE}/{made['id']}"
@@ -165,7 +165,7 @@ def test_a_reader_reads(api: Api) -> None:
     assert message == "rule:create_ikepolicy is disallowed by policy"
 
 
-def test_who_has_no_role_of_ours_does_nothing(api: Api) -> None:
+def test_a_user_with_an_unknown_role_is_refused(api: Api) -> None:
     made = api.ike()
     auditor = api.as_("auditor")
     for method, path in (("GET", IKE), ("GET", f"{IKE}/{made['id']}"), ("DELETE", f"{IKE}/{made['id']}")):
@@ -176,7 +176,7 @@ def test_who_has_no_role_of_ours_does_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", [f"{IKE}.json", "/ikepolicies", "/ikepolicies.json", f"{IKE}/"])
-def test_other_ways_to_write_a_path(api: Api, path: str) -> None:
+def test_short_paths_and_suffixes_are_accepted(api: Api, path: str) -> None:
     made = api.ike()
     assert api.get(path) == {"ikepolicies": [made]}
 
@@ -201,11 +201,11 @@ def test_a_name_in_place_of_an_id_is_not_found(api: Api, resource: Any) -> None:
         {"auth_algorithm": "aes-cmac"},
     ],
 )
-def test_what_no_node_can_negotiate_is_refused_with_a_sentence(api: Api, values: dict[str, Any]) -> None:
+def test_algorithms_that_need_ikev2_are_refused_for_ikev1(api: Api, values: dict[str, Any]) -> None:
     (name, value), *_ = values.items()
-    said = api.send("POST", IKE, {"ikepolicy": {"name": "x", "ike_version": "v1"} | values})
-    assert said.status_code == 400
-    error = said.json()["NeutronError"]
+    refusal = api.send("POST", IKE, {"ikepolicy": {"name": "x", "ike_version": "v1"} | values})
+    assert refusal.status_code == 400
+    error = refusal.json()["NeutronError"]
     assert error["type"] == "HTTPBadRequest"
     assert error["message"].startswith(f"Invalid input for {name}. Reason: {value} in phase 1 needs IKEv2")
     modern = api.ike(**values)
@@ -217,6 +217,6 @@ def test_what_no_node_can_negotiate_is_refused_with_a_sentence(api: Api, values:
     assert api.ipsec(**values)[name] == value, "phase 2 is another matter"
 
 
-def test_a_policy_of_ah_esp_may_be_kept(api: Api) -> None:
-    """The reference takes it (golden record 88); a connection that uses it reads ERROR with the reason."""
+def test_a_policy_of_ah_esp_is_accepted(api: Api) -> None:
+    """The reference implementation accepts it too; a connection that uses it reads ERROR with the reason."""
     assert api.ipsec(transform_protocol="ah-esp")["transform_protocol"] == "ah-esp"

@@ -1,4 +1,4 @@
-"""Quotas: their paths, who may read and change them, and that they hold, also for requests at the same time."""
+"""Quotas: paths, permissions to read and change them, and enforcement, also with concurrent requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DENIED = (403, "PolicyNotAuthorized")
 
 
 def give(api: Api, **limits: Any) -> dict[str, Any]:
-    """Quotas for alice's project."""
+    """Sets quotas of alice's project."""
     return api.as_("admin").update(f"/quotas/{BLUE}", "quota", **limits)
 
 
@@ -61,7 +61,7 @@ def test_an_admin_changes_and_resets_them(api: Api) -> None:
     assert admin.refused("DELETE", path) == (404, "TenantQuotaNotFound")
 
 
-def test_nobody_else_does(api: Api) -> None:
+def test_other_roles_cannot_change_quotas(api: Api) -> None:
     for user in ("alice", "reader", "bob", "auditor"):
         who = api.as_(user)
         assert who.refused("GET", "/quotas") == DENIED
@@ -82,13 +82,13 @@ def test_nobody_else_does(api: Api) -> None:
         {},
     ],
 )
-def test_bad_quotas(api: Api, body: Any) -> None:
+def test_invalid_quotas_are_refused(api: Api, body: Any) -> None:
     assert api.as_("admin").refused("PUT", f"/quotas/{BLUE}", body) == (400, "HTTPBadRequest")
     assert api.as_("admin").refused("PUT", "/quotas/a%00b", {"quota": {"router": 1}}) == (400, "HTTPBadRequest")
     assert api.as_("admin").get("/quotas") == {"quotas": []}
 
 
-def test_a_client_asks_whose_quotas_it_is_going_to_read(api: Api) -> None:
+def test_a_client_can_ask_for_its_own_project(api: Api) -> None:
     assert api.get("/quotas/tenant") == {"tenant": {"tenant_id": BLUE}}
     assert api.as_("admin").get("/quotas/tenant.json") == {"tenant": {"tenant_id": ADMIN}}
 
@@ -99,7 +99,7 @@ def test_details_show_what_is_used(site: LocalSite) -> None:
     for path in (f"/quotas/{BLUE}/details", f"/quotas/{BLUE}/details.json"):
         details = site.api.get(path)["quota"]
         assert details["ipsec_site_connection"] == {"limit": 7, "used": 1, "reserved": 0}
-        # The external network is the admin's.
+        # The external network belongs to the admin's project.
         assert {name: each["used"] for name, each in details.items()} == {
             "vpnservice": 1,
             "ikepolicy": 1,
@@ -112,11 +112,11 @@ def test_details_show_what_is_used(site: LocalSite) -> None:
         }
 
 
-# --- they hold ----------------------------------------------------------------------------------------------------
+# --- enforcement ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
-def test_a_quota_holds_for_every_resource(site: LocalSite, resource: Resource) -> None:
+def test_quotas_apply_to_every_resource(site: LocalSite, resource: Resource) -> None:
     api, path = site.api, f"/{resource.path}"
     first, second = bodies(site, resource)
     used = api.get(f"/quotas/{BLUE}/details")["quota"][resource.singular]["used"]
@@ -131,7 +131,7 @@ def test_a_quota_holds_for_every_resource(site: LocalSite, resource: Resource) -
     assert api.get(f"{path}/{made['id']}")[resource.singular] == made, "what is there stays"
 
 
-def test_it_is_the_owners_quota_that_counts(api: Api) -> None:
+def test_the_owners_quota_applies(api: Api) -> None:
     give(api, ikepolicy=0)
     admin = api.as_("admin")
     assert admin.refused("POST", IKE, {"ikepolicy": {"project_id": BLUE}}) == OVER
@@ -151,15 +151,15 @@ def test_a_quota_below_what_is_used(api: Api) -> None:
     assert admin.update(path, "quota", ikepolicy=0, force=True)["ikepolicy"] == 0
 
 
-def test_requests_at_once_do_not_share_the_last_place(api: Api) -> None:
+def test_concurrent_requests_cannot_exceed_a_quota(api: Api) -> None:
     give(api, ikepolicy=3)
     sent = together(lambda _: api.send("POST", IKE, {"ikepolicy": {}}).status_code)
     assert Counter(sent) == {201: 3, 409: AT_ONCE - 3}
     assert len(api.get(IKE)["ikepolicies"]) == 3
 
 
-def test_without_the_turn_they_would(api: Api, database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control of the test above: two that count at once do not see each other."""
+def test_without_the_lock_a_quota_is_exceeded(api: Api, database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of the test above: concurrent transactions do not see each other's objects."""
     if database.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, whatever we do")
     give(api, ikepolicy=1)

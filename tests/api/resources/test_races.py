@@ -1,4 +1,4 @@
-"""Requests at the same time: what must hold whoever is faster."""
+"""Concurrent requests: invariants that hold in every order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ AT_ONCE = 8
 
 
 def together(send: Callable[[int], Any], count: int = AT_ONCE) -> list[Any]:
-    """What requests answer that are sent at once."""
+    """Sends requests concurrently and returns their results."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(send, range(count)))
 
 
-def test_of_conflicting_connections_one_is_made(site: LocalSite) -> None:
+def test_of_conflicting_connections_one_is_created(site: LocalSite) -> None:
     def send(number: int) -> int:
         body = {"ipsec_site_connection": site.values(psk=f"key {number}")}
         return site.api.send("POST", CONNECTIONS, body).status_code
@@ -38,7 +38,7 @@ def test_gateways_never_share_an_address(api: Api) -> None:
     assert len(set(taken)) == len(taken) == 2 * AT_ONCE
 
 
-def test_a_policy_goes_or_is_used_never_both(site: LocalSite) -> None:
+def test_a_policy_is_deleted_or_used_but_not_both(site: LocalSite) -> None:
     for number in range(5):
         ike = site.api.ike()
         given = {"ikepolicy_id": ike["id"], "peer_id": f"peer-{number}"}
@@ -51,7 +51,7 @@ def test_a_policy_goes_or_is_used_never_both(site: LocalSite) -> None:
         assert tuple(together(send, 2)) in {(201, 409), (404, 204)}
 
 
-def test_updates_do_not_get_lost(site: LocalSite) -> None:
+def test_concurrent_updates_are_not_lost(site: LocalSite) -> None:
     made = site.connection()
     path = f"{CONNECTIONS}/{made['id']}"
 
@@ -65,7 +65,7 @@ def test_updates_do_not_get_lost(site: LocalSite) -> None:
     assert now["dpd"]["interval"] == 10 + int(now["description"])
 
 
-def test_a_service_goes_once(site: LocalSite) -> None:
+def test_a_service_is_deleted_once(site: LocalSite) -> None:
     path = f"/vpn/vpnservices/{site.service['id']}"
     codes = Counter(together(lambda _number: site.api.send("DELETE", path).status_code))
     assert codes == {204: 1, 404: AT_ONCE - 1}
