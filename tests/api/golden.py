@@ -39,7 +39,7 @@ BY_KEY: Final[dict[str, Resource]] = {
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One recorded request and its answer."""
+    """A recorded request and its response."""
 
     number: int
     case: str
@@ -51,7 +51,7 @@ class Record(msgspec.Struct, frozen=True):
     raw: str | None
     status: int
     content_type: str | None
-    answer: Any
+    response: Any
 
 
 class Difference(msgspec.Struct, frozen=True, order=True):
@@ -93,7 +93,7 @@ def load(folder: Path = GOLDEN) -> list[Record]:
                 raw=raw["request_raw"],
                 status=raw["status"],
                 content_type=raw["response_headers"].get("content-type"),
-                answer=raw["response_body"],
+                response=raw["response_body"],
             )
         )
     return records
@@ -219,12 +219,12 @@ class Replay:
             self._create_unrecorded(record)
             if _shows_active(record):
                 self._node.apply_desired()
-            answer = self._api.as_(record.user).send(
+            response = self._api.as_(record.user).send(
                 record.method, self._ids.replaced(record.path), headers=record.headers, content=self._content(record)
             )
             if record.method == "DELETE":
                 self._node.apply_desired()
-            for at, ours in self._compared(record, answer):
+            for at, ours in self._compared(record, response):
                 yield Difference(record.number, at, ours)
 
     def _content(self, record: Record) -> bytes | None:
@@ -232,18 +232,18 @@ class Replay:
             return record.raw.encode("latin-1")
         return None if record.body is None else self._ids.replaced(json.dumps(record.body)).encode()
 
-    def _compared(self, record: Record, answer: Any) -> Iterator[tuple[str, str]]:
-        assert answer.headers["x-openstack-request-id"].startswith("req-")
-        ours = answer.json() if answer.content else None
+    def _compared(self, record: Record, response: Any) -> Iterator[tuple[str, str]]:
+        assert response.headers["x-openstack-request-id"].startswith("req-")
+        ours = response.json() if response.content else None
         type = ours.get("NeutronError", {}).get("type", "") if isinstance(ours, dict) else ""
-        if answer.status_code != record.status:
-            yield "status", f"{answer.status_code} {type}".strip()
-            if answer.status_code < 400 <= record.status:
+        if response.status_code != record.status:
+            yield "status", f"{response.status_code} {type}".strip()
+            if response.status_code < 400 <= record.status:
                 self._forget(record, ours)
         else:
-            if (content_type := answer.headers.get("content-type")) != record.content_type:
+            if (content_type := response.headers.get("content-type")) != record.content_type:
                 yield "content-type", str(content_type)
-            yield from differences(self._ids, record.answer, ours, ordered="sort_key=" in record.path)
+            yield from differences(self._ids, record.response, ours, ordered="sort_key=" in record.path)
 
     def _forget(self, record: Record, ours: Any) -> None:
         """Deletes an object whose creation the reference implementation refused."""
@@ -255,13 +255,13 @@ class Replay:
 
     def _send(self, user: str, method: str, path: str, body: Any = None) -> Any:
         content = None if body is None else json.loads(self._ids.replaced(json.dumps(body)))
-        answer = self._api.as_(user).send(method, self._ids.replaced(path), content)
-        assert answer.status_code < 300, (method, path, answer.text)
-        return answer.json() if answer.content else None
+        response = self._api.as_(user).send(method, self._ids.replaced(path), content)
+        assert response.status_code < 300, (method, path, response.text)
+        return response.json() if response.content else None
 
     def _create_unrecorded(self, record: Record) -> None:
         """Creates the objects that this record refers to and no record creates."""
-        mentioned = UUID.findall(json.dumps([record.path, record.body, record.answer]))
+        mentioned = UUID.findall(json.dumps([record.path, record.body, record.response]))
         for id in mentioned:
             if id in self._unrecorded:
                 resource, shown = self._unrecorded.pop(id)
@@ -285,7 +285,7 @@ def _unrecorded_objects(records: list[Record]) -> Iterator[tuple[str, tuple[Reso
 
 def _shown(record: Record) -> Iterator[tuple[Resource, dict[str, Any]]]:
     """Yields the objects in a recorded response, with their resources."""
-    for key, value in (record.answer or {}).items():
+    for key, value in (record.response or {}).items():
         for item in value if isinstance(value, list) else [value]:
             if key in BY_KEY and isinstance(item, dict) and "id" in item:
                 yield BY_KEY[key], item

@@ -30,8 +30,8 @@ PATHS = [
 def test_an_agent_without_its_token_is_refused(api: Api, method: str, path: str, header: str | None) -> None:
     api.node()
     headers = {} if header is None else {"authorization": header}
-    answer = api.client.request(method, f"/agent/v1{path}", headers=headers, content=b"{}")
-    assert (answer.status_code, answer.content) == (401, b"")
+    response = api.client.request(method, f"/agent/v1{path}", headers=headers, content=b"{}")
+    assert (response.status_code, response.content) == (401, b"")
 
 
 def test_a_nodes_token_does_not_authenticate_a_user(api: Api) -> None:
@@ -80,9 +80,9 @@ def test_an_invalid_revision_is_a_400(api: Api, since: str) -> None:
     ],
 )
 def test_an_invalid_body_of_an_agent_is_a_400(api: Api, path: str, content: bytes) -> None:
-    answer = api.node().send("POST", path, content=content)
-    assert answer.status_code == 400
-    assert answer.json()["NeutronError"]["type"] == "HTTPBadRequest"
+    response = api.node().send("POST", path, content=content)
+    assert response.status_code == 400
+    assert response.json()["NeutronError"]["type"] == "HTTPBadRequest"
 
 
 def test_an_empty_report_is_accepted_as_a_liveness_signal(api: Api) -> None:
@@ -134,12 +134,12 @@ def test_hints(database: Engine) -> None:
 def test_a_stream_gets_keepalives_and_is_removed_after_it_closes(database: Engine) -> None:
     with served(database, heartbeat=0.1) as service:
         node = service.api.node()
-        with httpx.stream("GET", f"{service.url}/agent/v1/hints", headers=node.headers) as answer:
-            assert answer.headers["content-type"] == "text/event-stream"
-            lines = answer.iter_lines()
+        with httpx.stream("GET", f"{service.url}/agent/v1/hints", headers=node.headers) as response:
+            assert response.headers["content-type"] == "text/event-stream"
+            lines = response.iter_lines()
             received = [next(lines) for _ in range(8)]
         assert received == ["event: revision", "data: 0", "", ": alive", "", ": alive", "", ": alive"]
-        wait_for(lambda: not service.api.hub._streams)
+        wait_for(lambda: not service.api.notifier._streams)
 
 
 def test_a_server_stops_while_a_delete_waits(database: Engine) -> None:
@@ -152,7 +152,7 @@ def test_a_server_stops_while_a_delete_waits(database: Engine) -> None:
             target=lambda: codes.append(service.api.send("DELETE", f"{CONNECTIONS}/{connection['id']}").status_code)
         )
         thread.start()
-        wait_for(lambda: bool(service.api.hub._waiters))
+        wait_for(lambda: bool(service.api.notifier._waiters))
         assert service.stop() < 5.0
         thread.join(5.0)
         assert codes == [204]

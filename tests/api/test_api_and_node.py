@@ -24,8 +24,8 @@ def node(api: Api) -> Node:
 
 def status_of(api: Api, path: str) -> str:
     """Returns the status of an object."""
-    answer = api.get(path)
-    status: str = next(iter(answer.values()))["status"]
+    response = api.get(path)
+    status: str = next(iter(response.values()))["status"]
     return status
 
 

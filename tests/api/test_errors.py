@@ -570,19 +570,19 @@ TESTED_ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
 }
 
 
-def shape(answer: httpx.Response) -> tuple[int, str]:
+def shape(response: httpx.Response) -> tuple[int, str]:
     """Returns status and type of an error; asserts the error's format."""
-    body = answer.json()
-    assert answer.headers["x-openstack-request-id"].startswith("req-")
-    assert answer.headers["content-type"] == "application/json"
-    if answer.status_code == 401:
+    body = response.json()
+    assert response.headers["x-openstack-request-id"].startswith("req-")
+    assert response.headers["content-type"] == "application/json"
+    if response.status_code == 401:
         fault = body["error"]
         assert (list(body), sorted(fault), fault["code"]) == (["error"], ["code", "message", "title"], 401)
         return 401, fault["title"]
     fault = body["NeutronError"]
     assert (list(body), sorted(fault), fault["detail"]) == (["NeutronError"], ["detail", "message", "type"], "")
     assert fault["message"]
-    return answer.status_code, fault["type"]
+    return response.status_code, fault["type"]
 
 
 def test_every_case_gets_the_error_of_the_matrix(open_api: OpenApi) -> None:
@@ -592,9 +592,9 @@ def test_every_case_gets_the_error_of_the_matrix(open_api: OpenApi) -> None:
         wrong = {}
         for name, (status, type, cases) in (MATRIX | BESIDE).items():
             for number, case in enumerate(cases):
-                answer = case.send(populated)
-                if answer.status_code < 400 or shape(answer) != (status, type):
-                    wrong[f"{name}, {number}"] = (answer.status_code, answer.text)
+                response = case.send(populated)
+                if response.status_code < 400 or shape(response) != (status, type):
+                    wrong[f"{name}, {number}"] = (response.status_code, response.text)
         assert wrong == {}
         assert populated.everything() == before, "what is refused changes nothing"
 

@@ -31,20 +31,20 @@ TAILS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 quickly = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def check(answer: httpx.Response) -> None:
+def check(response: httpx.Response) -> None:
     """Asserts that a response is no server error and has the format of its kind."""
-    assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400:
-        assert sorted(answer.json()["NeutronError"]) == ["detail", "message", "type"]
+    assert response.status_code < 500, response.text
+    if response.status_code >= 400:
+        assert sorted(response.json()["NeutronError"]) == ["detail", "message", "type"]
 
 
 def test_any_path(api: Api) -> None:
     @quickly
     @given(tail=TAILS, method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD"]))
     def fuzz(tail: str, method: str) -> None:
-        answer = api.send(method, f"/networks/{quote(tail, safe='/')}")
+        response = api.send(method, f"/networks/{quote(tail, safe='/')}")
         if method != "HEAD":
-            check(answer)
+            check(response)
 
     fuzz()
 

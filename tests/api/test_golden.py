@@ -23,7 +23,7 @@ def general(difference: Difference) -> str:
     return name if side is not None and name in LISTED[side] else ""
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded answers: {GOLDEN} is not there, set LINKSPAN_GOLDEN")
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no recorded responses: {GOLDEN} is not there, set LINKSPAN_GOLDEN")
 def test_every_difference_is_listed(open_api: OpenApi) -> None:
     records = load()
     with open_api(delete_wait=0.0, choices=WeakChoices(defaults="neutron")) as api:

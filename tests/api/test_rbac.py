@@ -30,9 +30,9 @@ CALLERS: Final = {"admin": "admin", "member": "alice", "reader": "reader", "unkn
 OWNERS: Final = {"admin": "admin", "member": "alice", "reader": "alice", "unknown role": "alice"}
 """Role -> user who creates the objects of the caller's own project."""
 
-Answer = int | str
+Result = int | str
 """A status, or `seen` or `unseen` for lists."""
-EXPECTED: Final[dict[str, dict[str, tuple[Answer, Answer]]]] = {
+EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     # action: role -> (with an own object, with a foreign one)
     "list": {
         "admin": ("seen", "seen"),
@@ -60,7 +60,7 @@ EXPECTED: Final[dict[str, dict[str, tuple[Answer, Answer]]]] = {
 }
 SEES_KEYS: Final = ("admin", "member")
 
-Exceptions = Mapping[tuple[str, str], dict[str, tuple[Answer, Answer]]]
+Exceptions = Mapping[tuple[str, str], dict[str, tuple[Result, Result]]]
 """(Action, resource) -> as in `EXPECTED`, for policies other than the default."""
 
 
@@ -131,7 +131,7 @@ def test_every_rule_has_a_route_and_every_restricted_route_has_a_rule() -> None:
     } == set()
 
 
-# --- one cell -----------------------------------------------------------------------------------------------------
+# --- one role -----------------------------------------------------------------------------------------------------
 
 
 class MatrixColumn:
@@ -186,43 +186,43 @@ class MatrixColumn:
 
     def cell(self, row: Row) -> Iterator[str]:
         """Yields the deviations from `EXPECTED` in a row."""
-        expected = self._answers(row.action, row.resource)[0 if self.own else 1]
+        expected = self._expected(row.action, row.resource)[0 if self.own else 1]
         if row.resource:
             yield from getattr(self, f"_{row.action}")(row, BY_NAME[row.resource], expected)
             return
         path = row.path.replace("{id}", self.project if "/quotas/" in row.path else "vpnaas")
-        answer = self.caller.send(
+        response = self.caller.send(
             row.method, f"/{path}", {"quota": {"ikepolicy": 100}} if row.method == "PUT" else None
         )
-        if answer.status_code != expected:
-            yield f"{answer.status_code}, not {expected}"
-        if row.action == "agent" and answer.content:
-            yield f"a response to a caller that is no node: {answer.text}"
+        if response.status_code != expected:
+            yield f"{response.status_code}, not {expected}"
+        if row.action == "agent" and response.content:
+            yield f"a response to a caller that is no node: {response.text}"
 
-    def _answers(self, action: str, resource: str) -> tuple[Answer, Answer]:
+    def _expected(self, action: str, resource: str) -> tuple[Result, Result]:
         return (EXPECTED[action] | self._exceptions.get((action, resource), {}))[self.role]
 
-    def _list(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _list(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
-        answer = self.caller.send("GET", f"/{row.path}?id={created['id']}")
-        yield from self._filtered(answer, resource, created, expected)
+        response = self.caller.send("GET", f"/{row.path}?id={created['id']}")
+        yield from self._filtered(response, resource, created, expected)
         whole = self.caller.send("GET", f"/{row.path}")
         yield from self._filtered(whole, resource, created, expected)
         links = self.caller.send("GET", f"/{row.path}?limit=1000&id={created['id']}")
         yield from self._filtered(links, resource, created, expected)
 
     def _filtered(
-        self, answer: httpx.Response, resource: Resource, created: dict[str, Any], expected: Answer
+        self, response: httpx.Response, resource: Resource, created: dict[str, Any], expected: Result
     ) -> Iterator[str]:
-        if isinstance(expected, int) or answer.status_code != 200:
-            yield from self._status(answer, expected if isinstance(expected, int) else 200)
+        if isinstance(expected, int) or response.status_code != 200:
+            yield from self._status(response, expected if isinstance(expected, int) else 200)
             return
-        shown = [item for item in answer.json()[resource.plural] if item["id"] == created["id"]]
+        shown = [item for item in response.json()[resource.plural] if item["id"] == created["id"]]
         if bool(shown) != (expected == "seen"):
             yield f"{'seen' if shown else 'unseen'}, not {expected}"
         yield from (fault for item in shown for fault in self._key(resource, item))
-        if self._answers("list", resource.name)[1] == "unseen":
-            for item in answer.json()[resource.plural]:
+        if self._expected("list", resource.name)[1] == "unseen":
+            for item in response.json()[resource.plural]:
                 if item["project_id"] != USERS[self.caller.user].project_id and not item.get("router:external"):
                     yield f"another project's {item['id']} in the list"
 
@@ -230,97 +230,97 @@ class MatrixColumn:
         if resource.name == "connection" and shown["psk"] != self._key_seen:
             yield f"the key reads {shown['psk']}"
 
-    def _show(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _show(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
-        answer = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
-        yield from self._status(answer, expected)
-        if answer.status_code == 200:
-            yield from self._key(resource, answer.json()[resource.singular])
-        yield from self._as_unknown(row, created, answer, None)
+        response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
+        yield from self._status(response, expected)
+        if response.status_code == 200:
+            yield from self._key(resource, response.json()[resource.singular])
+        yield from self._as_unknown(row, created, response, None)
 
-    def _create(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _create(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         values = self.values(resource) | ({} if self.own else {"project_id": RED})
-        answer = self.caller.send("POST", f"/{row.path}", {resource.singular: values})
-        yield from self._status(answer, expected)
+        response = self.caller.send("POST", f"/{row.path}", {resource.singular: values})
+        yield from self._status(response, expected)
         objects = self.owner.get(f"/{resource.path}?name={values['name']}")[resource.plural]
         if len(objects) != (expected == 201):
             yield f"{len(objects)} were created"
         if any(item["project_id"] != USERS[self.owner.user].project_id for item in objects):
             yield "created in the wrong project"
 
-    def _update(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _update(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
         body = {resource.singular: {"description": "new"}}
-        answer = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
-        yield from self._status(answer, expected)
-        if answer.status_code == 200:
-            yield from self._key(resource, answer.json()[resource.singular])
+        response = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
+        yield from self._status(response, expected)
+        if response.status_code == 200:
+            yield from self._key(resource, response.json()[resource.singular])
         updated = self.owner.get(f"/{resource.path}/{created['id']}")[resource.singular]
         if (updated["description"] == "new") != (expected == 200):
             yield f"its description is '{updated['description']}'"
-        yield from self._as_unknown(row, created, answer, body)
+        yield from self._as_unknown(row, created, response, body)
 
-    def _delete(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _delete(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
-        answer = self.caller.send("DELETE", f"/{row.path.format(id=created['id'])}")
-        yield from self._status(answer, expected)
+        response = self.caller.send("DELETE", f"/{row.path.format(id=created['id'])}")
+        yield from self._status(response, expected)
         gone = self.owner.send("GET", f"/{resource.path}/{created['id']}").status_code == 404
         if gone != (expected == 204):
             yield "the object is deleted" if gone else "the object still exists"
-        yield from self._as_unknown(row, created, answer, None)
+        yield from self._as_unknown(row, created, response, None)
 
-    def _add(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _add(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created, subnet = self.make(resource), self.make(BY_NAME["subnet"])
         body = {"subnet_id": subnet["id"]}
-        answer = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
-        yield from self._status(answer, expected)
+        response = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
+        yield from self._status(response, expected)
         if self._interfaces(created) != (expected == 200):
             yield f"{self._interfaces(created)} interfaces"
-        yield from self._as_unknown(row, created, answer, body)
+        yield from self._as_unknown(row, created, response, body)
 
-    def _remove(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
+    def _remove(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created, subnet = self.make(resource), self.make(BY_NAME["subnet"])
         self.owner.plug(created, subnet)
         body = {"subnet_id": subnet["id"]}
-        answer = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
-        yield from self._status(answer, expected)
+        response = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
+        yield from self._status(response, expected)
         if self._interfaces(created) != (expected != 200):
             yield f"{self._interfaces(created)} interfaces"
-        yield from self._as_unknown(row, created, answer, body)
+        yield from self._as_unknown(row, created, response, body)
 
     def _interfaces(self, router: dict[str, Any]) -> int:
         return len(self.owner.get(f"/ports?device_id={router['id']}")["ports"])
 
-    def _collection(self, row: Row, resource: Resource, expected: Answer) -> Iterator[str]:
-        answer = self.caller.send(row.method, f"/{row.path}", {} if row.method == "PUT" else None)
-        yield from self._status(answer, expected)
+    def _collection(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        response = self.caller.send(row.method, f"/{row.path}", {} if row.method == "PUT" else None)
+        yield from self._status(response, expected)
 
-    def _status(self, answer: httpx.Response, expected: Answer) -> Iterator[str]:
-        if answer.status_code != expected:
-            yield f"{answer.status_code}, not {expected}: {answer.text}"
+    def _status(self, response: httpx.Response, expected: Result) -> Iterator[str]:
+        if response.status_code != expected:
+            yield f"{response.status_code}, not {expected}: {response.text}"
         elif expected == 403:
-            fault = answer.json()["NeutronError"]
+            fault = response.json()["NeutronError"]
             if fault["type"] != "PolicyNotAuthorized" or not fault["message"].endswith(" is disallowed by policy"):
                 yield f"not in Neutron's words: {fault}"
 
-    def _as_unknown(self, row: Row, created: dict[str, Any], answer: httpx.Response, body: Any) -> Iterator[str]:
+    def _as_unknown(self, row: Row, created: dict[str, Any], response: httpx.Response, body: Any) -> Iterator[str]:
         """Compares a 404 with that of an unknown id: body, status and headers."""
-        if answer.status_code != 404 or not self._exists(row, created):
+        if response.status_code != 404 or not self._exists(row, created):
             return
         unknown = self.caller.send(row.method, f"/{row.path.format(id=UNKNOWN)}", body)
-        if answer.content != unknown.content.replace(UNKNOWN.encode(), created["id"].encode()):
-            yield f"{answer.text} and of an unknown id {unknown.text}"
-        if [answer.status_code, *headers(answer)] != [unknown.status_code, *headers(unknown)]:
-            yield f"{headers(answer)} and of an unknown id {headers(unknown)}"
+        if response.content != unknown.content.replace(UNKNOWN.encode(), created["id"].encode()):
+            yield f"{response.text} and of an unknown id {unknown.text}"
+        if [response.status_code, *headers(response)] != [unknown.status_code, *headers(unknown)]:
+            yield f"{headers(response)} and of an unknown id {headers(unknown)}"
 
     def _exists(self, row: Row, created: dict[str, Any]) -> bool:
         resource = BY_NAME[row.resource]
         return self.owner.send("GET", f"/{resource.path}/{created['id']}").status_code == 200
 
 
-def headers(answer: httpx.Response) -> list[tuple[str, str]]:
+def headers(response: httpx.Response) -> list[tuple[str, str]]:
     """Returns the headers of a response without the request id, which is always new."""
-    return sorted((name, value) for name, value in answer.headers.items() if name != "x-openstack-request-id")
+    return sorted((name, value) for name, value in response.headers.items() if name != "x-openstack-request-id")
 
 
 # --- the matrix ---------------------------------------------------------------------------------------------------
@@ -337,9 +337,9 @@ def test_without_credentials_nothing_is_answered(api: Api) -> None:
         if row.action in ("public", "agent"):
             continue
         body: dict[str, Any] | None = {} if row.method in ("PUT", "POST") else None
-        answer = api.client.request(row.method, row.path.format(id=UNKNOWN), json=body)
-        assert answer.status_code == 401, row
-        assert set(answer.json()) == {"error"}, row
+        response = api.client.request(row.method, row.path.format(id=UNKNOWN), json=body)
+        assert response.status_code == 401, row
+        assert set(response.json()) == {"error"}, row
 
 
 def deviating_actions(open_api: OpenApi, policy: Policy, role: str, *, own: bool) -> set[str]:
@@ -368,7 +368,7 @@ def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> 
     }
 
 
-# --- an operator's policy file -----------------------------------------------------------------------------------
+# --- an operator's policy file ------------------------------------------------------------------------------------
 
 OPERATORS: Final = {
     "get_ipsec_site_connection": "rule:admin_or_project_reader or role:auditor",
@@ -420,12 +420,12 @@ def test_lists_filtered_by_a_row_rule_have_full_pages(open_api: OpenApi) -> None
         for number in range(7):
             api.ike(name=f"p{number}", description="hidden" if number in (1, 2, 5) else "")
         seen: list[str] = []
-        answer = api.get(f"{IKE}?limit=2&sort_key=name&sort_dir=asc")
-        while answer["ikepolicies"]:
-            assert len(answer["ikepolicies"]) == 2
-            seen += [policy["name"] for policy in answer["ikepolicies"]]
-            following = [link["href"] for link in answer["ikepolicies_links"] if link["rel"] == "next"]
-            answer = api.get(following[0].partition("/v2.0")[2])
+        response = api.get(f"{IKE}?limit=2&sort_key=name&sort_dir=asc")
+        while response["ikepolicies"]:
+            assert len(response["ikepolicies"]) == 2
+            seen += [policy["name"] for policy in response["ikepolicies"]]
+            following = [link["href"] for link in response["ikepolicies_links"] if link["rel"] == "next"]
+            response = api.get(following[0].partition("/v2.0")[2])
         assert seen == ["p0", "p3", "p4", "p6"]
         assert api.get(f"{IKE}?name=p1") == {"ikepolicies": []}
         assert len(api.as_("admin").get(IKE)["ikepolicies"]) == 7
@@ -437,9 +437,9 @@ def test_an_object_hidden_by_a_row_rule_does_not_exist(open_api: OpenApi) -> Non
         hidden = api.as_("admin").create(IKE, "ikepolicy", description="hidden", project_id=BLUE)
         unknown = api.send("GET", f"{IKE}/{UNKNOWN}")
         for method, body in (("GET", None), ("PUT", {"ikepolicy": {"name": "x"}}), ("DELETE", None)):
-            answer = api.send(method, f"{IKE}/{hidden['id']}", body)
-            assert answer.status_code == 404
-            assert answer.content == unknown.content.replace(UNKNOWN.encode(), hidden["id"].encode())
+            response = api.send(method, f"{IKE}/{hidden['id']}", body)
+            assert response.status_code == 404
+            assert response.content == unknown.content.replace(UNKNOWN.encode(), hidden["id"].encode())
         assert site.refused(ikepolicy_id=hidden["id"]) == (404, "IKEPolicyNotFound")
 
 
@@ -495,8 +495,8 @@ def test_a_visible_object_of_another_project_cannot_be_changed(open_api: OpenApi
     """Members see every project's connections and routers: writes get a 403, and keys stay hidden."""
     see = {f"get_{noun}": "rule:admin_only or rule:member_role" for noun in ("ipsec_site_connection", "router")}
     exceptions = {**SEEN_NOT_OWNED} | {
-        (action, resource): {"member": (answer, answer)}
-        for action, answer in (("list", "seen"), ("show", 200))
+        (action, resource): {"member": (response, response)}
+        for action, response in (("list", "seen"), ("show", 200))
         for resource in ("connection", "router")
     }
     with open_api(policy=policy_of(see)) as api:
@@ -520,8 +520,8 @@ def test_shared_and_external_networks_are_visible_but_read_only(api: Api, flag: 
 @pytest.mark.parametrize("flag", ["shared", "router:external"])
 @pytest.mark.parametrize(("user", "expected"), [("admin", 201), ("alice", 403), ("reader", 403), ("auditor", 403)])
 def test_only_an_admin_creates_shared_and_external_networks(api: Api, user: str, expected: int, flag: str) -> None:
-    answer = api.as_(user).send("POST", "/networks", {"network": {"name": "for all", flag: True}})
-    assert answer.status_code == expected
+    response = api.as_(user).send("POST", "/networks", {"network": {"name": "for all", flag: True}})
+    assert response.status_code == expected
     assert len(api.as_("admin").get("/networks?name=for%20all")["networks"]) == (expected == 201)
 
 
@@ -545,9 +545,9 @@ def test_a_rule_decides_about_the_value_of_an_attribute(open_api: OpenApi) -> No
         assert api.as_("bob").get(f"/networks/{network['id']}")["network"] == network
         body = {"network": {"shared": False}}
         assert api.send("PUT", f"/networks/{network['id']}", body).status_code == 200
-        answer = api.as_("admin").send("PUT", f"/networks/{network['id']}", {"network": {"shared": True}})
-        assert answer.status_code == 403
-        message = answer.json()["NeutronError"]["message"]
+        response = api.as_("admin").send("PUT", f"/networks/{network['id']}", {"network": {"shared": True}})
+        assert response.status_code == 403
+        message = response.json()["NeutronError"]["message"]
         assert message == "(rule:update_network and rule:update_network:shared) is disallowed by policy"
 
 
@@ -556,10 +556,10 @@ def test_a_group_cannot_reference_a_subnet_that_its_owner_cannot_see(open_api: O
         with open_api(policy=policy_of({"get_subnet": rule})) as api:
             foreign = api.as_("bob").inside("10.88.0.0/24")
             body = {"endpoint_group": {"type": "subnet", "endpoints": [foreign["id"]]}}
-            answer = api.send("POST", "/vpn/endpoint-groups", body)
-            assert answer.status_code == expected
+            response = api.send("POST", "/vpn/endpoint-groups", body)
+            assert response.status_code == expected
             if expected == 400:
-                assert answer.json()["NeutronError"]["type"] == "NonExistingSubnetInEndpointGroup"
+                assert response.json()["NeutronError"]["type"] == "NonExistingSubnetInEndpointGroup"
 
 
 def test_a_rule_decides_about_subnets_on_another_projects_network(open_api: OpenApi) -> None:

@@ -66,9 +66,9 @@ class Client:
 
     def token(self, name: str, scope: Any = ...) -> str:
         """Returns a token that was issued for a password."""
-        answer = self.login(name, scope)
-        assert answer.status_code == 201, answer.text
-        return answer.headers["x-subject-token"]
+        response = self.login(name, scope)
+        assert response.status_code == 201, response.text
+        return response.headers["x-subject-token"]
 
     def get(self, path: str, token: str, **headers: str) -> httpx.Response:
         """Sends a GET with a token."""

@@ -51,12 +51,12 @@ class Api:
     def __init__(self, client: httpx.Client, store: Store, notifier: Notifier, user: str = "alice") -> None:
         self.client = client
         self.store = store
-        self.hub = notifier
+        self.notifier = notifier
         self.user = user
 
     def as_(self, user: str) -> Api:
         """Returns the same API with another user."""
-        return Api(self.client, self.store, self.hub, user)
+        return Api(self.client, self.store, self.notifier, user)
 
     def send(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         """Sends a request; asserts a declared response. A path is below /v2.0 unless it starts with `//`."""
@@ -64,46 +64,46 @@ class Api:
         headers = {"authorization": self.user, **more.pop("headers", {})}
         if body is not None:
             more["json"] = body
-        answer: httpx.Response = self.client.request(method, url, headers=headers, **more)
-        conformance.check(self.client, method, answer)
-        return answer
+        response: httpx.Response = self.client.request(method, url, headers=headers, **more)
+        conformance.check(self.client, method, response)
+        return response
 
     def get(self, path: str) -> Any:
         """Returns the body of a GET; asserts 200."""
-        answer = self.send("GET", path)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.send("GET", path)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def create(self, path: str, key: str, /, **values: Any) -> dict[str, Any]:
         """Creates an object; asserts 201."""
-        answer = self.send("POST", path, {key: values})
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()[key]
+        response = self.send("POST", path, {key: values})
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()[key]
         return created
 
     def update(self, path: str, key: str, /, **values: Any) -> dict[str, Any]:
         """Updates an object; asserts 200."""
-        answer = self.send("PUT", path, {key: values})
-        assert answer.status_code == 200, answer.text
-        changed: dict[str, Any] = answer.json()[key]
+        response = self.send("PUT", path, {key: values})
+        assert response.status_code == 200, response.text
+        changed: dict[str, Any] = response.json()[key]
         return changed
 
     def delete(self, path: str) -> None:
         """Deletes an object; asserts 204 without a body."""
-        answer = self.send("DELETE", path)
-        assert (answer.status_code, answer.content) == (204, b""), answer.text
+        response = self.send("DELETE", path)
+        assert (response.status_code, response.content) == (204, b""), response.text
 
     def refused(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, str]:
         """Returns status and type of an error; asserts the error's format."""
-        answer = self.send(method, path, body, **more)
-        assert answer.status_code >= 400, answer.text
-        assert answer.headers["x-openstack-request-id"].startswith("req-")
-        fault = answer.json()["NeutronError"]
+        response = self.send(method, path, body, **more)
+        assert response.status_code >= 400, response.text
+        assert response.headers["x-openstack-request-id"].startswith("req-")
+        fault = response.json()["NeutronError"]
         assert sorted(fault) == ["detail", "message", "type"], fault
         assert fault["message"], fault
-        return answer.status_code, fault["type"]
+        return response.status_code, fault["type"]
 
-    # --- objects ----------------------------------------------------------------------------------------------
+    # --- objects ------------------------------------------------------------------------------------------------
 
     def outside(self, *cidrs: str) -> dict[str, Any]:
         """Creates an external network with these subnets."""
@@ -128,9 +128,9 @@ class Api:
 
     def plug(self, router: dict[str, Any], subnet: dict[str, Any]) -> dict[str, Any]:
         """Adds a router interface on a subnet."""
-        answer = self.send("PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
-        assert answer.status_code == 200, answer.text
-        interface: dict[str, Any] = answer.json()
+        response = self.send("PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+        assert response.status_code == 200, response.text
+        interface: dict[str, Any] = response.json()
         return interface
 
     def service(self, router: dict[str, Any], subnet: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -207,28 +207,28 @@ class Node:
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Sends a request to the agents' API."""
-        answer: httpx.Response = self.api.client.request(method, f"/agent/v1{path}", headers=self.headers, **more)
-        return answer
+        response: httpx.Response = self.api.client.request(method, f"/agent/v1{path}", headers=self.headers, **more)
+        return response
 
     def hello(self) -> Any:
         """Sends the hello of the agent; asserts 200."""
         hello = Hello("kernel", "1.0", "6.0.1")
-        answer = self.send("POST", "/hello", content=encode(hello))
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.send("POST", "/hello", content=encode(hello))
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def desired(self, since: int = 0) -> Any:
         """Returns the node's desired state."""
-        answer = self.send("GET", "/desired", params={"since": since})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.send("GET", "/desired", params={"since": since})
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def report(self, *reports: GatewayReport | ConnectionReport) -> None:
         """Reports the observed state."""
         gateways = tuple(report for report in reports if isinstance(report, GatewayReport))
         connections = tuple(report for report in reports if isinstance(report, ConnectionReport))
-        answer = self.send("POST", "/reports", content=encode(Report(gateways, connections)))
-        assert answer.status_code == 204, answer.text
+        response = self.send("POST", "/reports", content=encode(Report(gateways, connections)))
+        assert response.status_code == 204, response.text
 
     def apply_desired(self) -> None:
         """Reports the whole desired state as applied."""

@@ -48,10 +48,10 @@ def service(database: Engine) -> Iterator[Served]:
     """A server with users; the projects of alice and bob have an IKE policy each."""
     with served(database, embedded) as running:
         for user in ("alice", "bob"):
-            answer = running.api.client.post(
+            response = running.api.client.post(
                 "/v2.0/vpn/ikepolicies", json={"ikepolicy": {"name": f"of {user}"}}, auth=(user, PASSWORD)
             )
-            assert answer.status_code == 201
+            assert response.status_code == 201
         yield running
 
 
@@ -114,8 +114,8 @@ def credential(service: Served) -> Any:
     user = logged_in.get_user_id()
     body = {"application_credential": {"name": "ci", "roles": [{"name": "reader"}]}}
     endpoint = {"service_type": "identity", "interface": "public"}
-    answer = logged_in.post(f"/users/{user}/application_credentials", json=body, endpoint_filter=endpoint)
-    return answer.json()["application_credential"]
+    response = logged_in.post(f"/users/{user}/application_credentials", json=body, endpoint_filter=endpoint)
+    return response.json()["application_credential"]
 
 
 def basic(service: Served) -> Options:

@@ -205,8 +205,8 @@ def test_concurrent_password_hashes_are_limited(user_store: Store, monkeypatch: 
 def test_without_authentication_every_caller_is_the_same_admin(open_api: OpenApi) -> None:
     with open_api(auth=NoAuth("0123" * 8)) as api:
         for headers in ({}, {"x-auth-token": "notused"}, {"x-project-id": "ffff" * 8}):
-            answer = api.client.post("/v2.0/vpn/ikepolicies", json={"ikepolicy": {}}, headers=headers)
-            assert answer.json()["ikepolicy"]["project_id"] == "0123" * 8
+            response = api.client.post("/v2.0/vpn/ikepolicies", json={"ikepolicy": {}}, headers=headers)
+            assert response.json()["ikepolicy"]["project_id"] == "0123" * 8
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -108,7 +108,7 @@ def test_the_project_and_the_roles_are_those_of_the_token(api: Api, users: Clien
 
 
 def test_a_401_names_the_keystone(api: Api, users: Client) -> None:
-    for answer in (
+    for response in (
         api.http.get(SERVICES),
         api.http.get(SERVICES, auth=("alice", PASSWORD)),
         api.get("nothing"),
@@ -117,9 +117,9 @@ def test_a_401_names_the_keystone(api: Api, users: Client) -> None:
         api.get("x" * 9000),
         api.get(users.token("alice", "unscoped")),
     ):
-        assert answer.status_code == 401
-        assert answer.json()["error"]["message"] == "The request you have made requires authentication."
-        assert answer.headers["www-authenticate"] == "Keystone uri='https://keystone.example.org/v3'"
+        assert response.status_code == 401
+        assert response.json()["error"]["message"] == "The request you have made requires authentication."
+        assert response.headers["www-authenticate"] == "Keystone uri='https://keystone.example.org/v3'"
 
 
 def test_the_embedded_keystone_is_not_served_beside_a_real_one(api: Api) -> None:
@@ -238,28 +238,28 @@ def test_a_slow_keystone_delays_no_cached_token(store: Store, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         None,
         token_info(project=...),
         token_info("2001-01-01T00:00:00.000000Z"),
     ],
 )
-def test_a_token_that_is_invalid_unscoped_or_expired_is_a_401(store: Store, answer: Any) -> None:
+def test_a_token_that_is_invalid_unscoped_or_expired_is_a_401(store: Store, response: Any) -> None:
     class FixedResponse:
         def validate(self, token: str) -> Any:
-            return answer
+            return response
 
     assert Api(store, FixedResponse()).code("token") == 401
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, [], {"token": {}}, token_info(user=5), token_info("soon"), token_info(project={"id": 5})]
+    "response", [{}, [], {"token": {}}, token_info(user=5), token_info("soon"), token_info(project={"id": 5})]
 )
-def test_a_malformed_keystone_response_is_a_503(store: Store, answer: Any) -> None:
+def test_a_malformed_keystone_response_is_a_503(store: Store, response: Any) -> None:
     class FixedResponse:
         def validate(self, token: str) -> Any:
-            return answer
+            return response
 
     with capture_logs() as logs:
         assert Api(store, FixedResponse()).code("token") == 503

@@ -28,9 +28,9 @@ def test_requests_of_a_project_are_limited(open_api: OpenApi) -> None:
     # The bucket refills so slowly that no test run gets another token.
     with open_api(rates=RateLimits(project=Rate(0.001, 3))) as api:
         assert [api.send("GET", IKE).status_code for _ in range(3)] == [200] * 3
-        answer = api.send("GET", IKE)
-        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == MANY
-        assert 900 < int(answer.headers["retry-after"]) <= 1000
+        response = api.send("GET", IKE)
+        assert (response.status_code, response.json()["NeutronError"]["type"]) == MANY
+        assert 900 < int(response.headers["retry-after"]) <= 1000
         assert api.as_("reader").refused("POST", IKE, {"ikepolicy": {}}) == MANY, "the same project"
         assert api.as_("bob").get(IKE) == {"ikepolicies": []}
         # Requests that need no authentication are not limited.
@@ -45,11 +45,11 @@ def test_failed_authentication_is_limited_per_address(open_api: OpenApi) -> None
     with open_api(rates=RateLimits(failures=Rate(0.001, 3))) as api:
         assert {api.send("GET", IKE).status_code for _ in range(10)} == {200}, "successes do not count"
         assert [api.as_("stranger").send("GET", IKE).status_code for _ in range(4)] == [401, 401, 401, 429]
-        answer = api.send("GET", IKE)
-        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == MANY, (
+        response = api.send("GET", IKE)
+        assert (response.status_code, response.json()["NeutronError"]["type"]) == MANY, (
             "the address is limited, whichever user it sends"
         )
-        assert int(answer.headers["retry-after"]) > 900
+        assert int(response.headers["retry-after"]) > 900
         # The agents' API is not limited: nobody can guess a node's token.
         assert api.node().hello()
 
@@ -152,8 +152,8 @@ def test_memory_is_bounded() -> None:
 def test_a_refused_key_keeps_its_bucket() -> None:
     """The bucket of a key that keeps sending requests while it has to wait is not evicted before others."""
     buckets = Buckets(Rate(0.001, 1), Clock(), room=2)
-    answers: list[Any] = [buckets.take(key) > 0 for key in ("a", "b", "a", "c", "a")]
-    assert answers == [False, False, True, False, True]
+    refused: list[Any] = [buckets.take(key) > 0 for key in ("a", "b", "a", "c", "a")]
+    assert refused == [False, False, True, False, True]
 
 
 def test_logins_for_a_token_count_too(store: Store) -> None:
@@ -164,8 +164,8 @@ def test_logins_for_a_token_count_too(store: Store) -> None:
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
     with TestClient(app) as client:
         codes = [client.post("/identity/v3/auth/tokens", json=body).status_code for _ in range(2)]
-        answer = client.post("/v3/auth/tokens", json=body)
-        assert [*codes, answer.status_code] == [401, 401, 429]
-        assert answer.json()["error"]["code"] == 429, "in Keystone's format"
-        assert int(answer.headers["retry-after"]) > 900
+        response = client.post("/v3/auth/tokens", json=body)
+        assert [*codes, response.status_code] == [401, 401, 429]
+        assert response.json()["error"]["code"] == 429, "in Keystone's format"
+        assert int(response.headers["retry-after"]) > 900
         assert client.get("/v2.0/networks").status_code == 429, "one address, one bucket"

@@ -52,14 +52,14 @@ def client(database: Engine, clock: Clock) -> Iterator[Client]:
     """The API with users, and a clock that the test controls."""
     store = open_store(database, clock=clock)
     with TestClient(create_app(store, embedded(store), Notifier())) as http:
-        http.event_hooks["response"].append(lambda answer: _hold(http, answer))
+        http.event_hooks["response"].append(lambda response: _hold(http, response))
         yield Client(http, store)
 
 
-def _hold(http: TestClient, answer: httpx.Response) -> None:
+def _hold(http: TestClient, response: httpx.Response) -> None:
     """Asserts that every response is declared in the OpenAPI document."""
-    answer.read()
-    conformance.check(http, answer.request.method, answer)
+    response.read()
+    conformance.check(http, response.request.method, response)
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_versions(client: Client) -> None:
 @pytest.mark.parametrize("path", ["/identity/v3/auth/tokens", "/v3/auth/tokens"])
 def test_a_token(client: Client, clock: Clock, path: str) -> None:
     user = {"name": "alice", "domain": {"name": "Default"}, "password": PASSWORD}
-    answer = client.ask(by_password(user), {"project": {"name": "blue", "domain": {"id": "default"}}}, path)
-    assert answer.status_code == 201
-    body = answer.json()["token"]
+    response = client.ask(by_password(user), {"project": {"name": "blue", "domain": {"id": "default"}}}, path)
+    assert response.status_code == 201
+    body = response.json()["token"]
     assert body | {"audit_ids": 0, "catalog": 0} == {
         "methods": ["password"],
         "user": {"id": client.id("alice"), "name": "alice", "domain": DOMAIN, "password_expires_at": None},
@@ -96,9 +96,9 @@ def test_a_token(client: Client, clock: Clock, path: str) -> None:
         "roles": [{"id": role, "name": role, "domain_id": None} for role in ("member", "reader")],
         "catalog": 0,
     }
-    token = answer.headers["x-subject-token"]
+    token = response.headers["x-subject-token"]
     assert len(token) >= 43
-    assert token not in answer.text
+    assert token not in response.text
     assert client.code(token) == 200
 
 
@@ -123,9 +123,9 @@ def test_the_catalog(client: Client) -> None:
 def test_a_configured_public_url_and_region(store: Store) -> None:
     app = create_app(store, embedded(store, region="north"), Notifier(), public_url="https://vpn.example.org/x")
     with TestClient(app) as http:
-        found = Client(http, store).login("alice").json()["token"]["catalog"]
-        assert {e["url"] for e in found[0]["endpoints"]} == {"https://vpn.example.org/x"}
-        assert {e["region_id"] for e in found[1]["endpoints"]} == {"north"}
+        catalog = Client(http, store).login("alice").json()["token"]["catalog"]
+        assert {e["url"] for e in catalog[0]["endpoints"]} == {"https://vpn.example.org/x"}
+        assert {e["region_id"] for e in catalog[1]["endpoints"]} == {"north"}
         assert http.get("/").json()["versions"][0]["links"][0]["href"] == "https://vpn.example.org/x/v2.0/"
 
 
@@ -170,7 +170,7 @@ def test_a_token_from_a_token_expires_with_it(client: Client, clock: Clock) -> N
     assert second.json()["token"]["expires_at"] == first.json()["token"]["expires_at"]
 
 
-# --- errors ----------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Any, Any]] = {
     "password": (by_password({"name": "alice", "domain": {"id": "default"}, "password": "wrong"}), ...),
@@ -200,10 +200,10 @@ WRONG |= {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_authentication_is_a_401(client: Client, case: str) -> None:
-    answer = client.ask(*WRONG[case])
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith("Basic ")
-    body = answer.json()
+    response = client.ask(*WRONG[case])
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"].startswith("Basic ")
+    body = response.json()
     if case.startswith("method"):
         assert body["error"].pop("message").startswith("Attempted to authenticate with an unsupported method")
         body["error"]["message"] = REFUSED["error"]["message"]
@@ -247,14 +247,14 @@ def test_an_unknown_name_costs_as_much_as_a_wrong_one(
     ],
 )
 def test_a_malformed_request_is_a_400(client: Client, body: bytes) -> None:
-    answer = client.http.post("/v3/auth/tokens", content=body)
-    assert answer.status_code == 400
-    assert (answer.json()["error"]["code"], answer.json()["error"]["title"]) == (400, "Bad Request")
+    response = client.http.post("/v3/auth/tokens", content=body)
+    assert response.status_code == 400
+    assert (response.json()["error"]["code"], response.json()["error"]["title"]) == (400, "Bad Request")
 
 
 def test_a_large_body_is_refused_in_keystones_format(client: Client) -> None:
-    answer = client.http.post("/v3/auth/tokens", content=b" " * 70_000)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, 413)
+    response = client.http.post("/v3/auth/tokens", content=b" " * 70_000)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, 413)
 
 
 @pytest.mark.parametrize("error", [Conflict("lost"), Unavailable("the disk is full")])
@@ -265,9 +265,9 @@ def test_a_database_error_is_in_keystones_format(
         raise error
 
     monkeypatch.setattr(Store, "read", failing)
-    answer = client.login("alice")
-    assert (answer.status_code, answer.json()["error"]["title"]) == (503, "Service Unavailable")
-    assert answer.headers["retry-after"] == "1"
+    response = client.login("alice")
+    assert (response.status_code, response.json()["error"]["title"]) == (503, "Service Unavailable")
+    assert response.headers["retry-after"] == "1"
 
 
 def test_an_expired_token(client: Client, clock: Clock, forgetful: None) -> None:
@@ -339,7 +339,7 @@ def test_a_cached_token_cannot_create_tokens_or_credentials(client: Client) -> N
     assert client.http.post(bob, json=body, auth=("bob", PASSWORD)).status_code == 403
 
 
-# --- validating and revoking tokens ---------------------------------------------------------------------------
+# --- validating and revoking tokens -------------------------------------------------------------------------------
 
 
 def subject(client: Client, method: str, token: str, asks: str) -> Any:
@@ -349,12 +349,12 @@ def subject(client: Client, method: str, token: str, asks: str) -> Any:
 
 
 def test_a_token_can_be_validated(client: Client) -> None:
-    made = client.login("alice")
-    token, other, root = made.headers["x-subject-token"], client.token("bob"), client.token("root")
+    login = client.login("alice")
+    token, other, root = login.headers["x-subject-token"], client.token("bob"), client.token("root")
     for asks in (token, client.token("alice", "unscoped"), root):
-        found = subject(client, "GET", token, asks)
-        assert (found.status_code, found.headers["x-subject-token"]) == (200, token)
-        assert found.json() == made.json()
+        validation = subject(client, "GET", token, asks)
+        assert (validation.status_code, validation.headers["x-subject-token"]) == (200, token)
+        assert validation.json() == login.json()
     head = subject(client, "HEAD", token, token)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["x-subject-token"] == token
@@ -370,8 +370,8 @@ def test_a_token_is_revoked_at_once(client: Client) -> None:
     assert client.code(token) == 200
     assert subject(client, "DELETE", token, other).status_code == 403
     assert client.code(token) == 200
-    answer = subject(client, "DELETE", token, token)
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = subject(client, "DELETE", token, token)
+    assert (response.status_code, response.content) == (204, b"")
     assert client.code(token) == 401
     assert subject(client, "GET", token, root).status_code == 404
     assert subject(client, "DELETE", other, root).status_code == 204
@@ -389,16 +389,16 @@ def test_expired_tokens_are_deleted(client: Client, clock: Clock, monkeypatch: p
 
 
 def test_tokens_are_valid_in_every_process_and_after_a_restart(database: Engine, forgetful: None) -> None:
-    one, two = open_store(database), open_store(database)
+    first_store, second_store = open_store(database), open_store(database)
     with (
-        TestClient(create_app(one, embedded(one), Notifier())) as first,
-        TestClient(create_app(two, EmbeddedKeystone(two), Notifier())) as second,
+        TestClient(create_app(first_store, embedded(first_store), Notifier())) as first,
+        TestClient(create_app(second_store, EmbeddedKeystone(second_store), Notifier())) as second,
     ):
-        here, there = Client(first, one), Client(second, two)
-        token = here.token("alice")
-        assert there.code(token) == 200
-        assert subject(here, "DELETE", token, token).status_code == 204
-        assert there.code(token) == 401
+        issuer, other = Client(first, first_store), Client(second, second_store)
+        token = issuer.token("alice")
+        assert other.code(token) == 200
+        assert subject(issuer, "DELETE", token, token).status_code == 204
+        assert other.code(token) == 401
 
 
 def test_a_token_costs_one_statement_and_then_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,14 +424,14 @@ def test_a_token_costs_one_statement_and_then_none(store: Store, monkeypatch: py
     assert sent == [1]
 
 
-# --- users and projects ---------------------------------------------------------------------------------------------
+# --- users and projects -------------------------------------------------------------------------------------------
 
 
 def projects(client: Client, path: str, token: str) -> list[str]:
     """Returns the names of listed projects."""
-    answer = client.get(path, token)
-    assert answer.status_code == 200, answer.text
-    return [project["name"] for project in answer.json()["projects"]]
+    response = client.get(path, token)
+    assert response.status_code == 200, response.text
+    return [project["name"] for project in response.json()["projects"]]
 
 
 def test_a_user_sees_only_their_own_record(client: Client) -> None:
@@ -498,16 +498,16 @@ class Credentials:
         self.token = client.token("alice")
         self.path = f"/v3/users/{client.id('alice')}/application_credentials"
 
-    def post(self, token: str = "", **given: Any) -> Any:
+    def post(self, token: str = "", **values: Any) -> Any:
         """Posts a new application credential."""
-        body = {"application_credential": {"name": "ci"} | given}
+        body = {"application_credential": {"name": "ci"} | values}
         return self.client.http.post(self.path, json=body, headers={"x-auth-token": token or self.token})
 
-    def make(self, **given: Any) -> Any:
+    def make(self, **values: Any) -> Any:
         """Creates an application credential; asserts 201."""
-        answer = self.post(**given)
-        assert answer.status_code == 201, answer.text
-        return answer.json()["application_credential"]
+        response = self.post(**values)
+        assert response.status_code == 201, response.text
+        return response.json()["application_credential"]
 
     def delete(self, id: str, token: str = "") -> int:
         """Deletes an application credential."""
@@ -521,53 +521,53 @@ def mine(client: Client) -> Credentials:
 
 
 def test_the_life_of_an_application_credential(client: Client, mine: Credentials, forgetful: None) -> None:
-    made = mine.make(description="for the tests", roles=[{"name": "reader"}])
-    secret = made.pop("secret")
+    credential = mine.make(description="for the tests", roles=[{"name": "reader"}])
+    secret = credential.pop("secret")
     assert len(secret) >= 43
-    assert (made["name"], made["description"], made["project_id"]) == ("ci", "for the tests", BLUE)
-    assert ([role["id"] for role in made["roles"]], made["unrestricted"], made["expires_at"]) == (
+    assert (credential["name"], credential["description"], credential["project_id"]) == ("ci", "for the tests", BLUE)
+    assert ([role["id"] for role in credential["roles"]], credential["unrestricted"], credential["expires_at"]) == (
         ["reader"],
         False,
         None,
     )
-    assert client.get(mine.path, mine.token).json()["application_credentials"] == [made]
+    assert client.get(mine.path, mine.token).json()["application_credentials"] == [credential]
     assert client.get(f"{mine.path}?name=x", mine.token).json()["application_credentials"] == []
-    assert client.get(f"{mine.path}/{made['id']}", mine.token).json() == {"application_credential": made}
-    assert client.get(f"/identity{mine.path}/{made['id']}", mine.token).status_code == 200
+    assert client.get(f"{mine.path}/{credential['id']}", mine.token).json() == {"application_credential": credential}
+    assert client.get(f"/identity{mine.path}/{credential['id']}", mine.token).status_code == 200
     tokens = []
-    for given in (
-        {"id": made["id"]},
+    for values in (
+        {"id": credential["id"]},
         {"name": "ci", "user": {"name": "alice", "domain": {"id": "default"}}},
         {"name": "ci", "user": {"id": client.id("alice")}},
     ):
-        answer = client.ask(by_credential(**given, secret=secret))
-        assert answer.status_code == 201, answer.text
-        body = answer.json()["token"]
-        assert body["application_credential"] == {"id": made["id"], "name": "ci", "restricted": True}
+        response = client.ask(by_credential(**values, secret=secret))
+        assert response.status_code == 201, response.text
+        body = response.json()["token"]
+        assert body["application_credential"] == {"id": credential["id"], "name": "ci", "restricted": True}
         assert ([role["name"] for role in body["roles"]], body["project"]["id"]) == (["reader"], BLUE)
-        tokens.append(answer.headers["x-subject-token"])
-        assert client.ask(by_credential(**given, secret="wrong")).json() == REFUSED
-        assert client.ask(by_credential(**given, secret=secret), {"project": {"id": RED}}).json() == REFUSED
+        tokens.append(response.headers["x-subject-token"])
+        assert client.ask(by_credential(**values, secret="wrong")).json() == REFUSED
+        assert client.ask(by_credential(**values, secret=secret), {"project": {"id": RED}}).json() == REFUSED
     assert [client.code(token) for token in tokens] == [200] * 3
     written = client.http.post("/v2.0/networks", json={"network": {}}, headers={"x-auth-token": tokens[0]})
     assert written.status_code == 403
-    assert mine.delete(made["id"]) == 204
+    assert mine.delete(credential["id"]) == 204
     assert [client.code(token) for token in tokens] == [401] * 3
-    assert client.ask(by_credential(id=made["id"], secret=secret)).json() == REFUSED
-    assert mine.delete(made["id"]) == 404
+    assert client.ask(by_credential(id=credential["id"], secret=secret)).json() == REFUSED
+    assert mine.delete(credential["id"]) == 404
 
 
 def test_a_restricted_credential_cannot_create_another(client: Client, mine: Credentials) -> None:
     free, bound = mine.make(unrestricted=True), mine.make(name="bound")
     tokens = {}
-    for each in (free, bound):
-        answer = client.ask(by_credential(id=each["id"], secret=each["secret"]))
-        tokens[each["name"]] = answer.headers["x-subject-token"]
+    for credential in (free, bound):
+        response = client.ask(by_credential(id=credential["id"], secret=credential["secret"]))
+        tokens[credential["name"]] = response.headers["x-subject-token"]
         # A token that was issued for that token has the same restriction.
-        again = client.ask(by_token(tokens[each["name"]]))
-        assert again.json()["token"]["application_credential"]["id"] == each["id"]
-        assert client.ask(by_token(tokens[each["name"]]), {"project": {"id": RED}}).json() == REFUSED
-        assert client.ask(by_token(tokens[each["name"]]), "unscoped").json() == REFUSED
+        again = client.ask(by_token(tokens[credential["name"]]))
+        assert again.json()["token"]["application_credential"]["id"] == credential["id"]
+        assert client.ask(by_token(tokens[credential["name"]]), {"project": {"id": RED}}).json() == REFUSED
+        assert client.ask(by_token(tokens[credential["name"]]), "unscoped").json() == REFUSED
     assert mine.post(tokens["bound"], name="more").status_code == 403
     assert mine.delete(free["id"], tokens["bound"]) == 403
     assert mine.post(tokens["ci"], name="more").status_code == 201
@@ -575,40 +575,40 @@ def test_a_restricted_credential_cannot_create_another(client: Client, mine: Cre
 
 
 def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credentials, forgetful: None) -> None:
-    made = mine.make()
-    assert [role["id"] for role in made["roles"]] == ["member", "reader"]
-    asked = by_credential(id=made["id"], secret=made["secret"])
-    token = client.ask(asked).headers["x-subject-token"]
+    credential = mine.make()
+    assert [role["id"] for role in credential["roles"]] == ["member", "reader"]
+    identity = by_credential(id=credential["id"], secret=credential["secret"])
+    token = client.ask(identity).headers["x-subject-token"]
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ("reader",))
-    assert [role["name"] for role in client.ask(asked).json()["token"]["roles"]] == ["reader"]
+    assert [role["name"] for role in client.ask(identity).json()["token"]["roles"]] == ["reader"]
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ())
     assert client.code(token) == 401
-    assert client.ask(asked).json() == REFUSED
+    assert client.ask(identity).json() == REFUSED
 
 
 def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Credentials, forgetful: None) -> None:
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ("manager",))
-    made = mine.make(roles=[{"name": "manager"}])
-    answer = client.ask(by_credential(id=made["id"], secret=made["secret"]))
-    assert [role["name"] for role in answer.json()["token"]["roles"]] == ["manager", "member", "reader"]
+    credential = mine.make(roles=[{"name": "manager"}])
+    response = client.ask(by_credential(id=credential["id"], secret=credential["secret"]))
+    assert [role["name"] for role in response.json()["token"]["roles"]] == ["manager", "member", "reader"]
 
 
 def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, forgetful: None) -> None:
-    made = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
-    assert (made["expires_at"], made["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
-    asked = by_credential(id=made["id"], secret="chosen by a person")
-    answer = client.ask(asked)
-    assert answer.json()["token"]["expires_at"] == made["expires_at"]
+    credential = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
+    assert (credential["expires_at"], credential["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
+    identity = by_credential(id=credential["id"], secret="chosen by a person")
+    response = client.ask(identity)
+    assert response.json()["token"]["expires_at"] == credential["expires_at"]
     clock.pass_(600)
-    assert client.ask(asked).json() == REFUSED
-    assert client.code(answer.headers["x-subject-token"]) == 401
+    assert client.ask(identity).json() == REFUSED
+    assert client.code(response.headers["x-subject-token"]) == 401
 
 
 @pytest.mark.parametrize(
-    "given",
+    "values",
     [
         {"name": ""},
         {"name": 5},
@@ -625,26 +625,26 @@ def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, for
         {"secret": 5},
     ],
 )
-def test_invalid_credentials_are_refused(mine: Credentials, given: dict[str, Any]) -> None:
-    answer = mine.post(**given)
-    assert (answer.status_code, answer.json()["error"]["title"]) == (400, "Bad Request")
+def test_invalid_credentials_are_refused(mine: Credentials, values: dict[str, Any]) -> None:
+    response = mine.post(**values)
+    assert (response.status_code, response.json()["error"]["title"]) == (400, "Bad Request")
 
 
 def test_credentials_belong_to_one_user(client: Client, mine: Credentials) -> None:
-    made = mine.make()
+    credential = mine.make()
     again = mine.post()
     assert (again.status_code, again.json()["error"]["title"]) == (409, "Conflict")
     bob, root, loose = client.token("bob"), client.token("root"), client.token("alice", "unscoped")
     assert mine.post(loose, name="more").status_code == 403
     for token in (bob, root):
         assert mine.post(token, name="more").status_code == 403
-    for path in (mine.path, f"{mine.path}/{made['id']}"):
+    for path in (mine.path, f"{mine.path}/{credential['id']}"):
         assert client.get(path, bob).status_code == 403
         assert client.get(path, root).status_code == 200
-    other = f"/v3/users/{client.id('bob')}/application_credentials/{made['id']}"
+    other = f"/v3/users/{client.id('bob')}/application_credentials/{credential['id']}"
     assert client.get(other, bob).status_code == 404
-    assert mine.delete(made["id"], bob) == 403
-    assert mine.delete(made["id"], root) == 204
+    assert mine.delete(credential["id"], bob) == 403
+    assert mine.delete(credential["id"], root) == 204
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------
@@ -659,13 +659,13 @@ def test_no_secret_is_stored_or_logged(tmp_path: Path, sqlite_template: Path) ->
     with capture_logs() as logs, TestClient(create_app(store, EmbeddedKeystone(store), Notifier())) as http:
         client = Client(http, store)
         mine = Credentials(client)
-        made = mine.make(name="visible-name")
-        answer = client.ask(by_credential(id=made["id"], secret=made["secret"]))
-        token = answer.headers["x-subject-token"]
+        credential = mine.make(name="visible-name")
+        response = client.ask(by_credential(id=credential["id"], secret=credential["secret"]))
+        token = response.headers["x-subject-token"]
         assert client.code(token) == 200
         client.login("alice", password="wrong but private")
     engine.dispose()
     kept = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file()) + repr(logs).encode()
-    for secret in (PASSWORD, made["secret"], token, mine.token, "wrong but private"):
+    for secret in (PASSWORD, credential["secret"], token, mine.token, "wrong but private"):
         assert secret.encode() not in kept
     assert b"visible-name" in kept

@@ -31,16 +31,16 @@ def test_every_response_has_a_request_id(api: Api) -> None:
 def test_a_request_without_credentials_is_a_401(api: Api) -> None:
     stranger = api.as_("stranger")
     for method, path in (("GET", IKE), ("POST", IKE), ("GET", "/nothing"), ("GET", "/extensions"), ("PATCH", IKE)):
-        answer = stranger.send(method, path)
-        assert answer.status_code == 401
-        assert answer.json() == {
+        response = stranger.send(method, path)
+        assert response.status_code == 401
+        assert response.json() == {
             "error": {
                 "code": 401,
                 "title": "Unauthorized",
                 "message": "The request you have made requires authentication.",
             }
         }
-        assert answer.headers["www-authenticate"].startswith("Basic ")
+        assert response.headers["www-authenticate"].startswith("Basic ")
 
 
 IDENTITY_HEADERS = [
@@ -92,9 +92,9 @@ def test_an_unexpected_error_is_a_500_without_details(api: Api, monkeypatch: pyt
 
     monkeypatch.setattr(Hooks, "create", broken)
     with capture_logs() as logs:
-        answer = api.send("POST", "/vpn/ipsecpolicies", {"ipsecpolicy": {}})
-    assert answer.status_code == 500
-    assert answer.json() == {
+        response = api.send("POST", "/vpn/ipsecpolicies", {"ipsecpolicy": {}})
+    assert response.status_code == 500
+    assert response.json() == {
         "NeutronError": {
             "type": "HTTPInternalServerError",
             "message": "Request Failed: internal server error while processing your request.",
@@ -102,7 +102,7 @@ def test_an_unexpected_error_is_a_500_without_details(api: Api, monkeypatch: pyt
         }
     }
     entry = next(entry for entry in logs if entry["event"] == "request failed")
-    assert entry["request_id"] == answer.headers["x-openstack-request-id"]
+    assert entry["request_id"] == response.headers["x-openstack-request-id"]
     assert (entry["method"], entry["path"]) == ("POST", "/v2.0/vpn/ipsecpolicies")
 
 
@@ -128,9 +128,9 @@ def test_a_database_error_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch, er
         raise error
 
     monkeypatch.setattr(Hooks, "create", failing)
-    answer = api.send("POST", IKE, {"ikepolicy": {}})
-    assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (503, "ServiceUnavailable")
-    assert answer.headers["retry-after"] == "1"
+    response = api.send("POST", IKE, {"ikepolicy": {}})
+    assert (response.status_code, response.json()["NeutronError"]["type"]) == (503, "ServiceUnavailable")
+    assert response.headers["retry-after"] == "1"
 
 
 def test_a_large_body_is_refused_before_it_is_read(api: Api) -> None:
@@ -154,13 +154,13 @@ def test_versions(api: Api) -> None:
     host = {"host": "vpn.example.org:9696"}
     assert stranger.send("GET", "//", headers=host).json() == {"versions": [version]}
     for path in ("", "/"):
-        answer = stranger.send("GET", path, headers=host).json()
-        assert answer["version"] == version
+        response = stranger.send("GET", path, headers=host).json()
+        assert response["version"] == version
         assert {
             "name": "ikepolicy",
             "collection": "ikepolicies",
             "links": [{"rel": "self", "href": "http://vpn.example.org:9696/v2.0/vpn/ikepolicies"}],
-        } in answer["resources"]
+        } in response["resources"]
 
 
 @pytest.mark.parametrize("host", ["evil.example/path", 'a"b', "a b", "[::1", "x" * 300, "a:b:c"])
@@ -199,8 +199,8 @@ def test_extensions(api: Api) -> None:
 
 
 def test_health(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = api.as_("stranger").send("GET", "//healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": __version__})
+    response = api.as_("stranger").send("GET", "//healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "version": __version__})
 
     def unavailable(_self: Store) -> Any:
         raise Unavailable("the database does not answer")

@@ -111,12 +111,12 @@ def test_identity_headers_do_not_change_the_caller(
     claims = {name.lower() for name in CLAIMS}
     with TestClient(create_app(store, recording, Notifier())) as http:
         body = {"network": {"name": "x", "router:external": True}}
-        answers = [
+        responses = [
             http.post("/v2.0/networks", json=body, headers=credentials | more) for more in (dict[str, str](), CLAIMS)
         ]
-        assert [answer.status_code for answer in answers] == [201 if backend is none else 403] * 2
+        assert [response.status_code for response in responses] == [201 if backend is none else 403] * 2
         if backend is none:
-            assert len({answer.json()["network"]["project_id"] for answer in answers}) == 1
+            assert len({response.json()["network"]["project_id"] for response in responses}) == 1
         assert not recording.seen & claims
         monkeypatch.setattr(dispatcher, "strip_identity_headers", list)
         http.get("/v2.0/networks", headers=credentials | CLAIMS)

@@ -71,39 +71,39 @@ def of(client: httpx.Client) -> dict[str, Any]:
     return document(routes_of(client.app))  # type: ignore[arg-type] # Starlette's own type
 
 
-def check(client: httpx.Client, method: str, answer: httpx.Response) -> None:
+def check(client: httpx.Client, method: str, response: httpx.Response) -> None:
     """Asserts that a response is declared for its operation. Requests to paths without an operation are not checked."""
     if not isinstance(client, TestClient):
         return
-    path = answer.request.url.path
+    path = response.request.url.path
     if f"{path}/".startswith(ALIAS):
         path = PREFIXES[0] + path.removeprefix(PREFIXES[1])
     route, _ = client.app.dispatcher.find(method, path)  # type: ignore[attr-defined] # an ASGI application to the client
     # 500 is not declared; the tests that provoke it check it themselves.
-    if route.operation is None or method == "HEAD" or answer.status_code == 500:
+    if route.operation is None or method == "HEAD" or response.status_code == 500:
         return
     path = path_of(route)
     declared = whole()["paths"][path][route.method.lower()]["responses"]
-    exchange = f"{method} {answer.request.url}: {answer.status_code} {answer.text}"
-    assert str(answer.status_code) in declared, f"this code is not declared: {exchange}"
-    for name, header in declared[str(answer.status_code)]["headers"].items():
+    exchange = f"{method} {response.request.url}: {response.status_code} {response.text}"
+    assert str(response.status_code) in declared, f"this code is not declared: {exchange}"
+    for name, header in declared[str(response.status_code)]["headers"].items():
         shared = whole()["components"]["headers"]
         required = header["required"] if "$ref" not in header else shared[header["$ref"].rpartition("/")[2]]["required"]
-        assert name in answer.headers or not required, f"no {name}: {exchange}"
-    if "content" not in declared[str(answer.status_code)]:
-        assert not answer.content, exchange
+        assert name in response.headers or not required, f"no {name}: {exchange}"
+    if "content" not in declared[str(response.status_code)]:
+        assert not response.content, exchange
         return
-    assert answer.headers["content-type"] == "application/json", exchange
-    if answer.status_code in (200, 201) and route.operation.body is not None:
-        _check_body(path, route.method.lower(), answer)
-    place = ("paths", path, route.method.lower(), "responses", str(answer.status_code))
-    fault = next(validator(*place, "content", "application/json", "schema").iter_errors(answer.json()), None)
+    assert response.headers["content-type"] == "application/json", exchange
+    if response.status_code in (200, 201) and route.operation.body is not None:
+        _check_body(path, route.method.lower(), response)
+    place = ("paths", path, route.method.lower(), "responses", str(response.status_code))
+    fault = next(validator(*place, "content", "application/json", "schema").iter_errors(response.json()), None)
     assert fault is None, f"not as declared: {fault}\n{exchange}"
 
 
-def _check_body(path: str, method: str, answer: httpx.Response) -> None:
+def _check_body(path: str, method: str, response: httpx.Response) -> None:
     """Asserts that an accepted body fits the declared schema."""
     place = ("paths", path, method, "requestBody", "content", "application/json", "schema")
-    body = json.loads(answer.request.read())
+    body = json.loads(response.request.read())
     fault = next(validator(*place).iter_errors(body), None)
     assert fault is None, f"accepted, but not declared: {fault}\n{method} {path}: {body}"

@@ -316,7 +316,7 @@ class Run:
         with suppress(FlakyStrategyDefinition):
             seed(number)(Links).run(settings=self._settings(max(1, cases // steps), steps))
 
-    # --- one case -----------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------------
 
     def _fill(self, case: AnyCase, pick: int) -> None:
         """Replaces ids with ids of existing objects, in four of five cases."""
@@ -366,22 +366,22 @@ class Run:
         self.cases += 1
         sent = case.as_transport_kwargs(base_url="http://testserver", headers={"authorization": self.role})
         content = json.dumps(sent["json"]).encode() if "json" in sent else sent.get("data")
-        answer: httpx.Response = self.projects.api.client.request(
+        response: httpx.Response = self.projects.api.client.request(
             sent["method"], sent["url"], params=sent["params"], content=content, headers=dict(sent["headers"])
         )
-        self.outcomes[_name_of(case), answer.status_code] += 1
-        return answer
+        self.outcomes[_name_of(case), response.status_code] += 1
+        return response
 
-    def _judge(self, case: AnyCase, answer: httpx.Response | Response) -> None:
+    def _judge(self, case: AnyCase, response: httpx.Response | Response) -> None:
         try:
             # 412 refuses a request before its body is validated, but schemathesis counts it as acceptance.
-            must_be_refused = _is_bad(case) and answer.status_code != 412
+            must_be_refused = _is_bad(case) and response.status_code != 412
             checks = [check for check in CHECKS if check is not negative_data_rejection or must_be_refused]
-            case.validate_response(answer, checks=checks, additional_checks=[self._check_visibility])
+            case.validate_response(response, checks=checks, additional_checks=[self._check_visibility])
         except FailureGroup as group:
             for failure in group.exceptions:
                 place = (_name_of(case), type(failure).__name__)
-                self.faults.setdefault(place, f"{failure}\n{case.as_curl_command()}\n{_excerpt(answer)}")
+                self.faults.setdefault(place, f"{failure}\n{case.as_curl_command()}\n{_excerpt(response)}")
 
     def _check_visibility(self, ctx: Any, response: Response, case: AnyCase) -> None:
         text = response.text
@@ -403,10 +403,12 @@ class Run:
         if 200 <= response.status_code < 300 and case.method == "GET" and "fields" not in (case.query or {}):
             self._check_complete(case, json.loads(text))
 
-    def _check_complete(self, case: AnyCase, answer: Any) -> None:
+    def _check_complete(self, case: AnyCase, response: Any) -> None:
         """Without `fields` every attribute has to be present, which the schema of a response does not require."""
         for resource in RESOURCES:
-            objects = answer.get(resource.plural, [answer[resource.singular]] if resource.singular in answer else [])
+            objects = response.get(
+                resource.plural, [response[resource.singular]] if resource.singular in response else []
+            )
             required = self._raw["components"]["schemas"]
             for shown in objects if isinstance(objects, list) else []:
                 name = "".join(part.capitalize() for part in resource.name.split("_"))
@@ -439,8 +441,8 @@ def _is_bad(case: AnyCase) -> bool:
     return not conformance.validator(*place).is_valid(case.body)
 
 
-def _excerpt(answer: httpx.Response | Response) -> str:
-    return f"{answer.status_code} {answer.text[:600]}"
+def _excerpt(response: httpx.Response | Response) -> str:
+    return f"{response.status_code} {response.text[:600]}"
 
 
 def _name_of(case: AnyCase) -> str:

@@ -63,10 +63,10 @@ def for_users(route: Route) -> bool:
 
 
 def test_the_document_is_served(api: Api) -> None:
-    answer = api.as_("stranger").send("GET", "//openapi.json")
-    assert answer.status_code == 200
-    assert answer.json() == json.loads(json.dumps(conformance.of(api.client)))
-    assert not [path for path in answer.json()["paths"] if path.startswith("/identity")]
+    response = api.as_("stranger").send("GET", "//openapi.json")
+    assert response.status_code == 200
+    assert response.json() == json.loads(json.dumps(conformance.of(api.client)))
+    assert not [path for path in response.json()["paths"] if path.startswith("/identity")]
 
 
 def test_the_document_has_the_paths_of_the_embedded_keystone(store: Store) -> None:
@@ -115,8 +115,8 @@ def test_every_route_of_users_is_in_the_document() -> None:
 def test_undocumented_routes_only_refuse(api: Api) -> None:
     for route in conformance.routes_of(conformance.default_app()):
         if not for_users(route) and route.path.startswith("/v2.0/"):
-            answer = api.send(route.method, route.path.removeprefix("/v2.0"), {})
-            assert answer.status_code == 404, route.path
+            response = api.send(route.method, route.path.removeprefix("/v2.0"), {})
+            assert response.status_code == 404, route.path
 
 
 def test_every_resource_is_in_the_document() -> None:
@@ -281,12 +281,12 @@ class ExampleSender:
         """Sends an example of an operation."""
         operation = conformance.whole()["paths"][path][method]
         example = operation["requestBody"]["content"]["application/json"]["examples"][name]
-        answer = self.api.as_(user).send(
+        response = self.api.as_(user).send(
             method.upper(), self._real(path.removeprefix("/v2.0")), json.loads(self._real(json.dumps(example["value"])))
         )
-        assert answer.status_code in (200, 201), answer.text
+        assert response.status_code in (200, 201), response.text
         self.sent.add((f"{method} {path}", name))
-        return answer.json()
+        return response.json()
 
     def create(self, resource: Resource) -> None:
         """Creates all example objects of a resource."""
@@ -371,9 +371,9 @@ def test_every_example_of_the_embedded_keystone_is_accepted(store: Store) -> Non
                 text = json.dumps(body)
                 for shown, value in real.items():
                     text = text.replace(json.dumps(shown), json.dumps(value))
-                answer = http.post(path, content=text, headers={"x-auth-token": token})
-                assert answer.status_code == 201, answer.text
-                conformance.check(http, "POST", answer)
+                response = http.post(path, content=text, headers={"x-auth-token": token})
+                assert response.status_code == 201, response.text
+                conformance.check(http, "POST", response)
                 sent.append(name.replace(" ", "-"))
     assert sent == [
         name

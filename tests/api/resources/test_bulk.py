@@ -17,11 +17,11 @@ WRITABLE = [resource for resource in RESOURCES if resource.writable]
 
 def create(api: Api, resource: Resource, *members: dict[str, Any]) -> list[dict[str, Any]]:
     """Creates several objects; asserts 201."""
-    answer = api.send("POST", f"/{resource.path}", {resource.plural: list(members)})
-    assert answer.status_code == 201, answer.text
-    assert list(answer.json()) == [resource.plural]
-    made: list[dict[str, Any]] = answer.json()[resource.plural]
-    return made
+    response = api.send("POST", f"/{resource.path}", {resource.plural: list(members)})
+    assert response.status_code == 201, response.text
+    assert list(response.json()) == [resource.plural]
+    created: list[dict[str, Any]] = response.json()[resource.plural]
+    return created
 
 
 def bodies(site: LocalSite, resource: Resource) -> list[dict[str, Any]]:
@@ -41,9 +41,9 @@ def test_every_resource_can_be_created_in_bulk(site: LocalSite, resource: Resour
     first, second = create(site.api, resource, *bodies(site, resource))
     assert (first["name"], second["name"]) == ("a", "b")
     assert first["id"] != second["id"]
-    for each in (first, second):
-        assert site.api.get(f"/{resource.path}/{each['id']}")[resource.singular] == each
-        assert each["project_id"] == BLUE
+    for item in (first, second):
+        assert site.api.get(f"/{resource.path}/{item['id']}")[resource.singular] == item
+        assert item["project_id"] == BLUE
 
 
 @pytest.mark.parametrize("resource", WRITABLE, ids=lambda resource: resource.name)
@@ -57,9 +57,9 @@ def test_one_invalid_object_fails_the_whole_request(site: LocalSite, resource: R
 
 def test_the_error_names_the_invalid_object(site: LocalSite) -> None:
     def message(*members: dict[str, Any]) -> str:
-        answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connections": list(members)})
-        assert answer.status_code == 400
-        text: str = answer.json()["NeutronError"]["message"]
+        response = site.api.send("POST", CONNECTIONS, {"ipsec_site_connections": list(members)})
+        assert response.status_code == 400
+        text: str = response.json()["NeutronError"]["message"]
         return text
 
     good, other = site.values(), site.values(peer_cidrs=["10.8.0.0/24"])
@@ -92,14 +92,14 @@ def test_a_bulk_request_is_one_revision_for_the_node(site: LocalSite) -> None:
     node.apply_desired()
     since = node.desired()["revision"]
     members = [site.values(peer_id=f"peer-{number}") for number in range(5)]
-    answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connections": members})
-    made = answer.json()["ipsec_site_connections"]
-    assert {each["status"] for each in made} == {"PENDING_CREATE"}
+    response = site.api.send("POST", CONNECTIONS, {"ipsec_site_connections": members})
+    connections = response.json()["ipsec_site_connections"]
+    assert {item["status"] for item in connections} == {"PENDING_CREATE"}
     delta = node.desired(since)
     assert delta["revision"] == since + 1
-    assert {each["id"] for each in delta["connections"]} == {each["id"] for each in made}
+    assert {item["id"] for item in delta["connections"]} == {item["id"] for item in connections}
     node.apply_desired()
-    assert {each["status"] for each in site.api.get(CONNECTIONS)["ipsec_site_connections"]} == {"ACTIVE"}
+    assert {item["status"] for item in site.api.get(CONNECTIONS)["ipsec_site_connections"]} == {"ACTIVE"}
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_malformed_lists_are_refused(open_api: OpenApi, members: Any, expected: 
 
 
 def test_each_object_may_have_its_own_envelope(api: Api) -> None:
-    answer = api.send("POST", IKE, {"ikepolicies": [{"ikepolicy": {"name": "a"}}, {"name": "b"}]})
-    assert [each["name"] for each in answer.json()["ikepolicies"]] == ["a", "b"]
+    response = api.send("POST", IKE, {"ikepolicies": [{"ikepolicy": {"name": "a"}}, {"name": "b"}]})
+    assert [policy["name"] for policy in response.json()["ikepolicies"]] == ["a", "b"]
 
 
 def test_bulk_creation_needs_the_same_permission(api: Api) -> None:

@@ -40,11 +40,11 @@ def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
 
 
 def test_a_service_in_use_cannot_be_deleted(site: LocalSite) -> None:
-    made = site.connection()
+    connection = site.connection()
     path = f"{SERVICES}/{site.service['id']}"
     assert site.api.refused("DELETE", path) == (409, "VPNServiceInUse")
     assert site.api.update(path, "vpnservice", name="new")["name"] == "new"
-    site.api.delete(f"{CONNECTIONS}/{made['id']}")
+    site.api.delete(f"{CONNECTIONS}/{connection['id']}")
     site.api.delete(path)
 
 
@@ -52,9 +52,9 @@ def test_a_service_in_use_cannot_be_deleted(site: LocalSite) -> None:
 
 
 def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
-    made = site.connection()
-    assert made == {
-        "id": made["id"],
+    connection = site.connection()
+    assert connection == {
+        "id": connection["id"],
         "tenant_id": BLUE,
         "project_id": BLUE,
         "name": "connection",
@@ -78,16 +78,16 @@ def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
         "psk": "correct horse",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",
-        "created_at": made["created_at"],
-        "updated_at": made["created_at"],
+        "created_at": connection["created_at"],
+        "updated_at": connection["created_at"],
         "revision_number": 1,
     }
-    assert site.api.get(f"{CONNECTIONS}/{made['id']}") == {"ipsec_site_connection": made}
-    assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": [made]}
+    assert site.api.get(f"{CONNECTIONS}/{connection['id']}") == {"ipsec_site_connection": connection}
+    assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": [connection]}
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("values", "shown"),
     [
         ({"peer_cidrs": "10.9.0.0/24"}, {"peer_cidrs": ["10.9.0.0/24"]}),
         ({"peer_cidrs": ["10.9.0.7/24", "10.8.0.0/24"]}, {"peer_cidrs": ["10.9.0.7/24", "10.8.0.0/24"]}),
@@ -109,10 +109,10 @@ def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
         ({"tenant_id": BLUE}, {"project_id": BLUE}),
     ],
 )
-def test_values_are_converted(site: LocalSite, given: dict[str, Any], shown: dict[str, Any]) -> None:
-    made = site.connection(**given)
-    assert {name: made[name] for name in shown} == shown
-    read = site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"]
+def test_values_are_converted(site: LocalSite, values: dict[str, Any], shown: dict[str, Any]) -> None:
+    connection = site.connection(**values)
+    assert {name: connection[name] for name in shown} == shown
+    read = site.api.get(f"{CONNECTIONS}/{connection['id']}")["ipsec_site_connection"]
     assert {name: read[name] for name in shown} == shown
 
 
@@ -120,9 +120,9 @@ BAD = (400, "HTTPBadRequest")
 
 
 def test_messages_of_some_errors(site: LocalSite) -> None:
-    def message(**given: Any) -> str:
-        answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)})
-        text: str = answer.json()["NeutronError"]["message"]
+    def message(**values: Any) -> str:
+        response = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**values)})
+        text: str = response.json()["NeutronError"]["message"]
         return text
 
     assert message(psk=None) == "Invalid input for psk. Reason: 'None' is not a valid string."
@@ -148,12 +148,16 @@ def test_a_connection_between_groups(open_site: LocalSite) -> None:
     api.plug(open_site.router, second)
     local = api.group("subnet", open_site.subnet["id"], second["id"])
     peer = api.group("cidr", "10.20.0.0/24", "10.21.0.0/24")
-    given = {"peer_cidrs": ..., "local_ep_group_id": local["id"], "peer_ep_group_id": peer["id"]}
-    made = open_site.connection(**given)
-    assert (made["peer_cidrs"], made["local_ep_group_id"], made["peer_ep_group_id"]) == ([], local["id"], peer["id"])
+    values = {"peer_cidrs": ..., "local_ep_group_id": local["id"], "peer_ep_group_id": peer["id"]}
+    connection = open_site.connection(**values)
+    assert (connection["peer_cidrs"], connection["local_ep_group_id"], connection["peer_ep_group_id"]) == (
+        [],
+        local["id"],
+        peer["id"],
+    )
     assert api.refused("DELETE", f"/vpn/endpoint-groups/{peer['id']}") == (400, "EndpointGroupInUse")
     assert api.refused("DELETE", f"/vpn/endpoint-groups/{local['id']}") == (400, "EndpointGroupInUse")
-    api.delete(f"{CONNECTIONS}/{made['id']}")
+    api.delete(f"{CONNECTIONS}/{connection['id']}")
     api.delete(f"/vpn/endpoint-groups/{peer['id']}")
 
 
@@ -161,7 +165,7 @@ def test_a_connection_between_groups(open_site: LocalSite) -> None:
 
 
 def test_every_attribute_can_be_changed(site: LocalSite) -> None:
-    made = site.connection()
+    connection = site.connection()
     changes: dict[str, Any] = {
         "name": "new",
         "description": "other",
@@ -174,9 +178,9 @@ def test_every_attribute_can_be_changed(site: LocalSite) -> None:
         "initiator": "response-only",
         "admin_state_up": False,
     }
-    changed = site.api.update(f"{CONNECTIONS}/{made['id']}", "ipsec_site_connection", **changes)
+    changed = site.api.update(f"{CONNECTIONS}/{connection['id']}", "ipsec_site_connection", **changes)
     assert {name: changed[name] for name in changes} == changes
-    merged = site.api.update(f"{CONNECTIONS}/{made['id']}", "ipsec_site_connection", dpd={"timeout": "60"})
+    merged = site.api.update(f"{CONNECTIONS}/{connection['id']}", "ipsec_site_connection", dpd={"timeout": "60"})
     assert merged["dpd"] == {"action": "hold", "interval": 30, "timeout": 60}
 
 
@@ -187,8 +191,8 @@ def test_every_request_that_leads_to_a_conflict_is_refused(site: LocalSite) -> N
     assert site.refused(peer_cidrs=["10.9.0.128/25"]) == clash
     second = site.connection(name="second", peer_cidrs=["10.8.0.0/24"])
     path = f"{CONNECTIONS}/{second['id']}"
-    for given in ({"psk": "another"}, {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}):
-        body = {"ipsec_site_connection": given}
+    for values in ({"psk": "another"}, {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}):
+        body = {"ipsec_site_connection": values}
         assert site.api.refused("PUT", path, body) in (clash, BAD)
     other = site.connection(name="third", peer_id="other", peer_cidrs=["10.9.0.0/24"])
     body = {"ipsec_site_connection": {"peer_id": "203.0.113.9"}}
@@ -210,9 +214,9 @@ def test_policies_that_cannot_be_negotiated_together_are_refused(site: LocalSite
     v1, cmac = site.api.ike(ike_version="v1"), site.api.ipsec(auth_algorithm="aes-cmac")
     pair = {"ikepolicy_id": v1["id"], "ipsecpolicy_id": cmac["id"]}
     body = {"ipsec_site_connection": site.values(**pair)}
-    said = site.api.send("POST", CONNECTIONS, body)
-    assert said.status_code == 400
-    assert "aes-cmac needs IKEv2" in said.json()["NeutronError"]["message"]
+    response = site.api.send("POST", CONNECTIONS, body)
+    assert response.status_code == 400
+    assert "aes-cmac needs IKEv2" in response.json()["NeutronError"]["message"]
     site.connection(ikepolicy_id=v1["id"])
     path = f"/vpn/ipsecpolicies/{site.ipsec['id']}"
     refused = {"ipsecpolicy": {"auth_algorithm": "aes-cmac"}}
@@ -258,15 +262,15 @@ def test_policies_in_use_can_be_changed_but_not_deleted(site: LocalSite) -> None
     assert site.api.update(ipsec, "ipsecpolicy", name="new")["name"] == "new"
 
 
-# --- visibility ------------------------------------------------------------------------------------------------
+# --- visibility ---------------------------------------------------------------------------------------------------
 
 
 def test_a_reader_does_not_see_the_key(site: LocalSite) -> None:
-    made = site.connection()
+    connection = site.connection()
     reader = site.api.as_("reader")
-    path = f"{CONNECTIONS}/{made['id']}"
-    assert reader.get(path)["ipsec_site_connection"] == made | {"psk": None}
-    assert reader.get(CONNECTIONS)["ipsec_site_connections"] == [made | {"psk": None}]
+    path = f"{CONNECTIONS}/{connection['id']}"
+    assert reader.get(path)["ipsec_site_connection"] == connection | {"psk": None}
+    assert reader.get(CONNECTIONS)["ipsec_site_connections"] == [connection | {"psk": None}]
     assert reader.get(f"{CONNECTIONS}?fields=psk&fields=name")["ipsec_site_connections"] == [
         {"name": "connection", "psk": None}
     ]
@@ -277,10 +281,10 @@ def test_a_reader_does_not_see_the_key(site: LocalSite) -> None:
 
 
 def test_other_projects_see_and_use_nothing(site: LocalSite) -> None:
-    made = site.connection()
+    connection = site.connection()
     bob = site.api.as_("bob")
-    assert bob.refused("GET", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
-    assert bob.refused("DELETE", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
+    assert bob.refused("GET", f"{CONNECTIONS}/{connection['id']}") == (404, "IPsecSiteConnectionNotFound")
+    assert bob.refused("DELETE", f"{CONNECTIONS}/{connection['id']}") == (404, "IPsecSiteConnectionNotFound")
     assert bob.get(CONNECTIONS) == {"ipsec_site_connections": []}
     own = LocalSite(bob, inside="10.5.0.0/24")
     for name, id, type in (
@@ -293,7 +297,7 @@ def test_other_projects_see_and_use_nothing(site: LocalSite) -> None:
 
 def test_an_admin_creates_a_connection_for_a_project(site: LocalSite) -> None:
     body = {"ipsec_site_connection": site.values(project_id=BLUE)}
-    answer = site.api.as_("admin").send("POST", CONNECTIONS, body)
-    assert answer.status_code == 201
-    made = answer.json()["ipsec_site_connection"]
-    assert site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"] == made
+    response = site.api.as_("admin").send("POST", CONNECTIONS, body)
+    assert response.status_code == 201
+    connection = response.json()["ipsec_site_connection"]
+    assert site.api.get(f"{CONNECTIONS}/{connection['id']}")["ipsec_site_connection"] == connection

@@ -19,11 +19,11 @@ def at(number: int | str) -> dict[str, str]:
 
 
 def test_a_write_for_the_current_revision_succeeds(api: Api) -> None:
-    made = api.ike()
-    path = f"{IKE}/{made['id']}"
-    answer = api.send("PUT", path, {"ikepolicy": {"name": "new"}}, headers=at(made["revision_number"]))
-    assert answer.json()["ikepolicy"]["revision_number"] == made["revision_number"] + 1
-    assert api.send("DELETE", path, headers=at(made["revision_number"] + 1)).status_code == 204
+    policy = api.ike()
+    path = f"{IKE}/{policy['id']}"
+    response = api.send("PUT", path, {"ikepolicy": {"name": "new"}}, headers=at(policy["revision_number"]))
+    assert response.json()["ikepolicy"]["revision_number"] == policy["revision_number"] + 1
+    assert api.send("DELETE", path, headers=at(policy["revision_number"] + 1)).status_code == 204
 
 
 def test_a_write_for_another_revision_changes_nothing(site: LocalSite) -> None:
@@ -33,11 +33,11 @@ def test_a_write_for_another_revision_changes_nothing(site: LocalSite) -> None:
         (f"/vpn/vpnservices/{site.service['id']}", "vpnservice"),
         (f"/routers/{site.router['id']}", "router"),
     ):
-        made = api.get(path)[key]
-        for number in (0, made["revision_number"] - 1, made["revision_number"] + 1):
+        created = api.get(path)[key]
+        for number in (0, created["revision_number"] - 1, created["revision_number"] + 1):
             assert api.refused("PUT", path, {key: {"name": "new"}}, headers=at(number)) == FAILED
             assert api.refused("DELETE", path, headers=at(number)) == FAILED
-        assert api.get(path)[key] == made
+        assert api.get(path)[key] == created
         # The same request without the header succeeds.
         assert api.update(path, key, name="new")["name"] == "new"
 
@@ -55,10 +55,10 @@ def test_an_unknown_condition_is_refused(api: Api, header: str) -> None:
 
 
 def test_of_concurrent_writes_for_one_revision_one_succeeds(api: Api) -> None:
-    made = api.ike()
+    policy = api.ike()
 
     def send(number: int) -> int:
         body = {"ikepolicy": {"name": f"{number}"}}
-        return api.send("PUT", f"{IKE}/{made['id']}", body, headers=at(made["revision_number"])).status_code
+        return api.send("PUT", f"{IKE}/{policy['id']}", body, headers=at(policy["revision_number"])).status_code
 
     assert Counter(together(send)) == {200: 1, 412: AT_ONCE - 1}

@@ -100,7 +100,7 @@ def test_details_show_what_is_used(site: LocalSite) -> None:
         details = site.api.get(path)["quota"]
         assert details["ipsec_site_connection"] == {"limit": 7, "used": 1, "reserved": 0}
         # The external network belongs to the admin's project.
-        assert {name: each["used"] for name, each in details.items()} == {
+        assert {name: quota["used"] for name, quota in details.items()} == {
             "vpnservice": 1,
             "ikepolicy": 1,
             "ipsecpolicy": 1,
@@ -112,23 +112,25 @@ def test_details_show_what_is_used(site: LocalSite) -> None:
         }
 
 
-# --- enforcement ----------------------------------------------------------------------------------------------------
+# --- enforcement --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "resource", [resource for resource in RESOURCES if resource.writable], ids=lambda resource: resource.name
+)
 def test_quotas_apply_to_every_resource(site: LocalSite, resource: Resource) -> None:
     api, path = site.api, f"/{resource.path}"
     first, second = bodies(site, resource)
     used = api.get(f"/quotas/{BLUE}/details")["quota"][resource.singular]["used"]
     give(api, **{resource.singular: used + 1})
-    made = api.create(path, resource.singular, **first)
+    created = api.create(path, resource.singular, **first)
     assert api.refused("POST", path, {resource.singular: second}) == OVER
-    api.delete(f"{path}/{made['id']}")
+    api.delete(f"{path}/{created['id']}")
     assert api.refused("POST", path, {resource.plural: [first, second]}) == OVER, "both or none"
-    made = api.create(path, resource.singular, **second)
+    created = api.create(path, resource.singular, **second)
     give(api, **{resource.singular: 0})
     assert api.refused("POST", path, {resource.singular: first}) == OVER
-    assert api.get(f"{path}/{made['id']}")[resource.singular] == made, "what is there stays"
+    assert api.get(f"{path}/{created['id']}")[resource.singular] == created, "the existing object stays"
 
 
 def test_the_owners_quota_applies(api: Api) -> None:
@@ -161,14 +163,14 @@ def test_concurrent_requests_cannot_exceed_a_quota(api: Api) -> None:
 def test_without_the_lock_a_quota_is_exceeded(api: Api, database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control of the test above: concurrent transactions do not see each other's objects."""
     if database.dialect.name == "sqlite":
-        pytest.skip("SQLite has one writer at a time, whatever we do")
+        pytest.skip("SQLite serializes writers itself")
     give(api, ikepolicy=1)
     counted, count = threading.Barrier(2, timeout=10), reading.count
 
     def slowly(tx: Transaction, resource: Resource, project: str) -> int:
-        found = count(tx, resource, project)
+        used = count(tx, resource, project)
         counted.wait()
-        return found
+        return used
 
     monkeypatch.setattr(reading, "count", slowly)
     unlocked = lambda tx, resource, project: quotas.of_project(tx, project).get(resource.name)  # noqa: E731

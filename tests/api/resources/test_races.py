@@ -32,7 +32,7 @@ def test_gateways_never_share_an_address(api: Api) -> None:
 
     def send(_number: int) -> list[str]:
         info = api.router(outside)["external_gateway_info"]
-        return [each["ip_address"] for each in info["external_fixed_ips"]]
+        return [fixed_ip["ip_address"] for fixed_ip in info["external_fixed_ips"]]
 
     taken = [address for addresses in together(send) for address in addresses]
     assert len(set(taken)) == len(taken) == 2 * AT_ONCE
@@ -41,19 +41,19 @@ def test_gateways_never_share_an_address(api: Api) -> None:
 def test_a_policy_is_deleted_or_used_but_not_both(site: LocalSite) -> None:
     for number in range(5):
         ike = site.api.ike()
-        given = {"ikepolicy_id": ike["id"], "peer_id": f"peer-{number}"}
+        values = {"ikepolicy_id": ike["id"], "peer_id": f"peer-{number}"}
 
-        def send(who: int, ike: Any = ike, given: Any = given) -> int:
-            if who:
+        def send(number: int, ike: Any = ike, values: Any = values) -> int:
+            if number:
                 return site.api.send("DELETE", f"/vpn/ikepolicies/{ike['id']}").status_code
-            return site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)}).status_code
+            return site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**values)}).status_code
 
         assert tuple(together(send, 2)) in {(201, 409), (404, 204)}
 
 
 def test_concurrent_updates_are_not_lost(site: LocalSite) -> None:
-    made = site.connection()
-    path = f"{CONNECTIONS}/{made['id']}"
+    connection = site.connection()
+    path = f"{CONNECTIONS}/{connection['id']}"
 
     def send(number: int) -> int:
         body = {"ipsec_site_connection": {"dpd": {"interval": 10 + number}, "description": f"{number}"}}
@@ -61,7 +61,7 @@ def test_concurrent_updates_are_not_lost(site: LocalSite) -> None:
 
     assert together(send) == [200] * AT_ONCE
     now = site.api.get(path)["ipsec_site_connection"]
-    assert now["revision_number"] == made["revision_number"] + AT_ONCE
+    assert now["revision_number"] == connection["revision_number"] + AT_ONCE
     assert now["dpd"]["interval"] == 10 + int(now["description"])
 
 

@@ -44,43 +44,43 @@ def warnings(logs: Any) -> list[dict[str, Any]]:
     return [entry for entry in logs if entry["log_level"] == "warning"]
 
 
-@pytest.mark.parametrize(("path", "key", "given", "choices"), WEAK)
+@pytest.mark.parametrize(("path", "key", "values", "choices"), WEAK)
 def test_weak_algorithms_are_accepted_with_a_warning(
-    api: Api, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
+    api: Api, path: str, key: str, values: dict[str, Any], choices: dict[str, str]
 ) -> None:
     with capture_logs() as logs:
-        answer = api.send("POST", path, {key: given})
-    assert answer.status_code == 201
-    made = answer.json()[key]
+        response = api.send("POST", path, {key: values})
+    assert response.status_code == 201
+    created = response.json()[key]
     (entry,) = warnings(logs)
-    assert (entry["event"], entry["id"], entry["project_id"]) == ("weak choices in a policy", made["id"], BLUE)
+    assert (entry["event"], entry["id"], entry["project_id"]) == ("weak choices in a policy", created["id"], BLUE)
     assert entry["choices"] == choices
-    assert entry["request_id"] == answer.headers["x-openstack-request-id"]
+    assert entry["request_id"] == response.headers["x-openstack-request-id"]
     with capture_logs() as logs:
-        api.update(f"{path}/{made['id']}", key, name="new")
+        api.update(f"{path}/{created['id']}", key, name="new")
     assert warnings(logs) == [], "a new name chooses nothing"
 
 
-@pytest.mark.parametrize(("path", "key", "given"), STRONG)
-def test_strong_algorithms_cause_no_warning(open_api: OpenApi, path: str, key: str, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "key", "values"), STRONG)
+def test_strong_algorithms_cause_no_warning(open_api: OpenApi, path: str, key: str, values: dict[str, Any]) -> None:
     with open_api(choices=WeakChoices(weak="refuse")) as api, capture_logs() as logs:
-        api.create(path, key, **given)
+        api.create(path, key, **values)
         assert warnings(logs) == []
 
 
-@pytest.mark.parametrize(("path", "key", "given", "choices"), WEAK)
+@pytest.mark.parametrize(("path", "key", "values", "choices"), WEAK)
 def test_an_operator_can_forbid_weak_algorithms(
-    open_api: OpenApi, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
+    open_api: OpenApi, path: str, key: str, values: dict[str, Any], choices: dict[str, str]
 ) -> None:
     with open_api(choices=WeakChoices(weak="refuse")) as api:
-        answer = api.send("POST", path, {key: given})
-        assert answer.status_code == 400
-        said = answer.json()["NeutronError"]
+        response = api.send("POST", path, {key: values})
+        assert response.status_code == 400
+        error = response.json()["NeutronError"]
         name, value = next(iter(choices.items()))
-        assert said["type"] == "HTTPBadRequest"
-        assert said["message"].startswith(f"Invalid input for {name}. Reason: {value} is weak")
-        made = api.create(path, key)
-        assert api.refused("PUT", f"{path}/{made['id']}", {key: given}) == BAD
+        assert error["type"] == "HTTPBadRequest"
+        assert error["message"].startswith(f"Invalid input for {name}. Reason: {value} is weak")
+        created = api.create(path, key)
+        assert api.refused("PUT", f"{path}/{created['id']}", {key: values}) == BAD
 
 
 def test_an_existing_weak_policy_can_be_strengthened_step_by_step(open_api: OpenApi) -> None:
@@ -99,8 +99,8 @@ def test_a_weak_value_that_another_attribute_activates_is_refused(open_api: Open
         ike = api.ike(phase1_negotiation_mode="aggressive")
         assert api.refused("PUT", f"{IKE}/{ike['id']}", {"ikepolicy": {"ike_version": "v1"}}) == BAD
         ipsec = api.ipsec(auth_algorithm="sha1", encryption_algorithm="aes-128-gcm-16")
-        given = {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}
-        assert api.refused("PUT", f"{IPSEC}/{ipsec['id']}", given) == BAD
+        values = {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}
+        assert api.refused("PUT", f"{IPSEC}/{ipsec['id']}", values) == BAD
 
 
 def test_a_setting_restores_neutrons_defaults(open_api: OpenApi) -> None:

@@ -90,10 +90,10 @@ def test_ten_thousand_rows_need_little_memory(crowded: Crowded) -> None:
         seen: list[str] = []
         path = f"{PATH}?limit=1000"
         while path:
-            answer = crowded.user.get(path).json()
-            seen += [row["id"] for row in answer["ipsec_site_connections"]]
-            links = {link["rel"]: link["href"] for link in answer["ipsec_site_connections_links"]}
-            path = links.get("next", "") if answer["ipsec_site_connections"] else ""
+            response = crowded.user.get(path).json()
+            seen += [row["id"] for row in response["ipsec_site_connections"]]
+            links = {link["rel"]: link["href"] for link in response["ipsec_site_connections_links"]}
+            path = links.get("next", "") if response["ipsec_site_connections"] else ""
         assert sorted(seen) == sorted(crowded.crowd.connections)
         # The status is computed, so every row is read; all rows match.
         active = crowded.user.get(f"{PATH}?status=ACTIVE").json()["ipsec_site_connections"]
@@ -125,7 +125,7 @@ def test_slow_clients_delay_no_other_client(crowded: Crowded) -> None:
         try:
             slowest = max(_latencies(crowded, seconds=10.0))
             now = crowded.megabytes()
-            print(f"slowest answer {slowest * 1000:.0f} ms; {before:.0f} MB before, {now:.0f} MB with all of them")
+            print(f"slowest response {slowest * 1000:.0f} ms; {before:.0f} MB before, {now:.0f} MB with all of them")
             assert slowest < PROMPT
             assert crowded.threads() <= threads + 12
             # Each slow reader's response, 0.85 MB, stays in memory until it is sent.
