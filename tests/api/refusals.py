@@ -94,7 +94,7 @@ def _filled(value: Any, populated: PopulatedApi) -> Any:
 
 
 def connection(**values: Any) -> RequestCase:
-    """Creates a connection on the service with a subnet."""
+    """Returns a request for a connection on the service with a subnet."""
 
     def body(populated: PopulatedApi) -> Any:
         return {"ipsec_site_connection": populated.site.values(**_filled(values, populated))}
@@ -103,7 +103,7 @@ def connection(**values: Any) -> RequestCase:
 
 
 def grouped(local: str | None, peer: str | None, **values: Any) -> RequestCase:
-    """Creates a connection between named endpoint groups, on the service without a subnet."""
+    """Returns a request for a connection between named endpoint groups, on the service without a subnet."""
 
     def body(populated: PopulatedApi) -> Any:
         sides = {
@@ -116,33 +116,33 @@ def grouped(local: str | None, peer: str | None, **values: Any) -> RequestCase:
 
 
 def edited(**values: Any) -> RequestCase:
-    """Updates the connection of the site with a subnet."""
+    """Returns an update of the connection of the site with a subnet."""
     path = path_of(CONNECTIONS, lambda populated: populated.used)
     return RequestCase(method="PUT", path=path, body={"ipsec_site_connection": values})
 
 
 def service(**values: Any) -> RequestCase:
-    """Creates a service."""
+    """Returns a request for a service."""
     return RequestCase(method="POST", path=SERVICES, body={"vpnservice": values})
 
 
 def ike(**values: Any) -> RequestCase:
-    """Creates an IKE policy."""
+    """Returns a request for an IKE policy."""
     return RequestCase(method="POST", path=IKE, body={"ikepolicy": values})
 
 
 def ipsec(**values: Any) -> RequestCase:
-    """Creates an IPsec policy."""
+    """Returns a request for an IPsec policy."""
     return RequestCase(method="POST", path=IPSEC, body={"ipsecpolicy": values})
 
 
 def group(**values: Any) -> RequestCase:
-    """Creates an endpoint group."""
+    """Returns a request for an endpoint group."""
     return RequestCase(method="POST", path=GROUPS, body={"endpoint_group": values})
 
 
 def sent(content: bytes, type: str = "application/json") -> RequestCase:
-    """Posts these bytes instead of an IKE policy."""
+    """Returns a POST of these bytes instead of an IKE policy."""
     return RequestCase(method="POST", path=IKE, body=content, headers={"content-type": type})
 
 

@@ -570,7 +570,7 @@ TESTED_ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
 }
 
 
-def shape(response: httpx.Response) -> tuple[int, str]:
+def error_of(response: httpx.Response) -> tuple[int, str]:
     """Returns status and type of an error; asserts the error's format."""
     body = response.json()
     assert response.headers["x-openstack-request-id"].startswith("req-")
@@ -593,7 +593,7 @@ def test_every_case_gets_the_error_of_the_matrix(open_api: OpenApi) -> None:
         for name, (status, type, cases) in (MATRIX | BESIDE).items():
             for number, case in enumerate(cases):
                 response = case.send(populated)
-                if response.status_code < 400 or shape(response) != (status, type):
+                if response.status_code < 400 or error_of(response) != (status, type):
                     wrong[f"{name}, {number}"] = (response.status_code, response.text)
         assert wrong == {}
         assert populated.everything() == before, "what is refused changes nothing"

@@ -133,11 +133,11 @@ def test_a_token_is_validated_once(
     good = users.token("alice")
     assert [api.code(token) for token in (good, good, "bad", "bad", good)] == [200, 200, 401, 401, 200]
     assert keystone.count == 2
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.TTL + 1))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.TTL + 1))
     assert (api.code(good), api.code("bad"), keystone.count) == (200, 401, 4)
 
 
-class _Later:
+class _ShiftedClock:
     """A clock that is some seconds ahead."""
 
     def __init__(self, seconds: float) -> None:
@@ -165,9 +165,9 @@ def test_cached_tokens_work_while_keystone_is_unreachable(
     assert refused.headers["retry-after"] == "1"
     assert control.code(known) == 503, "control: without a cache the token has to fail"
     print("control: without a cache the same token got 503")
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.TTL - 5))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.TTL - 5))
     assert api.code(known) == 200
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.TTL + 5))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.TTL + 5))
     assert api.code(known) == 503
 
 
@@ -187,7 +187,7 @@ def test_keystone_is_tried_again_after_a_pause(store: Store, users: Client, monk
     assert [api.code("token"), api.code("token"), flapping.validated] == [503, 503, 1]
     flapping.unreachable = False
     assert api.code("token") == 503
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.RETRY))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.RETRY))
     assert (api.code("token"), flapping.validated) == (200, 2)
 
 
@@ -277,7 +277,7 @@ def test_a_token_is_not_cached_beyond_its_expiry(store: Store, monkeypatch: pyte
     assert api.code("token") == 200
     expired.append(1)
     assert api.code("token") == 200
-    monkeypatch.setattr(authentication_keystone, "time", _Later(61))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(61))
     assert api.code("token") == 401
 
 

@@ -52,18 +52,18 @@ def client(database: Engine, clock: Clock) -> Iterator[Client]:
     """The API with users, and a clock that the test controls."""
     store = open_store(database, clock=clock)
     with TestClient(create_app(store, embedded(store), Notifier())) as http:
-        http.event_hooks["response"].append(lambda response: _hold(http, response))
+        http.event_hooks["response"].append(lambda response: _check_responses(http, response))
         yield Client(http, store)
 
 
-def _hold(http: TestClient, response: httpx.Response) -> None:
+def _check_responses(http: TestClient, response: httpx.Response) -> None:
     """Asserts that every response is declared in the OpenAPI document."""
     response.read()
     conformance.check(http, response.request.method, response)
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disables the token cache, so that every request reads the database."""
     monkeypatch.setattr(cache, "TRUST", 0.0)
 
@@ -152,7 +152,7 @@ def test_a_user_without_roles_gets_an_unscoped_token(client: Client) -> None:
     assert "project" not in client.login("idle").json()["token"]
 
 
-def test_an_unscoped_token_is_only_good_for_getting_another_token(client: Client) -> None:
+def test_an_unscoped_token_only_gets_another_token(client: Client) -> None:
     loose = client.token("alice", "unscoped")
     assert client.code(loose) == 401
     names = [project["name"] for project in client.get("/v3/auth/projects", loose).json()["projects"]]
@@ -270,7 +270,7 @@ def test_a_database_error_is_in_keystones_format(
     assert response.headers["retry-after"] == "1"
 
 
-def test_an_expired_token(client: Client, clock: Clock, forgetful: None) -> None:
+def test_an_expired_token(client: Client, clock: Clock, uncached: None) -> None:
     token = client.token("alice")
     clock.pass_(3599)
     assert client.code(token) == 200
@@ -290,7 +290,7 @@ def test_a_token_is_not_cached_beyond_its_expiry(client: Client, clock: Clock) -
 
 
 @pytest.mark.parametrize("how", ["user removed", "role taken", "password changed", "project removed"])
-def test_a_token_ends_with_its_user_role_password_or_project(client: Client, forgetful: None, how: str) -> None:
+def test_a_token_ends_with_its_user_role_password_or_project(client: Client, uncached: None, how: str) -> None:
     token, other = client.token("alice"), client.token("bob")
     assert client.code(token) == 200
     with client.store.write() as tx:
@@ -307,7 +307,7 @@ def test_a_token_ends_with_its_user_role_password_or_project(client: Client, for
     assert client.code(other) == 200
 
 
-def test_cached_credentials_are_checked_again_soon(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_tokens_are_checked_again_soon(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     token = client.token("alice")
     assert client.code(token) == 200
     with client.store.write() as tx:
@@ -342,17 +342,17 @@ def test_a_cached_token_cannot_create_tokens_or_credentials(client: Client) -> N
 # --- validating and revoking tokens -------------------------------------------------------------------------------
 
 
-def subject(client: Client, method: str, token: str, asks: str) -> Any:
-    """Returns the headers of a request about a token."""
-    headers = {"x-auth-token": asks, "x-subject-token": token}
+def subject(client: Client, method: str, token: str, caller_token: str) -> Any:
+    """Sends a request about a token."""
+    headers = {"x-auth-token": caller_token, "x-subject-token": token}
     return client.http.request(method, "/v3/auth/tokens", headers=headers)
 
 
 def test_a_token_can_be_validated(client: Client) -> None:
     login = client.login("alice")
     token, other, root = login.headers["x-subject-token"], client.token("bob"), client.token("root")
-    for asks in (token, client.token("alice", "unscoped"), root):
-        validation = subject(client, "GET", token, asks)
+    for caller_token in (token, client.token("alice", "unscoped"), root):
+        validation = subject(client, "GET", token, caller_token)
         assert (validation.status_code, validation.headers["x-subject-token"]) == (200, token)
         assert validation.json() == login.json()
     head = subject(client, "HEAD", token, token)
@@ -388,7 +388,7 @@ def test_expired_tokens_are_deleted(client: Client, clock: Clock, monkeypatch: p
         assert stored_tokens.remove_expired(tx) == 1
 
 
-def test_tokens_are_valid_in_every_process_and_after_a_restart(database: Engine, forgetful: None) -> None:
+def test_tokens_are_valid_in_every_process_and_after_a_restart(database: Engine, uncached: None) -> None:
     first_store, second_store = open_store(database), open_store(database)
     with (
         TestClient(create_app(first_store, embedded(first_store), Notifier())) as first,
@@ -471,7 +471,7 @@ def test_an_admin_sees_all_users_and_projects(client: Client) -> None:
     assert client.get(f"/v3/projects/{RED}", token).status_code == 200
 
 
-def test_basic_credentials_work_in_place_of_a_token(client: Client) -> None:
+def test_basic_credentials_replace_a_token(client: Client) -> None:
     basic = ("alice", PASSWORD)
     for path in ("/v3/projects", "/v3/auth/projects", "/v3/auth/catalog", f"/v3/users/{client.id('alice')}"):
         assert client.http.get(path, auth=basic).status_code == 200
@@ -520,7 +520,7 @@ def mine(client: Client) -> Credentials:
     return Credentials(client)
 
 
-def test_the_life_of_an_application_credential(client: Client, mine: Credentials, forgetful: None) -> None:
+def test_the_life_of_an_application_credential(client: Client, mine: Credentials, uncached: None) -> None:
     credential = mine.make(description="for the tests", roles=[{"name": "reader"}])
     secret = credential.pop("secret")
     assert len(secret) >= 43
@@ -574,7 +574,7 @@ def test_a_restricted_credential_cannot_create_another(client: Client, mine: Cre
     assert mine.delete(bound["id"], tokens["ci"]) == 204
 
 
-def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credentials, forgetful: None) -> None:
+def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credentials, uncached: None) -> None:
     credential = mine.make()
     assert [role["id"] for role in credential["roles"]] == ["member", "reader"]
     identity = by_credential(id=credential["id"], secret=credential["secret"])
@@ -588,7 +588,7 @@ def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credent
     assert client.ask(identity).json() == REFUSED
 
 
-def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Credentials, forgetful: None) -> None:
+def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Credentials, uncached: None) -> None:
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ("manager",))
     credential = mine.make(roles=[{"name": "manager"}])
@@ -596,7 +596,7 @@ def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Crede
     assert [role["name"] for role in response.json()["token"]["roles"]] == ["manager", "member", "reader"]
 
 
-def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, forgetful: None) -> None:
+def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, uncached: None) -> None:
     credential = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
     assert (credential["expires_at"], credential["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
     identity = by_credential(id=credential["id"], secret="chosen by a person")

@@ -86,11 +86,11 @@ class RecordingBackend:
         self.seen: set[str] = set()
 
     def cached(self, call: Any) -> Any:
-        """Delegates."""
+        """Returns the caller that the wrapped backend has cached."""
         return self._record(call).cached(call)
 
     def identify(self, call: Any) -> Any:
-        """Returns the cached caller of the recorded backend."""
+        """Returns the caller that the wrapped backend identifies."""
         return self._record(call).identify(call)
 
     def _record(self, call: Any) -> Authenticator:

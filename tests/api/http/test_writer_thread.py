@@ -20,12 +20,12 @@ def writer(request: pytest.FixtureRequest) -> Iterator[WriterThread]:
     writer.shutdown()
 
 
-class Log:
+class TaskLog:
     """The order of executed tasks and delivered results; no task runs before `run`."""
 
     def __init__(self, writer: WriterThread) -> None:
         self.seen: list[tuple[str, int]] = []
-        self._turns = writer
+        self._writer = writer
         self._gate = threading.Event()
         self._added = 0
         self.add(self._gate.wait)
@@ -38,7 +38,7 @@ class Log:
             work()
             self.seen.append(("executed", number))
 
-        self._turns.submit(task).add_done_callback(lambda _: self.seen.append(("delivered", number)))
+        self._writer.submit(task).add_done_callback(lambda _: self.seen.append(("delivered", number)))
 
     def run(self) -> list[tuple[str, int]]:
         self._gate.set()
@@ -55,14 +55,14 @@ def batches(*sizes: int) -> list[tuple[str, int]]:
 
 
 def test_results_are_delivered_in_batches_and_in_order() -> None:
-    log = Log(WriterThread("writer", NEVER_FLUSH))
+    log = TaskLog(WriterThread("writer", NEVER_FLUSH))
     for _ in range(2 * MOST):
         log.add()
     assert log.run() == batches(MOST, MOST, 1)
 
 
 def test_a_result_does_not_wait_for_slow_tasks() -> None:
-    log = Log(WriterThread("writer", 0.0))
+    log = TaskLog(WriterThread("writer", 0.0))
     for _ in range(4):
         log.add()
     assert log.run() == batches(1, 1, 1, 1, 1)
@@ -83,7 +83,7 @@ def test_an_error_reaches_only_its_own_task(writer: WriterThread) -> None:
 
 
 def test_a_cancelled_task_does_not_run(writer: WriterThread) -> None:
-    log = Log(writer)
+    log = TaskLog(writer)
     done: list[int] = []
     assert writer.submit(lambda: done.append(1)).cancel()
     log.add()
@@ -92,7 +92,7 @@ def test_a_cancelled_task_does_not_run(writer: WriterThread) -> None:
 
 
 def test_shutdown_runs_waiting_tasks_and_accepts_no_others(writer: WriterThread) -> None:
-    log = Log(writer)
+    log = TaskLog(writer)
     log.add()
     writer.shutdown()
     assert sorted(log.run()) == sorted(batches(2))

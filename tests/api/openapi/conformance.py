@@ -44,13 +44,13 @@ ALIAS = f"{PREFIXES[1]}/"
 
 @functools.cache
 def whole() -> dict[str, Any]:
-    """The document."""
+    """The document of `default_app`."""
     return document(routes_of(default_app()))
 
 
 @functools.cache
 def registry() -> jsonschema_rs.Registry:
-    """The document as something that schemas refer to."""
+    """A registry with the document, to resolve the references of schemas."""
     return jsonschema_rs.Registry([(BASE, whole())])
 
 

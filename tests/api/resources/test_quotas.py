@@ -23,7 +23,7 @@ OVER = (409, "OverQuota")
 DENIED = (403, "PolicyNotAuthorized")
 
 
-def give(api: Api, **limits: Any) -> dict[str, Any]:
+def set_quotas(api: Api, **limits: Any) -> dict[str, Any]:
     """Sets quotas of alice's project."""
     return api.as_("admin").update(f"/quotas/{BLUE}", "quota", **limits)
 
@@ -49,10 +49,10 @@ def test_the_defaults_are_a_setting(open_api: OpenApi) -> None:
 def test_an_admin_changes_and_resets_them(api: Api) -> None:
     admin, path = api.as_("admin"), f"/quotas/{BLUE}"
     mine = quota.DEFAULTS | {"ikepolicy": 3, "router": -1}
-    assert give(api, ikepolicy=3, router="-1") == mine
+    assert set_quotas(api, ikepolicy=3, router="-1") == mine
     assert api.get(path) == {"quota": mine}
     assert api.get(f"{path}/default") == {"quota": quota.DEFAULTS}
-    assert give(api, ikepolicy=4)["router"] == -1, "what is not named stays"
+    assert set_quotas(api, ikepolicy=4)["router"] == -1, "what is not named stays"
     own = {**mine, "ikepolicy": 4, "project_id": BLUE, "tenant_id": BLUE}
     assert admin.get("/quotas") == {"quotas": [own]}
     admin.delete(path)
@@ -95,7 +95,7 @@ def test_a_client_can_ask_for_its_own_project(api: Api) -> None:
 
 def test_details_show_what_is_used(site: LocalSite) -> None:
     site.connection()
-    give(site.api, ipsec_site_connection=7)
+    set_quotas(site.api, ipsec_site_connection=7)
     for path in (f"/quotas/{BLUE}/details", f"/quotas/{BLUE}/details.json"):
         details = site.api.get(path)["quota"]
         assert details["ipsec_site_connection"] == {"limit": 7, "used": 1, "reserved": 0}
@@ -122,19 +122,19 @@ def test_quotas_apply_to_every_resource(site: LocalSite, resource: Resource) -> 
     api, path = site.api, f"/{resource.path}"
     first, second = bodies(site, resource)
     used = api.get(f"/quotas/{BLUE}/details")["quota"][resource.singular]["used"]
-    give(api, **{resource.singular: used + 1})
+    set_quotas(api, **{resource.singular: used + 1})
     created = api.create(path, resource.singular, **first)
     assert api.refused("POST", path, {resource.singular: second}) == OVER
     api.delete(f"{path}/{created['id']}")
     assert api.refused("POST", path, {resource.plural: [first, second]}) == OVER, "both or none"
     created = api.create(path, resource.singular, **second)
-    give(api, **{resource.singular: 0})
+    set_quotas(api, **{resource.singular: 0})
     assert api.refused("POST", path, {resource.singular: first}) == OVER
     assert api.get(f"{path}/{created['id']}")[resource.singular] == created, "the existing object stays"
 
 
 def test_the_owners_quota_applies(api: Api) -> None:
-    give(api, ikepolicy=0)
+    set_quotas(api, ikepolicy=0)
     admin = api.as_("admin")
     assert admin.refused("POST", IKE, {"ikepolicy": {"project_id": BLUE}}) == OVER
     admin.ike()
@@ -154,7 +154,7 @@ def test_a_quota_below_what_is_used(api: Api) -> None:
 
 
 def test_concurrent_requests_cannot_exceed_a_quota(api: Api) -> None:
-    give(api, ikepolicy=3)
+    set_quotas(api, ikepolicy=3)
     sent = together(lambda _: api.send("POST", IKE, {"ikepolicy": {}}).status_code)
     assert Counter(sent) == {201: 3, 409: AT_ONCE - 3}
     assert len(api.get(IKE)["ikepolicies"]) == 3
@@ -164,7 +164,7 @@ def test_without_the_lock_a_quota_is_exceeded(api: Api, database: Engine, monkey
     """The negative control of the test above: concurrent transactions do not see each other's objects."""
     if database.dialect.name == "sqlite":
         pytest.skip("SQLite serializes writers itself")
-    give(api, ikepolicy=1)
+    set_quotas(api, ikepolicy=1)
     counted, count = threading.Barrier(2, timeout=10), reading.count
 
     def slowly(tx: Transaction, resource: Resource, project: str) -> int:
