@@ -61,5 +61,5 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Waits for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.01)

@@ -31,21 +31,21 @@ def status_of(api: Api, path: str) -> str:
 
 def test_status_follows_the_nodes_reports(node: Node, site: LocalSite) -> None:
     api = site.api
-    service, created = f"{SERVICES}/{site.service['id']}", site.connection()
-    connection = f"{CONNECTIONS}/{created['id']}"
-    assert (status_of(api, service), status_of(api, connection)) == ("PENDING_CREATE", "PENDING_CREATE")
+    service_path, connection = f"{SERVICES}/{site.service['id']}", site.connection()
+    connection_path = f"{CONNECTIONS}/{connection['id']}"
+    assert (status_of(api, service_path), status_of(api, connection_path)) == ("PENDING_CREATE", "PENDING_CREATE")
     node.apply_desired()
-    assert (status_of(api, service), status_of(api, connection)) == ("ACTIVE", "ACTIVE")
-    assert api.get(f"{CONNECTIONS}?status=ACTIVE")["ipsec_site_connections"][0]["id"] == created["id"]
+    assert (status_of(api, service_path), status_of(api, connection_path)) == ("ACTIVE", "ACTIVE")
+    assert api.get(f"{CONNECTIONS}?status=ACTIVE")["ipsec_site_connections"][0]["id"] == connection["id"]
     assert api.get(f"{CONNECTIONS}?status=DOWN")["ipsec_site_connections"] == []
-    changed = api.update(connection, "ipsec_site_connection", mtu=1300)
+    changed = api.update(connection_path, "ipsec_site_connection", mtu=1300)
     assert changed["status"] == "PENDING_UPDATE"
     node.apply_desired()
-    assert status_of(api, connection) == "ACTIVE"
-    down = api.update(connection, "ipsec_site_connection", admin_state_up=False)
+    assert status_of(api, connection_path) == "ACTIVE"
+    down = api.update(connection_path, "ipsec_site_connection", admin_state_up=False)
     assert down["status"] in ("PENDING_UPDATE", "DOWN")
     node.apply_desired()
-    assert status_of(api, connection) == "DOWN"
+    assert status_of(api, connection_path) == "DOWN"
 
 
 def test_a_second_service_is_active_at_once(node: Node, site: LocalSite) -> None:
@@ -58,11 +58,11 @@ def test_the_grace_period_is_configurable(open_api: OpenApi) -> None:
     clock = Clock()
     with open_api(grace=7.0, store={"clock": clock, "lease": 1000.0}) as api:
         node, site = api.node(), LocalSite(api)
-        created = site.connection()
+        connection = site.connection()
         desired = node.desired()
         generation = desired["gateways"][0]["generation"]
-        node.report(ConnectionReport(created["id"], generation, desired["revision"], "down", "no answer"))
-        path = f"{CONNECTIONS}/{created['id']}"
+        node.report(ConnectionReport(connection["id"], generation, desired["revision"], "down", "no answer"))
+        path = f"{CONNECTIONS}/{connection['id']}"
         read = api.get(path)["ipsec_site_connection"]
         assert (read["status"], read["status_reason"]) == ("PENDING_CREATE", "no answer")
         clock.pass_(8.0)
@@ -94,7 +94,7 @@ def test_the_effective_mtu_is_shown_once_a_node_has_reported_it(api: Api, node: 
 
 
 def test_effective_changes_reach_the_node_and_labels_do_not(node: Node, site: LocalSite) -> None:
-    api, created = site.api, site.connection()
+    api, connection = site.api, site.connection()
     seen = node.desired()["revision"]
 
     def changed_ids(path: str, key: str, **values: Any) -> set[str]:
@@ -104,25 +104,25 @@ def test_effective_changes_reach_the_node_and_labels_do_not(node: Node, site: Lo
         seen = delta["revision"]
         return {row["id"] for row in (*delta["connections"], *delta["gateways"])}
 
-    connection = f"{CONNECTIONS}/{created['id']}"
+    connection_path = f"{CONNECTIONS}/{connection['id']}"
     for path, key in (
-        (connection, "ipsec_site_connection"),
+        (connection_path, "ipsec_site_connection"),
         (f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy"),
         (f"{SERVICES}/{site.service['id']}", "vpnservice"),
         (f"/routers/{site.router['id']}", "router"),
         (f"/subnets/{site.subnet['id']}", "subnet"),
     ):
         assert changed_ids(path, key, name="new", description="other") == set(), path
-    assert changed_ids(connection, "ipsec_site_connection", mtu=1500, psk="correct horse") == set()
-    assert changed_ids(connection, "ipsec_site_connection", psk="other") == {created["id"]}
-    assert changed_ids(f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy", pfs="group19") == {created["id"]}
-    assert changed_ids(f"/vpn/ipsecpolicies/{site.ipsec['id']}", "ipsecpolicy", pfs="group19") == {created["id"]}
-    assert changed_ids(f"{SERVICES}/{site.service['id']}", "vpnservice", admin_state_up=False) == {created["id"]}
+    assert changed_ids(connection_path, "ipsec_site_connection", mtu=1500, psk="correct horse") == set()
+    assert changed_ids(connection_path, "ipsec_site_connection", psk="other") == {connection["id"]}
+    assert changed_ids(f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy", pfs="group19") == {connection["id"]}
+    assert changed_ids(f"/vpn/ipsecpolicies/{site.ipsec['id']}", "ipsecpolicy", pfs="group19") == {connection["id"]}
+    assert changed_ids(f"{SERVICES}/{site.service['id']}", "vpnservice", admin_state_up=False) == {connection["id"]}
     assert node.desired()["connections"][0]["enabled"] is False
 
 
 def test_interface_changes_of_a_gateway_reach_the_node(node: Node, site: LocalSite) -> None:
-    api, created = site.api, site.connection()
+    api, connection = site.api, site.connection()
     seen = node.desired()["revision"]
     six = api.inside("fd00:7::/64")
     api.plug(site.router, six)
@@ -136,7 +136,7 @@ def test_interface_changes_of_a_gateway_reach_the_node(node: Node, site: LocalSi
     api.update(f"/routers/{site.router['id']}", "router", external_gateway_info=info)
     delta = node.desired(delta["revision"])
     assert delta["gateways"][0]["outside"]["addresses"] == ["198.51.100.77/24"]
-    assert [(row["id"], row["local_address"]) for row in delta["connections"]] == [(created["id"], "198.51.100.77")]
+    assert [(row["id"], row["local_address"]) for row in delta["connections"]] == [(connection["id"], "198.51.100.77")]
     assert api.get(f"{SERVICES}/{site.service['id']}")["vpnservice"]["external_v4_ip"] == "198.51.100.77"
 
 
@@ -146,22 +146,25 @@ def test_interface_changes_of_a_gateway_reach_the_node(node: Node, site: LocalSi
 def test_without_a_node_a_delete_completes_at_once(open_api: OpenApi) -> None:
     with open_api(delete_wait=5.0) as api:
         site = LocalSite(api)
-        created = site.connection()
+        connection = site.connection()
         started = time.monotonic()
-        api.delete(f"{CONNECTIONS}/{created['id']}")
+        api.delete(f"{CONNECTIONS}/{connection['id']}")
         api.delete(f"{SERVICES}/{site.service['id']}")
         assert time.monotonic() - started < 2.0
-        assert api.refused("GET", f"{CONNECTIONS}/{created['id']}") == (404, "IPsecSiteConnectionNotFound")
+        assert api.refused("GET", f"{CONNECTIONS}/{connection['id']}") == (404, "IPsecSiteConnectionNotFound")
         assert api.refused("GET", f"{SERVICES}/{site.service['id']}") == (404, "VPNServiceNotFound")
 
 
 def test_delete_waits_for_the_nodes_report(open_api: OpenApi) -> None:
     with open_api(delete_wait=10.0) as api:
         node, site = api.node(), LocalSite(api)
-        created = site.connection()
+        connection = site.connection()
         node.apply_desired()
 
-        for path, kind in ((f"{CONNECTIONS}/{created['id']}", "connection"), (f"{SERVICES}/{site.service['id']}", "")):
+        for path, kind in (
+            (f"{CONNECTIONS}/{connection['id']}", "connection"),
+            (f"{SERVICES}/{site.service['id']}", ""),
+        ):
             deleted = threading.Event()
 
             def confirm(path: str = path, deleted: threading.Event = deleted) -> None:
@@ -182,9 +185,9 @@ def test_delete_waits_for_the_nodes_report(open_api: OpenApi) -> None:
 
 
 def test_delete_waits_for_a_silent_node_only_briefly(node: Node, site: LocalSite) -> None:
-    api, created = site.api, site.connection()
+    api, connection = site.api, site.connection()
     node.apply_desired()
-    path = f"{CONNECTIONS}/{created['id']}"
+    path = f"{CONNECTIONS}/{connection['id']}"
     started = time.monotonic()
     api.delete(path)
     assert 0.25 < time.monotonic() - started < 3.0

@@ -524,7 +524,7 @@ MATRIX: Final[dict[str, Row]] = {
     "over quota": (409, "OverQuota", [ike().by("bob"), ike(project_id=RED).by("admin")]),
 }
 
-BESIDE: Final[dict[str, Row]] = {
+INVENTORY: Final[dict[str, Row]] = {
     "unknown path": (
         404,
         "HTTPNotFound",
@@ -590,17 +590,17 @@ def test_every_case_gets_the_error_of_the_matrix(open_api: OpenApi) -> None:
         populated = PopulatedApi(api)
         before = populated.everything()
         wrong = {}
-        for name, (status, type, cases) in (MATRIX | BESIDE).items():
+        for name, (status, type, cases) in (MATRIX | INVENTORY).items():
             for number, case in enumerate(cases):
                 response = case.send(populated)
                 if response.status_code < 400 or error_of(response) != (status, type):
                     wrong[f"{name}, {number}"] = (response.status_code, response.text)
         assert wrong == {}
-        assert populated.everything() == before, "what is refused changes nothing"
+        assert populated.everything() == before, "a refused request changed an object"
 
 
 def test_every_error_type_occurs_in_some_case() -> None:
-    rows = [*MATRIX.values(), *BESIDE.values()]
+    rows = [*MATRIX.values(), *INVENTORY.values()]
     assert {type for _, type, _ in rows} | TESTED_ELSEWHERE.keys() == STATUS.keys()
     assert all(STATUS[type] == status for status, type, _ in rows)
     assert all(cases for _, _, cases in rows)

@@ -94,7 +94,7 @@ def test_waiting_writes_do_not_delay_reads(api: Api, arrived: threading.Semaphor
     writing.__enter__()
     with waiting(send, arrived, lambda: writing.__exit__(None, None, None)) as sent:
         assert status_soon(lambda: api.send("GET", "/vpn/ikepolicies")) == 200
-        assert not any(request.done() for request in sent), "they wait"
+        assert not any(request.done() for request in sent), "the requests wait"
     wanted = {"POST": 201, "PUT": 200, "DELETE": 204, "hello": 200}[kind]
     assert {request.result().status_code for request in sent} == {wanted}
 
@@ -170,7 +170,7 @@ def test_an_unknown_caller_delays_no_known_one(
         with waiting(send, arrived, backend.release) as sent:
             assert status_soon(lambda: http.post(IKE, json={"ikepolicy": {"name": "mine"}}, headers=good)) == 201
             assert status_soon(lambda: http.get(IKE, headers=good)) == 200
-            assert not any(request.done() for request in sent), "they wait"
+            assert not any(request.done() for request in sent), "the requests wait"
         assert {request.result().status_code for request in sent} == {401}
         names = [policy["name"] for policy in http.get(IKE, headers=good).json()["ikepolicies"]]
         assert names == ["mine"], "the refused requests created nothing"

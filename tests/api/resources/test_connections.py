@@ -223,7 +223,7 @@ def test_policies_that_cannot_be_negotiated_together_are_refused(site: LocalSite
     assert site.api.refused("PUT", path, refused) == BAD
     assert site.api.get(path)["ipsecpolicy"]["auth_algorithm"] == "sha256"
     aead = {"auth_algorithm": "aes-cmac", "encryption_algorithm": "aes-128-gcm-16"}
-    assert site.api.update(path, "ipsecpolicy", **aead)["auth_algorithm"] == "aes-cmac", "no use beside an AEAD"
+    assert site.api.update(path, "ipsecpolicy", **aead)["auth_algorithm"] == "aes-cmac", "not used with an AEAD cipher"
     assert site.api.refused("PUT", path, {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}) == BAD
     site.connection(ipsecpolicy_id=cmac["id"], peer_cidrs=["10.8.0.0/24"])
     path = f"/vpn/ikepolicies/{site.ike['id']}"

@@ -214,7 +214,7 @@ def test_algorithms_that_need_ikev2_are_refused_for_ikev1(api: Api, values: dict
     old = api.ike(ike_version="v1")
     assert api.refused("PUT", f"{IKE}/{old['id']}", {"ikepolicy": values}) == (400, "HTTPBadRequest")
     assert api.update(f"{IKE}/{old['id']}", "ikepolicy", ike_version="v2", **values)[name] == value
-    assert api.ipsec(**values)[name] == value, "phase 2 is another matter"
+    assert api.ipsec(**values)[name] == value, "phase 2 has no such restriction"
 
 
 def test_a_policy_of_ah_esp_is_accepted(api: Api) -> None:

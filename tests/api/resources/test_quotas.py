@@ -52,7 +52,7 @@ def test_an_admin_changes_and_resets_them(api: Api) -> None:
     assert set_quotas(api, ikepolicy=3, router="-1") == mine
     assert api.get(path) == {"quota": mine}
     assert api.get(f"{path}/default") == {"quota": quota.DEFAULTS}
-    assert set_quotas(api, ikepolicy=4)["router"] == -1, "what is not named stays"
+    assert set_quotas(api, ikepolicy=4)["router"] == -1, "other attributes keep their values"
     own = {**mine, "ikepolicy": 4, "project_id": BLUE, "tenant_id": BLUE}
     assert admin.get("/quotas") == {"quotas": [own]}
     admin.delete(path)

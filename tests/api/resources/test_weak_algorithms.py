@@ -58,7 +58,7 @@ def test_weak_algorithms_are_accepted_with_a_warning(
     assert entry["request_id"] == response.headers["x-openstack-request-id"]
     with capture_logs() as logs:
         api.update(f"{path}/{created['id']}", key, name="new")
-    assert warnings(logs) == [], "a new name chooses nothing"
+    assert warnings(logs) == [], "a new name selects no algorithm"
 
 
 @pytest.mark.parametrize(("path", "key", "values"), STRONG)
