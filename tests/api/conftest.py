@@ -1,4 +1,4 @@
-"""Fixtures: the API in this process, on each kind of database."""
+"""Fixtures: the in-process API, on each kind of database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from linkspan.api.app import create_app
 from linkspan.api.http.notifications import Notifier
 from linkspan.core.authorization.policy import policy_of
-from tests.api.world import Api, ByName, Site
+from tests.api.world import Api, ByName, LocalSite
 from tests.harness.databases import database, open_store, postgres, sqlite_template, store
 
 __all__ = ["api", "database", "open_api", "postgres", "site", "sqlite_template", "store"]
@@ -24,7 +24,7 @@ _DEFAULTS: dict[str, Any] = {"delete_wait": 0.3, "policy": policy_of()}
 
 @pytest.fixture
 def open_api(database: Engine) -> OpenApi:
-    """Opens the API with settings of a test's own."""
+    """Opens the API with the settings that a test passes."""
 
     @contextmanager
     def opened(**settings: Any) -> Iterator[Api]:
@@ -39,12 +39,12 @@ def open_api(database: Engine) -> OpenApi:
 
 @pytest.fixture
 def api(open_api: OpenApi) -> Iterator[Api]:
-    """The API as alice, a member."""
+    """The API, used by alice, a member."""
     with open_api() as opened:
         yield opened
 
 
 @pytest.fixture
-def site(api: Api) -> Site:
-    """A router with a VPN service on its one subnet, as alice."""
-    return Site(api)
+def site(api: Api) -> LocalSite:
+    """A site of alice: a router with a VPN service on its only subnet."""
+    return LocalSite(api)

@@ -1,8 +1,9 @@
-"""Replays requests that were recorded from the reference implementation, and says what we answer differently.
+"""Replays requests that were recorded from the reference implementation, and reports the differences.
 
 The records lie outside the repository: `LINKSPAN_GOLDEN` names their folder (default: ../shared/golden beside it). Ids
-differ from run to run, so recorded ones are mapped to ours as they appear. Some requests between the records are not
-there: objects that they made are made here from the way in which they are first shown, the rest stands in `GAPS`.
+differ from run to run, so recorded ids are mapped to the API's ids as they appear. Some requests between the records
+were not recorded: the objects that they created are created from their first appearance in a response; the other
+requests are listed in `GAPS`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ OWNERS: Final = {"9" * 32: "admin", "a" * 32: "alice", "b" * 32: "bob"}
 OF_THE_RUN: Final = frozenset(
     {"created_at", "updated_at", "revision_number", "external_v4_ip", "ip_address", "message"}
 )
-"""Values that differ from run to run, and the words of an error, which no client matches on: only their type counts."""
+"""Values that differ from run to run, and error messages, which no client matches on: only their type is compared."""
 
 BY_KEY: Final[dict[str, Resource]] = {
     **{resource.singular: resource for resource in RESOURCES},
@@ -38,7 +39,7 @@ BY_KEY: Final[dict[str, Resource]] = {
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One recorded request and its answer."""
+    """A recorded request and its response."""
 
     number: int
     case: str
@@ -50,11 +51,11 @@ class Record(msgspec.Struct, frozen=True):
     raw: str | None
     status: int
     content_type: str | None
-    answer: Any
+    response: Any
 
 
 class Difference(msgspec.Struct, frozen=True, order=True):
-    """Something in our answer to a record that is not as in the recorded one; `at` is a path in the body."""
+    """A difference between the API's response and the recorded one; `at` is a path in the body."""
 
     record: int
     at: str
@@ -62,7 +63,7 @@ class Difference(msgspec.Struct, frozen=True, order=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A request between two records; ids are recorded ones."""
+    """A request between two records, with recorded ids."""
 
     before: int
     user: str
@@ -73,10 +74,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 def load(folder: Path = GOLDEN) -> list[Record]:
     """All records, in the order in which they were sent."""
-    found = []
+    records = []
     for file in sorted(folder.glob("*.json")):
         raw = json.loads(file.read_text(encoding="utf-8"))
-        found.append(
+        records.append(
             Record(
                 number=int(file.name.partition("-")[0]),
                 case=raw["case"],
@@ -92,10 +93,10 @@ def load(folder: Path = GOLDEN) -> list[Record]:
                 raw=raw["request_raw"],
                 status=raw["status"],
                 content_type=raw["response_headers"].get("content-type"),
-                answer=raw["response_body"],
+                response=raw["response_body"],
             )
         )
-    return found
+    return records
 
 
 def _deleted(before: int, *connections: str) -> tuple[Gap, ...]:
@@ -110,7 +111,7 @@ GAPS: Final = (
         f"{CONNECTIONS}/4ebcd9a7-3b20-4583-b0c1-bc325d0e7ef2",
         {"ipsec_site_connection": {"admin_state_up": False}},
     ),
-    # Each was made to be looked at once. Equal connections of one gateway are a conflict here: it goes before the next.
+    # Each was created to be shown once. Equal connections of a gateway conflict here, so it is deleted before the next.
     *_deleted(163, "886a83b6-3b23-45b3-84da-f40b6441610d"),
     *_deleted(169, "a3398751-6ff5-44d9-95a2-086aadde3571"),
     *_deleted(170, "c233f398-2c99-45f9-8e50-cd9a9dba419c"),
@@ -124,26 +125,26 @@ GAPS: Final = (
 
 
 class Ids:
-    """Recorded ids and ours."""
+    """The API's ids of the recorded ids."""
 
     def __init__(self) -> None:
         self.ours: dict[str, str] = dict(PROJECTS)
 
-    def told(self, text: str) -> str:
-        """A text with our ids in place of the recorded ones."""
-        return re.sub(UUID.pattern + "|[9ab]{32}", lambda found: self.ours.get(found[0], found[0]), text)
+    def replaced(self, text: str) -> str:
+        """Returns a text with the API's ids in place of the recorded ones."""
+        return re.sub(UUID.pattern + "|[9ab]{32}", lambda match: self.ours.get(match[0], match[0]), text)
 
     def same(self, theirs: str, ours: str) -> bool:
-        """Whether two texts are the same but for ids; a recorded id that was not seen before is the one beside it."""
+        """True if two texts are equal apart from ids. A new recorded id is mapped to the id it is compared with."""
         if UUID.fullmatch(theirs) and UUID.fullmatch(ours):
             return self.ours.setdefault(theirs, ours) == ours
-        return self.told(theirs) == ours
+        return self.replaced(theirs) == ours
 
 
 def differences(
     ids: Ids, theirs: Any, ours: Any, at: str = "", key: str = "", ordered: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """(path, ours) of whatever differs between two bodies: keys, types, nesting, values that no run decides."""
+    """Yields (path, our value) of each difference between two bodies: keys, types, nesting, values."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted({*theirs, *ours}):
             path = f"{at}.{name}" if at else name
@@ -154,12 +155,12 @@ def differences(
             else:
                 yield from differences(ids, theirs[name], ours[name], path, name, ordered)
     elif isinstance(theirs, list) and isinstance(ours, list):
-        if any(isinstance(each, dict) and "id" in each for each in [*theirs, *ours]):
+        if any(isinstance(item, dict) and "id" in item for item in [*theirs, *ours]):
             yield from _objects(ids, theirs, ours, at, ordered)
         elif len(theirs) != len(ours):
             yield at, json.dumps(ours)
-        elif theirs != ours and all(isinstance(each, str) for each in theirs) and _same_set(ids, theirs, ours):
-            if [ids.told(each) for each in theirs] != ours:
+        elif theirs != ours and all(isinstance(item, str) for item in theirs) and _same_set(ids, theirs, ours):
+            if [ids.replaced(item) for item in theirs] != ours:
                 yield at, "in another order"
         else:
             for place, (left, right) in enumerate(zip(theirs, ours, strict=True)):
@@ -174,21 +175,21 @@ def differences(
 
 
 def _objects(ids: Ids, theirs: list[Any], ours: list[Any], at: str, ordered: bool) -> Iterator[tuple[str, str]]:
-    wanted = {ids.told(each["id"]): each for each in theirs}
-    for id, each in wanted.items():
-        twin = next((one for one in ours if one["id"] == id), None)
-        if twin is None:
-            yield f"{at}[]", f"lacks {each.get('name')}"
+    recorded = {ids.replaced(item["id"]): item for item in theirs}
+    for id, item in recorded.items():
+        own = next((candidate for candidate in ours if candidate["id"] == id), None)
+        if own is None:
+            yield f"{at}[]", f"lacks {item.get('name')}"
         else:
-            yield from differences(ids, each, twin, f"{at}[]")
-    yield from ((f"{at}[]", f"has {each.get('name')}") for each in ours if each["id"] not in wanted)
-    names = [each.get("name") for each in theirs], [each.get("name") for each in ours]
+            yield from differences(ids, item, own, f"{at}[]")
+    yield from ((f"{at}[]", f"has {item.get('name')}") for item in ours if item["id"] not in recorded)
+    names = [item.get("name") for item in theirs], [item.get("name") for item in ours]
     if ordered and names[0] != names[1]:
         yield f"{at}[]", f"order {names[1]}"
 
 
 def _same_set(ids: Ids, theirs: list[str], ours: list[str]) -> bool:
-    return sorted(map(ids.told, theirs)) == sorted(ours)
+    return sorted(map(ids.replaced, theirs)) == sorted(ours)
 
 
 def _local(url: str) -> str:
@@ -200,95 +201,95 @@ def _local(url: str) -> str:
 
 
 class Replay:
-    """The records, sent one after the other to an API with nothing in it."""
+    """Sends the records one after the other to an empty API."""
 
     def __init__(self, api: Api, records: list[Record]) -> None:
         self._api = api
         self._records = records
         self._ids = Ids()
         self._node = api.node()
-        self._unseen = dict(_made_between(records))
+        self._unrecorded = dict(_unrecorded_objects(records))
 
     def run(self) -> Iterator[Difference]:
-        """What differs, in order."""
+        """Yields the differences, in the order of the records."""
         for record in self._records:
             for gap in GAPS:
                 if gap.before == record.number:
                     self._send(gap.user, gap.method, gap.path, gap.body)
-            self._make_unseen(record)
+            self._create_unrecorded(record)
             if _shows_active(record):
-                self._node.obey()
-            answer = self._api.as_(record.user).send(
-                record.method, self._ids.told(record.path), headers=record.headers, content=self._content(record)
+                self._node.apply_desired()
+            response = self._api.as_(record.user).send(
+                record.method, self._ids.replaced(record.path), headers=record.headers, content=self._content(record)
             )
             if record.method == "DELETE":
-                self._node.obey()
-            for at, ours in self._compared(record, answer):
+                self._node.apply_desired()
+            for at, ours in self._compared(record, response):
                 yield Difference(record.number, at, ours)
 
     def _content(self, record: Record) -> bytes | None:
         if record.raw is not None:
             return record.raw.encode("latin-1")
-        return None if record.body is None else self._ids.told(json.dumps(record.body)).encode()
+        return None if record.body is None else self._ids.replaced(json.dumps(record.body)).encode()
 
-    def _compared(self, record: Record, answer: Any) -> Iterator[tuple[str, str]]:
-        assert answer.headers["x-openstack-request-id"].startswith("req-")
-        ours = answer.json() if answer.content else None
+    def _compared(self, record: Record, response: Any) -> Iterator[tuple[str, str]]:
+        assert response.headers["x-openstack-request-id"].startswith("req-")
+        ours = response.json() if response.content else None
         type = ours.get("NeutronError", {}).get("type", "") if isinstance(ours, dict) else ""
-        if answer.status_code != record.status:
-            yield "status", f"{answer.status_code} {type}".strip()
-            if answer.status_code < 400 <= record.status:
+        if response.status_code != record.status:
+            yield "status", f"{response.status_code} {type}".strip()
+            if response.status_code < 400 <= record.status:
                 self._forget(record, ours)
         else:
-            if (content_type := answer.headers.get("content-type")) != record.content_type:
+            if (content_type := response.headers.get("content-type")) != record.content_type:
                 yield "content-type", str(content_type)
-            yield from differences(self._ids, record.answer, ours, ordered="sort_key=" in record.path)
+            yield from differences(self._ids, record.response, ours, ordered="sort_key=" in record.path)
 
     def _forget(self, record: Record, ours: Any) -> None:
-        """What is made here and was refused there is not there for the records that follow."""
+        """Deletes an object whose creation the reference implementation refused."""
         if record.method != "POST":
             return
-        made = next(iter(ours.values()))
-        for each in made if isinstance(made, list) else [made]:
-            self._api.delete(f"{record.path}/{each['id']}")
+        created = next(iter(ours.values()))
+        for item in created if isinstance(created, list) else [created]:
+            self._api.delete(f"{record.path}/{item['id']}")
 
     def _send(self, user: str, method: str, path: str, body: Any = None) -> Any:
-        told = None if body is None else json.loads(self._ids.told(json.dumps(body)))
-        answer = self._api.as_(user).send(method, self._ids.told(path), told)
-        assert answer.status_code < 300, (method, path, answer.text)
-        return answer.json() if answer.content else None
+        content = None if body is None else json.loads(self._ids.replaced(json.dumps(body)))
+        response = self._api.as_(user).send(method, self._ids.replaced(path), content)
+        assert response.status_code < 300, (method, path, response.text)
+        return response.json() if response.content else None
 
-    def _make_unseen(self, record: Record) -> None:
-        """Makes what this record names and nobody was seen to make."""
-        mentioned = UUID.findall(json.dumps([record.path, record.body, record.answer]))
+    def _create_unrecorded(self, record: Record) -> None:
+        """Creates the objects that this record refers to and no record creates."""
+        mentioned = UUID.findall(json.dumps([record.path, record.body, record.response]))
         for id in mentioned:
-            if id in self._unseen:
-                resource, shown = self._unseen.pop(id)
-                given = {a.name: shown[a.name] for a in resource.attributes if a.post and a.name in shown}
-                user = OWNERS[given.pop("project_id")]
-                made = self._send(user, "POST", f"/{resource.path}", {resource.singular: given})
-                self._ids.ours[id] = made[resource.singular]["id"]
+            if id in self._unrecorded:
+                resource, shown = self._unrecorded.pop(id)
+                values = {a.name: shown[a.name] for a in resource.attributes if a.post and a.name in shown}
+                user = OWNERS[values.pop("project_id")]
+                created = self._send(user, "POST", f"/{resource.path}", {resource.singular: values})
+                self._ids.ours[id] = created[resource.singular]["id"]
 
 
-def _made_between(records: list[Record]) -> Iterator[tuple[str, tuple[Resource, dict[str, Any]]]]:
-    made: set[str] = set()
+def _unrecorded_objects(records: list[Record]) -> Iterator[tuple[str, tuple[Resource, dict[str, Any]]]]:
+    created: set[str] = set()
     shown: dict[str, tuple[Resource, dict[str, Any]]] = {}
     for record in records:
-        for resource, each in _shown(record):
+        for resource, item in _shown(record):
             if record.method == "POST":
-                made.add(each["id"])
-            elif "project_id" in each:
-                shown.setdefault(each["id"], (resource, each))
-    yield from ((id, found) for id, found in shown.items() if id not in made)
+                created.add(item["id"])
+            elif "project_id" in item:
+                shown.setdefault(item["id"], (resource, item))
+    yield from ((id, first) for id, first in shown.items() if id not in created)
 
 
 def _shown(record: Record) -> Iterator[tuple[Resource, dict[str, Any]]]:
-    """The objects in a recorded answer, with their resources."""
-    for key, value in (record.answer or {}).items():
-        for each in value if isinstance(value, list) else [value]:
-            if key in BY_KEY and isinstance(each, dict) and "id" in each:
-                yield BY_KEY[key], each
+    """Yields the objects in a recorded response, with their resources."""
+    for key, value in (record.response or {}).items():
+        for item in value if isinstance(value, list) else [value]:
+            if key in BY_KEY and isinstance(item, dict) and "id" in item:
+                yield BY_KEY[key], item
 
 
 def _shows_active(record: Record) -> bool:
-    return any(resource in VPN and each.get("status") == "ACTIVE" for resource, each in _shown(record))
+    return any(resource in VPN and item.get("status") == "ACTIVE" for resource, item in _shown(record))

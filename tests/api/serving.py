@@ -1,4 +1,4 @@
-"""The API on a port, in a thread: for clients that speak HTTP themselves."""
+"""The API on a port, in a thread, for clients with their own HTTP implementation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.databases import open_store
 
 
 class Served:
-    """A running server. `stop` ends it and says how many seconds that took."""
+    """A running server. `stop` stops it and returns how many seconds that took."""
 
     def __init__(self, url: str, api: Api, stop: Callable[[], float]) -> None:
         self.url = url
@@ -34,7 +34,7 @@ class Served:
 def served(
     database: Engine, auth: Callable[[Store], Authenticator] = lambda _store: ByName(), **settings: Any
 ) -> Iterator[Served]:
-    """A server on a port of its own."""
+    """Runs a server on a free port."""
     notifier = Notifier()
     store = open_store(database, notifier.publish)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -44,11 +44,11 @@ def served(
     thread.start()
 
     def stop() -> float:
-        begun = time.monotonic()
+        started = time.monotonic()
         running.stop()
         thread.join(10.0)
         assert not thread.is_alive()
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
     try:
         with httpx.Client(base_url=url) as client:
@@ -61,5 +61,5 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Waits for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.01)

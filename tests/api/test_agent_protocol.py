@@ -1,4 +1,4 @@
-"""The agents' door: who gets in, and what it is told."""
+"""The agents' API: authentication, desired state, reports and hints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from linkspan.agent.api_client import ApiClient, ApiUnreachable
 from linkspan.core.state.observed import Hello
 from tests.api.serving import served, wait_for
-from tests.api.world import CONNECTIONS, Api, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite
 
 PATHS = [
     ("POST", "/hello"),
@@ -27,14 +27,14 @@ PATHS = [
 @pytest.mark.parametrize(
     "header", [None, "Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", "token of node-1", "alice"]
 )
-def test_without_its_token_nobody_is_a_node(api: Api, method: str, path: str, header: str | None) -> None:
+def test_an_agent_without_its_token_is_refused(api: Api, method: str, path: str, header: str | None) -> None:
     api.node()
     headers = {} if header is None else {"authorization": header}
-    answer = api.client.request(method, f"/agent/v1{path}", headers=headers, content=b"{}")
-    assert (answer.status_code, answer.content) == (401, b"")
+    response = api.client.request(method, f"/agent/v1{path}", headers=headers, content=b"{}")
+    assert (response.status_code, response.content) == (401, b"")
 
 
-def test_a_node_is_no_user(api: Api) -> None:
+def test_a_nodes_token_does_not_authenticate_a_user(api: Api) -> None:
     node = api.node()
     assert api.client.get("/v2.0/networks", headers=node.headers).status_code == 401
 
@@ -44,24 +44,24 @@ def test_hello(api: Api) -> None:
     welcome = node.hello()
     assert welcome == {"node_id": welcome["node_id"], "node_name": "node-1", "revision": 0, "lease": api.store.lease}
     nodes = api.as_("admin").get("/linkspan/nodes")["nodes"]
-    assert [(each["name"], each["alive"], each["backend"], each["gateways"]) for each in nodes] == [
+    assert [(node["name"], node["alive"], node["backend"], node["gateways"]) for node in nodes] == [
         ("node-1", True, "kernel", 0)
     ]
     assert api.refused("GET", "/linkspan/nodes") == (403, "PolicyNotAuthorized")
 
 
-def test_desired_state_is_the_nodes_own(api: Api) -> None:
-    first, site = api.node("north"), Site(api)
-    made = site.connection(psk="only for north")
+def test_a_node_gets_only_its_own_desired_state(api: Api) -> None:
+    first, site = api.node("north"), LocalSite(api)
+    connection = site.connection(psk="only for north")
     second = api.node("south")
     assert second.desired()["connections"] == []
-    mine = first.desired()
-    assert [(each["id"], each["psk"]) for each in mine["connections"]] == [(made["id"], "only for north")]
-    assert first.desired(mine["revision"])["connections"] == []
+    desired = first.desired()
+    assert [(row["id"], row["psk"]) for row in desired["connections"]] == [(connection["id"], "only for north")]
+    assert first.desired(desired["revision"])["connections"] == []
 
 
 @pytest.mark.parametrize("since", ["x", "-1", "1.5", "9" * 30])
-def test_a_bad_revision(api: Api, since: str) -> None:
+def test_an_invalid_revision_is_a_400(api: Api, since: str) -> None:
     assert api.node().send("GET", f"/desired?since={since}").status_code == 400
 
 
@@ -79,21 +79,21 @@ def test_a_bad_revision(api: Api, since: str) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_bad_word_of_a_node(api: Api, path: str, content: bytes) -> None:
-    answer = api.node().send("POST", path, content=content)
-    assert answer.status_code == 400
-    assert answer.json()["NeutronError"]["type"] == "HTTPBadRequest"
+def test_an_invalid_body_of_an_agent_is_a_400(api: Api, path: str, content: bytes) -> None:
+    response = api.node().send("POST", path, content=content)
+    assert response.status_code == 400
+    assert response.json()["NeutronError"]["type"] == "HTTPBadRequest"
 
 
-def test_an_empty_report_is_a_sign_of_life(api: Api) -> None:
+def test_an_empty_report_is_accepted_as_a_liveness_signal(api: Api) -> None:
     node = api.node()
     node.report()
 
 
-def test_a_large_report_is_taken(api: Api) -> None:
+def test_a_large_report_is_accepted(api: Api) -> None:
     node = api.node()
-    gone = [{"id": f"{n:036}", "generation": 1, "revision": 1, "state": "up"} for n in range(1500)]
-    assert node.send("POST", "/reports", content=msgspec.json.encode({"connections": gone})).status_code == 204
+    reports = [{"id": f"{n:036}", "generation": 1, "revision": 1, "state": "up"} for n in range(1500)]
+    assert node.send("POST", "/reports", content=msgspec.json.encode({"connections": reports})).status_code == 204
 
 
 # --- hints: over a real server ------------------------------------------------------------------------------------
@@ -118,41 +118,41 @@ def test_hints(database: Engine) -> None:
         thread.start()
         wait_for(lambda: bool(heard))
         assert heard[0][1] == 0
-        site = Site(service.api)
+        site = LocalSite(service.api)
         wait_for(lambda: heard[-1][1] == 1)
-        begun = time.monotonic()
-        made = site.connection()
+        started = time.monotonic()
+        connection = site.connection()
         wait_for(lambda: heard[-1][1] == 2)
-        assert heard[-1][0] - begun < 1.0
-        assert [each.id for each in link.desired(1).connections] == [made["id"]]
+        assert heard[-1][0] - started < 1.0
+        assert [desired.id for desired in link.desired(1).connections] == [connection["id"]]
         assert service.stop() < 3.0
         thread.join(5.0)
         assert ended == [None]
         link.close()
 
 
-def test_a_stream_is_kept_alive_and_forgotten(database: Engine) -> None:
+def test_a_stream_gets_keepalives_and_is_removed_after_it_closes(database: Engine) -> None:
     with served(database, heartbeat=0.1) as service:
         node = service.api.node()
-        with httpx.stream("GET", f"{service.url}/agent/v1/hints", headers=node.headers) as answer:
-            assert answer.headers["content-type"] == "text/event-stream"
-            lines = answer.iter_lines()
-            said = [next(lines) for _ in range(8)]
-        assert said == ["event: revision", "data: 0", "", ": alive", "", ": alive", "", ": alive"]
-        wait_for(lambda: not service.api.hub._streams)
+        with httpx.stream("GET", f"{service.url}/agent/v1/hints", headers=node.headers) as response:
+            assert response.headers["content-type"] == "text/event-stream"
+            lines = response.iter_lines()
+            received = [next(lines) for _ in range(8)]
+        assert received == ["event: revision", "data: 0", "", ": alive", "", ": alive", "", ": alive"]
+        wait_for(lambda: not service.api.notifier._streams)
 
 
-def test_a_server_goes_down_while_a_delete_is_held(database: Engine) -> None:
+def test_a_server_stops_while_a_delete_waits(database: Engine) -> None:
     with served(database, delete_wait=30.0) as service:
-        node, site = service.api.node(), Site(service.api)
-        made = site.connection()
-        node.obey()
+        node, site = service.api.node(), LocalSite(service.api)
+        connection = site.connection()
+        node.apply_desired()
         codes: list[int] = []
         thread = threading.Thread(
-            target=lambda: codes.append(service.api.send("DELETE", f"{CONNECTIONS}/{made['id']}").status_code)
+            target=lambda: codes.append(service.api.send("DELETE", f"{CONNECTIONS}/{connection['id']}").status_code)
         )
         thread.start()
-        wait_for(lambda: bool(service.api.hub._waiters))
+        wait_for(lambda: bool(service.api.notifier._waiters))
         assert service.stop() < 5.0
         thread.join(5.0)
         assert codes == [204]

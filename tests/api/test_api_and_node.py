@@ -1,4 +1,4 @@
-"""API and node together: what a write makes a node do, what its word does to status, and how DELETE waits for it."""
+"""API and node together: writes change the desired state, reports change the status, and DELETE waits for a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from tests.api.conftest import OpenApi
-from tests.api.world import CONNECTIONS, Api, Node, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite, Node
 from tests.harness.databases import Clock
 
 SERVICES = "/vpn/vpnservices"
@@ -18,51 +18,51 @@ SERVICES = "/vpn/vpnservices"
 
 @pytest.fixture
 def node(api: Api) -> Node:
-    """A node."""
+    """A registered node."""
     return api.node()
 
 
 def status_of(api: Api, path: str) -> str:
-    """The status that an object reads."""
-    answer = api.get(path)
-    status: str = next(iter(answer.values()))["status"]
+    """Returns the status of an object."""
+    response = api.get(path)
+    status: str = next(iter(response.values()))["status"]
     return status
 
 
-def test_status_follows_the_nodes_word(node: Node, site: Site) -> None:
+def test_status_follows_the_nodes_reports(node: Node, site: LocalSite) -> None:
     api = site.api
-    service, made = f"{SERVICES}/{site.service['id']}", site.connection()
-    connection = f"{CONNECTIONS}/{made['id']}"
-    assert (status_of(api, service), status_of(api, connection)) == ("PENDING_CREATE", "PENDING_CREATE")
-    node.obey()
-    assert (status_of(api, service), status_of(api, connection)) == ("ACTIVE", "ACTIVE")
-    assert api.get(f"{CONNECTIONS}?status=ACTIVE")["ipsec_site_connections"][0]["id"] == made["id"]
+    service_path, connection = f"{SERVICES}/{site.service['id']}", site.connection()
+    connection_path = f"{CONNECTIONS}/{connection['id']}"
+    assert (status_of(api, service_path), status_of(api, connection_path)) == ("PENDING_CREATE", "PENDING_CREATE")
+    node.apply_desired()
+    assert (status_of(api, service_path), status_of(api, connection_path)) == ("ACTIVE", "ACTIVE")
+    assert api.get(f"{CONNECTIONS}?status=ACTIVE")["ipsec_site_connections"][0]["id"] == connection["id"]
     assert api.get(f"{CONNECTIONS}?status=DOWN")["ipsec_site_connections"] == []
-    changed = api.update(connection, "ipsec_site_connection", mtu=1300)
+    changed = api.update(connection_path, "ipsec_site_connection", mtu=1300)
     assert changed["status"] == "PENDING_UPDATE"
-    node.obey()
-    assert status_of(api, connection) == "ACTIVE"
-    down = api.update(connection, "ipsec_site_connection", admin_state_up=False)
+    node.apply_desired()
+    assert status_of(api, connection_path) == "ACTIVE"
+    down = api.update(connection_path, "ipsec_site_connection", admin_state_up=False)
     assert down["status"] in ("PENDING_UPDATE", "DOWN")
-    node.obey()
-    assert status_of(api, connection) == "DOWN"
+    node.apply_desired()
+    assert status_of(api, connection_path) == "DOWN"
 
 
-def test_a_second_service_is_active_at_once(node: Node, site: Site) -> None:
+def test_a_second_service_is_active_at_once(node: Node, site: LocalSite) -> None:
     site.connection()
-    node.obey()
+    node.apply_desired()
     assert site.api.service(site.router)["status"] == "ACTIVE"
 
 
-def test_the_grace_is_a_setting(open_api: OpenApi) -> None:
+def test_the_grace_period_is_configurable(open_api: OpenApi) -> None:
     clock = Clock()
     with open_api(grace=7.0, store={"clock": clock, "lease": 1000.0}) as api:
-        node, site = api.node(), Site(api)
-        made = site.connection()
+        node, site = api.node(), LocalSite(api)
+        connection = site.connection()
         desired = node.desired()
         generation = desired["gateways"][0]["generation"]
-        node.report(ConnectionReport(made["id"], generation, desired["revision"], "down", "no answer"))
-        path = f"{CONNECTIONS}/{made['id']}"
+        node.report(ConnectionReport(connection["id"], generation, desired["revision"], "down", "no answer"))
+        path = f"{CONNECTIONS}/{connection['id']}"
         read = api.get(path)["ipsec_site_connection"]
         assert (read["status"], read["status_reason"]) == ("PENDING_CREATE", "no answer")
         clock.pass_(8.0)
@@ -70,7 +70,7 @@ def test_the_grace_is_a_setting(open_api: OpenApi) -> None:
         assert (read["status"], read["status_reason"]) == ("DOWN", "no answer")
 
 
-def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node, site: Site) -> None:
+def test_the_effective_mtu_is_shown_once_a_node_has_reported_it(api: Api, node: Node, site: LocalSite) -> None:
     path = f"{CONNECTIONS}/{site.connection(mtu=1500)['id']}"
 
     def shown() -> tuple[int, int | None]:
@@ -85,7 +85,7 @@ def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node
     listed = api.get(f"{CONNECTIONS}?effective_mtu=1438&fields=id&fields=effective_mtu")
     assert listed["ipsec_site_connections"] == [{"id": id, "effective_mtu": 1438}]
     assert api.get(f"{CONNECTIONS}?effective_mtu=")["ipsec_site_connections"] == []
-    # An agent of a version before says nothing of it.
+    # The previous version of the agent does not report it.
     node.report(ConnectionReport(id, generation, desired["revision"], "up"))
     assert shown() == (1500, None)
 
@@ -93,42 +93,42 @@ def test_the_effective_mtu_is_shown_once_a_node_has_said_it(api: Api, node: Node
 # --- what reaches the node ----------------------------------------------------------------------------------------
 
 
-def test_edits_reach_the_node_and_labels_do_not(node: Node, site: Site) -> None:
-    api, made = site.api, site.connection()
+def test_effective_changes_reach_the_node_and_labels_do_not(node: Node, site: LocalSite) -> None:
+    api, connection = site.api, site.connection()
     seen = node.desired()["revision"]
 
-    def stamped(path: str, key: str, **values: Any) -> set[str]:
+    def changed_ids(path: str, key: str, **values: Any) -> set[str]:
         nonlocal seen
         api.update(path, key, **values)
         delta = node.desired(seen)
         seen = delta["revision"]
-        return {each["id"] for each in (*delta["connections"], *delta["gateways"])}
+        return {row["id"] for row in (*delta["connections"], *delta["gateways"])}
 
-    connection = f"{CONNECTIONS}/{made['id']}"
+    connection_path = f"{CONNECTIONS}/{connection['id']}"
     for path, key in (
-        (connection, "ipsec_site_connection"),
+        (connection_path, "ipsec_site_connection"),
         (f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy"),
         (f"{SERVICES}/{site.service['id']}", "vpnservice"),
         (f"/routers/{site.router['id']}", "router"),
         (f"/subnets/{site.subnet['id']}", "subnet"),
     ):
-        assert stamped(path, key, name="new", description="other") == set(), path
-    assert stamped(connection, "ipsec_site_connection", mtu=1500, psk="correct horse") == set()
-    assert stamped(connection, "ipsec_site_connection", psk="other") == {made["id"]}
-    assert stamped(f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy", pfs="group19") == {made["id"]}
-    assert stamped(f"/vpn/ipsecpolicies/{site.ipsec['id']}", "ipsecpolicy", pfs="group19") == {made["id"]}
-    assert stamped(f"{SERVICES}/{site.service['id']}", "vpnservice", admin_state_up=False) == {made["id"]}
+        assert changed_ids(path, key, name="new", description="other") == set(), path
+    assert changed_ids(connection_path, "ipsec_site_connection", mtu=1500, psk="correct horse") == set()
+    assert changed_ids(connection_path, "ipsec_site_connection", psk="other") == {connection["id"]}
+    assert changed_ids(f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy", pfs="group19") == {connection["id"]}
+    assert changed_ids(f"/vpn/ipsecpolicies/{site.ipsec['id']}", "ipsecpolicy", pfs="group19") == {connection["id"]}
+    assert changed_ids(f"{SERVICES}/{site.service['id']}", "vpnservice", admin_state_up=False) == {connection["id"]}
     assert node.desired()["connections"][0]["enabled"] is False
 
 
-def test_the_gateways_legs_reach_the_node(node: Node, site: Site) -> None:
-    api, made = site.api, site.connection()
+def test_interface_changes_of_a_gateway_reach_the_node(node: Node, site: LocalSite) -> None:
+    api, connection = site.api, site.connection()
     seen = node.desired()["revision"]
     six = api.inside("fd00:7::/64")
     api.plug(site.router, six)
     delta = node.desired(seen)
     assert [gateway["id"] for gateway in delta["gateways"]] == [site.router["id"]]
-    assert {"fd00:7::1/64"} in [set(leg["addresses"]) for leg in delta["gateways"][0]["inside"]]
+    assert {"fd00:7::1/64"} in [set(interface["addresses"]) for interface in delta["gateways"][0]["inside"]]
     info = {
         "network_id": site.outside["id"],
         "external_fixed_ips": [{"ip_address": "198.51.100.77"}],
@@ -136,44 +136,47 @@ def test_the_gateways_legs_reach_the_node(node: Node, site: Site) -> None:
     api.update(f"/routers/{site.router['id']}", "router", external_gateway_info=info)
     delta = node.desired(delta["revision"])
     assert delta["gateways"][0]["outside"]["addresses"] == ["198.51.100.77/24"]
-    assert [(each["id"], each["local_address"]) for each in delta["connections"]] == [(made["id"], "198.51.100.77")]
+    assert [(row["id"], row["local_address"]) for row in delta["connections"]] == [(connection["id"], "198.51.100.77")]
     assert api.get(f"{SERVICES}/{site.service['id']}")["vpnservice"]["external_v4_ip"] == "198.51.100.77"
 
 
 # --- DELETE -------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_node_a_delete_is_done_at_once(open_api: OpenApi) -> None:
+def test_without_a_node_a_delete_completes_at_once(open_api: OpenApi) -> None:
     with open_api(delete_wait=5.0) as api:
-        site = Site(api)
-        made = site.connection()
-        begun = time.monotonic()
-        api.delete(f"{CONNECTIONS}/{made['id']}")
+        site = LocalSite(api)
+        connection = site.connection()
+        started = time.monotonic()
+        api.delete(f"{CONNECTIONS}/{connection['id']}")
         api.delete(f"{SERVICES}/{site.service['id']}")
-        assert time.monotonic() - begun < 2.0
-        assert api.refused("GET", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
+        assert time.monotonic() - started < 2.0
+        assert api.refused("GET", f"{CONNECTIONS}/{connection['id']}") == (404, "IPsecSiteConnectionNotFound")
         assert api.refused("GET", f"{SERVICES}/{site.service['id']}") == (404, "VPNServiceNotFound")
 
 
-def test_delete_waits_for_the_nodes_word(open_api: OpenApi) -> None:
+def test_delete_waits_for_the_nodes_report(open_api: OpenApi) -> None:
     with open_api(delete_wait=10.0) as api:
-        node, site = api.node(), Site(api)
-        made = site.connection()
-        node.obey()
+        node, site = api.node(), LocalSite(api)
+        connection = site.connection()
+        node.apply_desired()
 
-        for path, kind in ((f"{CONNECTIONS}/{made['id']}", "connection"), (f"{SERVICES}/{site.service['id']}", "")):
+        for path, kind in (
+            (f"{CONNECTIONS}/{connection['id']}", "connection"),
+            (f"{SERVICES}/{site.service['id']}", ""),
+        ):
             deleted = threading.Event()
 
             def confirm(path: str = path, deleted: threading.Event = deleted) -> None:
                 while not deleted.is_set():
                     time.sleep(0.05)
-                    node.obey()
+                    node.apply_desired()
 
             thread = threading.Thread(target=confirm)
             thread.start()
-            begun = time.monotonic()
+            started = time.monotonic()
             api.delete(path)
-            took = time.monotonic() - begun
+            took = time.monotonic() - started
             deleted.set()
             thread.join()
             assert took < 5.0, kind
@@ -181,28 +184,28 @@ def test_delete_waits_for_the_nodes_word(open_api: OpenApi) -> None:
         assert api.get(CONNECTIONS) == {"ipsec_site_connections": []}
 
 
-def test_a_silent_node_holds_a_delete_for_a_moment_only(node: Node, site: Site) -> None:
-    api, made = site.api, site.connection()
-    node.obey()
-    path = f"{CONNECTIONS}/{made['id']}"
-    begun = time.monotonic()
+def test_delete_waits_for_a_silent_node_only_briefly(node: Node, site: LocalSite) -> None:
+    api, connection = site.api, site.connection()
+    node.apply_desired()
+    path = f"{CONNECTIONS}/{connection['id']}"
+    started = time.monotonic()
     api.delete(path)
-    assert 0.25 < time.monotonic() - begun < 3.0
+    assert 0.25 < time.monotonic() - started < 3.0
     read = api.get(path)["ipsec_site_connection"]
     assert read["status"] == "PENDING_DELETE"
     assert api.get(CONNECTIONS)["ipsec_site_connections"] == [read]
-    # It is gone for everything but reading: nothing uses it, and it cannot be changed.
+    # It can only be read and deleted: nothing can use or update it.
     assert api.refused("PUT", path, {"ipsec_site_connection": {"mtu": 1300}}) == (404, "IPsecSiteConnectionNotFound")
     again = site.connection()
     api.delete(f"{CONNECTIONS}/{again['id']}")
     api.delete(f"/vpn/ikepolicies/{site.ike['id']}")
     api.delete(path)
-    node.obey()
+    node.apply_desired()
     assert api.refused("GET", path) == (404, "IPsecSiteConnectionNotFound")
 
 
-def test_a_deleted_service_is_not_there_to_be_used(node: Node, site: Site) -> None:
-    node.obey()
+def test_a_service_being_deleted_cannot_be_used(node: Node, site: LocalSite) -> None:
+    node.apply_desired()
     path = f"{SERVICES}/{site.service['id']}"
     site.api.delete(path)
     assert status_of(site.api, path) == "PENDING_DELETE"
@@ -214,19 +217,19 @@ def test_a_deleted_service_is_not_there_to_be_used(node: Node, site: Site) -> No
     site.api.delete(f"/vpn/ikepolicies/{site.ike['id']}")
 
 
-def test_a_held_delete_holds_no_thread(open_api: OpenApi) -> None:
+def test_a_waiting_delete_holds_no_thread(open_api: OpenApi) -> None:
     with open_api(delete_wait=1.5) as api:
-        node, site = api.node(), Site(api)
+        node, site = api.node(), LocalSite(api)
         ids = [site.connection(peer_id=f"peer-{number}")["id"] for number in range(30)]
-        node.obey()
-        begun = time.monotonic()
+        node.apply_desired()
+        started = time.monotonic()
         threads = [threading.Thread(target=api.delete, args=(f"{CONNECTIONS}/{id}",)) for id in ids]
         for thread in threads:
             thread.start()
         time.sleep(0.5)
-        asked = time.monotonic()
+        listed = time.monotonic()
         api.get(CONNECTIONS)
-        assert time.monotonic() - asked < 0.7
+        assert time.monotonic() - listed < 0.7
         for thread in threads:
             thread.join()
-        assert time.monotonic() - begun < 6.0
+        assert time.monotonic() - started < 6.0

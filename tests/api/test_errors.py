@@ -1,6 +1,6 @@
-"""The error matrix: every case of it by name, with all the ways into it that are known, and what each answers.
+"""The error matrix: every case by name, with all known requests that lead to it, and the error that they get.
 
-All requests are sent to one world, one after the other: each is refused, so none of them changes anything.
+All requests are sent to one populated API, one after the other: all are refused, so none changes an object.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tests.api.refusals import (
     IPSEC,
     SERVICES,
     UNKNOWN,
-    Ask,
-    World,
+    PopulatedApi,
+    RequestCase,
     at,
     connection,
     edited,
@@ -39,14 +39,14 @@ from tests.api.refusals import (
 )
 from tests.api.world import CONNECTIONS, RED
 
-_USED = path_of(CONNECTIONS, lambda world: world.used)
-_SERVICE = path_of(SERVICES, lambda world: world.site.service)
-_POLICY = path_of(IKE, lambda world: world.site.ike)
-_LEG: Final = {"subnet_id": id_of(lambda world: world.site.subnet)}
-_OPEN_LEG: Final = {"subnet_id": id_of(lambda world: world.open.subnet)}
-_ROUTER_ID = id_of(lambda world: world.site.router)
+_USED = path_of(CONNECTIONS, lambda populated: populated.used)
+_SERVICE = path_of(SERVICES, lambda populated: populated.site.service)
+_POLICY = path_of(IKE, lambda populated: populated.site.ike)
+_INTERFACE: Final = {"subnet_id": id_of(lambda populated: populated.site.subnet)}
+_OPEN_INTERFACE: Final = {"subnet_id": id_of(lambda populated: populated.open.subnet)}
+_ROUTER_ID = id_of(lambda populated: populated.site.router)
 
-Row = tuple[int, str, list[Ask]]
+Row = tuple[int, str, list[RequestCase]]
 
 MATRIX: Final[dict[str, Row]] = {
     "missing required attribute": (
@@ -105,7 +105,7 @@ MATRIX: Final[dict[str, Row]] = {
     "a peer CIDR that overlaps the local side": (
         400,
         "HTTPBadRequest",
-        [connection(peer_cidrs=["10.1.0.128/25"]), edited(peer_cidrs=["10.1.0.0/24"]), grouped("here", "overlapping")],
+        [connection(peer_cidrs=["10.1.0.128/25"]), edited(peer_cidrs=["10.1.0.0/24"]), grouped("local", "overlapping")],
     ),
     "bad DPD action, key or number": (
         400,
@@ -158,7 +158,11 @@ MATRIX: Final[dict[str, Row]] = {
                 at("PUT", _SERVICE, {"vpnservice": {name: UNKNOWN}})
                 for name in ("router_id", "subnet_id", "flavor_id", "status")
             ),
-            at("PUT", lambda world: f"{GROUPS}/{world.peer}", {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}}),
+            at(
+                "PUT",
+                lambda populated: f"{GROUPS}/{populated.peer}",
+                {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}},
+            ),
         ],
     ),
     "empty body, wrong key": (
@@ -208,15 +212,15 @@ MATRIX: Final[dict[str, Row]] = {
     "router without external gateway": (
         400,
         "RouterIsNotExternal",
-        [service(router_id=id_of(lambda world: world.bare))],
+        [service(router_id=id_of(lambda populated: populated.bare))],
     ),
     "subnet not on the router": (
         400,
         "SubnetIsNotConnectedToRouter",
         [
             service(router_id=_ROUTER_ID, subnet_id=UNKNOWN),
-            service(router_id=_ROUTER_ID, subnet_id=id_of(lambda world: world.loose)),
-            grouped("loose", "there"),
+            service(router_id=_ROUTER_ID, subnet_id=id_of(lambda populated: populated.loose)),
+            grouped("loose", "peer"),
         ],
     ),
     "unknown router": (
@@ -224,7 +228,7 @@ MATRIX: Final[dict[str, Row]] = {
         "RouterNotFound",
         [
             service(router_id=UNKNOWN),
-            service(router_id=id_of(lambda world: world.foreign.router)),
+            service(router_id=id_of(lambda populated: populated.foreign.router)),
             at("GET", f"/routers/{UNKNOWN}"),
         ],
     ),
@@ -246,7 +250,7 @@ MATRIX: Final[dict[str, Row]] = {
             connection(mtu=0),
             connection(dpd={"interval": "9", "timeout": "10"}, mtu=0),
             edited(mtu=10),
-            grouped("six", "six there", mtu=1279),
+            grouped("six", "peer six", mtu=1279),
         ],
     ),
     "peer address empty or not an address or name": (
@@ -267,12 +271,12 @@ MATRIX: Final[dict[str, Row]] = {
     "a group mixes versions": (
         400,
         "MixedIPVersionsForIPSecEndpoints",
-        [grouped("both here", "there"), grouped("here", "both there")],
+        [grouped("local both", "peer"), grouped("local", "peer both")],
     ),
     "local and peer versions differ": (
         400,
         "MixedIPVersionsForIPSecConnection",
-        [connection(peer_cidrs=["2001:db8::/64"]), grouped("here", "six there")],
+        [connection(peer_cidrs=["2001:db8::/64"]), grouped("local", "peer six")],
     ),
     "service has a subnet, CIDRs absent or empty": (
         400,
@@ -283,25 +287,25 @@ MATRIX: Final[dict[str, Row]] = {
         400,
         "InvalidEndpointGroup",
         [
-            ask(**{f"{side}_ep_group_id": lambda world: world.local for side in sides})
+            case(**{f"{side}_ep_group_id": lambda populated: populated.local for side in sides})
             for sides in (("local",), ("peer",), ("local", "peer"))
-            for ask in (connection, edited)
+            for case in (connection, edited)
         ],
     ),
     "service has no subnet, CIDRs given": (
         400,
         "PeerCidrsInvalid",
-        [grouped("here", "there", peer_cidrs=["10.30.0.0/24"]), grouped(None, None, peer_cidrs=["10.30.0.0/24"])],
+        [grouped("local", "peer", peer_cidrs=["10.30.0.0/24"]), grouped(None, None, peer_cidrs=["10.30.0.0/24"])],
     ),
     "service has no subnet, a group absent": (
         400,
         "MissingRequiredEndpointGroup",
-        [grouped(None, None), grouped("here", None), grouped(None, "there")],
+        [grouped(None, None), grouped("local", None), grouped(None, "peer")],
     ),
     "groups swapped or of the wrong type": (
         400,
         "WrongEndpointGroupType",
-        [grouped("there", "here"), grouped("here", "here"), grouped("vlan", "there")],
+        [grouped("peer", "local"), grouped("local", "local"), grouped("vlan", "peer")],
     ),
     "group empty, or its endpoints missing": (
         400,
@@ -323,37 +327,46 @@ MATRIX: Final[dict[str, Row]] = {
         "NonExistingSubnetInEndpointGroup",
         [
             group(type="subnet", endpoints=[UNKNOWN]),
-            group(type="subnet", endpoints=lambda world: [world.foreign.subnet["id"]]),
+            group(type="subnet", endpoints=lambda populated: [populated.foreign.subnet["id"]]),
         ],
     ),
     "group deleted while in use": (
         400,
         "EndpointGroupInUse",
-        [at("DELETE", lambda world: f"{GROUPS}/{world.local}"), at("DELETE", lambda world: f"{GROUPS}/{world.peer}")],
+        [
+            at("DELETE", lambda populated: f"{GROUPS}/{populated.local}"),
+            at("DELETE", lambda populated: f"{GROUPS}/{populated.peer}"),
+        ],
     ),
     "IKE policy deleted while in use": (409, "IKEPolicyInUse", [at("DELETE", _POLICY)]),
     "IPsec policy deleted while in use": (
         409,
         "IPsecPolicyInUse",
-        [at("DELETE", path_of(IPSEC, lambda world: world.site.ipsec))],
+        [at("DELETE", path_of(IPSEC, lambda populated: populated.site.ipsec))],
     ),
     "service deleted while it has connections": (409, "VPNServiceInUse", [at("DELETE", _SERVICE)]),
     "router interface removed under a service": (
         409,
         "SubnetInUseByVPNService",
-        [at("PUT", lambda world: f"{router_of(world)}/remove_router_interface", _LEG)],
+        [at("PUT", lambda populated: f"{router_of(populated)}/remove_router_interface", _INTERFACE)],
     ),
     "router interface removed under a connection": (
         409,
         "SubnetInUseByIPsecSiteConnection",
-        [at("PUT", path_of("/routers", lambda world: world.open.router, "/remove_router_interface"), _OPEN_LEG)],
+        [
+            at(
+                "PUT",
+                path_of("/routers", lambda populated: populated.open.router, "/remove_router_interface"),
+                _OPEN_INTERFACE,
+            )
+        ],
     ),
     "subnet deleted under a VPN": (
         409,
         "SubnetInUse",
         [
-            at("DELETE", path_of("/subnets", lambda world: world.site.subnet)),
-            at("DELETE", path_of("/subnets", lambda world: world.open.subnet)),
+            at("DELETE", path_of("/subnets", lambda populated: populated.site.subnet)),
+            at("DELETE", path_of("/subnets", lambda populated: populated.open.subnet)),
         ],
     ),
     "gateway cleared or router deleted under a VPN": (
@@ -362,7 +375,7 @@ MATRIX: Final[dict[str, Row]] = {
         [
             at("PUT", router_of, {"router": {"external_gateway_info": {}}}),
             at("DELETE", router_of),
-            at("DELETE", path_of("/routers", lambda world: world.served)),
+            at("DELETE", path_of("/routers", lambda populated: populated.served)),
         ],
     ),
     "unknown service, another project's, or a name": (
@@ -372,7 +385,7 @@ MATRIX: Final[dict[str, Row]] = {
             *(at("GET", f"{SERVICES}/{id}") for id in (UNKNOWN, "office")),
             at("DELETE", _SERVICE).by("bob"),
             connection(vpnservice_id=UNKNOWN),
-            connection(vpnservice_id=id_of(lambda world: world.foreign.service)),
+            connection(vpnservice_id=id_of(lambda populated: populated.foreign.service)),
         ],
     ),
     "unknown IKE policy, another project's, or a name": (
@@ -382,7 +395,7 @@ MATRIX: Final[dict[str, Row]] = {
             *(at("GET", f"{IKE}/{id}") for id in (UNKNOWN, "office", "a%00b", "%ff")),
             at("GET", _POLICY).by("bob"),
             connection(ikepolicy_id=UNKNOWN),
-            connection(ikepolicy_id=id_of(lambda world: world.foreign.ike)),
+            connection(ikepolicy_id=id_of(lambda populated: populated.foreign.ike)),
         ],
     ),
     "unknown IPsec policy, another project's, or a name": (
@@ -391,7 +404,7 @@ MATRIX: Final[dict[str, Row]] = {
         [
             *(at("GET", f"{IPSEC}/{id}") for id in (UNKNOWN, "office")),
             connection(ipsecpolicy_id=UNKNOWN),
-            connection(ipsecpolicy_id=id_of(lambda world: world.foreign.ipsec)),
+            connection(ipsecpolicy_id=id_of(lambda populated: populated.foreign.ipsec)),
         ],
     ),
     "unknown connection, another project's, or a name": (
@@ -409,8 +422,8 @@ MATRIX: Final[dict[str, Row]] = {
         [
             *(at("GET", f"{GROUPS}/{id}") for id in (UNKNOWN, "office")),
             connection(local_ep_group_id=UNKNOWN),
-            connection(peer_ep_group_id=lambda world: world.foreign_group),
-            grouped("here", "unknown"),
+            connection(peer_ep_group_id=lambda populated: populated.foreign_group),
+            grouped("local", "unknown"),
         ],
     ),
     "member naming another project; tenant_id ≠ project_id": (
@@ -461,7 +474,7 @@ MATRIX: Final[dict[str, Row]] = {
             connection().by("reader"),
             at("DELETE", _USED).by("reader"),
             at("PUT", _USED, {"ipsec_site_connection": {"name": "x"}}).by("reader"),
-            at("GET", IKE).by("nobody"),
+            at("GET", IKE).by("auditor"),
             at("GET", "/linkspan/nodes"),
         ],
     ),
@@ -511,7 +524,7 @@ MATRIX: Final[dict[str, Row]] = {
     "over quota": (409, "OverQuota", [ike().by("bob"), ike(project_id=RED).by("admin")]),
 }
 
-BESIDE: Final[dict[str, Row]] = {
+INVENTORY: Final[dict[str, Row]] = {
     "unknown path": (
         404,
         "HTTPNotFound",
@@ -523,7 +536,7 @@ BESIDE: Final[dict[str, Row]] = {
     "a router without this interface": (
         404,
         "RouterInterfaceNotFoundForSubnet",
-        [at("PUT", lambda world: f"{router_of(world)}/remove_router_interface", {"subnet_id": UNKNOWN})],
+        [at("PUT", lambda populated: f"{router_of(populated)}/remove_router_interface", {"subnet_id": UNKNOWN})],
     ),
     "a project without quotas of its own": (
         404,
@@ -533,7 +546,7 @@ BESIDE: Final[dict[str, Row]] = {
     "network deleted with ports on it": (
         409,
         "NetworkInUse",
-        [at("DELETE", path_of("/networks", lambda world: world.site.outside)).by("admin")],
+        [at("DELETE", path_of("/networks", lambda populated: populated.site.outside)).by("admin")],
     ),
     "no address left": (
         409,
@@ -542,52 +555,52 @@ BESIDE: Final[dict[str, Row]] = {
             at(
                 "POST",
                 "/routers",
-                {"router": {"external_gateway_info": {"network_id": id_of(lambda world: world.empty)}}},
+                {"router": {"external_gateway_info": {"network_id": id_of(lambda populated: populated.empty)}}},
             )
         ],
     ),
 }
-"""What the matrix does not name because Neutron's inventory is not the subject of it."""
+"""Error types of the inventory (networks, subnets, routers), which the matrix does not cover."""
 
-ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
-    # These need an API of their own.
-    "TooManyRequests": test_rate_limits.test_a_project_has_its_rate,
-    "ServiceUnavailable": test_dispatcher.test_a_database_that_cannot_is_a_503,
-    "HTTPConflict": test_embedded_keystone.test_whose_credentials,
+TESTED_ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
+    # These cases need an API with other settings.
+    "TooManyRequests": test_rate_limits.test_requests_of_a_project_are_limited,
+    "ServiceUnavailable": test_dispatcher.test_a_database_error_is_a_503,
+    "HTTPConflict": test_embedded_keystone.test_credentials_belong_to_one_user,
 }
 
 
-def shape(answer: httpx.Response) -> tuple[int, str]:
-    """Status and type of an error, whose shape is checked."""
-    body = answer.json()
-    assert answer.headers["x-openstack-request-id"].startswith("req-")
-    assert answer.headers["content-type"] == "application/json"
-    if answer.status_code == 401:
+def error_of(response: httpx.Response) -> tuple[int, str]:
+    """Returns status and type of an error; asserts the error's format."""
+    body = response.json()
+    assert response.headers["x-openstack-request-id"].startswith("req-")
+    assert response.headers["content-type"] == "application/json"
+    if response.status_code == 401:
         fault = body["error"]
         assert (list(body), sorted(fault), fault["code"]) == (["error"], ["code", "message", "title"], 401)
         return 401, fault["title"]
     fault = body["NeutronError"]
     assert (list(body), sorted(fault), fault["detail"]) == (["NeutronError"], ["detail", "message", "type"], "")
     assert fault["message"]
-    return answer.status_code, fault["type"]
+    return response.status_code, fault["type"]
 
 
-def test_every_case_answers_as_the_matrix_says(open_api: OpenApi) -> None:
+def test_every_case_gets_the_error_of_the_matrix(open_api: OpenApi) -> None:
     with open_api() as api:
-        world = World(api)
-        before = world.everything()
+        populated = PopulatedApi(api)
+        before = populated.everything()
         wrong = {}
-        for name, (status, type, asks) in (MATRIX | BESIDE).items():
-            for number, ask in enumerate(asks):
-                answer = ask.send(world)
-                if answer.status_code < 400 or shape(answer) != (status, type):
-                    wrong[f"{name}, {number}"] = (answer.status_code, answer.text)
+        for name, (status, type, cases) in (MATRIX | INVENTORY).items():
+            for number, case in enumerate(cases):
+                response = case.send(populated)
+                if response.status_code < 400 or error_of(response) != (status, type):
+                    wrong[f"{name}, {number}"] = (response.status_code, response.text)
         assert wrong == {}
-        assert world.everything() == before, "what is refused changes nothing"
+        assert populated.everything() == before, "a refused request changed an object"
 
 
-def test_every_type_is_answered_by_some_case() -> None:
-    rows = [*MATRIX.values(), *BESIDE.values()]
-    assert {type for _, type, _ in rows} | ELSEWHERE.keys() == STATUS.keys()
+def test_every_error_type_occurs_in_some_case() -> None:
+    rows = [*MATRIX.values(), *INVENTORY.values()]
+    assert {type for _, type, _ in rows} | TESTED_ELSEWHERE.keys() == STATUS.keys()
     assert all(STATUS[type] == status for status, type, _ in rows)
-    assert all(asks for _, _, asks in rows)
+    assert all(cases for _, _, cases in rows)

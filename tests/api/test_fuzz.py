@@ -1,6 +1,6 @@
-"""What no document describes: raw paths, raw bodies, and the agents' door. Answers are below 500 and have their shape.
+"""Fuzzing outside the OpenAPI document: raw paths, raw bodies and the agents' API. No response is a 5xx.
 
-What the document describes is in `tests.api.openapi.test_schemathesis`.
+Requests that the document describes are generated in `tests.api.openapi.test_schemathesis`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.world import Api, Site, encode
+from tests.api.world import Api, LocalSite, encode
 from tests.harness.examples import examples
 
-LIKELY: st.SearchStrategy[Any] = st.sampled_from(
+PLAUSIBLE: st.SearchStrategy[Any] = st.sampled_from(
     ["10.9.0.0/24", "fd00::/64", "203.0.113.9", "psk", "cidr", "subnet", "v1", "group5", 1400, True, None, [], {}]
 )
 JSON = st.recursive(
-    LIKELY
+    PLAUSIBLE
     | st.none()
     | st.booleans()
     | st.integers()
@@ -32,25 +32,25 @@ TAILS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 quickly = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def check(answer: httpx.Response) -> None:
-    """An answer that may be given."""
-    assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400:
-        assert sorted(answer.json()["NeutronError"]) == ["detail", "message", "type"]
+def check(response: httpx.Response) -> None:
+    """Asserts that a response is no server error and has the format of its kind."""
+    assert response.status_code < 500, response.text
+    if response.status_code >= 400:
+        assert sorted(response.json()["NeutronError"]) == ["detail", "message", "type"]
 
 
 def test_any_path(api: Api) -> None:
     @quickly
     @given(tail=TAILS, method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD"]))
     def fuzz(tail: str, method: str) -> None:
-        answer = api.send(method, f"/networks/{quote(tail, safe='/')}")
+        response = api.send(method, f"/networks/{quote(tail, safe='/')}")
         if method != "HEAD":
-            check(answer)
+            check(response)
 
     fuzz()
 
 
-def test_any_body(site: Site) -> None:
+def test_any_body(site: LocalSite) -> None:
     path = f"/routers/{site.router['id']}"
 
     @quickly
@@ -63,7 +63,7 @@ def test_any_body(site: Site) -> None:
     fuzz()
 
 
-def test_any_query_string(site: Site) -> None:
+def test_any_query_string(site: LocalSite) -> None:
     @quickly
     @given(query=TAILS)
     def fuzz(query: str) -> None:
@@ -77,10 +77,10 @@ WORDS = st.sampled_from(
 )
 
 
-def test_any_word_of_an_agent(site: Site) -> None:
+def test_any_body_of_an_agent(site: LocalSite) -> None:
     site.connection()
     node = site.api.node()
-    node.obey()
+    node.apply_desired()
     inner = st.dictionaries(WORDS, JSON | st.lists(st.dictionaries(WORDS, JSON, max_size=4), max_size=2), max_size=4)
 
     @quickly
@@ -91,5 +91,5 @@ def test_any_word_of_an_agent(site: Site) -> None:
         check(node.send("GET", "/desired", params={"since": since}))
 
     fuzz()
-    node.obey()
+    node.apply_desired()
     assert site.api.get("/vpn/ipsec-site-connections")["ipsec_site_connections"][0]["status"] == "ACTIVE"

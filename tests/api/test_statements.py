@@ -13,7 +13,7 @@ from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLIC
 from linkspan.store.rows import writing
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
-from tests.api.world import CONNECTIONS, Api, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite
 from tests.harness.crowd import Crowd, Crowds
 from tests.harness.statements import Statements
 
@@ -90,7 +90,7 @@ def test_a_page_is_one_statement(database: Engine, open_api: OpenApi, query: str
         assert len(sent) == 1, sent
 
 
-def create(statements: Statements, site: Site, **values: Any) -> list[str]:
+def create(statements: Statements, site: LocalSite, **values: Any) -> list[str]:
     """The statements of a new connection."""
     with statements.counted() as sent:
         site.connection(**values)
@@ -102,7 +102,7 @@ def test_a_new_connection(database: Engine, api: Api, carried: bool) -> None:
     statements = Statements(database)
     if carried:
         api.node()
-    site = Site(api)
+    site = LocalSite(api)
     # The last one is to the same peer as the one before it, whose key has to be compared.
     for number, last in enumerate([*range(20), 19]):
         peer = f"203.0.113.{last}"
@@ -113,7 +113,7 @@ def test_a_new_connection(database: Engine, api: Api, carried: bool) -> None:
 def test_a_new_connection_with_groups(database: Engine, api: Api) -> None:
     statements = Statements(database)
     api.node()
-    site = Site(api, with_subnet=False)
+    site = LocalSite(api, with_subnet=False)
     groups = {
         "local_ep_group_id": api.group("subnet", site.subnet["id"])["id"],
         "peer_ep_group_id": api.group("cidr", "10.9.0.0/24", "10.10.0.0/24")["id"],

@@ -1,4 +1,4 @@
-"""The API in this process, and a small world made through it: what the tests of the API share."""
+"""An in-process API client with defaults for new objects, a local site and a node: shared by the tests of the API."""
 
 from __future__ import annotations
 
@@ -21,92 +21,92 @@ BLUE = "b1" * 16
 RED = "ed" * 16
 ADMIN = "ad" * 16
 
-PEOPLE = {
+USERS = {
     "alice": Caller("1", "alice", BLUE, frozenset({"member"})),
     "reader": Caller("2", "reader", BLUE, frozenset({"reader"})),
     "bob": Caller("3", "bob", RED, frozenset({"member"})),
     "admin": Caller("4", "admin", ADMIN, frozenset({"admin"})),
-    "nobody": Caller("5", "nobody", BLUE, frozenset({"auditor"})),
+    "auditor": Caller("5", "auditor", BLUE, frozenset({"auditor"})),
 }
 
 
 class ByName:
-    """Believes what the header says: `Authorization: alice`."""
+    """Authenticates by name without a password: `Authorization: alice`."""
 
     def cached(self, call: Request) -> Caller | None:
-        """It remembers nobody."""
+        """Returns None: nothing is cached."""
         return None
 
     def identify(self, call: Request) -> Caller:
-        """The person of that name."""
+        """Returns the user named in the header."""
         name = (call.header(b"authorization") or b"").decode()
-        if name not in PEOPLE:
+        if name not in USERS:
             raise ApiError("Unauthorized", "The request you have made requires authentication.")
-        return PEOPLE[name]
+        return USERS[name]
 
 
 class Api:
-    """Requests as one of `PEOPLE`; what is made gets defaults that work."""
+    """Sends requests as one of `USERS`; new objects get valid defaults."""
 
     def __init__(self, client: httpx.Client, store: Store, notifier: Notifier, user: str = "alice") -> None:
         self.client = client
         self.store = store
-        self.hub = notifier
+        self.notifier = notifier
         self.user = user
 
     def as_(self, user: str) -> Api:
-        """The same API as somebody else."""
-        return Api(self.client, self.store, self.hub, user)
+        """Returns the same API with another user."""
+        return Api(self.client, self.store, self.notifier, user)
 
     def send(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        """One request; paths start behind /v2.0 unless they begin with two slashes. The answer has to be declared."""
+        """Sends a request; asserts a declared response. A path is below /v2.0 unless it starts with `//`."""
         url = path[1:] if path.startswith("//") else f"/v2.0{path}"
         headers = {"authorization": self.user, **more.pop("headers", {})}
         if body is not None:
             more["json"] = body
-        answer: httpx.Response = self.client.request(method, url, headers=headers, **more)
-        conformance.check(self.client, method, answer)
-        return answer
+        response: httpx.Response = self.client.request(method, url, headers=headers, **more)
+        conformance.check(self.client, method, response)
+        return response
 
     def get(self, path: str) -> Any:
-        """What a GET answers, which has to be 200."""
-        answer = self.send("GET", path)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Returns the body of a GET; asserts 200."""
+        response = self.send("GET", path)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def create(self, path: str, key: str, /, **values: Any) -> dict[str, Any]:
-        """A new object; it has to be 201."""
-        answer = self.send("POST", path, {key: values})
-        assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json()[key]
-        return made
+        """Creates an object; asserts 201."""
+        response = self.send("POST", path, {key: values})
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()[key]
+        return created
 
     def update(self, path: str, key: str, /, **values: Any) -> dict[str, Any]:
-        """Changes an object; it has to be 200."""
-        answer = self.send("PUT", path, {key: values})
-        assert answer.status_code == 200, answer.text
-        changed: dict[str, Any] = answer.json()[key]
+        """Updates an object; asserts 200."""
+        response = self.send("PUT", path, {key: values})
+        assert response.status_code == 200, response.text
+        changed: dict[str, Any] = response.json()[key]
         return changed
 
     def delete(self, path: str) -> None:
-        """Deletes an object; it has to be 204, without a body."""
-        answer = self.send("DELETE", path)
-        assert (answer.status_code, answer.content) == (204, b""), answer.text
+        """Deletes an object; asserts 204 without a body."""
+        response = self.send("DELETE", path)
+        assert (response.status_code, response.content) == (204, b""), response.text
 
     def refused(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, str]:
-        """Status and type of an error, whose shape is checked."""
-        answer = self.send(method, path, body, **more)
-        assert answer.status_code >= 400, answer.text
-        assert answer.headers["x-openstack-request-id"].startswith("req-")
-        fault = answer.json()["NeutronError"]
+        """Returns status and type of an error; asserts the error's format."""
+        response = self.send(method, path, body, **more)
+        assert response.status_code >= 400, response.text
+        assert response.headers["x-openstack-request-id"].startswith("req-")
+        fault = response.json()["NeutronError"]
         assert sorted(fault) == ["detail", "message", "type"], fault
         assert fault["message"], fault
-        return answer.status_code, fault["type"]
+        return response.status_code, fault["type"]
 
-    # --- a world ------------------------------------------------------------------------------------------------
+    # --- objects ------------------------------------------------------------------------------------------------
 
     def outside(self, *cidrs: str) -> dict[str, Any]:
-        """An external network with these subnets."""
+        """Creates an external network with these subnets."""
         admin = self.as_("admin")
         network = admin.create("/networks", "network", name="internet", **{"router:external": True})
         for cidr in cidrs or ("198.51.100.0/24",):
@@ -114,12 +114,12 @@ class Api:
         return network
 
     def inside(self, cidr: str = "10.1.0.0/24", **more: Any) -> dict[str, Any]:
-        """A subnet on a network of its own."""
+        """Creates a subnet on a new network."""
         network = self.create("/networks", "network", name="lan")
         return self.create("/subnets", "subnet", network_id=network["id"], cidr=cidr, **more)
 
     def router(self, outside: dict[str, Any], *subnets: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """A router with its gateway on a network and legs on these subnets."""
+        """Creates a router with its gateway on a network and interfaces on these subnets."""
         info = {"network_id": outside["id"]}
         router = self.create("/routers", "router", name="router", external_gateway_info=info, **more)
         for subnet in subnets:
@@ -127,38 +127,38 @@ class Api:
         return router
 
     def plug(self, router: dict[str, Any], subnet: dict[str, Any]) -> dict[str, Any]:
-        """A leg of a router on a subnet."""
-        answer = self.send("PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
-        assert answer.status_code == 200, answer.text
-        leg: dict[str, Any] = answer.json()
-        return leg
+        """Adds a router interface on a subnet."""
+        response = self.send("PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+        assert response.status_code == 200, response.text
+        interface: dict[str, Any] = response.json()
+        return interface
 
     def service(self, router: dict[str, Any], subnet: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-        """A VPN service on a router."""
+        """Creates a VPN service on a router."""
         values = {"router_id": router["id"], "subnet_id": subnet and subnet["id"], "name": "service"}
         return self.create("/vpn/vpnservices", "vpnservice", **(values | more))
 
     def ike(self, **more: Any) -> dict[str, Any]:
-        """An IKE policy."""
+        """Creates an IKE policy."""
         return self.create("/vpn/ikepolicies", "ikepolicy", **more)
 
     def ipsec(self, **more: Any) -> dict[str, Any]:
-        """An IPsec policy."""
+        """Creates an IPsec policy."""
         return self.create("/vpn/ipsecpolicies", "ipsecpolicy", **more)
 
     def group(self, type: str, *endpoints: str, **more: Any) -> dict[str, Any]:
-        """An endpoint group."""
+        """Creates an endpoint group."""
         return self.create("/vpn/endpoint-groups", "endpoint_group", type=type, endpoints=list(endpoints), **more)
 
     def node(self, name: str = "node-1") -> Node:
-        """A node that said hello."""
+        """Registers a node, whose agent then sends its hello."""
         with self.store.write() as tx:
             registry.add_node(tx, name, hashlib.sha256(f"token of {name}".encode()).hexdigest())
         return Node(self, name)
 
 
-class Site:
-    """A router with a service and policies: everything that a connection needs."""
+class LocalSite:
+    """A router with a VPN service, and policies: everything that a connection references."""
 
     def __init__(self, api: Api, *outside: str, inside: str = "10.1.0.0/24", with_subnet: bool = True) -> None:
         self.api = api
@@ -170,7 +170,7 @@ class Site:
         self.ipsec = api.ipsec()
 
     def values(self, **more: Any) -> dict[str, Any]:
-        """Values of a good connection; what is None explicitly stays, `...` is left out."""
+        """Returns values of a valid connection; a value of `...` is left out, None is kept."""
         values: dict[str, Any] = {
             "name": "connection",
             "vpnservice_id": self.service["id"],
@@ -184,11 +184,11 @@ class Site:
         return {name: value for name, value in values.items() if value is not ...}
 
     def connection(self, **more: Any) -> dict[str, Any]:
-        """A connection."""
+        """Creates a connection."""
         return self.api.create(CONNECTIONS, "ipsec_site_connection", **self.values(**more))
 
     def refused(self, **more: Any) -> tuple[int, str]:
-        """Status and type with which a connection is refused."""
+        """Returns status and type of the error that refuses a connection."""
         return self.api.refused("POST", CONNECTIONS, {"ipsec_site_connection": self.values(**more)})
 
 
@@ -196,7 +196,7 @@ CONNECTIONS = "/vpn/ipsec-site-connections"
 
 
 class Node:
-    """A node as its agent speaks for it."""
+    """A node, as its agent represents it."""
 
     def __init__(self, api: Api, name: str) -> None:
         self.api = api
@@ -206,55 +206,55 @@ class Node:
         self.hello()
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """One request."""
-        answer: httpx.Response = self.api.client.request(method, f"/agent/v1{path}", headers=self.headers, **more)
-        return answer
+        """Sends a request to the agents' API."""
+        response: httpx.Response = self.api.client.request(method, f"/agent/v1{path}", headers=self.headers, **more)
+        return response
 
     def hello(self) -> Any:
-        """Joins."""
+        """Sends the hello of the agent; asserts 200."""
         hello = Hello("kernel", "1.0", "6.0.1")
-        answer = self.send("POST", "/hello", content=encode(hello))
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.send("POST", "/hello", content=encode(hello))
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def desired(self, since: int = 0) -> Any:
-        """What it should run."""
-        answer = self.send("GET", "/desired", params={"since": since})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Returns the node's desired state."""
+        response = self.send("GET", "/desired", params={"since": since})
+        assert response.status_code == 200, response.text
+        return response.json()
 
-    def report(self, *said: GatewayReport | ConnectionReport) -> None:
-        """Says what it observed."""
-        gateways = tuple(each for each in said if isinstance(each, GatewayReport))
-        connections = tuple(each for each in said if isinstance(each, ConnectionReport))
-        answer = self.send("POST", "/reports", content=encode(Report(gateways, connections)))
-        assert answer.status_code == 204, answer.text
+    def report(self, *reports: GatewayReport | ConnectionReport) -> None:
+        """Reports the observed state."""
+        gateways = tuple(report for report in reports if isinstance(report, GatewayReport))
+        connections = tuple(report for report in reports if isinstance(report, ConnectionReport))
+        response = self.send("POST", "/reports", content=encode(Report(gateways, connections)))
+        assert response.status_code == 204, response.text
 
-    def obey(self) -> None:
-        """Runs everything that it should, and says so."""
+    def apply_desired(self) -> None:
+        """Reports the whole desired state as applied."""
         desired = self.desired()
         revision = desired["revision"]
-        said: list[GatewayReport | ConnectionReport] = []
+        reports: list[GatewayReport | ConnectionReport] = []
         for gateway in desired["gateways"]:
             self._generations[gateway["id"]] = gateway["generation"]
-            said.append(GatewayReport(gateway["id"], gateway["generation"], revision, "ready"))
-        said += [
+            reports.append(GatewayReport(gateway["id"], gateway["generation"], revision, "ready"))
+        reports += [
             ConnectionReport(
-                each["id"], self._generations[each["gateway_id"]], revision, "up" if each["enabled"] else "disabled"
+                row["id"], self._generations[row["gateway_id"]], revision, "up" if row["enabled"] else "disabled"
             )
-            for each in desired["connections"]
+            for row in desired["connections"]
         ]
-        said += self._gone(desired)
-        self.report(*said)
+        reports += self._gone(desired)
+        self.report(*reports)
 
     def _gone(self, desired: Any) -> list[GatewayReport | ConnectionReport]:
-        made: list[GatewayReport | ConnectionReport] = []
+        reports: list[GatewayReport | ConnectionReport] = []
         for gone in desired["gone"]:
             kind = GatewayReport if gone["kind"] == "gateway" else ConnectionReport
-            made.append(kind(gone["id"], self._generations.get(gone["gateway_id"], 1), desired["revision"], "gone"))
-        return made
+            reports.append(kind(gone["id"], self._generations.get(gone["gateway_id"], 1), desired["revision"], "gone"))
+        return reports
 
 
 def encode(value: Any) -> bytes:
-    """What an agent sends."""
+    """Encodes a message of an agent."""
     return msgspec.json.encode(value)

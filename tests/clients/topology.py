@@ -44,7 +44,7 @@ def obedient_node(running: Served) -> Iterator[None]:
 
     def work() -> None:
         while not stopping.wait(0.02):
-            node.obey()
+            node.apply_desired()
 
     worker = threading.Thread(target=work, name="node")
     worker.start()

@@ -1,4 +1,4 @@
-"""Every `auth_type` of a clouds.yaml, by keystoneauth1 itself: it logs in, finds the network, lists what it sees."""
+"""Every `auth_type` of a clouds.yaml with keystoneauth1: log in, find the network endpoint, list the IKE policies."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ Options = dict[str, Any]
 
 
 def session(auth_type: str, options: Options) -> Session:
-    """A session as a cloud of this kind makes it."""
+    """Returns the session of a cloud with this `auth_type`."""
     return Session(auth=loading.get_plugin_loader(auth_type).load_from_options(**options))
 
 
-def names(given: Session) -> list[str]:
-    """The names of all IKE policies that somebody sees, who has no VPN service."""
-    where = {"service_type": "network", "interface": "public"}
-    assert given.get("/v2.0/vpn/vpnservices", endpoint_filter=where).json() == {"vpnservices": []}
-    found = given.get("/v2.0/vpn/ikepolicies", endpoint_filter=where).json()["ikepolicies"]
-    return sorted(policy["name"] for policy in found)
+def names(session: Session) -> list[str]:
+    """Returns the names of all IKE policies that the session's user sees; asserts that the user has no VPN service."""
+    endpoint = {"service_type": "network", "interface": "public"}
+    assert session.get("/v2.0/vpn/vpnservices", endpoint_filter=endpoint).json() == {"vpnservices": []}
+    policies = session.get("/v2.0/vpn/ikepolicies", endpoint_filter=endpoint).json()["ikepolicies"]
+    return sorted(policy["name"] for policy in policies)
 
 
 @pytest.fixture
 def service(database: Engine) -> Iterator[Served]:
-    """A server with users; alice's project has an IKE policy, and so has bob's."""
+    """A server with users; the projects of alice and bob have an IKE policy each."""
     with served(database, embedded) as running:
         for user in ("alice", "bob"):
-            made = running.api.client.post(
+            response = running.api.client.post(
                 "/v2.0/vpn/ikepolicies", json={"ikepolicy": {"name": f"of {user}"}}, auth=(user, PASSWORD)
             )
-            assert made.status_code == 201
+            assert response.status_code == 201
         yield running
 
 
@@ -89,33 +89,33 @@ def by_token(service: Served) -> Options:
 
 
 def by_credential(service: Served) -> Options:
-    made = credential(service)
+    created = credential(service)
     return {
         "auth_url": f"{service.url}/identity/v3",
-        "application_credential_id": made["id"],
-        "application_credential_secret": made["secret"],
+        "application_credential_id": created["id"],
+        "application_credential_secret": created["secret"],
     }
 
 
 def by_credential_name(service: Served) -> Options:
-    made = credential(service)
+    created = credential(service)
     return {
         "auth_url": f"{service.url}/identity/v3",
-        "application_credential_name": made["name"],
-        "application_credential_secret": made["secret"],
+        "application_credential_name": created["name"],
+        "application_credential_secret": created["secret"],
         "username": "alice",
         "user_domain_name": "Default",
     }
 
 
 def credential(service: Served) -> Any:
-    """An application credential of alice, made through keystoneauth1 too."""
+    """Creates an application credential of alice with keystoneauth1."""
     logged_in = session("v3password", by_version(service))
     user = logged_in.get_user_id()
     body = {"application_credential": {"name": "ci", "roles": [{"name": "reader"}]}}
-    where = {"service_type": "identity", "interface": "public"}
-    answer = logged_in.post(f"/users/{user}/application_credentials", json=body, endpoint_filter=where)
-    return answer.json()["application_credential"]
+    endpoint = {"service_type": "identity", "interface": "public"}
+    response = logged_in.post(f"/users/{user}/application_credentials", json=body, endpoint_filter=endpoint)
+    return response.json()["application_credential"]
 
 
 def basic(service: Served) -> Options:
@@ -129,7 +129,7 @@ def static(service: Served) -> Options:
     return {"endpoint": service.url, "token": "static"}
 
 
-WAYS: dict[str, list[Callable[[Served], Options]]] = {
+AUTH_TYPES: dict[str, list[Callable[[Served], Options]]] = {
     "password": [by_name, by_alias, by_version, by_id],
     "v3password": [by_version, by_alias, by_id, default_project],
     "token": [by_token],
@@ -140,24 +140,27 @@ WAYS: dict[str, list[Callable[[Served], Options]]] = {
 }
 
 
-@pytest.mark.parametrize(("way", "options"), [(way, options) for way, made in WAYS.items() for options in made])
-def test_a_way_to_authenticate(service: Served, way: str, options: Callable[[Served], Options]) -> None:
+@pytest.mark.parametrize(
+    ("auth_type", "options"),
+    [(auth_type, options) for auth_type, variants in AUTH_TYPES.items() for options in variants],
+)
+def test_every_auth_type_authenticates(service: Served, auth_type: str, options: Callable[[Served], Options]) -> None:
     chosen = options(service)
-    given = session(way, chosen)
-    assert names(given) == ["of alice"]
+    cloud = session(auth_type, chosen)
+    assert names(cloud) == ["of alice"]
     if "auth_url" in chosen:
-        assert given.get_endpoint(service_type="identity", interface="admin") == f"{service.url}/identity/v3"
+        assert cloud.get_endpoint(service_type="identity", interface="admin") == f"{service.url}/identity/v3"
         for interface in ("public", "internal", "admin"):
-            found = given.get_endpoint(service_type="network", interface=interface, region_name="RegionOne")
-            assert found == service.url
-        access = given.auth.get_access(given)  # type: ignore[union-attr]
+            url = cloud.get_endpoint(service_type="network", interface=interface, region_name="RegionOne")
+            assert url == service.url
+        access = cloud.auth.get_access(cloud)  # type: ignore[union-attr]
         assert (access.username, access.project_name, access.user_domain_id) == ("alice", "blue", "default")
         assert "reader" in access.role_names
         assert access.will_expire_soon() is False
 
 
 def test_the_clouds_of_the_readme(service: Served) -> None:
-    """With a URL and secrets put in, each cloud of the README authenticates as it stands there."""
+    """Each cloud of the README authenticates once its URL and secrets are filled in."""
     with service.api.store.write() as tx:
         project, alice = users.add_project(tx, "demo")["id"], users.user_by_name(tx, "alice")
         assert alice is not None
@@ -166,7 +169,7 @@ def test_the_clouds_of_the_readme(service: Served) -> None:
     token = client.token("demo")
     path = f"/v3/users/{client.id('demo')}/application_credentials"
     body = {"application_credential": {"name": "ci"}}
-    made = client.http.post(path, json=body, headers={"x-auth-token": token}).json()["application_credential"]
+    created = client.http.post(path, json=body, headers={"x-auth-token": token}).json()["application_credential"]
     text = README.read_text(encoding="utf-8")
     block = text[text.index("    clouds:\n") : text.index("[docs/authentication.md]")]
     for name, value in {
@@ -174,12 +177,12 @@ def test_the_clouds_of_the_readme(service: Served) -> None:
         "KEYSTONE": f"{service.url}/identity",
         "PASSWORD": PASSWORD,
         "TOKEN": token,
-        "ID": made["id"],
-        "SECRET": made["secret"],
+        "ID": created["id"],
+        "SECRET": created["secret"],
     }.items():
         block = re.sub(rf"\b{name}\b", value, block)
     clouds = yaml.safe_load(textwrap.dedent(block))["clouds"]
-    assert {cloud["auth_type"] for cloud in clouds.values()} >= {*WAYS, "none"} - {"password", "token"}
+    assert {cloud["auth_type"] for cloud in clouds.values()} >= {*AUTH_TYPES, "none"} - {"password", "token"}
     for name, cloud in clouds.items():
         if cloud["auth_type"] != "none":
             assert names(session(cloud["auth_type"], cloud["auth"])) == [], name
@@ -188,32 +191,32 @@ def test_the_clouds_of_the_readme(service: Served) -> None:
         names(anonymous)
 
 
-def test_nobody_has_to_say_who_they_are(database: Engine) -> None:
+def test_auth_type_none_without_authentication(database: Engine) -> None:
     with served(database, lambda _store: NoAuth()) as running:
         running.api.create("/vpn/ikepolicies", "ikepolicy", name="of all")
         assert names(session("none", {"endpoint": running.url})) == ["of all"]
 
 
-@pytest.mark.parametrize("way", ["v3password", "http_basic", "v3applicationcredential", "v3token", "admin_token"])
-def test_a_wrong_secret(service: Served, way: str) -> None:
-    options = WAYS[way][0](service)
+@pytest.mark.parametrize("auth_type", ["v3password", "http_basic", "v3applicationcredential", "v3token", "admin_token"])
+def test_a_wrong_secret_is_refused(service: Served, auth_type: str) -> None:
+    options = AUTH_TYPES[auth_type][0](service)
     secret = next(name for name in options if name in ("password", "token") or name.endswith("_secret"))
     with pytest.raises(exceptions.Unauthorized, match="requires authentication"):
-        names(session(way, options | {secret: "wrong"}))
+        names(session(auth_type, options | {secret: "wrong"}))
 
 
-def test_a_project_without_a_role(service: Served) -> None:
+def test_a_project_without_a_role_is_refused(service: Served) -> None:
     with pytest.raises(exceptions.Unauthorized):
         names(session("v3password", by_version(service) | {"project_name": "admin"}))
 
 
-def test_a_token_that_ended_is_replaced(service: Served) -> None:
-    """keystoneauth1 authenticates again on a 401: so it has to be one, and the next token has to be good."""
-    given = session("v3password", by_version(service))
-    assert names(given) == ["of alice"]
-    first = given.get_token()
+def test_a_revoked_token_is_replaced(service: Served) -> None:
+    """keystoneauth1 authenticates again only on a 401."""
+    cloud = session("v3password", by_version(service))
+    assert names(cloud) == ["of alice"]
+    first = cloud.get_token()
     headers = {"X-Subject-Token": first}
-    where = {"service_type": "identity", "interface": "public"}
-    assert given.delete("/auth/tokens", headers=headers, endpoint_filter=where).status_code == 204
-    assert names(given) == ["of alice"]
-    assert given.get_token() != first
+    endpoint = {"service_type": "identity", "interface": "public"}
+    assert cloud.delete("/auth/tokens", headers=headers, endpoint_filter=endpoint).status_code == 204
+    assert names(cloud) == ["of alice"]
+    assert cloud.get_token() != first

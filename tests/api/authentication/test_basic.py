@@ -1,4 +1,4 @@
-"""Who asks: nobody, users with passwords, and where everybody may be an admin."""
+"""HTTP Basic authentication, and `NoAuth`, which listens on loopback only."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ HASH = QUICK.hash("correct horse")
 
 
 def basic(name: str, password: str) -> str:
-    """The header of a name and a password."""
+    """Returns the `Authorization` header of a name and a password."""
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def ask(auth: BasicAuth, header: str | None) -> Caller:
-    """Who somebody with this header is."""
+    """Returns the caller that a request with this header has."""
     headers = [] if header is None else [(b"authorization", header.encode("latin-1"))]
     return auth.identify(Request("GET", "/", headers=headers))
 
 
 @pytest.fixture
-def people(store: Store) -> Store:
+def user_store(store: Store) -> Store:
     """A store with two users."""
     with store.write() as tx:
         project = stored_users.add_project(tx, "blue")["id"]
@@ -50,7 +50,7 @@ def people(store: Store) -> Store:
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hashes that passwords were compared with."""
+    """The hashes that passwords were compared with, in order."""
     seen: list[str] = []
 
     def counted(password_hash: str, password: str) -> bool:
@@ -61,14 +61,14 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_a_user(people: Store) -> None:
-    with people.read() as tx:
+def test_basic_credentials_identify_a_user(user_store: Store) -> None:
+    with user_store.read() as tx:
         user: Any = stored_users.user_by_name(tx, "alice")
-    assert ask(BasicAuth(people), basic("alice", "correct horse")) == Caller(
+    assert ask(BasicAuth(user_store), basic("alice", "correct horse")) == Caller(
         user["id"], "alice", user["project_id"], frozenset({"member", "reader", "auditor"})
     )
-    assert ask(BasicAuth(people), basic("zoë", "correct horse")).name == "zoë"
-    assert ask(BasicAuth(people), basic("alice", "correct horse").replace("Basic", "bAsIc")).name == "alice"
+    assert ask(BasicAuth(user_store), basic("zoë", "correct horse")).name == "zoë"
+    assert ask(BasicAuth(user_store), basic("alice", "correct horse").replace("Basic", "bAsIc")).name == "alice"
 
 
 @pytest.mark.parametrize(
@@ -90,21 +90,21 @@ def test_a_user(people: Store) -> None:
         basic("nobody", "correct horse"),
     ],
 )
-def test_everybody_else_is_refused_in_the_same_words(people: Store, header: str | None) -> None:
+def test_all_wrong_credentials_get_the_same_error(user_store: Store, header: str | None) -> None:
     with pytest.raises(ApiError) as caught:
-        ask(BasicAuth(people), header)
+        ask(BasicAuth(user_store), header)
     assert (caught.value.status, caught.value.message) == (401, "The request you have made requires authentication.")
 
 
-def test_a_password_is_compared_once(people: Store, costs: list[str]) -> None:
-    users = BasicAuth(people)
+def test_a_password_is_compared_once(user_store: Store, costs: list[str]) -> None:
+    users = BasicAuth(user_store)
     for _ in range(20):
         ask(users, basic("alice", "correct horse"))
     assert len(costs) == 1
 
 
-def test_a_wrong_password_and_an_unknown_name_cost_the_same(people: Store, costs: list[str]) -> None:
-    users = BasicAuth(people)
+def test_a_wrong_password_and_an_unknown_name_cost_the_same(user_store: Store, costs: list[str]) -> None:
+    users = BasicAuth(user_store)
     for header in (basic("alice", "wrong"), basic("alice", "wrong"), basic("nobody", "wrong")):
         with pytest.raises(ApiError):
             ask(users, header)
@@ -113,30 +113,32 @@ def test_a_wrong_password_and_an_unknown_name_cost_the_same(people: Store, costs
     assert costs[2].split("$")[:4] == HASH.split("$")[:4]
 
 
-def test_what_is_remembered_is_soon_asked_again(
-    people: Store, costs: list[str], monkeypatch: pytest.MonkeyPatch
+def test_cached_credentials_are_checked_again_soon(
+    user_store: Store, costs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    users, header = BasicAuth(people), basic("alice", "correct horse")
+    users, header = BasicAuth(user_store), basic("alice", "correct horse")
     ask(users, header)
     monkeypatch.setattr(cache, "TRUST", 0.0)
     ask(users, header)
     assert len(costs) == 1
-    with people.write() as tx:
+    with user_store.write() as tx:
         user: Any = stored_users.user_by_name(tx, "alice")
         stored_users.set_roles(tx, user["id"], user["project_id"], ("reader",))
     assert ask(users, header).roles == frozenset({"reader"})
-    with people.write() as tx:
+    with user_store.write() as tx:
         stored_users.set_password(tx, user["id"], hash_password("battery staple"))
     with pytest.raises(ApiError):
         ask(users, header)
-    with people.write() as tx:
+    with user_store.write() as tx:
         stored_users.remove_user(tx, user["id"])
     with pytest.raises(ApiError):
         ask(users, basic("alice", "battery staple"))
 
 
-def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    users = BasicAuth(people)
+def test_cached_credentials_need_no_database(
+    user_store: Store, costs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = BasicAuth(user_store)
     good, bad = (
         Request("GET", "/", headers=[(b"authorization", basic("alice", password).encode())])
         for password in ("correct horse", "wrong")
@@ -148,12 +150,12 @@ def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypa
         users.identify(bad)
     assert len(costs) == 2
 
-    def unasked(_self: Store) -> Any:
-        raise AssertionError("the database is asked")
+    def unexpected_read(_self: Store) -> Any:
+        raise AssertionError("the database is read")
 
-    monkeypatch.setattr(Store, "read", unasked)
+    monkeypatch.setattr(Store, "read", unexpected_read)
     assert users.cached(good) == known
-    assert users.cached(bad) is None, "a wrong password stays wrong, and is compared each time"
+    assert users.cached(bad) is None, "a wrong password is not cached, and is compared each time"
     with pytest.raises(ApiError, match="requires authentication"):
         users.cached(Request("GET", "/"))
     monkeypatch.setattr(cache, "TRUST", 0.0)
@@ -161,23 +163,23 @@ def test_memory_answers_without_a_look(people: Store, costs: list[str], monkeypa
     assert len(costs) == 2
 
 
-def test_what_is_remembered_holds_no_password(people: Store) -> None:
-    users = BasicAuth(people)
+def test_the_cache_holds_no_password(user_store: Store) -> None:
+    users = BasicAuth(user_store)
     ask(users, basic("alice", "correct horse"))
-    kept = repr({key: vars_of(value) for key, value in users._memory._values.items()})
-    assert "correct horse" not in kept
-    assert basic("alice", "correct horse")[6:] not in kept
-    assert users._memory._key != BasicAuth(people)._memory._key
+    cached = repr({key: slots_of(value) for key, value in users._memory._values.items()})
+    assert "correct horse" not in cached
+    assert basic("alice", "correct horse")[6:] not in cached
+    assert users._memory._key != BasicAuth(user_store)._memory._key
 
 
-def vars_of(value: Any) -> dict[str, Any]:
-    """What an object with slots holds."""
+def slots_of(value: Any) -> dict[str, Any]:
+    """Returns the values of an object's slots."""
     return {name: getattr(value, name) for name in value.__slots__}
 
 
-def test_a_flood_of_logins_does_not_take_all_memory(people: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_password_hashes_are_limited(user_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "PATIENCE", 0.1)
-    users = BasicAuth(people)
+    users = BasicAuth(user_store)
     at_once, most = [0], [0]
 
     def slow(_hash: str, _password: str) -> bool:
@@ -205,20 +207,20 @@ def test_a_flood_of_logins_does_not_take_all_memory(people: Store, monkeypatch: 
     assert sorted(codes) == [401, 401, 503, 503, 503, 503]
 
 
-def test_without_authentication_everybody_is_one_admin(open_api: OpenApi) -> None:
+def test_without_authentication_every_caller_is_the_same_admin(open_api: OpenApi) -> None:
     with open_api(auth=NoAuth("0123" * 8)) as api:
         for headers in ({}, {"x-auth-token": "notused"}, {"x-project-id": "ffff" * 8}):
-            answer = api.client.post("/v2.0/vpn/ikepolicies", json={"ikepolicy": {}}, headers=headers)
-            assert answer.json()["ikepolicy"]["project_id"] == "0123" * 8
+            response = api.client.post("/v2.0/vpn/ikepolicies", json={"ikepolicy": {}}, headers=headers)
+            assert response.json()["ikepolicy"]["project_id"] == "0123" * 8
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_loopback_is_fine(host: str) -> None:
+def test_no_auth_may_listen_on_loopback(host: str) -> None:
     check_bind(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "127.0.0.1.example.org"])
-def test_anything_else_is_refused_in_one_line(host: str) -> None:
+def test_no_auth_on_other_addresses_is_refused_in_one_line(host: str) -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1") as caught:
         check_bind(host)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
-"""A real Keystone: another server on a port of its own, spoken to by keystoneauth1, and then gone.
+"""A separate Keystone on its own port, accessed through keystoneauth1, and its failure.
 
-The Keystone here is the embedded one of a second installation; what it says has Keystone's shape, which is tested with
-keystoneauth1 elsewhere.
+The Keystone is the embedded one of a second installation. `test_auth_types` verifies with keystoneauth1 that its
+responses have Keystone's format.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SERVICES = "/v2.0/vpn/vpnservices"
 
 @pytest.fixture
 def cloud(tmp_path: Path, sqlite_template: Path) -> Iterator[Served]:
-    """The Keystone."""
+    """A running Keystone."""
     shutil.copy(sqlite_template, tmp_path / "keystone.db")
     engine = engines.connect(f"sqlite:///{tmp_path}/keystone.db")
     with served(engine, embedded) as running:
@@ -50,47 +50,47 @@ def cloud(tmp_path: Path, sqlite_template: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def users(cloud: Served) -> Client:
-    """The Keystone's users."""
+    """A client of the Keystone."""
     return Client(cloud.api.client, cloud.api.store)
 
 
-class Asked:
-    """A Keystone that counts what it is asked."""
+class CountingKeystone:
+    """A Keystone client that counts the tokens that it validates."""
 
     def __init__(self, url: str, user: str = "root", password: str = PASSWORD, project: str = "admin") -> None:
         self._keystone = Keystone(url, user, Secret(password), project, timeout=2.0)
         self.count = 0
 
     def validate(self, token: str) -> Any:
-        """Asks."""
+        """Validates a token and counts it."""
         self.count += 1
         return self._keystone.validate(token)
 
 
 @pytest.fixture
-def keystone(cloud: Served) -> Asked:
-    return Asked(cloud.url + "/identity")
+def keystone(cloud: Served) -> CountingKeystone:
+    return CountingKeystone(cloud.url + "/identity")
 
 
 class Api:
-    """The API under test, whose users are the Keystone's."""
+    """The API under test, which authenticates with the Keystone."""
 
     def __init__(self, store: Store, keystone: Any, **more: Any) -> None:
         self.auth = KeystoneAuth(keystone, "https://keystone.example.org/v3", **more)
         self.http = TestClient(create_app(store, self.auth, Notifier()))
 
     def get(self, token: str, path: str = SERVICES, **headers: str) -> Any:
-        """A GET with a token."""
+        """Sends a GET with a token."""
         return self.http.get(path, headers={"x-auth-token": token, **headers})
 
     def code(self, token: str) -> int:
-        """What the API answers to a token."""
+        """Returns the status of a request with a token."""
         code: int = self.get(token).status_code
         return code
 
 
 @pytest.fixture
-def api(store: Store, keystone: Asked) -> Api:
+def api(store: Store, keystone: CountingKeystone) -> Api:
     return Api(store, keystone)
 
 
@@ -100,15 +100,15 @@ def test_the_project_and_the_roles_are_those_of_the_token(api: Api, users: Clien
         users.token("alice", {"project": {"name": "red", "domain": {"id": "default"}}}),
         users.token("root"),
     )
-    made = api.http.post("/v2.0/networks", json={"network": {"name": "lan"}}, headers={"x-auth-token": member})
-    assert (made.status_code, made.json()["network"]["project_id"]) == (201, "b" * 32)
+    created = api.http.post("/v2.0/networks", json={"network": {"name": "lan"}}, headers={"x-auth-token": member})
+    assert (created.status_code, created.json()["network"]["project_id"]) == (201, "b" * 32)
     refused = api.http.post("/v2.0/networks", json={"network": {}}, headers={"x-auth-token": reader})
     assert refused.status_code == 403
     assert [len(api.get(token, "/v2.0/networks").json()["networks"]) for token in (member, reader, root)] == [1, 0, 1]
 
 
-def test_everybody_else_is_told_where_keystone_is(api: Api, users: Client) -> None:
-    for answer in (
+def test_a_401_names_the_keystone(api: Api, users: Client) -> None:
+    for response in (
         api.http.get(SERVICES),
         api.http.get(SERVICES, auth=("alice", PASSWORD)),
         api.get("nothing"),
@@ -117,26 +117,28 @@ def test_everybody_else_is_told_where_keystone_is(api: Api, users: Client) -> No
         api.get("x" * 9000),
         api.get(users.token("alice", "unscoped")),
     ):
-        assert answer.status_code == 401
-        assert answer.json()["error"]["message"] == "The request you have made requires authentication."
-        assert answer.headers["www-authenticate"] == "Keystone uri='https://keystone.example.org/v3'"
+        assert response.status_code == 401
+        assert response.json()["error"]["message"] == "The request you have made requires authentication."
+        assert response.headers["www-authenticate"] == "Keystone uri='https://keystone.example.org/v3'"
 
 
-def test_there_is_no_second_identity(api: Api) -> None:
+def test_the_embedded_keystone_is_not_served_beside_a_real_one(api: Api) -> None:
     assert api.http.get("/identity/v3").status_code == 404
     assert api.http.post("/v3/auth/tokens", json={}).status_code == 404
 
 
-def test_a_token_is_asked_about_once(api: Api, users: Client, keystone: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_validated_once(
+    api: Api, users: Client, keystone: CountingKeystone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = users.token("alice")
     assert [api.code(token) for token in (good, good, "bad", "bad", good)] == [200, 200, 401, 401, 200]
     assert keystone.count == 2
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.TTL + 1))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.TTL + 1))
     assert (api.code(good), api.code("bad"), keystone.count) == (200, 401, 4)
 
 
-class _Later:
-    """The time, some seconds from now."""
+class _ShiftedClock:
+    """A clock that is some seconds ahead."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -148,10 +150,10 @@ class _Later:
         return time.time() + self.seconds
 
 
-def test_keystone_goes_away(
-    store: Store, cloud: Served, users: Client, keystone: Asked, monkeypatch: pytest.MonkeyPatch
+def test_cached_tokens_work_while_keystone_is_unreachable(
+    store: Store, cloud: Served, users: Client, keystone: CountingKeystone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that was good works for its time. The control remembers nothing, and the same token fails at once."""
+    """A validated token works while it is cached. The control has no cache, and the same token fails at once."""
     api, control = Api(store, keystone), Api(store, keystone, ttl=0.0001)
     known, unknown = users.token("alice"), users.token("bob")
     assert (api.code(known), control.code(known)) == (200, 200)
@@ -161,36 +163,36 @@ def test_keystone_goes_away(
     assert (refused.status_code, refused.json()["NeutronError"]["type"]) == (503, "ServiceUnavailable")
     assert "Keystone cannot be asked now" in refused.json()["NeutronError"]["message"]
     assert refused.headers["retry-after"] == "1"
-    assert control.code(known) == 503, "without a memory the token has to fail"
-    print("control: without a memory the same token got 503")
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.TTL - 5))
+    assert control.code(known) == 503, "control: without a cache the token has to fail"
+    print("control: without a cache the same token got 503")
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.TTL - 5))
     assert api.code(known) == 200
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.TTL + 5))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.TTL + 5))
     assert api.code(known) == 503
 
 
-def test_keystone_comes_back(store: Store, users: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keystone_is_tried_again_after_a_pause(store: Store, users: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     class Flapping:
-        away = True
-        asked = 0
+        unreachable = True
+        validated = 0
 
         def validate(self, token: str) -> Any:
-            self.asked += 1
-            if self.away:
+            self.validated += 1
+            if self.unreachable:
                 raise KeystoneUnreachable("gone")
-            return said()
+            return token_info()
 
     flapping = Flapping()
     api = Api(store, flapping)
-    assert [api.code("token"), api.code("token"), flapping.asked] == [503, 503, 1]
-    flapping.away = False
+    assert [api.code("token"), api.code("token"), flapping.validated] == [503, 503, 1]
+    flapping.unreachable = False
     assert api.code("token") == 503
-    monkeypatch.setattr(authentication_keystone, "time", _Later(authentication_keystone.RETRY))
-    assert (api.code("token"), flapping.asked) == (200, 2)
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(authentication_keystone.RETRY))
+    assert (api.code("token"), flapping.validated) == (200, 2)
 
 
-def said(expires_at: str = "2999-01-01T00:00:00.000000Z", **more: Any) -> Any:
-    """What a Keystone says of a token."""
+def token_info(expires_at: str = "2999-01-01T00:00:00.000000Z", **more: Any) -> Any:
+    """Returns a Keystone's response about a token."""
     token: dict[str, Any] = {
         "user": {"id": "u", "name": "ada", "domain": {"id": "d"}},
         "project": {"id": "p", "name": "blue"},
@@ -200,19 +202,19 @@ def said(expires_at: str = "2999-01-01T00:00:00.000000Z", **more: Any) -> Any:
     return {"token": {key: value for key, value in (token | more).items() if value is not ...}}
 
 
-def test_a_keystone_that_is_slow_holds_up_nobody_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_keystone_delays_no_cached_token(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authentication_keystone, "PATIENCE", 0.05)
-    release, asked = threading.Event(), threading.Semaphore(0)
+    release, started = threading.Event(), threading.Semaphore(0)
 
     class Slow:
         slow = False
 
         def validate(self, token: str) -> Any:
             if self.slow:
-                asked.release()
+                started.release()
                 release.wait(30.0)
                 raise KeystoneUnreachable("gone")
-            return said()
+            return token_info()
 
     slow = Slow()
     api = Api(store, slow)
@@ -226,8 +228,8 @@ def test_a_keystone_that_is_slow_holds_up_nobody_else(store: Store, monkeypatch:
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert asked.acquire(timeout=10.0)
-    # All turns are taken: whoever is known passes, everybody else is told at once.
+        assert started.acquire(timeout=10.0)
+    # All validation slots are in use: a cached token passes, any other gets its 503 at once.
     assert (api.code("known"), api.code("another")) == (200, 503)
     release.set()
     for thread in threads:
@@ -236,44 +238,46 @@ def test_a_keystone_that_is_slow_holds_up_nobody_else(store: Store, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         None,
-        said(project=...),
-        said("2001-01-01T00:00:00.000000Z"),
+        token_info(project=...),
+        token_info("2001-01-01T00:00:00.000000Z"),
     ],
 )
-def test_a_token_that_is_not_for_us(store: Store, answer: Any) -> None:
-    class Says:
+def test_a_token_that_is_invalid_unscoped_or_expired_is_a_401(store: Store, response: Any) -> None:
+    class FixedResponse:
         def validate(self, token: str) -> Any:
-            return answer
+            return response
 
-    assert Api(store, Says()).code("token") == 401
+    assert Api(store, FixedResponse()).code("token") == 401
 
 
-@pytest.mark.parametrize("answer", [{}, [], {"token": {}}, said(user=5), said("soon"), said(project={"id": 5})])
-def test_an_answer_that_is_no_token(store: Store, answer: Any) -> None:
-    class Says:
+@pytest.mark.parametrize(
+    "response", [{}, [], {"token": {}}, token_info(user=5), token_info("soon"), token_info(project={"id": 5})]
+)
+def test_a_malformed_keystone_response_is_a_503(store: Store, response: Any) -> None:
+    class FixedResponse:
         def validate(self, token: str) -> Any:
-            return answer
+            return response
 
     with capture_logs() as logs:
-        assert Api(store, Says()).code("token") == 503
+        assert Api(store, FixedResponse()).code("token") == 503
     assert "something else than a token" in logs[0]["reason"]
 
 
-def test_a_token_is_not_remembered_beyond_its_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Says:
+def test_a_token_is_not_cached_beyond_its_expiry(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FixedResponse:
         def validate(self, token: str) -> Any:
             end = time.gmtime(time.time() + 60)
-            return said(time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", end)) if not asked else None
+            return token_info(time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", end)) if not expired else None
 
-    asked: list[int] = []
-    api = Api(store, Says())
+    expired: list[int] = []
+    api = Api(store, FixedResponse())
     assert api.code("token") == 200
-    asked.append(1)
+    expired.append(1)
     assert api.code("token") == 200
-    monkeypatch.setattr(authentication_keystone, "time", _Later(61))
+    monkeypatch.setattr(authentication_keystone, "time", _ShiftedClock(61))
     assert api.code("token") == 401
 
 
@@ -285,32 +289,34 @@ def test_a_token_is_not_remembered_beyond_its_end(store: Store, monkeypatch: pyt
         ("bob", PASSWORD, "red", "may not validate tokens"),
     ],
 )
-def test_our_own_user_is_wrong(
+def test_a_wrong_service_user_is_a_503_with_a_log_line(
     store: Store, cloud: Served, users: Client, user: str, password: str, project: str, words: str
 ) -> None:
-    """That is no fault of whoever asks: a 503, and a line in the log that says what to do."""
+    """The caller cannot fix it, so it is a 503; the log says what to do."""
     with capture_logs() as logs:
-        assert Api(store, Asked(cloud.url + "/v3", user, password, project)).code(users.token("alice")) == 503
+        assert (
+            Api(store, CountingKeystone(cloud.url + "/v3", user, password, project)).code(users.token("alice")) == 503
+        )
     assert words in logs[0]["reason"]
 
 
-def test_something_else_listens(store: Store, cloud: Served) -> None:
+def test_a_server_that_is_no_keystone_is_a_503(store: Store, cloud: Served) -> None:
     with capture_logs() as logs:
-        assert Api(store, Asked(f"{cloud.url}/nothing")).code("token") == 503
+        assert Api(store, CountingKeystone(f"{cloud.url}/nothing")).code("token") == 503
     assert f"there is no Keystone v3 at {cloud.url}/nothing/v3" in logs[0]["reason"]
 
 
-def test_nobody_listens(store: Store) -> None:
+def test_a_refused_connection_to_keystone_is_a_503(store: Store) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with capture_logs() as logs:
-        assert Api(store, Asked(url)).code("token") == 503
+        assert Api(store, CountingKeystone(url)).code("token") == 503
     assert "Unable to establish connection" in logs[0]["reason"]
     assert "\n" not in logs[0]["reason"]
 
 
-def test_no_token_and_no_password_is_kept_or_logged(
-    store: Store, cloud: Served, users: Client, keystone: Asked, caplog: pytest.LogCaptureFixture
+def test_no_token_and_no_password_is_stored_or_logged(
+    store: Store, cloud: Served, users: Client, keystone: CountingKeystone, caplog: pytest.LogCaptureFixture
 ) -> None:
     api, token = Api(store, keystone), users.token("alice")
     caplog.set_level("DEBUG")
@@ -318,30 +324,30 @@ def test_no_token_and_no_password_is_kept_or_logged(
         assert api.code(token) == 200
         cloud.stop()
         api.code("unknown-token")
-    # What this test's own client logs is not ours.
+    # The test's own HTTP client logs as well; its lines are left out.
     lines = [record.getMessage() for record in caplog.records if record.name.split(".")[0] not in ("httpx", "httpcore")]
-    kept = repr(api.auth._good._values) + repr(api.auth._bad._values) + repr(logs) + repr(lines)
-    assert "Making authentication request to" in kept
+    stored = repr(api.auth._good._values) + repr(api.auth._bad._values) + repr(logs) + repr(lines)
+    assert "Making authentication request to" in stored
     for secret in (token, "unknown-token", PASSWORD):
-        assert secret not in kept
+        assert secret not in stored
 
 
-def test_the_settings_lead_there(cloud: Served, users: Client, tmp_path: Path) -> None:
+def test_the_settings_configure_the_keystone(cloud: Served, users: Client, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD + "\n", encoding="utf-8")
-    given = {
+    options = {
         "auth_url": f"{cloud.url}/v3",
         "public_url": "https://keystone.example.org/v3",
         "username": "root",
         "password_file": tmp_path / "password",
         "project": "admin",
     }
-    overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in given.items()}
+    overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in options.items()}
     with (
         wiring.open_application(load(environment={}, overrides=overrides)) as (app, _notifier),
         TestClient(app) as http,
     ):
-        found = http.get(SERVICES, headers={"x-auth-token": users.token("alice")})
-        assert (found.status_code, found.json()) == (200, {"vpnservices": []})
+        accepted = http.get(SERVICES, headers={"x-auth-token": users.token("alice")})
+        assert (accepted.status_code, accepted.json()) == (200, {"vpnservices": []})
         refused = http.get(SERVICES, headers={"x-auth-token": "nothing"})
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Keystone uri='https://keystone.example.org/v3'"

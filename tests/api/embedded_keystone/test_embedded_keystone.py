@@ -1,4 +1,4 @@
-"""The embedded Keystone v3, spoken to by hand: tokens, scopes, what is refused, what may be read."""
+"""The embedded Keystone v3 over plain HTTP: tokens, scopes, errors, users and projects, application credentials."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def clock() -> Clock:
 
 @pytest.fixture
 def client(database: Engine, clock: Clock) -> Iterator[Client]:
-    """The API with users, and a clock of the test's own."""
+    """The API with users, and a clock that the test controls."""
     store = open_store(database, clock=clock)
     with TestClient(create_app(store, embedded(store), Notifier())) as http:
-        http.event_hooks["response"].append(lambda answer: _hold(http, answer))
+        http.event_hooks["response"].append(lambda response: _check_responses(http, response))
         yield Client(http, store)
 
 
-def _hold(http: TestClient, answer: httpx.Response) -> None:
-    """Every answer has to be one that the document declares."""
-    answer.read()
-    conformance.check(http, answer.request.method, answer)
+def _check_responses(http: TestClient, response: httpx.Response) -> None:
+    """Asserts that every response is declared in the OpenAPI document."""
+    response.read()
+    conformance.check(http, response.request.method, response)
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is remembered: what a token says is asked each time."""
+def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disables the token cache, so that every request reads the database."""
     monkeypatch.setattr(cache, "TRUST", 0.0)
 
 
@@ -82,10 +82,10 @@ def test_versions(client: Client) -> None:
 @pytest.mark.parametrize("path", ["/identity/v3/auth/tokens", "/v3/auth/tokens"])
 def test_a_token(client: Client, clock: Clock, path: str) -> None:
     user = {"name": "alice", "domain": {"name": "Default"}, "password": PASSWORD}
-    answer = client.ask(by_password(user), {"project": {"name": "blue", "domain": {"id": "default"}}}, path)
-    assert answer.status_code == 201
-    said = answer.json()["token"]
-    assert said | {"audit_ids": 0, "catalog": 0} == {
+    response = client.ask(by_password(user), {"project": {"name": "blue", "domain": {"id": "default"}}}, path)
+    assert response.status_code == 201
+    body = response.json()["token"]
+    assert body | {"audit_ids": 0, "catalog": 0} == {
         "methods": ["password"],
         "user": {"id": client.id("alice"), "name": "alice", "domain": DOMAIN, "password_expires_at": None},
         "audit_ids": 0,
@@ -96,21 +96,21 @@ def test_a_token(client: Client, clock: Clock, path: str) -> None:
         "roles": [{"id": role, "name": role, "domain_id": None} for role in ("member", "reader")],
         "catalog": 0,
     }
-    token = answer.headers["x-subject-token"]
+    token = response.headers["x-subject-token"]
     assert len(token) >= 43
-    assert token not in answer.text
+    assert token not in response.text
     assert client.code(token) == 200
 
 
 def test_the_catalog(client: Client) -> None:
-    said = client.login("alice").json()["token"]["catalog"]
-    assert [service["type"] for service in said] == ["network", "identity"]
-    for service, url in zip(said, ("http://testserver", "http://testserver/identity/v3"), strict=True):
+    body = client.login("alice").json()["token"]["catalog"]
+    assert [service["type"] for service in body] == ["network", "identity"]
+    for service, url in zip(body, ("http://testserver", "http://testserver/identity/v3"), strict=True):
         assert [endpoint["interface"] for endpoint in service["endpoints"]] == ["public", "internal", "admin"]
         for endpoint in service["endpoints"]:
             assert (endpoint["url"], endpoint["region"], endpoint["region_id"]) == (url, "RegionOne", "RegionOne")
     token = client.token("alice")
-    assert client.get("/v3/auth/catalog", token).json()["catalog"] == said
+    assert client.get("/v3/auth/catalog", token).json()["catalog"] == body
     assert client.get("/v3/auth/catalog", client.token("alice", "unscoped")).status_code == 403
     assert (
         "catalog"
@@ -120,12 +120,12 @@ def test_the_catalog(client: Client) -> None:
     )
 
 
-def test_a_public_url_and_a_region_of_ones_own(store: Store) -> None:
+def test_a_configured_public_url_and_region(store: Store) -> None:
     app = create_app(store, embedded(store, region="north"), Notifier(), public_url="https://vpn.example.org/x")
     with TestClient(app) as http:
-        found = Client(http, store).login("alice").json()["token"]["catalog"]
-        assert {e["url"] for e in found[0]["endpoints"]} == {"https://vpn.example.org/x"}
-        assert {e["region_id"] for e in found[1]["endpoints"]} == {"north"}
+        catalog = Client(http, store).login("alice").json()["token"]["catalog"]
+        assert {e["url"] for e in catalog[0]["endpoints"]} == {"https://vpn.example.org/x"}
+        assert {e["region_id"] for e in catalog[1]["endpoints"]} == {"north"}
         assert http.get("/").json()["versions"][0]["links"][0]["href"] == "https://vpn.example.org/x/v2.0/"
 
 
@@ -142,17 +142,17 @@ def test_a_public_url_and_a_region_of_ones_own(store: Store) -> None:
     ],
 )
 def test_scopes(client: Client, scope: Any, project: str | None, roles: set[str]) -> None:
-    said = client.login("alice", scope).json()["token"]
-    assert said.get("project", {}).get("id") == project
-    assert {role["name"] for role in said.get("roles", [])} == roles
-    assert ("catalog" in said) is (project is not None)
+    body = client.login("alice", scope).json()["token"]
+    assert body.get("project", {}).get("id") == project
+    assert {role["name"] for role in body.get("roles", [])} == roles
+    assert ("catalog" in body) is (project is not None)
 
 
-def test_whoever_may_do_nothing_in_their_project_gets_a_token_without_one(client: Client) -> None:
+def test_a_user_without_roles_gets_an_unscoped_token(client: Client) -> None:
     assert "project" not in client.login("idle").json()["token"]
 
 
-def test_a_token_without_a_project_opens_nothing_but_another_token(client: Client) -> None:
+def test_an_unscoped_token_only_gets_another_token(client: Client) -> None:
     loose = client.token("alice", "unscoped")
     assert client.code(loose) == 401
     names = [project["name"] for project in client.get("/v3/auth/projects", loose).json()["projects"]]
@@ -163,14 +163,14 @@ def test_a_token_without_a_project_opens_nothing_but_another_token(client: Clien
     assert client.code(scoped.headers["x-subject-token"]) == 200
 
 
-def test_a_token_for_a_token_lives_no_longer(client: Client, clock: Clock) -> None:
+def test_a_token_from_a_token_expires_with_it(client: Client, clock: Clock) -> None:
     first = client.login("alice")
     clock.pass_(1000)
     second = client.ask(by_token(first.headers["x-subject-token"]), {"project": {"id": RED}})
     assert second.json()["token"]["expires_at"] == first.json()["token"]["expires_at"]
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Any, Any]] = {
     "password": (by_password({"name": "alice", "domain": {"id": "default"}, "password": "wrong"}), ...),
@@ -200,18 +200,20 @@ WRONG |= {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_authentication_is_a_401(client: Client, case: str) -> None:
-    answer = client.ask(*WRONG[case])
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith("Basic ")
-    said = answer.json()
+    response = client.ask(*WRONG[case])
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"].startswith("Basic ")
+    body = response.json()
     if case.startswith("method"):
-        assert said["error"].pop("message").startswith("Attempted to authenticate with an unsupported method")
-        said["error"]["message"] = REFUSED["error"]["message"]
-    assert said == REFUSED
+        assert body["error"].pop("message").startswith("Attempted to authenticate with an unsupported method")
+        body["error"]["message"] = REFUSED["error"]["message"]
+    assert body == REFUSED
 
 
 @pytest.mark.parametrize("case", ["password", "user", "user id", "domain", "credential", "credential's user"])
-def test_what_does_not_exist_costs_what_is_wrong(client: Client, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+def test_an_unknown_name_costs_as_much_as_a_wrong_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
     costs: list[str] = []
 
     def counted(password_hash: str, password: str) -> bool:
@@ -244,29 +246,31 @@ def test_what_does_not_exist_costs_what_is_wrong(client: Client, monkeypatch: py
         b'{"auth": {"identity": {"methods": ["application_credential"], "application_credential": {"name": "x"}}}}',
     ],
 )
-def test_what_cannot_be_meant_is_a_400(client: Client, body: bytes) -> None:
-    answer = client.http.post("/v3/auth/tokens", content=body)
-    assert answer.status_code == 400
-    assert (answer.json()["error"]["code"], answer.json()["error"]["title"]) == (400, "Bad Request")
+def test_a_malformed_request_is_a_400(client: Client, body: bytes) -> None:
+    response = client.http.post("/v3/auth/tokens", content=body)
+    assert response.status_code == 400
+    assert (response.json()["error"]["code"], response.json()["error"]["title"]) == (400, "Bad Request")
 
 
-def test_a_body_that_is_too_large_is_refused_in_the_same_shape(client: Client) -> None:
-    answer = client.http.post("/v3/auth/tokens", content=b" " * 70_000)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, 413)
+def test_a_large_body_is_refused_in_keystones_format(client: Client) -> None:
+    response = client.http.post("/v3/auth/tokens", content=b" " * 70_000)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, 413)
 
 
 @pytest.mark.parametrize("error", [Conflict("lost"), Unavailable("the disk is full")])
-def test_so_is_what_a_database_cannot(client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_database_error_is_in_keystones_format(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def failing(*_: Any) -> Any:
         raise error
 
     monkeypatch.setattr(Store, "read", failing)
-    answer = client.login("alice")
-    assert (answer.status_code, answer.json()["error"]["title"]) == (503, "Service Unavailable")
-    assert answer.headers["retry-after"] == "1"
+    response = client.login("alice")
+    assert (response.status_code, response.json()["error"]["title"]) == (503, "Service Unavailable")
+    assert response.headers["retry-after"] == "1"
 
 
-def test_an_expired_token(client: Client, clock: Clock, forgetful: None) -> None:
+def test_an_expired_token(client: Client, clock: Clock, uncached: None) -> None:
     token = client.token("alice")
     clock.pass_(3599)
     assert client.code(token) == 200
@@ -275,18 +279,18 @@ def test_an_expired_token(client: Client, clock: Clock, forgetful: None) -> None
     assert client.ask(by_token(token)).status_code == 401
 
 
-def test_a_token_is_not_remembered_beyond_its_end(client: Client, clock: Clock) -> None:
+def test_a_token_is_not_cached_beyond_its_expiry(client: Client, clock: Clock) -> None:
     token = client.token("alice")
     clock.pass_(3600 - 0.2)
     assert client.code(token) == 200
     clock.pass_(1)
     time.sleep(0.25)
-    # It was remembered for the fifth of a second that it had left, not for the seconds that tokens are trusted.
+    # It was cached for the 0.2 s until its expiry, not for the cache's whole lifetime.
     assert client.code(token) == 401
 
 
 @pytest.mark.parametrize("how", ["user removed", "role taken", "password changed", "project removed"])
-def test_a_token_ends_with_what_it_stands_for(client: Client, forgetful: None, how: str) -> None:
+def test_a_token_ends_with_its_user_role_password_or_project(client: Client, uncached: None, how: str) -> None:
     token, other = client.token("alice"), client.token("bob")
     assert client.code(token) == 200
     with client.store.write() as tx:
@@ -303,7 +307,7 @@ def test_a_token_ends_with_what_it_stands_for(client: Client, forgetful: None, h
     assert client.code(other) == 200
 
 
-def test_what_is_remembered_is_soon_asked_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_tokens_are_checked_again_soon(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     token = client.token("alice")
     assert client.code(token) == 200
     with client.store.write() as tx:
@@ -314,8 +318,8 @@ def test_what_is_remembered_is_soon_asked_again(client: Client, monkeypatch: pyt
     assert client.code(token) == 401
 
 
-def test_what_is_remembered_is_not_good_for_anything_lasting(client: Client) -> None:
-    """A token that ended elsewhere opens the API for moments, but gets neither a token nor a credential."""
+def test_a_cached_token_cannot_create_tokens_or_credentials(client: Client) -> None:
+    """A cached token that another process revoked opens the API briefly, but creates no token and no credential."""
     token = client.token("alice")
     path = f"/v3/users/{client.id('alice')}/application_credentials"
 
@@ -335,22 +339,22 @@ def test_what_is_remembered_is_not_good_for_anything_lasting(client: Client) -> 
     assert client.http.post(bob, json=body, auth=("bob", PASSWORD)).status_code == 403
 
 
-# --- looking at tokens and ending them ----------------------------------------------------------------------------
+# --- validating and revoking tokens -------------------------------------------------------------------------------
 
 
-def subject(client: Client, method: str, token: str, asks: str) -> Any:
-    """A request about a token."""
-    headers = {"x-auth-token": asks, "x-subject-token": token}
+def subject(client: Client, method: str, token: str, caller_token: str) -> Any:
+    """Sends a request about a token."""
+    headers = {"x-auth-token": caller_token, "x-subject-token": token}
     return client.http.request(method, "/v3/auth/tokens", headers=headers)
 
 
-def test_a_token_is_looked_at(client: Client) -> None:
-    made = client.login("alice")
-    token, other, root = made.headers["x-subject-token"], client.token("bob"), client.token("root")
-    for asks in (token, client.token("alice", "unscoped"), root):
-        found = subject(client, "GET", token, asks)
-        assert (found.status_code, found.headers["x-subject-token"]) == (200, token)
-        assert found.json() == made.json()
+def test_a_token_can_be_validated(client: Client) -> None:
+    login = client.login("alice")
+    token, other, root = login.headers["x-subject-token"], client.token("bob"), client.token("root")
+    for caller_token in (token, client.token("alice", "unscoped"), root):
+        validation = subject(client, "GET", token, caller_token)
+        assert (validation.status_code, validation.headers["x-subject-token"]) == (200, token)
+        assert validation.json() == login.json()
     head = subject(client, "HEAD", token, token)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["x-subject-token"] == token
@@ -361,20 +365,20 @@ def test_a_token_is_looked_at(client: Client) -> None:
     assert client.get("/v3/auth/tokens", token).status_code == 400
 
 
-def test_a_token_is_ended_at_once(client: Client) -> None:
+def test_a_token_is_revoked_at_once(client: Client) -> None:
     token, other, root = client.token("alice"), client.token("bob"), client.token("root")
     assert client.code(token) == 200
     assert subject(client, "DELETE", token, other).status_code == 403
     assert client.code(token) == 200
-    answer = subject(client, "DELETE", token, token)
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = subject(client, "DELETE", token, token)
+    assert (response.status_code, response.content) == (204, b"")
     assert client.code(token) == 401
     assert subject(client, "GET", token, root).status_code == 404
     assert subject(client, "DELETE", other, root).status_code == 204
     assert client.code(other) == 401
 
 
-def test_expired_tokens_are_swept(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_tokens_are_deleted(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "SWEEP_EVERY", 0.0)
     client.token("alice")
     clock.pass_(4000)
@@ -384,17 +388,17 @@ def test_expired_tokens_are_swept(client: Client, clock: Clock, monkeypatch: pyt
         assert stored_tokens.remove_expired(tx) == 1
 
 
-def test_tokens_hold_in_every_process_and_after_a_restart(database: Engine, forgetful: None) -> None:
-    one, two = open_store(database), open_store(database)
+def test_tokens_are_valid_in_every_process_and_after_a_restart(database: Engine, uncached: None) -> None:
+    first_store, second_store = open_store(database), open_store(database)
     with (
-        TestClient(create_app(one, embedded(one), Notifier())) as first,
-        TestClient(create_app(two, EmbeddedKeystone(two), Notifier())) as second,
+        TestClient(create_app(first_store, embedded(first_store), Notifier())) as first,
+        TestClient(create_app(second_store, EmbeddedKeystone(second_store), Notifier())) as second,
     ):
-        here, there = Client(first, one), Client(second, two)
-        token = here.token("alice")
-        assert there.code(token) == 200
-        assert subject(here, "DELETE", token, token).status_code == 204
-        assert there.code(token) == 401
+        issuer, other = Client(first, first_store), Client(second, second_store)
+        token = issuer.token("alice")
+        assert other.code(token) == 200
+        assert subject(issuer, "DELETE", token, token).status_code == 204
+        assert other.code(token) == 401
 
 
 def test_a_token_costs_one_statement_and_then_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,17 +424,17 @@ def test_a_token_costs_one_statement_and_then_none(store: Store, monkeypatch: py
     assert sent == [1]
 
 
-# --- what may be read ---------------------------------------------------------------------------------------------
+# --- users and projects -------------------------------------------------------------------------------------------
 
 
 def projects(client: Client, path: str, token: str) -> list[str]:
-    """Names of listed projects."""
-    answer = client.get(path, token)
-    assert answer.status_code == 200, answer.text
-    return [project["name"] for project in answer.json()["projects"]]
+    """Returns the names of listed projects."""
+    response = client.get(path, token)
+    assert response.status_code == 200, response.text
+    return [project["name"] for project in response.json()["projects"]]
 
 
-def test_a_user_sees_themselves(client: Client) -> None:
+def test_a_user_sees_only_their_own_record(client: Client) -> None:
     token, id, bob = client.token("alice"), client.id("alice"), client.id("bob")
     assert projects(client, "/v3/projects", token) == ["blue", "red"]
     assert projects(client, "/v3/projects?name=red", token) == ["red"]
@@ -452,7 +456,7 @@ def test_a_user_sees_themselves(client: Client) -> None:
     assert client.get("/v3/roles/king", token).status_code == 404
 
 
-def test_an_admin_sees_all(client: Client) -> None:
+def test_an_admin_sees_all_users_and_projects(client: Client) -> None:
     token = client.token("root")
     assert projects(client, "/v3/projects", token) == ["admin", "blue", "red"]
     assert projects(client, "/v3/auth/projects", token) == ["admin"]
@@ -467,7 +471,7 @@ def test_an_admin_sees_all(client: Client) -> None:
     assert client.get(f"/v3/projects/{RED}", token).status_code == 200
 
 
-def test_a_password_is_as_good(client: Client) -> None:
+def test_basic_credentials_replace_a_token(client: Client) -> None:
     basic = ("alice", PASSWORD)
     for path in ("/v3/projects", "/v3/auth/projects", "/v3/auth/catalog", f"/v3/users/{client.id('alice')}"):
         assert client.http.get(path, auth=basic).status_code == 200
@@ -476,7 +480,7 @@ def test_a_password_is_as_good(client: Client) -> None:
     assert client.http.get("/v2.0/vpn/vpnservices", auth=basic).status_code == 200
 
 
-def test_what_is_not_there(client: Client) -> None:
+def test_unknown_paths_are_a_404(client: Client) -> None:
     token = client.token("alice")
     for path in ("/v3/nothing", "/identity/v3/users/a/b/c", "/v3/users/a/application_credentials/b/c"):
         assert client.get(path, token).status_code == 404
@@ -494,19 +498,19 @@ class Credentials:
         self.token = client.token("alice")
         self.path = f"/v3/users/{client.id('alice')}/application_credentials"
 
-    def post(self, token: str = "", **given: Any) -> Any:
-        """A request for a new one."""
-        body = {"application_credential": {"name": "ci"} | given}
+    def post(self, token: str = "", **values: Any) -> Any:
+        """Posts a new application credential."""
+        body = {"application_credential": {"name": "ci"} | values}
         return self.client.http.post(self.path, json=body, headers={"x-auth-token": token or self.token})
 
-    def make(self, **given: Any) -> Any:
-        """A new one."""
-        answer = self.post(**given)
-        assert answer.status_code == 201, answer.text
-        return answer.json()["application_credential"]
+    def make(self, **values: Any) -> Any:
+        """Creates an application credential; asserts 201."""
+        response = self.post(**values)
+        assert response.status_code == 201, response.text
+        return response.json()["application_credential"]
 
     def delete(self, id: str, token: str = "") -> int:
-        """Deletes one."""
+        """Deletes an application credential."""
         headers = {"x-auth-token": token or self.token}
         return self.client.http.delete(f"{self.path}/{id}", headers=headers).status_code
 
@@ -516,95 +520,95 @@ def mine(client: Client) -> Credentials:
     return Credentials(client)
 
 
-def test_a_credential_from_its_making_to_its_end(client: Client, mine: Credentials, forgetful: None) -> None:
-    made = mine.make(description="for the tests", roles=[{"name": "reader"}])
-    secret = made.pop("secret")
+def test_the_life_of_an_application_credential(client: Client, mine: Credentials, uncached: None) -> None:
+    credential = mine.make(description="for the tests", roles=[{"name": "reader"}])
+    secret = credential.pop("secret")
     assert len(secret) >= 43
-    assert (made["name"], made["description"], made["project_id"]) == ("ci", "for the tests", BLUE)
-    assert ([role["id"] for role in made["roles"]], made["unrestricted"], made["expires_at"]) == (
+    assert (credential["name"], credential["description"], credential["project_id"]) == ("ci", "for the tests", BLUE)
+    assert ([role["id"] for role in credential["roles"]], credential["unrestricted"], credential["expires_at"]) == (
         ["reader"],
         False,
         None,
     )
-    assert client.get(mine.path, mine.token).json()["application_credentials"] == [made]
+    assert client.get(mine.path, mine.token).json()["application_credentials"] == [credential]
     assert client.get(f"{mine.path}?name=x", mine.token).json()["application_credentials"] == []
-    assert client.get(f"{mine.path}/{made['id']}", mine.token).json() == {"application_credential": made}
-    assert client.get(f"/identity{mine.path}/{made['id']}", mine.token).status_code == 200
+    assert client.get(f"{mine.path}/{credential['id']}", mine.token).json() == {"application_credential": credential}
+    assert client.get(f"/identity{mine.path}/{credential['id']}", mine.token).status_code == 200
     tokens = []
-    for given in (
-        {"id": made["id"]},
+    for values in (
+        {"id": credential["id"]},
         {"name": "ci", "user": {"name": "alice", "domain": {"id": "default"}}},
         {"name": "ci", "user": {"id": client.id("alice")}},
     ):
-        answer = client.ask(by_credential(**given, secret=secret))
-        assert answer.status_code == 201, answer.text
-        said = answer.json()["token"]
-        assert said["application_credential"] == {"id": made["id"], "name": "ci", "restricted": True}
-        assert ([role["name"] for role in said["roles"]], said["project"]["id"]) == (["reader"], BLUE)
-        tokens.append(answer.headers["x-subject-token"])
-        assert client.ask(by_credential(**given, secret="wrong")).json() == REFUSED
-        assert client.ask(by_credential(**given, secret=secret), {"project": {"id": RED}}).json() == REFUSED
+        response = client.ask(by_credential(**values, secret=secret))
+        assert response.status_code == 201, response.text
+        body = response.json()["token"]
+        assert body["application_credential"] == {"id": credential["id"], "name": "ci", "restricted": True}
+        assert ([role["name"] for role in body["roles"]], body["project"]["id"]) == (["reader"], BLUE)
+        tokens.append(response.headers["x-subject-token"])
+        assert client.ask(by_credential(**values, secret="wrong")).json() == REFUSED
+        assert client.ask(by_credential(**values, secret=secret), {"project": {"id": RED}}).json() == REFUSED
     assert [client.code(token) for token in tokens] == [200] * 3
     written = client.http.post("/v2.0/networks", json={"network": {}}, headers={"x-auth-token": tokens[0]})
     assert written.status_code == 403
-    assert mine.delete(made["id"]) == 204
+    assert mine.delete(credential["id"]) == 204
     assert [client.code(token) for token in tokens] == [401] * 3
-    assert client.ask(by_credential(id=made["id"], secret=secret)).json() == REFUSED
-    assert mine.delete(made["id"]) == 404
+    assert client.ask(by_credential(id=credential["id"], secret=secret)).json() == REFUSED
+    assert mine.delete(credential["id"]) == 404
 
 
-def test_a_restricted_credential_makes_no_other(client: Client, mine: Credentials) -> None:
+def test_a_restricted_credential_cannot_create_another(client: Client, mine: Credentials) -> None:
     free, bound = mine.make(unrestricted=True), mine.make(name="bound")
     tokens = {}
-    for each in (free, bound):
-        answer = client.ask(by_credential(id=each["id"], secret=each["secret"]))
-        tokens[each["name"]] = answer.headers["x-subject-token"]
-        # A token for that token is no way out.
-        again = client.ask(by_token(tokens[each["name"]]))
-        assert again.json()["token"]["application_credential"]["id"] == each["id"]
-        assert client.ask(by_token(tokens[each["name"]]), {"project": {"id": RED}}).json() == REFUSED
-        assert client.ask(by_token(tokens[each["name"]]), "unscoped").json() == REFUSED
+    for credential in (free, bound):
+        response = client.ask(by_credential(id=credential["id"], secret=credential["secret"]))
+        tokens[credential["name"]] = response.headers["x-subject-token"]
+        # A token that was issued for that token has the same restriction.
+        again = client.ask(by_token(tokens[credential["name"]]))
+        assert again.json()["token"]["application_credential"]["id"] == credential["id"]
+        assert client.ask(by_token(tokens[credential["name"]]), {"project": {"id": RED}}).json() == REFUSED
+        assert client.ask(by_token(tokens[credential["name"]]), "unscoped").json() == REFUSED
     assert mine.post(tokens["bound"], name="more").status_code == 403
     assert mine.delete(free["id"], tokens["bound"]) == 403
     assert mine.post(tokens["ci"], name="more").status_code == 201
     assert mine.delete(bound["id"], tokens["ci"]) == 204
 
 
-def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credentials, forgetful: None) -> None:
-    made = mine.make()
-    assert [role["id"] for role in made["roles"]] == ["member", "reader"]
-    asked = by_credential(id=made["id"], secret=made["secret"])
-    token = client.ask(asked).headers["x-subject-token"]
+def test_a_credential_never_has_more_than_its_user(client: Client, mine: Credentials, uncached: None) -> None:
+    credential = mine.make()
+    assert [role["id"] for role in credential["roles"]] == ["member", "reader"]
+    identity = by_credential(id=credential["id"], secret=credential["secret"])
+    token = client.ask(identity).headers["x-subject-token"]
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ("reader",))
-    assert [role["name"] for role in client.ask(asked).json()["token"]["roles"]] == ["reader"]
+    assert [role["name"] for role in client.ask(identity).json()["token"]["roles"]] == ["reader"]
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ())
     assert client.code(token) == 401
-    assert client.ask(asked).json() == REFUSED
+    assert client.ask(identity).json() == REFUSED
 
 
-def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Credentials, forgetful: None) -> None:
+def test_a_credential_may_have_the_role_of_a_manager(client: Client, mine: Credentials, uncached: None) -> None:
     with client.store.write() as tx:
         stored_users.set_roles(tx, client.id("alice"), BLUE, ("manager",))
-    made = mine.make(roles=[{"name": "manager"}])
-    answer = client.ask(by_credential(id=made["id"], secret=made["secret"]))
-    assert [role["name"] for role in answer.json()["token"]["roles"]] == ["manager", "member", "reader"]
+    credential = mine.make(roles=[{"name": "manager"}])
+    response = client.ask(by_credential(id=credential["id"], secret=credential["secret"]))
+    assert [role["name"] for role in response.json()["token"]["roles"]] == ["manager", "member", "reader"]
 
 
-def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, forgetful: None) -> None:
-    made = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
-    assert (made["expires_at"], made["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
-    asked = by_credential(id=made["id"], secret="chosen by a person")
-    answer = client.ask(asked)
-    assert answer.json()["token"]["expires_at"] == made["expires_at"]
+def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, uncached: None) -> None:
+    credential = mine.make(expires_at="2023-11-14T22:23:20", secret="chosen by a person")
+    assert (credential["expires_at"], credential["secret"]) == ("2023-11-14T22:23:20.000000Z", "chosen by a person")
+    identity = by_credential(id=credential["id"], secret="chosen by a person")
+    response = client.ask(identity)
+    assert response.json()["token"]["expires_at"] == credential["expires_at"]
     clock.pass_(600)
-    assert client.ask(asked).json() == REFUSED
-    assert client.code(answer.headers["x-subject-token"]) == 401
+    assert client.ask(identity).json() == REFUSED
+    assert client.code(response.headers["x-subject-token"]) == 401
 
 
 @pytest.mark.parametrize(
-    "given",
+    "values",
     [
         {"name": ""},
         {"name": 5},
@@ -621,33 +625,33 @@ def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, for
         {"secret": 5},
     ],
 )
-def test_a_credential_that_cannot_be(mine: Credentials, given: dict[str, Any]) -> None:
-    answer = mine.post(**given)
-    assert (answer.status_code, answer.json()["error"]["title"]) == (400, "Bad Request")
+def test_invalid_credentials_are_refused(mine: Credentials, values: dict[str, Any]) -> None:
+    response = mine.post(**values)
+    assert (response.status_code, response.json()["error"]["title"]) == (400, "Bad Request")
 
 
-def test_whose_credentials(client: Client, mine: Credentials) -> None:
-    made = mine.make()
+def test_credentials_belong_to_one_user(client: Client, mine: Credentials) -> None:
+    credential = mine.make()
     again = mine.post()
     assert (again.status_code, again.json()["error"]["title"]) == (409, "Conflict")
     bob, root, loose = client.token("bob"), client.token("root"), client.token("alice", "unscoped")
     assert mine.post(loose, name="more").status_code == 403
     for token in (bob, root):
         assert mine.post(token, name="more").status_code == 403
-    for path in (mine.path, f"{mine.path}/{made['id']}"):
+    for path in (mine.path, f"{mine.path}/{credential['id']}"):
         assert client.get(path, bob).status_code == 403
         assert client.get(path, root).status_code == 200
-    other = f"/v3/users/{client.id('bob')}/application_credentials/{made['id']}"
+    other = f"/v3/users/{client.id('bob')}/application_credentials/{credential['id']}"
     assert client.get(other, bob).status_code == 404
-    assert mine.delete(made["id"], bob) == 403
-    assert mine.delete(made["id"], root) == 204
+    assert mine.delete(credential["id"], bob) == 403
+    assert mine.delete(credential["id"], root) == 204
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------
 
 
-def test_no_secret_is_kept_or_logged(tmp_path: Path, sqlite_template: Path) -> None:
-    """The database file holds digests, the log holds nothing; the control finds what is not secret."""
+def test_no_secret_is_stored_or_logged(tmp_path: Path, sqlite_template: Path) -> None:
+    """The database file holds digests and the log no secret. The control finds a text that is not secret."""
     shutil.copy(sqlite_template, tmp_path / "linkspan.db")
     engine = engines.connect(f"sqlite:///{tmp_path}/linkspan.db")
     store = open_store(engine)
@@ -655,13 +659,13 @@ def test_no_secret_is_kept_or_logged(tmp_path: Path, sqlite_template: Path) -> N
     with capture_logs() as logs, TestClient(create_app(store, EmbeddedKeystone(store), Notifier())) as http:
         client = Client(http, store)
         mine = Credentials(client)
-        made = mine.make(name="visible-name")
-        answer = client.ask(by_credential(id=made["id"], secret=made["secret"]))
-        token = answer.headers["x-subject-token"]
+        credential = mine.make(name="visible-name")
+        response = client.ask(by_credential(id=credential["id"], secret=credential["secret"]))
+        token = response.headers["x-subject-token"]
         assert client.code(token) == 200
         client.login("alice", password="wrong but private")
     engine.dispose()
     kept = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file()) + repr(logs).encode()
-    for secret in (PASSWORD, made["secret"], token, mine.token, "wrong but private"):
+    for secret in (PASSWORD, credential["secret"], token, mine.token, "wrong but private"):
         assert secret.encode() not in kept
     assert b"visible-name" in kept

@@ -1,4 +1,4 @@
-"""What holds for every path: ids of requests, errors, identity headers, discovery, health."""
+"""Behaviour common to all paths: request ids, errors, identity headers, discovery, health."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.api.world import Api, ByName
 IKE = "/vpn/ikepolicies"
 
 
-def test_every_answer_has_an_id(api: Api) -> None:
+def test_every_response_has_a_request_id(api: Api) -> None:
     seen = set()
     for path in ("//", "//healthz", "//nothing", IKE, f"{IKE}/x", "//agent/v1/desired"):
         id = api.send("GET", path).headers["x-openstack-request-id"]
@@ -28,19 +28,19 @@ def test_every_answer_has_an_id(api: Api) -> None:
     assert len(seen) == 6
 
 
-def test_who_does_not_say_who_they_are(api: Api) -> None:
+def test_a_request_without_credentials_is_a_401(api: Api) -> None:
     stranger = api.as_("stranger")
     for method, path in (("GET", IKE), ("POST", IKE), ("GET", "/nothing"), ("GET", "/extensions"), ("PATCH", IKE)):
-        answer = stranger.send(method, path)
-        assert answer.status_code == 401
-        assert answer.json() == {
+        response = stranger.send(method, path)
+        assert response.status_code == 401
+        assert response.json() == {
             "error": {
                 "code": 401,
                 "title": "Unauthorized",
                 "message": "The request you have made requires authentication.",
             }
         }
-        assert answer.headers["www-authenticate"].startswith("Basic ")
+        assert response.headers["www-authenticate"].startswith("Basic ")
 
 
 IDENTITY_HEADERS = [
@@ -86,15 +86,15 @@ def test_identity_headers_never_reach_authentication(open_api: OpenApi) -> None:
 # --- errors -------------------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_foresaw_is_a_500_without_words(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_500_without_details(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("the key is hunter2")
 
     monkeypatch.setattr(Hooks, "create", broken)
     with capture_logs() as logs:
-        answer = api.send("POST", "/vpn/ipsecpolicies", {"ipsecpolicy": {}})
-    assert answer.status_code == 500
-    assert answer.json() == {
+        response = api.send("POST", "/vpn/ipsecpolicies", {"ipsecpolicy": {}})
+    assert response.status_code == 500
+    assert response.json() == {
         "NeutronError": {
             "type": "HTTPInternalServerError",
             "message": "Request Failed: internal server error while processing your request.",
@@ -102,35 +102,35 @@ def test_what_nobody_foresaw_is_a_500_without_words(api: Api, monkeypatch: pytes
         }
     }
     entry = next(entry for entry in logs if entry["event"] == "request failed")
-    assert entry["request_id"] == answer.headers["x-openstack-request-id"]
+    assert entry["request_id"] == response.headers["x-openstack-request-id"]
     assert (entry["method"], entry["path"]) == ("POST", "/v2.0/vpn/ipsecpolicies")
 
 
-def test_who_loses_to_another_transaction_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflicting_transaction_is_retried(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[int] = []
     create = Hooks.create
 
     def losing(self: Hooks, *rest: Any) -> Any:
         attempts.append(1)
         if len(attempts) < 4:
-            raise Conflict("another one was faster")
+            raise Conflict("another transaction was faster")
         return create(self, *rest)
 
     monkeypatch.setattr(Hooks, "create", losing)
     api.ike(name="once")
     assert len(attempts) == 4
-    assert [each["name"] for each in api.get(IKE)["ikepolicies"]] == ["once"]
+    assert [policy["name"] for policy in api.get(IKE)["ikepolicies"]] == ["once"]
 
 
 @pytest.mark.parametrize("error", [Conflict("lost"), Unavailable("the disk is full")])
-def test_a_database_that_cannot_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_database_error_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def failing(*_: Any) -> Any:
         raise error
 
     monkeypatch.setattr(Hooks, "create", failing)
-    answer = api.send("POST", IKE, {"ikepolicy": {}})
-    assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (503, "ServiceUnavailable")
-    assert answer.headers["retry-after"] == "1"
+    response = api.send("POST", IKE, {"ikepolicy": {}})
+    assert (response.status_code, response.json()["NeutronError"]["type"]) == (503, "ServiceUnavailable")
+    assert response.headers["retry-after"] == "1"
 
 
 def test_a_large_body_is_refused_before_it_is_read(api: Api) -> None:
@@ -154,28 +154,28 @@ def test_versions(api: Api) -> None:
     host = {"host": "vpn.example.org:9696"}
     assert stranger.send("GET", "//", headers=host).json() == {"versions": [version]}
     for path in ("", "/"):
-        answer = stranger.send("GET", path, headers=host).json()
-        assert answer["version"] == version
+        response = stranger.send("GET", path, headers=host).json()
+        assert response["version"] == version
         assert {
             "name": "ikepolicy",
             "collection": "ikepolicies",
             "links": [{"rel": "self", "href": "http://vpn.example.org:9696/v2.0/vpn/ikepolicies"}],
-        } in answer["resources"]
+        } in response["resources"]
 
 
 @pytest.mark.parametrize("host", ["evil.example/path", 'a"b', "a b", "[::1", "x" * 300, "a:b:c"])
-def test_a_host_that_is_none_leads_nowhere(host: str) -> None:
+def test_an_invalid_host_header_is_ignored(host: str) -> None:
     call = Request("GET", "/", headers=[(b"host", host.encode())], server="127.0.0.1:9696")
     assert call.base == "http://127.0.0.1:9696"
 
 
 @pytest.mark.parametrize("host", ["localhost", "10.0.0.1:9696", "[::1]:9696", "vpn.example.org"])
-def test_a_host_is_honoured(host: str) -> None:
+def test_a_valid_host_header_is_used_in_links(host: str) -> None:
     assert Request("GET", "/", headers=[(b"host", host.encode())], scheme="https").base == f"https://{host}"
 
 
 def test_extensions(api: Api) -> None:
-    aliases = {each["alias"] for each in api.get("/extensions")["extensions"]}
+    aliases = {extension["alias"] for extension in api.get("/extensions")["extensions"]}
     assert aliases >= {
         "vpnaas",
         "vpn-endpoint-groups",
@@ -199,11 +199,11 @@ def test_extensions(api: Api) -> None:
 
 
 def test_health(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = api.as_("stranger").send("GET", "//healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": __version__})
+    response = api.as_("stranger").send("GET", "//healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "version": __version__})
 
-    def gone(_self: Store) -> Any:
+    def unavailable(_self: Store) -> Any:
         raise Unavailable("the database does not answer")
 
-    monkeypatch.setattr(Store, "read", gone)
+    monkeypatch.setattr(Store, "read", unavailable)
     assert api.as_("stranger").send("GET", "//healthz").status_code == 503

@@ -1,4 +1,4 @@
-"""Headers that say who asks are dropped before any way to authenticate sees the request (reliability 4.11)."""
+"""Headers that claim an identity are dropped before any authentication backend sees the request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLAIMS = {
     "X-Service-Roles": "admin",
     "OpenStack-System-Scope": "all",
 }
-Way = Callable[[Store], tuple[Authenticator, dict[str, str]]]
+Backend = Callable[[Store], tuple[Authenticator, dict[str, str]]]
 
 
 def none(store: Store) -> tuple[Authenticator, dict[str, str]]:
@@ -78,47 +78,49 @@ def keystone(store: Store) -> tuple[Authenticator, dict[str, str]]:
     return KeystoneAuth(Keystone(), "http://keystone.example.org/v3"), {"x-auth-token": "token"}
 
 
-class Watched:
-    """A way to authenticate that notes which headers it got."""
+class RecordingBackend:
+    """An authentication backend that records the headers it receives."""
 
     def __init__(self, auth: Authenticator) -> None:
         self._auth = auth
         self.seen: set[str] = set()
 
     def cached(self, call: Any) -> Any:
-        """As the way it watches."""
-        return self._watched(call).cached(call)
+        """Returns the caller that the wrapped backend has cached."""
+        return self._record(call).cached(call)
 
     def identify(self, call: Any) -> Any:
-        """As the way it watches."""
-        return self._watched(call).identify(call)
+        """Returns the caller that the wrapped backend identifies."""
+        return self._record(call).identify(call)
 
-    def _watched(self, call: Any) -> Authenticator:
+    def _record(self, call: Any) -> Authenticator:
         self.seen |= {name.decode() for name, _ in call.headers}
         return self._auth
 
 
-@pytest.mark.parametrize("way", [none, basic, static, issued, keystone])
-def test_who_asks_is_not_theirs_to_say(store: Store, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", [none, basic, static, issued, keystone])
+def test_identity_headers_do_not_change_the_caller(
+    store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     populate(store)
     with store.write() as tx:
         alice: Any = users.user_by_name(tx, "alice")
         users.add_user(tx, "reader", alice["password_hash"], "b" * 32, ("reader",))
-    auth, credentials = way(store)
-    watched = Watched(auth)
+    auth, credentials = backend(store)
+    recording = RecordingBackend(auth)
     claims = {name.lower() for name in CLAIMS}
-    with TestClient(create_app(store, watched, Notifier())) as http:
+    with TestClient(create_app(store, recording, Notifier())) as http:
         body = {"network": {"name": "x", "router:external": True}}
-        answers = [
+        responses = [
             http.post("/v2.0/networks", json=body, headers=credentials | more) for more in (dict[str, str](), CLAIMS)
         ]
-        assert [answer.status_code for answer in answers] == [201 if way is none else 403] * 2
-        if way is none:
-            assert len({answer.json()["network"]["project_id"] for answer in answers}) == 1
-        assert not watched.seen & claims
+        assert [response.status_code for response in responses] == [201 if backend is none else 403] * 2
+        if backend is none:
+            assert len({response.json()["network"]["project_id"] for response in responses}) == 1
+        assert not recording.seen & claims
         monkeypatch.setattr(dispatcher, "strip_identity_headers", list)
         http.get("/v2.0/networks", headers=credentials | CLAIMS)
-        assert claims <= watched.seen, "without the protection they have to arrive"
+        assert claims <= recording.seen, "control: without the protection the claims have to arrive"
         print("control: without the protection every claim arrived")
-        # What comes through is not believed either.
-        assert http.get("/v2.0/networks", headers=CLAIMS).status_code == (200 if way is none else 401)
+        # Claims that do arrive are ignored as well.
+        assert http.get("/v2.0/networks", headers=CLAIMS).status_code == (200 if backend is none else 401)

@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose: who is cut off, when, and that nobody else waits for them."""
+"""Clients that are slow on purpose: when they are cut off, and that they delay no other client."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ SMALL = HEAD.format("HEAD", 0).encode()
 
 @pytest.fixture
 def running(database: Engine) -> Iterator[Served]:
-    """A server with 1,000 policies: an answer that fits into no buffer of the kernel's."""
-    with served(database, page=1000) as one:
-        with one.api.store.write() as tx:
+    """A server with 1,000 policies, whose list exceeds every socket buffer."""
+    with served(database, page=1000) as server:
+        with server.api.store.write() as tx:
             for number in range(1000):
                 writing.insert(tx, IKE_POLICY, {"project_id": BLUE, "name": str(number), "description": "x" * 9000})
-        yield one
+        yield server
 
 
 @contextmanager
 def connected(running: Served, sent: bytes) -> Iterator[socket.socket]:
-    """A connection on which this was sent, and that takes little at a time."""
+    """Opens a connection with a small receive buffer and sends the bytes."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(10.0)
@@ -47,13 +47,13 @@ def connected(running: Served, sent: bytes) -> Iterator[socket.socket]:
         yield client
 
 
-def taken(client: socket.socket) -> bytes:
-    """All that comes until the server ends the connection."""
-    found = bytearray()
+def received(client: socket.socket) -> bytes:
+    """Returns all bytes that arrive until the server closes the connection."""
+    content = bytearray()
     with suppress(ConnectionResetError):
         while part := client.recv(1 << 16):
-            found += part
-    return bytes(found)
+            content += part
+    return bytes(content)
 
 
 PARTS = {
@@ -63,7 +63,7 @@ PARTS = {
 }
 
 
-# Nothing after a request is no case: a connection between requests may stay, see below.
+# Silence after a complete request is not a case here: an idle connection may stay open, see below.
 @pytest.mark.parametrize(
     ("first", "sent"),
     [
@@ -75,12 +75,12 @@ PARTS = {
         ),
     ],
 )
-def test_a_request_that_does_not_come_is_not_waited_for(
+def test_an_incomplete_request_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, running: Served, first: bytes, sent: bytes
 ) -> None:
     monkeypatch.setattr(slow_clients, "ARRIVAL", LONG)
     with connected(running, first) as client:
-        # The control: somebody is waited for longer than below.
+        # The control: with a long limit the connection stays open.
         _answered(client, first, sent)
         client.settimeout(3 * SHORT)
         with pytest.raises(TimeoutError):
@@ -88,7 +88,7 @@ def test_a_request_that_does_not_come_is_not_waited_for(
     monkeypatch.setattr(slow_clients, "ARRIVAL", SHORT)
     with connected(running, first) as client:
         _answered(client, first, sent)
-        taken(client)
+        received(client)
 
 
 def _answered(client: socket.socket, first: bytes, sent: bytes) -> None:
@@ -106,30 +106,30 @@ def test_a_connection_between_requests_stays(monkeypatch: pytest.MonkeyPatch, ru
 
 
 @pytest.mark.parametrize("limit", [SHORT, LONG])
-def test_an_answer_that_is_not_taken_goes(monkeypatch: pytest.MonkeyPatch, running: Served, limit: float) -> None:
+def test_a_response_that_is_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch, running: Served, limit: float) -> None:
     monkeypatch.setattr(slow_clients, "TAKING", limit)
     with connected(running, WHOLE) as client:
         time.sleep(4 * SHORT)
         client.sendall(SMALL.replace(b"Host: x", b"Host: x\r\nConnection: close"))
-        found = taken(client)
-    length = int(found.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        content = received(client)
+    length = int(content.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     assert length > 9_000_000
-    assert (len(found) > length) == (limit == LONG)
+    assert (len(content) > length) == (limit == LONG)
 
 
-def test_a_head_has_an_end(running: Served) -> None:
+def test_the_size_of_a_request_head_is_limited(running: Served) -> None:
     with connected(running, b"GET / HTTP/1.1\r\nX-Long: ") as client:
         with suppress(ConnectionError):
             for _ in range(100):
                 client.sendall(b"x" * 4096)
                 time.sleep(0.001)
-        # Whether the refusal is read before the reset is the kernel's affair.
-        assert taken(client)[:12] in (b"HTTP/1.1 400", b"")
+        # The kernel decides whether the client can read the refusal before the reset.
+        assert received(client)[:12] in (b"HTTP/1.1 400", b"")
     assert running.api.get("/vpn/ikepolicies?limit=1")
 
 
 async def _in_a_thread(self: dispatcher.Dispatcher, call: Any, receive: Any, largest: int) -> bytes:
-    """How a server reads bodies that gives each request a thread from its start."""
+    """Reads a body in a worker thread, as a server does that assigns a thread to each request from its start."""
     loop = asyncio.get_running_loop()
 
     def read() -> bytes:
@@ -144,8 +144,8 @@ def test_slow_bodies_hold_no_thread(monkeypatch: pytest.MonkeyPatch, running: Se
     if not protected:
         monkeypatch.setattr(dispatcher.Dispatcher, "_body", _in_a_thread)
     opened = [connected(running, HEAD.format("POST", 10).encode() + b"{") for _ in range(50)]
-    for each in opened:
-        each.__enter__()
+    for connection in opened:
+        connection.__enter__()
     time.sleep(SHORT)
     try:
         with httpx.Client(base_url=running.url, timeout=2.0, headers={"authorization": "alice"}) as other:
@@ -155,5 +155,5 @@ def test_slow_bodies_hold_no_thread(monkeypatch: pytest.MonkeyPatch, running: Se
                 with pytest.raises(httpx.ReadTimeout):
                     other.get("/v2.0/vpn/ikepolicies?limit=1")
     finally:
-        for each in opened:
-            each.__exit__(None, None, None)
+        for connection in opened:
+            connection.__exit__(None, None, None)

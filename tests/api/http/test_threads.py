@@ -1,4 +1,4 @@
-"""Who waits for whom: writes that wait for their turn and questions about who asks hold up nobody else."""
+"""Waiting writes and slow authentication delay no other request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from linkspan.api.http.notifications import Notifier
 from linkspan.store.identity.users import verify_password
 from linkspan.store.store import Store
 from tests.api.authentication.test_basic import basic
-from tests.api.authentication.test_keystone import said
+from tests.api.authentication.test_keystone import token_info
 from tests.api.conftest import OpenApi
 from tests.api.users import PASSWORD, by_password, populate, quick
 from tests.api.world import Api
@@ -31,14 +31,14 @@ __all__ = ["quick"]
 IKE = "/v2.0/vpn/ikepolicies"
 MANY = THREADS + 8
 SOON = 5.0
-"""Seconds in which whoever waits for nobody has their answer."""
+"""Seconds within which an undelayed request gets its response."""
 
 Send = Callable[[int], httpx.Response]
 
 
 @pytest.fixture
 def arrived(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Counts the requests that came in."""
+    """A semaphore that is released once for each request that arrives."""
     counted, attach = threading.Semaphore(0), Notifier.attach
 
     def attached(self: Notifier, loop: Any) -> None:
@@ -51,7 +51,7 @@ def arrived(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
 
 @contextmanager
 def waiting(send: Send, arrived: threading.Semaphore, release: Callable[[], object]) -> Iterator[list[Future[Any]]]:
-    """Many requests that have come in and do not get their answers before `release`, which is called at the end."""
+    """Sends many requests that get no response before `release`, which is called at the end."""
     with ThreadPoolExecutor(MANY) as pool:
         while arrived.acquire(blocking=False):
             pass
@@ -64,18 +64,18 @@ def waiting(send: Send, arrived: threading.Semaphore, release: Callable[[], obje
             release()
 
 
-def soon(send: Callable[[], httpx.Response]) -> int:
-    """The status of an answer that has to come while others wait."""
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(send().status_code), daemon=True)
+def status_soon(send: Callable[[], httpx.Response]) -> int:
+    """Returns the status of a response that has to arrive while other requests wait; 0 if it does not."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(send().status_code), daemon=True)
     thread.start()
     thread.join(SOON)
-    return found[0] if found else 0
+    return codes[0] if codes else 0
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("kind", ["POST", "PUT", "DELETE", "hello"])
-def test_writes_that_wait_leave_threads_to_read(api: Api, arrived: threading.Semaphore, kind: str) -> None:
+def test_waiting_writes_do_not_delay_reads(api: Api, arrived: threading.Semaphore, kind: str) -> None:
     node = api.node()
     ids = [api.ike()["id"] for _ in range(MANY)]
 
@@ -89,18 +89,18 @@ def test_writes_that_wait_leave_threads_to_read(api: Api, arrived: threading.Sem
                 return api.send("DELETE", f"/vpn/ikepolicies/{ids[number]}")
         return node.send("POST", "/hello", json={"backend": "kernel", "agent_version": "1", "charon_version": "6"})
 
-    # Nobody writes while this transaction is open.
+    # This open transaction blocks every other write.
     writing = api.store.write()
     writing.__enter__()
     with waiting(send, arrived, lambda: writing.__exit__(None, None, None)) as sent:
-        assert soon(lambda: api.send("GET", "/vpn/ikepolicies")) == 200
-        assert not any(each.done() for each in sent), "they wait"
+        assert status_soon(lambda: api.send("GET", "/vpn/ikepolicies")) == 200
+        assert not any(request.done() for request in sent), "the requests wait"
     wanted = {"POST": 201, "PUT": 200, "DELETE": 204, "hello": 200}[kind]
-    assert {each.result().status_code for each in sent} == {wanted}
+    assert {request.result().status_code for request in sent} == {wanted}
 
 
-class Slow:
-    """A way to find out who asks that takes as long as a test wants, for everybody who is not known yet."""
+class SlowBackend:
+    """An authentication backend that takes as long as a test wants for callers that are not cached."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
@@ -110,7 +110,7 @@ class Slow:
             monkeypatch.setattr(module, "PATIENCE", 30.0)
 
     def release(self) -> None:
-        """It goes on."""
+        """Lets the waiting authentications continue."""
         self._release.set()
 
     def _wait(self) -> None:
@@ -118,7 +118,7 @@ class Slow:
             self._release.wait(30.0)
 
     def embedded(self, store: Store) -> Authenticator:
-        """Passwords that take long to compare."""
+        """Returns a backend whose password hashing takes long."""
 
         def slow(password_hash: str, password: str) -> bool:
             self._wait()
@@ -129,26 +129,26 @@ class Slow:
         return EmbeddedKeystone(store)
 
     def validate(self, token: str) -> Any:
-        """A Keystone that takes long to answer."""
+        """Validates a token; takes long."""
         self._wait()
-        return said() if token == "good" else None
+        return token_info() if token == "good" else None
 
     def keystone(self, _store: Store) -> Authenticator:
-        """Tokens of that Keystone."""
+        """Returns a backend for tokens of the slow Keystone."""
         return KeystoneAuth(self, "https://keystone.example.org/v3")
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("kind", ["password", "login", "token"])
-def test_who_is_not_known_holds_up_nobody_who_is(
+def test_an_unknown_caller_delays_no_known_one(
     store: Store,
     open_api: OpenApi,
     monkeypatch: pytest.MonkeyPatch,
     arrived: threading.Semaphore,
     kind: str,
 ) -> None:
-    way = Slow(monkeypatch)
-    auth = way.keystone(store) if kind == "token" else way.embedded(store)
+    backend = SlowBackend(monkeypatch)
+    auth = backend.keystone(store) if kind == "token" else backend.embedded(store)
     with open_api(auth=auth) as api:
         http = api.client
         good = {"x-auth-token": "good"} if kind == "token" else {"authorization": basic("alice", PASSWORD)}
@@ -162,15 +162,15 @@ def test_who_is_not_known_holds_up_nobody_who_is(
                 case _:
                     user = {"name": "alice", "domain": {"id": "default"}, "password": f"wrong {number}"}
                     return http.post("/v3/auth/tokens", json={"auth": {"identity": by_password(user)}})
-            # Every second one wants to write.
+            # Every second request is a write.
             return http.post(IKE, json={"ikepolicy": {}}, headers=bad) if number % 2 else http.get(IKE, headers=bad)
 
         assert http.get(IKE, headers=good).status_code == 200
-        way.slow = True
-        with waiting(send, arrived, way.release) as sent:
-            assert soon(lambda: http.post(IKE, json={"ikepolicy": {"name": "mine"}}, headers=good)) == 201
-            assert soon(lambda: http.get(IKE, headers=good)) == 200
-            assert not any(each.done() for each in sent), "they wait"
-        assert {each.result().status_code for each in sent} == {401}
-        names = [each["name"] for each in http.get(IKE, headers=good).json()["ikepolicies"]]
-        assert names == ["mine"], "of those who were refused nothing was made"
+        backend.slow = True
+        with waiting(send, arrived, backend.release) as sent:
+            assert status_soon(lambda: http.post(IKE, json={"ikepolicy": {"name": "mine"}}, headers=good)) == 201
+            assert status_soon(lambda: http.get(IKE, headers=good)) == 200
+            assert not any(request.done() for request in sent), "the requests wait"
+        assert {request.result().status_code for request in sent} == {401}
+        names = [policy["name"] for policy in http.get(IKE, headers=good).json()["ikepolicies"]]
+        assert names == ["mine"], "the refused requests created nothing"

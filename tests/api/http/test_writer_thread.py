@@ -1,4 +1,4 @@
-"""One thread that hands out results several at a time: in order, none forgotten, none kept for long."""
+"""The writer thread: delivers results in batches, in order, completely and without long delays."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pytest
 from linkspan.api.http.writer_thread import MOST, WriterThread
 from tests.harness.world import until
 
-EVER = 60.0
+NEVER_FLUSH = 60.0
 
 
-@pytest.fixture(params=[EVER, 0.0], ids=["patient", "hasty"])
-def turns(request: pytest.FixtureRequest) -> Iterator[WriterThread]:
-    turns = WriterThread("turns", request.param)
-    yield turns
-    turns.shutdown()
+@pytest.fixture(params=[NEVER_FLUSH, 0.0], ids=["patient", "hasty"])
+def writer(request: pytest.FixtureRequest) -> Iterator[WriterThread]:
+    writer = WriterThread("writer", request.param)
+    yield writer
+    writer.shutdown()
 
 
-class Log:
-    """What was done and what was told, in order; nothing is before `run`."""
+class TaskLog:
+    """The order of executed tasks and delivered results; no task runs before `run`."""
 
-    def __init__(self, turns: WriterThread) -> None:
+    def __init__(self, writer: WriterThread) -> None:
         self.seen: list[tuple[str, int]] = []
-        self._turns = turns
+        self._writer = writer
         self._gate = threading.Event()
         self._added = 0
         self.add(self._gate.wait)
@@ -36,9 +36,9 @@ class Log:
 
         def task() -> None:
             work()
-            self.seen.append(("did", number))
+            self.seen.append(("executed", number))
 
-        self._turns.submit(task).add_done_callback(lambda _: self.seen.append(("told", number)))
+        self._writer.submit(task).add_done_callback(lambda _: self.seen.append(("delivered", number)))
 
     def run(self) -> list[tuple[str, int]]:
         self._gate.set()
@@ -49,52 +49,52 @@ class Log:
 def batches(*sizes: int) -> list[tuple[str, int]]:
     seen, first = list[tuple[str, int]](), 0
     for size in sizes:
-        seen += [(what, number) for what in ("did", "told") for number in range(first, first + size)]
+        seen += [(step, number) for step in ("executed", "delivered") for number in range(first, first + size)]
         first += size
     return seen
 
 
-def test_what_waits_is_told_several_at_a_time_and_in_order() -> None:
-    log = Log(WriterThread("turns", EVER))
+def test_results_are_delivered_in_batches_and_in_order() -> None:
+    log = TaskLog(WriterThread("writer", NEVER_FLUSH))
     for _ in range(2 * MOST):
         log.add()
     assert log.run() == batches(MOST, MOST, 1)
 
 
-def test_a_result_does_not_wait_for_slow_ones() -> None:
-    log = Log(WriterThread("turns", 0.0))
+def test_a_result_does_not_wait_for_slow_tasks() -> None:
+    log = TaskLog(WriterThread("writer", 0.0))
     for _ in range(4):
         log.add()
     assert log.run() == batches(1, 1, 1, 1, 1)
 
 
-def test_alone_it_is_told_at_once(turns: WriterThread) -> None:
-    assert turns.submit(lambda left, right: left + right, 1, right=2).result(5.0) == 3
+def test_the_result_of_a_single_task_is_delivered_at_once(writer: WriterThread) -> None:
+    assert writer.submit(lambda left, right: left + right, 1, right=2).result(5.0) == 3
 
 
-def test_an_error_is_told_to_whom_it_belongs(turns: WriterThread) -> None:
+def test_an_error_reaches_only_its_own_task(writer: WriterThread) -> None:
     gate = threading.Event()
-    first = turns.submit(gate.wait)
-    wrong, right = turns.submit(lambda: 1 // 0), turns.submit(lambda: 7)
+    first = writer.submit(gate.wait)
+    wrong, right = writer.submit(lambda: 1 // 0), writer.submit(lambda: 7)
     gate.set()
     with pytest.raises(ZeroDivisionError):
         wrong.result(5.0)
     assert (first.result(5.0), right.result(5.0)) == (True, 7)
 
 
-def test_what_was_cancelled_is_not_done(turns: WriterThread) -> None:
-    log = Log(turns)
+def test_a_cancelled_task_does_not_run(writer: WriterThread) -> None:
+    log = TaskLog(writer)
     done: list[int] = []
-    assert turns.submit(lambda: done.append(1)).cancel()
+    assert writer.submit(lambda: done.append(1)).cancel()
     log.add()
     assert sorted(log.run()) == sorted(batches(2))
     assert done == []
 
 
-def test_after_the_end_nothing_is_taken_and_what_waits_is_done(turns: WriterThread) -> None:
-    log = Log(turns)
+def test_shutdown_runs_waiting_tasks_and_accepts_no_others(writer: WriterThread) -> None:
+    log = TaskLog(writer)
     log.add()
-    turns.shutdown()
+    writer.shutdown()
     assert sorted(log.run()) == sorted(batches(2))
     with pytest.raises(RuntimeError, match="shut down"):
-        turns.submit(str)
+        writer.submit(str)

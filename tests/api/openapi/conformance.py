@@ -1,5 +1,5 @@
-"""Holds answers to the OpenAPI document: every answer that a test of the API sees has to be one that is declared, and
-every body that is accepted."""
+"""Checks responses against the OpenAPI document: every response that a test of the API receives has to be declared, and
+so has every accepted body."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from linkspan.api.openapi.document import document, path_of
 from linkspan.store.store import Store
 
 BASE = "linkspan:/openapi"
-# Nobody asks it anything; only how many write at a time is read, to make the threads.
+# A stand-in for a store. Only `one_writer` is read, to size the thread pools.
 _NO_STORE: Any = SimpleNamespace(one_writer=True)
 
 
 def routes_of(app: Application) -> list[Route]:
-    """The route table of an application, as it is used."""
+    """The route table of an application."""
     return app.dispatcher.routes
 
 
 @functools.cache
 def default_app() -> Application:
-    """An application without a database: its routes are those of every other, with the identity that some have."""
+    """An application without a database that has every route, including those of the embedded Keystone."""
     store: Store = _NO_STORE
     return create_app(store, EmbeddedKeystone(store), Notifier())
 
 
 ALIAS = f"{PREFIXES[1]}/"
-"""Where the identity answers as well: the document has each of its operations once."""
+"""The second prefix of the embedded Keystone; the document contains each of its operations once."""
 
 
 @functools.cache
 def whole() -> dict[str, Any]:
-    """The document."""
+    """The document of `default_app`."""
     return document(routes_of(default_app()))
 
 
 @functools.cache
 def registry() -> jsonschema_rs.Registry:
-    """The document as something that schemas refer to."""
+    """A registry with the document, to resolve the references of schemas."""
     return jsonschema_rs.Registry([(BASE, whole())])
 
 
@@ -66,44 +66,44 @@ def validator(*place: str) -> Any:
 
 
 def of(client: httpx.Client) -> dict[str, Any]:
-    """The document of the application that a client in this process asks."""
+    """The document of the application behind an in-process client."""
     assert isinstance(client, TestClient)
     return document(routes_of(client.app))  # type: ignore[arg-type] # Starlette's own type
 
 
-def check(client: httpx.Client, method: str, answer: httpx.Response) -> None:
-    """Asserts that an answer is what the document says of its operation. What is no operation is not judged."""
+def check(client: httpx.Client, method: str, response: httpx.Response) -> None:
+    """Asserts that a response is declared for its operation. Requests to paths without an operation are not checked."""
     if not isinstance(client, TestClient):
         return
-    path = answer.request.url.path
+    path = response.request.url.path
     if f"{path}/".startswith(ALIAS):
         path = PREFIXES[0] + path.removeprefix(PREFIXES[1])
     route, _ = client.app.dispatcher.find(method, path)  # type: ignore[attr-defined] # an ASGI application to the client
-    # A server that fails is not declared; tests that make it fail say so themselves.
-    if route.operation is None or method == "HEAD" or answer.status_code == 500:
+    # 500 is not declared; the tests that provoke it check it themselves.
+    if route.operation is None or method == "HEAD" or response.status_code == 500:
         return
     path = path_of(route)
     declared = whole()["paths"][path][route.method.lower()]["responses"]
-    said = f"{method} {answer.request.url}: {answer.status_code} {answer.text}"
-    assert str(answer.status_code) in declared, f"this code is not declared: {said}"
-    for name, header in declared[str(answer.status_code)]["headers"].items():
+    exchange = f"{method} {response.request.url}: {response.status_code} {response.text}"
+    assert str(response.status_code) in declared, f"this code is not declared: {exchange}"
+    for name, header in declared[str(response.status_code)]["headers"].items():
         shared = whole()["components"]["headers"]
         required = header["required"] if "$ref" not in header else shared[header["$ref"].rpartition("/")[2]]["required"]
-        assert name in answer.headers or not required, f"no {name}: {said}"
-    if "content" not in declared[str(answer.status_code)]:
-        assert not answer.content, said
+        assert name in response.headers or not required, f"no {name}: {exchange}"
+    if "content" not in declared[str(response.status_code)]:
+        assert not response.content, exchange
         return
-    assert answer.headers["content-type"] == "application/json", said
-    if answer.status_code in (200, 201) and route.operation.body is not None:
-        _hold_body(path, route.method.lower(), answer)
-    place = ("paths", path, route.method.lower(), "responses", str(answer.status_code))
-    fault = next(validator(*place, "content", "application/json", "schema").iter_errors(answer.json()), None)
-    assert fault is None, f"not as declared: {fault}\n{said}"
+    assert response.headers["content-type"] == "application/json", exchange
+    if response.status_code in (200, 201) and route.operation.body is not None:
+        _check_body(path, route.method.lower(), response)
+    place = ("paths", path, route.method.lower(), "responses", str(response.status_code))
+    fault = next(validator(*place, "content", "application/json", "schema").iter_errors(response.json()), None)
+    assert fault is None, f"not as declared: {fault}\n{exchange}"
 
 
-def _hold_body(path: str, method: str, answer: httpx.Response) -> None:
-    """What was accepted has to be declared too."""
+def _check_body(path: str, method: str, response: httpx.Response) -> None:
+    """Asserts that an accepted body fits the declared schema."""
     place = ("paths", path, method, "requestBody", "content", "application/json", "schema")
-    given = json.loads(answer.request.read())
-    fault = next(validator(*place).iter_errors(given), None)
-    assert fault is None, f"accepted, but not declared: {fault}\n{method} {path}: {given}"
+    body = json.loads(response.request.read())
+    fault = next(validator(*place).iter_errors(body), None)
+    assert fault is None, f"accepted, but not declared: {fault}\n{method} {path}: {body}"

@@ -1,8 +1,8 @@
-"""Requests that schemathesis generates from the OpenAPI document, as one role, over a world that is watched.
+"""Requests that schemathesis generates from the OpenAPI document, sent as one role.
 
-The world has objects of the role's own project and of a foreign one whose every text holds a mark. Each answer is held
-to the document and searched for marks. Ids in a request are replaced by ids of objects that exist, so that requests
-get behind the first look-up; a state machine follows the document's links besides. It collects faults and goes on.
+The API has objects of the role's own project and of a foreign project, all of whose texts contain a mark. Each response
+is validated against the document and searched for marks. Ids in a request are replaced by ids of existing objects, so
+that requests get past the first look-up; a state machine also follows the document's links. Faults are collected.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from schemathesis.specs.openapi.checks import (
 
 from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.openapi import conformance
-from tests.api.world import BLUE, PEOPLE, Api, Node, Site
+from tests.api.world import BLUE, USERS, Api, LocalSite, Node
 
 AnyCase = schemathesis.Case[Any]
 Operation = APIOperation[Any, Any, Any, Any]
@@ -47,12 +47,12 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-"""Of schemathesis. `positive_data_acceptance` is ours, below: it has to know what no schema can say."""
+"""Checks of schemathesis. `GoodDataRefused` replaces `positive_data_acceptance`: schemas do not express every rule."""
 
 MARK = "foreign-mark"
-"""In every text of the foreign project."""
+"""Part of every text of the foreign project."""
 KEYS = ("own-key", f"{MARK}-key")
-"""In every pre-shared key."""
+"""Parts of the pre-shared keys."""
 
 NAMES = {
     "router_id": "router",
@@ -66,10 +66,10 @@ NAMES = {
     "local_ep_group_id": "endpoint_group",
     "peer_ep_group_id": "endpoint_group",
 }
-"""Attributes that name an object -> its resource."""
+"""Attributes that refer to an object -> the object's resource."""
 
 RULES = (
-    # Values that do not go together, or not with what is there.
+    # Values that conflict with each other or with existing objects.
     "overlaps ",
     "Duplicate items ",
     "do not match",
@@ -81,7 +81,7 @@ RULES = (
     "Bad router request",
     "does not belong to any subnet",
     "number of sort_keys",
-    # Texts whose whole grammar a pattern cannot say; their schemas have a format.
+    # Texts with a grammar that no pattern expresses; their schemas have a format.
     "not a valid IP",
     "a recognized IP subnet cidr",
     "cannot be the range of a subnet",
@@ -92,25 +92,25 @@ RULES = (
     "unspecified address",
     "'keyid:' needs",
     "broken Unicode",
-    # The size of a number that is written as text, and limits that are settings.
+    # Ranges of numbers that are sent as text, and limits that are settings.
     "is too small",
     "is too large",
     "is not an integer from ",
     "should be a positive number",
     "at most ",
 )
-"""Words of messages with which a request is refused that fits every schema, where the type of the problem is a general
-one. What has a type of its own needs no words."""
+"""Parts of error messages with a general error type that refuse a request although it fits its schema. Errors with a
+specific type need no entry."""
 
 
 def cidrs() -> st.SearchStrategy[str]:
-    """Address ranges, most of them ones that do not meet."""
+    """Address ranges that seldom overlap."""
     private = st.builds("10.{}.{}.0/24".format, st.integers(2, 250), st.integers(0, 250))
     return private | st.builds("fd00:{:x}::/64".format, st.integers(1, 60_000)) | st.just("198.51.100.0/24")
 
 
 def hosts() -> st.SearchStrategy[str]:
-    """Peers."""
+    """Peer addresses."""
     address = st.ip_addresses(v=4, network="203.0.113.0/24").map(str)
     return address | st.sampled_from(["vpn.example.org", "2001:db8::9", "a.example.org"])
 
@@ -126,23 +126,23 @@ for _name, _strategy in FORMATS.items():
 
 
 class ForeignData(Failure):
-    """Another project's data was shown."""
+    """A response contains another project's data."""
 
 
 class KeyShown(Failure):
-    """A reader was shown a pre-shared key."""
+    """A response to a reader contains a pre-shared key."""
 
 
 class GoodDataRefused(Failure):
-    """What every schema allows was refused for no rule that we know."""
+    """A request that fits its schema was refused by a rule that is not in `RULES`."""
 
 
-class Whole(Failure):
-    """An object was shown without some of its attributes, though all were asked for."""
+class AttributesMissing(Failure):
+    """A response lacks attributes of an object although the request did not restrict the fields."""
 
 
-class World:
-    """Own and foreign objects behind an API."""
+class TwoProjects:
+    """An API with objects of the role's own project and of a foreign project."""
 
     def __init__(self, api: Api, role: str) -> None:
         self.api = api
@@ -151,17 +151,17 @@ class World:
         self._build()
         self.foreign = _populate(api.as_("bob"), MARK, 101, f"{MARK}-key")
         self.node: Node = api.node()
-        self.node.obey()
+        self.node.apply_desired()
         self.ids: dict[str, list[str]] = {}
         self.revisions: dict[str, int] = {}
         self.foreign_ids = {
-            each["id"] for found in self._objects("bob").values() for each in found if MARK in json.dumps(each)
+            shown["id"] for objects in self._objects("bob").values() for shown in objects if MARK in json.dumps(shown)
         }
         assert len(self.foreign_ids) >= len(RESOURCES)
         self.refresh()
 
     def good(self, resource: str, pick: int) -> dict[str, Any]:
-        """References of a new object that go together; for every other one, more that has to."""
+        """Consistent references for a new object; every fourth connection also gets consistent values."""
         own = self.own
         return {
             "service": {"router_id": own.router["id"], "subnet_id": own.subnet["id"], "flavor_id": None},
@@ -178,35 +178,35 @@ class World:
         }.get(resource, {})
 
     def refresh(self) -> None:
-        """Looks at what there is now; the node does what it should."""
-        self.node.obey()
+        """Lists the objects that exist now, after the node has applied the desired state."""
+        self.node.apply_desired()
         if self.role == "admin" and not all(self._objects("alice").values()):
-            # An admin can delete everything, and a long run does. Others would see what a new site stands on.
+            # An admin can delete everything, and a long run does. Other roles cannot, and would see the rebuilt site.
             self._build()
-        mine, theirs = self._objects("alice"), self._objects("bob")
+        own_objects, foreign_objects = self._objects("alice"), self._objects("bob")
         for resource in RESOURCES:
-            own = [each["id"] for each in mine[resource.name]]
-            self.revisions |= {each["id"]: each["revision_number"] for each in mine[resource.name]}
-            self.ids[resource.name] = [*own, *own, *(each["id"] for each in theirs[resource.name])]
+            own = [shown["id"] for shown in own_objects[resource.name]]
+            self.revisions |= {shown["id"]: shown["revision_number"] for shown in own_objects[resource.name]}
+            self.ids[resource.name] = [*own, *own, *(shown["id"] for shown in foreign_objects[resource.name])]
 
     def _build(self) -> None:
         self._sites += 1
         self.own = _populate(self.api.as_("alice"), "own", self._sites, "own-key")
 
     def foreign_objects(self) -> Any:
-        """The foreign project as its member sees it, without what a node says of it."""
+        """The foreign project's objects as its member sees them, without the status that a node reports."""
         return {
-            name: [{k: v for k, v in each.items() if k not in ("status", "status_reason")} for each in found]
-            for name, found in self._objects("bob").items()
+            name: [{k: v for k, v in shown.items() if k not in ("status", "status_reason")} for shown in objects]
+            for name, objects in self._objects("bob").items()
         }
 
     def _objects(self, user: str) -> dict[str, list[dict[str, Any]]]:
         api = self.api.as_(user)
-        return {each.name: api.get(f"/{each.path}?limit=0")[each.plural] for each in RESOURCES}
+        return {resource.name: api.get(f"/{resource.path}?limit=0")[resource.plural] for resource in RESOURCES}
 
 
-def _populate(api: Api, mark: str, number: int, key: str) -> Site:
-    site = Site(api, f"198.51.{number}.0/24", inside=f"10.{number}.0.0/24")
+def _populate(api: Api, mark: str, number: int, key: str) -> LocalSite:
+    site = LocalSite(api, f"198.51.{number}.0/24", inside=f"10.{number}.0.0/24")
     words = {"name": f"{mark}-name", "description": f"{mark}-description"}
     site.connection(**words, psk=key, peer_cidrs=[f"10.{number + 1}.0.0/24"], peer_id=f"{mark}.example.org")
     groups = api.service(site.router, name=f"{mark}-groups")
@@ -214,7 +214,7 @@ def _populate(api: Api, mark: str, number: int, key: str) -> Site:
     peer = api.group("cidr", f"10.{number + 2}.0.0/24", **words)
     more = {"local_ep_group_id": local["id"], "peer_ep_group_id": peer["id"], "peer_cidrs": [], "psk": f"{key}-2"}
     site.connection(**words, vpnservice_id=groups["id"], peer_id=f"{mark}-2.example.org", **more)
-    for path, each in (
+    for path, envelope in (
         ("/vpn/ikepolicies/", {"ikepolicy": site.ike}),
         ("/vpn/ipsecpolicies/", {"ipsecpolicy": site.ipsec}),
         ("/vpn/vpnservices/", {"vpnservice": site.service}),
@@ -222,9 +222,9 @@ def _populate(api: Api, mark: str, number: int, key: str) -> Site:
         ("/subnets/", {"subnet": site.subnet}),
         ("/networks/", {"network": {"id": site.subnet["network_id"]}}),
     ):
-        [(singular, made)] = each.items()
-        api.update(f"{path}{made['id']}", singular, **words)
-    # Nothing stands on these, so they can go.
+        [(singular, shown)] = envelope.items()
+        api.update(f"{path}{shown['id']}", singular, **words)
+    # Nothing references these, so they can be deleted.
     api.ike(**words)
     api.ipsec(**words)
     api.group("cidr", "10.250.0.0/24", **words)
@@ -234,40 +234,45 @@ def _populate(api: Api, mark: str, number: int, key: str) -> Site:
 
 
 class Run:
-    """Generated requests of one role. `only`: a pattern of operation ids; `faults`: what was wrong, once each."""
+    """Generated requests of one role.
 
-    def __init__(self, world: World, number: int, only: str = "") -> None:
-        self.world = world
-        self.role = world.role
+    `only`: a pattern of operation ids; `faults`: a text for each operation and kind of fault.
+    """
+
+    def __init__(self, projects: TwoProjects, number: int, only: str = "") -> None:
+        self.projects = projects
+        self.role = projects.role
         self.seed = number
         self.only = only
         self.cases = 0
         self.outcomes: Counter[tuple[str, int]] = Counter()
         self.faults: dict[tuple[str, str], str] = {}
         config = schemathesis.Config.from_dict({"generation": {"with-security-parameters": False}})
-        # A copy: schemathesis writes the links that it infers into what it is given.
-        self._raw = conformance.of(world.api.client)
+        # A copy, because schemathesis adds the links that it infers to its argument.
+        self._raw = conformance.of(projects.api.client)
         schema = schemathesis.openapi.from_dict(copy.deepcopy(self._raw), config=config)
         self.schema = schema.include(operation_id_regex=only) if only else schema
 
     def run(self, cases: int) -> None:
-        """At least so many cases: most of single operations, the rest along links. With `only`, about so many."""
-        operations: list[Operation] = [each.ok() for each in self.schema.get_all_operations() if isinstance(each, Ok)]
-        shares = {each.label: _share(each) for each in operations}
+        """Sends at least `cases` requests, most to single operations, some along links; about `cases` with `only`."""
+        operations: list[Operation] = [
+            result.ok() for result in self.schema.get_all_operations() if isinstance(result, Ok)
+        ]
+        shares = {operation.label: _share(operation) for operation in operations}
         unit = (1.0 if self.only else 0.8) * cases / sum(2 * share for share in shares.values())
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 self._operation(operation, mode, max(1, round(unit * shares[operation.label])))
-            self.world.refresh()
+            self.projects.refresh()
         rounds = 0
         while self.cases < cases and not self.only:
             rounds += 1
             before = self.cases
             self._scenarios(cases - self.cases, self.seed + rounds)
-            assert self.cases > before, "a round that asks for nothing"
+            assert self.cases > before, "a round that sends nothing"
 
     def _settings(self, examples: int, steps: int = 1) -> settings:
-        # Nothing is shrunk: the world has moved on, so that the same request may be answered differently.
+        # No shrinking: earlier requests changed the objects, so the same request may get another response.
         return settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -289,7 +294,7 @@ class Run:
         try:
             requests()
         except Unsatisfiable:
-            # Nothing about it can be wrong: it has no parameter and no body.
+            # The operation has no parameter and no body, so no request to it is invalid.
             assert mode is GenerationMode.NEGATIVE, operation.label
             assert not operation.get_parameter("id", "path"), operation.label
 
@@ -304,17 +309,17 @@ class Run:
                 run._judge(case, response)
 
             def teardown(self) -> None:
-                run.world.refresh()
+                run.projects.refresh()
 
-        # Hypothesis takes up what it drew before, and may be answered otherwise now, so that another link is to follow.
-        # What was asked has been judged; the next round begins elsewhere.
+        # Hypothesis replays earlier draws. The response may differ by now and lead to other links, which it reports as
+        # a flaky strategy. All responses so far have been checked; the next round has another seed.
         with suppress(FlakyStrategyDefinition):
             seed(number)(Links).run(settings=self._settings(max(1, cases // steps), steps))
 
-    # --- one case -----------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------------
 
     def _fill(self, case: AnyCase, pick: int) -> None:
-        """Puts ids of objects where ids are, in four of five cases."""
+        """Replaces ids with ids of existing objects, in four of five cases."""
         if pick % 5 == 4:
             return
         named = case.path_parameters or {}
@@ -323,24 +328,24 @@ class Run:
             if "If-Match" in (case.headers or {}):
                 self._match(case, pick)
         if "project_id" in named:
-            # Quotas of the own project would soon let nothing more be made.
+            # Generated quotas of the own project would soon forbid to create anything.
             named["project_id"] = BLUE if case.method == "GET" else f"{pick % 3}" * 32
         body = case.body
         if isinstance(body, dict):
-            for values in (body, *(each for each in body.values() if isinstance(each, dict))):
+            for values in (body, *(member for member in body.values() if isinstance(member, dict))):
                 self._fill_values(values, pick)
-            for each in RESOURCES if case.method == "POST" else ():
-                for place, given in enumerate(_members(body, each)):
-                    self._fill_values(given, pick + place)
+            for created in RESOURCES if case.method == "POST" else ():
+                for place, values in enumerate(_members(body, created)):
+                    self._fill_values(values, pick + place)
                     if pick % 2 == 0:
-                        given.update(self.world.good(each.name, pick + place))
+                        values.update(self.projects.good(created.name, pick + place))
 
     def _match(self, case: AnyCase, pick: int) -> None:
-        """Most requests are for no revision, some for the one that was there at the last look."""
+        """Drops `If-Match` from two thirds of the requests and sets it to the known revision in some others."""
         if pick % 3:
             del case.headers["If-Match"]
         elif pick % 2:
-            revision = self.world.revisions.get(case.path_parameters["id"], 0)
+            revision = self.projects.revisions.get(case.path_parameters["id"], 0)
             case.headers["If-Match"] = f"revision_number={revision}"
 
     def _fill_values(self, values: dict[str, Any], pick: int) -> None:
@@ -348,41 +353,41 @@ class Run:
             if name in NAMES and isinstance(value, str):
                 values[name] = self._id(NAMES[name], pick + place)
             elif name == "endpoints" and values.get("type") == "subnet":
-                # Of other types they are only texts, which would be read again as they were written.
+                # Endpoints of the other types are free text without ids.
                 values[name] = [self._id("subnet", pick)]
             elif name == "external_gateway_info" and isinstance(value, dict):
                 self._fill_values(value, pick)
 
     def _id(self, resource: str, pick: int) -> str:
-        ids = self.world.ids[resource]
+        ids = self.projects.ids[resource]
         return ids[pick % len(ids)]
 
     def _send(self, case: AnyCase) -> httpx.Response:
         self.cases += 1
         sent = case.as_transport_kwargs(base_url="http://testserver", headers={"authorization": self.role})
         content = json.dumps(sent["json"]).encode() if "json" in sent else sent.get("data")
-        answer: httpx.Response = self.world.api.client.request(
+        response: httpx.Response = self.projects.api.client.request(
             sent["method"], sent["url"], params=sent["params"], content=content, headers=dict(sent["headers"])
         )
-        self.outcomes[_name_of(case), answer.status_code] += 1
-        return answer
+        self.outcomes[_name_of(case), response.status_code] += 1
+        return response
 
-    def _judge(self, case: AnyCase, answer: httpx.Response | Response) -> None:
+    def _judge(self, case: AnyCase, response: httpx.Response | Response) -> None:
         try:
-            # 412 refuses a request too, before its body is judged; schemathesis takes it for acceptance.
-            must_be_refused = _is_bad(case) and answer.status_code != 412
+            # 412 refuses a request before its body is validated, but schemathesis counts it as acceptance.
+            must_be_refused = _is_bad(case) and response.status_code != 412
             checks = [check for check in CHECKS if check is not negative_data_rejection or must_be_refused]
-            case.validate_response(answer, checks=checks, additional_checks=[self._ours])
+            case.validate_response(response, checks=checks, additional_checks=[self._check_visibility])
         except FailureGroup as group:
             for failure in group.exceptions:
                 place = (_name_of(case), type(failure).__name__)
-                self.faults.setdefault(place, f"{failure}\n{case.as_curl_command()}\n{_said(answer)}")
+                self.faults.setdefault(place, f"{failure}\n{case.as_curl_command()}\n{_excerpt(response)}")
 
-    def _ours(self, ctx: Any, response: Response, case: AnyCase) -> None:
+    def _check_visibility(self, ctx: Any, response: Response, case: AnyCase) -> None:
         text = response.text
         sent = str(response.request.url) + str(response.request.body)
         if self.role != "admin":
-            seen = [each for each in (MARK, *self.world.foreign_ids) if each in text and each not in sent]
+            seen = [mark for mark in (MARK, *self.projects.foreign_ids) if mark in text and mark not in sent]
             _fault(case, ForeignData, not seen, f"foreign data: {seen}")
         keys = [key for key in KEYS if key in text and key not in sent]
         _fault(case, KeyShown, not keys or self.role != "reader", f"a pre-shared key: {keys}")
@@ -396,26 +401,28 @@ class Run:
                 f"good data refused: {fault}",
             )
         if 200 <= response.status_code < 300 and case.method == "GET" and "fields" not in (case.query or {}):
-            self._whole(case, json.loads(text))
+            self._check_complete(case, json.loads(text))
 
-    def _whole(self, case: AnyCase, answer: Any) -> None:
-        """Without `fields` every attribute is there: the one thing that a response's schema leaves open."""
+    def _check_complete(self, case: AnyCase, response: Any) -> None:
+        """Without `fields` every attribute has to be present, which the schema of a response does not require."""
         for resource in RESOURCES:
-            found = answer.get(resource.plural, [answer[resource.singular]] if resource.singular in answer else [])
+            objects = response.get(
+                resource.plural, [response[resource.singular]] if resource.singular in response else []
+            )
             required = self._raw["components"]["schemas"]
-            for each in found if isinstance(found, list) else []:
+            for shown in objects if isinstance(objects, list) else []:
                 name = "".join(part.capitalize() for part in resource.name.split("_"))
-                missing = set(required[name]["required"]) - set(each)
-                _fault(case, Whole, not missing, f"{resource.name} without {sorted(missing)}")
+                missing = set(required[name]["required"]) - set(shown)
+                _fault(case, AttributesMissing, not missing, f"{resource.name} without {sorted(missing)}")
 
 
 def _members(body: dict[str, Any], resource: Resource) -> list[dict[str, Any]]:
-    """The objects of a resource that a body asks for."""
+    """The values of the new objects of a resource in a body."""
     many = body.get(resource.plural)
-    found = [body.get(resource.singular)]
+    members = [body.get(resource.singular)]
     if isinstance(many, list):
-        found = [each.get(resource.singular, each) if isinstance(each, dict) else None for each in many]
-    return [each for each in found if isinstance(each, dict)]
+        members = [item.get(resource.singular, item) if isinstance(item, dict) else None for item in many]
+    return [member for member in members if isinstance(member, dict)]
 
 
 def _fault(case: AnyCase, kind: type[Failure], good: bool, message: str) -> None:
@@ -424,7 +431,7 @@ def _fault(case: AnyCase, kind: type[Failure], good: bool, message: str) -> None
 
 
 def _is_bad(case: AnyCase) -> bool:
-    """Whether a request breaks its schema. What schemathesis breaks in one branch of a schema may fit another one."""
+    """True if a request does not fit its schema. A value that is made invalid for one branch may fit another branch."""
     if case.meta is None or case.meta.generation.mode.is_positive:
         return False
     broken = [place for place, component in case.meta.components.items() if component.mode.is_negative]
@@ -434,8 +441,8 @@ def _is_bad(case: AnyCase) -> bool:
     return not conformance.validator(*place).is_valid(case.body)
 
 
-def _said(answer: httpx.Response | Response) -> str:
-    return f"{answer.status_code} {answer.text[:600]}"
+def _excerpt(response: httpx.Response | Response) -> str:
+    return f"{response.status_code} {response.text[:600]}"
 
 
 def _name_of(case: AnyCase) -> str:
@@ -443,7 +450,7 @@ def _name_of(case: AnyCase) -> str:
 
 
 def _share(operation: Operation) -> float:
-    """How much of the cases an operation gets."""
+    """Relative number of cases of an operation."""
     name = operation.definition.raw["operationId"]
     if name.endswith("_by_short_path"):
         return 0.1  # the same handlers
@@ -453,16 +460,16 @@ def _share(operation: Operation) -> float:
 
 
 def _resource_of(path: str) -> str:
-    found = [each.name for each in RESOURCES if f"/{each.path.rpartition('/')[2]}/" in path]
-    return found[0] if found else ""
+    names = [resource.name for resource in RESOURCES if f"/{resource.path.rpartition('/')[2]}/" in path]
+    return names[0] if names else ""
 
 
 Opened = Callable[..., Any]
 
 
 @contextmanager
-def world(open_api: Opened, role: str) -> Iterator[World]:
-    """A fresh world, behind an API that holds no DELETE."""
-    assert role in PEOPLE
+def open_two_projects(open_api: Opened, role: str) -> Iterator[TwoProjects]:
+    """A new API with both projects' objects; its DELETE does not wait for the node."""
+    assert role in USERS
     with open_api(delete_wait=0.0) as api:
-        yield World(api, role)
+        yield TwoProjects(api, role)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete against the real route table, and its examples are really accepted."""
+"""The OpenAPI document: it is valid, covers the application's route table, and the API accepts its examples."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ METHODS = {"get", "put", "post", "delete"}
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """Everything in a JSON value."""
+    """Yields every value inside a JSON value."""
     yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from walk(inner)
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    """(path, method, operation) of all that the document has."""
+    """Returns (path, method, operation) of all operations of the document."""
     return [
         (path, method, operation)
         for path, item in conformance.whole()["paths"].items()
@@ -54,8 +54,9 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def for_users(route: Route) -> bool:
-    """Whether the document has a route: not the agents' door, nor what refuses all on a collection, as Neutron does,
-    nor the identity's second name."""
+    """True if the document should contain a route.
+
+    It omits the agents' API, PUT and DELETE on collections, which always refuse, and the second prefix of Keystone."""
     if f"{route.path}/".startswith(conformance.ALIAS):
         return False
     on_collection = route.method in ("PUT", "DELETE") and "{id}" not in route.path
@@ -63,22 +64,26 @@ def for_users(route: Route) -> bool:
 
 
 def test_the_document_is_served(api: Api) -> None:
-    answer = api.as_("stranger").send("GET", "//openapi.json")
-    assert answer.status_code == 200
-    assert answer.json() == json.loads(json.dumps(conformance.of(api.client)))
-    assert not [path for path in answer.json()["paths"] if path.startswith("/identity")]
+    response = api.as_("stranger").send("GET", "//openapi.json")
+    assert response.status_code == 200
+    assert response.json() == json.loads(json.dumps(conformance.of(api.client)))
+    assert not [path for path in response.json()["paths"] if path.startswith("/identity")]
 
 
-def test_the_document_has_the_identity_where_that_is(store: Store) -> None:
+def test_the_document_has_the_paths_of_the_embedded_keystone(store: Store) -> None:
     with TestClient(create_app(store, EmbeddedKeystone(store), Notifier())) as client:
         assert client.get("/openapi.json").json() == json.loads(json.dumps(conformance.whole()))
     assert "/identity/v3/users/{user_id}/application_credentials/{id}" in conformance.whole()["paths"]
 
 
-def test_the_identity_answers_alike_by_its_second_name() -> None:
+def test_both_prefixes_of_the_embedded_keystone_have_the_same_routes() -> None:
     table = conformance.routes_of(conformance.default_app())
     first, second = (
-        {(each.method, each.path.removeprefix(prefix)) for each in table if f"{each.path}/".startswith(f"{prefix}/")}
+        {
+            (route.method, route.path.removeprefix(prefix))
+            for route in table
+            if f"{route.path}/".startswith(f"{prefix}/")
+        }
         for prefix in PREFIXES
     )
     assert first == second
@@ -101,18 +106,18 @@ def test_every_schema_is_a_json_schema() -> None:
 
 def test_every_route_of_users_is_in_the_document() -> None:
     table = conformance.routes_of(conformance.default_app())
-    undocumented = [f"{each.method} {each.path}" for each in table if for_users(each) and each.operation is None]
+    undocumented = [f"{route.method} {route.path}" for route in table if for_users(route) and route.operation is None]
     assert not undocumented, "these routes need an Operation, or a reason in for_users"
     declared = {(path, method.upper()) for path, method, _ in operations()}
-    assert declared == {(path_of(each), each.method) for each in table if for_users(each)}
+    assert declared == {(path_of(route), route.method) for route in table if for_users(route)}
     assert len(declared) > 60
 
 
-def test_what_is_not_in_the_document_only_refuses(api: Api) -> None:
+def test_undocumented_routes_only_refuse(api: Api) -> None:
     for route in conformance.routes_of(conformance.default_app()):
         if not for_users(route) and route.path.startswith("/v2.0/"):
-            answer = api.send(route.method, route.path.removeprefix("/v2.0"), {})
-            assert answer.status_code == 404, route.path
+            response = api.send(route.method, route.path.removeprefix("/v2.0"), {})
+            assert response.status_code == 404, route.path
 
 
 def test_every_resource_is_in_the_document() -> None:
@@ -125,32 +130,34 @@ def test_every_resource_is_in_the_document() -> None:
 
 def test_references_and_names() -> None:
     whole = conformance.whole()
-    references = {each["$ref"] for each in walk(whole) if isinstance(each, dict) and isinstance(each.get("$ref"), str)}
+    references = {
+        value["$ref"] for value in walk(whole) if isinstance(value, dict) and isinstance(value.get("$ref"), str)
+    }
     assert len(references) > 50
     for reference in references:
-        found = whole
+        target = whole
         for part in reference.removeprefix("#/").split("/"):
-            found = found[part]
+            target = target[part]
     for kind, components in whole["components"].items():
         unused = [name for name in components if f"#/components/{kind}/{name}" not in references]
         assert not unused or kind == "securitySchemes", unused
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(ids) == len(set(ids))
     for path, _, operation in operations():
-        declared = {each["name"] for each in whole["paths"][path].get("parameters", ())}
+        declared = {parameter["name"] for parameter in whole["paths"][path].get("parameters", ())}
         assert declared == set(re.findall(r"\{(\w+)\}", path))
         assert operation["summary"]
         assert operation["tags"][0] in {tag["name"] for tag in whole["tags"]}
 
 
-def test_every_answer_of_success_is_closed() -> None:
-    """So that what should not be there is found."""
+def test_schemas_of_successful_responses_are_closed() -> None:
+    """Closed schemas, without additional properties, detect undeclared attributes in responses."""
     whole = conformance.whole()
     for path, method, operation in operations():
-        [code] = [each for each in operation["responses"] if each < "300"]
+        [code] = [status for status in operation["responses"] if status < "300"]
         schema = operation["responses"][code].get("content", {}).get("application/json", {}).get("schema", {})
-        objects = [each for each in walk(schema) if isinstance(each, dict) and each.get("type") == "object"]
-        assert all(each.get("additionalProperties") is False for each in objects) or path == "/openapi.json", (
+        objects = [value for value in walk(schema) if isinstance(value, dict) and value.get("type") == "object"]
+        assert all(value.get("additionalProperties") is False for value in objects) or path == "/openapi.json", (
             path,
             method,
         )
@@ -165,7 +172,7 @@ def test_every_answer_of_success_is_closed() -> None:
 # --- errors -------------------------------------------------------------------------------------------------------
 
 
-def test_every_type_of_problem_has_a_meaning_and_an_operation() -> None:
+def test_every_error_type_has_a_description_and_an_operation() -> None:
     assert error_responses.MEANING.keys() == STATUS.keys()
     declared = {
         type
@@ -174,18 +181,18 @@ def test_every_type_of_problem_has_a_meaning_and_an_operation() -> None:
         if code >= "400"
         for type in response["content"]["application/json"]["examples"]
     }
-    # A method that a path does not have belongs to no operation.
+    # The error of an unsupported method belongs to no operation.
     assert STATUS.keys() - declared == {"HTTPMethodNotAllowed"}
 
 
-def test_every_operation_declares_who_may_not(api: Api) -> None:
+def test_every_operation_declares_the_errors_of_authentication(api: Api) -> None:
     for path, method, operation in operations():
         public = operation.get("security") == []
         assert public or {"401", "429", "503"} <= set(operation["responses"]), (method, path)
 
 
-def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negative control of `conformance.check`, through which the tests of the API send everything."""
+def test_an_undeclared_response_is_detected(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of `conformance.check`, which checks every response in the tests of the API."""
     network = api.create("/networks", "network", name="office")
     path = f"/networks/{network['id']}"
     fields = conformance.whole()["components"]["schemas"]["NetworkFields"]["properties"]
@@ -211,18 +218,18 @@ def test_an_answer_that_is_not_declared_is_found(api: Api, monkeypatch: pytest.M
         api.send("GET", f"/networks/{examples.OUTSIDE}")
 
 
-def test_a_body_that_is_accepted_and_not_declared_is_found(api: Api) -> None:
-    """The negative control of the other half of `conformance.check`."""
+def test_an_accepted_but_undeclared_body_is_detected(api: Api) -> None:
+    """The negative control of the check of accepted bodies in `conformance.check`."""
     path, body = f"/networks/{api.create('/networks', 'network')['id']}", {"network": {"description": "office"}}
-    given = conformance.whole()["components"]["schemas"]["NetworkUpdate"]["properties"]
-    description = given.pop("description")
+    properties = conformance.whole()["components"]["schemas"]["NetworkUpdate"]["properties"]
+    description = properties.pop("description")
     conformance.validator.cache_clear()
     conformance.registry.cache_clear()
     try:
         with pytest.raises(AssertionError, match="accepted, but not declared"):
             api.send("PUT", path, body)
     finally:
-        given["description"] = description
+        properties["description"] = description
         conformance.validator.cache_clear()
         conformance.registry.cache_clear()
     assert api.send("PUT", path, body).status_code == 200
@@ -232,8 +239,8 @@ def test_a_body_that_is_accepted_and_not_declared_is_found(api: Api) -> None:
 
 
 def shown_examples() -> list[tuple[str, tuple[str, ...], Any]]:
-    """(where, place of the schema, value) of every example of a body or an answer."""
-    found: list[tuple[str, tuple[str, ...], Any]] = []
+    """Returns (name, path of the schema, value) of every example of a body or a response."""
+    shown: list[tuple[str, tuple[str, ...], Any]] = []
     for path, method, operation in operations():
         places: dict[tuple[str, ...], Any] = {("requestBody",): operation.get("requestBody", {})}
         places |= {("responses", code): response for code, response in operation["responses"].items()}
@@ -243,15 +250,15 @@ def shown_examples() -> list[tuple[str, tuple[str, ...], Any]]:
                 value = example.get("value", {"$ref": example.get("$ref")})
                 if "$ref" in example:
                     value = conformance.whole()["components"]["examples"][example["$ref"].rpartition("/")[2]]["value"]
-                where = ("paths", path, method, *place, "content", "application/json", "schema")
-                found.append((f"{method} {path} {place} {name}", where, value))
-    return found
+                schema = ("paths", path, method, *place, "content", "application/json", "schema")
+                shown.append((f"{method} {path} {place} {name}", schema, value))
+    return shown
 
 
 def test_examples_fit_their_schemas() -> None:
-    found = shown_examples()
-    assert len(found) > 300
-    for name, place, value in found:
+    shown = shown_examples()
+    assert len(shown) > 300
+    for name, place, value in shown:
         fault = next(conformance.validator(*place).iter_errors(value), None)
         assert fault is None, f"{name}: {fault}"
 
@@ -262,8 +269,8 @@ def test_every_body_has_an_example() -> None:
             assert operation["requestBody"]["content"]["application/json"]["examples"], (method, path)
 
 
-class Story:
-    """Sends every example, in the order in which the objects can be made, with the ids that they really got."""
+class ExampleSender:
+    """Sends the examples in an order that satisfies their references, with the ids of the created objects."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -272,54 +279,54 @@ class Story:
         self.sent: set[tuple[str, str]] = set()
 
     def send(self, method: str, path: str, name: str, user: str = "alice") -> Any:
-        """One example of a path."""
+        """Sends an example of an operation."""
         operation = conformance.whole()["paths"][path][method]
         example = operation["requestBody"]["content"]["application/json"]["examples"][name]
-        answer = self.api.as_(user).send(
+        response = self.api.as_(user).send(
             method.upper(), self._real(path.removeprefix("/v2.0")), json.loads(self._real(json.dumps(example["value"])))
         )
-        assert answer.status_code in (200, 201), answer.text
+        assert response.status_code in (200, 201), response.text
         self.sent.add((f"{method} {path}", name))
-        return answer.json()
+        return response.json()
 
     def create(self, resource: Resource) -> None:
-        """All objects of a resource."""
+        """Creates all example objects of a resource."""
         path = f"/v2.0/{resource.path}"
         for name in examples.CREATE[resource.name]:
             key = name.replace(" ", "-")
-            made = self.send("post", path, key)[resource.singular]
-            self.real[examples.IDS[resource.name, name]] = made["id"]
+            created = self.send("post", path, key)[resource.singular]
+            self.real[examples.IDS[resource.name, name]] = created["id"]
             if name == next(iter(examples.CREATE[resource.name])):
-                self._compare(resource, made)
-        for name, each in examples.BULK.get(resource.name, {}).items():
-            assert len(self.send("post", path, name)[resource.plural]) == len(each)
+                self._compare(resource, created)
+        for name, members in examples.BULK.get(resource.name, {}).items():
+            assert len(self.send("post", path, name)[resource.plural]) == len(members)
 
-    def _compare(self, resource: Resource, made: dict[str, Any]) -> None:
-        """What the answer's example says is what was answered, but for ids and times."""
+    def _compare(self, resource: Resource, created: dict[str, Any]) -> None:
+        """Asserts that the response equals its example, apart from ids and times."""
         operation = conformance.whole()["paths"][f"/v2.0/{resource.path}"]["post"]
         example = operation["responses"]["201"]["content"]["application/json"]["examples"]["example"]["value"]
         expected = json.loads(self._real(json.dumps(example)))[resource.singular]
-        for shown in (made, expected):
+        for shown in (created, expected):
             for name in ("created_at", "updated_at", "revision_number"):
                 shown.pop(name)
             for fixed in (shown.get("external_gateway_info") or {}).get("external_fixed_ips", ()):
                 fixed.pop("subnet_id")
-        assert made == expected
+        assert created == expected
 
     def update(self, resource: Resource) -> None:
-        """All updates of a resource's first object."""
+        """Sends all example updates of a resource's first object."""
         first = examples.IDS[resource.name, next(iter(examples.CREATE[resource.name]))]
         self.real["{id}"] = self.real[first]
         for name in examples.UPDATE[resource.name]:
             self.send("put", f"/v2.0/{resource.path}/{{id}}", name.replace(" ", "-"))
 
     def interface(self, verb: str) -> None:
-        """The router's leg."""
+        """Adds or removes the router's interface."""
         self.real["{id}"] = self.real[examples.IDS[ROUTER.name, "gateway"]]
         self.send("put", f"/v2.0/routers/{{id}}/{verb}_router_interface", "example")
 
     def quota(self) -> None:
-        """Quotas, which an admin gives."""
+        """Sets quotas, as admin."""
         self.real["{project_id}"] = self.real[examples.PROJECT]
         self.send("put", "/v2.0/quotas/{project_id}", "connections", "admin")
 
@@ -330,16 +337,16 @@ class Story:
 
 
 def test_every_example_is_accepted(api: Api) -> None:
-    story = Story(api)
+    sender = ExampleSender(api)
     for resource in examples.STORY:
-        story.create(resource)
+        sender.create(resource)
         if resource is ROUTER:
-            # To and fro: the services need it after that.
+            # The services need the interface, so it is added again.
             for verb in ("add", "remove", "add"):
-                story.interface(verb)
+                sender.interface(verb)
     for resource in examples.STORY:
-        story.update(resource)
-    story.quota()
+        sender.update(resource)
+    sender.quota()
     declared = {
         (f"{method} {path}", name)
         for path, method, operation in operations()
@@ -347,11 +354,11 @@ def test_every_example_is_accepted(api: Api) -> None:
         if operation["tags"] != ["identity"]
         for name in operation["requestBody"]["content"]["application/json"]["examples"]
     }
-    assert story.sent == declared
+    assert sender.sent == declared
 
 
 @pytest.mark.usefixtures("quick")
-def test_every_example_of_the_identity_is_accepted(store: Store) -> None:
+def test_every_example_of_the_embedded_keystone_is_accepted(store: Store) -> None:
     with TestClient(create_app(store, embedded(store), Notifier())) as http:
         client = Client(http, store)
         token = client.token("alice", {"project": {"name": "blue"}})
@@ -365,9 +372,9 @@ def test_every_example_of_the_identity_is_accepted(store: Store) -> None:
                 text = json.dumps(body)
                 for shown, value in real.items():
                     text = text.replace(json.dumps(shown), json.dumps(value))
-                answer = http.post(path, content=text, headers={"x-auth-token": token})
-                assert answer.status_code == 201, answer.text
-                conformance.check(http, "POST", answer)
+                response = http.post(path, content=text, headers={"x-auth-token": token})
+                assert response.status_code == 201, response.text
+                conformance.check(http, "POST", response)
                 sent.append(name.replace(" ", "-"))
     assert sent == [
         name
@@ -379,11 +386,16 @@ def test_every_example_of_the_identity_is_accepted(store: Store) -> None:
 
 # --- values -------------------------------------------------------------------------------------------------------
 
-ACCEPTED = [(each, attribute) for each in RESOURCES for attribute in each.attributes if attribute.post or attribute.put]
+ACCEPTED = [
+    (resource, attribute)
+    for resource in RESOURCES
+    for attribute in resource.attributes
+    if attribute.post or attribute.put
+]
 
 
 @pytest.mark.parametrize(("resource", "attribute"), ACCEPTED, ids=[f"{r.name}.{a.name}" for r, a in ACCEPTED])
-def test_what_a_kind_accepts_is_what_the_document_says(resource: Resource, attribute: Attribute) -> None:
+def test_an_attribute_type_accepts_what_its_schema_declares(resource: Resource, attribute: Attribute) -> None:
     body = "".join(part.capitalize() for part in resource.name.split("_")) + ("Create" if attribute.post else "Update")
     schema = conformance.validator("components", "schemas", body, "properties", attribute.name)
     assert schema.is_valid(None) or not attribute.nullable

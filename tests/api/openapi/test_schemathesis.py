@@ -1,6 +1,6 @@
-"""Whatever is sent, the API answers as its document says, and nobody sees another project's data or a reader a key.
+"""The API answers generated requests as its document says, without foreign data, and shows no key to a reader.
 
-The cases are in `tests.api.openapi.generated`. The same seed makes the same requests; it is in the names of the tests.
+The generator is `tests.api.openapi.generated`. The test ids contain the seed, which reproduces the requests.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from linkspan.core.schema import list_query
 from linkspan.core.schema.attribute_types import Choice, Text
 from linkspan.core.schema.resources import RESOURCES
 from tests.api.conftest import OpenApi
-from tests.api.openapi.generated import Run, World, world
+from tests.api.openapi.generated import Run, TwoProjects, open_two_projects
 
 SEED = 20_261_126
 SHARES = {"reader": 0.2, "alice": 0.4, "admin": 0.4}
-"""Of the cases, by role: what a reader writes is all refused for the same reason."""
+"""Share of the cases by role. A reader gets fewer, because every write of a reader is refused for the same reason."""
 
 
 @pytest.mark.timeout(1_200)
@@ -39,29 +39,31 @@ SHARES = {"reader": 0.2, "alice": 0.4, "admin": 0.4}
     indirect=["database"],
 )
 def test_generated_requests(open_api: OpenApi, role: str, cases: int, seed: int) -> None:
-    with world(open_api, role) as made:
-        before = made.foreign_objects()
-        run = Run(made, seed)
+    with open_two_projects(open_api, role) as projects:
+        before = projects.foreign_objects()
+        run = Run(projects, seed)
         run.run(math.ceil(cases * SHARES[role]))
         print(f"seed {seed}, {run.cases} cases as {role}")
         print(*(f"{count:6} {name} {code}" for (name, code), count in sorted(run.outcomes.items())), sep="\n")
         assert not run.faults, "\n\n".join(f"{'/'.join(place)}: {text}" for place, text in run.faults.items())
         if role != "admin":
-            assert made.foreign_objects() == before
+            assert projects.foreign_objects() == before
         if cases < 2_000:
-            return  # too few to come to everything
+            return  # too few to reach every operation
         shallow = [name for name in _deep(role) if not any(run.outcomes[name, code] for code in (200, 201))]
-        assert not shallow, "these never came to an object"
-        deleted = [each.name for each in RESOURCES if run.outcomes[f"delete_{each.name}", 204]]
-        assert role == "reader" or len(deleted) >= 4, "a run has to get behind what is in use"
+        assert not shallow, "these operations never succeeded"
+        deleted = [resource.name for resource in RESOURCES if run.outcomes[f"delete_{resource.name}", 204]]
+        assert role == "reader" or len(deleted) >= 4, "deletes are refused only because objects are in use"
 
 
 def _deep(role: str) -> list[str]:
     """Operations that have to succeed at least once for a role."""
-    reading = [f"{verb}_{each.name}" for verb in ("list", "show") for each in RESOURCES]
+    reading = [f"{verb}_{resource.name}" for verb in ("list", "show") for resource in RESOURCES]
     if role == "reader":
         return reading
-    return reading + [f"{verb}_{each.name}" for verb in ("create", "update") for each in RESOURCES if each.writable]
+    return reading + [
+        f"{verb}_{resource.name}" for verb in ("create", "update") for resource in RESOURCES if resource.writable
+    ]
 
 
 # --- negative controls --------------------------------------------------------------------------------------------
@@ -69,14 +71,14 @@ def _deep(role: str) -> list[str]:
 
 def _shows_more(monkeypatch: pytest.MonkeyPatch) -> None:
     view = Attributes.view
-    monkeypatch.setattr(Attributes, "view", lambda *given: view(*given) | {"surplus": 1})
+    monkeypatch.setattr(Attributes, "view", lambda *args: view(*args) | {"surplus": 1})
 
 
 def _shows_less(monkeypatch: pytest.MonkeyPatch) -> None:
     view = Attributes.view
 
-    def less(*given: Any) -> dict[str, Any]:
-        shown = view(*given)
+    def less(*args: Any) -> dict[str, Any]:
+        shown = view(*args)
         del shown["description"]
         return shown
 
@@ -119,7 +121,7 @@ def _another_type(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CONTROLS: Mapping[str, tuple[Any, str, str, str]] = {
     "an attribute too many": (_shows_more, "alice", "ike_policy$", "JsonSchemaError"),
-    "an attribute too few": (_shows_less, "alice", "list_ike_policy$", "Whole"),
+    "an attribute too few": (_shows_less, "alice", "list_ike_policy$", "AttributesMissing"),
     "a server error": (_fails, "alice", "list_network", "ServerError"),
     "foreign data": (_shows_foreign, "reader", "list_network", "ForeignData"),
     "a key": (_shows_keys, "reader", "(list|show)_connection$", "KeyShown"),
@@ -127,9 +129,9 @@ CONTROLS: Mapping[str, tuple[Any, str, str, str]] = {
     "good data refused": (_refuses, "alice", "create_network", "GoodDataRefused"),
     "an undeclared type": (_another_type, "alice", "show_network", "JsonSchemaError"),
 }
-"""What is broken -> how, the role, the operations, and the fault by which it has to be found."""
+"""Defect -> (patch, role, operation pattern, the fault that has to be reported)."""
 MANY = {"bad data accepted": 300}
-"""How many cases it takes, if not 40: few of those that break a schema break it deep in a body that may be a list."""
+"""Cases that a defect needs, if not 40: few invalid cases are invalid deep inside a body that may be a list."""
 
 QUICK = ("an attribute too many", "a key")
 """Those that are run with `./dev test --fast` too: a check of schemathesis and one of our own."""
@@ -139,16 +141,16 @@ QUICK = ("an attribute too many", "a key")
 @pytest.mark.parametrize(
     "broken", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CONTROLS]
 )
-def test_what_is_broken_is_found(open_api: OpenApi, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    break_it, role, only, found = CONTROLS[broken]
+def test_a_broken_api_is_detected(open_api: OpenApi, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    break_it, role, only, fault_name = CONTROLS[broken]
     cases = MANY.get(broken, 40)
-    with world(open_api, role) as made:
-        # It is looked at through the API, which is about to be broken.
-        monkeypatch.setattr(World, "refresh", lambda _world: None)
-        whole = Run(made, SEED, only)
-        whole.run(cases)
-        assert not whole.faults
+    with open_two_projects(open_api, role) as projects:
+        # `refresh` uses the API, which is about to be broken.
+        monkeypatch.setattr(TwoProjects, "refresh", lambda _projects: None)
+        intact = Run(projects, SEED, only)
+        intact.run(cases)
+        assert not intact.faults
         break_it(monkeypatch)
-        run = Run(made, SEED, only)
+        run = Run(projects, SEED, only)
         run.run(cases)
-        assert found in {name for _, name in run.faults}, run.faults
+        assert fault_name in {name for _, name in run.faults}, run.faults

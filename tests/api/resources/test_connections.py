@@ -1,4 +1,4 @@
-"""Connections and services: the error matrix, what is converted, what is shown, what reaches the node."""
+"""Services and connections: values, conversions, conflicts, endpoint groups and visibility."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from linkspan.core.checks.cross_resource import Limits
 from tests.api.conftest import OpenApi
-from tests.api.world import BLUE, CONNECTIONS, Api, Site
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 SERVICES = "/vpn/vpnservices"
 
@@ -17,7 +17,7 @@ SERVICES = "/vpn/vpnservices"
 
 
 def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
-    site = Site(api, "198.51.100.0/24", "2001:db8::/64")
+    site = LocalSite(api, "198.51.100.0/24", "2001:db8::/64")
     assert site.service == {
         "id": site.service["id"],
         "tenant_id": BLUE,
@@ -39,22 +39,22 @@ def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
     assert api.get(f"{SERVICES}/{site.service['id']}") == {"vpnservice": site.service}
 
 
-def test_a_service_in_use_stays(site: Site) -> None:
-    made = site.connection()
+def test_a_service_in_use_cannot_be_deleted(site: LocalSite) -> None:
+    connection = site.connection()
     path = f"{SERVICES}/{site.service['id']}"
     assert site.api.refused("DELETE", path) == (409, "VPNServiceInUse")
     assert site.api.update(path, "vpnservice", name="new")["name"] == "new"
-    site.api.delete(f"{CONNECTIONS}/{made['id']}")
+    site.api.delete(f"{CONNECTIONS}/{connection['id']}")
     site.api.delete(path)
 
 
 # --- connections: values ------------------------------------------------------------------------------------------
 
 
-def test_a_connection_of_defaults_is_complete(site: Site) -> None:
-    made = site.connection()
-    assert made == {
-        "id": made["id"],
+def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
+    connection = site.connection()
+    assert connection == {
+        "id": connection["id"],
         "tenant_id": BLUE,
         "project_id": BLUE,
         "name": "connection",
@@ -78,16 +78,16 @@ def test_a_connection_of_defaults_is_complete(site: Site) -> None:
         "psk": "correct horse",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",
-        "created_at": made["created_at"],
-        "updated_at": made["created_at"],
+        "created_at": connection["created_at"],
+        "updated_at": connection["created_at"],
         "revision_number": 1,
     }
-    assert site.api.get(f"{CONNECTIONS}/{made['id']}") == {"ipsec_site_connection": made}
-    assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": [made]}
+    assert site.api.get(f"{CONNECTIONS}/{connection['id']}") == {"ipsec_site_connection": connection}
+    assert site.api.get(CONNECTIONS) == {"ipsec_site_connections": [connection]}
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("values", "shown"),
     [
         ({"peer_cidrs": "10.9.0.0/24"}, {"peer_cidrs": ["10.9.0.0/24"]}),
         ({"peer_cidrs": ["10.9.0.7/24", "10.8.0.0/24"]}, {"peer_cidrs": ["10.9.0.7/24", "10.8.0.0/24"]}),
@@ -109,20 +109,20 @@ def test_a_connection_of_defaults_is_complete(site: Site) -> None:
         ({"tenant_id": BLUE}, {"project_id": BLUE}),
     ],
 )
-def test_values_that_are_taken(site: Site, given: dict[str, Any], shown: dict[str, Any]) -> None:
-    made = site.connection(**given)
-    assert {name: made[name] for name in shown} == shown
-    read = site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"]
+def test_values_are_converted(site: LocalSite, values: dict[str, Any], shown: dict[str, Any]) -> None:
+    connection = site.connection(**values)
+    assert {name: connection[name] for name in shown} == shown
+    read = site.api.get(f"{CONNECTIONS}/{connection['id']}")["ipsec_site_connection"]
     assert {name: read[name] for name in shown} == shown
 
 
 BAD = (400, "HTTPBadRequest")
 
 
-def test_words_of_some_refusals(site: Site) -> None:
-    def message(**given: Any) -> str:
-        answer = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)})
-        text: str = answer.json()["NeutronError"]["message"]
+def test_messages_of_some_errors(site: LocalSite) -> None:
+    def message(**values: Any) -> str:
+        response = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**values)})
+        text: str = response.json()["NeutronError"]["message"]
         return text
 
     assert message(psk=None) == "Invalid input for psk. Reason: 'None' is not a valid string."
@@ -137,31 +137,35 @@ def test_words_of_some_refusals(site: Site) -> None:
 
 
 @pytest.fixture
-def open_site(api: Api) -> Site:
-    """A service without a subnet: its connections use endpoint groups."""
-    return Site(api, "198.51.100.0/24", "2001:db8::/64", with_subnet=False)
+def open_site(api: Api) -> LocalSite:
+    """A site whose service has no subnet: its connections use endpoint groups."""
+    return LocalSite(api, "198.51.100.0/24", "2001:db8::/64", with_subnet=False)
 
 
-def test_a_connection_between_groups(open_site: Site) -> None:
+def test_a_connection_between_groups(open_site: LocalSite) -> None:
     api = open_site.api
     second = api.inside("10.2.0.0/24")
     api.plug(open_site.router, second)
     local = api.group("subnet", open_site.subnet["id"], second["id"])
     peer = api.group("cidr", "10.20.0.0/24", "10.21.0.0/24")
-    given = {"peer_cidrs": ..., "local_ep_group_id": local["id"], "peer_ep_group_id": peer["id"]}
-    made = open_site.connection(**given)
-    assert (made["peer_cidrs"], made["local_ep_group_id"], made["peer_ep_group_id"]) == ([], local["id"], peer["id"])
+    values = {"peer_cidrs": ..., "local_ep_group_id": local["id"], "peer_ep_group_id": peer["id"]}
+    connection = open_site.connection(**values)
+    assert (connection["peer_cidrs"], connection["local_ep_group_id"], connection["peer_ep_group_id"]) == (
+        [],
+        local["id"],
+        peer["id"],
+    )
     assert api.refused("DELETE", f"/vpn/endpoint-groups/{peer['id']}") == (400, "EndpointGroupInUse")
     assert api.refused("DELETE", f"/vpn/endpoint-groups/{local['id']}") == (400, "EndpointGroupInUse")
-    api.delete(f"{CONNECTIONS}/{made['id']}")
+    api.delete(f"{CONNECTIONS}/{connection['id']}")
     api.delete(f"/vpn/endpoint-groups/{peer['id']}")
 
 
 # --- updates ------------------------------------------------------------------------------------------------------
 
 
-def test_every_attribute_can_be_changed(site: Site) -> None:
-    made = site.connection()
+def test_every_attribute_can_be_changed(site: LocalSite) -> None:
+    connection = site.connection()
     changes: dict[str, Any] = {
         "name": "new",
         "description": "other",
@@ -174,29 +178,29 @@ def test_every_attribute_can_be_changed(site: Site) -> None:
         "initiator": "response-only",
         "admin_state_up": False,
     }
-    changed = site.api.update(f"{CONNECTIONS}/{made['id']}", "ipsec_site_connection", **changes)
+    changed = site.api.update(f"{CONNECTIONS}/{connection['id']}", "ipsec_site_connection", **changes)
     assert {name: changed[name] for name in changes} == changes
-    merged = site.api.update(f"{CONNECTIONS}/{made['id']}", "ipsec_site_connection", dpd={"timeout": "60"})
+    merged = site.api.update(f"{CONNECTIONS}/{connection['id']}", "ipsec_site_connection", dpd={"timeout": "60"})
     assert merged["dpd"] == {"action": "hold", "interval": 30, "timeout": 60}
 
 
-def test_conflicts_are_refused_on_every_way_into_them(site: Site) -> None:
+def test_every_request_that_leads_to_a_conflict_is_refused(site: LocalSite) -> None:
     site.connection(name="first")
     clash = (409, "IPsecSiteConnectionConflict")
     assert site.refused(psk="another", peer_cidrs=["10.8.0.0/24"]) == clash
     assert site.refused(peer_cidrs=["10.9.0.128/25"]) == clash
     second = site.connection(name="second", peer_cidrs=["10.8.0.0/24"])
     path = f"{CONNECTIONS}/{second['id']}"
-    for given in ({"psk": "another"}, {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}):
-        body = {"ipsec_site_connection": given}
+    for values in ({"psk": "another"}, {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}):
+        body = {"ipsec_site_connection": values}
         assert site.api.refused("PUT", path, body) in (clash, BAD)
     other = site.connection(name="third", peer_id="other", peer_cidrs=["10.9.0.0/24"])
     body = {"ipsec_site_connection": {"peer_id": "203.0.113.9"}}
     assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", body) == clash
 
 
-def test_a_policy_can_cause_a_conflict(site: Site) -> None:
-    """IKEv1's main mode finds keys by addresses alone."""
+def test_a_policy_can_cause_a_conflict(site: LocalSite) -> None:
+    """IKEv1 main mode selects the pre-shared key by address alone."""
     site.connection(name="first", peer_id="one", psk="first key")
     site.connection(name="second", peer_id="two", psk="second key", peer_cidrs=["10.8.0.0/24"])
     path = f"/vpn/ikepolicies/{site.ike['id']}"
@@ -205,21 +209,21 @@ def test_a_policy_can_cause_a_conflict(site: Site) -> None:
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
-def test_policies_that_no_node_can_negotiate_together_are_refused(site: Site) -> None:
-    """AES-CMAC protects packets under IKEv2 only: refused when a connection would use the pair, or already does."""
+def test_policies_that_cannot_be_negotiated_together_are_refused(site: LocalSite) -> None:
+    """AES-CMAC for ESP needs IKEv2: refused when a connection would use the two policies, or already does."""
     v1, cmac = site.api.ike(ike_version="v1"), site.api.ipsec(auth_algorithm="aes-cmac")
     pair = {"ikepolicy_id": v1["id"], "ipsecpolicy_id": cmac["id"]}
     body = {"ipsec_site_connection": site.values(**pair)}
-    said = site.api.send("POST", CONNECTIONS, body)
-    assert said.status_code == 400
-    assert "aes-cmac needs IKEv2" in said.json()["NeutronError"]["message"]
+    response = site.api.send("POST", CONNECTIONS, body)
+    assert response.status_code == 400
+    assert "aes-cmac needs IKEv2" in response.json()["NeutronError"]["message"]
     site.connection(ikepolicy_id=v1["id"])
     path = f"/vpn/ipsecpolicies/{site.ipsec['id']}"
     refused = {"ipsecpolicy": {"auth_algorithm": "aes-cmac"}}
     assert site.api.refused("PUT", path, refused) == BAD
     assert site.api.get(path)["ipsecpolicy"]["auth_algorithm"] == "sha256"
     aead = {"auth_algorithm": "aes-cmac", "encryption_algorithm": "aes-128-gcm-16"}
-    assert site.api.update(path, "ipsecpolicy", **aead)["auth_algorithm"] == "aes-cmac", "no use beside an AEAD"
+    assert site.api.update(path, "ipsecpolicy", **aead)["auth_algorithm"] == "aes-cmac", "not used with an AEAD cipher"
     assert site.api.refused("PUT", path, {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}) == BAD
     site.connection(ipsecpolicy_id=cmac["id"], peer_cidrs=["10.8.0.0/24"])
     path = f"/vpn/ikepolicies/{site.ike['id']}"
@@ -227,17 +231,17 @@ def test_policies_that_no_node_can_negotiate_together_are_refused(site: Site) ->
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
-def test_a_gateway_has_room_for_so_many(open_api: OpenApi) -> None:
+def test_the_connections_of_a_gateway_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=2)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         for number in range(2):
             site.connection(peer_id=f"peer-{number}")
         assert site.refused(peer_id="one too many") == (409, "OverQuota")
 
 
-def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
+def test_the_cidrs_of_a_side_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(cidrs=2)) as api:
-        site = Site(api)
+        site = LocalSite(api)
         three = [f"10.{number}.0.0/24" for number in (7, 8, 9)]
         assert site.refused(peer_cidrs=three) == BAD
         path = f"{CONNECTIONS}/{site.connection(peer_cidrs=three[:2])['id']}"
@@ -249,7 +253,7 @@ def test_a_side_has_so_many_cidrs(open_api: OpenApi) -> None:
 # --- in use -------------------------------------------------------------------------------------------------------
 
 
-def test_policies_in_use_are_changed_but_not_deleted(site: Site) -> None:
+def test_policies_in_use_can_be_changed_but_not_deleted(site: LocalSite) -> None:
     site.connection()
     ike, ipsec = f"/vpn/ikepolicies/{site.ike['id']}", f"/vpn/ipsecpolicies/{site.ipsec['id']}"
     assert site.api.refused("DELETE", ike) == (409, "IKEPolicyInUse")
@@ -258,15 +262,15 @@ def test_policies_in_use_are_changed_but_not_deleted(site: Site) -> None:
     assert site.api.update(ipsec, "ipsecpolicy", name="new")["name"] == "new"
 
 
-# --- who sees what ------------------------------------------------------------------------------------------------
+# --- visibility ---------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_does_not_see_the_key(site: Site) -> None:
-    made = site.connection()
+def test_a_reader_does_not_see_the_key(site: LocalSite) -> None:
+    connection = site.connection()
     reader = site.api.as_("reader")
-    path = f"{CONNECTIONS}/{made['id']}"
-    assert reader.get(path)["ipsec_site_connection"] == made | {"psk": None}
-    assert reader.get(CONNECTIONS)["ipsec_site_connections"] == [made | {"psk": None}]
+    path = f"{CONNECTIONS}/{connection['id']}"
+    assert reader.get(path)["ipsec_site_connection"] == connection | {"psk": None}
+    assert reader.get(CONNECTIONS)["ipsec_site_connections"] == [connection | {"psk": None}]
     assert reader.get(f"{CONNECTIONS}?fields=psk&fields=name")["ipsec_site_connections"] == [
         {"name": "connection", "psk": None}
     ]
@@ -276,13 +280,13 @@ def test_a_reader_does_not_see_the_key(site: Site) -> None:
     )
 
 
-def test_other_projects_see_and_use_nothing(site: Site) -> None:
-    made = site.connection()
+def test_other_projects_see_and_use_nothing(site: LocalSite) -> None:
+    connection = site.connection()
     bob = site.api.as_("bob")
-    assert bob.refused("GET", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
-    assert bob.refused("DELETE", f"{CONNECTIONS}/{made['id']}") == (404, "IPsecSiteConnectionNotFound")
+    assert bob.refused("GET", f"{CONNECTIONS}/{connection['id']}") == (404, "IPsecSiteConnectionNotFound")
+    assert bob.refused("DELETE", f"{CONNECTIONS}/{connection['id']}") == (404, "IPsecSiteConnectionNotFound")
     assert bob.get(CONNECTIONS) == {"ipsec_site_connections": []}
-    own = Site(bob, inside="10.5.0.0/24")
+    own = LocalSite(bob, inside="10.5.0.0/24")
     for name, id, type in (
         ("vpnservice_id", site.service["id"], "VPNServiceNotFound"),
         ("ikepolicy_id", site.ike["id"], "IKEPolicyNotFound"),
@@ -291,9 +295,9 @@ def test_other_projects_see_and_use_nothing(site: Site) -> None:
         assert own.refused(**{name: id}) == (404, type)
 
 
-def test_an_admin_connects_for_a_project(site: Site) -> None:
+def test_an_admin_creates_a_connection_for_a_project(site: LocalSite) -> None:
     body = {"ipsec_site_connection": site.values(project_id=BLUE)}
-    answer = site.api.as_("admin").send("POST", CONNECTIONS, body)
-    assert answer.status_code == 201
-    made = answer.json()["ipsec_site_connection"]
-    assert site.api.get(f"{CONNECTIONS}/{made['id']}")["ipsec_site_connection"] == made
+    response = site.api.as_("admin").send("POST", CONNECTIONS, body)
+    assert response.status_code == 201
+    connection = response.json()["ipsec_site_connection"]
+    assert site.api.get(f"{CONNECTIONS}/{connection['id']}")["ipsec_site_connection"] == connection

@@ -1,4 +1,4 @@
-"""Networks, subnets, routers and ports: shapes, addresses, and what is refused under a VPN."""
+"""Networks, subnets, routers and ports: attributes, addresses, and changes that a VPN service forbids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.world import BLUE, CONNECTIONS, Api, Site
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
 BAD = (400, "HTTPBadRequest")
@@ -17,7 +17,7 @@ INPUT = (400, "InvalidInput")
 
 
 def test_a_network(api: Api) -> None:
-    made = api.create("/networks", "network", name="lan")
+    network = api.create("/networks", "network", name="lan")
     expected = {
         "name": "lan",
         "project_id": BLUE,
@@ -34,12 +34,12 @@ def test_a_network(api: Api) -> None:
         "availability_zone_hints": [],
         "tags": [],
     }
-    assert {name: made[name] for name in expected} == expected
-    subnet = api.create("/subnets", "subnet", network_id=made["id"], cidr="10.1.0.0/24")
-    assert api.get(f"/networks/{made['id']}")["network"]["subnets"] == [subnet["id"]]
+    assert {name: network[name] for name in expected} == expected
+    subnet = api.create("/subnets", "subnet", network_id=network["id"], cidr="10.1.0.0/24")
+    assert api.get(f"/networks/{network['id']}")["network"]["subnets"] == [subnet["id"]]
 
 
-def test_only_an_admin_makes_networks_for_everybody(api: Api) -> None:
+def test_only_an_admin_makes_networks_external_or_shared(api: Api) -> None:
     for name in ("router:external", "shared"):
         assert api.refused("POST", "/networks", {"network": {name: True}}) == (403, "PolicyNotAuthorized")
         assert api.create("/networks", "network", **{name: False})[name] is False
@@ -51,18 +51,18 @@ def test_only_an_admin_makes_networks_for_everybody(api: Api) -> None:
     assert api.as_("bob").get(path)["network"]["id"] == own["id"]
 
 
-def test_what_is_for_everybody_is_not_everybodys_to_change(api: Api) -> None:
+def test_a_shared_network_is_read_only_for_other_projects(api: Api) -> None:
     outside = api.outside()
     path = f"/networks/{outside['id']}"
     assert api.get(path)["network"]["name"] == "internet"
-    assert [each["id"] for each in api.get("/networks?router:external=True")["networks"]] == [outside["id"]]
+    assert [network["id"] for network in api.get("/networks?router:external=True")["networks"]] == [outside["id"]]
     assert api.refused("PUT", path, {"network": {"name": "mine"}}) == (403, "PolicyNotAuthorized")
     assert api.refused("DELETE", path) == (403, "PolicyNotAuthorized")
     body = {"subnet": {"network_id": outside["id"], "cidr": "10.0.0.0/24"}}
     assert api.refused("POST", "/subnets", body) == (403, "PolicyNotAuthorized")
 
 
-def test_a_network_goes_with_its_subnets(api: Api) -> None:
+def test_a_network_is_deleted_with_its_subnets(api: Api) -> None:
     subnet = api.inside()
     api.delete(f"/networks/{subnet['network_id']}")
     assert api.refused("GET", f"/subnets/{subnet['id']}") == (404, "SubnetNotFound")
@@ -72,7 +72,7 @@ def test_a_network_goes_with_its_subnets(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "gateway", "pools", "version"),
+    ("values", "gateway", "pools", "version"),
     [
         ({"cidr": "10.1.0.0/24"}, "10.1.0.1", [("10.1.0.2", "10.1.0.254")], 4),
         ({"cidr": "10.1.0.0/24", "gateway_ip": None}, None, [("10.1.0.1", "10.1.0.254")], 4),
@@ -88,16 +88,16 @@ def test_a_network_goes_with_its_subnets(api: Api) -> None:
     ],
 )
 def test_a_subnet(
-    api: Api, given: dict[str, Any], gateway: str | None, pools: list[tuple[str, str]], version: int
+    api: Api, values: dict[str, Any], gateway: str | None, pools: list[tuple[str, str]], version: int
 ) -> None:
-    made = api.inside(**given)
-    assert (made["gateway_ip"], made["ip_version"], made["router:external"]) == (gateway, version, False)
-    assert made["allocation_pools"] == [{"start": start, "end": end} for start, end in pools]
-    assert api.get(f"/subnets/{made['id']}")["subnet"] == made
+    subnet = api.inside(**values)
+    assert (subnet["gateway_ip"], subnet["ip_version"], subnet["router:external"]) == (gateway, version, False)
+    assert subnet["allocation_pools"] == [{"start": start, "end": end} for start, end in pools]
+    assert api.get(f"/subnets/{subnet['id']}")["subnet"] == subnet
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("values", "expected"),
     [
         ({"cidr": "10.1.0.0/24", "ip_version": 6}, INPUT),
         ({"cidr": "10.1.0.0/24", "ip_version": 5}, INPUT),
@@ -119,9 +119,9 @@ def test_a_subnet(
         ({"cidr": "10.1.0.0/24", "network_id": UNKNOWN}, (404, "NetworkNotFound")),
     ],
 )
-def test_subnets_are_refused(api: Api, given: dict[str, Any], expected: tuple[int, str]) -> None:
+def test_subnets_are_refused(api: Api, values: dict[str, Any], expected: tuple[int, str]) -> None:
     network = api.create("/networks", "network", name="lan")
-    body = {"subnet": {"network_id": network["id"]} | given}
+    body = {"subnet": {"network_id": network["id"]} | values}
     assert api.refused("POST", "/subnets", body) == expected
 
 
@@ -138,7 +138,7 @@ def test_subnets_of_a_network_do_not_overlap(api: Api) -> None:
 
 
 def test_a_router(api: Api) -> None:
-    made = api.create("/routers", "router", name="r", admin_state_up=True)
+    router = api.create("/routers", "router", name="r", admin_state_up=True)
     expected: dict[str, Any] = {
         "external_gateway_info": None,
         "status": "ACTIVE",
@@ -146,8 +146,8 @@ def test_a_router(api: Api) -> None:
         "flavor_id": None,
         "name": "r",
     }
-    assert {name: made[name] for name in expected} == expected
-    assert api.get(f"/routers/{made['id']}")["router"] == made
+    assert {name: router[name] for name in expected} == expected
+    assert api.get(f"/routers/{router['id']}")["router"] == router
 
 
 def test_a_gateway_gets_the_lowest_free_address_of_every_subnet(api: Api) -> None:
@@ -155,7 +155,7 @@ def test_a_gateway_gets_the_lowest_free_address_of_every_subnet(api: Api) -> Non
     taken = []
     for _ in range(5):
         info = api.router(outside)["external_gateway_info"]
-        taken.append([each["ip_address"] for each in info["external_fixed_ips"]])
+        taken.append([fixed_ip["ip_address"] for fixed_ip in info["external_fixed_ips"]])
         assert (info["network_id"], info["enable_snat"]) == (outside["id"], False)
     assert taken == [[f"198.51.100.{number}", f"2001:db8::{number}"] for number in range(2, 7)]
     body = {"router": {"external_gateway_info": {"network_id": outside["id"]}}}
@@ -173,13 +173,13 @@ def test_a_gateway_is_set_moved_and_cleared(api: Api) -> None:
     outside = api.outside()
     router = api.create("/routers", "router", name="r")
     path = f"/routers/{router['id']}"
-    made = api.update(path, "router", external_gateway_info={"network_id": outside["id"]})
-    assert made["revision_number"] > router["revision_number"]
-    same = api.update(path, "router", external_gateway_info=made["external_gateway_info"])
-    assert same == made
+    updated = api.update(path, "router", external_gateway_info={"network_id": outside["id"]})
+    assert updated["revision_number"] > router["revision_number"]
+    same = api.update(path, "router", external_gateway_info=updated["external_gateway_info"])
+    assert same == updated
     ports = api.get(f"/ports?device_id={router['id']}")["ports"]
     assert [(port["device_owner"], port["fixed_ips"]) for port in ports] == [
-        ("network:router_gateway", made["external_gateway_info"]["external_fixed_ips"])
+        ("network:router_gateway", updated["external_gateway_info"]["external_fixed_ips"])
     ]
     info = {"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.9"}]}
     moved = api.update(path, "router", external_gateway_info=info)
@@ -239,16 +239,16 @@ def test_gateways_are_refused(api: Api) -> None:
 def test_interfaces(api: Api) -> None:
     subnet = api.inside()
     router = api.create("/routers", "router", name="r")
-    leg = api.plug(router, subnet)
-    assert leg == {
+    interface = api.plug(router, subnet)
+    assert interface == {
         "id": router["id"],
         "project_id": BLUE,
-        "port_id": leg["port_id"],
+        "port_id": interface["port_id"],
         "network_id": subnet["network_id"],
         "subnet_id": subnet["id"],
         "subnet_ids": [subnet["id"]],
     }
-    port = api.get(f"/ports/{leg['port_id']}")["port"]
+    port = api.get(f"/ports/{interface['port_id']}")["port"]
     assert port["fixed_ips"] == [{"subnet_id": subnet["id"], "ip_address": "10.1.0.1"}]
     assert (port["device_owner"], port["device_id"], port["status"]) == (
         "network:router_interface",
@@ -259,8 +259,8 @@ def test_interfaces(api: Api) -> None:
     assert api.get("/ports?device_owner=network:router_gateway")["ports"] == []
     assert api.as_("bob").get("/ports") == {"ports": []}
     path = f"/routers/{router['id']}/remove_router_interface"
-    answer = api.send("PUT", path, {"port_id": leg["port_id"]})
-    assert (answer.status_code, answer.json()) == (200, leg)
+    response = api.send("PUT", path, {"port_id": interface["port_id"]})
+    assert (response.status_code, response.json()) == (200, interface)
     assert api.get("/ports") == {"ports": []}
     api.plug(router, subnet)
     assert api.send("PUT", path, {"subnet_id": subnet["id"]}).status_code == 200
@@ -306,7 +306,7 @@ def test_interfaces_are_refused(api: Api) -> None:
     assert api.as_("bob").refused("PUT", path, {"subnet_id": subnet["id"]}) == (404, "SubnetNotFound")
 
 
-def test_a_router_with_legs_stays(api: Api) -> None:
+def test_a_router_with_interfaces_cannot_be_deleted(api: Api) -> None:
     subnet = api.inside()
     router = api.router(api.outside(), subnet)
     assert api.refused("DELETE", f"/routers/{router['id']}") == (409, "RouterInUse")
@@ -320,10 +320,10 @@ def test_a_router_with_legs_stays(api: Api) -> None:
 # --- under a VPN --------------------------------------------------------------------------------------------------
 
 
-def test_the_ground_under_a_service_stays(site: Site) -> None:
+def test_objects_that_a_service_references_cannot_be_removed(site: LocalSite) -> None:
     api, router = site.api, f"/routers/{site.router['id']}"
-    leg = {"subnet_id": site.subnet["id"]}
-    assert api.refused("PUT", f"{router}/remove_router_interface", leg) == (409, "SubnetInUseByVPNService")
+    body = {"subnet_id": site.subnet["id"]}
+    assert api.refused("PUT", f"{router}/remove_router_interface", body) == (409, "SubnetInUseByVPNService")
     assert api.refused("DELETE", f"/subnets/{site.subnet['id']}") == (409, "SubnetInUse")
     assert api.refused("PUT", router, {"router": {"external_gateway_info": {}}}) == (409, "RouterInUse")
     assert api.refused("DELETE", router) == (409, "RouterInUse")
@@ -332,29 +332,29 @@ def test_the_ground_under_a_service_stays(site: Site) -> None:
     assert api.get(router)["router"]["external_gateway_info"] is not None
 
 
-def test_a_router_with_a_service_but_no_legs_stays(api: Api) -> None:
+def test_a_router_with_a_service_but_no_interface_cannot_be_deleted(api: Api) -> None:
     router = api.router(api.outside())
     api.service(router)
     assert api.refused("DELETE", f"/routers/{router['id']}") == (409, "RouterInUse")
 
 
-def test_the_ground_under_groups_stays(api: Api) -> None:
-    site = Site(api, with_subnet=False)
+def test_objects_that_endpoint_groups_reference_cannot_be_removed(api: Api) -> None:
+    site = LocalSite(api, with_subnet=False)
     local = api.group("subnet", site.subnet["id"])
     peer = api.group("cidr", "10.20.0.0/24")
-    leg, path = {"subnet_id": site.subnet["id"]}, f"/routers/{site.router['id']}/remove_router_interface"
-    made = site.connection(peer_cidrs=..., local_ep_group_id=local["id"], peer_ep_group_id=peer["id"])
-    assert api.refused("PUT", path, leg) == (409, "SubnetInUseByIPsecSiteConnection")
-    answer = api.send("DELETE", f"/subnets/{site.subnet['id']}")
-    assert answer.json()["NeutronError"]["type"] == "SubnetInUse"
-    assert f"is used by endpoint group {local['id']}" in answer.json()["NeutronError"]["message"]
-    api.delete(f"{CONNECTIONS}/{made['id']}")
-    assert api.send("PUT", path, leg).status_code == 200
+    body, path = {"subnet_id": site.subnet["id"]}, f"/routers/{site.router['id']}/remove_router_interface"
+    connection = site.connection(peer_cidrs=..., local_ep_group_id=local["id"], peer_ep_group_id=peer["id"])
+    assert api.refused("PUT", path, body) == (409, "SubnetInUseByIPsecSiteConnection")
+    response = api.send("DELETE", f"/subnets/{site.subnet['id']}")
+    assert response.json()["NeutronError"]["type"] == "SubnetInUse"
+    assert f"is used by endpoint group {local['id']}" in response.json()["NeutronError"]["message"]
+    api.delete(f"{CONNECTIONS}/{connection['id']}")
+    assert api.send("PUT", path, body).status_code == 200
     assert api.refused("DELETE", f"/subnets/{site.subnet['id']}") == (409, "SubnetInUse")
 
 
-def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
-    site = Site(api, "198.51.100.0/24", "2001:db8::/64")
+def test_a_gateway_moves_only_to_a_network_that_fits_its_connections(api: Api) -> None:
+    site = LocalSite(api, "198.51.100.0/24", "2001:db8::/64")
     site.connection(peer_address="2001:db8:9::9")
     elsewhere = api.outside("192.0.2.0/24")
     path = f"/routers/{site.router['id']}"
@@ -363,8 +363,8 @@ def test_a_gateway_moves_only_where_its_connections_can_stand(api: Api) -> None:
     assert api.get(path)["router"]["external_gateway_info"]["network_id"] == site.outside["id"]
 
 
-def test_a_new_address_can_cause_a_conflict(site: Site) -> None:
-    """One connection speaks as the gateway's address, the other one as an address that the gateway then gets."""
+def test_a_new_address_can_cause_a_conflict(site: LocalSite) -> None:
+    """One connection has the gateway's address as its local id, the other an address that the gateway gets later."""
     site.connection(psk="one")
     site.connection(psk="two", local_id="198.51.100.50", peer_cidrs=["10.8.0.0/24"])
     info = {"network_id": site.outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.50"}]}

@@ -1,4 +1,4 @@
-"""CRUD as every resource does it, shown by the simplest: IKE and IPsec policies, and endpoint groups."""
+"""CRUD, which all resources share, tested with the simplest: IKE and IPsec policies, and endpoint groups."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
 
 
 def test_a_policy_of_defaults_is_safe_and_complete(api: Api) -> None:
-    made = api.ike(name="ike")
-    assert made == {
-        "id": made["id"],
+    policy = api.ike(name="ike")
+    assert policy == {
+        "id": policy["id"],
         "tenant_id": BLUE,
         "project_id": BLUE,
         "name": "ike",
@@ -30,42 +30,42 @@ def test_a_policy_of_defaults_is_safe_and_complete(api: Api) -> None:
         "lifetime": {"units": "seconds", "value": 3600},
         "phase1_negotiation_mode": "main",
         "ike_version": "v2",
-        "created_at": made["created_at"],
-        "updated_at": made["created_at"],
+        "created_at": policy["created_at"],
+        "updated_at": policy["created_at"],
         "revision_number": 1,
     }
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", made["created_at"])
-    assert api.get(f"{IKE}/{made['id']}") == {"ikepolicy": made}
-    assert api.get(IKE) == {"ikepolicies": [made]}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", policy["created_at"])
+    assert api.get(f"{IKE}/{policy['id']}") == {"ikepolicy": policy}
+    assert api.get(IKE) == {"ikepolicies": [policy]}
 
 
 def test_an_update_changes_what_it_names(api: Api) -> None:
-    made = api.ike(name="ike", lifetime={"value": 7200})
-    changed = api.update(f"{IKE}/{made['id']}", "ikepolicy", name="new", lifetime={"value": 3601})
+    policy = api.ike(name="ike", lifetime={"value": 7200})
+    changed = api.update(f"{IKE}/{policy['id']}", "ikepolicy", name="new", lifetime={"value": 3601})
     assert (changed["name"], changed["lifetime"]) == ("new", {"units": "seconds", "value": 3601})
     assert changed["revision_number"] == 2
-    assert api.get(f"{IKE}/{made['id']}")["ikepolicy"] == changed
+    assert api.get(f"{IKE}/{policy['id']}")["ikepolicy"] == changed
 
 
 def test_an_update_of_nothing_changes_nothing(api: Api) -> None:
-    made = api.ike(name="ike")
-    assert api.update(f"{IKE}/{made['id']}", "ikepolicy") == made
-    same = {name: made[name] for name in ("name", "pfs", "lifetime")}
-    assert api.update(f"{IKE}/{made['id']}", "ikepolicy", **same) == made
+    policy = api.ike(name="ike")
+    assert api.update(f"{IKE}/{policy['id']}", "ikepolicy") == policy
+    same = {name: policy[name] for name in ("name", "pfs", "lifetime")}
+    assert api.update(f"{IKE}/{policy['id']}", "ikepolicy", **same) == policy
 
 
 def test_a_put_echoes_the_type_of_a_lifetime(api: Api) -> None:
-    made = api.ike()
-    changed = api.update(f"{IKE}/{made['id']}", "ikepolicy", lifetime={"value": "7200"})
+    policy = api.ike()
+    changed = api.update(f"{IKE}/{policy['id']}", "ikepolicy", lifetime={"value": "7200"})
     assert changed["lifetime"] == {"units": "seconds", "value": "7200"}
-    assert api.get(f"{IKE}/{made['id']}")["ikepolicy"]["lifetime"] == {"units": "seconds", "value": 7200}
+    assert api.get(f"{IKE}/{policy['id']}")["ikepolicy"]["lifetime"] == {"units": "seconds", "value": 7200}
 
 
 def test_a_delete_is_final(api: Api) -> None:
-    made = api.ipsec()
-    api.delete(f"{IPSEC}/{made['id']}")
-    assert api.refused("GET", f"{IPSEC}/{made['id']}") == (404, "IPsecPolicyNotFound")
-    assert api.refused("DELETE", f"{IPSEC}/{made['id']}") == (404, "IPsecPolicyNotFound")
+    policy = api.ipsec()
+    api.delete(f"{IPSEC}/{policy['id']}")
+    assert api.refused("GET", f"{IPSEC}/{policy['id']}") == (404, "IPsecPolicyNotFound")
+    assert api.refused("DELETE", f"{IPSEC}/{policy['id']}") == (404, "IPsecPolicyNotFound")
     assert api.get(IPSEC) == {"ipsecpolicies": []}
 
 
@@ -75,45 +75,45 @@ def test_an_empty_lifetime_is_the_default(api: Api, lifetime: Any) -> None:
 
 
 def test_an_ids_case_does_not_matter(api: Api) -> None:
-    made = api.ike()
-    assert api.get(f"{IKE}/{made['id'].upper()}")["ikepolicy"] == made
+    policy = api.ike()
+    assert api.get(f"{IKE}/{policy['id'].upper()}")["ikepolicy"] == policy
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["id", "tenant_id", "project_id", "created_at", "revision_number"])
 def test_read_only_in_put(api: Api, name: str) -> None:
-    made = api.ike()
-    answer = api.send("PUT", f"{IKE}/{made['id']}", {"ikepolicy": {name: "x"}})
-    assert answer.status_code == 400
-    assert answer.json()["NeutronError"]["message"] == f"Cannot update read-only attribute {name}"
+    policy = api.ike()
+    response = api.send("PUT", f"{IKE}/{policy['id']}", {"ikepolicy": {name: "x"}})
+    assert response.status_code == 400
+    assert response.json()["NeutronError"]["message"] == f"Cannot update read-only attribute {name}"
 
 
-def test_members_of_a_group_are_fixed(api: Api) -> None:
-    made = api.group("cidr", "10.0.0.0/24")
+def test_the_endpoints_of_a_group_cannot_be_changed(api: Api) -> None:
+    group = api.group("cidr", "10.0.0.0/24")
     expected = (400, "HTTPBadRequest")
-    assert api.refused("PUT", f"{GROUPS}/{made['id']}", {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}}) == expected
-    assert api.update(f"{GROUPS}/{made['id']}", "endpoint_group", name="new")["name"] == "new"
+    assert api.refused("PUT", f"{GROUPS}/{group['id']}", {"endpoint_group": {"endpoints": ["10.1.0.0/24"]}}) == expected
+    assert api.update(f"{GROUPS}/{group['id']}", "endpoint_group", name="new")["name"] == "new"
 
 
-def test_members_of_a_group_are_echoed_as_written(api: Api) -> None:
+def test_the_endpoints_of_a_group_are_shown_as_written(api: Api) -> None:
     assert api.group("cidr", "10.2.0.1/24", "10.1.0.0/24")["endpoints"] == ["10.2.0.1/24", "10.1.0.0/24"]
-    made = api.create(GROUPS, "endpoint_group", type="cidr", endpoints="10.3.0.0/24")
-    assert made["endpoints"] == ["10.3.0.0/24"]
+    group = api.create(GROUPS, "endpoint_group", type="cidr", endpoints="10.3.0.0/24")
+    assert group["endpoints"] == ["10.3.0.0/24"]
     assert api.group("vlan", "100")["endpoints"] == ["100"]
     assert api.group("network", UNKNOWN)["type"] == "network"
 
 
-def test_json_may_come_as_text(api: Api) -> None:
-    answer = api.send("POST", IKE, content=b'{"ikepolicy": {}}', headers={"content-type": "text/plain"})
-    assert answer.status_code == 201
+def test_json_is_accepted_with_other_content_types(api: Api) -> None:
+    response = api.send("POST", IKE, content=b'{"ikepolicy": {}}', headers={"content-type": "text/plain"})
+    assert response.status_code == 201
 
 
-def test_words_that_look_like_keys_are_no_keys(api: Api) -> None:
+def test_text_that_looks_like_a_key_is_accepted(api: Api) -> None:
     text = '", "name": "x\\'
-    made = api.create(IKE, "ikepolicy", name=text, description=':"a":"b"')
-    assert (made["name"], made["description"]) == (text, ':"a":"b"')
+    policy = api.create(IKE, "ikepolicy", name=text, description=':"a":"b"')
+    assert (policy["name"], policy["description"]) == (text, ':"a":"b"')
 
 
 # --- projects and roles -------------------------------------------------------------------------------------------
@@ -121,13 +121,13 @@ def test_words_that_look_like_keys_are_no_keys(api: Api) -> None:
 
 @pytest.mark.parametrize("name", ["project_id", "tenant_id"])
 def test_an_admin_creates_for_others(api: Api, name: str) -> None:
-    made = api.as_("admin").ike(**{name: BLUE})
-    assert (made["project_id"], made["tenant_id"]) == (BLUE, BLUE)
-    assert api.get(f"{IKE}/{made['id']}")["ikepolicy"] == made
+    policy = api.as_("admin").ike(**{name: BLUE})
+    assert (policy["project_id"], policy["tenant_id"]) == (BLUE, BLUE)
+    assert api.get(f"{IKE}/{policy['id']}")["ikepolicy"] == policy
 
 
 @pytest.mark.parametrize("name", ["project_id", "tenant_id"])
-def test_a_member_does_not(api: Api, name: str) -> None:
+def test_a_member_cannot_create_for_others(api: Api, name: str) -> None:
     assert api.refused("POST", IKE, {"ikepolicy": {name: RED}}) == (400, "HTTPBadRequest")
     assert api.ike(**{name: BLUE})["project_id"] == BLUE
 
@@ -138,25 +138,25 @@ def test_tenant_and_project_must_agree(api: Api) -> None:
 
 
 def test_another_projects_object_does_not_exist(api: Api) -> None:
-    made = api.ike()
+    policy = api.ike()
     bob = api.as_("bob")
-    path = f"{IKE}/{made['id']}"
+    path = f"{IKE}/{policy['id']}"
     for method, body in (("GET", None), ("PUT", {"ikepolicy": {"name": "x"}}), ("DELETE", None)):
-        there, nowhere = bob.send(method, path, body), bob.send(method, f"{IKE}/{UNKNOWN}", body)
-        assert there.status_code == 404
-        assert there.content == nowhere.content.replace(UNKNOWN.encode(), made["id"].encode())
+        foreign, unknown = bob.send(method, path, body), bob.send(method, f"{IKE}/{UNKNOWN}", body)
+        assert foreign.status_code == 404
+        assert foreign.content == unknown.content.replace(UNKNOWN.encode(), policy["id"].encode())
     assert bob.get(IKE) == {"ikepolicies": []}
     assert bob.get(f"{IKE}?project_id={BLUE}") == {"ikepolicies": []}
-    assert api.as_("admin").get(IKE) == {"ikepolicies": [made]}
+    assert api.as_("admin").get(IKE) == {"ikepolicies": [policy]}
     assert api.as_("admin").get(f"{IKE}?tenant_id={ADMIN}") == {"ikepolicies": []}
 
 
-def test_a_reader_reads(api: Api) -> None:
-    made = api.ike()
+def test_a_reader_can_only_read(api: Api) -> None:
+    policy = api.ike()
     reader = api.as_("reader")
-    path = f"{IKE}/{made['id']}"
-    assert reader.get(path) == {"ikepolicy": made}
-    assert reader.get(IKE) == {"ikepolicies": [made]}
+    path = f"{IKE}/{policy['id']}"
+    assert reader.get(path) == {"ikepolicy": policy}
+    assert reader.get(IKE) == {"ikepolicies": [policy]}
     assert reader.refused("POST", IKE, {"ikepolicy": {}}) == (403, "PolicyNotAuthorized")
     assert reader.refused("PUT", path, {"ikepolicy": {"name": "x"}}) == (403, "PolicyNotAuthorized")
     assert reader.refused("DELETE", path) == (403, "PolicyNotAuthorized")
@@ -165,25 +165,25 @@ def test_a_reader_reads(api: Api) -> None:
     assert message == "rule:create_ikepolicy is disallowed by policy"
 
 
-def test_who_has_no_role_of_ours_does_nothing(api: Api) -> None:
-    made = api.ike()
-    nobody = api.as_("nobody")
-    for method, path in (("GET", IKE), ("GET", f"{IKE}/{made['id']}"), ("DELETE", f"{IKE}/{made['id']}")):
-        assert nobody.refused(method, path) == (403, "PolicyNotAuthorized")
+def test_a_user_with_an_unknown_role_is_refused(api: Api) -> None:
+    policy = api.ike()
+    auditor = api.as_("auditor")
+    for method, path in (("GET", IKE), ("GET", f"{IKE}/{policy['id']}"), ("DELETE", f"{IKE}/{policy['id']}")):
+        assert auditor.refused(method, path) == (403, "PolicyNotAuthorized")
 
 
 # --- paths --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", [f"{IKE}.json", "/ikepolicies", "/ikepolicies.json", f"{IKE}/"])
-def test_other_ways_to_write_a_path(api: Api, path: str) -> None:
-    made = api.ike()
-    assert api.get(path) == {"ikepolicies": [made]}
+def test_short_paths_and_suffixes_are_accepted(api: Api, path: str) -> None:
+    policy = api.ike()
+    assert api.get(path) == {"ikepolicies": [policy]}
 
 
 def test_a_suffix_on_a_member(api: Api) -> None:
-    made = api.ike()
-    assert api.get(f"{IKE}/{made['id']}.json") == {"ikepolicy": made}
+    policy = api.ike()
+    assert api.get(f"{IKE}/{policy['id']}.json") == {"ikepolicy": policy}
 
 
 @pytest.mark.parametrize("resource", [IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP])
@@ -201,11 +201,11 @@ def test_a_name_in_place_of_an_id_is_not_found(api: Api, resource: Any) -> None:
         {"auth_algorithm": "aes-cmac"},
     ],
 )
-def test_what_no_node_can_negotiate_is_refused_with_a_sentence(api: Api, values: dict[str, Any]) -> None:
+def test_algorithms_that_need_ikev2_are_refused_for_ikev1(api: Api, values: dict[str, Any]) -> None:
     (name, value), *_ = values.items()
-    said = api.send("POST", IKE, {"ikepolicy": {"name": "x", "ike_version": "v1"} | values})
-    assert said.status_code == 400
-    error = said.json()["NeutronError"]
+    refusal = api.send("POST", IKE, {"ikepolicy": {"name": "x", "ike_version": "v1"} | values})
+    assert refusal.status_code == 400
+    error = refusal.json()["NeutronError"]
     assert error["type"] == "HTTPBadRequest"
     assert error["message"].startswith(f"Invalid input for {name}. Reason: {value} in phase 1 needs IKEv2")
     modern = api.ike(**values)
@@ -214,9 +214,9 @@ def test_what_no_node_can_negotiate_is_refused_with_a_sentence(api: Api, values:
     old = api.ike(ike_version="v1")
     assert api.refused("PUT", f"{IKE}/{old['id']}", {"ikepolicy": values}) == (400, "HTTPBadRequest")
     assert api.update(f"{IKE}/{old['id']}", "ikepolicy", ike_version="v2", **values)[name] == value
-    assert api.ipsec(**values)[name] == value, "phase 2 is another matter"
+    assert api.ipsec(**values)[name] == value, "phase 2 has no such restriction"
 
 
-def test_a_policy_of_ah_esp_may_be_kept(api: Api) -> None:
-    """The reference takes it (golden record 88); a connection that uses it reads ERROR with the reason."""
+def test_a_policy_of_ah_esp_is_accepted(api: Api) -> None:
+    """The reference implementation accepts it too; a connection that uses it reads ERROR with the reason."""
     assert api.ipsec(transform_protocol="ah-esp")["transform_protocol"] == "ah-esp"

@@ -1,4 +1,4 @@
-"""Requests at the same time: what must hold whoever is faster."""
+"""Concurrent requests: invariants that hold in every order."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.api.world import CONNECTIONS, Api, Site
+from tests.api.world import CONNECTIONS, Api, LocalSite
 
 AT_ONCE = 8
 
 
 def together(send: Callable[[int], Any], count: int = AT_ONCE) -> list[Any]:
-    """What requests answer that are sent at once."""
+    """Sends requests concurrently and returns their results."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(send, range(count)))
 
 
-def test_of_conflicting_connections_one_is_made(site: Site) -> None:
+def test_of_conflicting_connections_one_is_created(site: LocalSite) -> None:
     def send(number: int) -> int:
         body = {"ipsec_site_connection": site.values(psk=f"key {number}")}
         return site.api.send("POST", CONNECTIONS, body).status_code
@@ -32,28 +32,28 @@ def test_gateways_never_share_an_address(api: Api) -> None:
 
     def send(_number: int) -> list[str]:
         info = api.router(outside)["external_gateway_info"]
-        return [each["ip_address"] for each in info["external_fixed_ips"]]
+        return [fixed_ip["ip_address"] for fixed_ip in info["external_fixed_ips"]]
 
     taken = [address for addresses in together(send) for address in addresses]
     assert len(set(taken)) == len(taken) == 2 * AT_ONCE
 
 
-def test_a_policy_goes_or_is_used_never_both(site: Site) -> None:
+def test_a_policy_is_deleted_or_used_but_not_both(site: LocalSite) -> None:
     for number in range(5):
         ike = site.api.ike()
-        given = {"ikepolicy_id": ike["id"], "peer_id": f"peer-{number}"}
+        values = {"ikepolicy_id": ike["id"], "peer_id": f"peer-{number}"}
 
-        def send(who: int, ike: Any = ike, given: Any = given) -> int:
-            if who:
+        def send(number: int, ike: Any = ike, values: Any = values) -> int:
+            if number:
                 return site.api.send("DELETE", f"/vpn/ikepolicies/{ike['id']}").status_code
-            return site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**given)}).status_code
+            return site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**values)}).status_code
 
         assert tuple(together(send, 2)) in {(201, 409), (404, 204)}
 
 
-def test_updates_do_not_get_lost(site: Site) -> None:
-    made = site.connection()
-    path = f"{CONNECTIONS}/{made['id']}"
+def test_concurrent_updates_are_not_lost(site: LocalSite) -> None:
+    connection = site.connection()
+    path = f"{CONNECTIONS}/{connection['id']}"
 
     def send(number: int) -> int:
         body = {"ipsec_site_connection": {"dpd": {"interval": 10 + number}, "description": f"{number}"}}
@@ -61,11 +61,11 @@ def test_updates_do_not_get_lost(site: Site) -> None:
 
     assert together(send) == [200] * AT_ONCE
     now = site.api.get(path)["ipsec_site_connection"]
-    assert now["revision_number"] == made["revision_number"] + AT_ONCE
+    assert now["revision_number"] == connection["revision_number"] + AT_ONCE
     assert now["dpd"]["interval"] == 10 + int(now["description"])
 
 
-def test_a_service_goes_once(site: Site) -> None:
+def test_a_service_is_deleted_once(site: LocalSite) -> None:
     path = f"/vpn/vpnservices/{site.service['id']}"
     codes = Counter(together(lambda _number: site.api.send("DELETE", path).status_code))
     assert codes == {204: 1, 404: AT_ONCE - 1}

@@ -1,4 +1,4 @@
-"""Weak choices: taken with a warning or refused, as the operator says; and Neutron's documented defaults."""
+"""Weak algorithms: accepted with a warning or refused, as configured; and Neutron's documented defaults."""
 
 from __future__ import annotations
 
@@ -33,57 +33,57 @@ STRONG: list[tuple[str, str, dict[str, Any]]] = [
     (IKE, "ikepolicy", {}),
     (IKE, "ikepolicy", {"phase1_negotiation_mode": "aggressive"}),
     (IPSEC, "ipsecpolicy", {}),
-    # Named, but not used.
+    # Set, but not in use.
     (IPSEC, "ipsecpolicy", {"auth_algorithm": "sha1", "encryption_algorithm": "aes-128-gcm-16"}),
     (IPSEC, "ipsecpolicy", {"encryption_algorithm": "3des", "transform_protocol": "ah"}),
 ]
 
 
 def warnings(logs: Any) -> list[dict[str, Any]]:
-    """The warnings among log entries."""
+    """Returns the warnings among log entries."""
     return [entry for entry in logs if entry["log_level"] == "warning"]
 
 
-@pytest.mark.parametrize(("path", "key", "given", "choices"), WEAK)
-def test_weak_choices_are_taken_with_a_warning(
-    api: Api, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
+@pytest.mark.parametrize(("path", "key", "values", "choices"), WEAK)
+def test_weak_algorithms_are_accepted_with_a_warning(
+    api: Api, path: str, key: str, values: dict[str, Any], choices: dict[str, str]
 ) -> None:
     with capture_logs() as logs:
-        answer = api.send("POST", path, {key: given})
-    assert answer.status_code == 201
-    made = answer.json()[key]
+        response = api.send("POST", path, {key: values})
+    assert response.status_code == 201
+    created = response.json()[key]
     (entry,) = warnings(logs)
-    assert (entry["event"], entry["id"], entry["project_id"]) == ("weak choices in a policy", made["id"], BLUE)
+    assert (entry["event"], entry["id"], entry["project_id"]) == ("weak choices in a policy", created["id"], BLUE)
     assert entry["choices"] == choices
-    assert entry["request_id"] == answer.headers["x-openstack-request-id"]
+    assert entry["request_id"] == response.headers["x-openstack-request-id"]
     with capture_logs() as logs:
-        api.update(f"{path}/{made['id']}", key, name="new")
-    assert warnings(logs) == [], "a new name chooses nothing"
+        api.update(f"{path}/{created['id']}", key, name="new")
+    assert warnings(logs) == [], "a new name selects no algorithm"
 
 
-@pytest.mark.parametrize(("path", "key", "given"), STRONG)
-def test_what_is_strong_is_taken_without(open_api: OpenApi, path: str, key: str, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "key", "values"), STRONG)
+def test_strong_algorithms_cause_no_warning(open_api: OpenApi, path: str, key: str, values: dict[str, Any]) -> None:
     with open_api(choices=WeakChoices(weak="refuse")) as api, capture_logs() as logs:
-        api.create(path, key, **given)
+        api.create(path, key, **values)
         assert warnings(logs) == []
 
 
-@pytest.mark.parametrize(("path", "key", "given", "choices"), WEAK)
-def test_an_operator_may_refuse_them(
-    open_api: OpenApi, path: str, key: str, given: dict[str, Any], choices: dict[str, str]
+@pytest.mark.parametrize(("path", "key", "values", "choices"), WEAK)
+def test_an_operator_can_forbid_weak_algorithms(
+    open_api: OpenApi, path: str, key: str, values: dict[str, Any], choices: dict[str, str]
 ) -> None:
     with open_api(choices=WeakChoices(weak="refuse")) as api:
-        answer = api.send("POST", path, {key: given})
-        assert answer.status_code == 400
-        said = answer.json()["NeutronError"]
+        response = api.send("POST", path, {key: values})
+        assert response.status_code == 400
+        error = response.json()["NeutronError"]
         name, value = next(iter(choices.items()))
-        assert said["type"] == "HTTPBadRequest"
-        assert said["message"].startswith(f"Invalid input for {name}. Reason: {value} is weak")
-        made = api.create(path, key)
-        assert api.refused("PUT", f"{path}/{made['id']}", {key: given}) == BAD
+        assert error["type"] == "HTTPBadRequest"
+        assert error["message"].startswith(f"Invalid input for {name}. Reason: {value} is weak")
+        created = api.create(path, key)
+        assert api.refused("PUT", f"{path}/{created['id']}", {key: values}) == BAD
 
 
-def test_what_was_weak_before_is_made_strong_step_by_step(open_api: OpenApi) -> None:
+def test_an_existing_weak_policy_can_be_strengthened_step_by_step(open_api: OpenApi) -> None:
     with open_api() as api:
         path = f"{IPSEC}/{api.ipsec(auth_algorithm='sha1', pfs='group5')['id']}"
     with open_api(choices=WeakChoices(weak="refuse")) as api:
@@ -93,17 +93,17 @@ def test_what_was_weak_before_is_made_strong_step_by_step(open_api: OpenApi) -> 
         assert api.update(path, "ipsecpolicy", auth_algorithm="sha256")["pfs"] == "group14"
 
 
-def test_what_becomes_weak_by_another_attribute_is_chosen_too(open_api: OpenApi) -> None:
-    """What was named and not used is used after another attribute has changed."""
+def test_a_weak_value_that_another_attribute_activates_is_refused(open_api: OpenApi) -> None:
+    """An algorithm that was set but not in use comes into use when another attribute changes."""
     with open_api(choices=WeakChoices(weak="refuse")) as api:
         ike = api.ike(phase1_negotiation_mode="aggressive")
         assert api.refused("PUT", f"{IKE}/{ike['id']}", {"ikepolicy": {"ike_version": "v1"}}) == BAD
         ipsec = api.ipsec(auth_algorithm="sha1", encryption_algorithm="aes-128-gcm-16")
-        given = {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}
-        assert api.refused("PUT", f"{IPSEC}/{ipsec['id']}", given) == BAD
+        values = {"ipsecpolicy": {"encryption_algorithm": "aes-128"}}
+        assert api.refused("PUT", f"{IPSEC}/{ipsec['id']}", values) == BAD
 
 
-def test_one_setting_brings_neutrons_defaults_back(open_api: OpenApi) -> None:
+def test_a_setting_restores_neutrons_defaults(open_api: OpenApi) -> None:
     with open_api(choices=WeakChoices(defaults="neutron")) as api:
         ike, ipsec = api.ike(), api.ipsec()
     shown = {name: ike[name] for name in ("auth_algorithm", "encryption_algorithm", "pfs", "ike_version")}
