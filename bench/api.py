@@ -24,7 +24,7 @@ import msgspec
 from bench import databases
 from bench.databases import ADMIN, Filled
 from bench.measure import Result, cpu_seconds, median
-from tests.harness.alone import alone, credentials
+from tests.harness.api_process import credentials, running_api
 from tests.harness.crowd import Crowd
 from tests.harness.world import free_port
 
@@ -130,7 +130,7 @@ def _measured(database: Filled, cases: list[Case], rounds: int) -> tuple[Figures
     ours: Figures = {case.name: [] for case in cases}
     bare: Figures = {case.name: [] for case in cases}
     with (
-        alone(database.state, database.url, database.key_file) as api,
+        running_api(database.state, database.url, database.key_file) as api,
         tempfile.TemporaryDirectory(prefix="linkspan-bench-") as answers,
     ):
         client = http.client.HTTPConnection("127.0.0.1", api.port)

@@ -19,7 +19,7 @@ from bench import databases
 from bench.api import CONNECTIONS
 from bench.databases import Filled
 from bench.measure import Result, median, ratio_error
-from tests.harness.alone import Alone, alone, credentials
+from tests.harness.api_process import ApiProcess, credentials, running_api
 
 MANY = 32
 MADE = 4000
@@ -34,7 +34,7 @@ def run(quick: bool) -> list[Result]:
         for processes in (1,) if database.name == "SQLite" else (1, 2):
             with contextlib.ExitStack() as stack:
                 apis = [
-                    stack.enter_context(alone(database.state, database.url, database.key_file))
+                    stack.enter_context(running_api(database.state, database.url, database.key_file))
                     for _ in range(processes)
                 ]
                 name = database.name if processes == 1 else f"{database.name}, {processes} processes"
@@ -44,7 +44,7 @@ def run(quick: bool) -> list[Result]:
 
 
 def _measured(
-    name: str, database: Filled, apis: Sequence[Alone], requests: Iterator[bytes], rounds: int, seconds: float
+    name: str, database: Filled, apis: Sequence[ApiProcess], requests: Iterator[bytes], rounds: int, seconds: float
 ) -> Result:
     rates: dict[int, list[float]] = {1: [], MANY: []}
     for number in range(rounds + 1):
@@ -66,7 +66,9 @@ def _measured(
     )
 
 
-def _rate(database: Filled, apis: Sequence[Alone], requests: Iterator[bytes], clients: int, seconds: float) -> float:
+def _rate(
+    database: Filled, apis: Sequence[ApiProcess], requests: Iterator[bytes], clients: int, seconds: float
+) -> float:
     file = database.state / "requests"
     file.write_bytes(msgspec.msgpack.encode(list(itertools.islice(requests, MADE))))
     command = [sys.executable, "-m", "bench.clients", str(file), str(clients), str(seconds)]

@@ -18,7 +18,7 @@ from linkspan.core.schema.resources import CONNECTION, IKE_POLICY
 from linkspan.store.database import engine as engines
 from linkspan.store.database.tables import CHANGE, TABLES
 from tests.harness import postgres
-from tests.harness.alone import analyze, filling
+from tests.harness.api_process import analyze, filled_store
 from tests.harness.crowd import NEW, Crowd, Crowds
 
 ADMIN = "admin"
@@ -70,7 +70,7 @@ def _folder() -> Iterator[Path]:
 
 def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
     begun = time.monotonic()
-    with filling(url, state / "seal") as store:
+    with filled_store(url, state / "seal") as store:
         crowds = Crowds(store)
         crowds.add(ADMIN, 10, 10, ("admin",))
         few = crowds.add("few", 1_000, 10)

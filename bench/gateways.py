@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from linkspan.core.secret import Secret
-from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.state.desired import (
+    Connection,
+    Dpd,
+    Gateway,
+    IkePolicy,
+    InsideInterface,
+    IpsecPolicy,
+    OutsideInterface,
+)
 from linkspan.drivers.linux import netns
 from linkspan.drivers.local import LocalDrivers, sweep
 
@@ -38,8 +46,8 @@ def gateway(number: int) -> Gateway:
         id=str(uuid.uuid4()),
         revision=1,
         generation=1,
-        outside=OutsideLeg(NETWORK, "internet", (f"198.51.100.{number}/24",), ()),
-        inside=(InsideLeg(str(uuid.uuid4()), (f"10.{number}.0.1/24",)),),
+        outside=OutsideInterface(NETWORK, "internet", (f"198.51.100.{number}/24",), ()),
+        inside=(InsideInterface(str(uuid.uuid4()), (f"10.{number}.0.1/24",)),),
     )
 
 

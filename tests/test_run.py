@@ -115,7 +115,7 @@ def test_once_proves_and_leaves_nothing(state: Path) -> None:
     run = Run(state, free_port(), "--once")
     assert run.process.wait(90.0) == 0, run.output
     took = time.monotonic() - started
-    for words in ("left-to-right", "right-to-left", "0 % loss", "ESP packets", "0 in clear"):
+    for words in ("left-to-right", "right-to-left", "0 % loss", "ESP packets", "0 in plaintext"):
         assert words in run.output
     assert run.output.count("0 % loss") == 2
     assert "Traceback" not in run.output

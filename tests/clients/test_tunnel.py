@@ -148,7 +148,7 @@ def talk(world: World, here: Half, there: Half, sent: int, timeout: int = 2) -> 
     inside = [f"10.{half.number}.0.0/24" for half in (here, there)]
     with PacketCounter(world.lab["fabric"], world.lab["internet"]["bridge"], inside) as wire:
         came = fabric.ping(namespace, there.host, sent, timeout=timeout).received
-    assert (wire.tally.clear, wire.tally.drops) == (0, 0)
+    assert (wire.tally.plaintext, wire.tally.drops) == (0, 0)
     return came, wire.tally.protected
 
 

@@ -9,7 +9,15 @@ import msgspec
 
 from linkspan.core.errors import ApiError
 from linkspan.core.secret import Secret
-from linkspan.core.state.desired import Connection, Dpd, Gateway, IkePolicy, InsideLeg, IpsecPolicy, OutsideLeg
+from linkspan.core.state.desired import (
+    Connection,
+    Dpd,
+    Gateway,
+    IkePolicy,
+    InsideInterface,
+    IpsecPolicy,
+    OutsideInterface,
+)
 from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 ID = "0d1c7c3e-6a55-4b8c-9a56-2f6f5a9f0b11"
@@ -40,8 +48,8 @@ GATEWAY = Gateway(
     id=GATEWAY_ID,
     revision=1,
     generation=1,
-    outside=OutsideLeg("5f1a", "internet", ("198.51.100.1/24",), ("198.51.100.254",)),
-    inside=(InsideLeg("6f1a", ("10.1.0.1/24",)),),
+    outside=OutsideInterface("5f1a", "internet", ("198.51.100.1/24",), ("198.51.100.254",)),
+    inside=(InsideInterface("6f1a", ("10.1.0.1/24",)),),
 )
 
 

@@ -1,8 +1,8 @@
-"""Fixtures: a store on each kind of database, fresh for every test. Import them in a conftest:
+"""Fixtures: a store on each kind of database, empty for every test. Import them in a conftest:
 
     from tests.harness.databases import database, postgres, sqlite_template, store
 
-A test that takes `store` (or `database`, its engine) runs twice. What is migrated is migrated once for a session.
+A test that uses `store` (or `database`, its engine) runs on both. Migrations run once per session.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEY = bytes(range(32))
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that advances only by `pass_`."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -37,12 +37,12 @@ class Clock:
         return self.now
 
     def pass_(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Advance the clock."""
         self.now += seconds
 
 
 def open_store(engine: Engine, on_commit: Callable[[dict[str, int]], None] | None = None, **more: Any) -> Store:
-    """A store with a known key on an engine."""
+    """Open a store with a known key on an engine."""
     if on_commit is not None:
         more["on_commit"] = on_commit
     return Store(engine, Keyring({"test": KEY}), **more)
@@ -57,22 +57,22 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and nothing in them."""
+    """A SQLite file with all tables, empty."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     engine = engines.connect(f"sqlite:///{path}")
     migrate.upgrade(engine)
-    engine.dispose()  # the last connection writes the log back into the file
+    engine.dispose()  # closing the last connection checkpoints the WAL into the file
     return path
 
 
 def _hurry(connection: sqlite3.Connection, _record: Any) -> None:
-    # Only a power cut would show the difference.
+    # Durability matters only in a power failure.
     connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a fresh database with all tables, of each kind."""
+    """An engine on an empty database with all tables, of each kind."""
     if request.param == "sqlite":
         path = tmp_path / "linkspan.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
@@ -89,5 +89,5 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 
 @pytest.fixture
 def store(database: Engine) -> Store:
-    """A store on a fresh database of each kind."""
+    """A store on an empty database of each kind."""
     return open_store(database)

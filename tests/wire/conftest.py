@@ -16,7 +16,7 @@ import pytest
 from tests.harness import mutations
 from tests.harness.ours import Ours
 from tests.harness.peer import Peer
-from tests.harness.site import Site
+from tests.harness.project_site import ProjectSite
 from tests.harness.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -78,12 +78,12 @@ def ours(service: World) -> Iterator[Ours]:
 
 
 @pytest.fixture
-def new_site(service: World) -> Iterator[Callable[..., Site]]:
+def new_site(service: World) -> Iterator[Callable[..., ProjectSite]]:
     """Makes gateways beside ours, each of a user: `new_site(name, user)`."""
-    made: list[Site] = []
+    made: list[ProjectSite] = []
 
-    def make(name: str, user: str = "demo") -> Site:
-        made.append(Site(service, service.client(user), name))
+    def make(name: str, user: str = "demo") -> ProjectSite:
+        made.append(ProjectSite(service, service.client(user), name))
         return made[-1]
 
     yield make

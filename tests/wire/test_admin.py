@@ -21,7 +21,7 @@ def test_a_connection_that_is_down_forwards_nothing(ours: Ours, peer: Peer) -> N
     nothing_passes(ours, peer)
     link.set(admin_state_up=True)
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
     link.set(admin_state_up=False)
     peer.wait_down()
     link.wait("DOWN")
@@ -32,7 +32,7 @@ def nothing_passes(ours: Ours, peer: Peer) -> None:
     assert peer.sas() == []
     with ours.world.next_hop(), peer.recorder() as seen:
         answer = ours.ping(peer.in4, 5)
-    assert (answer.received, seen.esp, seen.clear) == (0, 0, 0)
+    assert (answer.received, seen.esp, seen.plaintext) == (0, 0, 0)
 
 
 @pytest.mark.shows("service.admin_state_up")
@@ -47,13 +47,13 @@ def test_a_service_that_is_down_takes_its_connections_along(ours: Ours, new_peer
     nothing_passes(ours, peer)
     ours.update("vpnservices", service, admin_state_up=True)
     link.wait("ACTIVE")
-    link.pinged()
-    beside.renewed()
+    link.assert_pings()
+    beside.wait_rekeyed()
     before = beside.sas()
     ours.update("vpnservices", service, admin_state_up=False)
     peer.wait_down()
     link.wait("DOWN")
     assert link.reason == "admin_state_up is false"
     nothing_passes(ours, peer)
-    beside.pinged()
+    beside.assert_pings()
     assert beside.sas() == before

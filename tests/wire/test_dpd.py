@@ -74,7 +74,7 @@ def falls(links: list[Link], seconds: float) -> dict[str, tuple[float, str]]:
 
 def up_again(link: Link, seconds: float = 40.0) -> None:
     link.wait("ACTIVE", seconds)
-    link.pinged()
+    link.assert_pings()
 
 
 @pytest.mark.shows("connection.dpd.action", "connection.dpd.timeout")
@@ -86,11 +86,11 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
     }
     watched = [link for (_, action), link in links.items() if action != "disabled"]
     for link in links.values():
-        link.renewed()
+        link.wait_rekeyed()
     with recorders(list(links.values())) as seen:
         for (version, _), link in links.items():
             if version == "v2":
-                link.pinged()  # then the last sign of life is ESP, else an answer
+                link.assert_pings()  # then the last sign of life is ESP, else an answer
         time.sleep(2.0)
         hear(seen, watched)
         for link in links.values():
@@ -109,19 +109,19 @@ def test_every_action_when_the_line_to_its_peer_breaks(ours: Ours, new_peer: New
             print(f"{case}: down {after:.2f} s after the last sign of life")
             assert 0.8 * timeout <= after <= 1.2 * timeout, case
             assert f"no sign of life for {timeout} s" in reason, case
-            tries = seen[link.id].begun(at - 0.5)
+            tries = seen[link.id].initiations(at - 0.5)
             assert bool(tries) == initiates(action), f"{case}: {tries} first IKE messages"
         healed = time.monotonic()
         for link in links.values():
             link.peer.heal()
         for (_, action), link in links.items():
             if action == "disabled":
-                link.pinged()
+                link.assert_pings()
             elif initiates(action):
                 up_again(link)
         assert links["v2", "clear"].status == links["v1", "clear"].status == "DOWN"
         for version in VERSIONS:
-            assert seen[links[version, "clear"].id].begun(healed) == 0
+            assert seen[links[version, "clear"].id].initiations(healed) == 0
     waits = links["v2", "clear"].peer
     waits.restart()
     waits.load(ours.v4, ours.psk)
@@ -157,7 +157,7 @@ def test_the_interval_is_what_passes_between_questions(ours: Ours, new_peer: New
 def settled(links: list[Link]) -> None:
     """The newest version of each is up and the one before is gone at both ends."""
     for link in links:
-        link.renewed()
+        link.wait_rekeyed()
         until(lambda link=link: len(link.sas()) == len(link.peer.children()) == 1, 10.0)  # type: ignore[misc]
 
 
@@ -185,7 +185,7 @@ def test_an_update_of_action_and_timeout_counts_at_once(ours: Ours, new_peer: Ne
     shorter = [connect(ours, new_peer(), version, dpd=dpd("restart", 2, 60)) for version in VERSIONS]
     longer = [connect(ours, new_peer(), version, dpd=dpd("clear", 2, 4)) for version in VERSIONS]
     for link in shorter + longer:
-        link.renewed()
+        link.wait_rekeyed()
     before = [link.sas() for link in shorter + longer]
     for link in shorter:
         link.set(dpd={"action": "clear", "timeout": 5})
@@ -206,7 +206,7 @@ def test_an_update_of_action_and_timeout_counts_at_once(ours: Ours, new_peer: Ne
             at, reason = fallen[link.id]
             assert 0.8 * timeout <= at - max(signs(seen[link.id])) <= 1.2 * timeout
             assert f"no sign of life for {timeout} s" in reason
-            assert bool(seen[link.id].begun(at - 0.5)) == again
+            assert bool(seen[link.id].initiations(at - 0.5)) == again
 
 
 def two_to_one_peer(ours: Ours, peer: Peer, one: dict[str, Any], other: dict[str, Any]) -> tuple[Link, Link]:
@@ -226,14 +226,14 @@ def two_to_one_peer(ours: Ours, peer: Peer, one: dict[str, Any], other: dict[str
         ours.connect(peer, local=(4,), peers=[half], dpd=each) for half, each in zip(halves, (one, other), strict=True)
     ]
     for link in links:
-        link.renewed()
+        link.wait_rekeyed()
     until(lambda: len({sa["uniqueid"] for link in links for sa in link.sas()}) == 1, 20.0)
     return links[0], links[1]
 
 
 def both_pinged(ours: Ours, one: Link, other: Link) -> None:
-    one.pinged(one.peer.in4)
-    other.pinged(one.peer.in4.replace(".0.1", ".0.129"))
+    one.assert_pings(one.peer.in4)
+    other.assert_pings(one.peer.in4.replace(".0.1", ".0.129"))
 
 
 @pytest.mark.shows("connection.dpd.timeout")

@@ -47,7 +47,7 @@ def traffic(link: Link) -> None:
     """Something wants to pass, and does not."""
     with link.peer.recorder() as seen:
         assert link.ours.ping(link.peer.in4, 2, 0.1).received == 0
-    assert seen.clear == 0, "what is held leaves in no other way"
+    assert seen.plaintext == 0, "what is held leaves in no other way"
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
     peer.load(ours.v4, ours.psk, unique="replace")
     link = ours.connect(peer, dpd=HOLD)
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
     with peer.recorder() as seen, ours.world.next_hop():
         peer.cut()
         link.wait_reason("no sign of life for 4 s", 12.0)
@@ -71,7 +71,7 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
             traffic(link)
             peer.heal()
             link.wait("ACTIVE", 40.0)
-            link.pinged()
+            link.assert_pings()
             return
         assert "waits for traffic" in link.reason
         assert len(traps(ours)) == 1
@@ -92,7 +92,7 @@ def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
         peer.heal()
         link.wait("ACTIVE")
         assert traps(ours) == frozenset()
-        link.pinged()
+        link.assert_pings()
 
 
 @pytest.mark.shows("connection.dpd.action")
@@ -111,7 +111,7 @@ def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callab
         until(lambda: seen.attempts() > before, 3.0)
         link.peer.heal()
         link.wait("ACTIVE", 40.0)
-        link.pinged()
+        link.assert_pings()
 
 
 @pytest.mark.shows("connection.dpd.action")
@@ -134,11 +134,11 @@ def test_what_is_disabled_or_gone_is_begun_by_no_traffic(ours: Ours, peer: Peer,
 def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk, unique="replace")
     link = ours.connect(peer, dpd={"action": "restart", "interval": 1, "timeout": 5})
-    link.renewed()
+    link.wait_rekeyed()
     peer.run("nft", DEAF_TO_IKE)
     end = time.monotonic() + 11.0
     while time.monotonic() < end:
-        link.pinged(count=2)
+        link.assert_pings(count=2)
         assert link.status == "ACTIVE"
         time.sleep(0.2)
     last = time.monotonic()
@@ -147,4 +147,4 @@ def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
     assert "no sign of life for 5 s" in link.reason
     peer.heal()
     link.wait("ACTIVE", 40.0)
-    link.pinged()
+    link.assert_pings()

@@ -21,8 +21,8 @@ from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import Dpd
 from linkspan.core.tunnel.lifecycle import ATTEMPT, BACKOFF
 from linkspan.drivers.charon.daemon import StrongswanCharon
-from tests.drivers.conftest import Site
-from tests.drivers.machine import connection, eventually, gateway, machine, ping, run
+from tests.drivers.conftest import RunningGateway
+from tests.drivers.machine import connection, eventually, gateway, isolated_machine, ping, run
 from tests.harness.peer import CUT
 from tests.wire.conftest import need_charon
 
@@ -50,10 +50,10 @@ class Reports:
 
 def test_restart_finds_a_peer_that_was_away_for_an_hour(tmp_path: Path) -> None:
     need_charon()
-    with machine(tmp_path) as here:
+    with isolated_machine(tmp_path) as here:
         drivers = here.drivers()
-        far = Site(drivers, 2, 1, dpd=Dpd("disabled", 1, 600))
-        drivers.guard.apply(far.gateway, pairs(far.connection))
+        far = RunningGateway(drivers, 2, 1, dpd=Dpd("disabled", 1, 600))
+        drivers.leak_guard.apply(far.gateway, pairs(far.connection))
         outbox = Outbox()
         reports = Reports(outbox)
         near = connection(1, 2, dpd=Dpd("restart", 1, 600))

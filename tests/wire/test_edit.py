@@ -40,7 +40,7 @@ def settled(world: World) -> bool:
     return (
         all(world.connection(id)["status"] == "ACTIVE" for id in ids)
         and all(len(children(world, side)) == 1 for side in ("left", "right"))
-        and world.renewed()
+        and world.rekeyed()
     )
 
 
@@ -66,7 +66,7 @@ def test_a_policy_in_use_is_rolled_out_without_a_gap(
     after = children(world, "left"), children(world, "right")
     assert before[0] != after[0]
     assert before[1] != after[1]
-    assert wire.tally.clear == 0
+    assert wire.tally.plaintext == 0
     assert wire.tally.protected >= answer.received * 2, "without ESP on the wire, few lost would say nothing"
     print(f"{values}: {answer.sent - answer.received} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms")
     assert answer.sent - answer.received <= LOST
@@ -74,7 +74,7 @@ def test_a_policy_in_use_is_rolled_out_without_a_gap(
 
 def test_a_name_reaches_nobody(world: World) -> None:
     until(lambda: settled(world), 20.0)
-    until(lambda: world.renewed("left"), 20.0)
+    until(lambda: world.rekeyed("left"), 20.0)
     before = world.spis("left")
     edit(world, "ikepolicies", "ikepolicy", world.lab["ike_policy_id"], name="renamed", description="x")
     time.sleep(1.0)

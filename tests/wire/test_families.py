@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from linkspan.lab.fabric import ping
-from tests.harness.world import World, steady, until
+from tests.harness.world import World, ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -68,9 +68,9 @@ def test_ipv6(world: World) -> None:
 
 
 def pinged(world: World, source: str, destination: str) -> None:
-    until(world.renewed, 20.0)
+    until(world.rekeyed, 20.0)
     with world.wire() as wire:
-        answer = steady(lambda: ping(world.host(source), destination, PINGS, 0.02))
+        answer = ping_with_retry(lambda: ping(world.host(source), destination, PINGS, 0.02))
     assert answer.received == PINGS
     assert wire.tally.protected >= 2 * PINGS
-    assert wire.tally.clear == 0
+    assert wire.tally.plaintext == 0

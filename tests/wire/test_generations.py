@@ -82,11 +82,11 @@ def held(link: Link) -> list[str]:
 
 def without_a_gap(answer: Ping, seen: Recorder, version: int) -> None:
     """Of the pings no more are lost than what the exchange itself costs, and that for moments; none is in clear."""
-    overtook = seen.overtook(version)
+    overtook = seen.sent_too_early(version)
     print(f"{len(answer.lost)} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms; {overtook} overtook")
     assert len(answer.lost) <= 2 + overtook, answer
     assert overtook * INTERVAL <= 0.05 * SLOW
-    assert seen.clear == 0
+    assert seen.plaintext == 0
 
 
 @EDITED
@@ -95,7 +95,7 @@ def test_without_a_gap_where_the_peer_accepts_both(ours: Ours, peer: Peer, phase
     tell(peer, ours.v4, ours.psk, [OLD, NEW])
     link = ours.connect(peer)
     live(link, phase, BEFORE)
-    link.renewed(15.0 * SLOW)
+    link.wait_rekeyed(15.0 * SLOW)
     with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
         pinging = pool.submit(ping, ours.host, peer.in4, COUNT, INTERVAL)
         time.sleep(0.3)
@@ -118,18 +118,18 @@ def test_a_peer_that_refuses_keeps_the_version_before(ours: Ours, peer: Peer, ph
     refused = link.wait_reason("refused by the peer", 10.0 * SLOW)
     assert "in use" in refused
     assert (link.status, agreed(peer, phase)) == ("PENDING_UPDATE", BEFORE)
-    link.pinged()
+    link.assert_pings()
     peer.restart()
     tell(peer, ours.v4, ours.psk, [OLD])
     peer.initiate()
-    link.pinged()
+    link.assert_pings()
     until(lambda: "; revision" in link.reason and "in use" in link.reason, 10.0 * SLOW, lambda: str(link.shown))
     assert link.status == "PENDING_UPDATE"
     peer.terminate()
     tell(peer, ours.v4, ours.psk, [NEW])
     peer.initiate()
     live(link, phase, AFTER)
-    link.pinged()
+    link.assert_pings()
     until(lambda: len(held(link)) == 1, 10.0 * SLOW, lambda: str(held(link)))
 
 
@@ -148,7 +148,7 @@ def test_response_only_waits_for_the_peer(ours: Ours, peer: Peer, phase: str, te
     until(lambda: "in use" not in link.reason, 5.0 * SLOW, lambda: str(link.shown))
     peer.initiate()
     link.wait_reason("waits for the peer; revision")
-    link.pinged()
+    link.assert_pings()
     peer.terminate()
     tell(peer, ours.v4, ours.psk, [NEW])
     peer.initiate()
@@ -168,7 +168,7 @@ def test_another_ike_version_is_rolled_out_too(ours: Ours, peer: Peer) -> None:
     live(link, IPSEC, BEFORE)
     link.set_ike(ike_version="v1")
     link.wait_reason("in use", 10.0 * SLOW)
-    link.pinged()
+    link.assert_pings()
     with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
         pinging = pool.submit(ping, ours.host, peer.in4, COUNT, INTERVAL)
         peer.load(ours.v4, ours.psk, version="0")
@@ -176,7 +176,7 @@ def test_another_ike_version_is_rolled_out_too(ours: Ours, peer: Peer) -> None:
         answer = pinging.result()
     without_a_gap(answer, seen, 1)
     live(link, IPSEC, BEFORE)
-    link.pinged()
+    link.assert_pings()
 
 
 def test_an_edit_taken_back_disturbs_nobody(ours: Ours, peer: Peer) -> None:
@@ -213,7 +213,7 @@ def test_after_the_grace_it_is_active_with_what_was_refused(impatient: World) ->
         until(lambda: link.status == "ACTIVE", 10.0, lambda: str(link.shown))
         assert "refused by the peer: the peer accepts none of our IPsec proposals" in link.reason
         assert link.reason.endswith("in use")
-        link.pinged()
+        link.assert_pings()
     finally:
         ours.clear()
         peer.close()

@@ -63,7 +63,7 @@ def test_each_form_arrives_as_its_type(ours: Ours, new_peer: Callable[..., Peer]
         before = len(peer.log)
         link.set(**ids(following))
         arrives(link, following, version, before)
-        link.pinged(count=2)
+        link.assert_pings(count=2)
         ours.delete(CONNECTIONS, link.id)
         peer.wait_down()
 
@@ -182,4 +182,4 @@ def test_whoever_has_the_key_and_another_identity_is_not_let_in(ours: Ours, peer
     peer.load(ours.v4, ours.psk, local="fqdn:gw.example.org", remote="fqdn:we.example.org", version=version)
     peer.initiate()
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()

@@ -66,17 +66,17 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
         time.sleep(2.0)
         agent_is_killed(ours)
         time.sleep(2.0)
-        before = [one.begun() for one in control]
+        before = [one.initiations() for one in control]
         charon_is_killed(ours)
-        until(lambda: all(one.begun() > count for one, count in zip(control, before, strict=True)), 15.0)
+        until(lambda: all(one.initiations() > count for one, count in zip(control, before, strict=True)), 15.0)
         for link in free:
             link.wait("ACTIVE")
         time.sleep(max(0.0, start + WATCHED - time.monotonic()))
-        assert [one.begun() for one in silent] == [0, 0]
+        assert [one.initiations() for one in silent] == [0, 0]
         for link in waiting:
             link.peer.initiate()
             link.wait("ACTIVE")
-            link.pinged()
+            link.assert_pings()
         for peer in peers:
             peer.cut()
         for link in links:
@@ -93,32 +93,32 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
             link.peer.load(ours.v4, ours.psk, version=version)
             link.peer.initiate()
             link.wait("ACTIVE")
-            link.pinged()
-        assert [one.begun() for one in silent] == [0, 0]
-        assert all(one.begun() >= 3 for one in control), "created, after charon's end, after the peer's silence"
+            link.assert_pings()
+        assert [one.initiations() for one in silent] == [0, 0]
+        assert all(one.initiations() >= 3 for one in control), "created, after charon's end, after the peer's silence"
 
 
 @pytest.mark.shows("connection.initiator")
 def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, initiator="bi-directional")
-    link.renewed()
+    link.wait_rekeyed()
     before = spis(link)
     with peer.recorder() as seen:
         link.set(initiator="response-only")
         link.wait("ACTIVE")
-        link.pinged()
+        link.assert_pings()
         assert spis(link) == before
         peer.terminate()
         link.wait_reason("the peer ended the tunnel")
         time.sleep(4.0)
-        assert (seen.begun(), link.status) == (0, "DOWN")
+        assert (seen.initiations(), link.status) == (0, "DOWN")
         start = time.monotonic()
         link.set(initiator="bi-directional")
-        until(lambda: seen.begun() > 0, 3.0)
+        until(lambda: seen.initiations() > 0, 3.0)
         assert time.monotonic() - start < 0.7, "at once, not after some wait"
-        link.renewed()
-        link.pinged()
+        link.wait_rekeyed()
+        link.assert_pings()
         before = spis(link)
         link.set(initiator="response-only")
         link.set(initiator="bi-directional")
@@ -131,10 +131,10 @@ def test_an_attempt_ends_with_the_permission(ours: Ours, peer: Peer) -> None:
     peer.cut()
     with peer.recorder() as seen:
         link = ours.connect(peer, initiator="bi-directional")
-        until(lambda: seen.begun() > 0, 10.0)
+        until(lambda: seen.initiations() > 0, 10.0)
         link.set(initiator="response-only")
         link.wait_reason("waits for the peer to initiate")
         time.sleep(0.5)
-        before = seen.begun()
+        before = seen.initiations()
         time.sleep(5.0)
-        assert seen.begun() == before
+        assert seen.initiations() == before

@@ -45,7 +45,7 @@ def test_the_tunnel_carries_everything_while_it_is_up(world: World) -> None:
         answer = ping(world.host("left"), "10.2.0.10", count=PINGS, interval=0.02)
     assert answer.received == PINGS
     tally = wire.tally
-    assert (tally.clear, tally.drops) == (0, 0)
+    assert (tally.plaintext, tally.drops) == (0, 0)
     assert tally.protected >= 2 * PINGS
 
 
@@ -60,10 +60,10 @@ def test_a_tunnel_that_is_down_leaks_nothing(world: World, state: str, guard: bo
     until(lambda: ping(world.host("left"), "10.2.0.10", 1, timeout=1).received == 1, 20.0)
     world.wait_status(connection, "ACTIVE")
     if guard:
-        assert tally.clear == 0
+        assert tally.plaintext == 0
     else:
-        assert tally.clear >= PINGS, "the control has to leak, or the test above proves nothing"
-        print(f"control: without the guard {tally.clear} packets left in clear")
+        assert tally.plaintext >= PINGS, "the control has to leak, or the test above proves nothing"
+        print(f"control: without the guard {tally.plaintext} packets left in clear")
 
 
 @pytest.mark.parametrize("guard", [True, False], ids=["guarded", "control"])
@@ -80,10 +80,10 @@ def test_a_deleted_connection_leaks_nothing(world: World, guard: bool) -> None:
     world.wait_status(again["id"], "ACTIVE")
     assert tally.protected == 0
     if guard:
-        assert tally.clear == 0
+        assert tally.plaintext == 0
     else:
-        assert tally.clear >= PINGS, "the control has to leak, or the test above proves nothing"
-        print(f"control: without the guard {tally.clear} packets left in clear")
+        assert tally.plaintext >= PINGS, "the control has to leak, or the test above proves nothing"
+        print(f"control: without the guard {tally.plaintext} packets left in clear")
 
 
 def knock(world: World, guard: bool) -> Tally:

@@ -107,7 +107,7 @@ def test_so_many_kilobytes_renew_the_keys(aging: Aging, ours: Ours, peer: Peer) 
     link = ours.connect(peer, ipsec={"lifetime": {"units": "kilobytes", "value": 60}})
     until(lambda: renewed(link), 15.0)
     sent_until_renewed(link)
-    link.pinged()
+    link.assert_pings()
 
 
 def sent_until_renewed(link: Link) -> None:
@@ -147,7 +147,7 @@ def test_a_minute_renews_the_keys_of_child_and_ike_sa(aging: Aging) -> None:
     assert exchanges.count(CREATE_CHILD_SA) >= 1
     for link in (child, ike):
         assert (link.status, link.reason) == ("ACTIVE", "")
-        link.pinged()
+        link.assert_pings()
 
 
 @pytest.mark.shows("connection.initiator", "ike_policy.lifetime")
@@ -161,10 +161,10 @@ def test_by_ikev1_who_is_response_only_lets_an_ike_sa_end_that_its_peer_does_not
     assert waits.status == "DOWN", reason
     until(lambda: waits.peer.sas() == [], 5.0)
     assert 55.0 < took <= 63.0, "the minute began some seconds before"
-    assert (silent.begun(), control.begun() >= 2) == (0, True)
+    assert (silent.initiations(), control.initiations() >= 2) == (0, True)
     aging.begins.wait("ACTIVE")
-    aging.begins.pinged()
+    aging.begins.assert_pings()
     waits.peer.initiate()
     waits.wait("ACTIVE")
-    waits.pinged()
-    assert silent.begun() == 0
+    waits.assert_pings()
+    assert silent.initiations() == 0

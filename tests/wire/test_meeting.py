@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from linkspan.lab.fabric import ping
-from tests.harness.distance import Distance
+from tests.harness.delayed_link import DelayedLink
 from tests.harness.recorder import CREATE_CHILD_SA, INFORMATIONAL, Packet
 from tests.harness.world import World, until
 
@@ -44,7 +44,7 @@ def far(world: World) -> Iterator[None]:
 
     fabric, bridge = world.lab["fabric"], world.lab["internet"]["bridge"]
     port = world.inside(fabric, "ip", "-o", "link", "show", "master", bridge).split()[1].partition("@")[0]
-    with Distance(fabric, bridge, port, delay):
+    with DelayedLink(fabric, bridge, port, delay):
         yield
 
 

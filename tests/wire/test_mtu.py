@@ -101,7 +101,7 @@ def exact(world: World, address: str, mtu: int, side: str = "left") -> None:
     assert wire.tally.protected >= 2, "there and back"
     with world.wire() as wire:
         assert probe(world, side, address, mtu + 1) == mtu
-    assert (wire.tally.protected, wire.tally.clear) == (0, 0)
+    assert (wire.tally.protected, wire.tally.plaintext) == (0, 0)
 
 
 @pytest.mark.shows("connection.mtu", "connection.effective_mtu")
@@ -121,7 +121,7 @@ def test_a_plain_peer_gets_no_larger_packets_than_asked(ours: Ours, new_peer: Ca
             with link.peer.recorder() as seen:
                 assert probe(ours.world, "left", target, min(mtu, limit())) == 0
                 assert probe(ours.world, "left", target, min(mtu, limit()) + 1) == min(mtu, limit())
-            assert (seen.esp, seen.clear) == (2, 0), "there and back, and of the larger one nothing"
+            assert (seen.esp, seen.plaintext) == (2, 0), "there and back, and of the larger one nothing"
 
 
 def test_what_is_asked_for_is_cut_to_what_fits_and_shown(both: Both) -> None:
@@ -144,7 +144,7 @@ def test_two_connections_of_one_gateway_have_each_their_own(both: Both) -> None:
 
 def test_an_update_acts_at_once_and_on_nobody_else(both: Both) -> None:
     both.up()
-    until(both.world.renewed, 20.0)
+    until(both.world.rekeyed, 20.0)
     before = both.world.spis("left")
     for mtu in (1280, 1333, 1200, 1320):
         start = time.monotonic()
@@ -169,7 +169,7 @@ def test_the_mss_is_clamped_both_ways(both: Both, address: str, sizes: tuple[int
             assert transfer(source, destination, target, 1000, 5.0) == 1000
             assert (set(syns.sizes), set(answers.sizes)) == ({mss}, {mss})
         assert wire.tally.protected >= 4, "SYN, SYN-ACK, ACK, data"
-        assert wire.tally.clear == 0
+        assert wire.tally.plaintext == 0
 
 
 def test_the_mss_of_a_tunnel_that_asks_for_more_is_the_tunnels(both: Both) -> None:
@@ -209,7 +209,7 @@ def test_a_bulk_transfer_does_not_fall_into_a_black_hole(both: Both, address: st
             with world.wire() as wire:
                 assert transfer(*way, target, BULK, 40.0) == BULK
             assert wire.tally.protected > BULK / 1400
-            assert wire.tally.clear == 0
+            assert wire.tally.plaintext == 0
         # The negative control: the same transfer without the clamp, with the same routes and the same deaf hosts.
         for side in ("left", "right"):
             world.inside(world.gateway(side), "nft", "delete", "table", "inet", "linkspan-mtu")

@@ -17,7 +17,7 @@ from linkspan.core.tunnel import peer_names
 from tests.harness.nameserver import NameServer
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
-from tests.harness.world import steady, until
+from tests.harness.world import ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -57,7 +57,7 @@ def test_the_tunnel_moves_with_the_record(ours: Ours, new_peer: Callable[[], Pee
     hosts(files, NAME, first.v4)
     link = ours.connect(first, peer_address=NAME, **IDS)
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
     assert link.shown["peer_address"] == NAME
     hosts(files, NAME, second.v4)
     took = until(lambda: bool(second.children()), peer_names.INTERVAL + 5.0, lambda: str(link.shown))
@@ -71,13 +71,13 @@ def test_the_tunnel_moves_with_the_record(ours: Ours, new_peer: Callable[[], Pee
     first.wait_up()
     second.wait_down()
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
 
 
 def passes_at(link: Link, peer: Peer, destination: str) -> None:
     with peer.recorder() as seen:
-        answer = steady(lambda: link.ours.ping(destination, 5))
-    assert (answer.received, seen.clear) == (5, 0)
+        answer = ping_with_retry(lambda: link.ours.ping(destination, 5))
+    assert (answer.received, seen.plaintext) == (5, 0)
     assert seen.esp >= 10, "without ESP on this peer's wire, an answered ping says nothing"
 
 
@@ -90,7 +90,7 @@ def test_a_name_that_cannot_be_resolved_says_why_within_a_second(ours: Ours, pee
     assert link.status == "PENDING_CREATE"
     hosts(files, NAME, peer.v4)
     link.wait("ACTIVE", peer_names.SOON + 5.0)
-    link.pinged()
+    link.assert_pings()
 
 
 def test_names_from_a_name_server_and_its_silence(ours: Ours, new_peer: Callable[[], Peer], files: Path) -> None:
@@ -102,7 +102,7 @@ def test_names_from_a_name_server_and_its_silence(ours: Ours, new_peer: Callable
         server.records[NAME] = [six.v6]
         link = ours.connect(six, peer_address=NAME, **IDS)
         link.wait("ACTIVE")
-        link.pinged()
+        link.assert_pings()
         assert six.sas()[0]["remote-host"] == ours.v6, "IPv6 outside, since the name has nothing else"
         unknown = ours.connect(beside, peer_address=OTHER, peer_id="unknown", peer_cidrs=["10.99.0.0/24"])
         unknown.wait_reason("there is no such name, or it has no address", 2.0)
@@ -115,7 +115,7 @@ def test_names_from_a_name_server_and_its_silence(ours: Ours, new_peer: Callable
         quick.wait("ACTIVE")
         took = time.monotonic() - start
         waiting.wait_reason("cannot be resolved in the gateway: no name server answers", 3.0)
-        quick.pinged()
+        quick.assert_pings()
         assert took < 2.0
         assert (link.sas(), link.status) == (before, "ACTIVE")
 
@@ -128,7 +128,7 @@ def test_a_new_agent_adopts_a_tunnel_to_a_name_whatever_the_name_server_says(
     with NameServer(peer.namespace, peer.v4) as server:
         server.records[NAME] = [peer.v4, NOBODY]
         link = ours.connect(peer, peer_address=NAME, **IDS)
-        link.renewed()
+        link.wait_rekeyed()
         before = link.sas()
         # Its answers: none; that there is no such name; another order.
         for silent, record in ((True, None), (False, None), (False, [NOBODY, peer.v4])):
@@ -149,5 +149,5 @@ def adopted(ours: Ours, peer: Peer, server: NameServer) -> None:
         until(lambda: server.asked > asked, 10.0)
         time.sleep(1.2)
         answer = pinging.result()
-    assert (answer.received, seen.clear) == (250, 0)
+    assert (answer.received, seen.plaintext) == (250, 0)
     assert seen.esp >= 500

@@ -12,8 +12,8 @@ from linkspan.cli.client import ApiError
 from linkspan.lab.fabric import ping
 from tests.harness.ours import CONNECTIONS, LOCAL4, LOCAL6, VPN, Ours
 from tests.harness.peer import Peer
-from tests.harness.site import Site
-from tests.harness.world import steady
+from tests.harness.project_site import ProjectSite
+from tests.harness.world import ping_with_retry
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -32,8 +32,8 @@ def test_two_services_of_one_router_with_one_peer(ours: Ours, peer: Peer) -> Non
     assert four.shown["vpnservice_id"] != six.shown["vpnservice_id"]
     for link in (four, six):
         link.wait("ACTIVE")
-    four.pinged(peer.in4)
-    six.pinged(peer.in6)
+    four.assert_pings(peer.in4)
+    six.assert_pings(peer.in6)
     assert len(peer.sas()) == 1, "one IKE SA with the children of both"
     for values, words in (
         ({"psk": "another key", "peer_cidrs": ["10.97.0.0/24"]}, "another psk"),
@@ -45,12 +45,14 @@ def test_two_services_of_one_router_with_one_peer(ours: Ours, peer: Peer) -> Non
     before = four.sas()
     ours.delete(CONNECTIONS, six.id)
     peer.wait_up(1)
-    four.pinged(peer.in4)
+    four.assert_pings(peer.in4)
     assert four.sas() == before, "what goes of one connection is nothing to the other"
 
 
 @pytest.mark.shows("connection.project_id", "service.project_id")
-def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_peer: Callable[[], Peer]) -> None:
+def test_two_projects_with_the_same_networks(
+    new_site: Callable[..., ProjectSite], new_peer: Callable[[], Peer]
+) -> None:
     """The same CIDRs inside and beyond, the same identities, another key: nothing of one reaches the other's peer."""
     sites = [new_site("mine"), new_site("theirs", "other")]
     peers = [new_peer(), new_peer()]
@@ -66,8 +68,8 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
     assert links[0].shown["project_id"] != links[1].shown["project_id"]
     for here, there in ((0, 1), (1, 0)):
         with peers[here].recorder() as own, peers[there].recorder() as others:
-            answer = steady(lambda here=here: ping(sites[here].host, THERE, 10, 0.02, 1))  # type: ignore[misc]
-        assert (answer.received, own.clear, others.clear) == (10, 0, 0)
+            answer = ping_with_retry(lambda here=here: ping(sites[here].host, THERE, 10, 0.02, 1))  # type: ignore[misc]
+        assert (answer.received, own.plaintext, others.plaintext) == (10, 0, 0)
         assert own.esp >= 20
         assert others.esp == 0, "what one project sends does not reach the other's peer"
     # Each sees its own alone, and can name nothing of the other.
@@ -80,7 +82,7 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
         assert foreign.value.status == 404
     # The first peer, with its own project's key, at the other gateway: no. With the other's key: yes, the control.
     for link in links:
-        link.renewed()
+        link.wait_rekeyed()
     before = [link.sas() for link in links]
     links[1].set(peer_address=peers[0].v4)
     peers[1].wait_down()
@@ -95,6 +97,6 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
     links[1].wait("ACTIVE")
 
 
-def load(peer: Peer, site: Site, psk: str, **values: Any) -> None:
+def load(peer: Peer, site: ProjectSite, psk: str, **values: Any) -> None:
     child = {"local_ts": [BEYOND], "remote_ts": [INSIDE]}
     peer.load(site.v4, psk, local="fqdn:branch", remote="fqdn:head", child=child, **values)

@@ -57,7 +57,7 @@ def test_a_connection_leaves_nothing_behind(world: World) -> None:
     side = world.lab["sites"]["left"]
     existing = world.connection(side["connection_id"])
     # What the first renewal of keys replaced stays listed for some seconds.
-    until(lambda: world.renewed("left") and len(gateway(world, "left")["sas"]) == 1, 20.0)
+    until(lambda: world.rekeyed("left") and len(gateway(world, "left")["sas"]) == 1, 20.0)
     before = gateway(world, "left")
     group = ("endpoint-groups", "endpoint_group")
     service = create(world, "vpnservices", "vpnservice", name="more", router_id=side["router_id"])

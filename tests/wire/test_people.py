@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 def test_names_and_descriptions_reach_no_wire(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, local=[4], peers=[peer.net4])
-    link.renewed()
+    link.wait_rekeyed()
     before, shown = link.sas(), link.shown
     with peer.recorder() as seen:
         for path, id in (
@@ -71,7 +71,7 @@ def test_a_reference_means_the_object_of_that_id(ours: Ours, peer: Peer) -> None
         peers=[peer.net4],
     )
     link.wait("ACTIVE")
-    link.renewed()
+    link.wait_rekeyed()
     until(lambda: len(peer.children()) == 1, 5.0)
     (sa,), (child,) = peer.sas(), peer.children()
     assert (sa["encr-keysize"], sa["integ-alg"], sa["dh-group"]) == ("256", "HMAC_SHA2_384_192", "ECP_256")
@@ -123,10 +123,10 @@ def test_no_gateway_uses_what_is_another_projects(ours: Ours, peer: Peer) -> Non
                 stranger.request("DELETE", f"/v2.0/vpn/{path}/{id}")
             assert refused.value.status == 404
         time.sleep(0.5)
-    assert not any(packet.ike and packet.ike.first for packet in seen.packets)
+    assert not any(packet.ike and packet.ike.initial for packet in seen.packets)
     for path, id in (("ikepolicies", ike), ("ipsecpolicies", ipsec)):
         stranger.request("DELETE", f"/v2.0/vpn/{path}/{id}")
-    link.pinged()
+    link.assert_pings()
 
 
 @pytest.mark.shows("service.external_v4_ip", "service.external_v6_ip")

@@ -52,7 +52,7 @@ def test_the_first_renewal_shows_that_the_groups_match(ours: Ours, peer: Peer, i
     renewals = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
     assert len(renewals) == 1, "it is renewed once and then left alone"
     assert answer.sent - answer.received <= 1, answer
-    assert (seen.esp >= 2 * answer.received, seen.clear) == (True, 0)
+    assert (seen.esp >= 2 * answer.received, seen.plaintext) == (True, 0)
     assert (link.status, link.reason) == ("ACTIVE", "")
 
 
@@ -67,7 +67,7 @@ def test_a_mismatch_is_told_at_once_and_forgotten_when_it_is_mended(ours: Ours, 
     link.wait("ACTIVE")
     link.wait_reason(REFUSED, 6.0 * SLOW)
     assert (link.status, groups(peer)) == ("ACTIVE", [""])
-    link.pinged()
+    link.assert_pings()
     link.set_ipsec(pfs="group19")
     if initiator == "theirs":
         link.wait_reason("waits for the peer; revision")
@@ -75,7 +75,7 @@ def test_a_mismatch_is_told_at_once_and_forgotten_when_it_is_mended(ours: Ours, 
         peer.initiate()
     until(lambda: link.status == "ACTIVE" and groups(peer) == ["ECP_256"], 12.0 * SLOW, lambda: str(link.shown))
     assert link.reason == ""
-    link.pinged()
+    link.assert_pings()
 
 
 def test_a_peer_that_mends_its_side_is_believed(ours: Ours, peer: Peer) -> None:

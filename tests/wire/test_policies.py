@@ -263,7 +263,7 @@ def all_come_up(ours: Ours, peer: Peer, cases: list[Case]) -> None:
         with peer.recorder() as wire, ThreadPoolExecutor(10) as pool:
             wrong = [fault for fault in pool.map(lambda each: run(ours, peer, *each), some) if fault]
         assert not wrong, f"{len(wrong)} of {len(some)}:\n" + "\n".join(wrong)
-        assert wire.clear == 0
+        assert wire.plaintext == 0
         assert wire.esp >= 8 * len(some)
         ours.clear()
         for number, _ in some:
@@ -300,7 +300,7 @@ def test_every_pair_of_values_is_negotiated(ours: Ours, peer: Peer) -> None:
 
 def first(seen: Recorder) -> tuple[int, int]:
     """IKE version and exchange type of the newest message with which we began an IKE SA."""
-    packets = [packet.ike for packet in seen.ike(sent=False) if packet.ike and packet.ike.first]
+    packets = [packet.ike for packet in seen.ike(sent=False) if packet.ike and packet.ike.initial]
     return packets[-1].version, packets[-1].exchange
 
 
@@ -311,7 +311,7 @@ def test_version_and_mode_are_in_the_first_message(ours: Ours, peer: Peer) -> No
         link = ours.connect(peer, ike={"ike_version": "v1", "phase1_negotiation_mode": "aggressive"})
         link.wait("ACTIVE")
         assert first(seen) == (1, AGGRESSIVE)
-        link.pinged()
+        link.assert_pings()
         peer.load(ours.v4, ours.psk, version="1")
         link.set_ike(phase1_negotiation_mode="main")
         until(lambda: first(seen) == (1, MAIN_MODE), 10.0 * SLOW, lambda: str(link.shown))
@@ -321,7 +321,7 @@ def test_version_and_mode_are_in_the_first_message(ours: Ours, peer: Peer) -> No
         until(lambda: first(seen) == (2, IKE_SA_INIT), 10.0 * SLOW, lambda: str(link.shown))
         until(lambda: [sa["version"] for sa in peer.sas()] == ["2"], 15.0 * SLOW, lambda: str(peer.sas()))
         link.wait("ACTIVE")
-        link.pinged()
+        link.assert_pings()
 
 
 def test_ah_esp_is_refused_by_the_node_with_its_reason(ours: Ours, peer: Peer) -> None:
@@ -354,7 +354,7 @@ def test_what_user_space_cannot_do_reads_error_at_once(
     assert peer.sas() == []
     link.set_ipsec(**back)
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
     link.set_ipsec(**values)
     link.wait("ERROR", 5.0)
     assert link.reason.startswith(words)
@@ -377,7 +377,7 @@ def test_ah_and_transport_in_the_kernel(ours: Ours, peer: Peer, version: str) ->
             ike={"ike_version": f"v{version}"},
             ipsec={"transform_protocol": "ah", "auth_algorithm": name},
         )
-        link.renewed(30.0)
+        link.wait_rekeyed(30.0)
         agreed = [(sa["protocol"], sa["mode"], sa["integ-alg"]) for sa in peer.children()]
         assert agreed == [("AH", "TUNNEL", listed_as)]
         assert ours.ping(peer.in4, 3).received == 3

@@ -31,7 +31,7 @@ def test_another_key_counts_from_the_next_authentication(ours: Ours, new_peer: C
     for each in (link, other):
         until(lambda each=each: [bool(c.get("dh-group")) for c in each.listed()] == [True], 15.0 * SLOW)  # type: ignore[misc]
     peer.wait_log("with pre-shared key successful")
-    link.pinged()
+    link.assert_pings()
     spis = [(child["spi-in"], child["spi-out"]) for child in other.listed()]
     with ThreadPoolExecutor(1) as pool, neighbour.recorder() as seen:
         pinging = pool.submit(ping, ours.host, neighbour.in4, COUNT, 0.002)
@@ -47,8 +47,8 @@ def test_another_key_counts_from_the_next_authentication(ours: Ours, new_peer: C
         peer.initiate()
         answer = pinging.result()
     link.wait("ACTIVE")
-    link.pinged()
-    assert (answer.received, answer.sent, seen.clear) == (COUNT, COUNT, 0)
+    link.assert_pings()
+    assert (answer.received, answer.sent, seen.plaintext) == (COUNT, COUNT, 0)
     assert seen.esp >= 2 * COUNT, "without ESP on the wire, '0 lost' would say nothing"
     assert [(child["spi-in"], child["spi-out"]) for child in other.listed()] == spis
 
@@ -62,7 +62,7 @@ def test_only_the_right_key_comes_up(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     peer.initiate()
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
 
 
 @pytest.mark.shows("connection.auth_mode")

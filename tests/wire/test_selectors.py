@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from linkspan.lab import fabric
 from linkspan.lab.fabric import ping
 from tests.harness.ours import LOCAL4, LOCAL6, Link, Ours
 from tests.harness.peer import Peer
-from tests.harness.world import steady, until
+from tests.harness.world import ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -64,8 +65,8 @@ def passes(peer: Peer, *ways: tuple[str, str]) -> None:
     """Pings from these namespaces to these addresses pass, as ESP and never in clear."""
     for source, destination in ways:
         with peer.recorder() as seen:
-            answer = steady(lambda source=source, destination=destination: ping(source, destination, 3, 0.02, 1))  # type: ignore[misc]
-        assert (answer.received, seen.clear) == (3, 0), answer
+            answer = ping_with_retry(functools.partial(ping, source, destination, 3, 0.02, 1))
+        assert (answer.received, seen.plaintext) == (3, 0), answer
         assert seen.esp >= 6, "without ESP on the wire, an answered ping says nothing"
 
 
@@ -73,7 +74,7 @@ def blocked(peer: Peer, *ways: tuple[str, str]) -> None:
     for source, destination in ways:
         with peer.recorder() as seen:
             answer = ping(source, destination, 2, 0.02, 1)
-        assert (answer.received, seen.esp, seen.clear) == (0, 0, 0), answer
+        assert (answer.received, seen.esp, seen.plaintext) == (0, 0, 0), answer
 
 
 def selectors(peer: Peer) -> list[tuple[list[str], list[str]]]:
@@ -85,7 +86,7 @@ def carries(link: Link, *wanted: tuple[list[str], list[str]]) -> None:
     """Wait until the peer's child SAs have exactly these selectors, and the connection is as it should be."""
     there = lambda: selectors(link.peer) == sorted(wanted)  # noqa: E731 # asked for before and after the renewal
     until(there, 15.0, lambda: f"{selectors(link.peer)} {link.shown}")
-    link.renewed(10.0)
+    link.wait_rekeyed(10.0)
     until(there, 10.0, lambda: f"{selectors(link.peer)} {link.shown}")
 
 

@@ -28,7 +28,7 @@ def test_the_agent_is_killed_under_ping_and_nothing_is_lost(world: World) -> Non
         until(lambda: world.agent_pid not in (0, pid), 10.0)
         answer = pinging.result()
     assert (answer.sent, answer.received) == (500, 500)
-    assert wire.tally.clear == 0
+    assert wire.tally.plaintext == 0
     assert wire.tally.protected >= 1000, "without ESP on the wire, '0 lost' would say nothing"
     world.wait_status(world.lab["sites"]["left"]["connection_id"], "ACTIVE")
     until(lambda: "charon adopted" in (world.state / "logs" / "node-1.log").read_text(), 10.0)
@@ -47,7 +47,7 @@ def test_charon_is_killed_and_comes_back_by_itself(world: World, side: str) -> N
         took = time.monotonic() - start
         ping(world.host("left"), "10.2.0.10", 20, 0.02)
     assert took < 10.0
-    assert wire.tally.clear == 0
+    assert wire.tally.plaintext == 0
     assert wire.tally.protected > 20
     assert pid not in netns.processes(world.gateway(side))
     for site in world.lab["sites"].values():

@@ -136,7 +136,7 @@ def spis(world: World) -> list[tuple[str, str]]:
 
 def one_each(world: World) -> bool:
     return (
-        world.renewed("left")
+        world.rekeyed("left")
         and len(spis(world)) == 1
         and world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
     )
@@ -168,7 +168,7 @@ def test_an_edit_of_one_leaves_the_other_alone(
     assert (answer.received, answer.sent) == (COUNT, COUNT)
     assert spis(world) == before
     assert wire.tally.protected >= 2 * COUNT, "without ESP on the wire, '0 lost' would say nothing"
-    assert wire.tally.clear == 0
+    assert wire.tally.plaintext == 0
 
 
 def test_no_attribute_is_left_out() -> None:

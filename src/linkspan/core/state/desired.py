@@ -85,7 +85,7 @@ class Peer(msgspec.Struct, frozen=True, array_like=True):
     identity: str
 
 
-class OutsideLeg(msgspec.Struct, frozen=True):
+class OutsideInterface(msgspec.Struct, frozen=True):
     """The leg on the external network: interface addresses with prefix length, and the default routes' next hops."""
 
     network_id: str
@@ -94,7 +94,7 @@ class OutsideLeg(msgspec.Struct, frozen=True):
     next_hops: tuple[str, ...]
 
 
-class InsideLeg(msgspec.Struct, frozen=True):
+class InsideInterface(msgspec.Struct, frozen=True):
     """A leg on an internal network: interface addresses with prefix length, one per subnet."""
 
     network_id: str
@@ -107,8 +107,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     revision: int
     generation: int
-    outside: OutsideLeg
-    inside: tuple[InsideLeg, ...]
+    outside: OutsideInterface
+    inside: tuple[InsideInterface, ...]
 
 
 class Gone(msgspec.Struct, frozen=True):

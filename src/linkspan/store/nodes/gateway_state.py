@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, select
 
 from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
-from linkspan.core.state.desired import Gateway, InsideLeg, OutsideLeg
+from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, GATEWAY_PORT, TABLES
 from linkspan.store.revisions import stamped
@@ -56,22 +56,22 @@ def gateways(rows: Iterable[Any]) -> tuple[Gateway, ...]:
     )
 
 
-def _out(legs: Sequence[Any]) -> OutsideLeg:
+def _out(legs: Sequence[Any]) -> OutsideInterface:
     mine = [leg for leg in legs if leg[0] == GATEWAY_PORT]
     if not mine:
-        return OutsideLeg("", "", (), ())
+        return OutsideInterface("", "", (), ())
     addresses = tuple(_interface(leg[3], leg[4]) for leg in mine if leg[3] is not None)
     # One next hop per subnet, not per address.
     hops = dict.fromkeys(leg[5] for leg in mine if leg[5])
-    return OutsideLeg(mine[0][1], mine[0][2], addresses, tuple(hops))
+    return OutsideInterface(mine[0][1], mine[0][2], addresses, tuple(hops))
 
 
-def _in(legs: Sequence[Any]) -> tuple[InsideLeg, ...]:
+def _in(legs: Sequence[Any]) -> tuple[InsideInterface, ...]:
     networks: dict[str, list[str]] = {}
     for owner, network, _, address, cidr, _ in legs:
         if owner is not None and owner != GATEWAY_PORT and address is not None:
             networks.setdefault(network, []).append(_interface(address, cidr))
-    return tuple(InsideLeg(network, tuple(addresses)) for network, addresses in networks.items())
+    return tuple(InsideInterface(network, tuple(addresses)) for network, addresses in networks.items())
 
 
 def _interface(address: str, cidr: str) -> str:
