@@ -112,7 +112,7 @@ def test_the_guard_stands_before_anything_is_loaded(left: Site, monkeypatch: pyt
     load = FakeCharon.load
 
     def watched(self: FakeCharon, config: IkeConfig, key: SharedKey | None) -> None:
-        seen.append(left.drivers.guard.current(LEFT.id))
+        seen.append(left.drivers.leak_guard.current(LEFT.id))
         load(self, config, key)
 
     monkeypatch.setattr(FakeCharon, "load", watched)
@@ -125,7 +125,7 @@ def test_a_disabled_connection_is_guarded_and_not_loaded(left: Site) -> None:
     left.want(replace(THERE, enabled=False))
     left.wait(THERE.id, "disabled")
     assert loaded(left) == frozenset()
-    assert left.drivers.guard.current(LEFT.id)
+    assert left.drivers.leak_guard.current(LEFT.id)
 
 
 def test_a_tombstone_removes_and_is_answered_and_absence_does_not(left: Site, right: Site) -> None:
@@ -137,13 +137,13 @@ def test_a_tombstone_removes_and_is_answered_and_absence_does_not(left: Site, ri
     left.want(gone=(Gone("connection", THERE.id, 8, LEFT.id),))
     assert left.wait(THERE.id, "gone").revision == 8
     assert loaded(left) == frozenset()
-    assert left.drivers.guard.current(LEFT.id) == frozenset()
+    assert left.drivers.leak_guard.current(LEFT.id) == frozenset()
     eventually(lambda: right.state(BACK.id) == "down")
 
 
 def mtus(site: Site) -> dict[int, int]:
     """The MTU that each pair has, and that of its route."""
-    return {path.mtu: path.route for path in site.drivers.paths.current(LEFT.id)}
+    return {path.mtu: path.route for path in site.drivers.mtu_routing.current(LEFT.id)}
 
 
 def effective(site: Site, id: str) -> int | None:
@@ -169,7 +169,7 @@ def test_the_mtu_is_applied_and_told(left: Site, right: Site) -> None:
 def test_the_outside_legs_mtu_counts(left: Site) -> None:
     left.want(THERE)
     eventually(lambda: effective(left, THERE.id) == 1400)
-    left.drivers.paths.mtu = 1400
+    left.drivers.mtu_routing.mtu = 1400
     left.want(THERE)
     eventually(lambda: effective(left, THERE.id) == 1326)
     assert mtus(left) == {1326: 1326}
@@ -186,7 +186,7 @@ def test_mtus_go_with_their_connection_and_are_applied_again_after_charon(world:
     left.want(replace(THERE, mtu=1300), other)
     eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
     # As the routes over a device that is gone.
-    world.paths.clear()
+    world.mtus.clear()
     world.kill(LEFT.id)
     eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
     left.want(other, gone=(Gone("connection", THERE.id, 8, LEFT.id),))
@@ -253,7 +253,7 @@ def test_what_ran_and_is_neither_desired_nor_gone_stays_and_stays_guarded(world:
     again.want()
     again.wait(LEFT.id, "ready")
     assert loaded(again) == {ipsec_config.build(THERE).name}
-    assert again.drivers.guard.current(LEFT.id)
+    assert again.drivers.leak_guard.current(LEFT.id)
     again.leave()
 
 

@@ -101,8 +101,8 @@ class GatewayWorker(threading.Thread):
         self._variants: dict[str, set[str]] = {}
         self._traps: dict[str, frozenset[Initiate]] = {}
         self._peers: dict[str, set[str]] = {}
-        self._coverage = GuardCoverage(drivers.guard)
-        self._mtus = MtuApplier(drivers.paths, drivers.backend)
+        self._coverage = GuardCoverage(drivers.leak_guard)
+        self._mtus = MtuApplier(drivers.mtu_routing, drivers.backend)
         self._built: Gateway | None = None
         self._listening = False
         self._faults = 0
@@ -300,7 +300,7 @@ class GatewayWorker(threading.Thread):
         for id in todo.fresh:
             fresh.setdefault(self._named(id), []).append(id)
         many = len(todo.load) > FEW
-        with self._charon.quiet() if many else nullcontext():
+        with self._charon.without_log() if many else nullcontext():
             loaded = [id for config in todo.load for id in self._load(config, fresh.get(config.name, []))]
         for id in self._lives if many else ():
             self._step(id, events.EventsLost())
@@ -335,7 +335,7 @@ class GatewayWorker(threading.Thread):
         self._mtus.forget()
         self._loaded = {} if fresh else dict(self._charon.loaded())
         if not fresh:
-            self._names.adopt(self._loaded, self._charon.remotes())
+            self._names.adopt(self._loaded, self._charon.peer_addresses())
         self._variants = {}
         self._traps = {}
         for trap in () if fresh else self._charon.traps():

@@ -37,7 +37,7 @@ class MtuApplier:
 
         `orphans`: connections run that are not desired, and whatever holds when this begins goes on for them.
         """
-        outside = self._paths.outside(gateway.id)
+        outside = self._paths.outside_mtu(gateway.id)
         before = {id: known[1] for id, known in self._known.items()}
         if outside != self._outside:
             self._outside, self._known = outside, {}
