@@ -1,4 +1,4 @@
-"""initiator: response-only never begins, whatever happens, and still comes up by its peer; bi-directional does both."""
+"""initiator: response-only never initiates and comes up by its peer; bi-directional does both."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def charons(ours: Ours) -> list[int]:
 
 @pytest.mark.shows("connection.initiator")
 def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callable[[], Peer]) -> None:
-    """Watched while agent and charon are killed and after the peer was dead, beside one that may begin and does."""
+    """Also not after agent and charon are killed or the peer was dead; bi-directional connections are the control."""
     kinds = [(version, initiator) for version in ("1", "2") for initiator in ("response-only", "bi-directional")]
     peers = [new_peer() for _ in kinds]
     for peer, (version, _) in zip(peers, kinds, strict=True):
@@ -66,13 +66,13 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
         time.sleep(2.0)
         agent_is_killed(ours)
         time.sleep(2.0)
-        before = [one.initiations() for one in control]
+        before = [recorder.initiations() for recorder in control]
         charon_is_killed(ours)
-        until(lambda: all(one.initiations() > count for one, count in zip(control, before, strict=True)), 15.0)
+        until(lambda: all(seen.initiations() > count for seen, count in zip(control, before, strict=True)), 15.0)
         for link in free:
             link.wait("ACTIVE")
         time.sleep(max(0.0, start + WATCHED - time.monotonic()))
-        assert [one.initiations() for one in silent] == [0, 0]
+        assert [recorder.initiations() for recorder in silent] == [0, 0]
         for link in waiting:
             link.peer.initiate()
             link.wait("ACTIVE")
@@ -94,12 +94,14 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
             link.peer.initiate()
             link.wait("ACTIVE")
             link.assert_pings()
-        assert [one.initiations() for one in silent] == [0, 0]
-        assert all(one.initiations() >= 3 for one in control), "created, after charon's end, after the peer's silence"
+        assert [recorder.initiations() for recorder in silent] == [0, 0]
+        assert all(recorder.initiations() >= 3 for recorder in control), (
+            "on create, after charon's end, after the peer was dead"
+        )
 
 
 @pytest.mark.shows("connection.initiator")
-def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -> None:
+def test_an_update_of_the_initiator_applies_at_once_and_keeps_sas(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, initiator="bi-directional")
     link.wait_rekeyed()
@@ -116,7 +118,7 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
         start = time.monotonic()
         link.set(initiator="bi-directional")
         until(lambda: seen.initiations() > 0, 3.0)
-        assert time.monotonic() - start < 0.7, "at once, not after some wait"
+        assert time.monotonic() - start < 0.7, "it did not initiate at once"
         link.wait_rekeyed()
         link.assert_pings()
         before = spis(link)
@@ -127,7 +129,7 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
 
 
 @pytest.mark.shows("connection.initiator")
-def test_an_attempt_ends_with_the_permission(ours: Ours, peer: Peer) -> None:
+def test_an_update_to_response_only_ends_an_attempt(ours: Ours, peer: Peer) -> None:
     peer.cut()
     with peer.recorder() as seen:
         link = ours.connect(peer, initiator="bi-directional")

@@ -1,4 +1,4 @@
-"""Peers that go by a name: resolved in the gateway, followed when the record changes, and never in anybody's way."""
+"""Peers with a host name: resolved in the gateway, followed when the DNS record changes, without delaying others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.harness.world import ping_with_retry, until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 NAME, OTHER = "vpn.example.org", "other.example.org"
-NOBODY = "198.51.100.250"
-"""No nearer to us than a peer: who asks gets them in the record's order (RFC 6724 6, rule 9)."""
+UNUSED = "198.51.100.250"
+"""Addresses as close as a peer's, so that the resolver keeps the record's order (RFC 6724 6, rule 9)."""
 IDS: dict[str, Any] = {"peer_id": "the peer", "local_id": "the gateway"}
 
 
 @pytest.fixture
 def files(ours: Ours) -> Iterator[Path]:
-    """The gateway's own files in /etc/netns, for the time of a test. They are changed in place: each is a mount."""
+    """The gateway's files in /etc/netns during a test. They are bind-mounted, so they are changed in place."""
     directory = Path("/etc/netns") / ours.gateway
     directory.mkdir(parents=True)
     for name in ("hosts", "resolv.conf"):
@@ -48,9 +48,9 @@ def load(peer: Peer, ours: Ours, address: str = "", **values: Any) -> None:
 
 
 @pytest.mark.shows("connection.peer_address")
-def test_the_tunnel_moves_with_the_record(ours: Ours, new_peer: Callable[[], Peer], files: Path) -> None:
+def test_the_tunnel_follows_the_dns_record(ours: Ours, new_peer: Callable[[], Peer], files: Path) -> None:
     first, second = new_peer(), new_peer()
-    # The second one stands in for the first: the same network behind it.
+    # The second peer replaces the first: it has the same network.
     second.run("ip", "address", "add", f"{first.in4}/24", "dev", "lo")
     load(first, ours)
     load(second, ours, child={"local_ts": [first.net4]})
@@ -65,7 +65,7 @@ def test_the_tunnel_moves_with_the_record(ours: Ours, new_peer: Callable[[], Pee
     link.wait("ACTIVE")
     passes_at(link, second, first.in4)
     print(f"the tunnel followed its record after {took:.1f} s")
-    # A user names another name: at once.
+    # An update with another name applies at once.
     (files / "hosts").write_text(f"{second.v4} {NAME}\n{first.v4} {OTHER}\n")
     link.set(peer_address=OTHER)
     first.wait_up()
@@ -78,10 +78,10 @@ def passes_at(link: Link, peer: Peer, destination: str) -> None:
     with peer.recorder() as seen:
         answer = ping_with_retry(lambda: link.ours.ping(destination, 5))
     assert (answer.received, seen.plaintext) == (5, 0)
-    assert seen.esp >= 10, "without ESP on this peer's wire, an answered ping says nothing"
+    assert seen.esp >= 10, "the pings were not carried by ESP to this peer"
 
 
-def test_a_name_that_cannot_be_resolved_says_why_within_a_second(ours: Ours, peer: Peer, files: Path) -> None:
+def test_an_unresolvable_name_is_reported_within_a_second(ours: Ours, peer: Peer, files: Path) -> None:
     load(peer, ours)
     link = ours.connect(peer, peer_address=NAME, **IDS)
     words = f"the peer's name {NAME} cannot be resolved in the gateway: "
@@ -93,7 +93,7 @@ def test_a_name_that_cannot_be_resolved_says_why_within_a_second(ours: Ours, pee
     link.assert_pings()
 
 
-def test_names_from_a_name_server_and_its_silence(ours: Ours, new_peer: Callable[[], Peer], files: Path) -> None:
+def test_a_silent_name_server_delays_no_other_connection(ours: Ours, new_peer: Callable[[], Peer], files: Path) -> None:
     six, beside = new_peer(), new_peer()
     load(six, ours, ours.v6)
     beside.load(ours.v4, ours.psk)
@@ -103,12 +103,12 @@ def test_names_from_a_name_server_and_its_silence(ours: Ours, new_peer: Callable
         link = ours.connect(six, peer_address=NAME, **IDS)
         link.wait("ACTIVE")
         link.assert_pings()
-        assert six.sas()[0]["remote-host"] == ours.v6, "IPv6 outside, since the name has nothing else"
+        assert six.sas()[0]["remote-host"] == ours.v6, "the name has only IPv6 addresses"
         unknown = ours.connect(beside, peer_address=OTHER, peer_id="unknown", peer_cidrs=["10.99.0.0/24"])
         unknown.wait_reason("there is no such name, or it has no address", 2.0)
         before = link.sas()
         server.silent = True
-        # Asked for over and over, and answered never, while a connection beside it comes up.
+        # The name server does not answer repeated queries; meanwhile another connection comes up.
         waiting = ours.connect(beside, peer_address="silent.example.org", peer_id="x", peer_cidrs=["10.98.0.0/24"])
         start = time.monotonic()
         quick = ours.connect(beside)
@@ -120,27 +120,25 @@ def test_names_from_a_name_server_and_its_silence(ours: Ours, new_peer: Callable
         assert (link.sas(), link.status) == (before, "ACTIVE")
 
 
-def test_a_new_agent_adopts_a_tunnel_to_a_name_whatever_the_name_server_says(
-    ours: Ours, peer: Peer, files: Path
-) -> None:
+def test_a_restarted_agent_adopts_a_tunnel_whatever_the_name_resolves_to(ours: Ours, peer: Peer, files: Path) -> None:
     load(peer, ours)
     (files / "resolv.conf").write_text(f"nameserver {peer.v4}\n")
     with NameServer(peer.namespace, peer.v4) as server:
-        server.records[NAME] = [peer.v4, NOBODY]
+        server.records[NAME] = [peer.v4, UNUSED]
         link = ours.connect(peer, peer_address=NAME, **IDS)
         link.wait_rekeyed()
         before = link.sas()
-        # Its answers: none; that there is no such name; another order.
-        for silent, record in ((True, None), (False, None), (False, [NOBODY, peer.v4])):
+        # The name server's answers: none, NXDOMAIN, another order of addresses.
+        for silent, record in ((True, None), (False, None), (False, [UNUSED, peer.v4])):
             server.silent = silent
             server.records = {NAME: record} if record else {}
             adopted(ours, peer, server)
-            assert link.sas() == before, "neither ended nor initiated anew"
+            assert link.sas() == before, "the SA was deleted or initiated again"
             link.wait("ACTIVE")
 
 
 def adopted(ours: Ours, peer: Peer, server: NameServer) -> None:
-    """The agent is killed under ping, and its successor asks for the name."""
+    """Kill the agent under ping; the restarted agent resolves the name, and no ping is lost."""
     pid, asked = ours.world.agent_pid, server.asked
     with ThreadPoolExecutor(1) as pool, peer.recorder() as seen:
         pinging = pool.submit(ours.ping, peer.in4, 250, 0.01)
