@@ -1,7 +1,7 @@
-"""`./dev bench`: what Linkspan costs beside the bare thing, measured in one run, as ratios.
+"""`./dev bench`: the cost of Linkspan relative to a bare implementation, measured in one run.
 
-Absolute figures belong to the machine and its mood; a ratio of two things that were measured alternately belongs to the
-code. Prints a table and writes JSON to bench/results/.
+Absolute figures depend on the machine and its load; the ratio of two alternating measurements depends on the code.
+Prints a table and writes JSON to bench/results/.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
-    """Run the benches that are named, or all."""
+    """Run the named benches, or all."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(BENCHES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: to see that the benches work")
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def write(results: list[Result]) -> Path:
-    """Keep the figures as JSON, one file a run."""
+    """Write the figures as JSON, one file per run; return its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     record = {

@@ -1,7 +1,7 @@
-"""create → ACTIVE of one connection between ready gateways, beside bare VICI on the same gateways.
+"""create → ACTIVE of a connection between ready gateways, relative to bare VICI on the same gateways.
 
-Ours is what a user waits for: from the POST until a GET reads ACTIVE, polled every 2 ms, through the API, the database,
-the hint, the agent, the guard, charon and the report. Bare is load-shared, load-conn and a blocking initiate.
+`ours` is the time from the POST until a GET reads ACTIVE, polled every 2 ms: through the API, the database, the hint,
+the agent, the leak guard, charon and the report. `bare` is load-shared, load-conn and a blocking initiate.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ KEYS = ("name", "vpnservice_id", "ikepolicy_id", "ipsecpolicy_id", "peer_address
 
 
 def run(quick: bool) -> list[Result]:
-    """Medians in milliseconds; the two alternate."""
+    """Return medians in milliseconds; both measurements alternate."""
     rounds = 5 if quick else 30
     ours, bare = [], []
     with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as folder:
         world = World(Path(folder) / "state")
         try:
             left, right = (world.lab["sites"][side]["connection_id"] for side in ("left", "right"))
-            # The far end waits, so that it is always ours or the bare one that initiates.
+            # The far end is response-only, so that the measured end always initiates.
             world.user.request("PUT", f"{PATH}/{right}", {"ipsec_site_connection": {"initiator": "response-only"}})
             template = world.connection(left)
             policies = _policies(world, template)
@@ -69,7 +69,7 @@ def _ours(world: World, template: dict[str, Any]) -> float:
             raise RuntimeError(f"not ACTIVE after 30 s: {world.connection(id)}")
     took = time.perf_counter() - started
     world.user.request("DELETE", f"{PATH}/{id}")
-    _settled(world)
+    _wait_without_sas(world)
     return took
 
 
@@ -109,12 +109,12 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         list(session.terminate({"ike": config.name, "timeout": "5000"}))
         session.unload_conn({"name": config.name})
         session.unload_shared({"id": config.name})
-    _settled(world)
+    _wait_without_sas(world)
     return took
 
 
-def _settled(world: World) -> None:
-    """Neither end has an SA left, so that the next attempt meets the same world."""
+def _wait_without_sas(world: World) -> None:
+    """Wait until no end has an SA, so that every attempt starts from the same state."""
     for side in ("left", "right"):
         with world.charon(side) as charon:
             until(lambda charon=charon: not charon.sas(), 10.0)  # type: ignore[misc]
@@ -133,8 +133,8 @@ def _session(world: World) -> Iterator[vici.Session]:
 
 def _policies(world: World, template: dict[str, Any]) -> tuple[IkePolicy, IpsecPolicy]:
     def show(path: str, singular: str, id: str) -> dict[str, Any]:
-        found: dict[str, Any] = world.user.request("GET", f"/v2.0/vpn/{path}/{id}")[singular]
-        return found
+        body: dict[str, Any] = world.user.request("GET", f"/v2.0/vpn/{path}/{id}")[singular]
+        return body
 
     first = show("ikepolicies", "ikepolicy", template["ikepolicy_id"])
     second = show("ipsecpolicies", "ipsecpolicy", template["ipsecpolicy_id"])

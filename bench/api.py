@@ -1,9 +1,8 @@
-"""CPU that the API process uses for one request, on both databases, beside a bare Starlette endpoint of the same body.
+"""CPU time of the API process per request, on both databases, relative to a bare Starlette endpoint with equal bodies.
 
-CPU and not time: the machine is shared, and CPU is what a request costs wherever it runs. Bounds in milliseconds hold
-on a quiet machine only, and neighbours make the same work twice as dear: so what counts are the rounds in which the
-bare endpoint cost about its least. Ours and the bare one are processes of their own behind uvicorn; the client sends
-one request after the other over one connection, and waits for each.
+CPU time is measured because the machine is shared. Load of other processes can double even that, and bounds in
+milliseconds hold on a quiet machine only; so only rounds count in which the bare endpoint cost about its minimum. Both
+are processes of their own behind uvicorn; the client sends one request at a time over one connection.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import msgspec
 from bench import databases
 from bench.databases import ADMIN, Filled
 from bench.measure import Result, cpu_seconds, median
-from tests.harness.alone import alone, credentials
+from tests.harness.api_process import credentials, running_api
 from tests.harness.crowd import Crowd
 from tests.harness.world import free_port
 
@@ -32,13 +31,13 @@ CONNECTIONS: Final = "/v2.0/vpn/ipsec-site-connections"
 POLICIES: Final = "/v2.0/vpn/ikepolicies"
 ROUNDS: Final = 11
 QUIET: Final = 1.15
-"""A round is quiet if its bare request cost at most so much times the least that one did in any round."""
+"""A round is quiet if its bare request cost at most this multiple of the minimum of all rounds."""
 SAME: Final = 1.25
-"""A page costs the same out of how many rows ever: ± 25 %."""
+"""The cost of a page may differ by ± 25 % between numbers of rows."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of request. `count`: how many make one figure; `limits`: milliseconds, by database."""
+    """A kind of request. `count`: requests per measurement; `limits`: milliseconds by database."""
 
     name: str
     user: str
@@ -50,7 +49,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(quick: bool) -> list[Result]:
-    """Milliseconds of CPU for a request: medians of quiet rounds, every case once a round, ours and bare in turn."""
+    """Return milliseconds of CPU per request: medians of quiet rounds; each round alternates both for every case."""
     results: list[Result] = []
     for database in databases.filled(quick):
         cases = list(_cases(database))
@@ -109,7 +108,7 @@ def _page(crowd: Crowd) -> str:
 
 
 def _pages(database: Filled, ours: Mapping[str, list[float]]) -> Iterator[Result]:
-    """Of many rows and of more: no more and no less."""
+    """Compare the cost of a page out of many rows with the cost out of ten times as many."""
     for tail in ("", ", the middle"):
         few, many = (median(ours[_page(crowd) + tail]) for crowd in (database.big, database.huge))
         size = len(database.huge.connections)
@@ -130,7 +129,7 @@ def _measured(database: Filled, cases: list[Case], rounds: int) -> tuple[Figures
     ours: Figures = {case.name: [] for case in cases}
     bare: Figures = {case.name: [] for case in cases}
     with (
-        alone(database.state, database.url, database.key_file) as api,
+        running_api(database.state, database.url, database.key_file) as api,
         tempfile.TemporaryDirectory(prefix="linkspan-bench-") as answers,
     ):
         client = http.client.HTTPConnection("127.0.0.1", api.port)
@@ -149,14 +148,14 @@ def _measured(database: Filled, cases: list[Case], rounds: int) -> tuple[Figures
 
 
 def _quiet(ours: list[float], bare: list[float]) -> tuple[list[float], list[float]]:
-    """The costs of both in the rounds in which the machine was quiet."""
+    """Return both costs of the quiet rounds."""
     most = QUIET * min(bare)
     kept = [pair for pair in zip(ours, bare, strict=True) if pair[1] <= most]
     return [cost for cost, _ in kept], [cost for _, cost in kept]
 
 
 def _cpu(pid: int, client: http.client.HTTPConnection, case: Case, path: str) -> float:
-    """Milliseconds of CPU of a process for one request."""
+    """Return the milliseconds of CPU of a process per request."""
     for _ in range(1 + case.count // 10):
         _send(client, case, path)
     before = cpu_seconds(pid)

@@ -1,7 +1,7 @@
-"""Bare Starlette endpoints: what the web stack costs with no application in it.
+"""Bare Starlette endpoints: the cost of the web stack without an application.
 
-Each takes the body that the API would take and gives back the body that the API would give, without looking at either.
-Run as a process of its own: `python -m bench.bare PORT FOLDER`; a file in FOLDER is the answer of the path of its name.
+Each decodes the request body and encodes the body that the API would return, without using either. Run as a process of
+its own: `python -m bench.bare PORT FOLDER`; a file in FOLDER is the response of the path of its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 
 def app(answers: dict[str, Any]) -> Starlette:
-    """One path for each answer."""
+    """Return an application with one path for each response."""
 
     async def endpoint(request: Request) -> Response:
         body = await request.body()
@@ -32,7 +32,7 @@ def app(answers: dict[str, Any]) -> Starlette:
 
 
 def main() -> None:
-    """Serve until ended."""
+    """Serve until the process is terminated."""
     port, folder = int(sys.argv[1]), Path(sys.argv[2])
     answers = {file.name: msgspec.json.decode(file.read_bytes()) for file in folder.iterdir()}
     uvicorn.run(app(answers), host="127.0.0.1", port=port, access_log=False, log_level="warning", timeout_keep_alive=75)

@@ -1,9 +1,9 @@
-"""Clients that cost little: they send requests that were made before, and of an answer look for status and length only.
+"""Cheap clients: they send prepared requests, and parse only status and length of a response.
 
-Run as a process of its own, so that it shares no interpreter with what is measured:
+Run as a process of its own, so that it shares no interpreter with the API:
 `python -m bench.clients REQUESTS CLIENTS SECONDS PORT…`, where REQUESTS is a file of whole HTTP requests (msgpack).
-Each client has one connection, to one port after the other, and sends the next request when the last one was answered.
-Prints requests per second. A request costs it a tenth of the CPU that it costs the API.
+Each client has one connection, to the ports in turn, and sends its next request after the last response. Prints
+requests per second. Per request it uses a tenth of the CPU of the API.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
 class Load:
-    """State that all clients share. `requests` does not end before `deadline`."""
+    """The state that all clients share. `requests` must not end before `deadline`."""
 
     def __init__(self, requests: Iterator[bytes], clients: int, deadline: float) -> None:
         self.requests = requests
@@ -34,30 +34,30 @@ class Load:
         self._left = clients
 
     def leave(self) -> None:
-        """One client is done."""
+        """Count a client as finished."""
         self._left -= 1
         if not self._left and not self.ended.done():
             self.ended.set_result(None)
 
-    def fail(self, why: str) -> None:
-        """No figure comes out of this."""
+    def fail(self, reason: str) -> None:
+        """Fail the measurement."""
         if not self.ended.done():
-            self.ended.set_exception(RuntimeError(why))
+            self.ended.set_exception(RuntimeError(reason))
 
 
 class Client(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+    """A connection that sends a request, reads the response, and sends the next request."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._got = bytearray()
+        self._received = bytearray()
         self._whole = 0
-        """Bytes of the answer that comes; 0 while its head is not complete."""
-        # No type: uvloop's transports are none of asyncio's.
+        """Bytes of the whole current response; 0 while its header is incomplete."""
+        # Untyped: uvloop's transports do not derive from asyncio's.
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Starts."""
+        """Send the first request."""
         self._transport = transport
         self._next()
 
@@ -69,31 +69,31 @@ class Client(asyncio.Protocol):
             self._load.leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Only we end a connection."""
+        """Fail if the API closed the connection."""
         if time.monotonic() < self._load.deadline:
-            self._load.fail(f"the API ended a connection: {exc}")
+            self._load.fail(f"the API closed a connection: {exc}")
 
     def data_received(self, data: bytes) -> None:
-        """Part of an answer."""
-        self._got += data
+        """Receive a part of a response; after its end send the next request."""
+        self._received += data
         if not self._whole:
-            end = self._got.find(b"\r\n\r\n")
+            end = self._received.find(b"\r\n\r\n")
             if end < 0:
                 return
-            if self._got[9:10] != b"2":
-                self._load.fail(f"refused: {bytes(self._got[:600])!r}")
+            if self._received[9:10] != b"2":
+                self._load.fail(f"refused: {bytes(self._received[:600])!r}")
                 return
-            length = _LENGTH.search(self._got, 0, end)
+            length = _LENGTH.search(self._received, 0, end)
             self._whole = end + 4 + (int(length[1]) if length else 0)
-        if len(self._got) >= self._whole:
-            self._got.clear()
+        if len(self._received) >= self._whole:
+            self._received.clear()
             self._whole = 0
             self._load.answers += 1
             self._next()
 
 
 async def measure(requests: list[bytes], clients: int, seconds: float, ports: list[int]) -> float:
-    """Requests per second."""
+    """Return requests per second."""
     started = time.monotonic()
     load = Load(itertools.cycle(requests), clients, started + seconds)
     loop = asyncio.get_running_loop()
@@ -104,7 +104,7 @@ async def measure(requests: list[bytes], clients: int, seconds: float, ports: li
 
 
 def main() -> None:
-    """Send for some seconds."""
+    """Send for the given time and print the rate."""
     requests = msgspec.msgpack.decode(Path(sys.argv[1]).read_bytes(), type=list[bytes])
     print(uvloop.run(measure(requests, int(sys.argv[2]), float(sys.argv[3]), [int(port) for port in sys.argv[4:]])))
 

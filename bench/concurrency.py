@@ -1,8 +1,8 @@
-"""Requests per second of 32 clients at a time beside those of one: more clients may not get less.
+"""Requests per second of 32 concurrent clients relative to those of one: more clients must not get less.
 
-The load comes from a process that does next to nothing (`bench.clients`). The API is as it is in use: on SQLite, on
-PostgreSQL, and on PostgreSQL with two API processes that share the clients. All processes share the machine's cores.
-In the table 32 clients stand under "linkspan" and one under "bare".
+The load comes from a cheap process (`bench.clients`). The API runs on SQLite, on PostgreSQL, and on PostgreSQL with two
+API processes that share the clients. All processes share the machine's cores. In the table 32 clients are listed under
+"linkspan", one client under "bare".
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from bench import databases
 from bench.api import CONNECTIONS
 from bench.databases import Filled
 from bench.measure import Result, median, ratio_error
-from tests.harness.alone import Alone, alone, credentials
+from tests.harness.api_process import ApiProcess, credentials, running_api
 
 MANY = 32
-MADE = 4000
-"""Requests that are made before a measurement; so many connections it can create."""
+PREPARED = 4000
+"""Requests prepared for a measurement, and so the most connections that it can create."""
 
 
 def run(quick: bool) -> list[Result]:
-    """Medians of requests per second; one client and many in turn."""
+    """Return medians of requests per second; one client and many alternate."""
     rounds, seconds = (2, 0.5) if quick else (7, 1.5)
     results: list[Result] = []
     for database in databases.filled(True):
         for processes in (1,) if database.name == "SQLite" else (1, 2):
             with contextlib.ExitStack() as stack:
                 apis = [
-                    stack.enter_context(alone(database.state, database.url, database.key_file))
+                    stack.enter_context(running_api(database.state, database.url, database.key_file))
                     for _ in range(processes)
                 ]
                 name = database.name if processes == 1 else f"{database.name}, {processes} processes"
@@ -44,15 +44,15 @@ def run(quick: bool) -> list[Result]:
 
 
 def _measured(
-    name: str, database: Filled, apis: Sequence[Alone], requests: Iterator[bytes], rounds: int, seconds: float
+    name: str, database: Filled, apis: Sequence[ApiProcess], requests: Iterator[bytes], rounds: int, seconds: float
 ) -> Result:
     rates: dict[int, list[float]] = {1: [], MANY: []}
     for number in range(rounds + 1):
-        # Each finds what the other found: a create compares with all that were made before, and costs more beside more.
+        # The order alternates: a create compares with all existing connections, so that later ones cost more.
         for clients in sorted(rates, reverse=number % 2 == 0):
             rate = _rate(database, apis, requests, clients, seconds)
             database.tidy()
-            # The first round warms up.
+            # The first round is a warm-up.
             if number:
                 rates[clients].append(rate)
     many, one = rates[MANY], rates[1]
@@ -66,9 +66,11 @@ def _measured(
     )
 
 
-def _rate(database: Filled, apis: Sequence[Alone], requests: Iterator[bytes], clients: int, seconds: float) -> float:
+def _rate(
+    database: Filled, apis: Sequence[ApiProcess], requests: Iterator[bytes], clients: int, seconds: float
+) -> float:
     file = database.state / "requests"
-    file.write_bytes(msgspec.msgpack.encode(list(itertools.islice(requests, MADE))))
+    file.write_bytes(msgspec.msgpack.encode(list(itertools.islice(requests, PREPARED))))
     command = [sys.executable, "-m", "bench.clients", str(file), str(clients), str(seconds)]
     ports = [str(api.port) for api in apis]
     return float(subprocess.run([*command, *ports], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout)

@@ -1,6 +1,7 @@
-"""The databases that the API is measured on, each filled alike: 1,000, 10,000 and 100,000 connections, a project each.
+"""The databases for measurements of the API, filled equally: projects with 1,000, 10,000 and 100,000 connections.
 
-SQLite as it is in use; PostgreSQL is a server of our own that syncs nothing to disk: CPU of the API is what is asked.
+SQLite has its usual settings; PostgreSQL is a temporary server that does not sync to disk, since the CPU of the API is
+measured.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from linkspan.core.schema.resources import CONNECTION, IKE_POLICY
 from linkspan.store.database import engine as engines
 from linkspan.store.database.tables import CHANGE, TABLES
 from tests.harness import postgres
-from tests.harness.alone import analyze, filling
+from tests.harness.api_process import analyze, filled_store
 from tests.harness.crowd import NEW, Crowd, Crowds
 
 ADMIN = "admin"
@@ -37,11 +38,11 @@ class Filled(msgspec.Struct, frozen=True):
 
     @property
     def key_file(self) -> Path:
-        """The keys of its envelopes."""
+        """The file with the keys of the envelopes."""
         return self.state / "seal"
 
     def tidy(self) -> None:
-        """Removes what a bench added: a node's word is not waited for."""
+        """Remove the objects that a bench added, without waiting for a node."""
         connection, policy = TABLES[CONNECTION.name], TABLES[IKE_POLICY.name]
         added = select(connection.c.id).where(connection.c.name.startswith(NEW))
         engine = engines.connect(self.url)
@@ -53,7 +54,7 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 def filled(quick: bool) -> Iterator[Filled]:
-    """One database of each kind after the other; `quick`: with 20,000 connections in place of 100,000."""
+    """Yield a filled database of each kind in turn; `quick`: with 20,000 connections instead of 100,000."""
     with _folder() as state:
         yield _fill("SQLite", f"sqlite:///{state / 'linkspan.db'}", state, quick)
     if postgres.programs() is None:
@@ -70,7 +71,7 @@ def _folder() -> Iterator[Path]:
 
 def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
     started = time.monotonic()
-    with filling(url, state / "seal") as store:
+    with filled_store(url, state / "seal") as store:
         crowds = Crowds(store)
         crowds.add(ADMIN, 10, 10, ("admin",))
         few = crowds.add("few", 1_000, 10)

@@ -1,4 +1,4 @@
-"""Gateways to measure with: real namespaces and charons, in an instance of their own that is swept afterwards."""
+"""Gateways for measurements: real namespaces and charons, in an instance that is swept afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NETWORK = str(uuid.uuid4())
 
 @contextmanager
 def machine() -> Iterator[LocalDrivers]:
-    """Drivers whose gateways live beside everything else on this machine, and go afterwards."""
+    """Provide drivers of a separate instance on this machine; sweep it afterwards."""
     instance = f"b{os.getpid() % 100_000}"
     fabric = f"ls-{instance}-fabric"
     sweep(instance)
@@ -41,7 +41,7 @@ def machine() -> Iterator[LocalDrivers]:
 
 
 def gateway(number: int) -> Gateway:
-    """The gateway 198.51.100.N with the LAN 10.N.0.0/24."""
+    """Return the gateway 198.51.100.N with the LAN 10.N.0.0/24."""
     return Gateway(
         id=str(uuid.uuid4()),
         revision=1,
@@ -52,7 +52,7 @@ def gateway(number: int) -> Gateway:
 
 
 def connection(gateway_id: str, number: int) -> Connection:
-    """One of many connections of a gateway, to a peer that does not exist: it waits for it."""
+    """Return one of many connections of a gateway, response-only, to a peer that does not exist."""
     peer = f"203.0.{number // 250 + 1}.{number % 250 + 1}"
     return Connection(
         id=str(uuid.uuid4()),

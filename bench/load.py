@@ -1,6 +1,6 @@
-"""1,000 connections into one gateway: desired state as it comes from the API -> loaded and reported.
+"""Loading of 1,000 connections into a gateway: from the API's desired state until all are loaded and reported.
 
-Beside it the same 1,000 messages over a bare VICI session into an equal charon.
+`bare` sends the same 1,000 messages over a VICI session to an equal charon.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNT = 1000
 
 
 def run(quick: bool) -> list[Result]:
-    """Rates, connections per second; the two alternate."""
+    """Return rates in connections per second; both measurements alternate."""
     rounds = 1 if quick else 3
     ours, bare = [], []
     for _ in range(rounds):
@@ -39,7 +39,7 @@ def run(quick: bool) -> list[Result]:
 
 def _delta(gateway: Gateway) -> bytes:
     connections = tuple(gateways.connection(gateway.id, number) for number in range(COUNT))
-    stamps = [("gateway", gateway.id, 1), *(("connection", one.id, 1) for one in connections)]
+    stamps = [("gateway", gateway.id, 1), *(("connection", connection.id, 1) for connection in connections)]
     return desired.encode(
         Delta(
             since=0,
@@ -63,9 +63,9 @@ def _ours(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
     started = time.perf_counter()
     state = desired.merge(desired.EMPTY, desired.decode(body))
     worker.send(Desired(gateway, state.connections, ()))
-    seen = 0
-    while seen < COUNT:
-        seen += len(outbox.take(60.0).connections)
+    reported = 0
+    while reported < COUNT:
+        reported += len(outbox.take(60.0).connections)
     took = time.perf_counter() - started
     worker.send(Stop(teardown=True))
     worker.join()
@@ -77,9 +77,9 @@ def _bare(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
     charon = drivers.charon(gateway)
     charon.start()
     messages = [
-        (vici_messages.load_shared(ipsec_config.shared_key(one, config)), vici_messages.load_conn(config))
-        for one in desired.decode(body).connections
-        for config in (ipsec_config.build(one),)
+        (vici_messages.load_shared(ipsec_config.shared_key(connection, config)), vici_messages.load_conn(config))
+        for connection in desired.decode(body).connections
+        for config in (ipsec_config.build(connection),)
     ]
     session = vici.Session(_Socket(charon._directory, 60.0))
     started = time.perf_counter()

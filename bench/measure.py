@@ -1,4 +1,4 @@
-"""The result of a benchmark: two figures of one run, their ratio, and the bounds that were promised, if any."""
+"""Results of benchmarks: two figures of one run, their ratio, and their bounds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import msgspec
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """`ours` beside `bare`, both medians in `unit` unless the note says otherwise.
+    """The figures of Linkspan (`ours`) and of the bare implementation, both medians in `unit` unless the note differs.
 
-    Bounds on ours / bare: at most `most`, at least `least`. `limit`: the most that `ours` may be by itself, on a
-    machine that is quiet.
+    Bounds on ours / bare: at most `most`, at least `least`. `limit`: the upper bound of `ours` itself, on a quiet
+    machine.
     """
 
     name: str
@@ -44,41 +44,40 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bound(self) -> str:
         """The bounds as text."""
-        made = [f"ratio ≤ {self.most:g}"] if self.most is not None else []
-        made += [f"ratio ≥ {self.least:g}"] if self.least is not None else []
-        made += [f"≤ {self.limit:g} {self.unit}"] if self.limit is not None else []
-        return ", ".join(made)
+        bounds = [f"ratio ≤ {self.most:g}"] if self.most is not None else []
+        bounds += [f"ratio ≥ {self.least:g}"] if self.least is not None else []
+        bounds += [f"≤ {self.limit:g} {self.unit}"] if self.limit is not None else []
+        return ", ".join(bounds)
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result for JSON."""
         return msgspec.structs.asdict(self) | {"ratio": round(self.ratio, 3), "holds": self.holds}
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results for a person."""
+    """Return the results as a table of text."""
     lines = [f"{'':52} {'linkspan':>10} {'bare':>10} {'':>8} {'ratio':>7}  bound"]
-    for one in results:
-        mark = "" if one.holds else "  MISSED"
-        lines.append(
-            f"{one.name:52} {one.ours:10.3f} {one.bare:10.3f} {one.unit:>8} {one.ratio:7.2f}  {one.bound}{mark}"
-        )
-        if one.note:
-            lines.append(f"{'':4}{one.note}")
+    for result in results:
+        mark = "" if result.holds else "  MISSED"
+        figures = f"{result.ours:10.3f} {result.bare:10.3f} {result.unit:>8} {result.ratio:7.2f}"
+        lines.append(f"{result.name:52} {figures}  {result.bound}{mark}")
+        if result.note:
+            lines.append(f"{'':4}{result.note}")
     return "\n".join(lines)
 
 
 def median(values: Sequence[float]) -> float:
-    """The p50."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def ratio_error(ours: Sequence[float], bare: Sequence[float]) -> float:
-    """The standard error of mean(ours) / mean(bare), as a part of it."""
-    parts = (statistics.stdev(each) / statistics.mean(each) / math.sqrt(len(each)) for each in (ours, bare))
+    """Return the relative standard error of mean(ours) / mean(bare)."""
+    parts = (statistics.stdev(values) / statistics.mean(values) / math.sqrt(len(values)) for values in (ours, bare))
     return math.hypot(*parts)
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU that the threads of a process have used, in seconds, to the nanosecond (kernel: sched-stats.rst)."""
+    """Return the CPU seconds that the threads of a process have used (Linux: sched-stats.rst)."""
     total = sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
     return total / 1e9

@@ -1,9 +1,8 @@
-"""Bulk throughput of a tunnel that Linkspan set up, beside the same tunnel configured by hand, in turn.
+"""TCP throughput of a tunnel of Linkspan relative to the same tunnel configured by hand, measured in turn.
 
-Ours runs with everything that belongs to it: the guard, the rules that hold it to its MTU, and 98 other connections
-of the same gateway. The other one has a bare namespace and one connection, loaded and initiated over VICI. Both are
-one TCP stream from a host behind one gateway to a host behind the other. On a machine with few cores a stream's rate
-varies by a tenth from one to the next (two tunnels made by hand do so too), so there are many short ones.
+`ours` includes the leak guard, the MTU rules, and 98 other connections of the same gateway. `bare` is a namespace with
+one connection, loaded and initiated over VICI. Both are one TCP stream between hosts behind the gateways. On a machine
+with few cores the rate of a stream varies by a tenth, so there are many short streams.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ while time.perf_counter() < end:
 
 
 def run(quick: bool) -> list[Result]:
-    """Megabits per second, means; in every round the two go in an order drawn by lot."""
+    """Return means in megabits per second; each round measures both in random order."""
     rounds, seconds = (3, 0.6) if quick else (200, 0.6)
     ours: list[float] = []
     bare: list[float] = []
@@ -80,7 +79,7 @@ def run(quick: bool) -> list[Result]:
 
 
 def _crowd(world: World) -> None:
-    """Other connections of the left gateway, each to a peer of its own that never comes."""
+    """Create other connections of the left gateway, each to a peer that does not exist."""
     site = world.lab["sites"]["left"]
     template = world.connection(site["connection_id"])
     for number in range(OTHERS):
@@ -95,9 +94,9 @@ def _crowd(world: World) -> None:
 
 @contextmanager
 def _by_hand(drivers: LocalDrivers) -> Iterator[dict[str, str]]:
-    """Two bare gateways with a host behind each; the hosts' namespaces."""
+    """Provide two bare gateways with a host behind each; yield the hosts' namespaces by side."""
     sides = {"left": gateways.gateway(1), "right": gateways.gateway(2)}
-    hosts = {side: _site(drivers, side, one, number) for number, (side, one) in enumerate(sides.items(), 1)}
+    hosts = {side: _site(drivers, side, gateway, number) for number, (side, gateway) in enumerate(sides.items(), 1)}
     left, right = (_charon(drivers, sides[side], number) for side, number in (("left", 1), ("right", 2)))
     config = ipsec_config.build(_connection(sides["left"], 1))
     left.initiate(config.name, config.children[0].name)
@@ -109,20 +108,20 @@ def _by_hand(drivers: LocalDrivers) -> Iterator[dict[str, str]]:
         right.stop()
 
 
-def _site(drivers: LocalDrivers, side: str, one: Gateway, number: int) -> str:
-    drivers.namespaces.apply(one)
-    namespace = drivers.namespaces.name(one.id)
+def _site(drivers: LocalDrivers, side: str, gateway: Gateway, number: int) -> str:
+    drivers.namespaces.apply(gateway)
+    namespace = drivers.namespaces.name(gateway.id)
     netns.run_inside(namespace, lambda: subprocess.run(["nft", "flush", "ruleset"], check=True))
     instance = namespace.split("-")[1]
     return fabric.make_host(
-        instance, side, one.inside[0].network_id, [f"10.{number}.0.10/24"], [f"10.{number}.0.1"]
+        instance, side, gateway.inside[0].network_id, [f"10.{number}.0.10/24"], [f"10.{number}.0.1"]
     ).namespace
 
 
-def _connection(one: Gateway, number: int) -> Connection:
+def _connection(gateway: Gateway, number: int) -> Connection:
     other = 3 - number
     return msgspec.structs.replace(
-        gateways.connection(one.id, 0),
+        gateways.connection(gateway.id, 0),
         id=f"by-hand-{number}",
         local_address=f"198.51.100.{number}",
         peer_address=f"198.51.100.{other}",
@@ -133,10 +132,10 @@ def _connection(one: Gateway, number: int) -> Connection:
     )
 
 
-def _charon(drivers: LocalDrivers, one: Gateway, number: int) -> Any:
-    charon = drivers.charon(one)
+def _charon(drivers: LocalDrivers, gateway: Gateway, number: int) -> Any:
+    charon = drivers.charon(gateway)
     charon.start()
-    connection = _connection(one, number)
+    connection = _connection(gateway, number)
     config = ipsec_config.build(connection)
     charon.load(config, ipsec_config.shared_key(connection, config))
     return charon
@@ -156,7 +155,7 @@ def _sink(namespace: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _send(namespace: str, target: str, sink: subprocess.Popen[str], seconds: float) -> float:
-    """Megabits per second, as the receiver saw them."""
+    """Send a stream; return the receiver's megabits per second."""
     command = [sys.executable, "-c", SOURCE, target, str(PORT), str(seconds)]
     netns.run_inside(namespace, lambda: subprocess.run(command, check=True, timeout=60))
     assert sink.stdout

@@ -116,7 +116,7 @@ def test_the_guard_is_applied_before_a_connection_is_loaded(
     load = FakeCharon.load
 
     def load_and_record(self: FakeCharon, config: IkeConfig, key: SharedKey | None) -> None:
-        guarded.append(left.drivers.guard.current(LEFT.id))
+        guarded.append(left.drivers.leak_guard.current(LEFT.id))
         load(self, config, key)
 
     monkeypatch.setattr(FakeCharon, "load", load_and_record)
@@ -129,7 +129,7 @@ def test_a_disabled_connection_is_guarded_and_not_loaded(left: GatewayUnderTest)
     left.set_desired(replace(TO_RIGHT, enabled=False))
     left.wait(TO_RIGHT.id, "disabled")
     assert loaded(left) == frozenset()
-    assert left.drivers.guard.current(LEFT.id)
+    assert left.drivers.leak_guard.current(LEFT.id)
 
 
 def test_a_tombstone_removes_a_connection_and_is_answered(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
@@ -141,13 +141,13 @@ def test_a_tombstone_removes_a_connection_and_is_answered(left: GatewayUnderTest
     left.set_desired(gone=(Gone("connection", TO_RIGHT.id, 8, LEFT.id),))
     assert left.wait(TO_RIGHT.id, "gone").revision == 8
     assert loaded(left) == frozenset()
-    assert left.drivers.guard.current(LEFT.id) == frozenset()
+    assert left.drivers.leak_guard.current(LEFT.id) == frozenset()
     eventually(lambda: right.state(TO_LEFT.id) == "down")
 
 
 def mtus(gateway: GatewayUnderTest) -> dict[int, int]:
     """The MTU of each pair of selectors, and the MTU of its route."""
-    return {path.mtu: path.route for path in gateway.drivers.paths.current(LEFT.id)}
+    return {path.mtu: path.route for path in gateway.drivers.mtu_routing.current(LEFT.id)}
 
 
 def effective(gateway: GatewayUnderTest, id: str) -> int | None:
@@ -173,7 +173,7 @@ def test_the_mtu_is_applied_and_reported(left: GatewayUnderTest, right: GatewayU
 def test_the_mtu_of_the_outside_interface_limits_the_effective_mtu(left: GatewayUnderTest) -> None:
     left.set_desired(TO_RIGHT)
     eventually(lambda: effective(left, TO_RIGHT.id) == 1400)
-    left.drivers.paths.mtu = 1400
+    left.drivers.mtu_routing.mtu = 1400
     left.set_desired(TO_RIGHT)
     eventually(lambda: effective(left, TO_RIGHT.id) == 1326)
     assert mtus(left) == {1326: 1326}
@@ -192,7 +192,7 @@ def test_mtus_go_with_their_connection_and_are_applied_again_after_charon_was_ki
     left.set_desired(replace(TO_RIGHT, mtu=1300), other)
     eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
     # Routes go with the device of the charon that is killed.
-    world.paths.clear()
+    world.mtus.clear()
     world.kill(LEFT.id)
     eventually(lambda: mtus(left) == {1300: 1300, 1350: 1350})
     left.set_desired(other, gone=(Gone("connection", TO_RIGHT.id, 8, LEFT.id),))
@@ -267,7 +267,7 @@ def test_a_loaded_connection_that_is_neither_desired_nor_gone_stays_guarded(
     again.set_desired()
     again.wait(LEFT.id, "ready")
     assert loaded(again) == {ipsec_config.build(TO_RIGHT).name}
-    assert again.drivers.guard.current(LEFT.id)
+    assert again.drivers.leak_guard.current(LEFT.id)
     again.stop()
 
 

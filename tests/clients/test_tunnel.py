@@ -1,6 +1,6 @@
-"""OpenStack's clients create networks, routers and connections on the running service, and the tunnels carry pings.
+"""What OpenStack's clients make is a tunnel: networks, routers, VPN and all, by each of them, on the running service.
 
-Linkspan's own command line and client are not used. The hosts that ping are those of the laboratory.
+Nothing here goes through our own command line or client. The hosts that ping are the laboratory's.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PSK: Final = "correct horse battery staple"
 PINGS: Final = 10
 
 
-class TunnelEnd(msgspec.Struct, frozen=True):
-    """One end of a tunnel. `connection` and `network` are ids; the LAN is 10.NUMBER.0.0/24."""
+class Half(msgspec.Struct, frozen=True):
+    """One end: `connection` is an id; `number` makes the lan 10.NUMBER.0.0/24."""
 
     name: str
     number: int
@@ -40,7 +40,7 @@ class TunnelEnd(msgspec.Struct, frozen=True):
 
     @property
     def host(self) -> str:
-        """The address of the host on the LAN."""
+        """The host's address."""
         return f"10.{self.number}.0.10"
 
 
@@ -60,7 +60,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def sdk(world: World) -> Iterator[openstack.connection.Connection]:
-    """openstacksdk, with the service's clouds.yaml."""
+    """openstacksdk, with the clouds.yaml that the service made."""
     clouds = openstack.config.OpenStackConfig(config_files=[str(world.state / "clouds.yaml")], load_envvars=False)
     connection = openstack.connection.Connection(config=clouds.get_one(CLOUD))
     yield connection
@@ -69,13 +69,13 @@ def sdk(world: World) -> Iterator[openstack.connection.Connection]:
 
 @pytest.fixture
 def cli(world: World, openstack_10: OpenStack, tmp_path: Path) -> Cli:
-    """The openstack command, with the service's clouds.yaml."""
+    """The command line, with the same."""
     environment = {"OS_CLIENT_CONFIG_FILE": str(world.state / "clouds.yaml"), "OS_CLOUD": CLOUD}
     return Cli(openstack_10, tmp_path, environment)
 
 
-def connect_by_sdk(sdk: openstack.connection.Connection) -> tuple[TunnelEnd, TunnelEnd]:
-    """Creates two ends with openstacksdk: with endpoint groups, and policies with explicit algorithms."""
+def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
+    """Two ends, made with openstacksdk: endpoint groups, and policies that say everything."""
     network = sdk.network
     internet = network.find_network("internet", ignore_missing=False)
     ike = network.create_vpn_ike_policy(
@@ -93,13 +93,13 @@ def connect_by_sdk(sdk: openstack.connection.Connection) -> tuple[TunnelEnd, Tun
         router = network.create_router(name=name, external_gateway_info={"network_id": internet.id})
         network.add_interface_to_router(router, subnet=subnet.id)
         service = network.create_vpn_service(name=name, router_id=router.id)
-        local_group = network.create_vpn_endpoint_group(name=f"{name} here", type="subnet", endpoints=[subnet.id])
-        peer_group = network.create_vpn_endpoint_group(name=f"{name} there", type="cidr", endpoints=[subnet.cidr])
-        ends[name] = (number, lan, service, local_group, peer_group)
+        ours = network.create_vpn_endpoint_group(name=f"{name} here", type="subnet", endpoints=[subnet.id])
+        theirs = network.create_vpn_endpoint_group(name=f"{name} there", type="cidr", endpoints=[subnet.cidr])
+        ends[name] = (number, lan, service, ours, theirs)
 
-    def join(name: str, other: str) -> TunnelEnd:
-        number, lan, service, local_group, _ = ends[name]
-        *_, peer, _, peer_group = ends[other]
+    def join(name: str, other: str) -> Half:
+        number, lan, service, ours, _ = ends[name]
+        *_, peer, _, theirs = ends[other]
         connection = network.create_vpn_ipsec_site_connection(
             name=name,
             vpnservice_id=service.id,
@@ -107,18 +107,18 @@ def connect_by_sdk(sdk: openstack.connection.Connection) -> tuple[TunnelEnd, Tun
             ipsecpolicy_id=ipsec.id,
             peer_address=peer.external_v4_ip,
             peer_id=peer.external_v4_ip,
-            local_ep_group_id=local_group.id,
-            peer_ep_group_id=peer_group.id,
+            local_ep_group_id=ours.id,
+            peer_ep_group_id=theirs.id,
             psk=PSK,
             dpd={"action": "restart", "interval": 5, "timeout": 20},
         )
-        return TunnelEnd(name, number, lan.id, connection.id)
+        return Half(name, number, lan.id, connection.id)
 
     return join("sdk-1", "sdk-2"), join("sdk-2", "sdk-1")
 
 
-def connect_by_cli(cli: Cli) -> tuple[TunnelEnd, TunnelEnd]:
-    """Creates two ends with the openstack command: references by name, CIDRs, default policies."""
+def by_cli(cli: Cli) -> tuple[Half, Half]:
+    """Two ends, typed: everything by its name, CIDRs and defaults."""
     cli("vpn", "ike", "policy", "create", "cli")
     cli("vpn", "ipsec", "policy", "create", "cli")
     ends: dict[str, tuple[int, Any, Any]] = {}
@@ -129,48 +129,48 @@ def connect_by_cli(cli: Cli) -> tuple[TunnelEnd, TunnelEnd]:
         cli.quietly("router", "add", "subnet", name, name)
         ends[name] = (number, lan, cli("vpn", "service", "create", "--router", name, "--subnet", name, name))
 
-    def join(name: str, other: str) -> TunnelEnd:
+    def join(name: str, other: str) -> Half:
         number, lan, _ = ends[name]
-        peer_number, _, peer = ends[other]
+        there, _, peer = ends[other]
         connection = cli(
             *("vpn", "ipsec", "site", "connection", "create", "--vpnservice", name),
             *("--ikepolicy", "cli", "--ipsecpolicy", "cli", "--psk", PSK, "--peer-address", peer["Ext v4 IP"]),
-            *("--peer-id", peer["Ext v4 IP"], "--peer-cidr", f"10.{peer_number}.0.0/24", name),
+            *("--peer-id", peer["Ext v4 IP"], "--peer-cidr", f"10.{there}.0.0/24", name),
         )
-        return TunnelEnd(name, number, lan["id"], connection["ID"])
+        return Half(name, number, lan["id"], connection["ID"])
 
     return join("cli-1", "cli-2"), join("cli-2", "cli-1")
 
 
-def ping(world: World, source: TunnelEnd, target: TunnelEnd, sent: int, timeout: int = 2) -> tuple[int, int]:
-    """Pings from host to host; returns the numbers of replies and of ESP packets. No packet may be in plaintext."""
-    namespace = fabric.host_namespace(world.lab["instance"], source.name)
-    inside = [f"10.{end.number}.0.0/24" for end in (source, target)]
+def talk(world: World, here: Half, there: Half, sent: int, timeout: int = 2) -> tuple[int, int]:
+    """Pings from one host to the other: how many came back, and what was ESP between the gateways. None was clear."""
+    namespace = fabric.host_namespace(world.lab["instance"], here.name)
+    inside = [f"10.{half.number}.0.0/24" for half in (here, there)]
     with PacketCounter(world.lab["fabric"], world.lab["internet"]["bridge"], inside) as wire:
-        received = fabric.ping(namespace, target.host, sent, timeout=timeout).received
-    assert (wire.tally.clear, wire.tally.drops) == (0, 0)
-    return received, wire.tally.protected
+        came = fabric.ping(namespace, there.host, sent, timeout=timeout).received
+    assert (wire.tally.plaintext, wire.tally.drops) == (0, 0)
+    return came, wire.tally.protected
 
 
-def check_tunnel(world: World, sdk: openstack.connection.Connection, one_end: TunnelEnd, other_end: TunnelEnd) -> None:
-    """Checks that both ends become ACTIVE and carry pings as ESP, and that no ping passes when an end is down."""
+def prove(world: World, sdk: openstack.connection.Connection, here: Half, there: Half) -> None:
+    """Both ends become ACTIVE, hosts on both talk as ESP, and no longer when one end is taken down."""
     network = sdk.network
-    for end in (one_end, other_end):
-        connection = network.get_vpn_ipsec_site_connection(end.connection)
+    for half in (here, there):
+        connection = network.get_vpn_ipsec_site_connection(half.connection)
         network.wait_for_status(connection, "ACTIVE", ["ERROR"], interval=0.1, wait=60)
-        addresses, gateways = (f"{end.host}/24",), (f"10.{end.number}.0.1",)
-        fabric.make_host(world.lab["instance"], end.name, end.network, addresses, gateways)
-    received, protected = ping(world, one_end, other_end, PINGS)
-    assert received == PINGS
+        addresses, gateways = (f"{half.host}/24",), (f"10.{half.number}.0.1",)
+        fabric.make_host(world.lab["instance"], half.name, half.network, addresses, gateways)
+    came, protected = talk(world, here, there, PINGS)
+    assert came == PINGS
     assert protected >= 2 * PINGS
-    # With the connection disabled no ping arrives, so the tunnel carried them.
-    connection = network.update_vpn_ipsec_site_connection(one_end.connection, is_admin_state_up=False)
+    # Without the connection the same pings get nowhere: it was the tunnel.
+    connection = network.update_vpn_ipsec_site_connection(here.connection, is_admin_state_up=False)
     network.wait_for_status(connection, "DOWN", ["ERROR"], interval=0.1, wait=60)
-    assert ping(world, one_end, other_end, 3, timeout=1) == (0, 0)
-    network.delete_vpn_ipsec_site_connection(one_end.connection)
+    assert talk(world, here, there, 3, timeout=1) == (0, 0)
+    network.delete_vpn_ipsec_site_connection(here.connection)
     network.wait_for_delete(connection, interval=0.1, wait=60)
 
 
-def test_tunnels_of_clients_carry_pings(world: World, sdk: openstack.connection.Connection, cli: Cli) -> None:
-    check_tunnel(world, sdk, *connect_by_sdk(sdk))
-    check_tunnel(world, sdk, *connect_by_cli(cli))
+def test_clients_make_tunnels(world: World, sdk: openstack.connection.Connection, cli: Cli) -> None:
+    prove(world, sdk, *by_sdk(sdk))
+    prove(world, sdk, *by_cli(cli))

@@ -1,4 +1,4 @@
-"""The two worlds that the contract tests run in: fakes in memory, and the drivers of this machine."""
+"""The environments of the contract tests: fakes in memory, and the drivers of this machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from linkspan.drivers.linux import interface_names
 from linkspan.drivers.ports import Charon, Drivers
 from linkspan.testing.fake_drivers import FakeDrivers
 from linkspan.testing.fake_world import FakeWorld
-from tests.drivers.machine import Facts, Machine, connection, gateway, machine
+from tests.drivers.machine import EventLog, Machine, connection, gateway, isolated_machine
 from tests.harness.world import freeze
 
 
-class Bench(Protocol):
-    """A world that a contract test works in, with the accidents that can happen in it."""
+class Environment(Protocol):
+    """The environment of a contract test: drivers, and the failures that the test injects."""
 
     def drivers(self, node: str = "node-a") -> Drivers: ...
 
@@ -33,7 +33,7 @@ class Bench(Protocol):
     def name(self, gateway: Gateway, text: str, *addresses: str) -> None: ...
 
 
-class FakeBench:
+class FakeEnvironment:
     def __init__(self) -> None:
         self._world = FakeWorld()
 
@@ -50,9 +50,9 @@ class FakeBench:
         self._world.names[text] = addresses
 
 
-class RealBench:
-    def __init__(self, here: Machine) -> None:
-        self._machine = here
+class RealEnvironment:
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
 
     def drivers(self, node: str = "node-a") -> Drivers:
         return self._machine.drivers(node)
@@ -73,35 +73,35 @@ class RealBench:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Machine]:
-    """A piece of this machine."""
-    with machine(tmp_path) as one:
-        yield one
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """An isolated part of this machine."""
+    with isolated_machine(tmp_path) as isolated:
+        yield isolated
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.root, pytest.mark.wire])])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """Both worlds, one after the other."""
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Environment]:
+    """The fake environment and the real one."""
     if request.param == "fake":
-        yield FakeBench()
+        yield FakeEnvironment()
         return
-    with machine(tmp_path) as one:
-        yield RealBench(one)
+    with isolated_machine(tmp_path) as isolated:
+        yield RealEnvironment(isolated)
 
 
-class Site:
-    """A gateway with a running charon that has one connection to its peer loaded."""
+class RunningGateway:
+    """A gateway with a running charon that has one connection to a peer loaded."""
 
     def __init__(self, drivers: Drivers, number: int, peer: int, **changes: object) -> None:
         self.gateway = gateway(number)
         self.connection: Connection = connection(number, peer, **changes)
         self.config = ipsec_config.build(self.connection)
-        self.facts = Facts()
+        self.events = EventLog()
         drivers.namespaces.apply(self.gateway)
-        drivers.guard.apply(self.gateway, ())
+        drivers.leak_guard.apply(self.gateway, ())
         self.charon = drivers.charon(self.gateway)
         assert self.charon.start()
-        self.charon.listen(self.facts)
+        self.charon.listen(self.events)
         self.load()
 
     def load(self) -> None:
@@ -111,24 +111,24 @@ class Site:
         self.charon.initiate(self.config.name, self.config.children[0].name)
 
     @property
-    def held(self) -> dict[str, frozenset[str]]:
-        """What its charon holds, once it is loaded."""
+    def expected_loaded(self) -> dict[str, frozenset[str]]:
+        """The result of `Charon.loaded` once the connection is loaded."""
         return {self.config.name: frozenset(child.name for child in self.config.children)}
 
-    def end(self) -> None:
-        """End every IKE SA of the connection."""
+    def terminate(self) -> None:
+        """Delete every IKE SA of the connection."""
         for sa in self.charon.sas(self.config.name):
             self.charon.terminate_sa(sa.unique_id)
 
     def idle(self) -> bool:
-        """Whether no IKE SA is there."""
+        """True if charon has no IKE SA."""
         return self.charon.sas() == ()
 
     def children(self) -> int:
-        """How many children carry traffic; -1 if there is not exactly one IKE SA."""
-        found = self.charon.sas()
-        return len(found[0].installed) if len(found) == 1 else -1
+        """Return the number of installed children; -1 if there is not exactly one IKE SA."""
+        sas = self.charon.sas()
+        return len(sas[0].installed) if len(sas) == 1 else -1
 
     def up(self) -> bool:
-        """Whether exactly one IKE SA with its child is there."""
+        """True if there is exactly one IKE SA, with its child installed."""
         return [sa.installed for sa in self.charon.sas()] == [{self.config.children[0].name}]

@@ -1,6 +1,6 @@
-"""A piece of this machine for one test: an instance with a name of its own, its bridges in a namespace of its own.
+"""An isolated part of this machine for one test: an instance with a unique name and a namespace for its bridges.
 
-Everything is swept away at the end, whatever the test did. Only processes inside these namespaces are signalled.
+Everything is removed at the end, also after a failure. Only processes inside these namespaces are signalled.
 """
 
 from __future__ import annotations
@@ -48,60 +48,62 @@ class Machine:
         self.files: list[Path] = []
 
     def drivers(self, node: str = "node-a", deadline: float = 1.0) -> LocalDrivers:
-        """A new object, as a new agent would make it."""
+        """Return new drivers, as a restarted agent would create them."""
         return _Drivers(self, node, deadline)
 
 
 class _Drivers(LocalDrivers):
-    """Remembers whose sessions are to be closed at the end of the test."""
+    """Drivers that record their charons, whose sessions are closed at the end of the test."""
 
-    def __init__(self, here: Machine, node: str, deadline: float) -> None:
-        super().__init__(here.instance, node, here.state / node, here.home, deadline=deadline)
-        self._here = here
+    def __init__(self, machine: Machine, node: str, deadline: float) -> None:
+        super().__init__(machine.instance, node, machine.state / node, machine.home, deadline=deadline)
+        self._machine = machine
 
     def charon(self, gateway: Gateway) -> StrongswanCharon:
-        made = super().charon(gateway)
-        self._here.charons.append(made)
-        return made
+        charon = super().charon(gateway)
+        self._machine.charons.append(charon)
+        return charon
 
 
 @contextmanager
-def machine(state: Path) -> Iterator[Machine]:
-    """Give a piece of the machine and take everything of it away."""
-    here = Machine(state)
+def isolated_machine(state: Path) -> Iterator[Machine]:
+    """Provide an isolated part of the machine; remove everything of it afterwards."""
+    machine = Machine(state)
     try:
-        netns.create(here.home, lambda: None)
-        yield here
+        netns.create(machine.home, lambda: None)
+        yield machine
     finally:
-        for charon in here.charons:
+        for charon in machine.charons:
             charon.detach()
-        sweep(here.instance)
-        netns.delete(here.home)
-        for directory in here.files:
+        sweep(machine.instance)
+        netns.delete(machine.home)
+        for directory in machine.files:
             shutil.rmtree(directory, ignore_errors=True)
 
 
 def gateway(number: int, *, inside: int = 1, next_hops: tuple[str, ...] = ()) -> Gateway:
-    """Gateway 1, 2, …: 203.0.113.N and 2001:db8:ff::N outside, 10.N.x.1 and 2001:db8:N:x::1 inside."""
+    """Return gateway N: 203.0.113.N and 2001:db8:ff::N outside, 10.N.x.1 and 2001:db8:N:x::1 inside."""
     return Gateway(
         id=f"{number}0e8400e-e29b-41d4-a716-446655440000",
         revision=1,
         generation=1,
         outside=OutsideInterface(OUTSIDE, "public", (f"203.0.113.{number}/24", f"2001:db8:ff::{number}/64"), next_hops),
         inside=tuple(
-            InsideInterface(inside_network(number, leg), (f"10.{number}.{leg}.1/24", f"2001:db8:{number}:{leg}::1/64"))
-            for leg in range(inside)
+            InsideInterface(
+                inside_network(number, index), (f"10.{number}.{index}.1/24", f"2001:db8:{number}:{index}::1/64")
+            )
+            for index in range(inside)
         ),
     )
 
 
-def inside_network(number: int, leg: int = 0) -> str:
-    """The id of an inside network of gateway N."""
-    return f"{number:04x}{leg:04x}-0000-4000-8000-000000000000"
+def inside_network(number: int, index: int = 0) -> str:
+    """Return the id of an inside network of gateway N."""
+    return f"{number:04x}{index:04x}-0000-4000-8000-000000000000"
 
 
 def connection(number: int, peer: int, **changes: object) -> Connection:
-    """A connection that gateway N has to gateway M, IPv4 outside and inside."""
+    """Return the connection of gateway N to gateway M, IPv4 outside and inside."""
     base = Connection(
         id=f"{number:04x}{peer:04x}-e29b-41d4-a716-446655440000",
         gateway_id=gateway(number).id,
@@ -125,58 +127,58 @@ def connection(number: int, peer: int, **changes: object) -> Connection:
     return msgspec.structs.replace(base, **changes)
 
 
-class Facts:
-    """What a charon delivered, to wait for."""
+class EventLog:
+    """The events that a charon delivered, with a method to wait for one."""
 
     def __init__(self) -> None:
         self.all: list[CharonEvent] = []
         self._news = threading.Condition()
 
-    def __call__(self, fact: CharonEvent) -> None:
+    def __call__(self, event: CharonEvent) -> None:
         with self._news:
-            self.all.append(fact)
+            self.all.append(event)
             self._news.notify_all()
 
     def wait(self, wanted: Callable[[CharonEvent], bool], seconds: float = 10.0) -> CharonEvent:
-        """The first fact that is wanted, also one that has arrived before."""
+        """Return the first wanted event, which may have arrived before the call."""
         with self._news:
             assert self._news.wait_for(lambda: any(map(wanted, self.all)), seconds), f"not in {self.all}"
             return next(filter(wanted, self.all))
 
 
-def eventually(what: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until something is so."""
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until a condition is true; fail after this time."""
     end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not become so in time"
+    while not condition():
+        assert time.monotonic() < end, f"the condition was not true within {seconds} s"
         time.sleep(0.01)
 
 
 def run(namespace: str, *command: str) -> str:
-    """What a command in a namespace prints; it may fail."""
+    """Return the output of a command in a namespace; the command may fail."""
     whole = ["ip", "netns", "exec", namespace, *command]
     done = subprocess.run(whole, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
 
 
 def ping(namespace: str, target: str, source: str = "", count: int = 3) -> int:
-    """How many of so many pings were answered."""
+    """Ping and return the number of answers."""
     binding = ["-I", source] if source else []
     out = run(namespace, "ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", *binding, target)
     return out.count("bytes from")
 
 
 def host(machine: Machine, name: str, network: str, number: int) -> str:
-    """A host on an inside network of gateway N (10.N.0.10), in a namespace of its own."""
+    """Create a host on an inside network of gateway N (10.N.0.10); return its namespace."""
     namespace = f"{interface_names.namespace_prefix(machine.instance)}{name}"
     netns.create(namespace, lambda: None)
     port = f"h{number}{secrets.token_hex(3)}"
-    home = os.open(netns.path(machine.home), os.O_RDONLY)
+    home_fd = os.open(netns.path(machine.home), os.O_RDONLY)
 
     def inside() -> None:
         with netlink.connect() as kernel:
             netlink.sysctl("ipv6/conf/default/accept_dad", "0")
-            kernel.add_veth("eth0", port, home)
+            kernel.add_veth("eth0", port, home_fd)
             link = kernel.links()["eth0"]
             kernel.add_address(link, f"10.{number}.0.10/24")
             kernel.add_address(link, f"2001:db8:{number}:0::10/64")
@@ -195,16 +197,16 @@ def host(machine: Machine, name: str, network: str, number: int) -> str:
         netns.run_inside(namespace, inside)
         netns.run_inside(machine.home, outside)
     finally:
-        os.close(home)
+        os.close(home_fd)
     return namespace
 
 
-class Wire:
-    """Counts what passes a link, by what it is: `clear` inner packets, `esp` (in UDP or not)."""
+class WireCounter:
+    """Counts the packets on a link: `plaintext` between inside networks, `esp` (in UDP or not)."""
 
     def __init__(self, namespace: str, link: str) -> None:
         self._socket = netns.run_inside(namespace, lambda: self._open(link))
-        self.clear = 0
+        self.plaintext = 0
         self.esp = 0
 
     def _open(self, link: str) -> socket.socket:
@@ -216,8 +218,8 @@ class Wire:
     def close(self) -> None:
         self._socket.close()
 
-    def read(self) -> Wire:
-        """Count what has passed since."""
+    def read(self) -> WireCounter:
+        """Count the packets since the last call; return the counter itself."""
         while True:
             try:
                 self._count(self._socket.recv(65536))
@@ -230,12 +232,12 @@ class Wire:
         if kind == 0x0800:
             inner, protocol, payload = packet[12] == 10, packet[9], packet[(packet[0] & 15) * 4 :]
         elif kind == 0x86DD:
-            # The test's inside networks are 2001:db8:N:…, the outside one is 2001:db8:ff:….
+            # The inside networks of the tests are 2001:db8:N:…, the outside network is 2001:db8:ff:….
             inner = packet[8:12] == b"\x20\x01\x0d\xb8" and packet[12:14] != b"\x00\xff"
             protocol, payload = packet[6], packet[40:]
         else:
             return
-        self.clear += inner
+        self.plaintext += inner
         self.esp += not inner and (protocol in (50, 51) or _esp_in_udp(protocol, payload))
 
 

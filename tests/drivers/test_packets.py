@@ -1,6 +1,6 @@
-"""Real packets through the real drivers: nothing in clear, and a tunnel that carries both ways.
+"""Packets through the real drivers: nothing leaves in plaintext, and a tunnel carries traffic both ways.
 
-Every leak test has its negative control: the same packets without the guard do leak, or the test proves nothing.
+Every leak test has a negative control: without the guard the same packets leak.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from linkspan.core.tunnel.charon_events import PeerSeen, ProbeSent
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.linux import interface_names
 from linkspan.drivers.local import LocalDrivers
-from tests.drivers.conftest import Site
-from tests.drivers.machine import Machine, Wire, eventually, gateway, host, inside_network, ping, run
+from tests.drivers.conftest import RunningGateway
+from tests.drivers.machine import Machine, WireCounter, eventually, gateway, host, inside_network, ping, run
 
 pytestmark = [pytest.mark.root, pytest.mark.wire]
 
@@ -32,81 +32,81 @@ LEFT_PAIRS = [SelectorPair("10.1.0.0/24", "10.2.0.0/24"), SelectorPair("2001:db8
 RIGHT_PAIRS = [SelectorPair(pair.remote, pair.local) for pair in LEFT_PAIRS]
 
 
-class Two:
-    """Two gateways with a host behind the left one, and the wire between them. Each routes to the other in clear."""
+class TwoGateways:
+    """Two gateways that route to each other in plaintext, a host behind the left one, and a packet counter between."""
 
-    def __init__(self, here: Machine) -> None:
-        self.here = here
-        self.drivers: LocalDrivers = here.drivers()
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.drivers: LocalDrivers = machine.drivers()
         self.left = gateway(1, next_hops=("203.0.113.2", "2001:db8:ff::2"))
         self.right = gateway(2, next_hops=("203.0.113.1", "2001:db8:ff::1"))
-        for one in (self.left, self.right):
-            self.drivers.namespaces.apply(one)
-        self.host = host(here, "host", inside_network(1), 1)
-        self.left_name, self.right_name = (self.drivers.namespaces.name(one.id) for one in (self.left, self.right))
-        self.wire = Wire(
-            here.home, interface_names.port(here.instance, "node-a", self.left.id, interface_names.OUTSIDE)
+        for each in (self.left, self.right):
+            self.drivers.namespaces.apply(each)
+        self.host = host(machine, "host", inside_network(1), 1)
+        self.left_name, self.right_name = (self.drivers.namespaces.name(id) for id in (self.left.id, self.right.id))
+        self.wire = WireCounter(
+            machine.home, interface_names.bridge_port(machine.instance, "node-a", self.left.id, interface_names.OUTSIDE)
         )
 
     def send(self) -> int:
-        """Ping from the host and from the gateway itself, IPv4 and IPv6; the number of answers."""
+        """Ping from the host and from the gateway itself, IPv4 and IPv6; return the number of answers."""
         answers = sum(ping(self.host, target) for target in TARGETS.values())
         answers += ping(self.left_name, TARGETS[4], "10.1.0.1")
         return answers + ping(self.left_name, TARGETS[6], "2001:db8:1:0::1")
 
     def drops(self, name: str, counter: str) -> int:
-        """What one of the guard's counters says."""
+        """Return the value of one of the guard's counters."""
         listed = run(name, "nft", "list", "counter", "inet", "linkspan", counter)
         return sum(int(number) for number in re.findall(r"packets (\d+) bytes", listed))
 
 
 @pytest.fixture
-def two(here: Machine) -> Iterator[Two]:
-    made = Two(here)
-    yield made
-    made.wire.close()
+def two(machine: Machine) -> Iterator[TwoGateways]:
+    gateways = TwoGateways(machine)
+    yield gateways
+    gateways.wire.close()
 
 
-def test_a_new_gateway_is_sealed_until_it_is_guarded(two: Two) -> None:
+def test_a_new_gateway_is_sealed_until_it_is_guarded(two: TwoGateways) -> None:
     unguard(two.right_name)
     assert two.send() == 0
     assert ping(two.left_name, "203.0.113.2") == 0
-    assert two.wire.read().clear == 0
-    two.drivers.guard.apply(two.left, ())
+    assert two.wire.read().plaintext == 0
+    two.drivers.leak_guard.apply(two.left, ())
     assert ping(two.left_name, "203.0.113.2") == 3
 
 
 @pytest.mark.parametrize("guarded", [LEFT_PAIRS, []], ids=["pairs", "no pairs"])
-def test_only_the_gateway_itself_speaks_in_clear(two: Two, guarded: list[SelectorPair]) -> None:
+def test_only_the_gateways_own_packets_leave_in_plaintext(two: TwoGateways, guarded: list[SelectorPair]) -> None:
     unguard(two.right_name)
-    two.drivers.guard.apply(two.left, guarded)
+    two.drivers.leak_guard.apply(two.left, guarded)
     assert two.send() == 0
-    assert two.wire.read().clear == 0
+    assert two.wire.read().plaintext == 0
     assert two.drops(two.left_name, "dropped_out") >= 12
     assert ping(two.left_name, "203.0.113.2") == 3
-    # The negative control: without the guard the same packets leak.
+    # Negative control: without the guard the same packets leak.
     unguard(two.left_name)
     assert two.send() == 12
-    leaked = two.wire.read().clear
-    print(f"with the guard 0 packets in clear, without it {leaked}")
+    leaked = two.wire.read().plaintext
+    print(f"with the guard 0 packets in plaintext, without it {leaked}")
     assert leaked >= 24
 
 
-def test_guarded_pairs_do_not_enter_in_clear(two: Two) -> None:
+def test_packets_of_guarded_pairs_do_not_enter_in_plaintext(two: TwoGateways) -> None:
     unguard(two.left_name)
-    two.drivers.guard.apply(two.right, RIGHT_PAIRS)
+    two.drivers.leak_guard.apply(two.right, RIGHT_PAIRS)
     answers = two.drops(two.right_name, "dropped_out")
     assert two.send() == 0
-    assert two.wire.read().clear >= 12
+    assert two.wire.read().plaintext >= 12
     assert two.drops(two.right_name, "dropped_in") >= 12
-    # They did not arrive, so nothing was answered either; the negative control answers.
+    # The packets did not arrive, so there is no reply that would be dropped. In the negative control they arrive.
     assert two.drops(two.right_name, "dropped_out") == answers
     unguard(two.right_name)
     assert two.send() == 12
 
 
 def unguard(name: str) -> None:
-    """The negative control: no guard at all."""
+    """Remove the guard, for the negative control."""
     run(name, "nft", "flush", "ruleset")
 
 
@@ -121,8 +121,8 @@ print(sent)
 """
 
 
-def test_changing_the_guard_leaves_no_gap_for_what_stays(two: Two) -> None:
-    two.drivers.guard.apply(two.right, ())
+def test_changing_the_guard_leaves_no_gap_for_pairs_that_stay(two: TwoGateways) -> None:
+    two.drivers.leak_guard.apply(two.right, ())
     others = [
         [SelectorPair(f"10.1.{number}.0/24", "10.2.0.0/24") for number in range(1, 20)],
         [SelectorPair("10.1.0.0/25", "10.3.0.0/16"), SelectorPair("10.1.7.0/24", "10.2.0.0/24")],
@@ -132,55 +132,55 @@ def test_changing_the_guard_leaves_no_gap_for_what_stays(two: Two) -> None:
     two.wire.read()
     command = ["ip", "netns", "exec", two.host, sys.executable, "-c", FLOOD]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        time.sleep(0.5)  # the flood begins at the seal
+        time.sleep(0.5)  # the flood starts while the gateway is sealed
         changes = 0
         while child.poll() is None:
-            two.drivers.guard.apply(two.left, [*LEFT_PAIRS, *others[changes % len(others)]])
+            two.drivers.leak_guard.apply(two.left, [*LEFT_PAIRS, *others[changes % len(others)]])
             changes += 1
         sent = int(child.communicate()[0])
     two.wire.read()
-    print(f"{changes} changes under {sent} packets, {two.wire.clear} in clear")
-    assert two.wire.clear == 0
+    print(f"{changes} changes under {sent} packets, {two.wire.plaintext} in plaintext")
+    assert two.wire.plaintext == 0
     assert (changes > 3, sent > 1000) == (True, True)
 
 
-def test_the_guard_lets_the_gateways_own_ike_and_esp_pass_whatever_the_pairs(here: Machine) -> None:
-    drivers = here.drivers()
+def test_the_guard_accepts_the_gateways_own_ike_and_esp_for_any_pairs(machine: Machine) -> None:
+    drivers = machine.drivers()
     everything = [SelectorPair("0.0.0.0/0", "0.0.0.0/0"), SelectorPair("::/0", "::/0")]
-    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
-    for site in (left, right):
-        drivers.guard.apply(site.gateway, everything)
+    left, right = RunningGateway(drivers, 1, 2), RunningGateway(drivers, 2, 1)
+    for running in (left, right):
+        drivers.leak_guard.apply(running.gateway, everything)
     left.initiate()
     eventually(lambda: left.up() and right.up())
     assert ping(drivers.namespaces.name(left.gateway.id), "10.2.0.1", "10.1.0.1") == 3
     assert ping(drivers.namespaces.name(left.gateway.id), "203.0.113.2") == 0
 
 
-def test_a_tunnel_carries_both_ways_and_only_esp_is_on_the_wire(two: Two) -> None:
-    left = Site(two.drivers, 1, 2)
-    right = Site(two.drivers, 2, 1)
-    for site in (left, right):
-        two.drivers.guard.apply(site.gateway, pairs(site.connection))
+def test_a_tunnel_carries_traffic_both_ways_and_only_as_esp(two: TwoGateways) -> None:
+    left = RunningGateway(two.drivers, 1, 2)
+    right = RunningGateway(two.drivers, 2, 1)
+    for running in (left, right):
+        two.drivers.leak_guard.apply(running.gateway, pairs(running.connection))
     left.initiate()
     eventually(lambda: left.up() and right.up())
     two.wire.read()
-    two.wire.clear = two.wire.esp = 0
+    two.wire.plaintext = two.wire.esp = 0
     assert ping(two.left_name, "10.2.0.1", "10.1.0.1", 10) == 10
     assert ping(two.right_name, "10.1.0.1", "10.2.0.1", 10) == 10
     assert ping(two.host, "10.2.0.1", count=10) == 10
     two.wire.read()
-    assert (two.wire.clear, two.wire.esp) == (0, 60)
+    assert (two.wire.plaintext, two.wire.esp) == (0, 60)
     child = left.charon.sas()[0].children[0]
     assert (child.packets_in, child.packets_out) == (30, 30)
     assert child.idle_in >= 0
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> None:
-    left, right = Site(two.drivers, 1, 2), Site(two.drivers, 2, 1)
-    for site in (left, right):
-        two.drivers.namespaces.apply(two.left if site is left else two.right)
-        two.drivers.guard.apply(site.gateway, pairs(site.connection))
+def test_nothing_leaves_in_plaintext_after_charon_is_killed(two: TwoGateways, guarded: bool) -> None:
+    left, right = RunningGateway(two.drivers, 1, 2), RunningGateway(two.drivers, 2, 1)
+    for running in (left, right):
+        two.drivers.namespaces.apply(two.left if running is left else two.right)
+        two.drivers.leak_guard.apply(running.gateway, pairs(running.connection))
     for name in () if guarded else (two.left_name, two.right_name):
         unguard(name)
     left.initiate()
@@ -190,16 +190,16 @@ def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> Non
     # Its TUN device takes packets until the process is gone.
     eventually(lambda: "ipsec0" not in run(two.left_name, "ip", "-br", "link"))
     two.wire.read()
-    two.wire.clear = two.wire.esp = 0
-    # The kernel's SAs outlive charon and go on; those of user space end with it, and clear text is what is left.
+    two.wire.plaintext = two.wire.esp = 0
+    # Kernel SAs outlive charon and carry on. User-space SAs end with it, and the packets would leave in plaintext.
     answers = ping(two.host, "10.2.0.1", count=5)
     two.wire.read()
     if two.drivers.backend == "kernel":
-        assert (answers, two.wire.clear, two.wire.esp) == (5, 0, 10)
+        assert (answers, two.wire.plaintext, two.wire.esp) == (5, 0, 10)
     elif guarded:
-        assert (answers, two.wire.clear) == (0, 0)
+        assert (answers, two.wire.plaintext) == (0, 0)
     else:
-        assert two.wire.clear >= 5, "the negative control has to leak"
+        assert two.wire.plaintext >= 5, "the negative control has to leak"
     assert left.charon.start()
     left.load()
     left.initiate()
@@ -207,8 +207,8 @@ def test_a_killed_charon_leaves_nothing_in_clear(two: Two, guarded: bool) -> Non
     assert ping(two.host, "10.2.0.1", count=5) == 5
 
 
-def test_a_change_of_the_namespace_does_not_disturb_a_tunnel(two: Two) -> None:
-    left, right = Site(two.drivers, 1, 2), Site(two.drivers, 2, 1)
+def test_changing_the_namespace_does_not_disturb_a_tunnel(two: TwoGateways) -> None:
+    left, right = RunningGateway(two.drivers, 1, 2), RunningGateway(two.drivers, 2, 1)
     left.initiate()
     eventually(lambda: left.up() and right.up())
     more = gateway(1, inside=3, next_hops=("203.0.113.254",))
@@ -219,30 +219,30 @@ def test_a_change_of_the_namespace_does_not_disturb_a_tunnel(two: Two) -> None:
         assert ping(two.left_name, "10.2.0.1", "10.1.0.1", 5) == 5
 
 
-def test_ipv6_outside(here: Machine) -> None:
-    drivers = here.drivers()
+def test_a_tunnel_over_ipv6_carries_traffic(machine: Machine) -> None:
+    drivers = machine.drivers()
     ends = [
         {"local_address": f"2001:db8:ff::{a}", "peer_address": f"2001:db8:ff::{b}", "peer_id": f"2001:db8:ff::{b}"}
         | {"local_cidrs": (f"2001:db8:{a}::/64",), "peer_cidrs": (f"2001:db8:{b}::/64",)}
         for a, b in ((1, 2), (2, 1))
     ]
-    left, right = Site(drivers, 1, 2, **ends[0]), Site(drivers, 2, 1, **ends[1])
-    for site in (left, right):
-        drivers.guard.apply(site.gateway, pairs(site.connection))
+    left, right = RunningGateway(drivers, 1, 2, **ends[0]), RunningGateway(drivers, 2, 1, **ends[1])
+    for running in (left, right):
+        drivers.leak_guard.apply(running.gateway, pairs(running.connection))
     left.initiate()
     eventually(lambda: left.up() and right.up())
     assert ping(drivers.namespaces.name(left.gateway.id), "2001:db8:2::1", "2001:db8:1::1", 5) == 5
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_signs_of_life_are_delivered(here: Machine, version: Literal["v1", "v2"]) -> None:
-    drivers = here.drivers()
+def test_probes_and_responses_are_delivered_as_events(machine: Machine, version: Literal["v1", "v2"]) -> None:
+    drivers = machine.drivers()
     policy = IkePolicy(version, "main", "aes-128", "sha256", "group14", 3600)
-    left = Site(drivers, 1, 2, ike=policy, dpd=Dpd("restart", 1, 60))
-    right = Site(drivers, 2, 1, ike=policy, dpd=Dpd("disabled", 1, 60))
+    left = RunningGateway(drivers, 1, 2, ike=policy, dpd=Dpd("restart", 1, 60))
+    right = RunningGateway(drivers, 2, 1, ike=policy, dpd=Dpd("disabled", 1, 60))
     left.initiate()
     eventually(lambda: left.up() and right.up())
-    left.facts.all.clear()
+    left.events.all.clear()
     number = left.charon.sas()[0].unique_id
-    left.facts.wait(lambda fact: fact == ProbeSent(left.config.name, number), 6)
-    left.facts.wait(lambda fact: fact == PeerSeen(left.config.name, number), 6)
+    left.events.wait(lambda event: event == ProbeSent(left.config.name, number), 6)
+    left.events.wait(lambda event: event == PeerSeen(left.config.name, number), 6)

@@ -1,4 +1,4 @@
-"""What only the kernel's ESP can do; run inside user-mode Linux by tests/kernel."""
+"""Transport mode and AH, which need kernel ESP; tests/kernel runs these tests in user-mode Linux."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from linkspan.core.ipsec import mtu
 from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import IkePolicy, IpsecPolicy
 from linkspan.drivers.linux import esp_backend, interface_names, netns
-from tests.drivers.conftest import Site
-from tests.drivers.machine import Machine, Wire, eventually, gateway, ping, run
+from tests.drivers.conftest import RunningGateway
+from tests.drivers.machine import Machine, WireCounter, eventually, gateway, ping, run
 
 pytestmark = [pytest.mark.root, pytest.mark.wire]
 
@@ -41,25 +41,27 @@ def ends(ipsec: IpsecPolicy, version: Literal["v1", "v2"]) -> list[dict[str, obj
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("protocol", ["esp", "ah"])
 @pytest.mark.parametrize("mode", ["transport", "tunnel"])
-def test_every_protocol_and_mode_carries_and_leaks_nothing(
-    here: Machine, protocol: Literal["esp", "ah"], mode: Literal["transport", "tunnel"], version: Literal["v1", "v2"]
+def test_every_protocol_and_mode_carries_traffic_and_leaks_nothing(
+    machine: Machine, protocol: Literal["esp", "ah"], mode: Literal["transport", "tunnel"], version: Literal["v1", "v2"]
 ) -> None:
-    drivers = here.drivers()
+    drivers = machine.drivers()
     policy = IpsecPolicy(protocol, mode, "aes-128", "sha256", "group14", "seconds", 3600)
-    one, other = ends(policy, version)
-    left, right = Site(drivers, 1, 2, **one), Site(drivers, 2, 1, **other)
-    for site in (left, right):
-        drivers.guard.apply(site.gateway, pairs(site.connection))
-    wire = Wire(here.home, interface_names.port(here.instance, "node-a", left.gateway.id, interface_names.OUTSIDE))
+    left_values, right_values = ends(policy, version)
+    left, right = RunningGateway(drivers, 1, 2, **left_values), RunningGateway(drivers, 2, 1, **right_values)
+    for running in (left, right):
+        drivers.leak_guard.apply(running.gateway, pairs(running.connection))
+    wire = WireCounter(
+        machine.home, interface_names.bridge_port(machine.instance, "node-a", left.gateway.id, interface_names.OUTSIDE)
+    )
     name = drivers.namespaces.name(left.gateway.id)
     source, target = ("10.1.0.1", "10.2.0.1") if mode == "tunnel" else ("203.0.113.1", "203.0.113.2")
     assert ping(name, target, source) == 0
     left.initiate()
     eventually(lambda: left.up() and right.up())
     wire.read()
-    wire.esp = wire.clear = 0
+    wire.esp = wire.plaintext = 0
     assert ping(name, target, source, 5) == 5
-    assert (wire.read().clear, wire.esp) == (0, 10)
+    assert (wire.read().plaintext, wire.esp) == (0, 10)
     wire.close()
 
 
@@ -77,17 +79,17 @@ def test_every_protocol_and_mode_carries_and_leaks_nothing(
         ("ah", "transport", "aes-128", "sha256", 4),
     ],
 )
-def test_the_kernel_takes_what_was_computed_and_no_more(
-    here: Machine, protocol: Any, mode: Any, encryption: str, auth: str, outer: int
+def test_a_sockets_mtu_is_the_computed_one(
+    machine: Machine, protocol: Any, mode: Any, encryption: str, auth: str, outer: int
 ) -> None:
-    """What a socket through the tunnel is told, without a route and with one; the peer is a neighbour, not behind the
+    """The MTU of a socket through the tunnel, for MTUs with and without a route. The peer is on-link, not behind the
     next hop."""
-    drivers = here.drivers()
+    drivers = machine.drivers()
     policy = IpsecPolicy(protocol, mode, encryption, auth, "group31", "seconds", 3600)
     hosts = {n: f"203.0.113.{n}" if outer == 4 else f"2001:db8:ff::{n}" for n in (1, 2)}
     networks = {n: f"10.{n}.0.0/24" if mode == "tunnel" else f"{hosts[n]}/{32 if outer == 4 else 128}" for n in (1, 2)}
     left, right = (
-        Site(
+        RunningGateway(
             drivers,
             a,
             b,
@@ -106,30 +108,30 @@ def test_the_kernel_takes_what_was_computed_and_no_more(
     source, target = ("10.1.0.1", "10.2.0.1") if mode == "tunnel" else (hosts[1], hosts[2])
     left.initiate()
     eventually(lambda: left.up() and right.up())
-    for asked in (1500, 1337, 1300):
-        one = msgspec.structs.replace(left.connection, mtu=asked)
-        drivers.paths.apply(routed, mtu.pair_mtus(one, "kernel", drivers.paths.outside(routed.id)))
-        assert told(name, source, target) == mtu.effective_mtu(one, "kernel", 1500) <= asked
+    for requested in (1500, 1337, 1300):
+        changed = msgspec.structs.replace(left.connection, mtu=requested)
+        drivers.mtu_routing.apply(routed, mtu.pair_mtus(changed, "kernel", drivers.mtu_routing.outside_mtu(routed.id)))
+        assert socket_mtu(name, source, target) == mtu.effective_mtu(changed, "kernel", 1500) <= requested
         assert ping(name, target, source, 2) == 2
 
 
-def told(namespace: str, source: str, target: str) -> int:
-    """The MTU of a connected socket, ip(7) and ipv6(7)."""
+def socket_mtu(namespace: str, source: str, target: str) -> int:
+    """Return the MTU of a connected socket (ip(7), ipv6(7))."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if ":" in target else (socket.IPPROTO_IP, _IP_MTU)
 
     def ask() -> int:
-        with socket.socket(family, socket.SOCK_DGRAM) as one:
-            one.bind((source, 0))
-            one.connect((target, 9))
-            return one.getsockopt(level, option)
+        with socket.socket(family, socket.SOCK_DGRAM) as connected:
+            connected.bind((source, 0))
+            connected.connect((target, 9))
+            return connected.getsockopt(level, option)
 
     return netns.run_inside(namespace, ask)
 
 
-def test_a_new_charon_starts_with_a_clean_kernel(here: Machine) -> None:
-    drivers = here.drivers()
-    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+def test_a_started_charon_flushes_the_kernels_sas_and_policies(machine: Machine) -> None:
+    drivers = machine.drivers()
+    left, right = RunningGateway(drivers, 1, 2), RunningGateway(drivers, 2, 1)
     left.initiate()
     eventually(lambda: left.up() and right.up())
     name = drivers.namespaces.name(left.gateway.id)

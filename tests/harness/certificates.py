@@ -1,4 +1,4 @@
-"""A certificate authority for one test, and a server certificate for 127.0.0.1 from it."""
+"""A certificate authority for one test, and a server certificate for 127.0.0.1 issued by it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Certificates(msgspec.Struct, frozen=True):
 
 
 def make(folder: Path) -> Certificates:
-    """Make both, valid for an hour."""
+    """Create both certificates, valid for an hour."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _sign("Test CA", authority_key, "Test CA", authority_key, authority=True)
     server = _sign("127.0.0.1", server_key, "Test CA", authority_key, authority=False)

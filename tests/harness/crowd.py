@@ -1,8 +1,8 @@
-"""Connections by the thousand, put straight into a database: what speed and size are measured on.
+"""Inserts thousands of connections into a database, for measurements of speed and size.
 
-Every row is as the API would have written it: gateways with a node that lives, keys in envelopes, stamps, and reports
-that make every connection read ACTIVE. Only the way is short: one statement for many rows. A project of its own each
-time, with a user of the same name.
+Every row is as the API would have written it: gateways on a live node, keys in envelopes, revision stamps, and reports
+that make every connection ACTIVE. Only the inserts differ: one statement for many rows. Each crowd is a project, with a
+user of the same name.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from linkspan.store.transaction import Transaction
 
 PASSWORD = "correct horse battery staple"
 NEW = "new-"
-"""Prefix of the names of connections that are made after the fill."""
+"""The prefix of the names of connections that are created later."""
 BATCH = 5000
 _OUTSIDE = ipaddress.ip_network("198.18.0.0/15")
 _PEERS = ipaddress.ip_network("100.64.0.0/10")
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """A project and what it holds: ids."""
+    """A project and its objects, by id."""
 
     project: str
     ike: str
@@ -53,7 +53,7 @@ class Crowd(msgspec.Struct, frozen=True):
     connections: list[str]
 
     def body(self, number: int) -> bytes:
-        """A request for one more connection, on one gateway after the other; no other has this `number`."""
+        """Return the body of a POST of another connection, on the gateways in turn; `number` is unique."""
         peer = str(_PEERS[1_000_000 + number])
         values = {
             "name": f"{NEW}{number}",
@@ -69,7 +69,7 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class Crowds:
-    """Fills one database. Its store needs a long lease: nothing renews the lease of the node."""
+    """Fills one database. The store needs a long lease, since no agent renews the node's."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class Crowds:
             self._subnet: str = _subnet(tx, "admin", self._network, str(_OUTSIDE))
 
     def add(self, name: str, connections: int, siblings: int, roles: Sequence[str] = ("member",)) -> Crowd:
-        """A project with this many connections, `siblings` of them on each gateway."""
+        """Create a project with this many connections, `siblings` of them on each gateway."""
         with self._store.write() as tx:
             project: str = users.add_project(tx, name)["id"]
             users.add_user(tx, name, hash_password(PASSWORD), project, roles)
@@ -97,11 +97,11 @@ class Crowds:
                 _insert(tx, CONNECTION, rows)
                 crowd.connections.extend(row["id"] for row in rows)
                 revisions.touch(tx, connections=[row["id"] for row in rows])
-        self._obey([router for router, _ in gateways], crowd.connections)
+        self._report_all_up([router for router, _ in gateways], crowd.connections)
         return crowd
 
     def _gateway(self, tx: Transaction, project: str) -> tuple[str, str]:
-        """A router with both interfaces and a service on its one subnet: their ids."""
+        """Create a router with both interfaces and a service on its subnet; return the ids of router and service."""
         self._gateways += 1
         network = writing.insert(tx, NETWORK, {"name": "lan", "project_id": project})
         subnet = _subnet(tx, project, network["id"], "10.1.0.0/24")
@@ -117,16 +117,16 @@ class Crowds:
         assignment.ensure_gateway(tx, router["id"])
         return router["id"], service["id"]
 
-    def _obey(self, routers: Sequence[str], connections: Sequence[str]) -> None:
-        """The node says that all of it is up."""
+    def _report_all_up(self, routers: Sequence[str], connections: Sequence[str]) -> None:
+        """Report all gateways as ready and all connections as up, as the node's agent would."""
         with self._store.write() as tx:
             revision = registry.all_nodes(tx)[0]["revision"]
             reports.report(tx, self._node, Report(tuple(GatewayReport(id, 1, revision, "ready") for id in routers)))
         for start in range(0, len(connections), BATCH):
-            some = connections[start : start + BATCH]
+            batch = connections[start : start + BATCH]
             with self._store.write() as tx:
                 reports.report(
-                    tx, self._node, Report((), tuple(ConnectionReport(id, 1, revision, "up") for id in some))
+                    tx, self._node, Report((), tuple(ConnectionReport(id, 1, revision, "up") for id in batch))
                 )
 
 
@@ -158,5 +158,5 @@ def _connection(crowd: Crowd, number: int, gateway: int) -> Row:
 def _insert(tx: Transaction, resource: Resource, rows: Sequence[Row]) -> None:
     mapper, work = MAPPERS[resource.name], tx
     times = {"revision_number": 1, "created_at": work.wall, "updated_at": work.wall}
-    made = [mapper.parameters(mapper.complete(row), work, row["project_id"], row["id"]) | times for row in rows]
-    work.many(writing._insert(resource.name, tuple(made[0])), made)
+    parameters = [mapper.parameters(mapper.complete(row), work, row["project_id"], row["id"]) | times for row in rows]
+    work.many(writing._insert(resource.name, tuple(parameters[0])), parameters)

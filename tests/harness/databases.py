@@ -1,8 +1,8 @@
-"""Fixtures: a store on each kind of database, fresh for every test. Import them in a conftest:
+"""Fixtures: a store on each kind of database, empty for every test. Import them in a conftest:
 
     from tests.harness.databases import database, postgres, sqlite_template, store
 
-A test that takes `store` (or `database`, its engine) runs twice. What is migrated is migrated once for a session.
+A test that uses `store` (or `database`, its engine) runs on both. Migrations run once per session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEY = bytes(range(32))
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that advances only by `pass_`."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -38,12 +38,12 @@ class Clock:
         return self.now
 
     def pass_(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Advance the clock."""
         self.now += seconds
 
 
 def open_store(engine: Engine, on_commit: Callable[[dict[str, int]], None] | None = None, **more: Any) -> Store:
-    """A store with a known key on an engine."""
+    """Open a store with a known key on an engine."""
     if on_commit is not None:
         more["on_commit"] = on_commit
     return Store(engine, Keyring({"test": KEY}), **{"lease": LEASE} | more)
@@ -58,16 +58,16 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and nothing in them."""
+    """A SQLite file with all tables, empty."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     engine = engines.connect(f"sqlite:///{path}")
     migrate.upgrade(engine)
-    engine.dispose()  # the last connection writes the log back into the file
+    engine.dispose()  # closing the last connection checkpoints the WAL into the file
     return path
 
 
 def _hurry(connection: sqlite3.Connection, _record: Any) -> None:
-    # Only a power cut would show the difference.
+    # Durability matters only in a power failure.
     connection.execute("PRAGMA synchronous = OFF")
 
 
@@ -93,5 +93,5 @@ def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 @pytest.fixture
 def store(database: Engine) -> Store:
-    """A store on a fresh database of each kind."""
+    """A store on an empty database of each kind."""
     return open_store(database)

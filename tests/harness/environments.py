@@ -1,7 +1,7 @@
 """Programs that cannot share the project's packages: clients of other versions, and Keystone.
 
-Each has a Python environment of its own, made by ./dev from tests/clients/environments/NAME.lock when it is first
-asked for. What cannot be installed fails the test that needs it: a client that was not there has shown nothing.
+Each has its own Python environment, which ./dev creates on first use from tests/clients/environments/NAME.lock. If it
+cannot be installed, the tests that need it fail rather than be skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @functools.cache
 def python(name: str) -> Path:
-    """The Python of an environment. Raises RuntimeError with what ./dev said."""
+    """Return the Python of an environment. Raises RuntimeError with the output of ./dev."""
     done = subprocess.run([ROOT / "dev", "environment", name], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"there is no environment {name}: {done.stderr.strip()}")

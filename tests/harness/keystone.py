@@ -1,9 +1,9 @@
-"""OpenStack's own identity service for a test session: Keystone, in a process and a folder of its own, always gone.
+"""OpenStack's identity service for a test session: Keystone, in its own process and folder, removed afterwards.
 
     from tests.harness.keystone import keystone   in a conftest
 
-Who is in it, and what its catalog leads to, is made through Keystone's own API. It is one for all tests: names are the
-tests' to choose, and there is one network service, wherever the last test said.
+Users, projects and the catalog are created through Keystone's own API. All tests share one Keystone: each chooses its
+own names, and the catalog has one network service, at the URL that the last test set.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from tests.harness import environments
 
 SERVER = Path(__file__).with_name("keystone_server.py")
 REGION = "RegionOne"
-"""Of everything in its catalog."""
+"""The region of everything in the catalog."""
 PASSWORD = "keystone pass word"
 START = 150.0
-"""Seconds; it takes six on an idle machine, and ten times that on a busy one."""
+"""Seconds until Keystone must answer; it starts slowly on a busy machine."""
 
 
 class Keystone:
-    """`url` is its root; version 3 is at /v3 below it. `admin` is a connection of its admin."""
+    """A running Keystone. `url`: its root, with version 3 at /v3; `admin`: a connection of its admin."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.admin = openstack.connect(load_yaml_config=False, load_envvars=False, **self.cloud("admin", "admin"))
 
     def cloud(self, user: str, project: str) -> dict[str, Any]:
-        """A user's entry of a clouds.yaml. All of them have the same password."""
+        """Return a user's entry for clouds.yaml. All users have the same password."""
         return {
             "auth_type": "v3password",
             "region_name": REGION,
@@ -54,14 +54,14 @@ class Keystone:
         }
 
     def add(self, user: str, project: str, role: str) -> None:
-        """A user with a role in a project; what is there already stays."""
+        """Create a user with a role in a project; keep what exists."""
         identity = self._identity()
         home = identity.find_project(project) or identity.create_project(name=project, domain_id="default")
         person = identity.find_user(user) or identity.create_user(name=user, password=PASSWORD, domain_id="default")
         identity.assign_project_role_to_user(home, person, identity.find_role(role, ignore_missing=False))
 
     def lead_to(self, url: str) -> None:
-        """Makes the catalog name this URL as its only network service."""
+        """Make this URL the only network service in the catalog."""
         identity = self._identity()
         for old in identity.services(type="network"):
             identity.delete_service(old)
@@ -69,21 +69,21 @@ class Keystone:
         identity.create_endpoint(service_id=service.id, interface="public", region_id=REGION, url=url)
 
     def _identity(self) -> Proxy:
-        found = self.admin.identity
-        assert isinstance(found, Proxy)
-        return found
+        identity = self.admin.identity
+        assert isinstance(identity, Proxy)
+        return identity
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Keystone]:
-    """Makes one in an empty folder, and ends it."""
+    """Start a Keystone in an empty folder; kill it afterwards."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     python = environments.python("keystone")
     arguments = (str(listener.fileno()), url, REGION, PASSWORD)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            # Should this process be killed, Keystone ends as well. -P: our folder is no place to import from.
+            # If this process is killed, Keystone is killed too. -P: do not import from the script's folder.
             ["setpriv", "--pdeathsig", "KILL", "--", python, "-P", SERVER, folder, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -105,7 +105,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            # The socket listens from the beginning; nothing answers on it before Keystone is made.
+            # The socket listens from the start, but is not served until Keystone is ready.
             answer = httpx.get(f"{url}/v3", timeout=1.0)
         except httpx.TransportError:
             continue

@@ -1,8 +1,8 @@
-"""A Keystone made and served in one process, so that its three seconds of imports are taken once.
+"""Sets up and serves a Keystone in one process, so that its slow imports happen once.
 
 Run by the Python of an environment with keystone, with the arguments FOLDER FD URL REGION PASSWORD. The folder holds
-its database and keys; the descriptor is of a listening socket, on which Keystone answers below URL once it is made.
-The commands of `keystone-manage` run in forks, each through its own main function.
+the database and the keys. FD is a listening socket, on which Keystone serves URL once it is set up. The commands of
+`keystone-manage` run in forks, through its own main function.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from keystone.cmd import cli  # type: ignore[import-not-found] # it is in an environment of its own
+from keystone.cmd import cli  # type: ignore[import-not-found] # installed in its own environment
 from keystone.server import wsgi  # type: ignore[import-not-found]
 from werkzeug.serving import make_server
 
@@ -27,13 +27,13 @@ key_repository = {folder}/keys
 [credential]
 key_repository = {folder}/keys
 [identity]
-# The least that bcrypt takes: passwords of tests need no protection.
+# The minimum of bcrypt: the passwords of tests need no protection.
 password_hash_rounds = 4
 """
 
 
 def manage(config: Path, *words: str) -> None:
-    """One `keystone-manage` command. Raises SystemExit if it fails."""
+    """Run a `keystone-manage` command in a fork. Raises SystemExit if it fails."""
     child = os.fork()
     if not child:
         code = 1
@@ -47,7 +47,7 @@ def manage(config: Path, *words: str) -> None:
 
 
 def main(folder: Path, descriptor: int, url: str, region: str, password: str) -> None:
-    """Makes it and serves until the process is ended."""
+    """Set Keystone up and serve it until the process ends."""
     config = folder / "keystone.conf"
     config.write_text(CONFIG.format(folder=folder), encoding="utf-8")
     (folder / "keys").mkdir(mode=0o700)
@@ -56,7 +56,7 @@ def main(folder: Path, descriptor: int, url: str, region: str, password: str) ->
     manage(config, "fernet_setup", *owner)
     endpoint = (f"--bootstrap-public-url={url}/v3", f"--bootstrap-region-id={region}")
     manage(config, "bootstrap", f"--bootstrap-password={password}", *endpoint)
-    # The application finds its settings by itself, and would take our arguments for its own.
+    # The application reads its configuration and sys.argv by itself.
     os.environ["OS_KEYSTONE_CONFIG_DIR"] = str(folder)
     sys.argv[1:] = []
     make_server("127.0.0.1", 0, wsgi.initialize_public_application(), threaded=True, fd=descriptor).serve_forever()

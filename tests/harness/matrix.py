@@ -1,12 +1,11 @@
-"""The tests that show each attribute on the wire: read from the `shows` marks in tests/wire, without running anything.
+"""Maps attributes to the tests that verify them on the wire, parsed from the `shows` marks in tests/wire.
 
-docs/attributes.md is written from it, and `harness.mutate` runs by it.
+docs/attributes.md is generated from it, and `harness.mutate` selects tests by it.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from linkspan.core.schema.resources import VPN
 ROOT: Final = Path(__file__).parents[2]
 WIRE: Final = ROOT / "tests" / "wire"
 MUTANTS: Final = WIRE / "mutants.json"
-"""Result of the last `./dev test --mutate`: {"attribute=way": the test that failed}."""
+"""The last result of `./dev test --mutate`: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
     "the agent": ("test_backend.py", "test_leaks.py", "test_families.py", "test_survival.py", "test_nothing_left.py"),
     "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
@@ -29,13 +28,12 @@ KERNEL: Final = {
     ),
     "algorithms": ("test_policies.py::test_every_algorithm_of_each_policy_is_negotiated",),
 }
-"""Tests of tests/wire that also run on the kernel's ESP (tests/kernel), in parts that take minutes."""
+"""The parts of tests/wire that also run with kernel ESP (tests/kernel); each takes minutes."""
 
 
-@functools.cache
 def shown() -> dict[str, list[str]]:
-    """Tests by attribute, as `file::test`."""
-    found: dict[str, list[str]] = {}
+    """Return the tests of each attribute, as `file::test`."""
+    tests: dict[str, list[str]] = {}
     for file in sorted(WIRE.glob("test_*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         named = {
@@ -48,12 +46,12 @@ def shown() -> dict[str, list[str]]:
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 for attribute in _marked(node, named):
-                    found.setdefault(attribute, []).append(f"{file.name}::{node.name}")
-    return found
+                    tests.setdefault(attribute, []).append(f"{file.name}::{node.name}")
+    return tests
 
 
 def _marked(function: ast.FunctionDef, named: dict[str, ast.expr]) -> Iterator[str]:
-    """The attributes of a function's marks, also of those that have a name in its file."""
+    """Yield the attributes of a function's marks, also of marks that are assigned to a name in its file."""
     for decorator in function.decorator_list:
         mark = named.get(decorator.id) if isinstance(decorator, ast.Name) else decorator
         if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "shows":
@@ -61,17 +59,17 @@ def _marked(function: ast.FunctionDef, named: dict[str, ast.expr]) -> Iterator[s
 
 
 def of(attribute: str, tests: dict[str, list[str]]) -> list[str]:
-    """The tests of an attribute and of its parts (`connection.dpd` has `connection.dpd.action`), each once."""
-    every = [names for key, names in tests.items() if f"{key}.".startswith(f"{attribute}.")]
-    return list(dict.fromkeys(name for names in every for name in names))
+    """Return the tests of an attribute and its parts (`connection.dpd` has `connection.dpd.action`), each once."""
+    matching = [names for key, names in tests.items() if f"{key}.".startswith(f"{attribute}.")]
+    return list(dict.fromkeys(name for names in matching for name in names))
 
 
 def attributes() -> list[str]:
-    """Every attribute of the VPN resources, as `resource.attribute`."""
+    """Return all attributes of the VPN resources, as `resource.attribute`."""
     return [f"{resource.name}.{attribute.name}" for resource in VPN for attribute in resource.attributes]
 
 
 def mutants() -> dict[str, str]:
-    """Reads the result of the last `./dev test --mutate`."""
-    found: dict[str, Any] = json.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
-    return found
+    """Return the last result of `./dev test --mutate`."""
+    killers: dict[str, Any] = json.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
+    return killers

@@ -1,9 +1,9 @@
-"""`./dev test --mutate`: an agent drops one attribute after the other, and tests of the wire matrix must fail for each.
+"""`./dev test --mutate`: an agent ignores one attribute at a time, and a test of the wire matrix must fail for each.
 
-Two mutants of every attribute (`mutations`): held at one value, and frozen at what it was first. Only the tests that
-are marked with the attribute run. A mutant is killed by a test that fails, not by one that cannot start. What was found
-is written into tests/wire/mutants.json, from which docs/attributes.md has its table. Arguments: attributes, or parts
-of their names; none means all.
+There are two mutants of every attribute (`mutations`): held at a fixed value, and frozen at its first value. Only the
+tests marked with the attribute run. A mutant is killed by a failing test, not by one that fails in its setup. The
+results are written to tests/wire/mutants.json, which docs/attributes.md shows. Arguments: attributes, or parts of their
+names; none means all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAILED = re.compile(r"^FAILED tests/wire/(\S+)", re.MULTILINE)
 
 
 def main(only: list[str]) -> int:
-    """Run the mutants; 0 if every one was killed."""
+    """Run the mutants; return 0 if all were killed."""
     wanted = [
         f"{attribute}={way}"
         for attribute in FIELDS
@@ -33,23 +33,23 @@ def main(only: list[str]) -> int:
         if not only or any(part in attribute for part in only)
     ]
     if not wanted:
-        print(f"no attribute is named like {', '.join(only)}: there are {', '.join(FIELDS)}", file=sys.stderr)
+        print(f"no attribute name contains {', '.join(only)}: there are {', '.join(FIELDS)}", file=sys.stderr)
         return 2
-    found = {} if not only else mutants()
+    killers = {} if not only else mutants()
     survived = []
     with ThreadPoolExecutor(WORKERS) as pool:
         for number, (name, killer, took) in enumerate(pool.map(_run, wanted), 1):
             print(f"{number:3}/{len(wanted)}  {name:44} {took:4.0f} s  {killer or 'SURVIVED'}", flush=True)
-            found[name] = killer
+            killers[name] = killer
             if not killer:
                 survived.append(name)
-    MUTANTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+    MUTANTS.write_text(json.dumps(dict(sorted(killers.items())), indent=1) + "\n", encoding="utf-8")
     print(f"{len(wanted) - len(survived)} of {len(wanted)} mutants killed", *survived, sep="\n  ")
     return 1 if survived else 0
 
 
 def _run(mutant: str) -> tuple[str, str, float]:
-    """The mutant, the test that it failed (empty if it survived) and the seconds it took."""
+    """Run a mutant; return it, the test that failed (empty if it survived) and the duration in seconds."""
     started = time.monotonic()
     command = [sys.executable, "-m", "pytest", "tests/wire", "-x", "-q", "-p", "no:cacheprovider", "--mutant", mutant]
     try:

@@ -1,8 +1,8 @@
-"""An attribute dropped on its way from the API to the wire, one at a time: what the wire matrix must notice.
+"""Mutants that ignore one attribute on its way from the API to the wire; the wire matrix must detect each.
 
-`held` gives it one fixed value, as if the API's value were ignored; `frozen` keeps the value that a connection had
-first, as if updates were ignored. The agent's process is the mutant: `mutant/sitecustomize.py` puts this around what
-it reads from the API, so that the product knows nothing of it.
+`held` sets it to a fixed value, as if the API's value were ignored; `frozen` keeps the first value of a connection, as
+if updates were ignored. The agent's process is the mutant: `mutant/sitecustomize.py` changes what it reads from the
+API, so that the product itself has no code for it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from linkspan.core.state.desired import Connection
 
 VARIABLE: Final = "TEST_MUTANT"
 LABORATORY: Final = frozenset({"198.51.100.2", "198.51.100.3"})
-"""The peers of the laboratory's own two connections, which have to come up before a test can start."""
+"""The peers of the laboratory's own connections, which must come up before a test starts."""
 Way = Literal["held", "frozen"]
 
 FIELDS: Final[dict[str, tuple[str, Any]]] = {
-    # attribute: the field of a node's connection that carries it, and the value that it is held at
+    # attribute: (field of the node's connection, value of the `held` mutant)
     "connection.peer_address": ("peer_address", "198.51.100.99"),
     "connection.peer_id": ("peer_id", "nobody"),
     "connection.local_id": ("local_id", ""),
     "connection.peer_cidrs": ("peer_cidrs", ("10.250.0.0/24",)),
     "connection.peer_ep_group_id": ("peer_cidrs", ("10.250.0.0/24",)),
     "connection.local_ep_group_id": ("local_cidrs", ("10.251.0.0/24",)),
-    "connection.psk": ("psk", Secret("a key that nobody has")),
+    "connection.psk": ("psk", Secret("a key that no peer has")),
     "connection.mtu": ("mtu", 1500),
     "connection.initiator": ("initiator", "bi-directional"),
     "connection.dpd.action": ("dpd.action", "hold"),
@@ -56,11 +56,11 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
 }
 
 MADE_ONLY: Final = frozenset({"service.subnet_id", "connection.auth_mode"})
-"""No update can change them, nor what they stand for: frozen is what they are."""
+"""Attributes that no update can change, so that there is no `frozen` mutant."""
 
 
 def ways(attribute: str) -> tuple[Way, ...]:
-    """The mutants that an attribute has."""
+    """Return the mutants of an attribute."""
     return ("held",) if attribute in MADE_ONLY else ("held", "frozen")
 
 
@@ -68,7 +68,7 @@ _first: dict[tuple[str, str], Any] = {}
 
 
 def mutate(connection: Connection, attribute: str, way: Way) -> Connection:
-    """The connection as a mutant agent has it. Remembers what it saw first, in this process."""
+    """Return the connection as the mutant agent sees it. The first values are remembered in this process."""
     if connection.peer_address in LABORATORY:
         return connection
     path, fixed = FIELDS[attribute]
@@ -79,5 +79,5 @@ def mutate(connection: Connection, attribute: str, way: Way) -> Connection:
     value = fixed if way == "held" else _first.setdefault((connection.id, path), getattr(holders[-1], names[-1]))
     for holder, name in zip(reversed(holders), reversed(names), strict=True):
         value = msgspec.structs.replace(holder, **{name: value})
-    made: Connection = value
-    return made
+    mutated: Connection = value
+    return mutated

@@ -1,4 +1,4 @@
-"""A name server of forty lines (RFC 1035), in the namespace of a test."""
+"""A minimal name server (RFC 1035) in the namespace of a test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final, Self
 from linkspan.drivers.linux import netns
 
 FAMILIES: Final = {1: socket.AF_INET, 28: socket.AF_INET6}
-"""By the type of a record: A and AAAA."""
+"""Address families by record type: A and AAAA."""
 
 
 class NameServer:
-    """Use it as a `with` block. It answers with `records`, NXDOMAIN for all other names, and nothing while `silent`."""
+    """Serves during the `with` block: `records`, NXDOMAIN for other names, no answer while `silent`."""
 
     def __init__(self, namespace: str, address: str) -> None:
         self.records: dict[str, list[str]] = {}
@@ -46,16 +46,16 @@ class NameServer:
                 self._socket.sendto(self._answer(query), client)
 
     def _answer(self, query: bytes) -> bytes:
-        place, labels = 12, []
-        while length := query[place]:
-            labels.append(query[place + 1 : place + 1 + length].decode())
-            place += 1 + length
-        (kind,) = struct.unpack_from("!H", query, place + 1)
+        position, labels = 12, []
+        while length := query[position]:
+            labels.append(query[position + 1 : position + 1 + length].decode())
+            position += 1 + length
+        (kind,) = struct.unpack_from("!H", query, position + 1)
         known = self.records.get(".".join(labels).lower())
         family = FAMILIES.get(kind)
-        wanted = [one for one in known or () if family and (":" in one) == (family == socket.AF_INET6)]
-        data = [socket.inet_pton(family, one) for one in wanted if family]
-        answers = [struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(each)) + each for each in data]
+        matching = [address for address in known or () if family and (":" in address) == (family == socket.AF_INET6)]
+        data = [socket.inet_pton(family, address) for address in matching if family]
+        answers = [struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(packed)) + packed for packed in data]
         flags = 0x8180 if known is not None else 0x8183
         head = query[:2] + struct.pack("!HHHHH", flags, 1, len(answers), 0, 0)
-        return head + query[12 : place + 5] + b"".join(answers)
+        return head + query[12 : position + 5] + b"".join(answers)

@@ -1,8 +1,8 @@
-"""OpenStack's command line, of any version, as a user types it. Import the versions in a conftest:
+"""OpenStack's command-line client in several versions. Import the versions in a conftest:
 
     from tests.harness.openstack_cli import openstack_7, openstack_10
 
-Each is a process for the session that forks for every command; `execute` does without it.
+Each is a process for the session that forks for every command; `execute` starts the installed script instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORKS = Path(__file__).with_name("openstack_forks.py")
 
 
 class Done(msgspec.Struct, frozen=True):
-    """Exit code and output of a command."""
+    """The result of a command: its exit code and its output."""
 
     code: int
     out: str
@@ -35,14 +35,14 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class OpenStack:
-    """The command of one environment. See `openstack`."""
+    """The client of one environment; created by `openstack`."""
 
     def __init__(self, python: Path, forks: subprocess.Popen[str]) -> None:
         self._script = python.with_name("openstack")
         self._forks = forks
 
     def run(self, words: tuple[str, ...], environment: Mapping[str, str]) -> Done:
-        """One command, forked from a process that is there."""
+        """Run a command in a fork of the running process."""
         assert self._forks.stdin
         assert self._forks.stdout
         self._forks.stdin.write(json.dumps({"words": words, "environment": dict(environment)}) + "\n")
@@ -50,7 +50,7 @@ class OpenStack:
         return msgspec.json.decode(self._forks.stdout.readline(), type=Done)
 
     def execute(self, words: tuple[str, ...], environment: Mapping[str, str]) -> Done:
-        """One command, by the installed script: slower by a second and a half, and without our forking process."""
+        """Run a command with the installed script: slower, but without any test code in between."""
         done = subprocess.run(
             [self._script, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -58,24 +58,24 @@ class OpenStack:
 
 
 def plain() -> dict[str, str]:
-    """Our environment without a word about clouds."""
+    """Return this process's environment without the OS_ variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
 
 
 @contextmanager
 def openstack(python: Path) -> Iterator[OpenStack]:
-    """The command of the environment with this Python."""
-    # -P: the folder of the script is no place to import from.
+    """Start the client of the environment with this Python."""
+    # -P: do not import from the script's folder.
     with subprocess.Popen(
         [python, "-P", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=plain(), text=True, encoding="utf-8"
     ) as forks:
-        # Leaving the block closes its input, and that ends it.
+        # Leaving the block closes the process's standard input, which ends it.
         yield OpenStack(python, forks)
 
 
 @pytest.fixture(scope="session")
 def openstack_10() -> Iterator[OpenStack]:
-    """The version that the project's own environment holds."""
+    """The version in the project's own environment."""
     with openstack(Path(sys.executable)) as command:
         yield command
 
@@ -88,27 +88,27 @@ def openstack_7() -> Iterator[OpenStack]:
 
 
 class Cli:
-    """The command as one user, whom `OS_CLIENT_CONFIG_FILE` and `OS_CLOUD` in an environment name."""
+    """The client as one user, selected by `OS_CLIENT_CONFIG_FILE` and `OS_CLOUD` in the environment."""
 
     def __init__(self, command: OpenStack, home: Path, environment: Mapping[str, str]) -> None:
         self._command = command
         self._environment = {**plain(), "HOME": str(home), **environment}
 
     def run(self, *words: str) -> Done:
-        """One command."""
+        """Run a command."""
         return self._command.run(words, self._environment)
 
     def execute(self, *words: str) -> Done:
-        """One command, by the installed script."""
+        """Run a command with the installed script."""
         return self._command.execute(words, self._environment)
 
     def __call__(self, *words: str) -> Any:
-        """Runs a command that must succeed, and returns its JSON output."""
+        """Run a command that must succeed; return its JSON output."""
         done = self.run(*words, "-f", "json")
         assert done.code == 0, done.err + done.out
         return json.loads(done.out)
 
     def quietly(self, *words: str) -> None:
-        """A command that works and prints nothing."""
+        """Run a command that must succeed without output."""
         done = self.run(*words)
         assert (done.code, done.out) == (0, ""), done.err + done.out

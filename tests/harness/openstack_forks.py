@@ -1,9 +1,9 @@
-"""The `openstack` command without the second and a half of imports before each: one process has them, and forks.
+"""Runs `openstack` commands in forks of one process, which avoids their slow imports.
 
-Run by the Python of an environment with python-openstackclient, whose version it is; it knows nothing of Linkspan. It
-reads a line of JSON, {"words": […], "environment": {…}}, and writes one, {"code": 0, "out": "…", "err": "…"}. Every
-command runs in a process of its own, through the function that the installed script calls. None runs in this one: the
-client keeps the first cloud that it read of.
+Run by the Python of an environment with python-openstackclient; it does not import Linkspan. It reads lines of JSON,
+{"words": […], "environment": {…}}, and answers each with {"code": 0, "out": "…", "err": "…"}. Every command runs in its
+own process, through the function that the installed script calls, because the client caches the first cloud that it
+reads.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cliff import command
 from openstackclient import shell
 
 
-def run(asked: dict[str, Any], out: IO[bytes], err: IO[bytes], modules: IO[bytes]) -> int:
-    """The exit code of one command; the names of what it imported are left in a file."""
+def run(request: dict[str, Any], out: IO[bytes], err: IO[bytes], modules: IO[bytes]) -> int:
+    """Run a command and return its exit code; write the names of its modules to a file."""
     child = os.fork()
     if not child:
         code = 70
@@ -29,8 +29,8 @@ def run(asked: dict[str, Any], out: IO[bytes], err: IO[bytes], modules: IO[bytes
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             os.environ.clear()
-            os.environ.update(asked["environment"])
-            code = shell.main(asked["words"])
+            os.environ.update(request["environment"])
+            code = shell.main(request["words"])
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         finally:
@@ -42,30 +42,30 @@ def run(asked: dict[str, Any], out: IO[bytes], err: IO[bytes], modules: IO[bytes
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def learn(names: list[str]) -> None:
-    """Imports what a command did, for those after it."""
+def import_modules(names: list[str]) -> None:
+    """Import the modules that a command has imported, for later commands."""
     for name in names:
         if name not in sys.modules:
-            # Not all can be: some exist only for those who imported them.
+            # Some modules cannot be imported by name.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
 
 
 def text(file: IO[bytes]) -> str:
-    """The output of a child process."""
+    """Return the content of a file."""
     file.seek(0)
     return file.read().decode()
 
 
 def main() -> None:
-    """Serves until its input ends."""
-    # Half of what a command takes, for a line of its help; this remembers.
+    """Serve until standard input ends."""
+    # A slow scan that the help of every command needs; its result is cached.
     command._get_distributions_by_modules()
     for line in sys.stdin:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as modules:
             code = run(json.loads(line), out, err, modules)
             print(json.dumps({"code": code, "out": text(out), "err": text(err)}), flush=True)
-            learn(text(modules).split("\n"))
+            import_modules(text(modules).split("\n"))
 
 
 if __name__ == "__main__":

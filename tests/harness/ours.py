@@ -1,7 +1,7 @@
-"""Our side of the wire matrix: connections of one gateway, made and changed through the API as any user does.
+"""Linkspan's side of the wire matrix: connections of one gateway, created and changed through the API.
 
-Everything that a test makes goes again, newest first. The gateway is the laboratory's left one: its own tunnel to the
-right one stays up beside whatever a test does.
+All objects that a test creates are removed afterwards, newest first. The gateway is the laboratory's left one, whose
+own tunnel to the right one stays up meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from linkspan.cli.client import ApiError
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.peer import Peer, decoded, vici_session
-from tests.harness.world import World, rekeyed, steady, until
+from tests.harness.world import World, all_rekeyed, ping_with_retry, until
 
 VPN = "/v2.0/vpn"
 SINGULAR = {
@@ -34,7 +34,7 @@ HOST4, HOST6 = "10.1.0.10", "fd00:1::10"
 
 
 class Ours:
-    """`v4` and `v6`: the gateway's outside addresses."""
+    """The gateway under test. `v4` and `v6`: its outside addresses."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -54,14 +54,14 @@ class Ours:
     # -- objects ---------------------------------------------------------------------------------------------------
 
     def create(self, path: str, **values: Any) -> str:
-        """Make an object through the API; its id. It goes with `clear`."""
+        """Create an object through the API, to be removed by `clear`; return its id."""
         singular = SINGULAR[path]
         id: str = self.user.request("POST", f"{VPN}/{path}", {singular: values})[singular]["id"]
         self._undo.append(lambda: self._remove(path, id))
         return id
 
     def update(self, path: str, id: str, **values: Any) -> dict[str, Any]:
-        """Change an object; it as the API answers."""
+        """Change an object; return it as the API does."""
         singular = SINGULAR[path]
         changed: dict[str, Any] = self.user.request("PUT", f"{VPN}/{path}/{id}", {singular: values})[singular]
         return changed
@@ -78,16 +78,16 @@ class Ours:
                 raise
 
     def on_clear(self, undo: Callable[[], None]) -> None:
-        """Have something undone with the objects, newest first."""
+        """Register an action for `clear`, which runs them newest first."""
         self._undo.append(undo)
 
     def clear(self) -> None:
-        """Everything that was made goes."""
+        """Remove everything that was created."""
         while self._undo:
             self._undo.pop()()
 
     def charon(self) -> AbstractContextManager[StrongswanCharon]:
-        """A session of our own with our gateway's charon."""
+        """Open a session with the gateway's charon."""
         return self.world.charon_of(self.router_id, self.gateway)
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -102,8 +102,8 @@ class Ours:
         peers: Sequence[str] = (),
         **values: Any,
     ) -> Link:
-        """A connection to a peer, with policies of its own. With `local` (subnets by IP version: 4, 6) and `peers`
-        (CIDRs) it uses endpoint groups, else the service's subnet and the peer's `net4`. `values` are its attributes.
+        """Create a connection to a peer with its own policies. With `local` (subnets by IP version: 4, 6) and `peers`
+        (CIDRs) it uses endpoint groups, else the service's subnet and the peer's `net4`. `values`: its attributes.
         """
         policies = {
             "ikepolicy_id": self.create("ikepolicies", name="matrix", **(ike or {})),
@@ -127,20 +127,20 @@ class Ours:
         return Link(self, peer, id, policies["ikepolicy_id"], policies["ipsecpolicy_id"])
 
     def ping(self, destination: str, count: int = 3, interval: float = 0.05, timeout: int = 1) -> Ping:
-        """Ping from the host behind our gateway."""
+        """Ping from the host behind the gateway."""
         return ping(self.host, destination, count, interval, timeout)
 
 
 @contextmanager
 def raw_charon(ours: Ours) -> Iterator[vici.Session]:
-    """A raw VICI session with our gateway's charon."""
+    """Open a raw VICI session with the gateway's charon."""
     (directory,) = ours.world.state.glob(f"**/gateways/{ours.router_id}")
     with vici_session(directory / "vici") as session:
         yield session
 
 
 class Link:
-    """A connection of our gateway to a peer."""
+    """A connection of the gateway under test to a peer."""
 
     def __init__(self, ours: Ours, peer: Peer, id: str, ike_policy: str, ipsec_policy: str) -> None:
         self.ours = ours
@@ -154,52 +154,54 @@ class Link:
         return self.ours.update(CONNECTIONS, self.id, **values)
 
     def set_ike(self, **values: Any) -> None:
-        """Change its IKE policy."""
+        """Change the connection's IKE policy."""
         self.ours.update("ikepolicies", self.ike_policy, **values)
 
     def set_ipsec(self, **values: Any) -> None:
-        """Change its IPsec policy."""
+        """Change the connection's IPsec policy."""
         self.ours.update("ipsecpolicies", self.ipsec_policy, **values)
 
     @property
     def shown(self) -> dict[str, Any]:
         """The connection as its user sees it."""
-        found: dict[str, Any] = self.ours.user.request("GET", f"{VPN}/{CONNECTIONS}/{self.id}")
-        shown: dict[str, Any] = found["ipsec_site_connection"]
+        body: dict[str, Any] = self.ours.user.request("GET", f"{VPN}/{CONNECTIONS}/{self.id}")
+        shown: dict[str, Any] = body["ipsec_site_connection"]
         return shown
 
     @property
     def status(self) -> str:
-        """Its status."""
+        """The status."""
         status: str = self.shown["status"]
         return status
 
     @property
     def reason(self) -> str:
-        """Its status_reason."""
+        """The status_reason."""
         return self.shown["status_reason"] or ""
 
     def wait(self, status: str, seconds: float = 20.0) -> dict[str, Any]:
-        """Wait for a status."""
+        """Wait for a status; return the connection."""
         until(lambda: self.status == status, seconds, lambda: str(self.shown))
         return self.shown
 
-    def rekeyed(self, seconds: float = 20.0) -> None:
-        """Wait until it is ACTIVE and quiet: its children have keys of their own exchange, and SPIs stay."""
+    def wait_rekeyed(self, seconds: float = 20.0) -> None:
+        """Wait until the connection is ACTIVE and its first rekey is over, after which SPIs stay."""
         self.wait("ACTIVE", seconds)
-        until(self._quiet, seconds, lambda: str(self.sas()))
+        until(self._is_rekeyed, seconds, lambda: str(self.sas()))
 
-    def _quiet(self) -> bool:
+    def _is_rekeyed(self) -> bool:
         with self.ours.charon() as charon:
-            return rekeyed([child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)])
+            return all_rekeyed(
+                [child for sa in charon.sas() for child in sa.children if child.name.startswith(self.id)]
+            )
 
     def wait_reason(self, words: str, seconds: float = 20.0) -> str:
-        """Wait until the reason has these words in it."""
+        """Wait until the reason contains these words; return it."""
         until(lambda: words in self.reason, seconds, lambda: str(self.shown))
         return self.reason
 
     def sas(self) -> list[dict[str, Any]]:
-        """Our own charon's SAs that carry this connection: name, uniqueid, spi-in, spi-out."""
+        """Return the installed child SAs of this connection at the gateway: ike, uniqueid, spi-in, spi-out."""
         with self.ours.charon() as charon:
             return [
                 {"ike": sa.name, "uniqueid": sa.unique_id, "spi-in": child.spi_in, "spi-out": child.spi_out}
@@ -209,7 +211,7 @@ class Link:
             ]
 
     def listed(self) -> list[dict[str, Any]]:
-        """The same as VICI lists them, every field; each has its IKE SA under `ike`."""
+        """Return the same with all fields that VICI lists; the IKE SA is under `ike`."""
         with raw_charon(self.ours) as session:
             sas = [decoded(message) for message in session.list_sas()]
         return [
@@ -220,12 +222,12 @@ class Link:
             if child["name"].startswith(self.id) and child["state"] == "INSTALLED"
         ]
 
-    def pinged(self, destination: str = "", count: int = 5) -> None:
-        """Pings pass, as ESP and never in plaintext. Not during a rekey, which may cost charon a packet."""
+    def assert_pings(self, destination: str = "", count: int = 5) -> None:
+        """Assert that pings pass, as ESP and never in plaintext. Waits for the first rekey, which may lose a packet."""
         end = time.monotonic() + 4.0
-        while not self._quiet() and time.monotonic() < end:
+        while not self._is_rekeyed() and time.monotonic() < end:
             time.sleep(0.05)
-        with self.peer.recorder() as seen:
-            answer = steady(lambda: self.ours.ping(destination or self.peer.in4, count))
-        assert (answer.received, seen.clear) == (count, 0), answer
-        assert seen.esp >= 2 * count, "without ESP on the wire, an answered ping says nothing"
+        with self.peer.recorder() as recorded:
+            answer = ping_with_retry(lambda: self.ours.ping(destination or self.peer.in4, count))
+        assert (answer.received, recorded.plaintext) == (count, 0), answer
+        assert recorded.esp >= 2 * count, "the pings were not carried by ESP"

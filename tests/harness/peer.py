@@ -1,9 +1,8 @@
-"""A peer without Linkspan: a namespace on the external network with a charon that the test configures by itself.
+"""A peer without Linkspan: a namespace on the external network with a charon that the test configures itself.
 
-Nothing of Linkspan's own mapping is used here, so that both ends cannot share one mistake: strongswan.conf and every
-VICI message are written out as a manual would have them (swanctl.conf(5), strongswan: vici/README.md). Its
-configuration, what it holds and what it says are all there is to see; `recorder` also shows what really crossed its
-wire.
+None of Linkspan's mapping is used here, so that both ends cannot share a mistake: strongswan.conf and VICI messages are
+written out by the manual (swanctl.conf(5), strongSwan: src/libcharon/plugins/vici/README.md). `recorder` records the
+packets on the peer's link.
 """
 
 from __future__ import annotations
@@ -76,9 +75,9 @@ Message = dict[str, Any]
 
 
 class Peer:
-    """One peer: `v4` and `v6` outside, `net4` and `net6` behind it, `in4` and `in6` its own addresses there.
+    """A peer: addresses outside `v4` and `v6`, networks inside `net4` and `net6`, its addresses there `in4` and `in6`.
 
-    `world` gives the external network that it is plugged into. `levels` are more of its log's, as `enc = 3`.
+    `world` provides the external network. `levels`: additional log levels, as `enc = 3`.
     """
 
     def __init__(self, world: World, plugins: str = "", gateways: tuple[str, ...] = (), levels: str = "") -> None:
@@ -99,7 +98,7 @@ class Peer:
         self.namespace = host.namespace
         self.run("ip", "address", "add", f"{self.in4}/24", "dev", "lo")
         self.run("ip", "-6", "address", "add", f"{self.in6}/64", "dev", "lo", "nodad")
-        # A unix socket's path is short; pytest's folders are long.
+        # The path of a unix socket is limited to 108 bytes; pytest's folders are long.
         self.folder = Path(tempfile.mkdtemp(prefix="ls-peer-"))
         esp = "kernel-libipsec " if esp_backend.detect() == "user-space" else ""
         text = SETTINGS.format(plugins=plugins or PLUGINS.format(esp=esp), folder=self.folder, levels=levels)
@@ -109,7 +108,7 @@ class Peer:
     # -- the machine -----------------------------------------------------------------------------------------------
 
     def run(self, *command: str, check: bool = True) -> str:
-        """Runs a command inside the peer's namespace and returns its output."""
+        """Run a command inside the peer's namespace; return its output."""
         done = netns.run_inside(
             self.namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         )
@@ -142,12 +141,12 @@ class Peer:
         return True
 
     def kill(self) -> None:
-        """The peer's charon dies without a word."""
+        """Kill the peer's charon, so that it sends no delete."""
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def restart(self) -> None:
-        """A new charon, which knows nothing."""
+        """Start a new charon without configuration or SAs."""
         if self.process.poll() is None:
             self.kill()
         (self.folder / "vici").unlink(missing_ok=True)
@@ -171,18 +170,18 @@ class Peer:
         self.run("nft", CUT)
 
     def heal(self) -> None:
-        """The line works again."""
+        """Let packets pass again."""
         self.run("nft", "delete", "table", "inet", "cut", check=False)
 
     def recorder(self) -> Recorder:
-        """Records what crosses the peer's wire while its `with` block runs."""
+        """Return a recorder of the packets on the peer's link."""
         return Recorder(self._fabric, fabric._port(self._instance, self._name))
 
     # -- charon ----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def session(self) -> Iterator[vici.Session]:
-        """A VICI session for commands."""
+        """Open a VICI session for commands."""
         with vici_session(self.folder / "vici") as session:
             yield session
 
@@ -198,12 +197,12 @@ class Peer:
         child: Message | None = None,
         **connection: Any,
     ) -> None:
-        """Tell charon about a connection with `ours`, the address of our gateway.
+        """Load a connection to `ours`, the address of Linkspan's gateway.
 
-        `local` and `remote` are identities (default: the addresses). `child` changes the one child `net`, `children`
-        replaces it; everything else is swanctl.conf(5).
+        `local` and `remote`: identities (default: the addresses). `child` changes the single child `net`, `children`
+        replaces it; all others are options of swanctl.conf(5).
         """
-        here = self.v6 if ":" in ours else self.v4
+        address = self.v6 if ":" in ours else self.v4
         net: Message = {
             "local_ts": [self.net4],
             "remote_ts": ["10.1.0.0/24"],
@@ -212,12 +211,12 @@ class Peer:
         } | (child or {})
         message = {
             "version": "2",
-            "local_addrs": [here],
+            "local_addrs": [address],
             "remote_addrs": [ours],
             "proposals": ["aes128-sha256-modp2048"],
             "mobike": "no",
             "unique": "never",
-            "local": {"auth": "psk", "id": local or here},
+            "local": {"auth": "psk", "id": local or address},
             "remote": {"auth": "psk", "id": remote or ours},
             "children": dict(children) if children is not None else {"net": net},
         } | connection
@@ -233,13 +232,13 @@ class Peer:
             session.load_conn({name: message})
 
     def unload(self, name: str = "ours") -> None:
-        """charon forgets a connection and its key; SAs stay."""
+        """Unload a connection and its key; SAs stay."""
         with self.session() as session:
             session.unload_conn({"name": name})
             session.unload_shared({"id": name})
 
     def initiate(self, child: str = "net", ike: str = "ours", seconds: float = 10.0) -> None:
-        """Bring a child up from the peer's side; vici.exception.CommandException, with the log's end, if it fails."""
+        """Initiate a child from the peer. Raises vici.exception.CommandException with the end of charon's log."""
         with self.session() as session:
             try:
                 list(session.initiate({"ike": ike, "child": child, "timeout": str(int(seconds * 1000))}))
@@ -247,56 +246,56 @@ class Peer:
                 error.add_note(self.log[-3000:])
                 raise
 
-    def terminate(self, ike: str = "ours", **which: str) -> None:
-        """End an IKE SA, or with `child_id` or the like a part of it."""
+    def terminate(self, ike: str = "ours", **selection: str) -> None:
+        """Delete an IKE SA, or what the selection matches, as `child_id`."""
         with self.session() as session:
-            asked = {key.replace("_", "-"): value for key, value in which.items()} or {"ike": ike}
-            list(session.terminate(asked | {"force": "yes", "timeout": "2000"}))
+            condition = {key.replace("_", "-"): value for key, value in selection.items()} or {"ike": ike}
+            list(session.terminate(condition | {"force": "yes", "timeout": "2000"}))
 
     def sas(self) -> list[Message]:
-        """The IKE SAs as VICI lists them, texts decoded; each has its name under `name`."""
+        """Return the IKE SAs as VICI lists them, decoded, with the connection's name under `name`."""
         with self.session() as session:
-            found = list(session.list_sas())
-        return [decoded(section) | {"name": name} for message in found for name, section in message.items()]
+            messages = list(session.list_sas())
+        return [decoded(section) | {"name": name} for message in messages for name, section in message.items()]
 
     def children(self) -> list[Message]:
-        """The installed child SAs of all IKE SAs."""
-        every = [child for sa in self.sas() for child in sa.get("child-sas", {}).values()]
-        return [child for child in every if child["state"] == "INSTALLED"]
+        """Return the installed child SAs of all IKE SAs."""
+        children = [child for sa in self.sas() for child in sa.get("child-sas", {}).values()]
+        return [child for child in children if child["state"] == "INSTALLED"]
 
     def wait_up(self, count: int = 1, seconds: float = 20.0) -> list[Message]:
-        """The child SAs, once there are so many."""
+        """Wait until there are `count` installed child SAs; return them."""
         until(lambda: len(self.children()) == count, seconds, lambda: f"{self.sas()}\n{self.log[-3000:]}")
         return self.children()
 
     def wait_down(self, seconds: float = 20.0) -> float:
-        """Wait until no IKE SA is established; seconds it took."""
+        """Wait until no IKE SA is established; return the seconds waited."""
         return until(lambda: not any(sa["state"] == "ESTABLISHED" for sa in self.sas()), seconds)
 
     @property
     def log(self) -> str:
-        """Everything that charon has logged."""
+        """The log of charon."""
         try:
             return (self.folder / "charon.log").read_text(errors="replace")
         except FileNotFoundError:
             return ""
 
     def wait_log(self, pattern: str, seconds: float = 10.0) -> str:
-        """The first line that matches a regular expression, once there is one."""
+        """Wait for a log line that matches a regular expression; return it."""
         until(lambda: bool(re.search(pattern, self.log)), seconds, lambda: f"no {pattern!r} in {self.log[-3000:]}")
-        found = re.search(f".*{pattern}.*", self.log)
-        assert found
-        return found[0]
+        match = re.search(f".*{pattern}.*", self.log)
+        assert match
+        return match[0]
 
 
 @contextmanager
 def vici_session(path: Path) -> Iterator[vici.Session]:
-    """A raw VICI session with the charon that listens there."""
+    """Open a raw VICI session with the charon that listens on a socket."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A unix socket's path is short; pytest's folders are long, and grow with each run.
+    # The path of a unix socket is limited to 108 bytes; pytest's folders are long.
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        # With a timeout already, connecting would fail at once where many wait to be accepted.
+        # Connecting with a timeout set would fail at once if the listener's backlog is full.
         connection.connect(f"/proc/self/fd/{folder}/{path.name}")
         connection.settimeout(20.0)
         yield vici.Session(connection)
@@ -306,7 +305,7 @@ def vici_session(path: Path) -> Iterator[vici.Session]:
 
 
 def decoded(value: Any) -> Any:
-    """A VICI message with texts instead of bytes."""
+    """Return a VICI message with strings instead of bytes."""
     if isinstance(value, dict):
         return {key: decoded(inner) for key, inner in value.items()}
     if isinstance(value, list):

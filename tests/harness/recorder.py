@@ -1,6 +1,6 @@
-"""Records every packet that crosses one link, with its time, direction and kind: what a test looks at afterwards.
+"""Records the packets on one link, with time, direction, class and IKE header.
 
-IKE headers are read as RFC 7296 3.1 has them; IKEv1's are the same octets (RFC 2408 3.1).
+IKE headers are parsed by RFC 7296 3.1; those of IKEv1 have the same layout (RFC 2408 3.1).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Ike(msgspec.Struct, frozen=True):
     message_id: int
 
     @property
-    def first(self) -> bool:
-        """True for the first message of an IKE SA: the responder has no SPI yet."""
+    def initial(self) -> bool:
+        """True for the first message of an IKE SA, in which the responder has no SPI yet."""
         return self.responder_spi == 0 and self.message_id == 0
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """One packet. `at`: monotonic seconds; `sent`: by the recorded side; `kind` as in `lab.packet_counter`; `size`: of
-    the frame in bytes."""
+    """A recorded packet. `at`: monotonic seconds; `sent`: by the recorded side; `kind` as in `lab.packet_counter`;
+    `size`: bytes of the frame."""
 
     at: float
     sent: bool
@@ -50,16 +50,16 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spi(self) -> int:
-        """Of ESP, in UDP or not (RFC 4303 2.1)."""
-        behind = _behind_ip(self.frame)
-        return int.from_bytes(behind[8:12] if self.kind == "udp_esp" else behind[:4])
+        """The SPI of an ESP packet, in UDP or not (RFC 4303 2.1)."""
+        payload = _ip_payload(self.frame)
+        return int.from_bytes(payload[8:12] if self.kind == "udp_esp" else payload[:4])
 
 
 class Recorder(packet_counter.Listener):
-    """Use it as a `with` block; `packets` grows meanwhile.
+    """Records into `packets` during the `with` block.
 
-    `port` is the bridge's port that the recorded side is plugged into. On the side's own link the kernel's ESP would
-    show what it has decrypted too.
+    `port`: the bridge port of the recorded side. On the side's own interface, kernel ESP would also show decrypted
+    packets.
     """
 
     def __init__(self, namespace: str, port: str) -> None:
@@ -68,54 +68,54 @@ class Recorder(packet_counter.Listener):
         self.packets: list[Packet] = []
 
     def ike(self, *, sent: bool) -> list[Packet]:
-        """The IKE messages of one direction."""
+        """Return the IKE messages of one direction."""
         return [packet for packet in list(self.packets) if packet.ike and packet.sent == sent]
 
     def initiations(self, since: float = 0.0) -> int:
-        """Number of messages to the recorded side that initiate an IKE SA, retransmissions included."""
-        return sum(one.ike.first for one in self.ike(sent=False) if one.ike and one.at >= since)
+        """Return the number of initial IKE messages to the recorded side, including retransmissions."""
+        return sum(packet.ike.initial for packet in self.ike(sent=False) if packet.ike and packet.at >= since)
 
     def attempts(self) -> int:
-        """Number of IKE SAs initiated towards the recorded side, without retransmissions."""
-        return len({one.ike.initiator_spi for one in self.ike(sent=False) if one.ike and one.ike.first})
+        """Return the number of IKE SAs initiated towards the recorded side, without retransmissions."""
+        return len({packet.ike.initiator_spi for packet in self.ike(sent=False) if packet.ike and packet.ike.initial})
 
     def count(self, *kinds: packet_counter.PacketClass, sent: bool | None = None) -> int:
-        """How many packets are of these kinds."""
-        return sum(one.kind in kinds and sent in (None, one.sent) for one in list(self.packets))
+        """Return the number of packets of these classes, of one direction or both."""
+        return sum(packet.kind in kinds and sent in (None, packet.sent) for packet in list(self.packets))
 
     @property
     def esp(self) -> int:
-        """ESP and AH packets of both directions, in UDP or not."""
+        """The number of ESP and AH packets of both directions, in UDP or not."""
         return self.count("esp", "udp_esp")
 
-    def overtook(self, version: int) -> int:
-        """How many packets left by an SA that came up meanwhile before the other end had it, so that they are lost.
+    def sent_too_early(self, version: int) -> int:
+        """Return the number of packets sent by a new child SA before the other end had installed it; they are lost.
 
-        By IKEv2 the responder sends by a new child before its answer has arrived (RFC 7296 2.8), by IKEv1 the
-        initiator, here the other side, before its third message has (RFC 2409 5.5). That the other end has an SA is
-        seen when it sends by it.
+        In IKEv2 the responder uses a new child SA before its response has arrived (RFC 7296 2.8), in IKEv1 the
+        initiator, here the other side, before its third message has (RFC 2409 5.5). The other end has installed the SA
+        once it sends by it.
         """
         early = version == 2
-        esp = [one for one in list(self.packets) if one.kind in ("esp", "udp_esp")]
-        spis = {sent: dict.fromkeys(one.spi for one in esp if one.sent == sent) for sent in (True, False)}
-        found = 0
-        for mine, other in itertools.zip_longest(list(spis[early])[1:], list(spis[not early])[1:]):
-            for one in esp:
-                if one.sent != early and one.spi == other:
+        esp = [packet for packet in list(self.packets) if packet.kind in ("esp", "udp_esp")]
+        spis = {sent: dict.fromkeys(packet.spi for packet in esp if packet.sent == sent) for sent in (True, False)}
+        lost = 0
+        for early_spi, late_spi in itertools.zip_longest(list(spis[early])[1:], list(spis[not early])[1:]):
+            for packet in esp:
+                if packet.sent != early and packet.spi == late_spi:
                     break
-                found += one.sent == early and one.spi == mine
-        return found
+                lost += packet.sent == early and packet.spi == early_spi
+        return lost
 
     @property
-    def clear(self) -> int:
-        """Packets between inside addresses that nothing protected."""
-        return self.count("clear")
+    def plaintext(self) -> int:
+        """The number of unprotected packets between inside addresses."""
+        return self.count("plaintext")
 
     def _open(self) -> list[socket.socket]:
-        one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        one.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
-        one.bind((self._link, 3))
-        return [one]
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        raw.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        raw.bind((self._link, 3))
+        return [raw]
 
     def _listen(self) -> None:
         (link,) = self._sockets
@@ -129,20 +129,20 @@ class Recorder(packet_counter.Listener):
 
 
 def packet(frame: bytes, sent: bool) -> Packet:
-    """Classifies a frame."""
+    """Parse a frame."""
     kind = packet_counter.classify(frame, INSIDE)
     header = _ike(frame) if kind == "ike" else None
     return Packet(at=time.monotonic(), sent=sent, kind=kind, size=len(frame), ike=header, frame=frame)
 
 
-def _behind_ip(frame: bytes) -> bytes:
+def _ip_payload(frame: bytes) -> bytes:
     ip = frame[14:]
     return ip[40:] if ip[0] >> 4 == 6 else ip[(ip[0] & 15) * 4 :]
 
 
 def _ike(frame: bytes) -> Ike | None:
-    """The header, from UDP 500, or from UDP 4500 behind four zero octets (RFC 3948 2.2)."""
-    udp = _behind_ip(frame)
+    """Parse the IKE header, on UDP 500, or on UDP 4500 after four zero octets (RFC 3948 2.2)."""
+    udp = _ip_payload(frame)
     ports, data = struct.unpack_from("!HH", udp), udp[8:]
     if 4500 in ports:
         data = data[4:]

@@ -1,4 +1,4 @@
-"""TCP between two namespaces, and the sizes in it: what a host on one side sees of what the other side sent."""
+"""TCP between two namespaces: the MSS that a host receives, and transfers of data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TCP = 6
 
 
 class Syns:
-    """The MSS in every SYN and SYN-ACK that arrives at a host's eth0 while the `with` block runs."""
+    """Records the MSS of every SYN and SYN-ACK that arrives at a host's eth0 during the `with` block."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
@@ -30,7 +30,7 @@ class Syns:
 
     @property
     def sizes(self) -> list[int]:
-        """Those so far, in order; 0 for a SYN without one."""
+        """The MSS values so far, in order; 0 for a SYN without the option."""
         while True:
             try:
                 frame, address = self._socket.recvfrom(65536)
@@ -48,7 +48,7 @@ class Syns:
 
 
 def syn_sizes(frame: bytes) -> list[int]:
-    """The MSS of an Ethernet frame with a SYN (RFC 9293 3.2), as a list of one; of any other frame nothing."""
+    """Return the MSS of an Ethernet frame with a SYN (RFC 9293 3.2) as a list; empty for any other frame."""
     kind = struct.unpack_from("!H", frame, 12)[0]
     packet = frame[14:]
     if kind == 0x0800 and packet[9] == _TCP:
@@ -71,7 +71,7 @@ def syn_sizes(frame: bytes) -> list[int]:
 
 
 def transfer(source: str, destination: str, address: str, size: int, seconds: float) -> int:
-    """How many of so many bytes arrive within a time, from one namespace at an address of another."""
+    """Send `size` bytes to an address in another namespace; return the number received within `seconds`."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     server = netns.run_inside(destination, lambda: socket.create_server((address, 0), family=family))
     port = server.getsockname()[1]
@@ -81,12 +81,12 @@ def transfer(source: str, destination: str, address: str, size: int, seconds: fl
             sender.settimeout(seconds)
             sending = threading.Thread(target=_send, args=(sender, size), daemon=True)
             sending.start()
-            got = _receive(receiver, size, time.monotonic() + seconds)
-            # What was not delivered is not sent again and again.
+            received = _receive(receiver, size, time.monotonic() + seconds)
+            # Close with RST, so that undelivered data is not retransmitted.
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sender.shutdown(socket.SHUT_RDWR)
             sending.join()
-    return got
+    return received
 
 
 def _send(sender: socket.socket, size: int) -> None:
@@ -97,8 +97,8 @@ def _send(sender: socket.socket, size: int) -> None:
 
 
 def _receive(receiver: socket.socket, size: int, end: float) -> int:
-    got = 0
-    while got < size and (left := end - time.monotonic()) > 0:
+    received = 0
+    while received < size and (left := end - time.monotonic()) > 0:
         receiver.settimeout(left)
         try:
             chunk = receiver.recv(65536)
@@ -106,5 +106,5 @@ def _receive(receiver: socket.socket, size: int, end: float) -> int:
             break
         if not chunk:
             break
-        got += len(chunk)
-    return got
+        received += len(chunk)
+    return received

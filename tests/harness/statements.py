@@ -1,7 +1,7 @@
-"""Counts what really reaches a database: at the driver, below all code of Linkspan that might count wrongly.
+"""Counts the statements that reach a database, at the database driver.
 
-SQLite tells each statement that it runs; psycopg's cursors are asked. What opens and ends transactions is not counted,
-nor is the question whether a pooled connection still lives, nor PostgreSQL's clock, which is asked every few seconds.
+SQLite reports its statements by a trace callback; psycopg's cursors are wrapped. Not counted: the start and end of
+transactions, the liveness check of pooled connections, and the periodic query of PostgreSQL's clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOT_COUNTED = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", ";", "SELECT EXTRACT(EP
 
 
 class Statements:
-    """The statements of one engine, from now on."""
+    """Records the statements of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._texts: list[str] = []
@@ -32,11 +32,11 @@ class Statements:
 
     @contextmanager
     def counted(self) -> Iterator[list[str]]:
-        """The statements that are run within; complete at its end."""
-        found: list[str] = []
+        """Yield a list that has the statements of the block at its end."""
+        statements: list[str] = []
         del self._texts[:]
-        yield found
-        found += [text for text in self._texts if not text.lstrip().upper().startswith(_NOT_COUNTED)]
+        yield statements
+        statements += [text for text in self._texts if not text.lstrip().upper().startswith(_NOT_COUNTED)]
 
 
 def _cursor(texts: list[str]) -> type[psycopg.Cursor[Any]]:
@@ -46,8 +46,8 @@ def _cursor(texts: list[str]) -> type[psycopg.Cursor[Any]]:
             return super().execute(query, *args, **more)
 
         def executemany(self, query: Any, params_seq: Any, **more: Any) -> None:
-            every = list(params_seq)
-            texts.extend([str(query)] * len(every))
-            super().executemany(query, every, **more)
+            parameters = list(params_seq)
+            texts.extend([str(query)] * len(parameters))
+            super().executemany(query, parameters, **more)
 
     return Counting

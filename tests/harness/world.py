@@ -1,6 +1,6 @@
-"""The whole service as its users meet it: API, agent and laboratory as real processes, in a state directory of its own.
+"""The whole service: API, agent and laboratory as real processes, with their own state directory.
 
-Made once for several tests. Whatever a test does to it, `stop` leaves nothing on the machine.
+Started once for several tests. `stop` removes everything from the machine, whatever a test did.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
 
 
 class World:
-    """`lab` is what `linkspan lab show` tells; `user` and `admin` are clients of the API.
+    """A running service. `lab`: the output of `linkspan lab show`; `user` and `admin`: clients of the API.
 
-    `environment` is given to all of its processes, beside the test's own.
+    `environment`: additional environment variables of all processes.
     """
 
     def __init__(self, state: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
@@ -74,17 +74,17 @@ class World:
             raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.output}")
 
     def last_words(self, lines: int = 60) -> str:
-        """The ends of the logs of agents and charons: what a test that failed wants to tell."""
+        """Return the ends of the logs of agents and charons, for the report of a failed test."""
         files = [*self.state.glob("logs/node-*.log"), *self.state.glob("nodes/*/gateways/*/charon.log")]
         tails = ("\n".join(file.read_text(errors="replace").splitlines()[-lines:]) for file in files)
         return "\n".join(f"--- {file.relative_to(self.state)}\n{tail}" for file, tail in zip(files, tails, strict=True))
 
     def client(self, name: str) -> Client:
-        """The API as one of the users of the first start: admin, demo, reader, other."""
+        """Return a client as one of the users of the first start: admin, demo, reader, other."""
         return Client(load_cloud(f"linkspan-{name}", self.state / "clouds.yaml"))
 
     def stop(self) -> None:
-        """End the service as Ctrl-C does, and wait for it."""
+        """Stop the service as Ctrl-C does, and wait for its end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -96,13 +96,13 @@ class World:
     # -- the API -------------------------------------------------------------------------------------------------
 
     def connection(self, id: str) -> dict[str, Any]:
-        """A connection as its user sees it."""
-        found: dict[str, Any] = self.user.request("GET", f"/v2.0/vpn/ipsec-site-connections/{id}")
-        body: dict[str, Any] = found["ipsec_site_connection"]
+        """Return a connection as its user sees it."""
+        response: dict[str, Any] = self.user.request("GET", f"/v2.0/vpn/ipsec-site-connections/{id}")
+        body: dict[str, Any] = response["ipsec_site_connection"]
         return body
 
     def other_node(self, name: str) -> str:
-        """The token of a node that nothing is assigned to."""
+        """Create a node without gateways; return its token."""
         file = self.state.parent / f"{name}.token"
         command = [
             sys.executable,
@@ -118,7 +118,7 @@ class World:
         return file.read_text().strip()
 
     def wait_status(self, id: str, status: str, seconds: float = 20.0) -> dict[str, Any]:
-        """Wait until a connection reads this status; the connection."""
+        """Wait until a connection has this status; return the connection."""
         until(lambda: self.connection(id)["status"] == status, seconds, lambda: str(self.connection(id)))
         return self.connection(id)
 
@@ -126,11 +126,11 @@ class World:
 
     @property
     def agent_pid(self) -> int:
-        """The process of the first agent."""
+        """The pid of the first agent."""
         return self.child_pid("agent")
 
     def child_pid(self, word: str) -> int:
-        """The service's child process whose command has this word in it; 0 while there is none."""
+        """Return the pid of the service's child process with this word in its command line; 0 if there is none."""
         for entry in Path("/proc").iterdir():
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
@@ -141,19 +141,19 @@ class World:
         return 0
 
     def charon_pid(self, side: str) -> int:
-        """The charon of a site's gateway."""
+        """Return the pid of the charon of a site's gateway."""
         for pid in netns.processes(self.gateway(side)):
             if Path(f"/proc/{pid}/exe").readlink().name.startswith("charon"):
                 return pid
         raise AssertionError(f"no charon in gateway {side}")
 
     def charon(self, side: str) -> AbstractContextManager[StrongswanCharon]:
-        """A session of our own with the charon of a site's gateway."""
+        """Open a session with the charon of a site's gateway."""
         return self.charon_of(self.lab["sites"][side]["router_id"], self.gateway(side))
 
     @contextmanager
     def charon_of(self, router_id: str, namespace: str) -> Iterator[StrongswanCharon]:
-        """The same of any router's gateway."""
+        """Open a session with the charon of any router's gateway."""
         (directory,) = self.state.glob(f"**/gateways/{router_id}")
         charon = StrongswanCharon(directory, namespace, "user-space")
         try:
@@ -162,36 +162,36 @@ class World:
             charon.detach()
 
     def rekeyed(self, *sides: str) -> bool:
-        """True if the first rekey is over at these sites (see `rekeyed` below)."""
+        """True if the first rekey of all children at these sites is over (see `all_rekeyed`)."""
         for side in sides or ("left", "right"):
             with self.charon(side) as charon:
-                if not rekeyed([child for sa in charon.sas() for child in sa.children]):
+                if not all_rekeyed([child for sa in charon.sas() for child in sa.children]):
                     return False
         return True
 
     def spis(self, side: str, connection: str = "") -> list[tuple[str, str]]:
-        """SPIs, in and out, of the installed children at a site, or of those of one connection."""
+        """Return the SPIs, in and out, of the installed children at a site, or of those of one connection."""
         with self.charon(side) as charon:
             children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(connection)]
         return sorted((child.spi_in, child.spi_out) for child in children if child.state == "INSTALLED")
 
     def one_tunnel(self) -> bool:
-        """Both ends are at rest with the same one pair of SPIs."""
+        """True if both ends have one and the same pair of SPIs, and the first rekey is over."""
         left, right = self.spis("left"), self.spis("right")
-        return self.rekeyed() and len(left) == 1 and [(out, into) for into, out in left] == right
+        return self.rekeyed() and len(left) == 1 and [(spi_out, spi_in) for spi_in, spi_out in left] == right
 
     def gateway(self, side: str) -> str:
-        """The namespace of a site's gateway."""
+        """Return the namespace of a site's gateway."""
         name: str = self.lab["sites"][side]["gateway"]["namespace"]
         return name
 
     def host(self, side: str) -> str:
-        """The namespace of a site's host."""
+        """Return the namespace of a site's host."""
         name: str = self.lab["sites"][side]["host"]["namespace"]
         return name
 
     def inside(self, namespace: str, *command: str) -> str:
-        """Runs a command inside a namespace and returns its output."""
+        """Run a command inside a namespace; return its output."""
         done = netns.run_inside(
             namespace, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         )
@@ -199,12 +199,12 @@ class World:
         return done.stdout
 
     def wire(self) -> PacketCounter:
-        """A witness on the wire between the gateways."""
+        """Return a packet counter for the wire between the gateways."""
         return PacketCounter(self.lab["fabric"], self.lab["internet"]["bridge"], INSIDE)
 
     @contextmanager
     def next_hop(self) -> Iterator[None]:
-        """A router on the external network, so that a packet that leaves a gateway in plaintext reaches a host."""
+        """Provide a router on the external network, a next hop for packets that leave a gateway in plaintext."""
         bridge = self.lab["internet"]["bridge"]
         addresses = ("198.51.100.1/24", "2001:db8:ffff::1/64")
         self.inside(self.lab["fabric"], "sysctl", "-q", f"net.ipv6.conf.{bridge}.disable_ipv6=0")
@@ -218,33 +218,29 @@ class World:
 
 
 def nodad(address: str) -> tuple[str, ...]:
-    """An IPv6 address is usable at once only without duplicate address detection."""
+    """Return the option that makes an IPv6 address usable at once, without duplicate address detection."""
     return ("nodad",) if ":" in address else ()
 
 
-def rekeyed(children: Sequence[ChildSa]) -> bool:
-    """True if every child has keys of its own exchange, and none is being replaced.
-
-    The first rekey follows an instant after a tunnel is up. The child that it replaced stays listed, deleted, for some
-    seconds.
-    """
-    there = [child for child in children if child.state != "DELETED"]
-    return bool(there) and all(child.group and child.state == "INSTALLED" for child in there)
+def all_rekeyed(children: Sequence[ChildSa]) -> bool:
+    """True if every child has been rekeyed and no rekey is in progress. The agent rekeys the first child right after a
+    tunnel is up; the replaced child stays listed for some seconds as DELETED."""
+    current = [child for child in children if child.state != "DELETED"]
+    return bool(current) and all(child.group and child.state == "INSTALLED" for child in current)
 
 
-def steady(send: Callable[[], Ping]) -> Ping:
-    """The result of pings through a tunnel that is at rest.
+def ping_with_retry(send: Callable[[], Ping]) -> Ping:
+    """Send pings; with user-space ESP send them once more if some are lost.
 
-    In user space a rekey may cost charon a packet that is on its way, and that says nothing about whether packets pass:
-    there they are sent once more.
+    With user-space ESP a rekey may lose a packet that charon is processing.
     """
     answer = send()
-    again = answer.received < answer.sent and esp_backend.detect() == "user-space"
-    return send() if again else answer
+    retry = answer.received < answer.sent and esp_backend.detect() == "user-space"
+    return send() if retry else answer
 
 
 def freeze(pid: int) -> None:
-    """Stop a process, all of its threads: a signal is on its way for a moment, and they may act until it is there."""
+    """Stop a process and wait until all of its threads are stopped, since the signal takes effect a moment later."""
     os.kill(pid, signal.SIGSTOP)
     threads = list(Path(f"/proc/{pid}/task").glob("*/status"))
     until(lambda: all("\nState:\tT" in thread.read_text() for thread in threads), 10.0)
@@ -252,7 +248,7 @@ def freeze(pid: int) -> None:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Nothing happens in a process meanwhile."""
+    """Stop a process during the block."""
     freeze(pid)
     try:
         yield
@@ -261,7 +257,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def until(condition: Callable[[], bool], seconds: float, tell: Callable[[], str] = str) -> float:
-    """Wait for a condition, seconds it took; fail with what `tell` says."""
+    """Wait for a condition; return the seconds waited. Fails with the text that `tell` returns."""
     start = time.monotonic()
     while not condition():
         if time.monotonic() - start > seconds:
@@ -271,7 +267,7 @@ def until(condition: Callable[[], bool], seconds: float, tell: Callable[[], str]
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that no process listens on."""
+    """Return an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -279,6 +275,6 @@ def free_port() -> int:
 
 
 def leftovers(instance: str) -> list[str]:
-    """Namespaces of an instance, and processes inside them."""
+    """Return the names of an instance's namespaces."""
     prefix = interface_names.namespace_prefix(instance)
     return [name for name in netns.names() if name.startswith(prefix)]

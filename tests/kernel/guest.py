@@ -1,4 +1,4 @@
-"""A kernel with ESP, AH and XFRM interfaces, as a process: runs one command on this machine's root file system.
+"""User-mode Linux with ESP, AH and XFRM interfaces: runs a command on this machine's root file system.
 
 `LINKSPAN_UMLRUN` names the program that boots it (default: ../shared/kernel/umlrun beside the repository).
 """
@@ -21,14 +21,14 @@ MARKS = [
     pytest.mark.kernel,
     pytest.mark.timeout(SECONDS + 30),
     pytest.mark.skipif(
-        not UMLRUN.exists(), reason=f"no kernel with ESP to boot: {UMLRUN} is not there, set LINKSPAN_UMLRUN"
+        not UMLRUN.exists(), reason=f"no kernel with ESP to boot: {UMLRUN} does not exist, set LINKSPAN_UMLRUN"
     ),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo ./dev test tests/kernel"),
 ]
 
 
 def guest(*command: str, seconds: int = SECONDS) -> str:
-    """Runs a command inside the guest and returns its output; the test fails with it if the command does."""
+    """Run a command inside and return its output; fail with its output if the command fails."""
     whole = [str(UMLRUN), "-t", str(seconds), "--", *command]
     done = subprocess.run(whole, capture_output=True, text=True, cwd=ROOT, timeout=seconds + 20, check=False)
     print(done.stdout)
@@ -36,8 +36,8 @@ def guest(*command: str, seconds: int = SECONDS) -> str:
     return done.stdout
 
 
-def passes(*tests: str) -> None:
-    """These tests, which need a real charon, pass inside."""
-    said = guest(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "wire", *tests)
-    assert " passed" in said
-    assert " skipped" not in said, "what is run here is run nowhere else"
+def assert_passes(*tests: str) -> None:
+    """Assert that these tests, which need a real charon, pass inside."""
+    output = guest(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "wire", *tests)
+    assert " passed" in output
+    assert " skipped" not in output, "skipped tests run nowhere else"

@@ -1,19 +1,19 @@
-"""The drivers' tests once more, on the kernel's own ESP."""
+"""The tests of the drivers with kernel ESP."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.kernel.guest import MARKS, guest, passes
+from tests.kernel.guest import MARKS, assert_passes, guest
 
 pytestmark = MARKS
 
 
-def test_the_kernels_esp_is_detected() -> None:
+def test_kernel_esp_is_detected() -> None:
     program = "from linkspan.drivers.linux import esp_backend; print('detected', esp_backend.detect())"
     assert "detected kernel" in guest(sys.executable, "-c", program, seconds=60)
 
 
-def test_the_drivers_on_kernel_esp() -> None:
+def test_the_driver_tests_pass_with_kernel_esp() -> None:
     names = ("test_contract", "test_packets", "charon/test_daemon", "test_transport", "gateway/test_mtu_routing")
-    passes(*(f"tests/drivers/{name}.py" for name in names))
+    assert_passes(*(f"tests/drivers/{name}.py" for name in names))

@@ -1,4 +1,4 @@
-"""Hosts, bridges and the witness in real namespaces, without any gateway: here clear text is what it has to see."""
+"""Hosts, bridges and the packet counter in real namespaces without gateways, where all traffic is plaintext."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def instance() -> Iterator[str]:
     name = secrets.token_hex(3)
     yield name
     sweep(name)
-    assert not [found for found in netns.names() if found.startswith(interface_names.namespace_prefix(name))]
+    prefix = interface_names.namespace_prefix(name)
+    assert not [namespace for namespace in netns.names() if namespace.startswith(prefix)]
 
 
 def bridge(instance: str) -> None:
-    """The bridge of a network, as a gateway would have made it."""
+    """Create the bridge of a network, as a gateway would."""
 
     def make() -> None:
         with netlink.connect() as kernel:
@@ -45,7 +46,7 @@ def bridge(instance: str) -> None:
     netns.run_inside(fabric.make_fabric(instance), make)
 
 
-def test_hosts_talk_and_the_witness_counts_each_packet_once(instance: str) -> None:
+def test_hosts_ping_and_each_packet_is_counted_once(instance: str) -> None:
     bridge(instance)
     assert fabric.make_fabric(instance) == f"ls-{instance}-fabric"
     left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24", "fd00:1::10/64"), ("10.1.0.1", "fd00:1::1"))
@@ -56,12 +57,12 @@ def test_hosts_talk_and_the_witness_counts_each_packet_once(instance: str) -> No
             answer = fabric.ping(left.namespace, destination, 5, 0.02)
             assert (answer.sent, answer.received, answer.loss) == (5, 5, 0.0)
             assert answer.milliseconds > 0
-    # Echo and reply of five pings each, and the neighbours' solicitations and advertisements of IPv6.
-    assert 20 <= wire.tally.clear <= 24
+    # Requests and replies of five pings each, and IPv6 neighbour solicitations and advertisements.
+    assert 20 <= wire.tally.plaintext <= 24
     assert (wire.tally.protected, wire.tally.drops) == (0, 0)
 
 
-def test_what_does_not_answer_is_lost_and_what_cannot_be_sent_is_said(instance: str) -> None:
+def test_an_unanswered_ping_is_lost_and_a_failed_send_is_an_error(instance: str) -> None:
     bridge(instance)
     left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ("10.1.0.1",))
     answer = fabric.ping(left.namespace, "10.1.0.99", 2, 0.02, 1)
@@ -71,8 +72,8 @@ def test_what_does_not_answer_is_lost_and_what_cannot_be_sent_is_said(instance: 
         fabric.ping(left.namespace, "fd00:9::1", 2, 0.02, 1)
 
 
-def test_an_answer_that_comes_late_is_not_lost_even_the_last(instance: str) -> None:
-    """A neighbour that went away before the last ping and is back after it: the kernel asks for it once a second."""
+def test_a_late_answer_is_not_lost_even_the_last(instance: str) -> None:
+    """The neighbour disappears before the last ping and comes back after it; the kernel resolves it once a second."""
     bridge(instance)
     left = fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ("10.1.0.1",))
     right = fabric.make_host(instance, "right", NETWORK, ("10.1.0.11/24",), ("10.1.0.1",))
@@ -85,16 +86,16 @@ def test_an_answer_that_comes_late_is_not_lost_even_the_last(instance: str) -> N
         ip(right.namespace, "address", "add", "10.1.0.11/24", "dev", "eth0")
         answer = pinging.result()
     assert (answer.received, answer.lost) == (2, ())
-    assert answer.milliseconds > 200, "the second did come late"
+    assert answer.milliseconds > 200, "the second answer was not late"
 
 
 def ip(namespace: str, *arguments: str) -> None:
     subprocess.run(["ip", "-n", namespace, *arguments], check=True)
 
 
-def test_a_host_can_be_replaced_but_not_doubled_and_needs_its_network(instance: str) -> None:
+def test_a_host_needs_its_bridge_and_exists_once(instance: str) -> None:
     fabric.make_fabric(instance)
-    with pytest.raises(LabError, match="no gateway has a leg on its network yet"):
+    with pytest.raises(LabError, match="no gateway has an interface on its network yet"):
         fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ())
     bridge(instance)
     for _ in range(2):
@@ -105,7 +106,7 @@ def test_a_host_can_be_replaced_but_not_doubled_and_needs_its_network(instance: 
         fabric.make_host(instance, "left", NETWORK, ("10.1.0.10/24",), ())
 
 
-def test_a_witness_without_a_wire_is_refused(instance: str) -> None:
+def test_counting_on_a_missing_bridge_is_an_error(instance: str) -> None:
     with (
         pytest.raises(OSError, match="there is no bridge"),
         PacketCounter(fabric.make_fabric(instance), "nothing", ()),

@@ -1,4 +1,4 @@
-"""The witness on the wire: what it takes for ESP, IKE, clear text, and that it never takes clear text for less."""
+"""The classification of packets as ESP, IKE or plaintext; plaintext is never taken for anything else."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ FRAGMENT_LATER = struct.pack("!BBHI", UDP, 0, 1480 | 1, 7)
         (ipv4(GATEWAYS, UDP, IKE_NATT), "ike"),
         (ipv4(GATEWAYS, UDP, udp(4500, 4500, b"\xff")), "ike"),
         (ipv4(GATEWAYS, UDP, udp(500, 500, b"x" * 28)), "ike"),
-        (ipv4(HOSTS, ICMP, b"x" * 40), "clear"),
-        (ipv4(HOSTS[::-1], ICMP, b"x" * 40), "clear"),
-        (ipv6(HOSTS6, 58, b"x" * 40), "clear"),
-        (ipv4(HOSTS, ICMP, b"x" * 40, offset=185), "clear"),
-        (ipv4(HOSTS, UDP, IN_UDP), "clear"),
-        (ipv4(HOSTS, ESP, b"x" * 40), "clear"),
-        (ipv6(HOSTS6, 44, FRAGMENT_LATER + b"x" * 40), "clear"),
+        (ipv4(HOSTS, ICMP, b"x" * 40), "plaintext"),
+        (ipv4(HOSTS[::-1], ICMP, b"x" * 40), "plaintext"),
+        (ipv6(HOSTS6, 58, b"x" * 40), "plaintext"),
+        (ipv4(HOSTS, ICMP, b"x" * 40, offset=185), "plaintext"),
+        (ipv4(HOSTS, UDP, IN_UDP), "plaintext"),
+        (ipv4(HOSTS, ESP, b"x" * 40), "plaintext"),
+        (ipv6(HOSTS6, 44, FRAGMENT_LATER + b"x" * 40), "plaintext"),
         (ipv4((HOSTS[0], GATEWAYS[1]), ICMP, b"x" * 40), "other"),
         (ipv4(GATEWAYS, ICMP, b"x" * 40), "other"),
         (ipv4(GATEWAYS, UDP, udp(53, 5353, b"x")), "other"),
@@ -81,32 +81,34 @@ FRAGMENT_LATER = struct.pack("!BBHI", UDP, 0, 1480 | 1, 7)
         (b"", "other"),
     ],
 )
-def test_frames(frame: bytes, kind: PacketClass) -> None:
+def test_frames_are_classified(frame: bytes, kind: PacketClass) -> None:
     assert classify(frame, INSIDE) == kind
 
 
-def test_vlan_tags_hide_nothing() -> None:
+def test_plaintext_with_vlan_tags_is_plaintext() -> None:
     inner = ipv4(HOSTS, ICMP, b"x" * 40)[14:]
-    assert classify(ethernet(0x0800, inner, 7, 9), INSIDE) == "clear"
+    assert classify(ethernet(0x0800, inner, 7, 9), INSIDE) == "plaintext"
 
 
 @given(st.binary(max_size=120))
-def test_noise_is_never_an_error(frame: bytes) -> None:
-    assert classify(frame, INSIDE) in {"esp", "udp_esp", "ike", "clear", "other"}
+def test_random_bytes_are_classified_without_error(frame: bytes) -> None:
+    assert classify(frame, INSIDE) in {"esp", "udp_esp", "ike", "plaintext", "other"}
 
 
 @given(st.sampled_from([HOSTS, HOSTS[::-1]]), st.integers(0, 255), st.binary(max_size=60), st.integers(0, 0x3FFF))
-def test_inner_packets_count_as_clear_whatever_they_carry(
+def test_inner_packets_are_plaintext_whatever_they_contain(
     pair: tuple[str, str], protocol: int, payload: bytes, offset: int
 ) -> None:
-    assert classify(ipv4(pair, protocol, payload, offset), INSIDE) == "clear"
+    assert classify(ipv4(pair, protocol, payload, offset), INSIDE) == "plaintext"
 
 
 @given(st.sampled_from([HOSTS6, HOSTS6[::-1]]), st.sampled_from([6, 17, 50, 58, 59]), st.binary(max_size=60))
-def test_inner_ipv6_packets_too(pair: tuple[str, str], following: int, payload: bytes) -> None:
-    assert classify(ipv6(pair, following, payload), INSIDE) == "clear"
+def test_inner_ipv6_packets_are_plaintext_whatever_they_contain(
+    pair: tuple[str, str], following: int, payload: bytes
+) -> None:
+    assert classify(ipv6(pair, following, payload), INSIDE) == "plaintext"
 
 
 @given(st.integers(0, 60))
-def test_a_cut_off_frame_is_no_error_and_not_clear(length: int) -> None:
-    assert classify(ipv4(GATEWAYS, UDP, IN_UDP)[:length], INSIDE) != "clear"
+def test_a_truncated_frame_is_not_plaintext(length: int) -> None:
+    assert classify(ipv4(GATEWAYS, UDP, IN_UDP)[:length], INSIDE) != "plaintext"

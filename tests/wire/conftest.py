@@ -1,7 +1,7 @@
-"""The running service for the tests of a file; for those of single attributes, a gateway of its own and plain peers.
+"""The running service for the tests of a file; for tests of single attributes, a shared gateway and plain peers.
 
-`world` is made anew for each file, because its tests break it. `ours` is made once for all files: each of its tests
-makes connections and peers of its own, and they go with the test.
+`world` is started for each file, because its tests break it. `service` is started once for all files; tests use its
+left gateway as `ours`, and their connections and peers are removed afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from tests.harness import mutations
 from tests.harness.ours import Ours
 from tests.harness.peer import Peer
-from tests.harness.site import Site
+from tests.harness.project_site import ProjectSite
 from tests.harness.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -26,17 +26,17 @@ ROOT = Path(__file__).parents[2]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows what agents and charons said last: their logs go with the service."""
+    """Add the ends of the agents' and charons' logs to a failed report, since the logs are removed with the service."""
     report = yield
-    found = getattr(item, "funcargs", {})
-    world = found.get("world") or found.get("service")
+    arguments = getattr(item, "funcargs", {})
+    world = arguments.get("world") or arguments.get("service")
     if report.failed and call.when == "call" and isinstance(world, World):
-        report.sections.append(("last words of agents and charons", world.last_words()))
+        report.sections.append(("ends of the logs of agents and charons", world.last_words()))
     return report
 
 
 def need_charon() -> None:
-    """Skip what cannot run here."""
+    """Skip a test that needs root or charon where they are missing."""
     if os.geteuid() != 0:
         pytest.skip("needs root for network namespaces: sudo ./dev test tests/wire")
     if shutil.which("charon-systemd", path="/usr/sbin:/sbin") is None:
@@ -45,7 +45,7 @@ def need_charon() -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """API, agent and two sites as `linkspan run` makes them."""
+    """API, agent and two sites as `linkspan run` starts them."""
     need_charon()
     world = World(tmp_path_factory.mktemp("world") / "state")
     try:
@@ -56,7 +56,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[World]:
-    """The service for all tests of single attributes; with `--mutant` its agent drops one."""
+    """The service for all tests of single attributes; with `--mutant` its agent ignores one."""
     need_charon()
     mutant = pytestconfig.getoption("--mutant")
     environment = {mutations.VARIABLE: mutant, "PYTHONPATH": f"{ROOT / 'tests/harness/mutant'}:{ROOT}"}
@@ -69,7 +69,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 
 @pytest.fixture
 def ours(service: World) -> Iterator[Ours]:
-    """Our gateway; what the test makes there goes with it."""
+    """The gateway under test; objects that the test creates are removed afterwards."""
     ours = Ours(service)
     try:
         yield ours
@@ -78,32 +78,32 @@ def ours(service: World) -> Iterator[Ours]:
 
 
 @pytest.fixture
-def new_site(service: World) -> Iterator[Callable[..., Site]]:
-    """Makes gateways beside ours, each of a user: `new_site(name, user)`."""
-    made: list[Site] = []
+def new_site(service: World) -> Iterator[Callable[..., ProjectSite]]:
+    """Creates additional sites, each of a user: `new_site(name, user)`."""
+    sites: list[ProjectSite] = []
 
-    def make(name: str, user: str = "demo") -> Site:
-        made.append(Site(service, service.client(user), name))
-        return made[-1]
+    def make(name: str, user: str = "demo") -> ProjectSite:
+        sites.append(ProjectSite(service, service.client(user), name))
+        return sites[-1]
 
     yield make
-    for site in reversed(made):
+    for site in reversed(sites):
         site.clear()
 
 
 @pytest.fixture
 def new_peer(service: World, ours: Ours) -> Iterator[Callable[[], Peer]]:
-    """Makes a peer with a charon of its own."""
-    made: list[Peer] = []
+    """Creates a peer with its own charon."""
+    peers: list[Peer] = []
 
     def make(plugins: str = "", gateways: tuple[str, ...] = (), levels: str = "") -> Peer:
-        made.append(Peer(service, plugins, gateways, levels))
-        return made[-1]
+        peers.append(Peer(service, plugins, gateways, levels))
+        return peers[-1]
 
     yield make
-    # Ours first: a peer that is gone before it is said goodbye to would be waited for.
+    # Connections first: charon waits for a removed peer's response to its delete.
     ours.clear()
-    for peer in made:
+    for peer in peers:
         peer.close()
 
 

@@ -1,4 +1,4 @@
-"""Where the ends are: our outside addresses change, and a translator stands before the peer or before us."""
+"""Outside addresses: the gateway's addresses change; NAT in front of the peer or of the gateway."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from linkspan.lab import fabric
 from linkspan.lab.fabric import ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
+from tests.harness.project_site import ProjectSite
 from tests.harness.recorder import Recorder
-from tests.harness.site import Site
-from tests.harness.world import World, steady, until
+from tests.harness.world import World, ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -22,14 +22,16 @@ MASQUERADE = "table ip nat {{ chain out {{ type nat hook postrouting priority 10
 
 
 @pytest.mark.shows("service.router_id", "service.external_v4_ip", "service.external_v6_ip", "connection.vpnservice_id")
-def test_tunnels_follow_the_gateways_own_addresses(new_site: Callable[..., Site], new_peer: Callable[[], Peer]) -> None:
+def test_tunnels_follow_the_gateways_own_addresses(
+    new_site: Callable[..., ProjectSite], new_peer: Callable[[], Peer]
+) -> None:
     site, four, six = new_site("mover"), new_peer(), new_peer()
     for peer, address in ((four, site.v4), (six, site.v6)):
         peer.load(address, site.psk, child={"remote_ts": [site.cidr]})
     links = [site.connect(four), site.connect(six, peer_address=six.v6, peer_id=six.v6)]
     for link in links:
         link.wait("ACTIVE")
-        link.pinged()
+        link.assert_pings()
     old, new = (site.v4, site.v6), ("198.51.100.77", "2001:db8:ffff::77")
     fixed = [{"ip_address": address} for address in new]
     info = {"network_id": site.world.lab["internet"]["network_id"], "external_fixed_ips": fixed}
@@ -43,17 +45,21 @@ def test_tunnels_follow_the_gateways_own_addresses(new_site: Callable[..., Site]
     for link, address, former in zip(links, new, old, strict=True):
         link.wait("ACTIVE")
         with link.peer.recorder() as seen:
-            answer = steady(lambda link=link: site.ping(link.peer.in4, 10, 0.02))  # type: ignore[misc]
-            assert ping(link.peer.namespace, former, 1, timeout=1).received == 0, "no host has it any more"
-            assert ping(link.peer.namespace, address, 1, timeout=1).received == 1, "the control"
-        assert (answer.received, seen.clear) == (10, 0)
+            answer = ping_with_retry(lambda link=link: site.ping(link.peer.in4, 10, 0.02))  # type: ignore[misc]
+            assert ping(link.peer.namespace, former, 1, timeout=1).received == 0, "the former address is still in use"
+            assert ping(link.peer.namespace, address, 1, timeout=1).received == 1, (
+                "control: the new address does not answer"
+            )
+        assert (answer.received, seen.plaintext) == (10, 0)
         assert seen.esp >= 20
-        assert not any(packed(former) in one.frame for one in seen.packets if one.kind in ("ike", "esp", "udp_esp"))
-        assert any(packed(address) in one.frame for one in seen.packets)
+        assert not any(
+            packed(former) in packet.frame for packet in seen.packets if packet.kind in ("ike", "esp", "udp_esp")
+        )
+        assert any(packed(address) in packet.frame for packet in seen.packets)
 
 
 def hosts(peer: Peer) -> list[str]:
-    """Whom the peer's IKE SAs that carry traffic are with."""
+    """Return the remote hosts of the peer's IKE SAs with children."""
     return [sa["remote-host"] for sa in peer.sas() if sa.get("child-sas") and sa["state"] == "ESTABLISHED"]
 
 
@@ -62,10 +68,11 @@ def packed(address: str) -> bytes:
 
 
 @contextmanager
-def translator(world: World, peer: Peer, address: str, inside: str, masked: str) -> Iterator[Callable[[], Recorder]]:
-    """A box with this address on the external network, and the peer behind it alone: at .2 of `inside`.
+def nat(world: World, peer: Peer, address: str, inside: str, masked: str) -> Iterator[Callable[[], Recorder]]:
+    """Provide a NAT box with this address on the external network, and the peer behind it at .2 of `inside`.
 
-    It puts its own address in the place of what leaves by `masked`. Yields what makes a recorder of its outside.
+    It masquerades packets that leave by the interface `masked`. Yields a function that returns a recorder of the box's
+    outside link.
     """
     instance = world.lab["instance"]
     box = fabric.make_host(instance, "box", world.lab["internet"]["network_id"], (f"{address}/24",), ())
@@ -89,19 +96,19 @@ def translator(world: World, peer: Peer, address: str, inside: str, masked: str)
 
 
 @pytest.mark.shows("connection.peer_address", "connection.peer_id")
-def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
-    """It calls from the translator's address with a name of its own."""
+def test_a_peer_behind_nat(ours: Ours, peer: Peer) -> None:
+    """The peer initiates from the NAT's address with its own identity."""
     public = "198.51.100.200"
-    with translator(ours.world, peer, public, "192.168.77", "eth0") as recorder:
+    with nat(ours.world, peer, public, "192.168.77", "eth0") as recorder:
         peer.load(ours.v4, ours.psk, local="fqdn:behind.example.org", local_addrs=["192.168.77.2"])
         link = ours.connect(peer, peer_address=public, peer_id="behind.example.org", initiator="response-only")
         until(lambda: public in peer_addresses(ours), 10.0, lambda: str(link.shown))
         peer.initiate()
-        link.rekeyed()
-        through(link, recorder)
+        link.wait_rekeyed()
+        assert_pings_in_udp(link, recorder)
         ((sa),) = peer.sas()
         assert sa["nat-local"] == "yes"
-        # A change to another peer address deletes the SA, and back.
+        # With another peer address the peer is refused; with the former one it is accepted again.
         link.set(peer_address="198.51.100.201")
         peer.wait_down()
         until(lambda: public not in peer_addresses(ours), 10.0, lambda: str(link.shown))
@@ -109,33 +116,33 @@ def test_a_peer_behind_a_translator(ours: Ours, peer: Peer) -> None:
         until(lambda: public in peer_addresses(ours), 10.0, lambda: str(link.shown))
         peer.initiate()
         link.wait("ACTIVE")
-        through(link, recorder)
+        assert_pings_in_udp(link, recorder)
         ours.clear()
 
 
 def peer_addresses(ours: Ours) -> list[str]:
-    """The peers' addresses in our charon's configuration."""
+    """Return the peer addresses that are configured in the gateway's charon."""
     with ours.charon() as charon:
-        return list(charon.remotes().values())
+        return list(charon.peer_addresses().values())
 
 
-def test_we_are_behind_a_translator(ours: Ours, peer: Peer) -> None:
-    """Our gateway's next hop translates what we send: the peer sees that one's address, and our identity."""
-    with translator(ours.world, peer, "198.51.100.1", "203.0.113", "in0") as recorder:
+def test_the_gateway_is_behind_nat(ours: Ours, peer: Peer) -> None:
+    """The gateway's next hop translates its packets: the peer sees the NAT's address and the gateway's identity."""
+    with nat(ours.world, peer, "198.51.100.1", "203.0.113", "in0") as recorder:
         peer.load(
             ours.v4, ours.psk, local="203.0.113.2", remote=ours.v4, local_addrs=["203.0.113.2"], remote_addrs=["%any"]
         )
         link = ours.connect(peer, peer_address="203.0.113.2", peer_id="203.0.113.2")
-        link.rekeyed()
-        through(link, recorder)
+        link.wait_rekeyed()
+        assert_pings_in_udp(link, recorder)
         ((sa),) = peer.sas()
         assert (sa["remote-host"], sa["remote-id"], sa["nat-remote"]) == ("203.0.113.1", ours.v4, "yes")
         ours.clear()
 
 
-def through(link: Link, recorder: Callable[[], Recorder]) -> None:
-    """Pings pass, as ESP in UDP alone (RFC 3948), never in plaintext."""
+def assert_pings_in_udp(link: Link, recorder: Callable[[], Recorder]) -> None:
+    """Assert that pings pass, only as ESP in UDP (RFC 3948)."""
     with recorder() as seen:
-        answer = steady(lambda: link.ours.ping(link.peer.in4, 10, 0.02))
-    assert (answer.received, seen.clear, seen.count("esp")) == (10, 0, 0)
+        answer = ping_with_retry(lambda: link.ours.ping(link.peer.in4, 10, 0.02))
+    assert (answer.received, seen.plaintext, seen.count("esp")) == (10, 0, 0)
     assert seen.count("udp_esp") >= 20

@@ -1,4 +1,4 @@
-"""Attributes for users and programs: they reach no wire, and computed ones follow what happens there."""
+"""Attributes for users and programs: changing them changes no packet, and status attributes follow the tunnel."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
     "endpoint_group.name",
     "endpoint_group.description",
 )
-def test_names_and_descriptions_reach_no_wire(ours: Ours, peer: Peer) -> None:
+def test_names_and_descriptions_change_no_packet(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, local=[4], peers=[peer.net4])
-    link.rekeyed()
+    link.wait_rekeyed()
     before, shown = link.sas(), link.shown
     with peer.recorder() as seen:
         for path, id in (
@@ -58,8 +58,8 @@ def test_names_and_descriptions_reach_no_wire(ours: Ours, peer: Peer) -> None:
     "connection.ikepolicy_id",
     "connection.ipsecpolicy_id",
 )
-def test_a_reference_means_the_object_of_that_id(ours: Ours, peer: Peer) -> None:
-    """Beside each object stands another of the same name, which says something else."""
+def test_a_reference_selects_the_object_with_that_id(ours: Ours, peer: Peer) -> None:
+    """Each object has a namesake with other values."""
     peer.load(ours.v4, ours.psk, proposals=["aes256-sha384-ecp256"], child={"esp_proposals": ["aes192-sha512-ecp384"]})
     ours.create("ikepolicies", name="matrix")
     ours.create("ipsecpolicies", name="matrix")
@@ -71,14 +71,14 @@ def test_a_reference_means_the_object_of_that_id(ours: Ours, peer: Peer) -> None
         peers=[peer.net4],
     )
     link.wait("ACTIVE")
-    link.rekeyed()
+    link.wait_rekeyed()
     until(lambda: len(peer.children()) == 1, 5.0)
     (sa,), (child,) = peer.sas(), peer.children()
     assert (sa["encr-keysize"], sa["integ-alg"], sa["dh-group"]) == ("256", "HMAC_SHA2_384_192", "ECP_256")
     assert (child["encr-keysize"], child["integ-alg"]) == ("192", "HMAC_SHA2_512_256")
     assert (child["local-ts"], child["remote-ts"]) == ([peer.net4], ["10.1.0.0/24"])
     assert sa["remote-host"] == ours.v4
-    # Our charon's child SA is named by the connection's id.
+    # The gateway's child SA is named by the connection's id.
     assert [(mine["spi-in"], mine["spi-out"]) for mine in link.sas()] == [(child["spi-out"], child["spi-in"])]
 
 
@@ -89,15 +89,15 @@ def test_a_reference_means_the_object_of_that_id(ours: Ours, peer: Peer) -> None
     "endpoint_group.project_id",
     "connection.project_id",
 )
-def test_no_gateway_uses_what_is_another_projects(ours: Ours, peer: Peer) -> None:
-    """Every reference to another project's object is the 404 of one that is not there, and nothing is sent."""
+def test_references_to_objects_of_another_project_are_refused(ours: Ours, peer: Peer) -> None:
+    """A reference to another project's object is answered with 404, as for a missing object, and nothing is sent."""
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, local=[4], peers=[peer.net4])
     link.wait("ACTIVE")
     stranger, shown = ours.world.client("other"), link.shown
     ike, ipsec = (
-        stranger.request("POST", f"/v2.0/vpn/{path}", {one: {}})[one]["id"]
-        for path, one in (("ikepolicies", "ikepolicy"), ("ipsecpolicies", "ipsecpolicy"))
+        stranger.request("POST", f"/v2.0/vpn/{path}", {singular: {}})[singular]["id"]
+        for path, singular in (("ikepolicies", "ikepolicy"), ("ipsecpolicies", "ipsecpolicy"))
     )
     body = {
         "vpnservice_id": shown["vpnservice_id"],
@@ -123,14 +123,14 @@ def test_no_gateway_uses_what_is_another_projects(ours: Ours, peer: Peer) -> Non
                 stranger.request("DELETE", f"/v2.0/vpn/{path}/{id}")
             assert refused.value.status == 404
         time.sleep(0.5)
-    assert not any(packet.ike and packet.ike.first for packet in seen.packets)
+    assert not any(packet.ike and packet.ike.initial for packet in seen.packets)
     for path, id in (("ikepolicies", ike), ("ipsecpolicies", ipsec)):
         stranger.request("DELETE", f"/v2.0/vpn/{path}/{id}")
-    link.pinged()
+    link.assert_pings()
 
 
 @pytest.mark.shows("service.external_v4_ip", "service.external_v6_ip")
-def test_the_outside_addresses_are_those_that_speak(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+def test_the_outside_addresses_are_the_sources_of_packets(ours: Ours, new_peer: Callable[[], Peer]) -> None:
     over4, over6 = new_peer(), new_peer()
     over4.load(ours.v4, ours.psk)
     over6.load(ours.v6, ours.psk)
@@ -143,7 +143,7 @@ def test_the_outside_addresses_are_those_that_speak(ours: Ours, new_peer: Callab
 
 
 @pytest.mark.shows("connection.status", "connection.status_reason", "service.status", "service.status_reason")
-def test_the_status_follows_the_wire_and_says_why(ours: Ours, peer: Peer) -> None:
+def test_the_status_follows_the_tunnel_with_its_reason(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, "another key")
     link = ours.connect(peer)
     link.wait_reason("compare the pre-shared key", 3.0)
@@ -155,17 +155,17 @@ def test_the_status_follows_the_wire_and_says_why(ours: Ours, peer: Peer) -> Non
     started = time.monotonic()
     peer.terminate()
     link.wait("DOWN", 5.0)
-    assert time.monotonic() - started < 1.0, "down is reported within a second"
+    assert time.monotonic() - started < 1.0, "DOWN was not reported within a second"
     assert link.reason == "the peer ended the tunnel"
     service = ours.world.user.request("GET", f"/v2.0/vpn/vpnservices/{ours.subnet_service}")["vpnservice"]
-    assert service["status"] == "ACTIVE", "the gateway is up, whatever its connections are"
+    assert service["status"] == "ACTIVE", "the gateway is up, whatever the status of its connections"
     peer.initiate()
     link.wait("ACTIVE", 5.0)
 
 
 @pytest.mark.shows("connection.route_mode", "service.flavor_id", "connection.auth_mode")
-def test_what_there_is_only_one_of_is_said_so(ours: Ours, peer: Peer) -> None:
-    """Static routes, no flavors, pre-shared keys: another value is refused with a sentence, not stored."""
+def test_unsupported_values_are_refused_with_a_message(ours: Ours, peer: Peer) -> None:
+    """Only static routes, no flavors and pre-shared keys are supported; other values are refused, not stored."""
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer)
     link.wait("ACTIVE")

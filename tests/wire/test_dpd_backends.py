@@ -1,6 +1,7 @@
-"""Dead peer detection where the kernel's ESP and that of user space differ: traffic as liveness, and `hold`.
+"""Dead peer detection where the ESP backends differ: inbound traffic as liveness, and the action `hold`.
 
-Only the kernel tells charon of traffic that has no SA. There hold waits for it; on user-space ESP hold is restart.
+Only the kernel sends charon an acquire for traffic without an SA, which `hold` waits for. With user-space ESP `hold`
+acts as `restart`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.harness.world import until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 HOLD = {"action": "hold", "interval": 1, "timeout": 4}
-DEAF_TO_IKE = """\
+DROP_IKE = """\
 table inet cut {
     chain deaf {
         type filter hook prerouting priority -400
@@ -38,25 +39,25 @@ def traps(ours: Ours) -> frozenset[tuple[str, str]]:
 
 
 def half_open(ours: Ours, link: Link) -> int:
-    """How many IKE SAs with the peer are being made."""
+    """Return the number of half-open IKE SAs with the peer."""
     with ours.world.charon("left") as charon:
         return sum(sa.state == "CONNECTING" and sa.remote_address == link.peer.v4 for sa in charon.sas())
 
 
-def traffic(link: Link) -> None:
-    """Something wants to pass, and does not."""
+def send_blocked_traffic(link: Link) -> None:
+    """Send traffic that must not pass, neither as ESP nor in plaintext."""
     with link.peer.recorder() as seen:
         assert link.ours.ping(link.peer.in4, 2, 0.1).received == 0
-    assert seen.clear == 0, "what is held leaves in no other way"
+    assert seen.plaintext == 0, "traffic left in plaintext"
 
 
 @contextmanager
-def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
-    """A connection whose peer was declared dead a moment ago."""
+def dead_peer(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
+    """Provide a connection whose peer has just been declared dead."""
     peer.load(ours.v4, ours.psk, unique="replace")
     link = ours.connect(peer, dpd=HOLD)
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
     with peer.recorder() as seen, ours.world.next_hop():
         peer.cut()
         link.wait_reason("did not answer for 4 s", 12.0)
@@ -64,60 +65,60 @@ def held(ours: Ours, peer: Peer) -> Iterator[tuple[Link, Recorder]]:
 
 
 @pytest.mark.shows("connection.dpd.action")
-def test_hold_begins_when_traffic_wants_to_pass(ours: Ours, peer: Peer) -> None:
-    with held(ours, peer) as (link, seen):
+def test_hold_initiates_on_traffic(ours: Ours, peer: Peer) -> None:
+    with dead_peer(ours, peer) as (link, seen):
         if esp_backend.detect() == "user-space":
             until(lambda: seen.attempts() > 0, 3.0)
-            traffic(link)
+            send_blocked_traffic(link)
             peer.heal()
             link.wait("ACTIVE", 40.0)
-            link.pinged()
+            link.assert_pings()
             return
         assert "waits for traffic" in link.reason
         assert len(traps(ours)) == 1
         time.sleep(5.0)
-        assert (seen.attempts(), link.status) == (0, "DOWN"), "nothing wants to pass"
-        traffic(link)
+        assert (seen.attempts(), link.status) == (0, "DOWN"), "there is no traffic"
+        send_blocked_traffic(link)
         start = time.monotonic()
         until(lambda: seen.attempts() == 1, 5.0)
         time.sleep(ATTEMPT - 3.0)
-        assert half_open(ours, link) == 1, "an attempt that traffic triggered has its time"
+        assert half_open(ours, link) == 1, "an attempt that traffic initiated lasts its full time"
         until(lambda: half_open(ours, link) == 0, 10.0)
-        assert time.monotonic() - start < ATTEMPT + 3.0, "and not more"
+        assert time.monotonic() - start < ATTEMPT + 3.0, "the attempt lasted longer"
         assert len(traps(ours)) == 1
         time.sleep(3.0)
         assert seen.attempts() == 1, "without traffic nothing is initiated"
-        traffic(link)
+        send_blocked_traffic(link)
         until(lambda: seen.attempts() == 2, 5.0)
         peer.heal()
         link.wait("ACTIVE")
         assert traps(ours) == frozenset()
-        link.pinged()
+        link.assert_pings()
 
 
 @pytest.mark.shows("connection.dpd.action")
-def test_who_edits_what_is_held_is_the_one_who_acts(ours: Ours, new_peer: Callable[[], Peer]) -> None:
-    with held(ours, new_peer()) as (link, seen):
+def test_an_update_ends_hold(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    with dead_peer(ours, new_peer()) as (link, seen):
         before = seen.attempts()
         link.set(initiator="response-only")
         until(lambda: traps(ours) == frozenset(), 5.0)
-        # charon has 1 s to end its attempt: on user-space ESP hold initiates.
+        # charon takes up to 1 s to delete an attempt: with user-space ESP hold has initiated.
         time.sleep(1.0)
         before = seen.attempts()
-        traffic(link)
+        send_blocked_traffic(link)
         time.sleep(2.0)
         assert seen.attempts() == before, "response-only has no traps"
         link.set(initiator="bi-directional")
         until(lambda: seen.attempts() > before, 3.0)
         link.peer.heal()
         link.wait("ACTIVE", 40.0)
-        link.pinged()
+        link.assert_pings()
 
 
 @pytest.mark.shows("connection.dpd.action")
 @pytest.mark.parametrize("how", ["disabled", "deleted"])
-def test_traffic_initiates_no_disabled_or_deleted_connection(ours: Ours, peer: Peer, how: str) -> None:
-    with held(ours, peer) as (link, seen):
+def test_traffic_does_not_initiate_a_disabled_or_deleted_connection(ours: Ours, peer: Peer, how: str) -> None:
+    with dead_peer(ours, peer) as (link, seen):
         if how == "disabled":
             link.set(admin_state_up=False)
             link.wait_reason("admin_state_up is false")
@@ -125,20 +126,20 @@ def test_traffic_initiates_no_disabled_or_deleted_connection(ours: Ours, peer: P
             ours.delete("ipsec-site-connections", link.id)
         until(lambda: traps(ours) == frozenset() and half_open(ours, link) == 0, 5.0)
         before = seen.attempts()
-        traffic(link)
+        send_blocked_traffic(link)
         time.sleep(2.0)
         assert seen.attempts() == before
 
 
 @pytest.mark.shows("connection.dpd.timeout")
-def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
+def test_inbound_traffic_counts_as_liveness(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk, unique="replace")
     link = ours.connect(peer, dpd={"action": "restart", "interval": 1, "timeout": 5})
-    link.rekeyed()
-    peer.run("nft", DEAF_TO_IKE)
+    link.wait_rekeyed()
+    peer.run("nft", DROP_IKE)
     end = time.monotonic() + 11.0
     while time.monotonic() < end:
-        link.pinged(count=2)
+        link.assert_pings(count=2)
         assert link.status == "ACTIVE"
         time.sleep(0.2)
     last = time.monotonic()
@@ -147,4 +148,4 @@ def test_inbound_traffic_is_a_sign_of_life(ours: Ours, peer: Peer) -> None:
     assert "did not answer for 5 s" in link.reason
     peer.heal()
     link.wait("ACTIVE", 40.0)
-    link.pinged()
+    link.assert_pings()

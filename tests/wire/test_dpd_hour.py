@@ -1,8 +1,7 @@
-"""A peer that is away for an hour: one worker of the agent with a clock that runs 120 times as fast, real charons.
+"""A peer that is unreachable for an hour: a gateway worker whose clock runs 120 times as fast, and real charons.
 
-Every deadline, attempt and wait of the agent's takes its seconds on that clock; what charon, the kernel and the wire do
-takes its real time. So an hour of absence with all that the agent does in it is lived through in half a minute.
-Nothing passes the tunnel before it: charon tells the age of inbound ESP in real seconds.
+The agent's deadlines and waits use that clock; charon and the kernel run in real time. So an hour takes half a minute.
+No traffic passes the tunnel before, since charon reports the age of inbound ESP in real seconds.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from linkspan.core.ipsec.selectors import pairs
 from linkspan.core.state.desired import Dpd
 from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF
 from linkspan.drivers.charon.daemon import StrongswanCharon
-from tests.drivers.conftest import Site
-from tests.drivers.machine import connection, eventually, gateway, machine, ping, run
+from tests.drivers.conftest import RunningGateway
+from tests.drivers.machine import connection, eventually, gateway, isolated_machine, ping, run
 from tests.harness.peer import CUT
 from tests.wire.conftest import need_charon
 
@@ -38,23 +37,23 @@ def clock() -> float:
 
 
 class Reports:
-    """The worker's last report of a connection."""
+    """The worker's last report of each connection."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self.said: dict[str, tuple[str, str]] = {}
+        self.last: dict[str, tuple[str, str]] = {}
 
     def state(self, id: str) -> str:
-        self.said.update({one.id: (one.state, one.reason) for one in self._outbox.take(0).connections})
-        return self.said.get(id, ("", ""))[0]
+        self.last.update({report.id: (report.state, report.reason) for report in self._outbox.take(0).connections})
+        return self.last.get(id, ("", ""))[0]
 
 
-def test_restart_finds_a_peer_that_was_away_for_an_hour(tmp_path: Path) -> None:
+def test_restart_reconnects_to_a_peer_after_an_hour(tmp_path: Path) -> None:
     need_charon()
-    with machine(tmp_path) as here:
-        drivers = here.drivers()
-        far = Site(drivers, 2, 1, dpd=Dpd("disabled", 1, 600))
-        drivers.guard.apply(far.gateway, pairs(far.connection))
+    with isolated_machine(tmp_path) as isolated:
+        drivers = isolated.drivers()
+        far = RunningGateway(drivers, 2, 1, dpd=Dpd("disabled", 1, 600))
+        drivers.leak_guard.apply(far.gateway, pairs(far.connection))
         outbox = Outbox()
         reports = Reports(outbox)
         near = connection(1, 2, dpd=Dpd("restart", 1, 600))
@@ -63,29 +62,29 @@ def test_restart_finds_a_peer_that_was_away_for_an_hour(tmp_path: Path) -> None:
         try:
             worker.send(Desired(gateway(1), {near.id: near}, ()))
             eventually(lambda: reports.state(near.id) == "up")
-            namespace, there = (drivers.namespaces.name(gateway(number).id) for number in (1, 2))
-            run(there, "nft", CUT)
+            namespace, far_namespace = (drivers.namespaces.name(gateway(number).id) for number in (1, 2))
+            run(far_namespace, "nft", CUT)
             assert isinstance(far.charon, StrongswanCharon)
             os.kill(far.charon.pid, signal.SIGKILL)
-            gone = clock()
+            cut_at = clock()
             eventually(lambda: reports.state(near.id) == "down", 12.0)
-            noticed = clock()
-            assert 0.7 * 600 <= noticed - gone <= 1.3 * 600
-            while clock() < gone + HOUR:
+            detected_at = clock()
+            assert 0.7 * 600 <= detected_at - cut_at <= 1.3 * 600
+            while clock() < cut_at + HOUR:
                 time.sleep(0.1)
             assert reports.state(near.id) == "down"
             (log,) = tmp_path.glob(f"**/{gateway(1).id}/charon.log")
             attempts = len(re.findall("initiating IKE_SA", log.read_text())) - 1
             patience = ATTEMPT + 1.25 * BACKOFF[-1]
-            print(f"{attempts} attempts in {(clock() - noticed) / 60:.0f} minutes")
-            assert attempts > 0.4 * HOUR / patience, "it never stops trying"
+            print(f"{attempts} attempts in {(clock() - detected_at) / 60:.0f} minutes")
+            assert attempts > 0.4 * HOUR / patience, "the agent stopped initiating"
 
             assert far.charon.start()
             far.load()
-            run(there, "nft", "delete", "table", "inet", "cut")
-            back = clock()
+            run(far_namespace, "nft", "delete", "table", "inet", "cut")
+            back_at = clock()
             eventually(lambda: reports.state(near.id) == "up", 10.0)
-            print(f"up {clock() - back:.0f} s after the peer was back")
+            print(f"up {clock() - back_at:.0f} s after the peer was reachable again")
             assert ping(namespace, "10.2.0.1", "10.1.0.1") == 3
         finally:
             worker.send(Stop(teardown=True))

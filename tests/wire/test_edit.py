@@ -1,5 +1,4 @@
-"""Edits under traffic: a policy in use is rolled out to both ends without a gap, and no other connection is
-disturbed."""
+"""Updates under traffic: a policy in use is rolled out at both ends without a gap."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 COUNT, INTERVAL = 1500, 0.002
 LOST = 2 if esp_backend.detect() == "kernel" else 10
-"""The most pings that a roll-out may cost. In user space a packet can be at the other end before its SA is, which takes
-as long as that charon has to wait for a processor: 20 ms are allowed."""
+"""The pings that a roll-out may lose. With user-space ESP a packet can arrive before the other end has its SA,
+which takes as long as its charon waits for a processor: 20 ms are allowed."""
 
 
 def sas(world: World, side: str) -> tuple[IkeSa, ...]:
@@ -36,7 +35,7 @@ def edit(world: World, path: str, singular: str, id: str, **values: Any) -> None
 
 
 def settled(world: World) -> bool:
-    """Both ends are ACTIVE in their newest version, with one child each, which is rekeyed."""
+    """True if both ends are ACTIVE in their newest version, each with one child that has been rekeyed."""
     ids = [site["connection_id"] for site in world.lab["sites"].values()]
     return (
         all(world.connection(id)["status"] == "ACTIVE" for id in ids)
@@ -67,13 +66,13 @@ def test_a_policy_in_use_is_rolled_out_without_a_gap(
     after = children(world, "left"), children(world, "right")
     assert before[0] != after[0]
     assert before[1] != after[1]
-    assert wire.tally.clear == 0
-    assert wire.tally.protected >= answer.received * 2, "without ESP on the wire, few lost would say nothing"
+    assert wire.tally.plaintext == 0
+    assert wire.tally.protected >= answer.received * 2, "the pings were not carried by ESP"
     print(f"{values}: {answer.sent - answer.received} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms")
     assert answer.sent - answer.received <= LOST
 
 
-def test_a_new_name_sends_no_packet(world: World) -> None:
+def test_a_changed_name_changes_no_sa(world: World) -> None:
     until(lambda: settled(world), 20.0)
     until(lambda: world.rekeyed("left"), 20.0)
     before = world.spis("left")
@@ -82,13 +81,13 @@ def test_a_new_name_sends_no_packet(world: World) -> None:
     assert world.spis("left") == before
 
 
-def test_another_key_needs_another_authentication(world: World) -> None:
+def test_a_changed_psk_needs_a_new_authentication(world: World) -> None:
     until(lambda: settled(world), 20.0)
     left, right = (world.lab["sites"][side]["connection_id"] for side in ("left", "right"))
     edit(world, "ipsec-site-connections", "ipsec_site_connection", left, psk="another key")
-    # Either end may be the one that initiates: one reads that the peer's key is wrong, the other that ours is.
+    # Either end may initiate: one reports that the peer's key is wrong, the other that its own is.
     until(lambda: all("pre-shared key" in (world.connection(id)["status_reason"] or "") for id in (left, right)), 10.0)
     assert world.connection(left)["status"] == "PENDING_UPDATE"
-    assert world.connection(right)["status"] == "DOWN", "it was up in this version, so there is no grace"
+    assert world.connection(right)["status"] == "DOWN", "it was up in this version, so there is no grace period"
     edit(world, "ipsec-site-connections", "ipsec_site_connection", right, psk="another key")
     until(lambda: settled(world), 20.0)

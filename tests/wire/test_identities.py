@@ -1,4 +1,4 @@
-"""peer_id and local_id: each form arrives as its ID type (RFC 7296 3.5), and no other identity is accepted."""
+"""peer_id and local_id: each form is sent with its ID type (RFC 7296 3.5); other identities are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.world import until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 FORMS: Final = {
-    # ID type: what our user writes for our own end and for the peer, and the same as swanctl.conf(5) has them
+    # ID type: local_id and peer_id in the API, and the same identities in swanctl.conf(5)
     "ID_IPV4_ADDR": (("203.0.113.77", "203.0.113.78"), ("203.0.113.77", "203.0.113.78")),
     "ID_FQDN": (("gw.example.org", "@peer.example.org"), ("fqdn:gw.example.org", "fqdn:peer.example.org")),
     "ID_RFC822_ADDR": (("gw@example.org", "peer@example.org"), ("email:gw@example.org", "email:peer@example.org")),
@@ -27,14 +27,14 @@ FORMS: Final = {
 TYPES: Final = {"1": "ID_IPV4_ADDR", "2": "ID_FQDN", "3": "ID_RFC822_ADDR", "5": "ID_IPV6_ADDR", "11": "ID_KEY_ID"}
 
 
-def heard(log: str, payload: str) -> list[str]:
-    """The types of the ID payloads that a charon has parsed, in order: the second octet field of each (enc = 3)."""
-    found = []
+def parsed_types(log: str, payload: str) -> list[str]:
+    """Return the types of the ID payloads that a charon has parsed, in order, from its log (enc = 3)."""
+    types = []
     for part in log.split(f"parsing {payload} payload, ")[1:]:
         octets = re.findall(r"U_INT_8\n.*=> (\d+)", part)
-        if len(octets) > 1:  # the log may end in the middle of one
-            found.append(TYPES.get(octets[1], octets[1]))
-    return found
+        if len(octets) > 1:  # the log may end within a payload
+            types.append(TYPES.get(octets[1], octets[1]))
+    return types
 
 
 def ids(form: str) -> dict[str, Any]:
@@ -43,15 +43,15 @@ def ids(form: str) -> dict[str, Any]:
 
 
 def expect(peer: Peer, ours: Ours, form: str, version: str) -> None:
-    """Have the peer know us by these identities and by no others."""
+    """Configure the peer with exactly these identities."""
     _, (gateway, own) = FORMS[form]
     peer.load(ours.v4, ours.psk, local=own, remote=gateway, version=version)
 
 
 @pytest.mark.shows("connection.peer_id", "connection.local_id")
 @pytest.mark.parametrize("version", ["2", "1"])
-def test_each_form_arrives_as_its_type(ours: Ours, new_peer: Callable[..., Peer], version: str) -> None:
-    """Made with one form, changed to the next; so each of the five is seen both ways."""
+def test_each_form_is_sent_with_its_id_type(ours: Ours, new_peer: Callable[..., Peer], version: str) -> None:
+    """Creates a connection with one form and updates it to the next, so that each form is sent by both ends."""
     peer = new_peer(levels="enc = 3")
     forms = list(FORMS)
     for form, following in zip(forms, forms[1:] + forms[:1], strict=True):
@@ -63,24 +63,24 @@ def test_each_form_arrives_as_its_type(ours: Ours, new_peer: Callable[..., Peer]
         before = len(peer.log)
         link.set(**ids(following))
         arrives(link, following, version, before)
-        link.pinged(count=2)
+        link.assert_pings(count=2)
         ours.delete(CONNECTIONS, link.id)
         peer.wait_down()
 
 
 def arrives(link: Link, form: str, version: str, before: int) -> None:
-    # In IKEv1 the initiator does not name the responder: that the tunnel is up says that our end knows it.
+    # In IKEv1 the initiator does not send the responder's identity; the tunnel shows that the responder accepted it.
     payloads = ("ID_INITIATOR", "ID_RESPONDER") if version == "2" else ("ID_V1",)
 
     def seen() -> bool:
         new = link.peer.log[before:]
-        return all(form in heard(new, payload)[:1] for payload in payloads)
+        return all(form in parsed_types(new, payload)[:1] for payload in payloads)
 
-    until(seen, 10.0, lambda: f"{form}: {link.shown} {[heard(link.peer.log, payload) for payload in payloads]}")
+    until(seen, 10.0, lambda: f"{form}: {link.shown} {[parsed_types(link.peer.log, payload) for payload in payloads]}")
     link.wait("ACTIVE", 10.0)
-    ((sa),) = [one for one in link.peer.sas() if one["state"] == "ESTABLISHED"]
+    ((sa),) = [established for established in link.peer.sas() if established["state"] == "ESTABLISHED"]
     _, (gateway, own) = FORMS[form]
-    assert [sa["remote-id"], sa["local-id"]] == [re.sub("^(fqdn|email|keyid):", "", one) for one in (gateway, own)]
+    assert [sa["remote-id"], sa["local-id"]] == [re.sub("^(fqdn|email|keyid):", "", id) for id in (gateway, own)]
 
 
 @pytest.mark.shows("connection.local_id")
@@ -91,7 +91,7 @@ def test_an_empty_local_id_is_the_outside_address(ours: Ours, new_peer: Callable
     links = [ours.connect(four), ours.connect(six, peer_address=six.v6, peer_id=six.v6)]
     for link, form in zip(links, ("ID_IPV4_ADDR", "ID_IPV6_ADDR"), strict=True):
         link.wait("ACTIVE")
-        assert heard(link.peer.log, "ID_INITIATOR") == [form]
+        assert parsed_types(link.peer.log, "ID_INITIATOR") == [form]
 
 
 HOSTILE: Final = [
@@ -122,7 +122,7 @@ HOSTILE: Final = [
 
 
 @pytest.mark.parametrize("attribute", ["peer_id", "local_id"])
-def test_hostile_identities_are_refused_with_a_sentence(ours: Ours, peer: Peer, attribute: str) -> None:
+def test_invalid_identities_are_refused_with_a_message(ours: Ours, peer: Peer, attribute: str) -> None:
     link = ours.connect(peer, admin_state_up=False)
     before = {key: value for key, value in link.shown.items() if not key.startswith("status")}
     for text in HOSTILE:
@@ -163,7 +163,7 @@ STRANGERS: Final = [
 
 @pytest.mark.shows("connection.peer_id")
 @pytest.mark.parametrize("version", ["2", "1"])
-def test_a_peer_with_the_key_and_another_identity_is_refused(ours: Ours, peer: Peer, version: str) -> None:
+def test_a_peer_with_the_psk_and_another_identity_is_refused(ours: Ours, peer: Peer, version: str) -> None:
     link = ours.connect(
         peer,
         ike={"ike_version": f"v{version}"},
@@ -178,8 +178,8 @@ def test_a_peer_with_the_key_and_another_identity_is_refused(ours: Ours, peer: P
             peer.initiate(seconds=3.0)
         assert link.sas() == [], stranger
         assert not peer.children(), stranger
-    # The control: the same peer with the right name.
+    # Control: the same peer with the right identity.
     peer.load(ours.v4, ours.psk, local="fqdn:gw.example.org", remote="fqdn:we.example.org", version=version)
     peer.initiate()
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()

@@ -1,4 +1,4 @@
-"""initiator: response-only never initiates and still comes up when its peer does; bi-directional does both."""
+"""initiator: response-only never initiates and comes up by its peer; bi-directional does both."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def charons(ours: Ours) -> list[int]:
 
 @pytest.mark.shows("connection.initiator")
 def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callable[[], Peer]) -> None:
-    """Watched while agent and charon are killed and after the peer was dead, beside a bi-directional connection that
-    initiates."""
+    """Also not after agent and charon are killed or the peer was dead; bi-directional connections are the control."""
     kinds = [(version, initiator) for version in ("1", "2") for initiator in ("response-only", "bi-directional")]
     peers = [new_peer() for _ in kinds]
     for peer, (version, _) in zip(peers, kinds, strict=True):
@@ -67,17 +66,17 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
         time.sleep(2.0)
         agent_is_killed(ours)
         time.sleep(2.0)
-        before = [one.initiations() for one in control]
+        before = [recorder.initiations() for recorder in control]
         charon_is_killed(ours)
-        until(lambda: all(one.initiations() > count for one, count in zip(control, before, strict=True)), 15.0)
+        until(lambda: all(seen.initiations() > count for seen, count in zip(control, before, strict=True)), 15.0)
         for link in free:
             link.wait("ACTIVE")
         time.sleep(max(0.0, start + WATCHED - time.monotonic()))
-        assert [one.initiations() for one in silent] == [0, 0]
+        assert [recorder.initiations() for recorder in silent] == [0, 0]
         for link in waiting:
             link.peer.initiate()
             link.wait("ACTIVE")
-            link.pinged()
+            link.assert_pings()
         for peer in peers:
             peer.cut()
         for link in links:
@@ -94,21 +93,23 @@ def test_response_only_never_sends_the_first_packet(ours: Ours, new_peer: Callab
             link.peer.load(ours.v4, ours.psk, version=version)
             link.peer.initiate()
             link.wait("ACTIVE")
-            link.pinged()
-        assert [one.initiations() for one in silent] == [0, 0]
-        assert all(one.initiations() >= 3 for one in control), "created, after charon's end, after the peer's silence"
+            link.assert_pings()
+        assert [recorder.initiations() for recorder in silent] == [0, 0]
+        assert all(recorder.initiations() >= 3 for recorder in control), (
+            "on create, after charon's end, after the peer was dead"
+        )
 
 
 @pytest.mark.shows("connection.initiator")
-def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -> None:
+def test_an_update_of_the_initiator_applies_at_once_and_keeps_sas(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     link = ours.connect(peer, initiator="bi-directional")
-    link.rekeyed()
+    link.wait_rekeyed()
     before = spis(link)
     with peer.recorder() as seen:
         link.set(initiator="response-only")
         link.wait("ACTIVE")
-        link.pinged()
+        link.assert_pings()
         assert spis(link) == before
         peer.terminate()
         link.wait_reason("the peer ended the tunnel")
@@ -117,9 +118,9 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
         start = time.monotonic()
         link.set(initiator="bi-directional")
         until(lambda: seen.initiations() > 0, 3.0)
-        assert time.monotonic() - start < 0.7, "at once, not after some wait"
-        link.rekeyed()
-        link.pinged()
+        assert time.monotonic() - start < 0.7, "it did not initiate at once"
+        link.wait_rekeyed()
+        link.assert_pings()
         before = spis(link)
         link.set(initiator="response-only")
         link.set(initiator="bi-directional")
@@ -128,7 +129,7 @@ def test_an_update_disturbs_nothing_and_counts_at_once(ours: Ours, peer: Peer) -
 
 
 @pytest.mark.shows("connection.initiator")
-def test_an_attempt_ends_with_the_permission(ours: Ours, peer: Peer) -> None:
+def test_an_update_to_response_only_ends_an_attempt(ours: Ours, peer: Peer) -> None:
     peer.cut()
     with peer.recorder() as seen:
         link = ours.connect(peer, initiator="bi-directional")

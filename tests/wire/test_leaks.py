@@ -1,7 +1,7 @@
-"""Nothing of the sites crosses the wire in plaintext, whatever state a tunnel is in; without the guard it does.
+"""No packet of the sites crosses the wire in plaintext, whatever the state of the tunnel.
 
-Each case runs twice: with the guard, where no packet may leak, and as the control without it, where packets must,
-or the first telling proves nothing. The agent is frozen meanwhile, so that it cannot mend what the test broke.
+Each case runs with the leak guard, where no packet may leak, and as a control without it, where packets must leak. The
+agent is stopped meanwhile, so that it cannot repair what the test breaks.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PINGS = 20
 
 
 def stop_charon(world: World) -> None:
-    """charon ends as after a crash: no word to its peer, its TUN device and routes gone."""
+    """Kill charon: it sends no delete, and its TUN device and routes are gone."""
     pid = world.charon_pid("left")
     os.kill(pid, signal.SIGKILL)
     until(lambda: pid not in netns.processes(world.gateway("left")), 5.0)
 
 
 def terminate(world: World) -> None:
-    """The SAs are deleted behind the agent's back; the configuration stays loaded."""
+    """Delete the SAs without the agent; the configuration stays loaded."""
     with world.charon("left") as charon:
         for sa in charon.sas():
             charon.terminate_sa(sa.unique_id)
@@ -40,12 +40,12 @@ def terminate(world: World) -> None:
 STATES: dict[str, Callable[[World], None]] = {"stopped charon": stop_charon, "terminated": terminate}
 
 
-def test_the_tunnel_carries_everything_while_it_is_up(world: World) -> None:
+def test_all_traffic_is_esp_while_the_tunnel_is_up(world: World) -> None:
     with world.wire() as wire:
         answer = ping(world.host("left"), "10.2.0.10", count=PINGS, interval=0.02)
     assert answer.received == PINGS
     tally = wire.tally
-    assert (tally.clear, tally.drops) == (0, 0)
+    assert (tally.plaintext, tally.drops) == (0, 0)
     assert tally.protected >= 2 * PINGS
 
 
@@ -56,38 +56,38 @@ def test_a_tunnel_that_is_down_leaks_nothing(world: World, state: str, guard: bo
     world.wait_status(connection, "ACTIVE")
     with world.next_hop(), frozen(world.agent_pid):
         STATES[state](world)
-        tally = knock(world, guard)
+        tally = ping_without_tunnel(world, guard)
     until(lambda: ping(world.host("left"), "10.2.0.10", 1, timeout=1).received == 1, 20.0)
     world.wait_status(connection, "ACTIVE")
     if guard:
-        assert tally.clear == 0
+        assert tally.plaintext == 0
     else:
-        assert tally.clear >= PINGS, "the control has to leak, or the test above proves nothing"
-        print(f"control: without the guard {tally.clear} packets left in plaintext")
+        assert tally.plaintext >= PINGS, "the control did not leak"
+        print(f"control: without the guard {tally.plaintext} packets left in plaintext")
 
 
 @pytest.mark.parametrize("guard", [True, False], ids=["guarded", "control"])
 def test_a_deleted_connection_leaks_nothing(world: World, guard: bool) -> None:
     side = world.lab["sites"]["left"]
-    made = world.connection(side["connection_id"])
-    world.user.request("DELETE", f"/v2.0/vpn/ipsec-site-connections/{made['id']}")
+    connection = world.connection(side["connection_id"])
+    world.user.request("DELETE", f"/v2.0/vpn/ipsec-site-connections/{connection['id']}")
     with world.next_hop(), frozen(world.agent_pid):
-        tally = knock(world, guard)
+        tally = ping_without_tunnel(world, guard)
     keys = ("name", "vpnservice_id", "ikepolicy_id", "ipsecpolicy_id", "peer_address", "peer_id", "peer_cidrs", "psk")
-    body = {"ipsec_site_connection": {key: made[key] for key in keys}}
+    body = {"ipsec_site_connection": {key: connection[key] for key in keys}}
     again = world.user.request("POST", "/v2.0/vpn/ipsec-site-connections", body)["ipsec_site_connection"]
     side["connection_id"] = again["id"]
     world.wait_status(again["id"], "ACTIVE")
     assert tally.protected == 0
     if guard:
-        assert tally.clear == 0
+        assert tally.plaintext == 0
     else:
-        assert tally.clear >= PINGS, "the control has to leak, or the test above proves nothing"
-        print(f"control: without the guard {tally.clear} packets left in plaintext")
+        assert tally.plaintext >= PINGS, "the control did not leak"
+        print(f"control: without the guard {tally.plaintext} packets left in plaintext")
 
 
-def knock(world: World, guard: bool) -> Tally:
-    """Send from host to host while nothing can carry it, and tell what crossed the wire. Puts the guard back."""
+def ping_without_tunnel(world: World, guard: bool) -> Tally:
+    """Ping from host to host without a tunnel and return what crossed the wire. Restores the guard."""
     gateway = world.gateway("left")
     rules = world.inside(gateway, "nft", "list", "ruleset")
     if not guard:

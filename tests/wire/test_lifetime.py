@@ -1,7 +1,7 @@
-"""lifetime of both policies: keys are replaced before it ends, in seconds and in kilobytes.
+"""lifetime of both policies: SAs are rekeyed before its end, in seconds and in kilobytes.
 
-What charon plans is read from both ends' lists; that it happens is watched, with the shortest times that the API takes.
-The connections whose minute has to pass are made first and looked at last.
+The tests read charon's rekey times from VICI, and wait for rekeys with the shortest lifetime that the API accepts. The
+connections with a lifetime of a minute are created first and checked last.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 
 class Aging(msgspec.Struct):
-    """Connections with a lifetime of a minute, their start, and the packets of `ike`, `waits` and `initiates`.
+    """Connections with a lifetime of a minute, their start, and the recorders of `ike`, `waits` and `initiates`.
 
-    The last two are IKEv1: the one is response-only, the other bi-directional.
+    The last two are IKEv1: `waits` is response-only, `initiates` bi-directional.
     """
 
     child: Link
@@ -65,12 +65,12 @@ def aging(service: World) -> Iterator[Aging]:
 
 
 def rekeyed(link: Link) -> bool:
-    """True after the first rekey, which follows an instant after a tunnel is up."""
-    return len(found := link.listed()) == 1 and "dh-group" in found[0]
+    """True if the first rekey, right after the tunnel came up, is over."""
+    return len(children := link.listed()) == 1 and "dh-group" in children[0]
 
 
 def planned(link: Link, name: str, of: str = "") -> int:
-    """Seconds that are left until then; 0 while there is more than one child, as during a roll-out."""
+    """Return the seconds left of a charon timer; 0 while there is more than one child, as during a roll-out."""
     match link.listed():
         case [child]:
             return int((child[of] if of else child).get(name, 0))
@@ -85,7 +85,7 @@ def link(aging: Aging, ours: Ours, peer: Peer) -> Link:
 
 
 @pytest.mark.shows("ipsec_policy.lifetime", "ipsec_policy.lifetime.units", "ike_policy.lifetime")
-def test_what_is_planned_follows_the_policies(link: Link) -> None:
+def test_charons_rekey_times_follow_the_policies(link: Link) -> None:
     until(lambda: rekeyed(link), 15.0)
     assert 3500 < planned(link, "life-time") <= 3600
     assert 2800 < planned(link, "rekey-time") <= 3240
@@ -98,25 +98,25 @@ def test_what_is_planned_follows_the_policies(link: Link) -> None:
     link.set_ipsec(lifetime={"units": "kilobytes", "value": 60})
     until(lambda: rekeyed(link) and planned(link, "life-time") > 3600, 15.0, lambda: str(link.listed()))
     link.wait("ACTIVE")
-    sent_until_rekeyed(link)
+    send_until_rekeyed(link)
 
 
 @pytest.mark.shows("ipsec_policy.lifetime", "ipsec_policy.lifetime.units")
-def test_a_lifetime_in_kilobytes_rekeys_the_child(aging: Aging, ours: Ours, peer: Peer) -> None:
+def test_a_child_sa_is_rekeyed_after_its_kilobytes(aging: Aging, ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk, child={"rekey_time": "0"})
     link = ours.connect(peer, ipsec={"lifetime": {"units": "kilobytes", "value": 60}})
     until(lambda: rekeyed(link), 15.0)
-    sent_until_rekeyed(link)
-    link.pinged()
+    send_until_rekeyed(link)
+    link.assert_pings()
 
 
-def sent_until_rekeyed(link: Link) -> None:
-    """60 kilobytes are 50 pings of 1,200 bytes: the peer has new SPIs before they are through, and nothing is lost."""
+def send_until_rekeyed(link: Link) -> None:
+    """Send more than 60 kilobytes; assert that the peer gets new SPIs meanwhile and that no ping is lost."""
     before, bytes_before = spis(link.peer), traffic(link)
     host = link.ours.host
     world = link.ours.world
-    said = world.inside(host, "ping", "-c", "60", "-i", "0.02", "-s", "1200", "-W", "2", link.peer.in4)
-    assert "60 received" in said, said
+    output = world.inside(host, "ping", "-c", "60", "-i", "0.02", "-s", "1200", "-W", "2", link.peer.in4)
+    assert "60 received" in output, output
     until(lambda: spis(link.peer).isdisjoint(before), 5.0, lambda: str(link.peer.children()))
     assert bytes_before < 61_440
 
@@ -131,8 +131,8 @@ def spis(peer: Peer) -> set[str]:
 
 @pytest.mark.shows("ipsec_policy.lifetime", "ike_policy.lifetime")
 @pytest.mark.timeout(120)
-def test_a_lifetime_of_a_minute_rekeys_child_and_ike_sa(aging: Aging) -> None:
-    """Between 80 and 100 % of it, with new SPIs at the peer, before the old key's life ends."""
+def test_child_and_ike_sa_are_rekeyed_within_a_lifetime_of_a_minute(aging: Aging) -> None:
+    """The peer has new SPIs before the lifetime of the old SAs ends."""
     child, ike = aging.child, aging.ike
     before: list[Any] = [spis(child.peer), [sa["initiator-spi"] for sa in ike.peer.sas()]]
     assert planned(child, "life-time") <= 60
@@ -147,25 +147,24 @@ def test_a_lifetime_of_a_minute_rekeys_child_and_ike_sa(aging: Aging) -> None:
     assert exchanges.count(CREATE_CHILD_SA) >= 1
     for link in (child, ike):
         assert (link.status, link.reason) == ("ACTIVE", "")
-        link.pinged()
+        link.assert_pings()
 
 
 @pytest.mark.shows("connection.initiator", "ike_policy.lifetime")
 @pytest.mark.timeout(120)
-def test_response_only_with_ikev1_deletes_an_ike_sa_that_its_peer_does_not_replace(aging: Aging) -> None:
-    """Its successor would be another IKE SA (RFC 2409) that somebody initiates, as the bi-directional one beside it
-    does."""
+def test_a_response_only_ikev1_sa_expires_if_the_peer_does_not_rekey_it(aging: Aging) -> None:
+    """Rekeying in IKEv1 means to initiate a new IKE SA (RFC 2409), as the bi-directional connection does."""
     _, silent, control = aging.wires
     waits = aging.waits
     reason = waits.wait_reason("reached its lifetime and the peer did not replace it", 70.0)
     took = time.monotonic() - aging.since
     assert waits.status == "DOWN", reason
     until(lambda: waits.peer.sas() == [], 5.0)
-    assert 55.0 < took <= 63.0, "the minute started some seconds earlier"
+    assert 55.0 < took <= 63.0, "the lifetime started some seconds before"
     assert (silent.initiations(), control.initiations() >= 2) == (0, True)
     aging.initiates.wait("ACTIVE")
-    aging.initiates.pinged()
+    aging.initiates.assert_pings()
     waits.peer.initiate()
     waits.wait("ACTIVE")
-    waits.pinged()
+    waits.assert_pings()
     assert silent.initiations() == 0

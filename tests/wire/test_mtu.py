@@ -1,4 +1,4 @@
-"""mtu: a packet that fits passes; for one byte more its host gets an ICMP with the size; TCP fits by its MSS."""
+"""mtu: larger packets are answered with ICMP that reports the MTU, and TCP fits by its MSS without ICMP."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ URL = "/v2.0/vpn/ipsec-site-connections"
 
 
 class Both(msgspec.Struct, frozen=True):
-    """Two connections between the same gateways, of each the two ends: `ids[address of the right host][side]`."""
+    """Two tunnels between the same gateways; `ids[address of the right host][side]` are their connections."""
 
     world: World
     ids: dict[str, dict[str, str]]
 
     def set(self, address: str, side: str = "left", **values: Any) -> None:
-        """Change one end, and wait until its node has done it."""
+        """Update one end, and wait until its node has applied it."""
         id = self.ids[address][side]
         self.world.user.request("PUT", f"{URL}/{id}", {"ipsec_site_connection": values})
         wanted = values.get("mtu")
@@ -45,12 +45,12 @@ class Both(msgspec.Struct, frozen=True):
             until(lambda: self.effective(address, side) == min(wanted, limit()), 10.0)
 
     def effective(self, address: str, side: str = "left") -> int | None:
-        """The effective_mtu that the API shows."""
-        found: int | None = self.world.connection(self.ids[address][side])["effective_mtu"]
-        return found
+        """Return the effective MTU that the API shows."""
+        mtu: int | None = self.world.connection(self.ids[address][side])["effective_mtu"]
+        return mtu
 
     def up(self) -> None:
-        """Wait until all four ends are."""
+        """Wait until all four ends are ACTIVE."""
         for sides in self.ids.values():
             for id in sides.values():
                 self.world.wait_status(id, "ACTIVE", 40.0)
@@ -60,20 +60,20 @@ class Both(msgspec.Struct, frozen=True):
 def both(world: World) -> Both:
     v4 = {side: world.lab["sites"][side]["connection_id"] for side in ("left", "right")}
     v6 = {side: join(world, side, other) for side, other in (("left", "right"), ("right", "left"))}
-    made = Both(world, {V4: v4, V6: v6})
-    made.up()
-    return made
+    tunnels = Both(world, {V4: v4, V6: v6})
+    tunnels.up()
+    return tunnels
 
 
 def limit() -> int:
-    """Bytes that ESP with AES-CBC and SHA-256 leaves of 1500: the TUN's MTU, or what the kernel computes."""
+    """Return the inner MTU of ESP with AES-CBC and SHA-256 over 1500: the TUN's, or the kernel's."""
     return {"user-space": 1400, "kernel": 1438}[esp_backend.detect()]
 
 
 def probe(world: World, side: str, address: str, size: int) -> int:
-    """Send one packet of that many bytes with DF set: 0 if it was answered, else the MTU in the ICMP error.
+    """Send a packet of this size with DF; return 0 if it was answered, else the MTU that ICMP reported.
 
-    The host first forgets the path MTU that it knows, or it would not even send.
+    The host's path MTU cache is flushed first, or the host would not send the packet.
     """
     forget(world, side)
     data = str(size - HEADERS[6 if ":" in address else 4])
@@ -83,30 +83,30 @@ def probe(world: World, side: str, address: str, size: int) -> int:
     )
     if done.returncode == 0:
         return 0
-    error = re.search(r"mtu ?[=:] ?(\d+)", done.stdout + done.stderr)
-    assert error, f"{size} bytes vanished without a word: {done.stdout}{done.stderr}"
-    return int(error[1])
+    reported = re.search(r"mtu ?[=:] ?(\d+)", done.stdout + done.stderr)
+    assert reported, f"{size} bytes were lost without ICMP: {done.stdout}{done.stderr}"
+    return int(reported[1])
 
 
 def forget(world: World, side: str) -> None:
-    """A host no more knows what its paths take."""
+    """Flush the path MTU cache of a host."""
     for version in ("-4", "-6"):
         world.inside(world.host(side), "ip", version, "route", "flush", "cache")
 
 
-def exact(world: World, address: str, mtu: int, side: str = "left") -> None:
-    """A packet of exactly so many bytes passes, inside ESP; one byte more is answered with the size."""
+def assert_mtu(world: World, address: str, mtu: int, side: str = "left") -> None:
+    """Assert that a packet of this size passes as ESP, and that one byte more is answered with the MTU."""
     with world.wire() as wire:
         assert probe(world, side, address, mtu) == 0, f"{mtu} bytes to {address}"
-    assert wire.tally.protected >= 2, "there and back"
+    assert wire.tally.protected >= 2, "request and reply"
     with world.wire() as wire:
         assert probe(world, side, address, mtu + 1) == mtu
-    assert (wire.tally.protected, wire.tally.clear) == (0, 0)
+    assert (wire.tally.protected, wire.tally.plaintext) == (0, 0)
 
 
 @pytest.mark.shows("connection.mtu", "connection.effective_mtu")
-def test_a_plain_peer_gets_no_larger_packets_than_asked(ours: Ours, new_peer: Callable[[], Peer]) -> None:
-    """Two connections of one gateway, IPv4 and IPv6, each with its own MTU, on create and on update."""
+def test_packets_to_a_peer_are_limited_to_the_mtu(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    """Two connections of a gateway, IPv4 and IPv6, each with its own MTU, on create and on update."""
     over4, over6 = new_peer(), new_peer()
     over4.load(ours.v4, ours.psk)
     over6.load(ours.v4, ours.psk, child={"local_ts": [over6.net6], "remote_ts": [LOCAL6]})
@@ -121,28 +121,28 @@ def test_a_plain_peer_gets_no_larger_packets_than_asked(ours: Ours, new_peer: Ca
             with link.peer.recorder() as seen:
                 assert probe(ours.world, "left", target, min(mtu, limit())) == 0
                 assert probe(ours.world, "left", target, min(mtu, limit()) + 1) == min(mtu, limit())
-            assert (seen.esp, seen.clear) == (2, 0), "there and back, and of the larger one nothing"
+            assert (seen.esp, seen.plaintext) == (2, 0), "request and reply, and nothing of the larger packet"
 
 
-def test_what_is_asked_for_is_cut_to_what_fits_and_shown(both: Both) -> None:
+def test_the_effective_mtu_is_limited_by_the_path_and_shown(both: Both) -> None:
     for address in (V4, V6):
         assert both.world.connection(both.ids[address]["left"])["mtu"] == 1500
         assert both.effective(address) == limit()
-        exact(both.world, address, limit())
+        assert_mtu(both.world, address, limit())
 
 
-def test_two_connections_of_one_gateway_have_each_their_own(both: Both) -> None:
+def test_two_connections_of_a_gateway_have_their_own_mtus(both: Both) -> None:
     for address, mtu in ((V4, 1300), (V6, 1350)):
         both.set(address, mtu=mtu)
         assert both.world.connection(both.ids[address]["left"])["mtu"] == mtu
-    exact(both.world, V4, 1300)
-    exact(both.world, V6, 1350)
+    assert_mtu(both.world, V4, 1300)
+    assert_mtu(both.world, V6, 1350)
     for address in (V4, V6):
-        assert both.effective(address, "right") == limit(), "the other end has its own"
-        exact(both.world, BACK[address], limit(), "right")
+        assert both.effective(address, "right") == limit(), "the other end keeps its own MTU"
+        assert_mtu(both.world, BACK[address], limit(), "right")
 
 
-def test_an_update_acts_at_once_and_on_no_other_connection(both: Both) -> None:
+def test_an_mtu_update_applies_at_once_and_to_one_connection(both: Both) -> None:
     both.up()
     until(both.world.rekeyed, 20.0)
     before = both.world.spis("left")
@@ -153,14 +153,14 @@ def test_an_update_acts_at_once_and_on_no_other_connection(both: Both) -> None:
         until(lambda mtu=mtu: probe(both.world, "left", V4, 1400) == mtu, 5.0)  # type: ignore[misc]
         took = time.monotonic() - start
         print(f"mtu {mtu} on the wire after {took * 1000:.0f} ms")
-        exact(both.world, V4, mtu)
-        exact(both.world, V6, 1350)
-    assert both.world.spis("left") == before, "charon was not reconfigured"
+        assert_mtu(both.world, V4, mtu)
+        assert_mtu(both.world, V6, 1350)
+    assert both.world.spis("left") == before, "an SA was changed"
 
 
 @pytest.mark.parametrize(("address", "sizes"), [(V4, (1300, 1260)), (V6, (1340, 1280))])
-def test_the_mss_is_clamped_both_ways(both: Both, address: str, sizes: tuple[int, int]) -> None:
-    """By the left gateway alone: the right one has no reason to go below the tunnel's limit."""
+def test_the_mss_is_clamped_in_both_directions(both: Both, address: str, sizes: tuple[int, int]) -> None:
+    """The left gateway clamps both directions: the right one has no MTU below the tunnel's limit."""
     mtu, mss = sizes
     both.set(address, mtu=mtu)
     hosts = both.world.host("left"), both.world.host("right")
@@ -169,10 +169,10 @@ def test_the_mss_is_clamped_both_ways(both: Both, address: str, sizes: tuple[int
             assert transfer(source, destination, target, 1000, 5.0) == 1000
             assert (set(syns.sizes), set(answers.sizes)) == ({mss}, {mss})
         assert wire.tally.protected >= 4, "SYN, SYN-ACK, ACK, data"
-        assert wire.tally.clear == 0
+        assert wire.tally.plaintext == 0
 
 
-def test_the_mss_of_a_tunnel_that_asks_for_more_is_the_tunnels(both: Both) -> None:
+def test_the_mss_is_limited_by_the_tunnel_if_the_mtu_is_larger(both: Both) -> None:
     both.set(V4, mtu=1500)
     hosts = both.world.host("left"), both.world.host("right")
     with Syns(hosts[0]) as answers, Syns(hosts[1]) as syns:
@@ -181,12 +181,12 @@ def test_the_mss_of_a_tunnel_that_asks_for_more_is_the_tunnels(both: Both) -> No
 
 
 @contextmanager
-def deaf(world: World) -> Iterator[None]:
-    """Hosts that no ICMP about sizes reaches, as behind a firewall that knows too little."""
+def without_icmp(world: World) -> Iterator[None]:
+    """Make the hosts drop ICMP errors about packet sizes, as firewalls do."""
     rules = (
-        "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; };"
-        "add rule inet deaf in icmp type destination-unreachable drop;"
-        "add rule inet deaf in icmpv6 type packet-too-big drop"
+        "add table inet without_icmp; add chain inet without_icmp in { type filter hook input priority 0; };"
+        "add rule inet without_icmp in icmp type destination-unreachable drop;"
+        "add rule inet without_icmp in icmpv6 type packet-too-big drop"
     )
     for side in ("left", "right"):
         forget(world, side)
@@ -195,22 +195,22 @@ def deaf(world: World) -> Iterator[None]:
         yield
     finally:
         for side in ("left", "right"):
-            world.inside(world.host(side), "nft", "delete", "table", "inet", "deaf")
+            world.inside(world.host(side), "nft", "delete", "table", "inet", "without_icmp")
 
 
 @pytest.mark.parametrize("address", [V4, V6])
-def test_a_bulk_transfer_does_not_fall_into_a_black_hole(both: Both, address: str) -> None:
+def test_a_bulk_transfer_completes_without_icmp(both: Both, address: str) -> None:
     world = both.world
     hosts = world.host("left"), world.host("right")
     both.set(address, mtu=1300)
     ways = ((hosts, address), (hosts[::-1], BACK[address]))
-    with deaf(world):
+    with without_icmp(world):
         for way, target in ways:
             with world.wire() as wire:
                 assert transfer(*way, target, BULK, 40.0) == BULK
             assert wire.tally.protected > BULK / 1400
-            assert wire.tally.clear == 0
-        # The negative control: the same transfer without the clamp, with the same routes and the same deaf hosts.
+            assert wire.tally.plaintext == 0
+        # Negative control: the same transfer without the clamp, with the same routes, and without ICMP too.
         for side in ("left", "right"):
             world.inside(world.gateway(side), "nft", "delete", "table", "inet", "linkspan-mtu")
         assert transfer(*hosts, address, BULK, 4.0) < BULK / 4
@@ -223,7 +223,7 @@ def test_a_bulk_transfer_does_not_fall_into_a_black_hole(both: Both, address: st
 
 
 def ours(world: World) -> list[str]:
-    """Everything in the left gateway that makes MTUs, whatever came first."""
+    """Return the rules, routes and nftables rules in the left gateway that set MTUs, sorted."""
     seen: list[str] = []
     for command in ("ip rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all"):
         seen += [line for line in world.inside(world.gateway("left"), *command.split()).splitlines() if "219" in line]
@@ -232,7 +232,7 @@ def ours(world: World) -> list[str]:
     )
 
 
-def test_charon_is_killed_and_the_mtus_come_back(both: Both) -> None:
+def test_mtus_are_restored_after_charon_is_killed(both: Both) -> None:
     both.set(V4, mtu=1300)
     both.set(V6, mtu=1350)
     both.up()
@@ -242,8 +242,8 @@ def test_charon_is_killed_and_the_mtus_come_back(both: Both) -> None:
     until(lambda: ours(both.world) == before, 15.0)
     both.up()
     until(lambda: reachable(both.world), 15.0)
-    exact(both.world, V4, 1300)
-    exact(both.world, V6, 1350)
+    assert_mtu(both.world, V4, 1300)
+    assert_mtu(both.world, V6, 1350)
 
 
 def reachable(world: World) -> bool:
@@ -261,19 +261,19 @@ def reachable(world: World) -> bool:
     )
 
 
-def test_the_agent_is_killed_and_the_next_one_knows_what_is_its(both: Both) -> None:
+def test_a_restarted_agent_adopts_the_mtus(both: Both) -> None:
     world = both.world
     both.set(V4, mtu=1300)
     before, pid = ours(world), world.agent_pid
     os.kill(pid, signal.SIGKILL)
     until(lambda: world.agent_pid not in (0, pid), 10.0)
     both.set(V4, mtu=1290)
-    exact(world, V4, 1290)
+    assert_mtu(world, V4, 1290)
     both.set(V4, mtu=1300)
     assert ours(world) == before
 
 
-def test_a_disabled_connection_has_none(both: Both) -> None:
+def test_a_disabled_connection_has_no_mtu(both: Both) -> None:
     both.set(V4, mtu=1300)
     both.set(V6, mtu=1350)
     before = ours(both.world)
@@ -283,9 +283,9 @@ def test_a_disabled_connection_has_none(both: Both) -> None:
     assert "10.2.0.0/24" not in left
     assert "mtu 1300" not in left
     assert "mtu 1350" in left
-    exact(both.world, V6, 1350)
+    assert_mtu(both.world, V6, 1350)
     both.set(V4, admin_state_up=True)
     until(lambda: both.effective(V4) == 1300, 10.0)
     both.up()
     assert ours(both.world) == before
-    exact(both.world, V4, 1300)
+    assert_mtu(both.world, V4, 1300)

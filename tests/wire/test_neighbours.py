@@ -1,5 +1,4 @@
-"""Neighbours on one gateway or network: services of one router, connections to one peer, and projects with the same
-networks."""
+"""Services of one router, connections to one peer, and projects with equal networks."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ from linkspan.cli.client import ApiError
 from linkspan.lab.fabric import ping
 from tests.harness.ours import CONNECTIONS, LOCAL4, LOCAL6, VPN, Ours
 from tests.harness.peer import Peer
-from tests.harness.site import Site
-from tests.harness.world import steady
+from tests.harness.project_site import ProjectSite
+from tests.harness.world import ping_with_retry
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -22,7 +21,7 @@ ESP = ["aes128-sha256-modp2048"]
 INSIDE, BEYOND, THERE = "10.50.0.0/24", "10.60.0.0/24", "10.60.0.1"
 
 
-def test_two_services_of_one_router_with_one_peer(ours: Ours, peer: Peer) -> None:
+def test_two_services_of_a_router_share_an_ike_sa_with_a_peer(ours: Ours, peer: Peer) -> None:
     children = {
         "four": {"local_ts": [peer.net4], "remote_ts": [LOCAL4], "esp_proposals": ESP},
         "six": {"local_ts": [peer.net6], "remote_ts": [LOCAL6], "esp_proposals": ESP},
@@ -33,8 +32,8 @@ def test_two_services_of_one_router_with_one_peer(ours: Ours, peer: Peer) -> Non
     assert four.shown["vpnservice_id"] != six.shown["vpnservice_id"]
     for link in (four, six):
         link.wait("ACTIVE")
-    four.pinged(peer.in4)
-    six.pinged(peer.in6)
+    four.assert_pings(peer.in4)
+    six.assert_pings(peer.in6)
     assert len(peer.sas()) == 1, "one IKE SA with the children of both"
     for values, words in (
         ({"psk": "another key", "peer_cidrs": ["10.97.0.0/24"]}, "another psk"),
@@ -46,13 +45,15 @@ def test_two_services_of_one_router_with_one_peer(ours: Ours, peer: Peer) -> Non
     before = four.sas()
     ours.delete(CONNECTIONS, six.id)
     peer.wait_up(1)
-    four.pinged(peer.in4)
-    assert four.sas() == before, "what goes of one connection is nothing to the other"
+    four.assert_pings(peer.in4)
+    assert four.sas() == before, "deleting one connection changed the other's SA"
 
 
 @pytest.mark.shows("connection.project_id", "service.project_id")
-def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_peer: Callable[[], Peer]) -> None:
-    """The same CIDRs inside and beyond, the same identities, another key: nothing of one reaches the other's peer."""
+def test_two_projects_with_equal_networks_are_isolated(
+    new_site: Callable[..., ProjectSite], new_peer: Callable[[], Peer]
+) -> None:
+    """Equal CIDRs at both ends, equal identities, different keys: no packet reaches the other project's peer."""
     sites = [new_site("mine"), new_site("theirs", "other")]
     peers = [new_peer(), new_peer()]
     links = []
@@ -65,23 +66,23 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
     for link in links:
         link.wait("ACTIVE")
     assert links[0].shown["project_id"] != links[1].shown["project_id"]
-    for here, there in ((0, 1), (1, 0)):
-        with peers[here].recorder() as own, peers[there].recorder() as others:
-            answer = steady(lambda here=here: ping(sites[here].host, THERE, 10, 0.02, 1))  # type: ignore[misc]
-        assert (answer.received, own.clear, others.clear) == (10, 0, 0)
+    for own_index, other_index in ((0, 1), (1, 0)):
+        with peers[own_index].recorder() as own, peers[other_index].recorder() as others:
+            answer = ping_with_retry(lambda own_index=own_index: ping(sites[own_index].host, THERE, 10, 0.02, 1))  # type: ignore[misc]
+        assert (answer.received, own.plaintext, others.plaintext) == (10, 0, 0)
         assert own.esp >= 20
-        assert others.esp == 0, "what one project sends does not reach the other's peer"
-    # Each sees its own alone, and can name nothing of the other.
-    for here, there in ((0, 1), (1, 0)):
+        assert others.esp == 0, "a packet reached the other project's peer"
+    # Each project sees its own objects only and cannot reference the other's.
+    for own_index, other_index in ((0, 1), (1, 0)):
         with pytest.raises(ApiError) as hidden:
-            sites[here].user.request("GET", f"{VPN}/{CONNECTIONS}/{links[there].id}")
+            sites[own_index].user.request("GET", f"{VPN}/{CONNECTIONS}/{links[other_index].id}")
         assert hidden.value.status == 404
         with pytest.raises(ApiError) as foreign:
-            sites[here].connect(peers[here], vpnservice_id=links[there].shown["vpnservice_id"])
+            sites[own_index].connect(peers[own_index], vpnservice_id=links[other_index].shown["vpnservice_id"])
         assert foreign.value.status == 404
-    # The first peer, with its own project's key, at the other gateway: no. With the other's key: yes, the control.
+    # The other gateway refuses the first peer's own key. Control: with the other project's key it comes up.
     for link in links:
-        link.rekeyed()
+        link.wait_rekeyed()
     before = [link.sas() for link in links]
     links[1].set(peer_address=peers[0].v4)
     peers[1].wait_down()
@@ -96,6 +97,6 @@ def test_two_projects_with_the_same_networks(new_site: Callable[..., Site], new_
     links[1].wait("ACTIVE")
 
 
-def load(peer: Peer, site: Site, psk: str, **values: Any) -> None:
+def load(peer: Peer, site: ProjectSite, psk: str, **values: Any) -> None:
     child = {"local_ts": [BEYOND], "remote_ts": [INSIDE]}
     peer.load(site.v4, psk, local="fqdn:branch", remote="fqdn:head", child=child, **values)

@@ -1,4 +1,4 @@
-"""After deletes the machine is as it was before the creates: rules, routes, SAs, files, processes, namespaces."""
+"""After deletes the machine has the same rules, routes, SAs, files, processes and namespaces as before the creates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMMANDS = (
 
 
 def gateway(world: World, side: str) -> dict[str, Any]:
-    """Everything that can be seen of a gateway, less what counts or ages."""
+    """Return the observable state of a gateway without counters and ages."""
     seen: dict[str, Any] = {
         " ".join(command): normal(world.inside(world.gateway(side), *command)) for command in COMMANDS
     }
@@ -49,8 +49,8 @@ def files(folder: Path) -> list[str]:
 
 
 def create(world: World, path: str, singular: str, **values: Any) -> tuple[str, str]:
-    made = world.user.request("POST", f"/v2.0/vpn/{path}", {singular: values})[singular]
-    return path, made["id"]
+    created = world.user.request("POST", f"/v2.0/vpn/{path}", {singular: values})[singular]
+    return path, created["id"]
 
 
 def test_a_connection_leaves_nothing_behind(world: World) -> None:
@@ -84,7 +84,7 @@ def test_a_connection_leaves_nothing_behind(world: World) -> None:
         mtu=1300,
     )
     until(lambda: world.connection(connection[1])["status_reason"] not in (None, ""), 10.0)
-    assert gateway(world, "left") != before, "the snapshot sees a connection"
+    assert gateway(world, "left") != before, "the snapshot does not show the connection"
     world.user.request(
         "PUT", f"/v2.0/vpn/{connection[0]}/{connection[1]}", {"ipsec_site_connection": {"psk": "other", "mtu": 1400}}
     )
@@ -97,8 +97,8 @@ def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     return "\n".join(f"{key}: {before[key]}\n -> {after[key]}" for key in before if before[key] != after[key])
 
 
-def test_the_last_service_leaves_no_gateway_behind(world: World) -> None:
-    """The last test of this file: it takes the laboratory apart."""
+def test_deleting_the_last_service_removes_the_gateway(world: World) -> None:
+    """The last test of this file, since it deletes the laboratory's objects."""
     names = {side: world.gateway(side) for side in world.lab["sites"]}
     pids = {side: netns.processes(name) for side, name in names.items()}
     assert all(pids.values())
@@ -112,4 +112,4 @@ def test_the_last_service_leaves_no_gateway_behind(world: World) -> None:
     hosts = {f"ls-{world.lab['instance']}-host-{side}" for side in names}
     assert set(leftovers(world.lab["instance"])) == {world.lab["fabric"], *hosts}
     ports = world.inside(world.lab["fabric"], "ip", "-o", "link")
-    assert world.lab["internet"]["bridge"] not in ports, "a bridge without ports goes too"
+    assert world.lab["internet"]["bridge"] not in ports, "the bridge without ports was not removed"

@@ -1,4 +1,4 @@
-"""pfs of the IPsec policy: a mismatch is noticed when the tunnel comes up, not at the first scheduled rekey."""
+"""pfs of the IPsec policy: a mismatch is reported when the tunnel comes up, not at the first scheduled rekey."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAME = "aes128-sha256-modp2048"
 OTHER = "aes128-sha256-ecp256"
 REFUSED = "the peer refuses pfs group14 at a rekey"
 SLOW = 3 if esp_backend.detect() == "kernel" else 1
-"""User-mode linux takes its time."""
+"""User-mode Linux is slow."""
 
 
 def groups(peer: Peer) -> list[str]:
@@ -30,8 +30,8 @@ def groups(peer: Peer) -> list[str]:
 
 @pytest.mark.shows("ipsec_policy.pfs")
 @pytest.mark.parametrize("initiator", ["ours", "theirs"])
-def test_the_first_rekey_shows_that_the_groups_match(ours: Ours, peer: Peer, initiator: str) -> None:
-    """Without a packet lost, and once only."""
+def test_the_first_rekey_verifies_the_pfs_group(ours: Ours, peer: Peer, initiator: str) -> None:
+    """It happens once, and no packet is lost."""
     peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
     with peer.recorder() as seen:
         link = ours.connect(
@@ -41,24 +41,24 @@ def test_the_first_rekey_shows_that_the_groups_match(ours: Ours, peer: Peer, ini
             until(lambda: "waits for the peer" in link.reason, 10.0, lambda: str(link.shown))
             peer.initiate()
         peer.wait_up()
-        assert groups(peer) == [""], "IKEv2's first child has no key exchange of its own"
+        assert groups(peer) == [""], "a child created in IKE_AUTH has no key exchange of its own"
         with ThreadPoolExecutor(1) as pool:
-            # It goes on while the keys change: 1.5 s if we are the initiator, else 5 s.
+            # Pings continue during the rekey, which is after 1.5 s at the initiator, else after 5 s.
             count = 750 if initiator == "ours" else 2500
             pinging = pool.submit(ping, ours.host, peer.in4, count, 0.002)
             until(lambda: groups(peer) == ["ECP_256"], 10.0 * SLOW, lambda: f"{peer.sas()}")
             answer = pinging.result()
         time.sleep(0.5)
     rekeys = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
-    assert len(rekeys) == 1, "it is rekeyed once and then left alone"
+    assert len(rekeys) == 1, "there must be exactly one rekey"
     assert answer.sent - answer.received <= 1, answer
-    assert (seen.esp >= 2 * answer.received, seen.clear) == (True, 0)
+    assert (seen.esp >= 2 * answer.received, seen.plaintext) == (True, 0)
     assert (link.status, link.reason) == ("ACTIVE", "")
 
 
 @pytest.mark.shows("ipsec_policy.pfs")
 @pytest.mark.parametrize("initiator", ["ours", "theirs"])
-def test_a_mismatch_is_told_at_once_and_forgotten_when_it_is_mended(ours: Ours, peer: Peer, initiator: str) -> None:
+def test_a_mismatch_is_reported_at_once_until_it_is_corrected(ours: Ours, peer: Peer, initiator: str) -> None:
     peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
     link = ours.connect(peer, initiator="bi-directional" if initiator == "ours" else "response-only")
     if initiator == "theirs":
@@ -67,7 +67,7 @@ def test_a_mismatch_is_told_at_once_and_forgotten_when_it_is_mended(ours: Ours, 
     link.wait("ACTIVE")
     link.wait_reason(REFUSED, 6.0 * SLOW)
     assert (link.status, groups(peer)) == ("ACTIVE", [""])
-    link.pinged()
+    link.assert_pings()
     link.set_ipsec(pfs="group19")
     if initiator == "theirs":
         link.wait_reason("waits for the peer; revision")
@@ -75,11 +75,11 @@ def test_a_mismatch_is_told_at_once_and_forgotten_when_it_is_mended(ours: Ours, 
         peer.initiate()
     until(lambda: link.status == "ACTIVE" and groups(peer) == ["ECP_256"], 12.0 * SLOW, lambda: str(link.shown))
     assert link.reason == ""
-    link.pinged()
+    link.assert_pings()
 
 
-def test_a_peer_that_mends_its_side_is_believed(ours: Ours, peer: Peer) -> None:
-    """The reason goes with the trouble, at the next key exchange that works."""
+def test_the_reason_disappears_once_the_peer_is_corrected(ours: Ours, peer: Peer) -> None:
+    """The reason disappears with the next successful key exchange."""
     peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
     link = ours.connect(peer)
     link.wait("ACTIVE")
@@ -90,8 +90,8 @@ def test_a_peer_that_mends_its_side_is_believed(ours: Ours, peer: Peer) -> None:
     until(lambda: (link.status, link.reason) == ("ACTIVE", ""), 5.0 * SLOW, lambda: str(link.shown))
 
 
-def test_ikev1_notices_by_itself(ours: Ours, peer: Peer) -> None:
-    """Its quick mode has a key exchange from the start, so nothing is rekeyed early."""
+def test_ikev1_negotiates_the_group_at_once(ours: Ours, peer: Peer) -> None:
+    """Quick mode has a key exchange from the start, so there is no early rekey."""
     peer.load(ours.v4, ours.psk, version="1", child={"esp_proposals": [OTHER]})
     link = ours.connect(peer, ike={"ike_version": "v1"})
     link.wait_reason("IPsec polic", 10.0 * SLOW)
@@ -108,7 +108,7 @@ def _spis(link: Link) -> list[Any]:
     return sorted((child["spi-in"], child["spi-out"]) for child in link.sas())
 
 
-def test_what_is_verified_is_left_alone_by_a_new_agent(ours: Ours, peer: Peer) -> None:
+def test_a_restarted_agent_does_not_verify_again(ours: Ours, peer: Peer) -> None:
     import os
     import signal
 

@@ -1,4 +1,4 @@
-"""psk and auth_mode: each connection has its own key, and another key needs another authentication."""
+"""psk and auth_mode: each connection has its own key, and a changed key needs a new authentication."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ COUNT = 1000
 
 
 @pytest.mark.shows("connection.psk", "connection.auth_mode")
-def test_another_key_counts_from_the_next_authentication(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+def test_a_changed_psk_is_used_from_the_next_authentication(ours: Ours, new_peer: Callable[[], Peer]) -> None:
     peer, neighbour = new_peer(), new_peer()
-    for one in (peer, neighbour):
-        one.load(ours.v4, ours.psk)
+    for loaded in (peer, neighbour):
+        loaded.load(ours.v4, ours.psk)
     link, other = ours.connect(peer), ours.connect(neighbour)
-    for each in (link, other):
-        until(lambda each=each: [bool(c.get("dh-group")) for c in each.listed()] == [True], 15.0 * SLOW)  # type: ignore[misc]
+    for connected in (link, other):
+        until(lambda connected=connected: [bool(c.get("dh-group")) for c in connected.listed()] == [True], 15.0 * SLOW)  # type: ignore[misc]
     peer.wait_log("with pre-shared key successful")
-    link.pinged()
+    link.assert_pings()
     spis = [(child["spi-in"], child["spi-out"]) for child in other.listed()]
     with ThreadPoolExecutor(1) as pool, neighbour.recorder() as seen:
         pinging = pool.submit(ping, ours.host, neighbour.in4, COUNT, 0.002)
         time.sleep(0.3)
         link.set(psk="the key after it")
-        # The peer still has the old key: refused, and our status says so.
+        # The peer still has the old key: refused, with a reason at the gateway.
         link.wait_reason("pre-shared key", 10.0 * SLOW)
         assert peer.children() == []
         with pytest.raises(vici.exception.CommandException):
@@ -47,14 +47,14 @@ def test_another_key_counts_from_the_next_authentication(ours: Ours, new_peer: C
         peer.initiate()
         answer = pinging.result()
     link.wait("ACTIVE")
-    link.pinged()
-    assert (answer.received, answer.sent, seen.clear) == (COUNT, COUNT, 0)
-    assert seen.esp >= 2 * COUNT, "without ESP on the wire, '0 lost' would say nothing"
+    link.assert_pings()
+    assert (answer.received, answer.sent, seen.plaintext) == (COUNT, COUNT, 0)
+    assert seen.esp >= 2 * COUNT, "the pings were not carried by ESP"
     assert [(child["spi-in"], child["spi-out"]) for child in other.listed()] == spis
 
 
 @pytest.mark.shows("connection.psk")
-def test_only_the_right_key_comes_up(ours: Ours, peer: Peer) -> None:
+def test_a_tunnel_needs_the_right_psk(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, "some other key")
     link = ours.connect(peer)
     link.wait_reason("pre-shared key", 10.0 * SLOW)
@@ -62,7 +62,7 @@ def test_only_the_right_key_comes_up(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     peer.initiate()
     link.wait("ACTIVE")
-    link.pinged()
+    link.assert_pings()
 
 
 @pytest.mark.shows("connection.auth_mode")

@@ -1,4 +1,4 @@
-"""The key of the run is nowhere that it does not have to be, and a node gets what is its own and nothing else."""
+"""The pre-shared key is only where it is needed, and a node gets only its own gateways."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def found_in(path: Path, secret: bytes) -> bool:
         return False
 
 
-def test_the_key_is_in_no_file_no_log_no_command_line_and_no_environment(world: World) -> None:
+def test_the_psk_is_in_no_file_log_command_line_or_environment(world: World) -> None:
     psk = world.connection(world.lab["sites"]["left"]["connection_id"])["psk"].encode()
     assert len(psk) > 20
     files = [path for path in world.state.rglob("*") if path.is_file()]
     names = {path.name for path in files}
-    assert {"linkspan.db", "charon.log", "lab.json"} <= names, "the search has to see what it is about"
+    assert {"linkspan.db", "charon.log", "lab.json"} <= names, "the search did not see these files"
     assert any(path.name == "node-1.log" for path in files)
     assert [path for path in files if found_in(path, psk)] == []
     assert psk.decode() not in world.output
@@ -34,8 +34,8 @@ def test_the_key_is_in_no_file_no_log_no_command_line_and_no_environment(world: 
     assert hits == []
 
 
-def test_the_search_finds_what_is_there(world: World) -> None:
-    """The control: the same search for something that every file of that kind has."""
+def test_the_search_finds_known_strings(world: World) -> None:
+    """Control: the same search for strings that these files contain."""
     assert found_in(world.state / "linkspan.db", b"SQLite format 3")
     assert found_in(Path(f"/proc/{world.process.pid}/cmdline"), str(world.state).encode())
     assert found_in(Path(f"/proc/{os.getpid()}/environ"), b"PATH=")
@@ -64,7 +64,7 @@ def test_a_node_gets_its_own_gateways_only(world: World) -> None:
     assert theirs.json()["gateways"] == theirs.json()["connections"] == []
 
 
-def test_files_with_secrets_are_their_owners_alone(world: World) -> None:
+def test_only_their_owner_can_read_files_with_secrets(world: World) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in world.state.rglob("*") if path.is_file()}
     assert modes["seal"] == 0o400
     assert modes["node-1.token"] & 0o077 == 0

@@ -1,7 +1,8 @@
-"""Traffic selectors: a service's subnet or endpoint groups, each pair of networks, both IP versions, host bits."""
+"""Traffic selectors: a service's subnet or endpoint groups, pairs of networks, both IP versions, host bits."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from linkspan.lab import fabric
 from linkspan.lab.fabric import ping
 from tests.harness.ours import LOCAL4, LOCAL6, Link, Ours
 from tests.harness.peer import Peer
-from tests.harness.world import steady, until
+from tests.harness.world import ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -20,7 +21,7 @@ ANNEX4, ANNEX6 = "10.11.0.0/24", "fd00:11::/64"
 
 
 class Annex(msgspec.Struct, frozen=True):
-    """A second network behind our gateway, with a host in it."""
+    """A second network behind the gateway, with a host."""
 
     subnets: dict[int, str]
     host: str
@@ -54,71 +55,71 @@ def group(ours: Ours, type: str, *endpoints: str) -> str:
 
 
 def second(peer: Peer) -> tuple[str, str]:
-    """A second network behind a peer, and its address there."""
+    """Add a second network behind a peer; return it and the peer's address there."""
     prefix = peer.net4.removesuffix(".0.0/24")
     peer.run("ip", "address", "add", f"{prefix}.1.1/24", "dev", "lo", check=False)
     return f"{prefix}.1.0/24", f"{prefix}.1.1"
 
 
-def passes(peer: Peer, *ways: tuple[str, str]) -> None:
-    """Pings from these namespaces to these addresses pass, as ESP and never in plaintext."""
+def assert_passes(peer: Peer, *ways: tuple[str, str]) -> None:
+    """Assert that pings from these namespaces to these addresses pass, only as ESP."""
     for source, destination in ways:
         with peer.recorder() as seen:
-            answer = steady(lambda source=source, destination=destination: ping(source, destination, 3, 0.02, 1))  # type: ignore[misc]
-        assert (answer.received, seen.clear) == (3, 0), answer
-        assert seen.esp >= 6, "without ESP on the wire, an answered ping says nothing"
+            answer = ping_with_retry(functools.partial(ping, source, destination, 3, 0.02, 1))
+        assert (answer.received, seen.plaintext) == (3, 0), answer
+        assert seen.esp >= 6, "the pings were not carried by ESP"
 
 
-def blocked(peer: Peer, *ways: tuple[str, str]) -> None:
+def assert_blocked(peer: Peer, *ways: tuple[str, str]) -> None:
     for source, destination in ways:
         with peer.recorder() as seen:
             answer = ping(source, destination, 2, 0.02, 1)
-        assert (answer.received, seen.esp, seen.clear) == (0, 0, 0), answer
+        assert (answer.received, seen.esp, seen.plaintext) == (0, 0, 0), answer
 
 
 def selectors(peer: Peer) -> list[tuple[list[str], list[str]]]:
-    """The traffic selectors of the peer's child SAs, its own side first."""
+    """Return the selectors of the peer's child SAs, local ones first."""
     return sorted((sorted(child["local-ts"]), sorted(child["remote-ts"])) for child in peer.children())
 
 
-def carries(link: Link, *wanted: tuple[list[str], list[str]]) -> None:
-    """Wait until the peer's child SAs have exactly these selectors, and the connection is as it should be."""
-    there = lambda: selectors(link.peer) == sorted(wanted)  # noqa: E731 # asked before and after the rekey
-    until(there, 15.0, lambda: f"{selectors(link.peer)} {link.shown}")
-    link.rekeyed(10.0)
-    until(there, 10.0, lambda: f"{selectors(link.peer)} {link.shown}")
+def wait_selectors(link: Link, *wanted: tuple[list[str], list[str]]) -> None:
+    """Wait until the peer's child SAs have exactly these selectors, before and after the first rekey."""
+    matches = lambda: selectors(link.peer) == sorted(wanted)  # noqa: E731 # used before and after the rekey
+    until(matches, 15.0, lambda: f"{selectors(link.peer)} {link.shown}")
+    link.wait_rekeyed(10.0)
+    until(matches, 10.0, lambda: f"{selectors(link.peer)} {link.shown}")
 
 
 WIDE = {"local_ts": ["10.0.0.0/8", "fd00::/16"], "remote_ts": ["10.0.0.0/8", "fd00::/16"]}
-"""A peer that takes whatever we propose, so that it shows what that was."""
+"""A peer that accepts any selectors, so that it shows the gateway's proposal."""
 
 
 @pytest.mark.shows("connection.peer_cidrs", "service.subnet_id", "connection.vpnservice_id")
 def test_a_services_subnet_and_the_peers_networks(ours: Ours, peer: Peer, annex: Annex) -> None:
-    """Host bits are masked on the wire and echoed as they were given; an update acts there."""
+    """Host bits are masked in selectors and shown as given; an update changes the selectors."""
     peer.load(ours.v4, ours.psk, child=WIDE)
     more, beyond = second(peer)
     given = [peer.net4.replace(".0/24", ".77/24")]
     link = ours.connect(peer, peer_cidrs=given)
     assert link.shown["peer_cidrs"] == given
-    carries(link, ([peer.net4], [LOCAL4]))
-    passes(peer, (ours.host, peer.in4))
-    blocked(peer, (ours.host, beyond))
+    wait_selectors(link, ([peer.net4], [LOCAL4]))
+    assert_passes(peer, (ours.host, peer.in4))
+    assert_blocked(peer, (ours.host, beyond))
     given = [more.replace(".0/24", ".5/24"), *given]
     assert link.set(peer_cidrs=given)["peer_cidrs"] == given
-    carries(link, (sorted([peer.net4, more]), [LOCAL4]))
-    passes(peer, (ours.host, peer.in4), (ours.host, beyond))
+    wait_selectors(link, (sorted([peer.net4, more]), [LOCAL4]))
+    assert_passes(peer, (ours.host, peer.in4), (ours.host, beyond))
     link.set(peer_cidrs=more)
-    carries(link, ([more], [LOCAL4]))
-    passes(peer, (ours.host, beyond))
-    blocked(peer, (ours.host, peer.in4))
+    wait_selectors(link, ([more], [LOCAL4]))
+    assert_passes(peer, (ours.host, beyond))
+    assert_blocked(peer, (ours.host, peer.in4))
     ours.delete("ipsec-site-connections", link.id)
-    # Another service of the same router, for its other subnet.
+    # Another service of the same router, for its second subnet.
     service = ours.create("vpnservices", router_id=ours.router_id, subnet_id=annex.subnets[4])
     link = ours.connect(peer, vpnservice_id=service)
-    carries(link, ([peer.net4], [ANNEX4]))
-    passes(peer, (annex.host, peer.in4))
-    blocked(peer, (ours.host, peer.in4))
+    wait_selectors(link, ([peer.net4], [ANNEX4]))
+    assert_passes(peer, (annex.host, peer.in4))
+    assert_blocked(peer, (ours.host, peer.in4))
 
 
 def test_ipv6_host_bits(ours: Ours, peer: Peer) -> None:
@@ -128,8 +129,8 @@ def test_ipv6_host_bits(ours: Ours, peer: Peer) -> None:
     id = link.shown["peer_ep_group_id"]
     shown = ours.world.user.request("GET", f"/v2.0/vpn/endpoint-groups/{id}")["endpoint_group"]
     assert shown["endpoints"] == [given]
-    carries(link, ([peer.net6], [LOCAL6]))
-    passes(peer, (ours.host, peer.in6))
+    wait_selectors(link, ([peer.net6], [LOCAL6]))
+    assert_passes(peer, (ours.host, peer.in6))
 
 
 @pytest.mark.shows(
@@ -139,8 +140,8 @@ def test_ipv6_host_bits(ours: Ours, peer: Peer) -> None:
     "endpoint_group.endpoints",
 )
 @pytest.mark.parametrize("version", ["2", "1"])
-def test_two_networks_with_two(ours: Ours, peer: Peer, annex: Annex, version: str) -> None:
-    """IKEv2: one child with two lists. IKEv1: a child for each pair. The groups change while it is up."""
+def test_two_local_and_two_peer_networks(ours: Ours, peer: Peer, annex: Annex, version: str) -> None:
+    """IKEv2 has one child with two lists, IKEv1 a child for each pair. The groups change while the tunnel is up."""
     more, beyond = second(peer)
     theirs, mine = [peer.net4, more], [LOCAL4, ANNEX4]
     pairs = [([left], [right]) for left in theirs for right in mine]
@@ -149,7 +150,7 @@ def test_two_networks_with_two(ours: Ours, peer: Peer, annex: Annex, version: st
         for number, (left, right) in enumerate([(theirs, mine)] if version == "2" else pairs)
     }
     peer.load(ours.v4, ours.psk, version=version, children=children)
-    # All of them before the connection that will use them, so that they go after it.
+    # Created before the connection that uses them, so that they are removed after it.
     local, remote = group(ours, "subnet", ours.subnets[4], annex.subnets[4]), group(ours, "cidr", *theirs)
     local_less, remote_less = group(ours, "subnet", annex.subnets[4]), group(ours, "cidr", more)
     link = ours.connect(
@@ -160,31 +161,31 @@ def test_two_networks_with_two(ours: Ours, peer: Peer, annex: Annex, version: st
         local_ep_group_id=local,
         peer_ep_group_id=remote,
     )
-    carries(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
+    wait_selectors(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
     ways = [(host, address) for host in (ours.host, annex.host) for address in (peer.in4, beyond)]
-    passes(peer, *ways)
+    assert_passes(peer, *ways)
     link.set(peer_ep_group_id=remote_less)
-    carries(link, *([([more], sorted(mine))] if version == "2" else pairs[2:]))
-    passes(peer, ways[1], ways[3])
-    blocked(peer, ways[0], ways[2])
+    wait_selectors(link, *([([more], sorted(mine))] if version == "2" else pairs[2:]))
+    assert_passes(peer, ways[1], ways[3])
+    assert_blocked(peer, ways[0], ways[2])
     link.set(local_ep_group_id=local_less)
-    carries(link, ([more], [ANNEX4]))
-    passes(peer, ways[3])
-    blocked(peer, *ways[:3])
+    wait_selectors(link, ([more], [ANNEX4]))
+    assert_passes(peer, ways[3])
+    assert_blocked(peer, *ways[:3])
     link.set(local_ep_group_id=local, peer_ep_group_id=remote)
-    carries(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
-    passes(peer, *ways)
+    wait_selectors(link, *([(sorted(theirs), sorted(mine))] if version == "2" else pairs))
+    assert_passes(peer, *ways)
 
 
 @pytest.mark.shows("connection.local_ep_group_id", "connection.peer_ep_group_id")
-def test_each_ip_version_in_each(ours: Ours, new_peer: Callable[[], Peer]) -> None:
-    """4in4, 6in6, 4in6, 6in4 side by side, and then each the other way round."""
+def test_each_ip_version_inside_each(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    """4in4, 6in6, 4in6 and 6in4 concurrently, then each with the IP versions exchanged."""
     cases = [(inner, outer) for inner in (4, 6) for outer in (4, 6)]
     local = {version: group(ours, "subnet", ours.subnets[version]) for version in (4, 6)}
     links, others = [], []
     for inner, outer in cases:
         peer = new_peer()
-        # Before the connection that will use it, so that it goes after it.
+        # Created before the connection that uses it, so that it is removed after it.
         others.append(group(ours, "cidr", peer.net6 if inner == 4 else peer.net4))
         address = peer.v4 if outer == 4 else peer.v6
         net = peer.net4 if inner == 4 else peer.net6
@@ -203,7 +204,7 @@ def test_each_ip_version_in_each(ours: Ours, new_peer: Callable[[], Peer]) -> No
 
 def of_version(link: Link, inner: int, outer: int) -> None:
     peer = link.peer
-    carries(link, ([peer.net4 if inner == 4 else peer.net6], [LOCAL4 if inner == 4 else LOCAL6]))
-    passes(peer, (link.ours.host, peer.in4 if inner == 4 else peer.in6))
-    ((sa),) = [one for one in peer.sas() if one["state"] == "ESTABLISHED"]
+    wait_selectors(link, ([peer.net4 if inner == 4 else peer.net6], [LOCAL4 if inner == 4 else LOCAL6]))
+    assert_passes(peer, (link.ours.host, peer.in4 if inner == 4 else peer.in6))
+    ((sa),) = [established for established in peer.sas() if established["state"] == "ESTABLISHED"]
     assert sa["remote-host"] == (link.ours.v4 if outer == 4 else link.ours.v6)

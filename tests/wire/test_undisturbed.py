@@ -1,4 +1,4 @@
-"""Editing one connection never disturbs another on the same gateway: not one ping lost, not one SPI changed."""
+"""Updating a connection never disturbs another on the same gateway: no ping is lost and no SPI changes."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ REST: list[tuple[tuple[str, ...], dict[str, Any]]] = [
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """Connections beside the laboratory's, with identities and policies of their own: ids by what an edit is of.
+    """Connections beside the laboratory's, with their own identities and policies: ids by the updated resource.
 
-    One runs between the same two gateways, over endpoint groups; the one of a service with a subnet waits for a peer
-    that never comes. `groups` are what an edit may name.
+    One is up between the same two gateways, with endpoint groups; the other, of a service with a subnet, has a peer
+    that never answers. `groups`: endpoint groups that an update may reference.
     """
 
     ids: dict[tuple[str, ...], str]
@@ -78,21 +78,21 @@ def create(world: World, kind: tuple[str, str], **values: Any) -> str:
 def neighbour(world: World) -> Neighbour:
     policies = {"ikepolicy_id": create(world, IKE, name="a"), "ipsecpolicy_id": create(world, IPSEC, name="a")}
     left = world.lab["sites"]["left"]
-    made: dict[str, str] = {}
+    connections: dict[str, str] = {}
     services: dict[str, str] = {}
     local: dict[str, str] = {}
     for side, other in (("left", "right"), ("right", "left")):
-        here, there = world.lab["sites"][side], world.lab["sites"][other]
+        site, peer_site = world.lab["sites"][side], world.lab["sites"][other]
         cidr = {"left": "fd00:1::/64", "right": "fd00:2::/64"}[other]
-        services[side] = create(world, SERVICE, name=f"a-{side}", router_id=here["router_id"])
-        local[side] = create(world, GROUP, type="subnet", endpoints=[here["subnet_ids"][1]])
-        made[side] = create(
+        services[side] = create(world, SERVICE, name=f"a-{side}", router_id=site["router_id"])
+        local[side] = create(world, GROUP, type="subnet", endpoints=[site["subnet_ids"][1]])
+        connections[side] = create(
             world,
             CONNECTION,
             name=f"a-{side}",
             vpnservice_id=services[side],
             **policies,
-            peer_address=there["gateway"]["outside_address"],
+            peer_address=peer_site["gateway"]["outside_address"],
             peer_id=f"a-{other}",
             local_id=f"a-{side}",
             local_ep_group_id=local[side],
@@ -109,11 +109,11 @@ def neighbour(world: World) -> Neighbour:
         peer_cidrs=["10.77.0.0/24"],
         psk="nobody's key",
     )
-    for id in made.values():
+    for id in connections.values():
         world.wait_status(id, "ACTIVE")
     return Neighbour(
         {
-            CONNECTION: made["left"],
+            CONNECTION: connections["left"],
             IKE: policies["ikepolicy_id"],
             IPSEC: policies["ipsecpolicy_id"],
             SERVICE: services["left"],
@@ -129,7 +129,7 @@ def neighbour(world: World) -> Neighbour:
 
 
 def spis(world: World) -> list[tuple[str, str]]:
-    """The SPIs of the laboratory's own connection at the left gateway."""
+    """Return the SPIs of the laboratory's own connection at the left gateway."""
     id = world.lab["sites"]["left"]["connection_id"]
     return world.spis("left", id)
 
@@ -147,7 +147,7 @@ def one_each(world: World) -> bool:
     [*SAMPLE, *(pytest.param(*case, marks=pytest.mark.whole) for case in REST)],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else value[1],
 )
-def test_an_edit_of_one_leaves_the_other_alone(
+def test_an_update_of_one_connection_does_not_disturb_another(
     world: World, neighbour: Neighbour, kind: tuple[str, ...], values: dict[str, Any]
 ) -> None:
     path, singular = kind[:2]
@@ -167,11 +167,13 @@ def test_an_edit_of_one_leaves_the_other_alone(
         answer = pinging.result()
     assert (answer.received, answer.sent) == (COUNT, COUNT)
     assert spis(world) == before
-    assert wire.tally.protected >= 2 * COUNT, "without ESP on the wire, '0 lost' would say nothing"
-    assert wire.tally.clear == 0
+    assert wire.tally.protected >= 2 * COUNT, "the pings were not carried by ESP"
+    assert wire.tally.plaintext == 0
 
 
-def test_no_attribute_is_left_out() -> None:
-    """With `--all` whatever a PUT can change is edited."""
+def test_every_attribute_is_updated_by_a_case() -> None:
+    """With `--all` the cases update every attribute that a PUT can change."""
     edited = {(kind[1], name) for kind, values in (*SAMPLE, *REST) for name in values}
-    assert edited == {(one.singular, each.name) for one in VPN for each in one.attributes if each.put}
+    assert edited == {
+        (resource.singular, attribute.name) for resource in VPN for attribute in resource.attributes if attribute.put
+    }

@@ -49,8 +49,8 @@ class Convergence:
         self._tunnels = tunnels
         self._names = names
         self._reports = reports
-        self._guard_coverage = GuardCoverage(drivers.guard)
-        self._mtus = MtuApplier(drivers.paths, drivers.backend)
+        self._guard_coverage = GuardCoverage(drivers.leak_guard)
+        self._mtus = MtuApplier(drivers.mtu_routing, drivers.backend)
         self._desired: Desired | None = None
         self._tombstones: dict[str, Gone] = {}
         self._namespace_of: Gateway | None = None

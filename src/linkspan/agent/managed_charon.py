@@ -59,7 +59,7 @@ class ManagedCharon:
         fresh = self._driver.start()
         self._driver.listen(self._deliver)
         self.loaded = {} if fresh else dict(self._driver.loaded())
-        remotes = {} if fresh else self._driver.remotes()
+        remotes = {} if fresh else self._driver.peer_addresses()
         self._names_by_peer = {}
         for name in self.loaded:
             self._names_by_peer.setdefault(ipsec_config.peer_of(name), set()).add(name)
@@ -104,7 +104,7 @@ class ManagedCharon:
 
     def without_log(self) -> AbstractContextManager[None]:
         """While it lasts charon's log is not read, which makes loading faster and loses causes."""
-        return self._driver.quiet()
+        return self._driver.without_log()
 
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
         """Load an IKE connection, or replace it in place. SAs that are up stay."""

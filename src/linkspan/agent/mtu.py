@@ -38,7 +38,7 @@ class MtuApplier:
         `orphans`: charon has connections that are not desired. The MTUs that are applied before the first call stay
         for them.
         """
-        outside_mtu = self._routing.outside(gateway.id)
+        outside_mtu = self._routing.outside_mtu(gateway.id)
         before = {id: computed[1] for id, computed in self._computed.items()}
         if outside_mtu != self._outside_mtu:
             self._outside_mtu, self._computed = outside_mtu, {}

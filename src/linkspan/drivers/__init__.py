@@ -1,1 +1,1 @@
-"""What touches the machine: namespaces, nftables and charon, behind three small protocols, and fakes of each."""
+"""Drivers of one machine, behind protocols: namespaces, nftables, policy routing, name resolution and charon."""

@@ -1,4 +1,4 @@
-"""The drivers of one machine, wired together, and the sweep that leaves nothing of an instance behind."""
+"""The drivers of this machine, wired together, and `sweep`, which removes everything of an instance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.charon.vici import DEADLINE
 from linkspan.drivers.gateway import leak_guard
 from linkspan.drivers.gateway.dns_resolver import NamespaceResolver
-from linkspan.drivers.gateway.leak_guard import NftGuard
+from linkspan.drivers.gateway.leak_guard import NftLeakGuard
 from linkspan.drivers.gateway.mtu_routing import PolicyRoutedMtu
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
 from linkspan.drivers.linux import esp_backend as esp
@@ -27,10 +27,10 @@ _log = structlog.get_logger("drivers.local")
 class LocalDrivers:
     """The `Drivers` of one node on this machine; see `drivers.ports`.
 
-    Making one asks the machine what it can do and starts a charon for a moment, to learn its version and to see that
-    it loads what it should and nothing else. Raises DriverError if the machine cannot run gateways.
-    `bridges_in` and `bridges` as in `NetworkNamespaces`; `state` is a directory, one of its own for each node;
-    `deadline` in seconds for every command to a charon.
+    The constructor detects the ESP backend, and starts a charon for a moment to read its version and to check its
+    plugins. Raises DriverError if the machine cannot run gateways.
+    `bridges_in` and `bridges` as in `NetworkNamespaces`; `state` is the node's own directory; `deadline` in seconds
+    for each command to a charon.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LocalDrivers:
         instance: str,
         node: str,
         state: Path,
-        bridges_in: str = netns.HERE,
+        bridges_in: str = netns.CURRENT,
         bridges: Mapping[str, str] | None = None,
         deadline: float = DEADLINE,
     ) -> None:
@@ -46,8 +46,8 @@ class LocalDrivers:
         self._deadline = deadline
         self.backend: Backend = esp.detect()
         self.namespaces = NetworkNamespaces(instance, node, bridges_in, bridges, leak_guard.drop_everything)
-        self.guard = NftGuard(self.backend, self.namespaces.name)
-        self.paths = PolicyRoutedMtu(self.backend, self.namespaces.name)
+        self.leak_guard = NftLeakGuard(self.backend, self.namespaces.name)
+        self.mtu_routing = PolicyRoutedMtu(self.backend, self.namespaces.name)
         self.resolver = NamespaceResolver(self.namespaces.name)
         self.charon_version = _probe(interface_names.namespace(instance, node, f"probe-{os.getpid()}"), self.backend)
 
@@ -57,24 +57,24 @@ class LocalDrivers:
 
 
 def sweep(instance: str) -> None:
-    """Remove everything of an instance from this machine, of all its nodes, whatever has crashed before.
+    """Remove everything of an instance from this machine, of all its nodes, also what a crash has left.
 
-    Processes in its namespaces first, then the namespaces, then ports and bridges wherever they are. Needs no agent
-    and no settings. Files are left alone.
+    Ends the processes in its namespaces, then removes the namespaces, then ports and bridges in any other namespace.
+    Needs neither agent nor settings. Does not touch files.
     """
     prefix = interface_names.namespace_prefix(interface_names.check_instance(instance))
-    mine = [name for name in netns.names() if name.startswith(prefix)]
-    for name in mine:
+    namespaces = [name for name in netns.names() if name.startswith(prefix)]
+    for name in namespaces:
         process.terminate(netns.processes(name))
-    for name in mine:
+    for name in namespaces:
         netns.delete(name)
-    for name in [netns.HERE, *netns.names()]:
+    for name in [netns.CURRENT, *netns.names()]:
         try:
             netns.run_inside(name, lambda: _sweep_links(instance))
         except FileNotFoundError:
-            continue  # somebody else has removed it meanwhile
+            continue  # removed by another process meanwhile
         except OSError as error:
-            _log.warning("could not look into a namespace", namespace=name, error=str(error))
+            _log.warning("could not enter a namespace", namespace=name, error=str(error))
     process.reap()
 
 
@@ -83,14 +83,14 @@ def _sweep_links(instance: str) -> None:
     with netlink.connect() as kernel:
         for link in kernel.links().values():
             mark = interface_names.read_mark(link.alias)
-            # A crash between making a link and marking it leaves one with our name and no mark.
-            ours = mark.instance == instance if mark else not link.alias and link.name.startswith(prefixes)
-            if ours and link.kind in ("veth", "bridge"):
+            # A crash between creating a link and marking it leaves a link with our name and no mark.
+            is_ours = mark.instance == instance if mark else not link.alias and link.name.startswith(prefixes)
+            if is_ours and link.kind in ("veth", "bridge"):
                 kernel.delete(link)
 
 
 def _probe(namespace: str, backend: Backend) -> str:
-    """The version of this machine's charon, which is started for a moment in a namespace of its own."""
+    """Return the version of this machine's charon, started for a moment in a namespace of its own."""
     netns.create(namespace, lambda: None)
     try:
         with tempfile.TemporaryDirectory(prefix="linkspan-probe-") as directory:

@@ -1,7 +1,7 @@
-"""The drivers that a gateway needs, as protocols. Real ones and fakes pass the same contract tests.
+"""Protocols of the drivers that the agent uses. The real drivers and the fakes pass the same contract tests.
 
-Every driver is declarative: it takes the whole desired state, and applying twice equals once. A gateway is known by
-its router's uuid; what names that becomes on the machine is the driver's own affair.
+Each `apply` takes the whole desired state and is idempotent. A gateway is identified by its router's uuid; the names
+of its namespace and interfaces are the driver's own.
 """
 
 from __future__ import annotations
@@ -21,157 +21,157 @@ from linkspan.core.tunnel.sas import IkeSa
 
 
 class DriverError(Exception):
-    """The machine refused something; the message is one sentence that says what, for status and log."""
+    """The machine refused an operation; the message is one sentence that names it, for status and log."""
 
 
 class Unresponsive(DriverError):
-    """charon did not answer within its deadline, or is gone: whatever was asked may or may not have happened."""
+    """charon did not answer within its deadline, or has ended: the command may or may not have been executed."""
 
 
 class Namespaces(Protocol):
-    """Network namespaces with their legs, addresses and default routes."""
+    """Network namespaces of gateways, with their interfaces, addresses and default routes."""
 
     def apply(self, gateway: Gateway) -> None:
-        """Make the gateway's namespace exactly so: both legs, every address, forwarding on. Raises DriverError.
+        """Create or change the gateway's namespace: interfaces, addresses, routes, forwarding. Raises DriverError.
 
-        A new one lets nothing but IKE and ESP out until its guard is applied for the first time.
+        A new namespace lets only IKE, ESP and AH out until the leak guard is applied for the first time.
         """
 
     def remove(self, gateway_id: str) -> None:
-        """Remove the namespace, its legs, and bridges that nobody else uses. Nothing happens if there is none."""
+        """Remove the namespace, its interfaces and the bridges without other ports. No error if there is none."""
 
     def present(self) -> frozenset[str]:
-        """Ids of the gateways that have a namespace here, also those of an earlier run of this agent."""
+        """Return the ids of the gateways that have a namespace, including those from an earlier run of this agent."""
 
 
 class LeakGuard(Protocol):
-    """The rules that keep protected traffic from leaving a gateway in clear."""
+    """Packet filter rules that keep protected traffic from leaving a gateway in plaintext."""
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
-        """Guard exactly these pairs, atomically: no moment without the pairs that stay. Raises DriverError.
+        """Guard exactly these pairs. Pairs that stay are guarded throughout the change. Raises DriverError.
 
-        Apply it before a connection is loaded, and lift it only after its SAs are gone.
+        Guard a connection's pairs before it is loaded, and until its SAs are deleted.
         """
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
-        """The pairs that are guarded now; empty if there is no guard. Survives the agent's and charon's death."""
+        """Return the guarded pairs; empty if there is no guard. The guard outlives the agent and charon."""
 
 
 class MtuRouting(Protocol):
-    """How large the packets of each pair of selectors may be: what hosts are told, and the MSS of their TCP."""
+    """The MTU of each pair of selectors: reported to hosts by ICMP, and enforced on the MSS of TCP."""
 
-    def outside(self, gateway_id: str) -> int:
-        """The MTU of the gateway's outside leg, bytes. Raises DriverError if it has none."""
+    def outside_mtu(self, gateway_id: str) -> int:
+        """Return the MTU of the gateway's outside interface, bytes. Raises DriverError if there is none."""
 
-    def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
-        """Let these MTUs hold, and no others, at once and without disturbing a pair that stays. Raises DriverError.
+    def apply(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> None:
+        """Apply exactly these MTUs; pairs that stay are not disturbed. Raises DriverError.
 
-        A pair comes once. Apply it again after a charon was started: routes over its device went with it.
+        Each pair occurs once. Apply again after charon was started: the routes over its TUN device went with it.
         """
 
     def current(self, gateway_id: str) -> frozenset[PairMtu]:
-        """What holds now; empty if there is no namespace. Survives the agent's and charon's death."""
+        """Return the applied MTUs; empty if there is no namespace. They outlive the agent and charon."""
 
 
 class Charon(Protocol):
-    """One gateway's charon. Commands come from one thread; facts are delivered from another."""
+    """The charon of one gateway. Commands come from one thread; events are delivered on another."""
 
     def start(self) -> bool:
-        """Make sure that it runs and answers; adopts one that does. True if it was started anew, so knows nothing."""
+        """Start charon, or adopt a running one that answers. True if it was started, and so has nothing loaded."""
 
     def stop(self) -> None:
-        """End it, so that it says goodbye to its peers. Nothing happens if it does not run."""
+        """Stop charon; it deletes its SAs at its peers. No error if it does not run."""
 
     def remove(self) -> None:
-        """End it for good: nothing of it stays on disk."""
+        """Stop charon and remove its directory."""
 
     def detach(self) -> None:
-        """Close the sessions and leave it running."""
+        """Close the VICI sessions and leave charon running."""
 
     def listen(self, deliver: Callable[[CharonEvent], None]) -> None:
-        """Deliver facts from now on, and `DaemonLost` once when the stream ends. Called after each `start`.
+        """Deliver events from now on, and `DaemonLost` once when the stream ends. Call it after each `start`.
 
-        After `stop` or `detach` the end is no news and `DaemonLost` is not delivered. `deliver` has to be quick.
+        `DaemonLost` is not delivered after `stop` or `detach`. `deliver` must not block.
         """
 
-    def quiet(self) -> AbstractContextManager[None]:
-        """While it lasts charon's log is not listened to, so that loading many takes half the time. Causes are lost."""
+    def without_log(self) -> AbstractContextManager[None]:
+        """Unsubscribe from charon's log within the block, which speeds up loading. Causes logged there are lost."""
 
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
-        """Load or replace a connection and its key; SAs that are up stay, and an IKE SA of that name may from now on
-        have the new children. Raises DriverError with charon's words."""
+        """Load or replace a connection and its key. Existing SAs stay; an IKE SA of that name can create the new
+        children. Raises DriverError with charon's message."""
 
     def unload(self, name: str) -> None:
-        """Unload a connection and its key. SAs stay; an unknown name is no error."""
+        """Unload a connection and its key. SAs stay. No error if the name is unknown."""
 
     def initiate(self, ike: str, child: str) -> None:
-        """Begin to bring up a child and return at once; how it went arrives as facts."""
+        """Initiate a child and return at once; the outcome arrives as events."""
 
     def install(self, ike: str, child: str) -> None:
-        """Have traffic of a child begin to bring it up; on user-space ESP traffic is dropped and begins nothing.
+        """Install a trap policy for a child: its traffic initiates it. With user-space ESP the traffic is only dropped.
 
-        Raises DriverError if there is no such child. The trap stays until `uninstall`, whatever comes of it.
+        Raises DriverError if there is no such child. The trap stays until `uninstall`, also once the child is up.
         """
 
     def uninstall(self, ike: str, child: str) -> None:
-        """Take `install` back. SAs and attempts stay; nothing happens if there is no such trap."""
+        """Remove a trap. SAs and attempts stay. No error if there is no such trap."""
 
     def traps(self) -> frozenset[tuple[str, str]]:
-        """What is installed, also by an earlier run of this agent: names of IKE connections and children."""
+        """Return the installed traps as (IKE connection, child), including those from an earlier run of this agent."""
 
     def terminate_sa(self, unique_id: int, *, dead: bool = False) -> None:
-        """End one IKE SA with its children, telling the peer once. Judge by `sas`.
+        """Delete an IKE SA with its children; the delete is sent to the peer once. Check the outcome with `sas`.
 
-        Takes up to a second where the peer does not confirm it; not so if it is known to be `dead`.
+        Waits up to a second for the peer's response, unless the peer is known to be `dead`.
         """
 
     def terminate_child(self, unique_id: int) -> None:
-        """End one child SA at once, telling the peer once. Judge by `sas`."""
+        """Delete a child SA; the delete is sent to the peer once. Check the outcome with `sas`."""
 
     def rekey(self, unique_id: int) -> None:
-        """Begin to renew the keys of one child SA and return at once; how it went arrives as facts."""
+        """Rekey a child SA and return at once; the outcome arrives as events."""
 
     def loaded(self) -> Mapping[str, frozenset[str]]:
-        """Names of the loaded connections, and of their children."""
+        """Return the names of the loaded connections, each with the names of its children."""
 
-    def remotes(self) -> Mapping[str, str]:
-        """The peer's address that each loaded connection was told, by the connection's name."""
+    def peer_addresses(self) -> Mapping[str, str]:
+        """Return the configured peer address of each loaded connection, by the connection's name."""
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
-        """The IKE SAs, all or those of one name."""
+        """Return the IKE SAs, all or those of one connection name."""
 
 
 class Resolver(Protocol):
-    """Names as the gateways' own resolvers know them, each with its own hosts and name servers."""
+    """Name resolution inside each gateway, with the gateway's own hosts file and name servers."""
 
     def resolve(self, gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
-        """Begin to resolve a name and return at once; `deliver` is called once, from any thread.
+        """Start to resolve a name and return at once; `deliver` is called once, from any thread.
 
-        After some seconds without an answer the answer is an error, which is half a sentence that says what failed.
+        Without an answer within some seconds, the resolution carries an error: a clause that says what failed.
         """
 
 
 class Drivers(Protocol):
-    """What a node offers to its gateways. Several gateways use it at once, each from its own thread."""
+    """All drivers of a node. Several gateways use them concurrently, each from its own thread."""
 
     @property
     def backend(self) -> Backend:
-        """Which ESP this machine does."""
+        """The ESP backend of this machine."""
 
     @property
     def charon_version(self) -> str:
-        """As charon says it itself."""
+        """The version that charon reports."""
 
     @property
     def namespaces(self) -> Namespaces:
-        """The namespaces of this node."""
+        """The network namespaces of this node's gateways."""
 
     @property
-    def guard(self) -> LeakGuard:
-        """The guards of this node."""
+    def leak_guard(self) -> LeakGuard:
+        """The leak guards of this node's gateways."""
 
     @property
-    def paths(self) -> MtuRouting:
+    def mtu_routing(self) -> MtuRouting:
         """The MTUs of this node's gateways."""
 
     @property
@@ -179,4 +179,4 @@ class Drivers(Protocol):
         """The resolvers of this node's gateways."""
 
     def charon(self, gateway: Gateway) -> Charon:
-        """The charon of a gateway, not started."""
+        """Return a handle on the gateway's charon, without starting it."""

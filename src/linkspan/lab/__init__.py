@@ -1,1 +1,1 @@
-"""Two sites in namespaces of one machine, for the demonstration and the tests."""
+"""A laboratory for demonstration and tests: two sites with gateways and hosts in namespaces of one machine."""

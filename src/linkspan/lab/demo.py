@@ -1,7 +1,7 @@
-"""The proof: two hosts talk through a tunnel, and the wire between the gateways carried nothing in clear.
+"""The demonstration: two hosts ping each other through a tunnel, and nothing crosses the wire in plaintext.
 
-A run is a proof only if all of it holds: both connections ACTIVE, no ping lost in either direction, ESP seen, clear
-text not seen, and no packet missed by the witness.
+It succeeds only if both connections are ACTIVE, no ping is lost in either direction, the packet counter between the
+gateways has seen ESP and no plaintext, and the counter has missed no packet.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from linkspan.lab.progress import Progress
 from linkspan.lab.sites import OTHER, Api, Lab, Site
 
 POLL: Final = 0.05
-CALM: Final = 2.0
-"""Seconds for which nobody needs to know what is not yet up, and why."""
+DETAIL_AFTER: Final = 2.0
+"""Seconds until the progress shows the statuses of connections that are not ACTIVE yet."""
 PINGS: Final = 10
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen. `active`: seconds from the first request until each connection was ACTIVE."""
+    """The observations of a run. `active`: seconds from the first request until each connection was ACTIVE."""
 
     active: dict[str, float]
     pings: tuple[Ping, ...]
@@ -36,33 +36,34 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def faults(self) -> list[str]:
-        """Why it proves nothing; empty if it does."""
-        found = [
+        """The reasons why the run failed; empty if it succeeded."""
+        faults = [
             f"ping {ping.source} to {ping.destination}: {ping.received} of {ping.sent} came back, "
             f"not these (from 0): {', '.join(map(str, ping.lost))}"
             for ping in self.pings
             if ping.lost
         ]
         if not self.wire.protected:
-            found.append("no ESP packet was seen between the gateways")
-        if self.wire.clear:
-            found.append(f"{self.wire.clear} packets crossed the wire between the gateways in clear")
+            faults.append("no ESP packet was seen between the gateways")
+        if self.wire.plaintext:
+            faults.append(f"{self.wire.plaintext} packets crossed the wire between the gateways in plaintext")
         if self.wire.drops:
-            found.append(f"the witness on the wire missed {self.wire.drops} packets")
-        return found
+            faults.append(f"the packet counter missed {self.wire.drops} packets")
+        return faults
 
 
 def prove(
     instance: str, lab: Lab, user: Api, progress: Progress, started: float, alive: Callable[[], None], patience: float
 ) -> tuple[Proof, dict[str, Host]]:
-    """Wait for both connections, make the hosts, ping both ways. `alive` raises if there is nothing left to wait for.
+    """Wait for both connections, create the hosts, ping in both directions. Raises LabError.
 
-    `started`: when the first request was sent (monotonic); `patience` in seconds. Raises LabError.
+    `alive` raises if a process of the service has ended; `started`: when the first request was sent (monotonic);
+    `patience` in seconds.
     """
     with progress.step("both connections ACTIVE"):
         active = wait_active(user, lab, progress, started, alive, patience)
     if lab.resumed:
-        # Until this run's agents have spoken, the API can only repeat what those of the last one said.
+        # Until this run's agents have reported, the API shows the last reports of the earlier run.
         with progress.step("gateways and tunnel of the earlier run again"):
             _wait(lambda: all(gateway_namespace(instance, site.router_id) for site in lab.sites.values()), alive)
             hosts = _hosts(instance, lab, alive)
@@ -71,32 +72,32 @@ def prove(
     else:
         with progress.step("a host on each network"):
             hosts = _hosts(instance, lab, alive)
-    with progress.step(f"{PINGS} pings each way, with a witness on the wire"):
-        pings, wire = talk(instance, lab, hosts)
+    with progress.step(f"{PINGS} pings each way, counting packets on the wire"):
+        pings, wire = ping_both_ways(instance, lab, hosts)
     return Proof(active=active, pings=pings, wire=wire), hosts
 
 
 def wait_active(
     user: Api, lab: Lab, progress: Progress, started: float, alive: Callable[[], None], patience: float
 ) -> dict[str, float]:
-    """Seconds after `started` at which each connection was ACTIVE. Raises LabError with the API's own reason."""
+    """Return for each connection the seconds from `started` until it was ACTIVE. Raises LabError with its reason."""
     active: dict[str, float] = {}
     while True:
         alive()
-        seen = sites.statuses(user, lab)
+        statuses = sites.statuses(user, lab)
         now = time.monotonic() - started
-        for name, (status, reason) in seen.items():
+        for name, (status, reason) in statuses.items():
             if status == "ACTIVE":
                 active.setdefault(name, now)
             elif status == "ERROR":
                 raise LabError(f"connection {name} is in ERROR: {reason}")
-        if seen and all(status == "ACTIVE" for status, _ in seen.values()):
+        if statuses and all(status == "ACTIVE" for status, _ in statuses.values()):
             return active
-        words = [f"{name} {status}{f' ({reason})' if reason else ''}" for name, (status, reason) in seen.items()]
+        texts = [f"{name} {status}{f' ({reason})' if reason else ''}" for name, (status, reason) in statuses.items()]
         if now > patience:
-            raise LabError(f"not ACTIVE within {patience:.0f} s: {', '.join(words)}")
-        if now > CALM:
-            progress.detail(", ".join(words))
+            raise LabError(f"not ACTIVE within {patience:.0f} s: {', '.join(texts)}")
+        if now > DETAIL_AFTER:
+            progress.detail(", ".join(texts))
         time.sleep(POLL)
 
 
@@ -110,24 +111,26 @@ def _wait(condition: Callable[[], bool], alive: Callable[[], None], patience: fl
 
 
 def _hosts(instance: str, lab: Lab, alive: Callable[[], None]) -> dict[str, Host]:
-    """The hosts, as soon as each network has its bridge, which a gateway's leg brings."""
+    """Create the hosts as soon as each network has its bridge, which the gateway's inside interface brings."""
     bridges = {interface_names.bridge(instance, site.network_id) for site in lab.sites.values()}
     _wait(lambda: bridges <= fabric.links(instance), alive)
     return make_hosts(instance, lab)
 
 
 def make_hosts(instance: str, lab: Lab) -> dict[str, Host]:
-    """A host on each network."""
+    """Create a host on each network."""
     return {
         side: fabric.make_host(instance, side, site.network_id, site.host_addresses, site.gateway_addresses)
         for side, site in lab.sites.items()
     }
 
 
-def talk(instance: str, lab: Lab, hosts: dict[str, Host], count: int = PINGS) -> tuple[tuple[Ping, ...], Tally]:
-    """Ping from each host to the other, at the same time, and count what crosses the wire meanwhile."""
-    watched = interface_names.bridge(instance, lab.internet_id)
-    wire = PacketCounter(fabric.fabric_namespace(instance), watched, lab.prefixes)
+def ping_both_ways(
+    instance: str, lab: Lab, hosts: dict[str, Host], count: int = PINGS
+) -> tuple[tuple[Ping, ...], Tally]:
+    """Ping from each host to the other at the same time; return the pings and the packets on the wire."""
+    bridge = interface_names.bridge(instance, lab.internet_id)
+    wire = PacketCounter(fabric.fabric_namespace(instance), bridge, lab.prefixes)
     with wire, ThreadPoolExecutor(len(hosts)) as pool:
         pings = list(pool.map(lambda side: _ping(hosts, side, count), hosts))
     return tuple(pings), wire.tally
@@ -139,7 +142,7 @@ def _ping(hosts: dict[str, Host], side: str, count: int) -> Ping:
 
 
 def describe(instance: str, lab: Lab, hosts: dict[str, Host], url: str, state: Path) -> dict[str, Any]:
-    """Everything that somebody who wants to look into the laboratory needs to know; no secrets."""
+    """Return the names, ids and addresses of the laboratory, without secrets, for `linkspan lab show`."""
     return {
         "url": url,
         "instance": instance,
@@ -172,6 +175,6 @@ def _describe(instance: str, site: Site, host: Host) -> dict[str, Any]:
 
 
 def gateway_namespace(instance: str, router_id: str) -> str:
-    """The namespace of a gateway on this machine, whichever node it is on; empty if it is not here."""
+    """Return the namespace of a gateway on this machine, on any node; empty if there is none."""
     prefix = f"{interface_names.namespace_prefix(instance)}{router_id[:8]}-"
     return next((name for name in netns.names() if name.startswith(prefix)), "")

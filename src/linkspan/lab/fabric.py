@@ -1,7 +1,7 @@
-"""The machine's side of the laboratory: a namespace for the bridges, and one for each host.
+"""The network of the laboratory: a namespace for the bridges (the fabric), and one for each host.
 
-Everything carries the instance's names and marks, so that `linkspan sweep` finds it after any crash. Hosts know
-nothing of VPN: an address, a default route, no more.
+Everything carries the instance's names and owner marks, so that `linkspan sweep` finds it after a crash. A host has
+addresses and default routes, and no VPN configuration.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TIMES: Final = re.compile(r"^\S+ +:((?: (?:[\d.]+|-))+)$", re.MULTILINE)
 
 
 class LabError(Exception):
-    """The laboratory could not be built, or the proof failed; one line that says what."""
+    """The laboratory could not be built, or the demonstration failed; the message is one line with the reason."""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -37,8 +37,8 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """The outcome of a series of pings; `milliseconds` is the mean round trip, 0 without an answer, and `lost` says
-    which were not answered, counted from 0."""
+    """The result of a series of pings. `milliseconds`: the mean round trip, 0 without an answer; `lost`: the numbers of
+    the unanswered pings, from 0."""
 
     source: str
     destination: str
@@ -48,35 +48,35 @@ class Ping(msgspec.Struct, frozen=True):
 
     @property
     def received(self) -> int:
-        """How many were answered."""
+        """The number of answered pings."""
         return self.sent - len(self.lost)
 
     @property
     def loss(self) -> float:
-        """Lost packets in per cent."""
+        """Unanswered pings in per cent."""
         return 100.0 * len(self.lost) / self.sent if self.sent else 100.0
 
 
 def fabric_namespace(instance: str) -> str:
-    """The name of the namespace that holds an instance's bridges."""
+    """Return the name of the namespace of an instance's bridges."""
     return f"{interface_names.namespace_prefix(instance)}fabric"
 
 
 def host_namespace(instance: str, name: str) -> str:
-    """The name of a host's namespace."""
+    """Return the name of a host's namespace."""
     return f"{interface_names.namespace_prefix(instance)}host-{name}"
 
 
 def make_fabric(instance: str) -> str:
-    """Make the namespace of the bridges; its name. Nothing happens if it is there."""
+    """Create the namespace of the bridges if it does not exist; return its name."""
     name = fabric_namespace(instance)
     if not netns.exists(name):
-        netns.create(name, _quiet)
+        netns.create(name, _enable_loopback)
     return name
 
 
 def links(instance: str) -> frozenset[str]:
-    """Names of the links in the fabric: bridges and their ports."""
+    """Return the names of the links in the fabric: bridges and their ports."""
 
     def read() -> frozenset[str]:
         with netlink.connect() as kernel:
@@ -86,50 +86,50 @@ def links(instance: str) -> frozenset[str]:
 
 
 def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str], gateways: Sequence[str]) -> Host:
-    """Make a host and plug it into the bridge of a network in the fabric. Raises LabError, OSError.
+    """Create a host and attach it to the bridge of a network in the fabric. Raises LabError, OSError.
 
-    The bridge is there once a gateway has a leg on that network.
+    The bridge exists once a gateway has an interface on that network.
     """
     namespace, fabric = host_namespace(instance, name), fabric_namespace(instance)
     port, bridge = _port(instance, name), interface_names.bridge(instance, network_id)
     if bridge not in links(instance):
-        raise LabError(f"host {name} has nothing to be plugged into: no gateway has a leg on its network yet")
+        raise LabError(f"host {name} has no bridge to attach to: no gateway has an interface on its network yet")
     home = os.open(netns.path(fabric), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        netns.create(namespace, lambda: _furnish(port, home, addresses))
+        netns.create(namespace, lambda: _configure(port, home, addresses))
     finally:
         os.close(home)
-    netns.run_inside(fabric, lambda: _plug(port, bridge, interface_names.OwnerMark(instance, "lab", name).text()))
-    # Routes last: the kernel drops those of a link that is not yet connected.
+    netns.run_inside(fabric, lambda: _attach(port, bridge, interface_names.OwnerMark(instance, "lab", name).text()))
+    # Routes come last: the kernel drops the routes of a link without carrier.
     netns.run_inside(namespace, lambda: _route(gateways))
     return Host(name, namespace, tuple(addresses), tuple(gateways))
 
 
 def remove(instance: str, name: str) -> None:
-    """Remove a host. Nothing happens if there is none."""
+    """Remove a host. No error if it does not exist."""
 
-    def unplug() -> None:
+    def delete_port() -> None:
         with netlink.connect() as kernel:
             link = kernel.link(_port(instance, name))
             if link is not None:
                 kernel.delete(link)
 
-    # First, because the kernel takes its time with a namespace, and the name should be free at once.
-    netns.run_inside(fabric_namespace(instance), unplug)
+    # The link goes first: the kernel removes a namespace later, and the name must be free at once.
+    netns.run_inside(fabric_namespace(instance), delete_port)
     netns.delete(host_namespace(instance, name))
 
 
 def _port(instance: str, name: str) -> str:
-    return interface_names.port(instance, "lab", name, _INTERFACE)
+    return interface_names.bridge_port(instance, "lab", name, _INTERFACE)
 
 
-def _quiet() -> None:
+def _enable_loopback() -> None:
     with netlink.connect() as kernel:
         kernel.change(kernel.links()["lo"], state="up")
 
 
-def _furnish(port: str, home: int, addresses: Sequence[str]) -> None:
-    _quiet()
+def _configure(port: str, home: int, addresses: Sequence[str]) -> None:
+    _enable_loopback()
     with netlink.connect() as kernel:
         kernel.add_veth(_INTERFACE, port, home)
         link = kernel.links()[_INTERFACE]
@@ -139,12 +139,12 @@ def _furnish(port: str, home: int, addresses: Sequence[str]) -> None:
         kernel.change(link, state="up")
 
 
-def _plug(port: str, bridge_name: str, mark: str) -> None:
+def _attach(port: str, bridge_name: str, mark: str) -> None:
     netlink.sysctl(f"ipv6/conf/{port}/disable_ipv6", "1")
     with netlink.connect() as kernel:
         bridge, link = kernel.link(bridge_name), kernel.link(port)
         if bridge is None or link is None:
-            raise LabError(f"the bridge {bridge_name} went away while a host was plugged into it")
+            raise LabError(f"the bridge {bridge_name} was removed while a host was attached to it")
         kernel.change(link, ifalias=mark, master=bridge.index, state="up")
 
 
@@ -159,8 +159,8 @@ def _route(gateways: Sequence[str]) -> None:
 def ping(namespace: str, destination: str, count: int = 10, interval: float = 0.1, timeout: int = 2) -> Ping:
     """Ping from inside a namespace; `interval` and `timeout` (for each answer) in seconds. Raises LabError.
 
-    By fping, which waits `timeout` for every answer: ping (iputils) waits for the last ones no longer than an interval
-    or two round trips, and calls lost what a busy machine only delays.
+    Uses fping, which waits `timeout` for every answer. ping (iputils) waits for the last answers no longer than an
+    interval or two round trips, and so reports answers as lost that a busy machine only delays.
     """
     pace = ["-p", f"{interval * 1000:g}", "-i", "1", "-t", str(timeout * 1000)]
     command = ["fping", "-q", "-C", str(count), *pace, destination]
@@ -178,23 +178,23 @@ def ping(namespace: str, destination: str, count: int = 10, interval: float = 0.
 
 
 def _probe(source: str, destination: str) -> None:
-    """Raises LabError where there is no route, of which fping says nothing."""
+    """Raise LabError if there is no route, which fping does not report."""
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((destination, 1))  # of UDP: nothing is sent
+            probe.connect((destination, 1))  # UDP: connecting sends nothing
         except OSError as error:
             words = os.strerror(error.errno or 0).lower()
             raise LabError(f"ping from {source} to {destination} could not send: {words}") from None
 
 
 def parse_ping(source: str, destination: str, output: str) -> Ping:
-    """What fping reported: the round trips in ms, with - for what was lost. Raises LabError if it did not even send."""
-    found = _TIMES.search(output)
-    if found is None:
-        words = output.strip().rpartition("\n")[2] or "it said nothing"
-        raise LabError(f"ping from {source} to {destination} could not send: {words}")
-    times = found[1].split()
+    """Parse fping's output: round trips in ms, - for a lost ping. Raises LabError if it could not send."""
+    match = _TIMES.search(output)
+    if match is None:
+        message = output.strip().rpartition("\n")[2] or "fping reported nothing"
+        raise LabError(f"ping from {source} to {destination} could not send: {message}")
+    times = match[1].split()
     lost = tuple(number for number, time in enumerate(times) if time == "-")
     answered = [float(time) for time in times if time != "-"]
     mean = sum(answered) / len(answered) if answered else 0.0

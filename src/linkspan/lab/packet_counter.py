@@ -1,9 +1,9 @@
-"""What crosses the wire between the gateways, packet by packet: the witness that nothing of the sites is in clear.
+"""Counts the packets on the wire between the gateways, to show that no traffic of the sites is in plaintext.
 
-`classify` is pure and reads one Ethernet frame. `WireCounter` listens on every port of a bridge and counts each
-frame once, where it enters the bridge. A packet between two inside prefixes counts as clear text whatever it carries:
-the gateways' own addresses are never among those. What the kernel could not hand over in time is counted as drops,
-so that "0 in clear" cannot mean "nobody looked".
+`classify` is pure and reads one Ethernet frame. `PacketCounter` listens on every port of a bridge and counts each frame
+once, where it enters the bridge. A packet between two inside prefixes counts as plaintext whatever it contains: the
+gateways' own outside addresses are not in these prefixes. Packets that the kernel could not deliver in time are
+counted as drops, so that a count of 0 is reliable only if `drops` is 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 from linkspan.core.addresses import Address, Network
 from linkspan.drivers.linux import netlink, netns
 
-PacketClass = Literal["esp", "udp_esp", "ike", "clear", "other"]
+PacketClass = Literal["esp", "udp_esp", "ike", "plaintext", "other"]
 
 _IPV4: Final = 0x0800
 _IPV6: Final = 0x86DD
@@ -40,23 +40,23 @@ _BUFFER: Final = 16 << 20
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Packets by kind; `drops` are those that the kernel could not hand over."""
+    """Numbers of packets by class; `drops`: packets that the kernel could not deliver."""
 
     esp: int = 0
     udp_esp: int = 0
     ike: int = 0
-    clear: int = 0
+    plaintext: int = 0
     other: int = 0
     drops: int = 0
 
     @property
     def protected(self) -> int:
-        """ESP or AH packets, in UDP or not."""
+        """The number of ESP and AH packets, in UDP or not."""
         return self.esp + self.udp_esp
 
 
 def classify(frame: bytes, inside: Sequence[Network]) -> PacketClass:
-    """What an Ethernet frame is. `inside`: the sites' prefixes. A frame that is cut off is `other`."""
+    """Return the class of an Ethernet frame. `inside`: the sites' prefixes. A truncated frame is `other`."""
     try:
         return _classify(frame, inside)
     except (struct.error, IndexError, ValueError):
@@ -72,7 +72,7 @@ def _classify(frame: bytes, inside: Sequence[Network]) -> PacketClass:
     else:
         return "other"
     if _within(source, inside) and _within(destination, inside):
-        return "clear"
+        return "plaintext"
     if protocol in {_ESP, _AH}:
         return "esp"
     return _udp(payload) if protocol == _UDP and payload else "other"
@@ -91,7 +91,7 @@ def _ipv4(packet: bytes) -> tuple[Address, Address, int, bytes]:
     header = (packet[0] & 0x0F) * 4
     length, _, fragment, _, protocol = struct.unpack_from("!HHHBB", packet, 2)
     source, destination = ipaddress.IPv4Address(packet[12:16]), ipaddress.IPv4Address(packet[16:20])
-    # Only the first fragment has the header of what is inside.
+    # Only the first fragment has the upper-layer header.
     payload = packet[header:length] if not fragment & 0x1FFF else b""
     return source, destination, protocol, payload
 
@@ -114,7 +114,7 @@ def _udp(datagram: bytes) -> PacketClass:
     source, destination, length = struct.unpack_from("!HHH", datagram)
     if 4500 in {source, destination}:
         data = datagram[8:length]
-        # RFC 3948 2: four zero octets mark IKE, one octet 0xFF is a keepalive, anything else begins with an SPI.
+        # RFC 3948 2: four zero octets mark IKE, a single octet 0xFF is a keepalive, all else starts with an SPI.
         return "ike" if data == b"\xff" or data[:4] == b"\0\0\0\0" else "udp_esp"
     return "ike" if 500 in {source, destination} else "other"
 
@@ -126,7 +126,8 @@ def _within(address: Address, inside: Sequence[Network]) -> bool:
 class Listener:
     """Packet sockets inside a namespace, and a thread that reads them while a `with` block runs.
 
-    Whoever is one opens the sockets (`_open`, inside the namespace) and reads until `_wake[1]` can be read (`_listen`).
+    A subclass opens the sockets in `_open`, which runs inside the namespace, and reads them in `_listen` until
+    `_wake[1]` is readable.
     """
 
     def __init__(self, namespace: str, name: str) -> None:
@@ -146,8 +147,8 @@ class Listener:
     ) -> None:
         self._wake[0].send(b"x")
         self._thread.join()
-        for one in (*self._sockets, *self._wake):
-            one.close()
+        for opened in (*self._sockets, *self._wake):
+            opened.close()
 
     def _open(self) -> list[socket.socket]:
         raise NotImplementedError
@@ -157,9 +158,9 @@ class Listener:
 
 
 class PacketCounter(Listener):
-    """Counts what enters a bridge while its `with` block runs. `namespace` holds the bridge.
+    """Counts the packets that enter a bridge during the `with` block. `namespace`: the bridge's.
 
-    Ports that join the bridge later are not heard.
+    Ports that join the bridge later are not counted.
     """
 
     def __init__(self, namespace: str, bridge: str, inside: Iterable[str]) -> None:
@@ -171,14 +172,14 @@ class PacketCounter(Listener):
 
     @property
     def tally(self) -> Tally:
-        """The counts so far; complete after the block."""
+        """The counts so far; complete after the `with` block."""
         return Tally(**self._counts, drops=self._drops)
 
     def _open(self) -> list[socket.socket]:
         with netlink.connect() as kernel:
             bridge = kernel.link(self._bridge)
             if bridge is None:
-                raise OSError(f"there is no bridge {self._bridge} to watch in {self._namespace or 'this namespace'}")
+                raise OSError(f"there is no bridge {self._bridge} in {self._namespace or 'this namespace'}")
             ports = sorted(kernel.links(master=bridge.index))
         return [_packet_socket(port) for port in ports]
 
@@ -188,26 +189,26 @@ class PacketCounter(Listener):
         while not ending:
             ready, _, _ = select.select([*self._sockets, stop], [], [])
             ending = stop in ready
-            for one in self._sockets:
-                self._drain(one)
-        for one in self._sockets:
-            self._drops += struct.unpack("II", one.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
+            for port in self._sockets:
+                self._drain(port)
+        for port in self._sockets:
+            self._drops += struct.unpack("II", port.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
 
-    def _drain(self, one: socket.socket) -> None:
+    def _drain(self, port: socket.socket) -> None:
         while True:
             try:
-                frame, address = one.recvfrom(256)
+                frame, address = port.recvfrom(256)
             except BlockingIOError:
                 return
-            # A port sends what another one received: counted there.
+            # An outgoing packet was counted at the port where it entered.
             if address[2] != socket.PACKET_OUTGOING:
                 self._counts[classify(frame, self._inside)] += 1
 
 
 def _packet_socket(port: str) -> socket.socket:
-    one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-    one.setblocking(False)
-    # Bound last, so that it hears nothing before it is set up.
-    one.bind((port, _ALL_PROTOCOLS))
-    return one
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    raw.setblocking(False)
+    # Bound last: before that a socket without a protocol receives nothing.
+    raw.bind((port, _ALL_PROTOCOLS))
+    return raw

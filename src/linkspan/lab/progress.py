@@ -1,7 +1,7 @@
-"""Steps that take longer than a moment, shown while they run.
+"""Shows the progress of a run in steps.
 
-On a terminal the current step is one line that changes in place; in a pipe or a log every finished step, and every
-change of what it waits for, is a line of its own.
+On a terminal the current step is one line that is redrawn. In a pipe or a log, each finished step and each change of
+its detail is a line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Writes to one stream, normally standard error, so that reports can be piped."""
+    """Writes to one stream, usually standard error, so that reports can be piped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -25,7 +25,7 @@ class Progress:
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """One step: shown at once, and with the seconds it took when it is done. A failure leaves its line."""
+        """Show a step at once, and again with its duration when it is done. If it fails, its line stays, marked ✗."""
         started = time.monotonic()
         self._text, self._detail = text, ""
         self._draw(f"  … {text}")
@@ -37,7 +37,7 @@ class Progress:
         self._line(f"  ✓ {self._text}  {time.monotonic() - started:.1f} s", "32")
 
     def detail(self, text: str) -> None:
-        """What the current step waits for now."""
+        """Show what the current step waits for."""
         if text == self._detail:
             return
         self._detail = text
@@ -47,7 +47,7 @@ class Progress:
             self._write(f"  … {text}\n")
 
     def say(self, text: str) -> None:
-        """A line beside the steps."""
+        """Write a line between the steps."""
         self._line(f"  {text}", "")
 
     def _draw(self, text: str) -> None:
@@ -60,7 +60,7 @@ class Progress:
         self._write(text + "\n")
 
     def _write(self, text: str) -> None:
-        # A terminal that went away must not keep the run from cleaning up.
+        # A closed terminal must not keep the run from cleaning up.
         try:
             self._stream.write(text)
             self._stream.flush()

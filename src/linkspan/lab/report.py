@@ -1,4 +1,4 @@
-"""What a run of the laboratory shows its reader: the picture, the proof, and what to try next."""
+"""The text that a run of the laboratory prints: topology, results, and commands to try next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from linkspan.lab.demo import Proof
 
 
 def report(lab: dict[str, Any], proof: Proof, esp: str, seconds: float) -> str:
-    """The report of a proof, as text. `esp`: which ESP the nodes use; `seconds`: how long all of it took."""
+    """Return the report of a run. `esp`: the ESP backend of the nodes, in words; `seconds`: the duration of the run."""
     left, right = lab["sites"]["left"], lab["sites"]["right"]
     wire = proof.wire
     lines = [
@@ -23,7 +23,7 @@ def report(lab: dict[str, Any], proof: Proof, esp: str, seconds: float) -> str:
             f"{ping.milliseconds:.2f} ms"
             for ping in proof.pings
         ),
-        f"  between the gateways: {_esp(wire.esp, wire.udp_esp)}, {wire.clear} in clear"
+        f"  between the gateways: {_esp(wire.esp, wire.udp_esp)}, {wire.plaintext} in plaintext"
         + (f", {wire.drops} missed" if wire.drops else ""),
         *([f"  ESP by {esp}"] if esp else []),
         "",
@@ -31,7 +31,7 @@ def report(lab: dict[str, Any], proof: Proof, esp: str, seconds: float) -> str:
     if proof.faults:
         lines += ["FAILED", *(f"  {fault}" for fault in proof.faults)]
     else:
-        lines += [f"  ✓ two hosts talk through the tunnel, and nothing of it was in clear ({seconds:.1f} s in all)"]
+        lines += [f"  ✓ two hosts talk through the tunnel, and nothing was sent in plaintext ({seconds:.1f} s in all)"]
     return "\n".join(lines) + "\n"
 
 
@@ -58,7 +58,7 @@ def _esp(plain: int, in_udp: int) -> str:
 
 
 def hints(url: str, state: Path, command: str, lab: dict[str, Any] | None) -> str:
-    """What a newcomer may try, ready to be pasted. `command`: how `linkspan` is called here."""
+    """Return commands to try, ready to be pasted. `command`: the command line that starts `linkspan` here."""
     clouds, curl = shlex.quote(str(state / "clouds.yaml")), shlex.quote(str(state / "curl.conf"))
     at = "" if str(state) == ".linkspan" else f" --state {shlex.quote(str(state))}"
     lines = [

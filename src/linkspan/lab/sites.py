@@ -1,7 +1,7 @@
-"""The API's side of the laboratory: everything is made as any user makes it, through the public API.
+"""The API objects of the laboratory, created through the public API as any user creates them.
 
-What is there already, by name, is taken as it is; so a second run with the same state goes on where the first ended.
-The key of the tunnel is random, and the only place it is kept is the API.
+Existing objects, found by name, are used as they are, so that a second run with the same state continues. The
+pre-shared key is random and is stored in the API only.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ INTERNET_CIDRS: Final = ("198.51.100.0/24", "2001:db8:ffff::/64")
 LANS: Final = {"left": ("10.1.0.0/24", "fd00:1::/64"), "right": ("10.2.0.0/24", "fd00:2::/64")}
 OTHER: Final = {"left": "right", "right": "left"}
 HOST: Final = 10
-"""The hosts' number in each of their subnets; written as in the other notation in IPv6: ::10."""
+"""The hosts' number in an IPv4 subnet; in IPv6 the same digits in hexadecimal, ::10."""
 
 
 class Api(Protocol):
-    """The API as one user."""
+    """A client of the API, authenticated as one user."""
 
     def request(self, method: str, path: str, body: Any = None, query: Any = ()) -> Any:
-        """The decoded answer of one request."""
+        """Send a request and return the decoded response."""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of the tunnel: ids and addresses as the API gave them."""
+    """One site of the laboratory: ids and addresses from the API."""
 
     name: str
     network_id: str
@@ -58,7 +58,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
-    """Both sites and what they share. `resumed`: an earlier run made them."""
+    """Both sites and the objects they share. `resumed`: an earlier run created them."""
 
     resumed: bool
     internet_id: str
@@ -73,30 +73,32 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(api: Api, resource: Resource, **filters: str) -> dict[str, Any] | None:
-    """The first object with these attributes."""
-    found = api.request("GET", f"/v2.0/{resource.path}", query=list(filters.items()))[resource.plural]
-    return found[0] if found else None
+    """Return the first object with these attributes, or None."""
+    objects = api.request("GET", f"/v2.0/{resource.path}", query=list(filters.items()))[resource.plural]
+    return objects[0] if objects else None
 
 
 def create(api: Api, resource: Resource, **values: Any) -> dict[str, Any]:
-    """Make an object."""
-    made: dict[str, Any] = api.request("POST", f"/v2.0/{resource.path}", {resource.singular: values})[resource.singular]
-    return made
+    """Create an object and return it."""
+    created: dict[str, Any] = api.request("POST", f"/v2.0/{resource.path}", {resource.singular: values})[
+        resource.singular
+    ]
+    return created
 
 
 def ensure(api: Api, resource: Resource, name: str, **values: Any) -> dict[str, Any]:
-    """The object of that name, made if it is not there."""
+    """Return the object of that name; create it if it does not exist."""
     return find(api, resource, name=name) or create(api, resource, name=name, **values)
 
 
 def host_address(cidr: str) -> str:
-    """The host's address in a subnet, with prefix length: 10.1.0.10/24, fd00:1::10/64."""
+    """Return the host's address in a subnet, with prefix length: 10.1.0.10/24, fd00:1::10/64."""
     network = ipaddress.ip_network(cidr)
     return f"{network[HOST if network.version == 4 else 0x10]}/{network.prefixlen}"
 
 
 def build(admin: Api, user: Api, psk: Secret | None = None) -> Lab:
-    """Everything of the laboratory that the API knows. `admin` makes the external network, `user` all the rest."""
+    """Create the laboratory's objects. `admin` creates the external network, `user` all others."""
     internet = ensure(admin, NETWORK, INTERNET, **{"router:external": True})
     _subnets(admin, INTERNET, internet["id"], INTERNET_CIDRS)
     ike = ensure(user, IKE_POLICY, "lab-ike")
@@ -104,7 +106,7 @@ def build(admin: Api, user: Api, psk: Secret | None = None) -> Lab:
     halves = {side: _half(user, side, internet["id"]) for side in LANS}
     existing = _existing_key(user)
     key = existing or psk or Secret(secrets.token_urlsafe(32))
-    sites = {side: _join(user, halves[side], halves[OTHER[side]], ike["id"], ipsec["id"], key) for side in LANS}
+    sites = {side: _connect(user, halves[side], halves[OTHER[side]], ike["id"], ipsec["id"], key) for side in LANS}
     return Lab(
         resumed=existing is not None,
         internet_id=internet["id"],
@@ -122,14 +124,14 @@ def _subnets(api: Api, prefix: str, network_id: str, cidrs: Sequence[str]) -> li
 
 
 def _half(api: Api, side: str, internet_id: str) -> dict[str, Any]:
-    """A site without its connection: network, subnets, router, service."""
+    """Create a site without its connection: network, subnets, router, service."""
     network = ensure(api, NETWORK, f"{side}-lan")
     subnets = _subnets(api, f"{side}-lan", network["id"], LANS[side])
     router = ensure(api, ROUTER, side, external_gateway_info={"network_id": internet_id})
     ports = api.request("GET", f"/v2.0/{PORT.path}", query=[("device_id", router["id"])])[PORT.plural]
-    plugged = {address["subnet_id"] for port in ports for address in port["fixed_ips"]}
+    attached = {address["subnet_id"] for port in ports for address in port["fixed_ips"]}
     for subnet in subnets:
-        if subnet["id"] not in plugged:
+        if subnet["id"] not in attached:
             path = f"/v2.0/{ROUTER.path}/{router['id']}/add_router_interface"
             api.request("PUT", path, {"subnet_id": subnet["id"]})
     service = ensure(api, SERVICE, side, router_id=router["id"], subnet_id=subnets[0]["id"])
@@ -141,7 +143,7 @@ def _name(side: str) -> str:
 
 
 def _existing_key(api: Api) -> Secret | None:
-    """The key of a connection of the tunnel that is there: its other end needs the same."""
+    """Return the pre-shared key of an existing connection of the tunnel, since both ends need the same."""
     for side in LANS:
         connection = find(api, CONNECTION, name=_name(side))
         if connection is not None:
@@ -149,13 +151,13 @@ def _existing_key(api: Api) -> Secret | None:
     return None
 
 
-def _join(api: Api, here: dict[str, Any], there: dict[str, Any], ike: str, ipsec: str, psk: Secret) -> Site:
-    side, peer = here["side"], there["service"]["external_v4_ip"]
+def _connect(api: Api, site: dict[str, Any], other: dict[str, Any], ike: str, ipsec: str, psk: Secret) -> Site:
+    side, peer = site["side"], other["service"]["external_v4_ip"]
     connection = ensure(
         api,
         CONNECTION,
         _name(side),
-        vpnservice_id=here["service"]["id"],
+        vpnservice_id=site["service"]["id"],
         ikepolicy_id=ike,
         ipsecpolicy_id=ipsec,
         peer_address=peer,
@@ -165,20 +167,22 @@ def _join(api: Api, here: dict[str, Any], there: dict[str, Any], ike: str, ipsec
     )
     return Site(
         name=side,
-        network_id=here["network"]["id"],
-        subnet_ids=tuple(subnet["id"] for subnet in here["subnets"]),
-        router_id=here["router"]["id"],
-        service_id=here["service"]["id"],
+        network_id=site["network"]["id"],
+        subnet_ids=tuple(subnet["id"] for subnet in site["subnets"]),
+        router_id=site["router"]["id"],
+        service_id=site["service"]["id"],
         connection_id=connection["id"],
         connection=connection["name"],
         cidrs=LANS[side],
-        gateway_addresses=tuple(subnet["gateway_ip"] for subnet in here["subnets"]),
-        outside_address=here["service"]["external_v4_ip"],
+        gateway_addresses=tuple(subnet["gateway_ip"] for subnet in site["subnets"]),
+        outside_address=site["service"]["external_v4_ip"],
         host_addresses=tuple(host_address(cidr) for cidr in LANS[side]),
     )
 
 
 def statuses(api: Api, lab: Lab) -> dict[str, tuple[str, str]]:
-    """Status and reason of both connections, by name."""
-    found = api.request("GET", f"/v2.0/{CONNECTION.path}", query=[("id", s.connection_id) for s in lab.sites.values()])
-    return {item["name"]: (item["status"], item.get("status_reason") or "") for item in found[CONNECTION.plural]}
+    """Return status and reason of both connections, by name."""
+    response = api.request(
+        "GET", f"/v2.0/{CONNECTION.path}", query=[("id", s.connection_id) for s in lab.sites.values()]
+    )
+    return {item["name"]: (item["status"], item.get("status_reason") or "") for item in response[CONNECTION.plural]}

@@ -1,8 +1,8 @@
-"""The drivers in memory: for tests of everything above them, and for a trial without root.
+"""The drivers in memory: for tests of everything above them, and for trials without root.
 
-They pass the same contract tests as the real ones. What outlives an agent on a real machine (namespaces, guards,
-charons) lives in the `FakeWorld`, so a second `FakeDrivers` of the same node finds what the first one left. Facts are
-delivered by whichever thread caused them, before its call returns.
+They pass the same contract tests as the real drivers. What outlives an agent on a real machine (namespaces, guards,
+charons) is kept in the `FakeWorld`, so a second `FakeDrivers` of the same node finds it. Events are delivered on the
+thread that caused them, before its call returns.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.ports import DriverError, Unresponsive
-from linkspan.testing.fake_world import Daemon, FakeWorld
+from linkspan.testing.fake_world import FakeDaemon, FakeWorld
 
 VERSION: Final = "5.9.8-fake"
 
 
 class FakeDrivers:
-    """The `Drivers` of one node in a world; see `drivers.ports`."""
+    """The `Drivers` of one node in a `FakeWorld`; see `drivers.ports`."""
 
     def __init__(self, world: FakeWorld, node: str = "node-1", backend: Backend = "user-space") -> None:
         self.world = world
@@ -34,8 +34,8 @@ class FakeDrivers:
         self.backend: Backend = backend
         self.charon_version = VERSION
         self.namespaces = FakeNamespaces(world, node)
-        self.guard = FakeGuard(world, node)
-        self.paths = FakeMtuRouting(world, node)
+        self.leak_guard = FakeLeakGuard(world, node)
+        self.mtu_routing = FakeMtuRouting(world, node)
         self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
@@ -43,7 +43,7 @@ class FakeDrivers:
 
 
 class FakeNamespaces:
-    """The `Namespaces` of one node. `refusal`: set it, and `apply` fails with these words."""
+    """The `Namespaces` of one node. With `refusal` set, `apply` fails with this message."""
 
     def __init__(self, world: FakeWorld, node: str) -> None:
         self._world = world
@@ -66,15 +66,15 @@ class FakeNamespaces:
                 self._world.kill(gateway_id)
             self._world.gateways.pop(key, None)
             self._world.guards.pop(key, None)
-            self._world.paths.pop(key, None)
+            self._world.mtus.pop(key, None)
 
     def present(self) -> frozenset[str]:
         with self._world.lock:
             return frozenset(id for node, id in self._world.gateways if node == self._node)
 
 
-class FakeGuard:
-    """The `Guard` of one node."""
+class FakeLeakGuard:
+    """The `LeakGuard` of one node."""
 
     def __init__(self, world: FakeWorld, node: str) -> None:
         self._world = world
@@ -92,26 +92,26 @@ class FakeGuard:
 
 
 class FakeMtuRouting:
-    """The `Paths` of one node. `mtu`: of every outside leg; set it, and it has changed."""
+    """The `MtuRouting` of one node. `mtu`: the MTU of every outside interface, which tests may change."""
 
     def __init__(self, world: FakeWorld, node: str) -> None:
         self._world = world
         self._node = node
         self.mtu = 1500
 
-    def outside(self, gateway_id: str) -> int:
+    def outside_mtu(self, gateway_id: str) -> int:
         with self._world.lock:
             self._check(gateway_id)
             return self.mtu
 
-    def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
+    def apply(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> None:
         with self._world.lock:
             self._check(gateway.id)
-            self._world.paths[self._node, gateway.id] = frozenset(paths)
+            self._world.mtus[self._node, gateway.id] = frozenset(mtus)
 
     def current(self, gateway_id: str) -> frozenset[PairMtu]:
         with self._world.lock:
-            return self._world.paths.get((self._node, gateway_id), frozenset())
+            return self._world.mtus.get((self._node, gateway_id), frozenset())
 
     def _check(self, gateway_id: str) -> None:
         if (self._node, gateway_id) not in self._world.gateways:
@@ -119,7 +119,7 @@ class FakeMtuRouting:
 
 
 class FakeResolver:
-    """The `Resolver` of one node: every gateway knows the names of the world."""
+    """The `Resolver` of one node. Every gateway resolves the names of the `FakeWorld`."""
 
     def __init__(self, world: FakeWorld) -> None:
         self._world = world
@@ -131,7 +131,7 @@ class FakeResolver:
 
 
 class FakeCharon:
-    """The `Charon` of one gateway. Commands from one thread, as with the real one."""
+    """The `Charon` of one gateway. Commands come from one thread, as with the real charon."""
 
     def __init__(self, world: FakeWorld, node: str, gateway: Gateway, backend: Backend) -> None:
         self._world = world
@@ -148,12 +148,12 @@ class FakeCharon:
                 return False
             if self._key not in self._world.gateways:
                 raise DriverError(f"charon cannot be started: gateway {self._gateway.id} has no namespace")
-            self._world.daemons[self._key] = Daemon(self._world.gateways[self._key], self._backend)
+            self._world.daemons[self._key] = FakeDaemon(self._world.gateways[self._key], self._backend)
             return True
 
     def stop(self) -> None:
         with self._world.lock:
-            self._world.end(self._key)
+            self._world.stop_charon(self._key)
             self._listener = None
 
     def remove(self) -> None:
@@ -172,7 +172,7 @@ class FakeCharon:
             self._listener = deliver
             self._daemon().listeners.append(deliver)
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def without_log(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
@@ -185,7 +185,7 @@ class FakeCharon:
             for sa in daemon.sas:
                 if sa.config.name == config.name:
                     sa.config = config
-            self._world.resend()
+            self._world.retransmit()
 
     def unload(self, name: str) -> None:
         with self._world.lock:
@@ -199,7 +199,7 @@ class FakeCharon:
             config = self._known(daemon, ike, child)
             if any(child in sa.children for sa in daemon.sas if sa.config.name == ike):
                 return
-            self._world.begin(daemon, config, child)
+            self._world.initiate(daemon, config, child)
 
     def install(self, ike: str, child: str) -> None:
         with self._world.lock:
@@ -214,9 +214,9 @@ class FakeCharon:
         with self._world.lock:
             return frozenset(self._daemon().traps)
 
-    def _known(self, daemon: Daemon, ike: str, child: str) -> IkeConfig:
+    def _known(self, daemon: FakeDaemon, ike: str, child: str) -> IkeConfig:
         config = daemon.configs.get(ike)
-        if config is None or child not in {one.name for one in config.children}:
+        if config is None or child not in {known.name for known in config.children}:
             raise DriverError(f"CHILD_SA config '{child}' not found")
         return config
 
@@ -224,11 +224,11 @@ class FakeCharon:
         with self._world.lock:
             daemon = self._daemon()
             for sa in [sa for sa in daemon.sas if sa.unique_id == unique_id]:
-                self._world.drop(daemon, sa)
+                self._world.delete_ike_sa(daemon, sa)
 
     def terminate_child(self, unique_id: int) -> None:
         with self._world.lock:
-            self._world.drop_child(self._daemon(), unique_id)
+            self._world.delete_child_sa(self._daemon(), unique_id)
 
     def rekey(self, unique_id: int) -> None:
         with self._world.lock:
@@ -237,17 +237,17 @@ class FakeCharon:
     def loaded(self) -> dict[str, frozenset[str]]:
         with self._world.lock:
             configs = self._daemon().configs
-            return {name: frozenset(child.name for child in one.children) for name, one in configs.items()}
+            return {name: frozenset(child.name for child in config.children) for name, config in configs.items()}
 
-    def remotes(self) -> dict[str, str]:
+    def peer_addresses(self) -> dict[str, str]:
         with self._world.lock:
-            return {name: one.remote_address for name, one in self._daemon().configs.items()}
+            return {name: config.remote_address for name, config in self._daemon().configs.items()}
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:
             return tuple(sa.listed() for sa in self._daemon().sas if ike in ("", sa.config.name))
 
-    def _daemon(self) -> Daemon:
+    def _daemon(self) -> FakeDaemon:
         daemon = self._world.daemons.get(self._key)
         if daemon is None:
             raise Unresponsive("charon does not run")

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from tests.api.world import CONNECTIONS
-from tests.harness.alone import Alone, alone, credentials, filling
+from tests.harness.api_process import ApiProcess, credentials, filled_store, running_api
 from tests.harness.crowd import Crowd, Crowds
 from tests.harness.postgres import Server
 
@@ -33,7 +33,7 @@ PATH = f"/v2.0{CONNECTIONS}"
 class Crowded(msgspec.Struct, frozen=True):
     """An API with many connections of the project `crowd`."""
 
-    api: Alone
+    api: ApiProcess
     crowd: Crowd
     user: httpx.Client
 
@@ -79,9 +79,9 @@ def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if request.param == "postgresql":
             running: Server = request.getfixturevalue("postgres")
             url = stack.enter_context(running.empty())
-        with filling(url, state / "seal") as store:
+        with filled_store(url, state / "seal") as store:
             crowd = Crowds(store).add("crowd", ROWS, 100)
-        api = stack.enter_context(alone(state, url, state / "seal"))
+        api = stack.enter_context(running_api(state, url, state / "seal"))
         yield Crowded(api, crowd, stack.enter_context(api.client("crowd")))
 
 

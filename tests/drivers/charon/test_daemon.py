@@ -1,4 +1,4 @@
-"""What is particular to the real charon: its directory, its process, its identities, its plugins."""
+"""The real charon: its directory, process, plugins, algorithms and identities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from linkspan.drivers.charon import strongswan_conf
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.linux import netns
 from linkspan.drivers.ports import Charon, DriverError
-from tests.drivers.conftest import Site
+from tests.drivers.conftest import RunningGateway
 from tests.drivers.machine import Machine, connection, eventually, gateway
 from tests.harness.world import freeze
 
@@ -34,33 +34,36 @@ def real(charon: Charon) -> StrongswanCharon:
     return charon
 
 
-def directory(here: Machine, number: int = 1) -> Path:
-    return here.state / "node-a" / "gateways" / gateway(number).id
+def directory(machine: Machine, number: int = 1) -> Path:
+    return machine.state / "node-a" / "gateways" / gateway(number).id
 
 
-def test_a_long_state_directory_is_no_obstacle(here: Machine) -> None:
-    here.state = here.state / ("x" * 200)
-    drivers = here.drivers()
-    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+def test_a_long_path_of_the_state_directory_works(machine: Machine) -> None:
+    machine.state = machine.state / ("x" * 200)
+    drivers = machine.drivers()
+    left, right = RunningGateway(drivers, 1, 2), RunningGateway(drivers, 2, 1)
     left.initiate()
     eventually(lambda: left.up() and right.up())
     left.charon.detach()
     assert not drivers.charon(left.gateway).start()
 
 
-def test_nobody_else_can_read_the_directory_or_speak_to_charon(here: Machine) -> None:
-    Site(here.drivers(), 1, 2)
-    assert directory(here).stat().st_mode & 0o777 == 0o700
+def test_only_the_owner_can_read_the_directory_and_connect_to_charon(machine: Machine) -> None:
+    RunningGateway(machine.drivers(), 1, 2)
+    assert directory(machine).stat().st_mode & 0o777 == 0o700
     for file in ("vici", "charon.log", "charon.out"):
-        assert (directory(here) / file).stat().st_mode & 0o077 == 0, file
+        assert (directory(machine) / file).stat().st_mode & 0o077 == 0, file
 
 
-def test_a_secret_is_in_charons_memory_only(here: Machine) -> None:
+def test_a_psk_is_in_charons_memory_only(machine: Machine) -> None:
     key = secrets.token_hex(16)
-    drivers = here.drivers()
-    left, right = Site(drivers, 1, 2, psk=Secret(key)), Site(drivers, 2, 1, psk=Secret(f"{key}-other"))
+    drivers = machine.drivers()
+    left, right = (
+        RunningGateway(drivers, 1, 2, psk=Secret(key)),
+        RunningGateway(drivers, 2, 1, psk=Secret(f"{key}-other")),
+    )
     left.initiate()
-    left.facts.wait(lambda fact: isinstance(fact, Cause))
+    left.events.wait(lambda event: isinstance(event, Cause))
     with pytest.raises(DriverError) as refusal:
         left.charon.load(
             msgspec.structs.replace(left.config, proposals=("nonsense",)),
@@ -68,71 +71,73 @@ def test_a_secret_is_in_charons_memory_only(here: Machine) -> None:
         )
     pid = real(left.charon).pid
     seen = [Path(f"/proc/{pid}/cmdline").read_bytes(), Path(f"/proc/{pid}/environ").read_bytes()]
-    seen += [path.read_bytes() for path in here.state.rglob("*") if path.is_file()]
-    seen += [f"{refusal.value!r} {left.facts.all} {right.facts.all} {left.connection}".encode()]
+    seen += [path.read_bytes() for path in machine.state.rglob("*") if path.is_file()]
+    seen += [f"{refusal.value!r} {left.events.all} {right.events.all} {left.connection}".encode()]
     assert len(seen) > 6
     assert not [text for text in seen if key.encode() in text]
 
 
-def test_the_environment_of_the_agent_does_not_reach_charon(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_agent_does_not_reach_charon(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINKSPAN_TEST_TOKEN", "do-not-pass-on")
-    site = Site(here.drivers(), 1, 2)
-    environment = Path(f"/proc/{real(site.charon).pid}/environ").read_bytes()
+    running = RunningGateway(machine.drivers(), 1, 2)
+    environment = Path(f"/proc/{real(running.charon).pid}/environ").read_bytes()
     assert b"do-not-pass-on" not in environment
     assert b"STRONGSWAN_CONF=strongswan.conf" in environment
 
 
-def test_it_is_found_without_a_pid_file_and_leads_a_session(here: Machine) -> None:
-    site = Site(here.drivers(), 1, 2)
-    pid = real(site.charon).pid
-    assert netns.is_inside(pid, here.drivers().namespaces.name(site.gateway.id))
+def test_charon_is_found_without_a_pid_file_and_leads_a_session(machine: Machine) -> None:
+    running = RunningGateway(machine.drivers(), 1, 2)
+    pid = real(running.charon).pid
+    assert netns.is_inside(pid, machine.drivers().namespaces.name(running.gateway.id))
     assert os.getsid(pid) == pid
-    assert not list(directory(here).rglob("*.pid"))
+    assert not list(directory(machine).rglob("*.pid"))
 
 
-def test_a_charon_of_a_namespace_that_is_gone_is_replaced(here: Machine) -> None:
-    drivers = here.drivers()
-    site = Site(drivers, 1, 2)
-    before = real(site.charon).pid
-    netns.delete(drivers.namespaces.name(site.gateway.id))
-    drivers.namespaces.apply(site.gateway)
-    assert site.charon.start()
-    assert real(site.charon).pid != before
+def test_a_charon_in_a_deleted_namespace_is_replaced(machine: Machine) -> None:
+    drivers = machine.drivers()
+    running = RunningGateway(drivers, 1, 2)
+    before = real(running.charon).pid
+    netns.delete(drivers.namespaces.name(running.gateway.id))
+    drivers.namespaces.apply(running.gateway)
+    assert running.charon.start()
+    assert real(running.charon).pid != before
     assert not Path(f"/proc/{before}/exe").exists()
 
 
-def test_a_charon_whose_socket_was_removed_is_replaced(here: Machine) -> None:
-    site = Site(here.drivers(), 1, 2)
-    before = real(site.charon).pid
-    site.charon.detach()
-    (directory(here) / "vici").unlink()
-    (directory(here) / "vici").touch()
-    assert site.charon.start()
+def test_a_charon_whose_socket_was_removed_is_replaced(machine: Machine) -> None:
+    running = RunningGateway(machine.drivers(), 1, 2)
+    before = real(running.charon).pid
+    running.charon.detach()
+    (directory(machine) / "vici").unlink()
+    (directory(machine) / "vici").touch()
+    assert running.charon.start()
     assert not Path(f"/proc/{before}/exe").exists()
 
 
-def test_a_charon_that_ends_while_it_is_asked_is_replaced(here: Machine) -> None:
-    """It is stopped, so that it takes up the question and has no answer when it is killed."""
-    site = Site(here.drivers(), 1, 2)
-    before = real(site.charon).pid
+def test_a_charon_that_ends_during_a_command_is_replaced(machine: Machine) -> None:
+    """The charon is stopped first, so that it has accepted the command and not answered it when it is killed."""
+    running = RunningGateway(machine.drivers(), 1, 2)
+    before = real(running.charon).pid
     freeze(before)
     threading.Timer(0.5, os.kill, (before, signal.SIGKILL)).start()
-    assert site.charon.start()
-    assert real(site.charon).pid != before
+    assert running.charon.start()
+    assert real(running.charon).pid != before
 
 
-def test_plugins_that_may_not_be_loaded_end_the_start(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    drivers = here.drivers()
+def test_start_fails_if_a_plugin_is_loaded_that_is_not_allowed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))
     allowed = strongswan_conf.allowed_plugins(drivers.backend)
     monkeypatch.setattr(strongswan_conf, "allowed_plugins", lambda backend: allowed - {"counters"})
-    with pytest.raises(DriverError, match="may not: counters"):
+    with pytest.raises(DriverError, match="not allowed: counters"):
         drivers.charon(gateway(1)).start()
     assert netns.processes(drivers.namespaces.name(gateway(1).id)) == []
 
 
-def test_plugins_that_are_missing_are_named(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    drivers = here.drivers()
+def test_start_fails_and_names_missing_plugins(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))
     required = strongswan_conf.required_plugins(drivers.backend)
     monkeypatch.setattr(strongswan_conf, "required_plugins", lambda backend: required | {"no-such-plugin"})
@@ -140,35 +145,35 @@ def test_plugins_that_are_missing_are_named(here: Machine, monkeypatch: pytest.M
         drivers.charon(gateway(1)).start()
 
 
-def test_a_charon_that_ends_at_once_leaves_its_last_words(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    drivers = here.drivers()
+def test_the_error_of_a_failed_start_quotes_charons_log(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))
     monkeypatch.setattr(strongswan_conf, "render", lambda backend: "charon { load_modular = no\n load = nonce }\n")
     with pytest.raises(DriverError, match=r"charon ended at once: .+|did not open its socket"):
         drivers.charon(gateway(1)).start()
 
 
-def test_every_algorithm_of_the_api_is_there(here: Machine) -> None:
-    site = Site(here.drivers(), 1, 2)
+def test_charon_supports_every_algorithm_of_the_api(machine: Machine) -> None:
+    running = RunningGateway(machine.drivers(), 1, 2)
     for encryption in ipsec_algorithms.ENCRYPTION:
         _loads(
-            site,
+            running,
             ike=ipsec_algorithms.ike_proposal(encryption, "sha256", "group14"),
             esp=ipsec_algorithms.esp_proposal(encryption, "sha256", "group14"),
         )
     for integrity in ipsec_algorithms.INTEGRITY:
         _loads(
-            site,
+            running,
             ike=ipsec_algorithms.ike_proposal("aes-128", integrity, "group14"),
             esp=ipsec_algorithms.esp_proposal("aes-128", integrity, "group14"),
         )
     for group in ipsec_algorithms.GROUPS:
         _loads(
-            site,
+            running,
             ike=ipsec_algorithms.ike_proposal("aes-128", "sha256", group),
             esp=ipsec_algorithms.esp_proposal("aes-128", "sha256", group),
         )
-    algorithms = real(site.charon)._ask("get-algorithms")
+    algorithms = real(running.charon)._request("get-algorithms")
     offered = {name for kind in algorithms.values() for name in kind}
     wanted = {"3DES_CBC", "AES_CBC", "AES_CTR", "HMAC_SHA1_96", "HMAC_SHA2_256_128", "HMAC_SHA2_384_192"}
     wanted |= {"HMAC_SHA2_512_256", "AES_XCBC_96", "AES_CMAC_96", "PRF_AES128_XCBC", "PRF_AES128_CMAC"}
@@ -179,9 +184,9 @@ def test_every_algorithm_of_the_api_is_there(here: Machine) -> None:
     assert wanted - offered == set()
 
 
-def _loads(site: Site, *, ike: str, esp: str) -> None:
-    child = msgspec.structs.replace(site.config.children[0], esp_proposals=(esp,))
-    site.charon.load(msgspec.structs.replace(site.config, proposals=(ike,), children=(child,)), None)
+def _loads(running: RunningGateway, *, ike: str, esp: str) -> None:
+    child = msgspec.structs.replace(running.config.children[0], esp_proposals=(esp,))
+    running.charon.load(msgspec.structs.replace(running.config, proposals=(ike,), children=(child,)), None)
 
 
 IDENTITIES = [
@@ -202,16 +207,16 @@ IDENTITIES = [
 
 
 def _as_type(text: str, number: int) -> str:
-    """An identity of exactly this type and these bytes, whatever charon would make of the text."""
+    """Return an identity with exactly this type and these bytes, independent of charon's own parsing."""
     parsed = identities.parse(text)
     is_address = parsed.kind in ("ipv4", "ipv6")
     raw = ipaddress.ip_address(parsed.text).packed if is_address else parsed.text.encode()
     return f"{{{number}}}:#{raw.hex()}"
 
 
-def test_every_form_of_identity_arrives_as_its_type(here: Machine) -> None:
-    drivers = here.drivers()
-    left, right = Site(drivers, 1, 2), Site(drivers, 2, 1)
+def test_every_form_of_identity_is_sent_with_its_id_type(machine: Machine) -> None:
+    drivers = machine.drivers()
+    left, right = RunningGateway(drivers, 1, 2), RunningGateway(drivers, 2, 1)
     for text, number in IDENTITIES:
         left.connection = connection(1, 2, local_id=text)
         left.config = ipsec_config.build(left.connection)
@@ -219,37 +224,37 @@ def test_every_form_of_identity_arrives_as_its_type(here: Machine) -> None:
         for expected in (number, 2 if number == 11 else 11):
             right.config = msgspec.structs.replace(right.config, remote_id=_as_type(text, expected))
             right.load()
-            left.facts.all.clear()
+            left.events.all.clear()
             left.initiate()
             if expected == number:
                 eventually(lambda: left.up() and right.up())
-                left.end()
+                left.terminate()
                 eventually(lambda: left.idle() and right.idle())
             else:
-                # The negative control: the same bytes as another type are somebody else.
-                left.facts.wait(lambda fact: isinstance(fact, Cause) and fact.code == "auth-failed")
+                # Negative control: the same bytes with another ID type are another identity.
+                left.events.wait(lambda event: isinstance(event, Cause) and event.code == "auth-failed")
                 eventually(left.idle)
         left.charon.unload(left.config.name)
 
 
-def test_what_charon_refuses_is_said_in_its_words_and_the_session_lives_on(here: Machine) -> None:
-    site = Site(here.drivers(), 1, 2)
-    bad: IkeConfig = msgspec.structs.replace(site.config, name="bad", proposals=("nonsense",))
+def test_a_refused_command_raises_charons_message_and_keeps_the_session(machine: Machine) -> None:
+    running = RunningGateway(machine.drivers(), 1, 2)
+    bad: IkeConfig = msgspec.structs.replace(running.config, name="bad", proposals=("nonsense",))
     with pytest.raises(DriverError, match="invalid value for: proposals"):
-        site.charon.load(bad, None)
-    assert site.charon.loaded() == site.held
+        running.charon.load(bad, None)
+    assert running.charon.loaded() == running.expected_loaded
 
 
-def test_it_goes_on_trying_for_as_long_as_the_agent_wants(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same schedule, with steps so large that the time between two tries overflows at the third."""
+def test_charon_retransmits_until_the_agent_gives_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configured schedule, with steps so large that the interval overflows at the third retransmission."""
     text = strongswan_conf.render("user-space").replace("retransmit_timeout = 2.0", "retransmit_timeout = 0.02")
     text = text.replace("retransmit_base = 1.5", "retransmit_base = 1000")
     text = text.replace("retransmit_limit = 15", "retransmit_limit = 1")
-    drivers = here.drivers()
+    drivers = machine.drivers()
     if drivers.backend == "kernel":
         text = text.replace("kernel-libipsec ", "")
     monkeypatch.setattr(strongswan_conf, "render", lambda backend: text)
-    site = Site(drivers, 1, 9)
-    site.initiate()
-    eventually(lambda: "retransmit 6 of request" in (directory(here) / "charon.log").read_text(), 20)
-    assert [sa.state for sa in site.charon.sas()] == ["CONNECTING"]
+    running = RunningGateway(drivers, 1, 9)
+    running.initiate()
+    eventually(lambda: "retransmit 6 of request" in (directory(machine) / "charon.log").read_text(), 20)
+    assert [sa.state for sa in running.charon.sas()] == ["CONNECTING"]

@@ -1,4 +1,4 @@
-"""Sessions with a charon that answers nonsense, late, too much or not at all: an error in time, and never more."""
+"""VICI sessions with a charon that answers malformed, late, endlessly or not at all raise errors in time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Callable[[socket.socket], None]
 
 @contextmanager
 def serving(directory: Path, answer: Answer) -> Iterator[None]:
-    """A listener on the directory's socket that treats each connection so."""
+    """Listen on the directory's socket and handle each connection with `answer`."""
     (directory / "vici").unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(directory / "vici"))
@@ -34,14 +34,14 @@ def serving(directory: Path, answer: Answer) -> Iterator[None]:
         def serve() -> None:
             while True:
                 try:
-                    one, _ = listener.accept()
+                    connection, _ = listener.accept()
                 except OSError:
                     return
-                with one:
+                with connection:
                     try:
-                        answer(one)
+                        answer(connection)
                     except (OSError, struct.error):
-                        continue  # our side has hung up
+                        continue  # the session under test has closed the connection
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -52,13 +52,13 @@ def serving(directory: Path, answer: Answer) -> Iterator[None]:
             thread.join(5)
 
 
-def read(one: socket.socket) -> bytes:
-    (length,) = struct.unpack("!I", one.recv(4, socket.MSG_WAITALL))
-    return one.recv(length, socket.MSG_WAITALL)
+def read(connection: socket.socket) -> bytes:
+    (length,) = struct.unpack("!I", connection.recv(4, socket.MSG_WAITALL))
+    return connection.recv(length, socket.MSG_WAITALL)
 
 
-def send(one: socket.socket, packet: bytes) -> None:
-    one.sendall(struct.pack("!I", len(packet)) + packet)
+def send(connection: socket.socket, packet: bytes) -> None:
+    connection.sendall(struct.pack("!I", len(packet)) + packet)
 
 
 def response(content: dict[str, Any]) -> bytes:
@@ -70,34 +70,34 @@ def event(name: str, content: dict[str, Any]) -> bytes:
 
 
 def test_an_answer(tmp_path: Path) -> None:
-    def answer(one: socket.socket) -> None:
-        while read(one):
-            send(one, response({"version": "5.9.8"}))
+    def answer(connection: socket.socket) -> None:
+        while read(connection):
+            send(connection, response({"version": "5.9.8"}))
 
     with serving(tmp_path, answer):
         requests = CommandSession(tmp_path)
-        assert requests.ask("version") == {"version": b"5.9.8"}
-        assert requests.ask("version") == {"version": b"5.9.8"}
+        assert requests.request("version") == {"version": b"5.9.8"}
+        assert requests.request("version") == {"version": b"5.9.8"}
         requests.close()
         requests.close()
 
 
 def test_a_refusal_carries_charons_words_and_the_session_goes_on(tmp_path: Path) -> None:
-    def answer(one: socket.socket) -> None:
-        read(one)
-        send(one, response({"success": "no", "errmsg": "invalid value for: proposals"}))
-        read(one)
-        send(one, response({}))
+    def answer(connection: socket.socket) -> None:
+        read(connection)
+        send(connection, response({"success": "no", "errmsg": "invalid value for: proposals"}))
+        read(connection)
+        send(connection, response({}))
 
     with serving(tmp_path, answer):
         requests = CommandSession(tmp_path)
         with pytest.raises(CommandRefused, match=r"^invalid value for: proposals$"):
-            requests.ask("load-conn")
-        assert requests.ask("version") == {}
+            requests.request("load-conn")
+        assert requests.request("version") == {}
         requests.close()
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_connecting_fails_without_a_listener(tmp_path: Path) -> None:
     with pytest.raises(CharonAbsent):
         CommandSession(tmp_path)
     with pytest.raises(CharonAbsent):
@@ -108,35 +108,35 @@ def test_nobody_listens(tmp_path: Path) -> None:
         EventSession(tmp_path, ("log",), lambda name, content: None, lambda: None)
 
 
-def drip(one: socket.socket) -> None:
-    """A byte now and then: each read is in time, the answer is not."""
-    read(one)
+def drip(connection: socket.socket) -> None:
+    """Send bytes slowly: each read is in time, the whole answer is not."""
+    read(connection)
     for byte in struct.pack("!I", 100) + bytes(100):
-        one.sendall(bytes([byte]))
+        connection.sendall(bytes([byte]))
         time.sleep(0.05)
 
 
-def endless(one: socket.socket) -> None:
-    """Events for ever, and never the answer."""
-    read(one)
-    send(one, bytes([Packet.EVENT_CONFIRM]))
-    read(one)
+def endless(connection: socket.socket) -> None:
+    """Send events for ever and never the answer."""
+    read(connection)
+    send(connection, bytes([Packet.EVENT_CONFIRM]))
+    read(connection)
     while True:
-        send(one, event("list-sa", {"one": {"uniqueid": "1"}}))
+        send(connection, event("list-sa", {"one": {"uniqueid": "1"}}))
 
 
-def silent(one: socket.socket) -> None:
-    while one.recv(65536):
+def silent(connection: socket.socket) -> None:
+    while connection.recv(65536):
         continue
 
 
 @pytest.mark.parametrize("answer", [drip, endless, silent])
-def test_late_is_an_error_in_time(tmp_path: Path, answer: Answer) -> None:
+def test_a_late_answer_is_an_error_at_the_deadline(tmp_path: Path, answer: Answer) -> None:
     with serving(tmp_path, answer):
         requests = CommandSession(tmp_path, deadline=0.3)
         before = time.monotonic()
         with pytest.raises(Unresponsive, match="did not answer 'list-sas'"):
-            requests.list("list-sas", "list-sa")
+            requests.stream("list-sas", "list-sa")
         assert time.monotonic() - before < 2
 
 
@@ -155,57 +155,57 @@ def test_late_is_an_error_in_time(tmp_path: Path, answer: Answer) -> None:
         struct.pack("!I", 7) + bytes([Packet.CMD_RESPONSE]) + Message.serialize({"success": "no"})[:6],
     ],
 )
-def test_what_makes_no_sense_is_an_error(tmp_path: Path, raw: bytes) -> None:
-    def answer(one: socket.socket) -> None:
-        read(one)
-        one.sendall(raw)
+def test_a_malformed_answer_is_an_error(tmp_path: Path, raw: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        read(connection)
+        connection.sendall(raw)
 
     with serving(tmp_path, answer):
         requests = CommandSession(tmp_path, deadline=1)
         with pytest.raises(Unresponsive):
-            requests.ask("version")
+            requests.request("version")
 
 
 @settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.booleans())
-def test_noise_is_never_more_than_an_error(tmp_path: Path, noise: bytes, framed: bool) -> None:
-    def answer(one: socket.socket) -> None:
-        read(one)
-        one.sendall(struct.pack("!I", len(noise)) + noise if framed else noise)
+def test_random_bytes_raise_only_driver_errors(tmp_path: Path, noise: bytes, framed: bool) -> None:
+    def answer(connection: socket.socket) -> None:
+        read(connection)
+        connection.sendall(struct.pack("!I", len(noise)) + noise if framed else noise)
 
     with serving(tmp_path, answer):
         requests = CommandSession(tmp_path, deadline=1)
         with suppress(Unresponsive, CommandRefused):
-            assert isinstance(requests.ask("version"), dict)
+            assert isinstance(requests.request("version"), dict)
         requests.close()
 
 
-def test_sections_in_sections_without_end_are_no_danger(tmp_path: Path) -> None:
+def test_deeply_nested_sections_are_parsed(tmp_path: Path) -> None:
     deep = bytes([Message.SECTION_START, 1, 65]) * 100_000 + bytes([Message.SECTION_END]) * 100_000
 
-    def answer(one: socket.socket) -> None:
-        read(one)
-        send(one, bytes([Packet.CMD_RESPONSE]) + deep)
+    def answer(connection: socket.socket) -> None:
+        read(connection)
+        send(connection, bytes([Packet.CMD_RESPONSE]) + deep)
 
     with serving(tmp_path, answer):
         requests = CommandSession(tmp_path, deadline=5)
-        assert set(requests.ask("version")) == {"A"}
+        assert set(requests.request("version")) == {"A"}
         requests.close()
 
 
-def confirm(one: socket.socket, count: int) -> None:
+def confirm(connection: socket.socket, count: int) -> None:
     for _ in range(count):
-        read(one)
-        send(one, bytes([Packet.EVENT_CONFIRM]))
+        read(connection)
+        send(connection, bytes([Packet.EVENT_CONFIRM]))
 
 
-def test_events_arrive_also_those_before_the_last_is_registered(tmp_path: Path) -> None:
-    def answer(one: socket.socket) -> None:
-        confirm(one, 1)
-        read(one)
-        send(one, event("log", {"msg": "early"}))
-        send(one, bytes([Packet.EVENT_CONFIRM]))
-        send(one, event("log", {"msg": "late"}))
+def test_events_during_registration_are_delivered(tmp_path: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        confirm(connection, 1)
+        read(connection)
+        send(connection, event("log", {"msg": "early"}))
+        send(connection, bytes([Packet.EVENT_CONFIRM]))
+        send(connection, event("log", {"msg": "late"}))
 
     seen: list[object] = []
     over = threading.Event()
@@ -218,11 +218,11 @@ def test_events_arrive_also_those_before_the_last_is_registered(tmp_path: Path) 
     assert seen == [("log", {"msg": b"early"}), ("log", {"msg": b"late"})]
 
 
-def test_a_receiver_that_fails_does_not_end_the_reading(tmp_path: Path) -> None:
-    def answer(one: socket.socket) -> None:
-        confirm(one, 1)
+def test_a_failing_receiver_does_not_end_the_stream(tmp_path: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        confirm(connection, 1)
         for number in range(3):
-            send(one, event("log", {"msg": str(number)}))
+            send(connection, event("log", {"msg": str(number)}))
 
     seen: list[object] = []
 
@@ -237,24 +237,24 @@ def test_a_receiver_that_fails_does_not_end_the_reading(tmp_path: Path) -> None:
     assert seen == [b"0", b"1", b"2"]
 
 
-def test_after_stop_there_is_no_end_to_tell(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_ended_is_not_called_after_stop(tmp_path: Path) -> None:
+    ends: list[str] = []
 
-    def answer(one: socket.socket) -> None:
-        confirm(one, 1)
-        silent(one)
+    def answer(connection: socket.socket) -> None:
+        confirm(connection, 1)
+        silent(connection)
 
     with serving(tmp_path, answer):
-        events = EventSession(tmp_path, ("log",), lambda name, content: None, lambda: told.append("end"))
+        events = EventSession(tmp_path, ("log",), lambda name, content: None, lambda: ends.append("end"))
         events.stop()
         events.stop()
-    assert told == []
+    assert ends == []
 
 
-def test_an_event_that_charon_does_not_know_is_an_error(tmp_path: Path) -> None:
-    def answer(one: socket.socket) -> None:
-        read(one)
-        send(one, bytes([Packet.EVENT_UNKNOWN]))
+def test_an_unknown_event_is_an_error(tmp_path: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        read(connection)
+        send(connection, bytes([Packet.EVENT_UNKNOWN]))
 
-    with serving(tmp_path, answer), pytest.raises(Unresponsive, match="knows no event 'nonsense'"):
+    with serving(tmp_path, answer), pytest.raises(Unresponsive, match="has no event 'nonsense'"):
         EventSession(tmp_path, ("nonsense",), lambda name, content: None, lambda: None)

@@ -1,4 +1,4 @@
-"""Exactly what charon is told: the messages as they are sent."""
+"""The VICI messages that configure charon."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_an_ikev2_connection() -> None:
     }
 
 
-def test_charons_own_deadline_comes_after_ours() -> None:
-    """Or charon would end an IKEv1 connection, whatever its DPD action says."""
+def test_charons_dpd_timeout_is_later_than_the_agents() -> None:
+    """Otherwise charon would delete an IKEv1 SA whatever the DPD action is."""
     main = IkePolicy("v1", "main", "aes-128", "sha256", "group14", 3600)
     assert _sent(ike=main, dpd=Dpd("clear", 10, 60))["dpd_timeout"] == str(ipsec_config.LAST_RESORT)
     assert _sent(ike=main, dpd=Dpd("clear", 10, 9000))["dpd_timeout"] == "18000"
@@ -95,15 +95,15 @@ def test_an_ikev1_connection_with_everything_different() -> None:
     }
 
 
-def test_nothing_that_runs_a_program_is_ever_sent() -> None:
+def test_updown_is_never_sent() -> None:
     text = msgspec.json.encode(vici_messages.load_conn(ipsec_config.build(connection(1, 2)))).decode()
     assert "updown" not in text
 
 
 def test_a_key_and_its_owners() -> None:
-    one = connection(1, 2, peer_id="site-b.example")
-    config = ipsec_config.build(one)
-    assert vici_messages.load_shared(ipsec_config.shared_key(one, config)) == {
+    connected = connection(1, 2, peer_id="site-b.example")
+    config = ipsec_config.build(connected)
+    assert vici_messages.load_shared(ipsec_config.shared_key(connected, config)) == {
         "id": config.name,
         "type": "IKE",
         "data": b"open sesame",
@@ -111,17 +111,17 @@ def test_a_key_and_its_owners() -> None:
     }
 
 
-def test_a_key_id_beyond_ascii_goes_as_its_bytes() -> None:
-    one = connection(1, 2, local_id="Zürich")
+def test_a_non_ascii_key_id_is_sent_in_hexadecimal() -> None:
+    connected = connection(1, 2, local_id="Zürich")
     section = _sent(local_id="Zürich")
     assert section["local"] == {"auth": "psk", "id": "keyid:#5ac3bc72696368"}
     assert (
-        vici_messages.load_shared(ipsec_config.shared_key(one, ipsec_config.build(one)))["owners"][0]
+        vici_messages.load_shared(ipsec_config.shared_key(connected, ipsec_config.build(connected)))["owners"][0]
         == "keyid:#5ac3bc72696368"
     )
 
 
-def test_a_key_id_that_charon_would_cut_off_is_refused() -> None:
+def test_a_key_id_that_charon_would_truncate_is_refused() -> None:
     assert _sent(local_id="é" * 126)
     with pytest.raises(DriverError, match="at most 252 bytes"):
         _sent(local_id="é" * 127)

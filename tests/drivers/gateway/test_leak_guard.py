@@ -1,4 +1,4 @@
-"""The guard's transactions, as text. What they do to packets is in test_packets."""
+"""The leak guard's nft transactions as text. test_packets tests their effect on packets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ B = SelectorPair("10.1.0.0/24", "10.3.0.0/24")
 C = SelectorPair("2001:db8:1::/64", "::/0")
 
 
-def test_new_sets_are_filled_before_rules_look_into_them() -> None:
-    fill, switch = leak_guard.transactions(ADDRESSES, {}, leak_guard.sets([A, C]), "user-space")
+def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
+    fill, switch = leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A, C]), "user-space")
     assert fill.splitlines() == [
         "add table inet linkspan",
         "add set inet linkspan pairs4_24_24 { type ipv4_addr . ipv4_addr; flags interval; }",
@@ -59,50 +59,50 @@ def test_new_sets_are_filled_before_rules_look_into_them() -> None:
     ]
 
 
-def test_a_pair_that_stays_is_not_named() -> None:
-    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.sets([A]), leak_guard.sets([A, B]), "kernel")
+def test_a_pair_that_stays_is_not_in_the_transaction() -> None:
+    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.pair_sets([A]), leak_guard.pair_sets([A, B]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line] == [
         "add element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }"
     ]
-    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.sets([A, B, C]), leak_guard.sets([A]), "kernel")
+    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.pair_sets([A, B, C]), leak_guard.pair_sets([A]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line or "delete" in line] == [
         "delete element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }",
         "delete set inet linkspan pairs6_64_0",
     ]
 
 
-def test_kernel_esp_tells_what_is_protected() -> None:
-    kernel = "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.sets([A]), "kernel"))
+def test_protected_packets_are_accepted_with_kernel_esp() -> None:
+    kernel = "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A]), "kernel"))
     assert kernel.index("rt ipsec exists accept") < kernel.index("counter name dropped_out drop")
     assert kernel.index("meta ipsec exists accept") < kernel.index("counter name dropped_in drop")
-    assert "ipsec" not in "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.sets([A]), "user-space"))
+    assert "ipsec" not in "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A]), "user-space"))
 
 
 @pytest.mark.parametrize("pair", [("10.1.0.0/24", "::/0"), ("10.1.0.1/24", "10.2.0.0/24"), ("x", "10.2.0.0/24")])
-def test_pairs_that_are_not_sound_are_refused(pair: tuple[str, str]) -> None:
+def test_invalid_pairs_are_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        leak_guard.sets([SelectorPair(*pair)])
+        leak_guard.pair_sets([SelectorPair(*pair)])
 
 
 @pytest.mark.root
-def test_unsound_pairs_are_a_driver_error(here: Machine) -> None:
-    drivers = here.drivers()
+def test_invalid_pairs_raise_a_driver_error(machine: Machine) -> None:
+    drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))
     with pytest.raises(DriverError, match="not of one IP version"):
-        drivers.guard.apply(gateway(1), [SelectorPair("10.1.0.0/24", "::/0")])
+        drivers.leak_guard.apply(gateway(1), [SelectorPair("10.1.0.0/24", "::/0")])
 
 
 @pytest.mark.root
-def test_a_thousand_pairs(here: Machine) -> None:
-    """The time is printed and held to a bound that a busy machine keeps too."""
-    drivers = here.drivers()
+def test_a_thousand_pairs_are_applied_within_a_second(machine: Machine) -> None:
+    """Prints the times; the bound is one that a busy machine keeps too."""
+    drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))
     pairs = frozenset(SelectorPair(f"10.{n // 250}.{n % 250}.0/24", f"172.16.{n % 250}.0/24") for n in range(1000))
     times = []
     for wanted in (pairs, pairs, frozenset(list(pairs)[:500])):
         before = time.perf_counter()
-        drivers.guard.apply(gateway(1), wanted)
+        drivers.leak_guard.apply(gateway(1), wanted)
         times.append(round((time.perf_counter() - before) * 1000, 1))
-        assert drivers.guard.current(gateway(1).id) == wanted
+        assert drivers.leak_guard.current(gateway(1).id) == wanted
     print(f"1,000 pairs: {times[0]} ms new, {times[1]} ms unchanged, {times[2]} ms with half of them removed")
     assert max(times) < 1000

@@ -1,4 +1,4 @@
-"""Rules, routes and the clamp's transactions. What they do to packets is in tests/wire/test_mtu."""
+"""Rules, routes and the MSS clamp's transactions. tests/wire/test_mtu tests their effect on packets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.gateway import mss_clamp
 from linkspan.drivers.local import LocalDrivers
 from linkspan.drivers.ports import DriverError
-from tests.drivers.conftest import Site
+from tests.drivers.conftest import RunningGateway
 from tests.drivers.machine import Machine, eventually, run
 
 A = SelectorPair("10.1.0.0/24", "10.2.0.0/24")
@@ -27,7 +27,7 @@ EVERYTHING = ("rule", "-6 rule", "route show table all", "-6 route show table al
 wire = pytest.mark.wire
 
 
-def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
+def test_the_clamp_matches_specific_pairs_first_and_both_directions() -> None:
     assert mss_clamp.transaction({}, {B: 1160, A: 1260, C: 1240}).splitlines() == [
         "add table inet linkspan-mtu",
         "add chain inet linkspan-mtu forward { type filter hook forward priority mangle; policy accept; }",
@@ -41,19 +41,19 @@ def test_the_clamp_looks_into_narrow_pairs_first_and_both_ways() -> None:
         "add rule inet linkspan-mtu forward tcp flags & (syn | rst) != syn accept",
         "add rule inet linkspan-mtu forward meta l4proto != tcp accept",
         *(
-            f"add rule inet linkspan-mtu forward {ip} {ours} . {ip} {theirs} @{name} "
+            f"add rule inet linkspan-mtu forward {ip} {local} . {ip} {remote} @{name} "
             f"tcp option maxseg size set {size} accept"
             for ip, name, size in (
                 ("ip6", "mss6_64_0_1240", 1240),
                 ("ip", "mss4_24_24_1260", 1260),
                 ("ip", "mss4_24_8_1160", 1160),
             )
-            for ours, theirs in (("saddr", "daddr"), ("daddr", "saddr"))
+            for local, remote in (("saddr", "daddr"), ("daddr", "saddr"))
         ),
     ]
 
 
-def test_the_clamp_changes_by_differences_and_goes_with_its_last_pair() -> None:
+def test_the_clamp_is_changed_by_differences_and_removed_with_its_last_pair() -> None:
     changed = mss_clamp.transaction({A: 1260, B: 1160, C: 1160}, {A: 1200, C: 1160})
     assert [line for line in changed.splitlines() if "element" in line or "delete" in line] == [
         "add element inet linkspan-mtu mss4_24_24_1200 { 10.1.0.0/24 . 10.2.0.0/24 }",
@@ -64,58 +64,58 @@ def test_the_clamp_changes_by_differences_and_goes_with_its_last_pair() -> None:
     assert mss_clamp.transaction({A: 1260}, {}) == "delete table inet linkspan-mtu\n"
 
 
-class Bench:
-    """A gateway with a charon, as its namespace is seen from outside."""
+class RoutedGateway:
+    """A gateway with a running charon, and the rules and routes in its namespace."""
 
-    def __init__(self, here: Machine) -> None:
-        self.drivers: LocalDrivers = here.drivers()
-        self.site = Site(self.drivers, 1, 2)
-        self.name = self.drivers.namespaces.name(self.site.gateway.id)
+    def __init__(self, machine: Machine) -> None:
+        self.drivers: LocalDrivers = machine.drivers()
+        self.running = RunningGateway(self.drivers, 1, 2)
+        self.name = self.drivers.namespaces.name(self.running.gateway.id)
 
-    def apply(self, *paths: PairMtu) -> None:
-        self.drivers.paths.apply(self.site.gateway, paths)
+    def apply(self, *mtus: PairMtu) -> None:
+        self.drivers.mtu_routing.apply(self.running.gateway, mtus)
 
-    def seen(self) -> list[str]:
-        """All rules and routes but those that the kernel makes when a link comes up, and every rule of nftables."""
+    def snapshot(self) -> list[str]:
+        """Return all rules and routes except those that the kernel adds by itself, and the nftables ruleset."""
         lines = [line for command in EVERYTHING for line in run(self.name, "ip", *command.split()).splitlines()]
-        mine = [line for line in lines if "proto kernel" not in line]
-        return [*mine, run(self.name, "nft", "list", "ruleset")]
+        configured = [line for line in lines if "proto kernel" not in line]
+        return [*configured, run(self.name, "nft", "list", "ruleset")]
 
     def rules(self) -> list[str]:
-        """Our rules of both IP versions, in order."""
-        shown = run(self.name, "ip", "rule") + run(self.name, "ip", "-6", "rule")
-        return [" ".join(line.split()) for line in shown.splitlines() if "lookup 219" in line]
+        """Return Linkspan's rules of both IP versions, in order."""
+        output = run(self.name, "ip", "rule") + run(self.name, "ip", "-6", "rule")
+        return [" ".join(line.split()) for line in output.splitlines() if "lookup 219" in line]
 
     def routes(self) -> list[str]:
-        """Our routes of both IP versions."""
-        shown = run(self.name, "ip", "-4", "route", "show", "table", "all")
-        shown += run(self.name, "ip", "-6", "route", "show", "table", "all")
+        """Return Linkspan's routes of both IP versions, sorted."""
+        output = run(self.name, "ip", "-4", "route", "show", "table", "all")
+        output += run(self.name, "ip", "-6", "route", "show", "table", "all")
         return sorted(
-            re.sub(r" (metric \d+ )?(pref medium)?$", "", line) for line in shown.splitlines() if "219" in line
+            re.sub(r" (metric \d+ )?(pref medium)?$", "", line) for line in output.splitlines() if "219" in line
         )
 
 
 @pytest.fixture
-def bench(here: Machine) -> Bench:
-    return Bench(here)
+def routed(machine: Machine) -> RoutedGateway:
+    return RoutedGateway(machine)
 
 
 @wire
 @pytest.mark.root
-def test_a_rule_and_a_table_for_each_local_prefix_before_charons(bench: Bench) -> None:
-    bench.apply(PairMtu(B, 1200, 1200), PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300))
-    rules = [re.fullmatch(r"(.*) lookup (\d+) proto 76", rule) for rule in bench.rules()]
+def test_each_local_prefix_has_a_rule_and_a_table_before_charons_rule(routed: RoutedGateway) -> None:
+    routed.apply(PairMtu(B, 1200, 1200), PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300))
+    rules = [re.fullmatch(r"(.*) lookup (\d+) proto 76", rule) for rule in routed.rules()]
     assert all(rules)
     table = {rule[1]: rule[2] for rule in rules if rule}
     assert list(table) == ["195: from 10.1.0.0/24", "155: from 2001:db8:1::/64"]
     four, six = table.values()
     assert four != six
-    link = {"kernel": "out0", "user-space": "ipsec0"}[bench.drivers.backend]
-    # Without `lock`, which stands between `mtu` and the number.
-    way = rf"(\S+) (?:via \S+ )?dev {link} table (\d+) proto 76 .*\bmtu (\d+)\b.*"
-    routes = [re.fullmatch(way, one) for one in bench.routes()]
-    assert all(routes), bench.routes()
-    # Over the outside leg its own network is a route too, wherever it is in a remote prefix.
+    link = {"kernel": "out0", "user-space": "ipsec0"}[routed.drivers.backend]
+    # The pattern does not match `mtu lock`.
+    pattern = rf"(\S+) (?:via \S+ )?dev {link} table (\d+) proto 76 .*\bmtu (\d+)\b.*"
+    routes = [re.fullmatch(pattern, line) for line in routed.routes()]
+    assert all(routes), routed.routes()
+    # With kernel ESP the outside network has a route too if a remote prefix contains it.
     assert [route.groups() for route in routes if route and not route[1].startswith("2001:db8:ff:")] == [
         ("10.0.0.0/8", four, "1200"),
         ("10.2.0.0/24", four, "1300"),
@@ -125,59 +125,59 @@ def test_a_rule_and_a_table_for_each_local_prefix_before_charons(bench: Bench) -
 
 @wire
 @pytest.mark.root
-def test_twice_is_once_and_nothing_is_left(bench: Bench) -> None:
-    before = bench.seen()
-    for paths in ([PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)], [PairMtu(A, 1200, 1200)]):
-        bench.apply(*paths)
-        once = bench.seen()
-        bench.apply(*paths)
-        assert bench.seen() == once != before
-    bench.apply()
-    assert bench.seen() == before
+def test_apply_is_idempotent_and_leaves_nothing(routed: RoutedGateway) -> None:
+    before = routed.snapshot()
+    for mtus in ([PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)], [PairMtu(A, 1200, 1200)]):
+        routed.apply(*mtus)
+        once = routed.snapshot()
+        routed.apply(*mtus)
+        assert routed.snapshot() == once != before
+    routed.apply()
+    assert routed.snapshot() == before
 
 
 @wire
 @pytest.mark.root
-def test_what_nft_lists_it_reads_again(bench: Bench, tmp_path: Folder) -> None:
-    """Whoever saves the rules of a machine and loads them has ours too."""
-    bench.apply(PairMtu(A, 1300, 1300), PairMtu(B, 1200, 1200), PairMtu(C, 1300, 1300))
-    whole = bench.seen()
+def test_the_listing_of_nft_can_be_loaded_again(routed: RoutedGateway, tmp_path: Folder) -> None:
+    """Operators save and restore a machine's ruleset, which includes Linkspan's tables."""
+    routed.apply(PairMtu(A, 1300, 1300), PairMtu(B, 1200, 1200), PairMtu(C, 1300, 1300))
+    whole = routed.snapshot()
     saved = tmp_path / "rules.nft"
     saved.write_text("flush ruleset\n" + whole[-1])
-    assert run(bench.name, "nft", "-f", str(saved)) == ""
-    assert bench.seen() == whole
+    assert run(routed.name, "nft", "-f", str(saved)) == ""
+    assert routed.snapshot() == whole
 
 
 @wire
 @pytest.mark.root
-def test_an_unrouted_path_costs_no_rule(bench: Bench) -> None:
-    bench.apply(PairMtu(A, 1400))
-    assert (bench.rules(), bench.routes()) == ([], [])
+def test_a_pair_without_a_route_needs_no_rule(routed: RoutedGateway) -> None:
+    routed.apply(PairMtu(A, 1400))
+    assert (routed.rules(), routed.routes()) == ([], [])
 
 
 @wire
 @pytest.mark.root
-def test_what_stays_is_not_touched(bench: Bench) -> None:
-    """The kernel tells of every change: one route is another, and no rule."""
+def test_unchanged_pairs_are_not_touched(routed: RoutedGateway) -> None:
+    """`ip monitor` shows every change of the kernel: one replaced route, and no rule."""
     stays = [PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)]
-    bench.apply(*stays, PairMtu(B, 1200, 1200))
-    watching = Monitor(bench.name)
-    bench.apply(*stays, PairMtu(B, 1250, 1250))
-    changes = watching.end()
-    assert changes, "it sees a change"
+    routed.apply(*stays, PairMtu(B, 1200, 1200))
+    monitor = Monitor(routed.name)
+    routed.apply(*stays, PairMtu(B, 1250, 1250))
+    changes = monitor.stop()
+    assert changes, "the monitor shows no change"
     assert all(line.removeprefix("Deleted ").startswith("10.0.0.0/8 ") for line in changes), changes
 
 
 class Monitor:
-    """What changes in the routing of a namespace."""
+    """Records the changes of rules and routes in a namespace."""
 
     def __init__(self, name: str) -> None:
         command = ["ip", "netns", "exec", name, "ip", "monitor", "rule", "route"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         time.sleep(0.3)
 
-    def end(self) -> list[str]:
-        """What was changed, but for what the kernel does by itself: links may still be on their way up."""
+    def stop(self) -> list[str]:
+        """Stop and return the changes, without the kernel's own: links may still be coming up."""
         time.sleep(0.3)
         self._process.terminate()
         lines = self._process.communicate()[0].splitlines()
@@ -186,74 +186,74 @@ class Monitor:
 
 @wire
 @pytest.mark.root
-def test_routes_come_back_after_charon(bench: Bench) -> None:
-    paths = [PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)]
-    bench.apply(*paths)
-    before = bench.routes()
-    charon = bench.site.charon
+def test_routes_are_restored_after_charon_restarts(routed: RoutedGateway) -> None:
+    mtus = [PairMtu(A, 1300, 1300), PairMtu(C, 1300, 1300)]
+    routed.apply(*mtus)
+    before = routed.routes()
+    charon = routed.running.charon
     assert isinstance(charon, StrongswanCharon)
     os.kill(charon.pid, signal.SIGKILL)
-    if bench.drivers.backend == "user-space":
-        eventually(lambda: bench.routes() == [])
+    if routed.drivers.backend == "user-space":
+        eventually(lambda: routed.routes() == [])
         with pytest.raises(DriverError, match="ipsec0"):
-            bench.apply(*paths)
+            routed.apply(*mtus)
     charon.start()
-    bench.apply(*paths)
-    assert bench.routes() == before
-    assert len(bench.rules()) == 2
+    routed.apply(*mtus)
+    assert routed.routes() == before
+    assert len(routed.rules()) == 2
 
 
 @wire
 @pytest.mark.root
-def test_rules_of_a_version_before_go_with_the_first_change(bench: Bench) -> None:
-    """They were one for each pair, and their tables were numbered by the MTU."""
-    link = {"kernel": "out0", "user-space": "ipsec0"}[bench.drivers.backend]
+def test_rules_of_an_earlier_release_are_removed_by_the_first_change(routed: RoutedGateway) -> None:
+    """An earlier layout had one rule for each pair, and its tables were numbered by the MTU."""
+    link = {"kernel": "out0", "user-space": "ipsec0"}[routed.drivers.backend]
     for remote, table in (("10.2.0.0/24", "2191300"), ("10.0.0.0/8", "2191200")):
         rule = ["from", "10.1.0.0/24", "to", remote, "table", table, "priority", "209", "protocol", "76"]
-        run(bench.name, "ip", "rule", "add", *rule)
+        run(routed.name, "ip", "rule", "add", *rule)
         route = ["default", "dev", link, "table", table, "proto", "76", "scope", "global", "mtu", table[3:]]
-        run(bench.name, "ip", "route", "add", *route)
-    assert len(bench.rules()) == len(bench.routes()) == 2
-    bench.apply(PairMtu(A, 1300, 1300), PairMtu(B, 1200, 1200))
-    assert [rule.split()[:-3] for rule in bench.rules()] == [["195:", "from", "10.1.0.0/24", "lookup"]]
-    assert not any(route.startswith("default") for route in bench.routes())
+        run(routed.name, "ip", "route", "add", *route)
+    assert len(routed.rules()) == len(routed.routes()) == 2
+    routed.apply(PairMtu(A, 1300, 1300), PairMtu(B, 1200, 1200))
+    assert [rule.split()[:-3] for rule in routed.rules()] == [["195:", "from", "10.1.0.0/24", "lookup"]]
+    assert not any(route.startswith("default") for route in routed.routes())
 
 
 @wire
 @pytest.mark.root
-def test_what_somebody_took_away_is_put_back(bench: Bench) -> None:
-    bench.apply(PairMtu(A, 1300, 1300))
-    whole = bench.seen()
-    table = bench.rules()[0].split()[-3]
-    run(bench.name, "ip", "rule", "del", "table", table)
-    run(bench.name, "ip", "route", "flush", "table", table)
-    assert bench.rules() == bench.routes() == []
-    run(bench.name, "nft", "delete", "table", "inet", "linkspan-mtu")
+def test_deleted_rules_and_routes_are_restored(routed: RoutedGateway) -> None:
+    routed.apply(PairMtu(A, 1300, 1300))
+    whole = routed.snapshot()
+    table = routed.rules()[0].split()[-3]
+    run(routed.name, "ip", "rule", "del", "table", table)
+    run(routed.name, "ip", "route", "flush", "table", table)
+    assert routed.rules() == routed.routes() == []
+    run(routed.name, "nft", "delete", "table", "inet", "linkspan-mtu")
     with pytest.raises(DriverError):
-        bench.apply(PairMtu(A, 1200, 1200))
-    bench.apply(PairMtu(A, 1300, 1300))
-    assert sorted(bench.seen()) == sorted(whole)
+        routed.apply(PairMtu(A, 1200, 1200))
+    routed.apply(PairMtu(A, 1300, 1300))
+    assert sorted(routed.snapshot()) == sorted(whole)
 
 
 @pytest.mark.root
 @pytest.mark.wire
-def test_a_thousand_paths(bench: Bench) -> None:
-    """The times are printed; what there is afterwards is all of them, the same, one less, and nothing."""
-    before, there = bench.seen(), []
+def test_a_thousand_pairs_are_applied_changed_and_removed(routed: RoutedGateway) -> None:
+    """Prints the times and compares the snapshots: unrouted, routed, unchanged, one less, none."""
+    before, snapshots = routed.snapshot(), []
     pairs = [SelectorPair("10.1.0.0/24", f"172.{16 + n // 250}.{n % 250}.0/24") for n in range(1000)]
     times = []
-    for paths in (
+    for mtus in (
         [PairMtu(pair, 1400) for pair in pairs],
         [PairMtu(pair, 1300, 1300) for pair in pairs],
         [PairMtu(pair, 1300, 1300) for pair in pairs],
         [PairMtu(pair, 1300, 1300) for pair in pairs[1:]],
         [],
     ):
-        begun = time.perf_counter()
-        bench.apply(*paths)
-        times.append(round((time.perf_counter() - begun) * 1000, 1))
-        there.append(bench.seen())
+        started = time.perf_counter()
+        routed.apply(*mtus)
+        times.append(round((time.perf_counter() - started) * 1000, 1))
+        snapshots.append(routed.snapshot())
     print("1,000 pairs, ms: {} unrouted, {} routed, {} unchanged, {} one less, {} none".format(*times))
-    assert len(there[0]) < len(there[1]) > len(there[3]) > 1000
-    assert sorted(there[1]) == sorted(there[2])
-    assert sorted(there[4]) == sorted(before)
+    assert len(snapshots[0]) < len(snapshots[1]) > len(snapshots[3]) > 1000
+    assert sorted(snapshots[1]) == sorted(snapshots[2])
+    assert sorted(snapshots[4]) == sorted(before)

@@ -1,4 +1,4 @@
-"""What a gateway's namespace looks like on this machine, and what a change of it does not touch."""
+"""A gateway's network namespace on this machine: its content, and what a change leaves untouched."""
 
 from __future__ import annotations
 
@@ -26,26 +26,25 @@ HOPS = ("203.0.113.254", "2001:db8:ff::fe")
 
 
 @pytest.fixture
-def namespaces(here: Machine) -> NetworkNamespaces:
-    return NetworkNamespaces(here.instance, "node-a", here.home)
+def namespaces(machine: Machine) -> NetworkNamespaces:
+    return NetworkNamespaces(machine.instance, "node-a", machine.home)
 
 
 @contextmanager
 def monitor(name: str) -> Iterator[list[str]]:
-    """Everything that the kernel says of links, addresses and routes of a namespace meanwhile."""
-    said: list[str] = []
+    """Record the kernel's notifications of links, addresses and routes of a namespace during the block."""
+    messages: list[str] = []
     command = ["ip", "-n", name, "monitor", "link", "address", "route"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         time.sleep(0.2)
-        yield said
+        yield messages
         time.sleep(0.2)
         child.terminate()
-        said += child.communicate()[0].splitlines()
+        messages += child.communicate()[0].splitlines()
 
 
 def addresses(name: str) -> set[str]:
-    found = re.findall(r"inet6? (\S+) scope global", run(name, "ip", "address"))
-    return set(found)
+    return set(re.findall(r"inet6? (\S+) scope global", run(name, "ip", "address")))
 
 
 def defaults(name: str) -> list[str]:
@@ -53,18 +52,24 @@ def defaults(name: str) -> list[str]:
     return [line.split(" proto ")[0] for line in lines if line.startswith("default")]
 
 
-def outside(one: Gateway, **changes: object) -> Gateway:
-    return msgspec.structs.replace(one, outside=msgspec.structs.replace(one.outside, **changes))
+def outside(wanted: Gateway, **changes: object) -> Gateway:
+    return msgspec.structs.replace(wanted, outside=msgspec.structs.replace(wanted.outside, **changes))
 
 
-def test_what_a_new_gateway_looks_like(here: Machine, namespaces: NetworkNamespaces) -> None:
-    one = gateway(1, inside=2, next_hops=HOPS)
-    namespaces.apply(one)
-    name = namespaces.name(one.id)
-    assert name.startswith(f"ls-{here.instance}-{one.id[:8]}")
-    legs = ["out0", interface_names.inside_leg(inside_network(1, 0)), interface_names.inside_leg(inside_network(1, 1))]
+def test_a_new_gateway_has_interfaces_addresses_routes_and_sysctls(
+    machine: Machine, namespaces: NetworkNamespaces
+) -> None:
+    wanted = gateway(1, inside=2, next_hops=HOPS)
+    namespaces.apply(wanted)
+    name = namespaces.name(wanted.id)
+    assert name.startswith(f"ls-{machine.instance}-{wanted.id[:8]}")
+    interfaces = [
+        "out0",
+        interface_names.inside_interface(inside_network(1, 0)),
+        interface_names.inside_interface(inside_network(1, 1)),
+    ]
     links = run(name, "ip", "-br", "link")
-    assert {line.split("@")[0].split()[0] for line in links.splitlines() if "UP" in line} == {"lo", *legs}
+    assert {line.split("@")[0].split()[0] for line in links.splitlines() if "UP" in line} == {"lo", *interfaces}
     assert addresses(name) == {
         *("203.0.113.1/24", "2001:db8:ff::1/64", "10.1.0.1/24", "10.1.1.1/24"),
         *("2001:db8:1::1/64", "2001:db8:1:1::1/64"),
@@ -75,69 +80,69 @@ def test_what_a_new_gateway_looks_like(here: Machine, namespaces: NetworkNamespa
         "net.ipv4.ip_forward": "1",
         "net.ipv6.conf.all.forwarding": "1",
         "net.ipv6.conf.out0.forwarding": "1",
-        **{f"net.ipv4.conf.{leg}.rp_filter": "0" for leg in ("all", "default", *legs)},
-        **{f"net.ipv6.conf.{leg}.accept_ra": "0" for leg in ("all", "default", *legs)},
-        **{f"net.ipv4.conf.{leg}.send_redirects": "0" for leg in ("all", "default", *legs)},
-        **{f"net.ipv4.conf.{leg}.accept_redirects": "0" for leg in ("all", "default", *legs)},
+        **{f"net.ipv4.conf.{interface}.rp_filter": "0" for interface in ("all", "default", *interfaces)},
+        **{f"net.ipv6.conf.{interface}.accept_ra": "0" for interface in ("all", "default", *interfaces)},
+        **{f"net.ipv4.conf.{interface}.send_redirects": "0" for interface in ("all", "default", *interfaces)},
+        **{f"net.ipv4.conf.{interface}.accept_redirects": "0" for interface in ("all", "default", *interfaces)},
     }.items():
         assert run(name, "sysctl", "-n", key).strip() == value, key
 
 
-def test_the_host_takes_no_part_in_the_networks(here: Machine, namespaces: NetworkNamespaces) -> None:
+def test_the_host_has_no_address_in_the_networks(machine: Machine, namespaces: NetworkNamespaces) -> None:
     namespaces.apply(gateway(1))
-    assert "inet" not in run(here.home, "ip", "address")
+    assert "inet" not in run(machine.home, "ip", "address")
 
 
-def test_a_second_apply_says_nothing_to_the_kernel(namespaces: NetworkNamespaces) -> None:
-    one = gateway(1, inside=2, next_hops=HOPS)
-    namespaces.apply(one)
-    # The kernel tells of a new link's carrier up to a second later.
-    eventually(lambda: run(namespaces.name(one.id), "ip", "link").count("state UP") == 3)
-    with monitor(namespaces.name(one.id)) as said:
-        namespaces.apply(one)
-        namespaces.apply(one)
-    assert said == []
+def test_a_second_apply_changes_nothing_in_the_kernel(namespaces: NetworkNamespaces) -> None:
+    wanted = gateway(1, inside=2, next_hops=HOPS)
+    namespaces.apply(wanted)
+    # The kernel reports the carrier of a new link up to a second later.
+    eventually(lambda: run(namespaces.name(wanted.id), "ip", "link").count("state UP") == 3)
+    with monitor(namespaces.name(wanted.id)) as messages:
+        namespaces.apply(wanted)
+        namespaces.apply(wanted)
+    assert messages == []
 
 
-def test_what_stays_is_not_touched_and_what_is_stale_goes(namespaces: NetworkNamespaces) -> None:
-    one = gateway(1, inside=2, next_hops=HOPS)
-    # Two addresses of one subnet: without promote_secondaries the second would go with the first.
+def test_stale_objects_are_removed_and_all_others_not_touched(namespaces: NetworkNamespaces) -> None:
+    wanted = gateway(1, inside=2, next_hops=HOPS)
+    # Two addresses of one subnet: without promote_secondaries the kernel removes the second with the first.
     both = ("203.0.113.1/24", "203.0.113.7/24", "2001:db8:ff::1/64")
-    namespaces.apply(outside(one, addresses=both))
-    name = namespaces.name(one.id)
+    namespaces.apply(outside(wanted, addresses=both))
+    name = namespaces.name(wanted.id)
     after = outside(
-        msgspec.structs.replace(one, inside=one.inside[:1]),
+        msgspec.structs.replace(wanted, inside=wanted.inside[:1]),
         addresses=("203.0.113.7/24", "2001:db8:ff::1/64", "203.0.113.8/25", "2001:db8:ff::8/64"),
         next_hops=("203.0.113.253", "2001:db8:ff::fe"),
     )
-    with monitor(name) as said:
+    with monitor(name) as messages:
         namespaces.apply(after)
     assert addresses(name) == {*after.outside.addresses, "10.1.0.1/24", "2001:db8:1::1/64"}
     assert defaults(name) == ["default via 203.0.113.253 dev out0", "default via 2001:db8:ff::fe dev out0"]
-    assert interface_names.inside_leg(inside_network(1, 1)) not in run(name, "ip", "link")
-    deleted = [line for line in said if line.startswith("Deleted")]
+    assert interface_names.inside_interface(inside_network(1, 1)) not in run(name, "ip", "link")
+    deleted = [line for line in messages if line.startswith("Deleted")]
     staying = ("203.0.113.7/24", "2001:db8:ff::1/64", "10.1.0.1/24", "2001:db8:1::1/64", "2001:db8:ff::fe")
     assert deleted
     assert not [line for line in deleted if any(f" {address} " in f"{line} " for address in staying)]
 
 
 def test_an_ipv6_address_can_change_its_prefix_length(namespaces: NetworkNamespaces) -> None:
-    one = gateway(1)
-    namespaces.apply(one)
-    namespaces.apply(outside(one, addresses=("203.0.113.1/24", "2001:db8:ff::1/48")))
-    assert "2001:db8:ff::1/48" in addresses(namespaces.name(one.id))
+    wanted = gateway(1)
+    namespaces.apply(wanted)
+    namespaces.apply(outside(wanted, addresses=("203.0.113.1/24", "2001:db8:ff::1/48")))
+    assert "2001:db8:ff::1/48" in addresses(namespaces.name(wanted.id))
 
 
 @pytest.mark.parametrize("hops", [("198.51.100.1",), ("192.0.2.1", "192.0.2.2"), ("fe80::1",), ("2001:db8:99::1",), ()])
-def test_a_next_hop_may_be_anywhere(namespaces: NetworkNamespaces, hops: tuple[str, ...]) -> None:
-    one = gateway(1, next_hops=hops)
-    namespaces.apply(one)
-    assert defaults(namespaces.name(one.id)) == [f"default via {hop} dev out0" for hop in hops]
+def test_a_next_hop_may_be_outside_the_gateways_subnets(namespaces: NetworkNamespaces, hops: tuple[str, ...]) -> None:
+    wanted = gateway(1, next_hops=hops)
+    namespaces.apply(wanted)
+    assert defaults(namespaces.name(wanted.id)) == [f"default via {hop} dev out0" for hop in hops]
     namespaces.apply(gateway(1))
-    assert defaults(namespaces.name(one.id)) == []
+    assert defaults(namespaces.name(wanted.id)) == []
 
 
-def test_nonsense_is_a_driver_error(namespaces: NetworkNamespaces) -> None:
+def test_invalid_values_raise_a_driver_error(namespaces: NetworkNamespaces) -> None:
     with pytest.raises(DriverError):
         namespaces.apply(outside(gateway(1), addresses=("203.0.113.300/24",)))
     twins = tuple(InsideInterface(f"00010000-{number}", ()) for number in range(2))
@@ -145,79 +150,79 @@ def test_nonsense_is_a_driver_error(namespaces: NetworkNamespaces) -> None:
         namespaces.apply(msgspec.structs.replace(gateway(1), inside=twins))
 
 
-def test_what_was_damaged_is_repaired(here: Machine, namespaces: NetworkNamespaces) -> None:
-    one = gateway(1, inside=2, next_hops=HOPS)
-    namespaces.apply(one)
-    name = namespaces.name(one.id)
+def test_apply_repairs_damage(machine: Machine, namespaces: NetworkNamespaces) -> None:
+    wanted = gateway(1, inside=2, next_hops=HOPS)
+    namespaces.apply(wanted)
+    name = namespaces.name(wanted.id)
     before = addresses(name), defaults(name)
     for command in (
         ("ip", "link", "set", "out0", "down"),
-        ("ip", "link", "del", interface_names.inside_leg(inside_network(1, 0))),
-        ("ip", "address", "add", "192.0.2.9/32", "dev", interface_names.inside_leg(inside_network(1, 1))),
+        ("ip", "link", "del", interface_names.inside_interface(inside_network(1, 0))),
+        ("ip", "address", "add", "192.0.2.9/32", "dev", interface_names.inside_interface(inside_network(1, 1))),
         ("sysctl", "-w", "net.ipv4.ip_forward=0"),
     ):
         run(name, *command)
     run(
-        here.home,
+        machine.home,
         "ip",
         "link",
         "set",
-        interface_names.port(here.instance, "node-a", one.id, "out0"),
+        interface_names.bridge_port(machine.instance, "node-a", wanted.id, "out0"),
         "nomaster",
         "down",
     )
-    namespaces.apply(one)
+    namespaces.apply(wanted)
     assert addresses(name) == before[0]
     assert defaults(name) == before[1]
     assert run(name, "sysctl", "-n", "net.ipv4.ip_forward").strip() == "1"
     assert "192.0.2.9" not in run(name, "ip", "address")
-    with monitor(name) as said:
-        namespaces.apply(one)
-    assert said == []
+    with monitor(name) as messages:
+        namespaces.apply(wanted)
+    assert messages == []
 
 
-def test_an_operators_bridge_is_used_and_left_alone(here: Machine) -> None:
-    run(here.home, "ip", "link", "add", "br-ext", "type", "bridge")
-    namespaces = NetworkNamespaces(here.instance, "node-a", here.home, {"public": "br-ext"})
+def test_an_operators_bridge_is_used_and_not_removed(machine: Machine) -> None:
+    run(machine.home, "ip", "link", "add", "br-ext", "type", "bridge")
+    namespaces = NetworkNamespaces(machine.instance, "node-a", machine.home, {"public": "br-ext"})
     namespaces.apply(gateway(1))
-    port = interface_names.port(here.instance, "node-a", gateway(1).id, "out0")
-    assert "master br-ext" in run(here.home, "ip", "link", "show", port)
+    port = interface_names.bridge_port(machine.instance, "node-a", gateway(1).id, "out0")
+    assert "master br-ext" in run(machine.home, "ip", "link", "show", port)
     namespaces.remove(gateway(1).id)
-    links = run(here.home, "ip", "-br", "link")
+    links = run(machine.home, "ip", "-br", "link")
     assert ("br-ext" in links, "lsb-" in links, "lsp-" in links) == (True, False, False)
-    sweep(here.instance)
+    sweep(machine.instance)
 
 
-def test_a_bridge_that_the_operator_named_has_to_exist(here: Machine) -> None:
-    namespaces = NetworkNamespaces(here.instance, "node-a", here.home, {"public": "br-missing"})
+def test_a_configured_bridge_must_exist(machine: Machine) -> None:
+    namespaces = NetworkNamespaces(machine.instance, "node-a", machine.home, {"public": "br-missing"})
     with pytest.raises(DriverError, match="there is no bridge br-missing"):
         namespaces.apply(gateway(1))
-    run(here.home, "ip", "link", "add", "br-missing", "type", "bridge")
+    run(machine.home, "ip", "link", "add", "br-missing", "type", "bridge")
     namespaces.apply(gateway(1))
 
 
-def test_a_gateway_can_move_to_another_outside_network(here: Machine, namespaces: NetworkNamespaces) -> None:
-    one = gateway(1)
-    namespaces.apply(one)
+def test_a_gateway_can_move_to_another_outside_network(machine: Machine, namespaces: NetworkNamespaces) -> None:
+    wanted = gateway(1)
+    namespaces.apply(wanted)
     other = "22222222-0000-4000-8000-000000000000"
-    namespaces.apply(outside(one, network_id=other))
-    links = run(here.home, "ip", "-br", "link")
-    assert interface_names.bridge(here.instance, other) in links
-    assert interface_names.bridge(here.instance, OUTSIDE) not in links
+    namespaces.apply(outside(wanted, network_id=other))
+    links = run(machine.home, "ip", "-br", "link")
+    assert interface_names.bridge(machine.instance, other) in links
+    assert interface_names.bridge(machine.instance, OUTSIDE) not in links
 
 
-def test_two_agents_share_bridges_and_do_not_take_them_from_each_other(here: Machine) -> None:
-    """Both make and remove gateways on one network at the same time, again and again."""
-    agents = {number: NetworkNamespaces(here.instance, f"node-{number}", here.home) for number in (1, 2)}
+def test_two_agents_share_bridges_without_removing_each_others(machine: Machine) -> None:
+    """Both create and remove gateways on one network concurrently, several times."""
+    agents = {number: NetworkNamespaces(machine.instance, f"node-{number}", machine.home) for number in (1, 2)}
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
         try:
             for _ in range(8):
                 agents[number].apply(gateway(number))
-                port = interface_names.port(here.instance, f"node-{number}", gateway(number).id, "out0")
-                assert f"master {interface_names.bridge(here.instance, OUTSIDE)}" in run(
-                    here.home, "ip", "link", "show", port
+                port = interface_names.bridge_port(machine.instance, f"node-{number}", gateway(number).id, "out0")
+                assert f"master {interface_names.bridge(machine.instance, OUTSIDE)}" in run(
+                    machine.home, "ip", "link", "show", port
                 )
                 agents[number].remove(gateway(number).id)
             agents[number].apply(gateway(number))
@@ -235,63 +240,65 @@ def test_two_agents_share_bridges_and_do_not_take_them_from_each_other(here: Mac
     name = agents[1].name(gateway(1).id)
     agents[1].remove(gateway(1).id)
     assert not netns.exists(name)
-    assert interface_names.bridge(here.instance, OUTSIDE) in run(here.home, "ip", "-br", "link")
+    assert interface_names.bridge(machine.instance, OUTSIDE) in run(machine.home, "ip", "-br", "link")
     agents[2].remove(gateway(2).id)
-    assert "lsb-" not in run(here.home, "ip", "-br", "link")
+    assert "lsb-" not in run(machine.home, "ip", "-br", "link")
 
 
-def test_the_same_gateway_on_two_nodes_of_one_machine_are_two(here: Machine) -> None:
-    agents = [NetworkNamespaces(here.instance, node, here.home) for node in ("node-1", "node-2")]
+def test_one_gateway_id_on_two_nodes_of_a_machine_has_two_namespaces(machine: Machine) -> None:
+    agents = [NetworkNamespaces(machine.instance, node, machine.home) for node in ("node-1", "node-2")]
     for agent in agents:
         agent.apply(gateway(1))
     agents[0].remove(gateway(1).id)
     assert [sorted(agent.present()) for agent in agents] == [[], [gateway(1).id]]
 
 
-def test_a_sweep_leaves_nothing_and_touches_nobody_else(here: Machine, namespaces: NetworkNamespaces) -> None:
-    other = NetworkNamespaces(f"{here.instance}x", "node-a", here.home)
+def test_a_sweep_removes_all_of_an_instance_and_nothing_of_others(
+    machine: Machine, namespaces: NetworkNamespaces
+) -> None:
+    other = NetworkNamespaces(f"{machine.instance}x", "node-a", machine.home)
     try:
         other.apply(gateway(1))
-        before = links(here)
+        before = links(machine)
         namespaces.apply(gateway(1, inside=2))
-        # What a crash leaves half-way: a bridge and a port that nobody has marked.
-        bridge, port = (prefix + "aaaaaaaa" for prefix in interface_names.link_prefixes(here.instance))
-        run(here.home, "ip", "link", "add", bridge, "type", "bridge")
-        run(here.home, "ip", "link", "add", port, "type", "veth", "peer", "name", "stray")
+        # A crash can leave a bridge and a port without owner marks.
+        bridge, port = (prefix + "aaaaaaaa" for prefix in interface_names.link_prefixes(machine.instance))
+        run(machine.home, "ip", "link", "add", bridge, "type", "bridge")
+        run(machine.home, "ip", "link", "add", port, "type", "veth", "peer", "name", "stray")
         with subprocess.Popen(["ip", "netns", "exec", namespaces.name(gateway(1).id), "sleep", "60"]) as sleeper:
             eventually(lambda: sleeper.pid in netns.processes(namespaces.name(gateway(1).id)))
-            sweep(here.instance)
+            sweep(machine.instance)
             assert sleeper.wait(5) < 0
-        sweep(here.instance)
-        assert not [name for name in netns.names() if name.startswith(f"ls-{here.instance}-")]
-        assert links(here) == before
+        sweep(machine.instance)
+        assert not [name for name in netns.names() if name.startswith(f"ls-{machine.instance}-")]
+        assert links(machine) == before
         assert other.present() == {gateway(1).id}
     finally:
-        sweep(f"{here.instance}x")
+        sweep(f"{machine.instance}x")
 
 
-def links(here: Machine) -> list[str]:
-    """Names of the links beside the gateways; their state follows a moment later."""
-    return [line.split()[0] for line in run(here.home, "ip", "-br", "link").splitlines()]
+def links(machine: Machine) -> list[str]:
+    """Return the names of the links in the bridges' namespace, without their state, which changes a moment later."""
+    return [line.split()[0] for line in run(machine.home, "ip", "-br", "link").splitlines()]
 
 
-def test_how_long_it_takes(here: Machine, namespaces: NetworkNamespaces) -> None:
-    """Printed, and held to a bound that a busy machine keeps too; the bench says the figures."""
-    one = gateway(1, inside=2, next_hops=HOPS)
+def test_apply_is_fast(machine: Machine, namespaces: NetworkNamespaces) -> None:
+    """Prints the times; the bounds are ones that a busy machine keeps too."""
+    wanted = gateway(1, inside=2, next_hops=HOPS)
     times: dict[str, list[float]] = {"new": [], "unchanged": []}
     for _ in range(3):
         for measured in times.values():
             before = time.perf_counter()
-            namespaces.apply(one)
+            namespaces.apply(wanted)
             measured.append(time.perf_counter() - before)
-        namespaces.remove(one.id)
-    best = {what: round(min(seconds) * 1000, 1) for what, seconds in times.items()}
+        namespaces.remove(wanted.id)
+    best = {case: round(min(seconds) * 1000, 1) for case, seconds in times.items()}
     print(f"apply, milliseconds: {best}")
     assert best["new"] < 500
     assert best["unchanged"] < best["new"]
 
 
-def test_a_link_that_is_gone_is_gone(here: Machine) -> None:
+def test_deleting_a_link_twice_is_no_error(machine: Machine) -> None:
     def work() -> None:
         with netlink.connect() as kernel:
             kernel.add_bridge("gone")
@@ -303,17 +310,17 @@ def test_a_link_that_is_gone_is_gone(here: Machine) -> None:
             assert kernel.link("gone") is None
             assert kernel.link_at(link.index) is None
 
-    netns.run_inside(here.home, work)
+    netns.run_inside(machine.home, work)
 
 
-def test_a_function_inside_a_namespace_does_not_move_its_caller(here: Machine) -> None:
+def test_a_function_inside_a_namespace_does_not_move_its_caller(machine: Machine) -> None:
     before = os.stat("/proc/thread-self/ns/net").st_ino
-    inside = netns.run_inside(here.home, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
-    assert inside == os.stat(netns.path(here.home)).st_ino != before
+    inside = netns.run_inside(machine.home, lambda: os.stat("/proc/thread-self/ns/net").st_ino)
+    assert inside == os.stat(netns.path(machine.home)).st_ino != before
     assert os.stat("/proc/thread-self/ns/net").st_ino == before
     with pytest.raises(ZeroDivisionError):
-        netns.run_inside(here.home, lambda: 1 // 0)
+        netns.run_inside(machine.home, lambda: 1 // 0)
     with pytest.raises(FileNotFoundError):
-        netns.run_inside("ls-nobody", lambda: None)
+        netns.run_inside("ls-missing", lambda: None)
     with pytest.raises(FileExistsError):
-        netns.create(here.home, lambda: None)
+        netns.create(machine.home, lambda: None)

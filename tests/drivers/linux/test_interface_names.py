@@ -1,4 +1,4 @@
-"""Names fit into what the kernel allows, and marks survive the round trip."""
+"""Interface names fit the kernel's limits, and owner marks can be parsed again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ NODES = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable())
 
 
 @given(INSTANCES, NODES, st.uuids(), st.uuids())
-def test_names_of_interfaces_fit(instance: str, node: str, gateway: uuid.UUID, network: uuid.UUID) -> None:
+def test_interface_names_fit_the_kernels_limit(
+    instance: str, node: str, gateway: uuid.UUID, network: uuid.UUID
+) -> None:
     names = (
         interface_names.bridge(instance, str(network)),
-        interface_names.port(instance, node, str(gateway), "out0"),
-        interface_names.inside_leg(str(network)),
+        interface_names.bridge_port(instance, node, str(gateway), "out0"),
+        interface_names.inside_interface(str(network)),
     )
     for name in names:
         assert len(name) <= 15
@@ -28,17 +30,17 @@ def test_names_of_interfaces_fit(instance: str, node: str, gateway: uuid.UUID, n
 
 
 @given(INSTANCES, NODES, st.uuids())
-def test_a_mark_says_whose_it_is(instance: str, node: str, gateway: uuid.UUID) -> None:
+def test_an_owner_mark_survives_the_round_trip(instance: str, node: str, gateway: uuid.UUID) -> None:
     mark = OwnerMark(instance, node, str(gateway))
     assert read_mark(mark.text()) == mark
 
 
 @pytest.mark.parametrize("alias", ["", "uplink", "linkspan", "linkspan/a/b", "linkspan/a/b/c/d", "other/a/b/c"])
-def test_an_alias_of_somebody_else_is_no_mark(alias: str) -> None:
+def test_a_foreign_alias_is_no_owner_mark(alias: str) -> None:
     assert read_mark(alias) is None
 
 
-def test_a_namespace_is_told_apart_by_instance_node_and_gateway() -> None:
+def test_namespace_names_differ_by_instance_node_and_gateway() -> None:
     gateway = "5c1f9f1c-0c8c-4a47-9a3b-7a3f1f0e2d22"
     twin = "5c1f9f1c-ffff-4a47-9a3b-7a3f1f0e2d22"
     names = {
@@ -52,6 +54,6 @@ def test_a_namespace_is_told_apart_by_instance_node_and_gateway() -> None:
 
 
 @pytest.mark.parametrize("instance", ["", "a-b", "A", "elevenchars", "a/b", "ä"])
-def test_an_instance_whose_prefix_could_be_anothers_is_refused(instance: str) -> None:
+def test_an_invalid_instance_name_is_refused(instance: str) -> None:
     with pytest.raises(ValueError, match="an instance is named"):
         interface_names.check_instance(instance)

@@ -1,4 +1,4 @@
-"""Found by Python at its start where this folder is on the path: makes an agent a mutant (see `harness/mutations`)."""
+"""Imported by Python at startup if this folder is on the path: makes an agent a mutant (see `harness/mutations`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if os.environ.get("TEST_MUTANT") and "agent" in sys.orig_argv:
 
     def mutated(body: bytes) -> desired.Delta:
         delta = decode(body)
-        connections = tuple(mutate(each, attribute, way) for each in delta.connections)  # type: ignore[arg-type]
+        connections = tuple(mutate(connection, attribute, way) for connection in delta.connections)  # type: ignore[arg-type]
         return msgspec.structs.replace(delta, connections=connections)
 
     desired.decode = mutated

@@ -1,9 +1,9 @@
-"""One gateway's charon: its directory, its process, its commands and its facts.
+"""One gateway's charon: its directory, process, commands and events.
 
-charon-systemd runs inside the gateway's namespace, outlives the agent, and is found again by its VICI socket: the
-kernel tells who listens there, so no pid file can lie. Its directory holds a configuration that is the same text for
-every gateway; everything that a user has a say in goes through VICI, pre-shared keys above all. Every command has a
-deadline. It refuses to decide anything: whether to start over, initiate or give up is the agent's affair.
+charon-systemd runs inside the gateway's namespace and outlives the agent, which finds it by its VICI socket: the
+kernel reports the pid of the listener, so there is no pid file that could be stale. The configuration file is the same
+for every gateway; everything that users configure, pre-shared keys above all, goes through VICI. Every command has a
+deadline. This module decides nothing: to restart, initiate or give up is the agent's decision.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ T = TypeVar("T")
 
 
 class StrongswanCharon:
-    """The `Charon` of one gateway; see `drivers.ports`. `directory` is its own, `namespace` the gateway's."""
+    """The `Charon` of one gateway; see `drivers.ports`. `directory`: charon's own; `namespace`: the gateway's."""
 
     def __init__(self, directory: Path, namespace: str, backend: Backend, deadline: float = DEADLINE) -> None:
         self._directory = directory
         self._namespace = namespace
         self._backend = backend
         self._deadline = deadline
-        self._requests: CommandSession | None = None
+        self._commands: CommandSession | None = None
         self._events: EventSession | None = None
 
     @property
     def pid(self) -> int:
-        """The process behind the socket. `Absent` if there is none."""
+        """The pid of the process that listens on the socket. Raises CharonAbsent if there is none."""
         return self._connected().pid
 
     def start(self) -> bool:
@@ -87,24 +87,24 @@ class StrongswanCharon:
     def detach(self) -> None:
         if self._events:
             self._events.stop()
-        if self._requests:
-            self._requests.close()
-        self._events = self._requests = None
+        if self._commands:
+            self._commands.close()
+        self._events = self._commands = None
 
     def listen(self, deliver: Callable[[CharonEvent], None]) -> None:
         if self._events:
             self._events.stop()
 
         def hand_over(name: str, message: dict[str, Any]) -> None:
-            for fact in charon_events.from_event(name, message):
-                deliver(fact)
+            for event in charon_events.from_event(name, message):
+                deliver(event)
 
         self._events = EventSession(
             self._directory, charon_events.EVENTS, hand_over, lambda: deliver(charon_events.DaemonLost())
         )
 
     @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def without_log(self) -> Iterator[None]:
         events = self._events
         if events is None:
             yield
@@ -114,32 +114,32 @@ class StrongswanCharon:
             yield
             events.unmute("log")
         except OSError as error:
-            raise Unresponsive(f"charon does not tell its events: {error}") from error
+            raise Unresponsive(f"charon does not deliver its events: {error}") from error
 
     def load(self, config: IkeConfig, key: SharedKey | None) -> None:
         if key is not None:
-            self._ask("load-shared", vici_messages.load_shared(key))
-        self._ask("load-conn", vici_messages.load_conn(config))
+            self._request("load-shared", vici_messages.load_shared(key))
+        self._request("load-conn", vici_messages.load_conn(config))
 
     def unload(self, name: str) -> None:
         for names, command, argument in (("get-conns", "unload-conn", "name"), ("get-shared", "unload-shared", "id")):
-            answer = self._ask(names)
+            answer = self._request(names)
             if name in _strings(answer.get("conns", answer.get("keys"))):
-                self._ask(command, {argument: name})
+                self._request(command, {argument: name})
 
     def initiate(self, ike: str, child: str) -> None:
-        self._ask("initiate", {"ike": ike, "child": child, "timeout": "-1"})
+        self._request("initiate", {"ike": ike, "child": child, "timeout": "-1"})
 
     def install(self, ike: str, child: str) -> None:
         if (ike, child) not in self.traps():
-            self._ask("install", {"ike": ike, "child": child})
+            self._request("install", {"ike": ike, "child": child})
 
     def uninstall(self, ike: str, child: str) -> None:
         if (ike, child) in self.traps():
-            self._ask("uninstall", {"ike": ike, "child": child})
+            self._request("uninstall", {"ike": ike, "child": child})
 
     def traps(self) -> frozenset[tuple[str, str]]:
-        messages = self._use(lambda requests: requests.list("list-policies", "list-policy", {"trap": "yes"}))
+        messages = self._use(lambda commands: commands.stream("list-policies", "list-policy", {"trap": "yes"}))
         return frozenset(
             (section["ike"].decode(), section["child"].decode()) for message in messages for section in message.values()
         )
@@ -151,64 +151,66 @@ class StrongswanCharon:
         self._terminate({"child-id": str(unique_id)})
 
     def rekey(self, unique_id: int) -> None:
-        self._ask("rekey", {"child-id": str(unique_id)})
+        self._request("rekey", {"child-id": str(unique_id)})
 
     def loaded(self) -> dict[str, frozenset[str]]:
-        messages = self._use(lambda requests: requests.list("list-conns", "list-conn"))
+        messages = self._use(lambda commands: commands.stream("list-conns", "list-conn"))
         return {
             name: frozenset(section.get("children", {})) for message in messages for name, section in message.items()
         }
 
-    def remotes(self) -> dict[str, str]:
-        messages = self._use(lambda requests: requests.list("list-conns", "list-conn"))
+    def peer_addresses(self) -> dict[str, str]:
+        messages = self._use(lambda commands: commands.stream("list-conns", "list-conn"))
         sections = {name: section for message in messages for name, section in message.items()}
         return {
-            name: addresses[0] for name, one in sections.items() if (addresses := _strings(one.get("remote_addrs")))
+            name: addresses[0]
+            for name, section in sections.items()
+            if (addresses := _strings(section.get("remote_addrs")))
         }
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
-        only = {"ike": ike} if ike else {}
-        messages = self._use(lambda requests: requests.list("list-sas", "list-sa", only))
+        condition = {"ike": ike} if ike else {}
+        messages = self._use(lambda commands: commands.stream("list-sas", "list-sa", condition))
         try:
             return tunnel_sas.ike_sas(messages)
         except (ValueError, TypeError, AttributeError) as error:
-            raise Unresponsive(f"charon's list of SAs made no sense: {error}") from error
+            raise Unresponsive(f"charon's list of SAs cannot be parsed: {error}") from error
 
     def version(self) -> str:
-        """charon's own version, as `5.9.8`."""
-        return str(self._ask("version")["version"].decode())
+        """Return charon's version, as `5.9.8`."""
+        return str(self._request("version")["version"].decode())
 
-    def _terminate(self, what: dict[str, str], timeout: str = "1000") -> None:
-        # Its answer says little: "no matching SAs" is what was wanted, and it has been an error with the SA gone.
+    def _terminate(self, selection: dict[str, str], timeout: str = "1000") -> None:
+        # charon may refuse although the SA is gone: "no matching SAs", or no response from the peer.
         try:
-            self._ask("terminate", what | {"force": "yes", "timeout": timeout})
+            self._request("terminate", selection | {"force": "yes", "timeout": timeout})
         except CommandRefused:
             return
 
-    def _ask(self, command: str, message: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._use(lambda requests: requests.ask(command, message))
+    def _request(self, command: str, message: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self._use(lambda commands: commands.request(command, message))
 
     def _use(self, function: Callable[[CommandSession], T]) -> T:
         try:
             return function(self._connected())
         except Unresponsive:
-            self._requests = None
+            self._commands = None
             raise
 
     def _connected(self) -> CommandSession:
-        if self._requests is None:
-            self._requests = CommandSession(self._directory, self._deadline)
-        return self._requests
+        if self._commands is None:
+            self._commands = CommandSession(self._directory, self._deadline)
+        return self._commands
 
     def _adopt(self) -> bool:
-        """Whether one runs and answers, in this namespace. `Unresponsive` if it runs and does not answer."""
+        """True if a charon runs in this namespace and answers. Raises Unresponsive if it runs and does not answer."""
         try:
             if netns.is_inside(self.pid, self._namespace):
                 self.version()
                 return True
         except CharonAbsent:
-            return False  # there is none, or it ended while it was asked
-        self.stop()  # of a namespace that had this name before
+            return False  # none runs, or it ended during the command
+        self.stop()  # it runs in a deleted namespace of the same name
         return False
 
     def _prepare(self) -> None:
@@ -217,10 +219,10 @@ class StrongswanCharon:
             self._directory.chmod(0o700)
             (self._directory / strongswan_conf.FILE).write_text(strongswan_conf.render(self._backend))
             if self._backend == "kernel":
-                # States that outlive their charon would go on encrypting, or lose their policies and let go.
+                # SAs and policies of an earlier charon would go on encrypting, or let plaintext pass.
                 netns.run_inside(self._namespace, _flush_xfrm)
         except (OSError, subprocess.SubprocessError) as error:
-            raise DriverError(f"charon cannot be prepared: {error}") from error
+            raise DriverError(f"charon's directory or kernel state cannot be prepared: {error}") from error
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = ["ip", "netns", "exec", self._namespace, *_unconfined(), "charon-systemd"]
@@ -247,30 +249,30 @@ class StrongswanCharon:
         end = time.monotonic() + _START_DEADLINE
         while time.monotonic() < end:
             if child.poll() is not None:
-                raise DriverError(f"charon ended at once: {self._last_words()}")
+                raise DriverError(f"charon ended at once: {self._log_tail()}")
             try:
                 self._connected()
                 break
             except CharonAbsent:
                 time.sleep(0.005)
         else:
-            raise DriverError(f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._last_words()}")
+            raise DriverError(f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._log_tail()}")
         (self._directory / SOCKET).chmod(0o600)
         self.version()
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = []
         for name in (strongswan_conf.LOG, "charon.out"):
             try:
                 lines += (self._directory / name).read_text(errors="replace").splitlines()[-1:]
             except OSError:
                 continue
-        return " / ".join(lines) or "it said nothing"
+        return " / ".join(lines) or "it logged nothing"
 
     def _check_plugins(self) -> None:
-        loaded = frozenset(_strings(self._ask("stats").get("plugins")))
+        loaded = frozenset(_strings(self._request("stats").get("plugins")))
         if extra := loaded - strongswan_conf.allowed_plugins(self._backend):
-            raise DriverError(f"charon loaded plugins that it may not: {', '.join(sorted(extra))}")
+            raise DriverError(f"charon loaded plugins that are not allowed: {', '.join(sorted(extra))}")
         if missing := strongswan_conf.required_plugins(self._backend) - loaded:
             raise DriverError(
                 f"charon lacks the plugins {', '.join(sorted(missing))}: "
@@ -278,7 +280,7 @@ class StrongswanCharon:
             )
 
     def _leftovers(self) -> list[int]:
-        """charons in the namespace that do not answer on the socket; only needed after something went wrong."""
+        """Return the pids of charons in the namespace that cannot be found by the socket, as after a failure."""
         return [pid for pid in netns.processes(self._namespace) if _is_charon(pid)]
 
 
@@ -299,9 +301,9 @@ def _flush_xfrm() -> None:
 
 
 def _unconfined() -> list[str]:
-    """The distributions' AppArmor profile lets charon read its configuration in /etc only."""
+    """Return the command prefix that disables AppArmor: the packaged profile lets charon read only /etc."""
     try:
-        on = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
+        enabled = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
     except OSError:
         return []
-    return ["aa-exec", "-p", "unconfined", "--"] if on and shutil.which("aa-exec", path=_PATH) else []
+    return ["aa-exec", "-p", "unconfined", "--"] if enabled and shutil.which("aa-exec", path=_PATH) else []

@@ -1,6 +1,6 @@
-"""strongswan.conf of a gateway's charon: the same text for every gateway of a backend, with nothing of a user in it.
+"""strongswan.conf of a gateway's charon: the same text for every gateway of a backend; users configure none of it.
 
-Paths are relative to charon's working directory, its own. Why each value is as it is stands beside it.
+Paths are relative to charon's working directory. Comments in the text give the reasons for its values.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ FILE: Final = "strongswan.conf"
 LOG: Final = "charon.log"
 
 _CRYPTO: Final = "aesni openssl random nonce drbg aes sha1 sha2 hmac kdf gcm ctr ccm cmac xcbc"
-"""aesni and openssl come before gcm, whose own code is five times slower (dataplane: one charon per gateway)."""
+"""aesni and openssl come before gcm, whose own code is five times slower."""
 
 _OPTIONAL: Final = frozenset({"aesni"})
-"""Not on every processor."""
+"""Plugins that not every processor supports."""
 
 _TEXT: Final = """\
 charon {{
     load_modular = no
     load = {plugins}
 
-    # 4 or 8 threads are too few with user-space ESP: VICI takes a connection and never answers.
+    # With 4 or 8 threads and user-space ESP, VICI can accept a connection and never answer it.
     threads = 16
 
-    # The first retransmission after 2 s, then less often, at most every 15 s. It never gives up before the agent
-    # does: 6,000 tries last for a day, and DPD's own deadline may be long.
+    # The first retransmission after 2 s, then less often, at most every 15 s. The agent ends an attempt, not charon:
+    # 6,000 tries last for a day, and a DPD timeout may be long.
     retransmit_timeout = 2.0
     retransmit_base = 1.5
     retransmit_limit = 15
     retransmit_tries = 6000
 
-    # A flood is met with cookies. A limit for half-open SAs of one peer would slow down one that has 100 connections.
+    # Cookies (RFC 7296 2.6) against floods. A low limit of half-open SAs per peer would slow down a peer with 100
+    # connections.
     dos_protection = yes
     cookie_threshold = 30
     cookie_threshold_ip = 30
@@ -44,7 +45,7 @@ charon {{
     # The API lets a user choose aggressive mode with a pre-shared key; without this the responder refuses it.
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes
 
-    # A peer may not send us elsewhere, nor give us an address.
+    # A peer may neither redirect us (RFC 5685) nor assign us an address.
     follow_redirects = no
     install_virtual_ip = no
     cache_crls = no
@@ -64,8 +65,8 @@ charon {{
             socket = unix://vici
         }}
         kernel-netlink {{
-            # After an attempt that traffic began and that came to nothing, the kernel asks no sooner again than this.
-            # The agent gives an attempt up after 15 s.
+            # After a failed attempt that traffic initiated, the kernel sends no further acquire for this long. The
+            # agent gives up an attempt after 15 s.
             xfrm_acq_expires = 16
         }}
     }}
@@ -79,21 +80,21 @@ charon-systemd {{
 
 
 def plugins(backend: Backend) -> list[str]:
-    """What charon loads, in this order, and nothing else."""
+    """Return the plugins that charon loads, in order."""
     esp = ["kernel-libipsec"] if backend == "user-space" else []
     return [*_CRYPTO.split(), *esp, "kernel-netlink", "socket-default", "vici", "counters"]
 
 
 def allowed_plugins(backend: Backend) -> frozenset[str]:
-    """What may be loaded; `charon-systemd` is the program's own part, listed beside the plugins."""
+    """Return the plugins that charon may report as loaded; `charon-systemd` is the program itself."""
     return frozenset(plugins(backend)) | {"charon-systemd"}
 
 
 def required_plugins(backend: Backend) -> frozenset[str]:
-    """What has to be loaded."""
+    """Return the plugins that charon must report as loaded."""
     return frozenset(plugins(backend)) - _OPTIONAL
 
 
 def render(backend: Backend) -> str:
-    """The configuration."""
+    """Return the text of strongswan.conf."""
     return _TEXT.format(plugins=" ".join(plugins(backend)), log=LOG)

@@ -1,13 +1,12 @@
-"""Two kinds of VICI sessions over the `vici` package: one that asks, one that listens. They never mix.
+"""VICI sessions over the `vici` package: one kind for commands, one for events.
 
-A session that has events registered answers requests wrongly now and then, and a command sent while a listing is
-being read gets a silently wrong answer (dataplane: the vici package). So requests and events each have a session,
-and a listing is always read to its end here. A request that takes longer than its deadline ends its session, since
-the package gives up its own time limit after the first byte. What a session hands out is not trusted to make sense:
-anything but an answer becomes a `DriverError`.
+The package's session returns wrong answers when events are registered on it, or when a command is sent while a
+listing is being read. So commands and events have separate sessions, and a listing is always read to its end. A
+command that exceeds its deadline closes its session, since the package applies its own timeout only to single reads.
+Anything but a well-formed answer becomes a `DriverError`.
 
-Use one `Requests` from one thread at a time. `Events` reads on a thread of its own until the stream ends, whatever
-the receiver does: a listener that does not read makes charon hang when it is told to end.
+Use a `CommandSession` from one thread at a time. An `EventSession` reads on its own thread until the stream ends, even
+if its receiver fails: charon hangs at its end while a registered client does not read.
 """
 
 from __future__ import annotations
@@ -34,22 +33,22 @@ SOCKET: Final = "vici"
 """The socket's name in charon's directory."""
 
 DEADLINE: Final = 5.0
-"""Seconds that a request may take before charon counts as hanging."""
+"""Seconds that a command may take before charon counts as unresponsive."""
 
 _CHUNK: Final = 65536
 _log = structlog.get_logger("drivers.charon.vici")
 
 
 class CommandRefused(DriverError):
-    """charon answered, and the answer is no; the message is charon's own."""
+    """charon refused a command; the message is charon's own."""
 
 
 class CharonAbsent(Unresponsive):
-    """Nobody listens on the socket."""
+    """No process listens on the socket."""
 
 
 class CommandSession:
-    """A session for commands. It connects at once; `Absent` if nobody listens."""
+    """A session for commands. The constructor connects; raises CharonAbsent if no process listens."""
 
     def __init__(self, directory: Path, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
@@ -57,24 +56,27 @@ class CommandSession:
         self.pid = self._socket.peer()
         self._session = vici.session.Session(self._socket)
 
-    def ask(self, command: str, message: ViciMessage | None = None) -> ViciMessage:
-        """One command and its answer. `Refused` with charon's words, `Unresponsive` without a sound one in time."""
+    def request(self, command: str, message: ViciMessage | None = None) -> ViciMessage:
+        """Send a command and return the answer.
+
+        Raises CommandRefused with charon's message, Unresponsive without a well-formed answer within the deadline.
+        """
         answer: ViciMessage = self._run(command, lambda: self._session.request(command, message))
         return answer
 
-    def list(self, command: str, event: str, message: ViciMessage | None = None) -> list[ViciMessage]:
-        """A command that answers with a stream of events, read to its end. Errors as with `ask`."""
-        stream: list[ViciMessage] = self._run(
+    def stream(self, command: str, event: str, message: ViciMessage | None = None) -> list[ViciMessage]:
+        """Send a command that streams events, and return all of them. Raises as `request` does."""
+        messages: list[ViciMessage] = self._run(
             command, lambda: list(self._session.streamed_request(command, event, message))
         )
-        return stream
+        return messages
 
     def close(self) -> None:
-        """End the session. May be called twice."""
+        """Close the session. May be called twice."""
         self._socket.close()
 
     def _run(self, command: str, function: Callable[[], Any]) -> Any:
-        self._socket.limit(self._deadline)
+        self._socket.set_deadline(self._deadline)
         try:
             return function()
         except vici.exception.CommandException as error:
@@ -86,16 +88,16 @@ class CommandSession:
             self.close()
             raise CharonAbsent(f"charon ended before it answered '{command}'") from error
         except Exception as error:
-            # Whatever a broken peer makes the package raise means the same to us.
+            # The package raises various exceptions on malformed answers; all of them mean the same here.
             self.close()
-            raise Unresponsive(f"charon's answer to '{command}' made no sense: {error}") from error
+            raise Unresponsive(f"charon's answer to '{command}' cannot be parsed: {error}") from error
 
 
 class EventSession:
-    """A session for events: registered when the constructor returns, then read on its own thread until it ends.
+    """A session for events, registered by the constructor and read on its own thread until the stream ends.
 
-    `deliver` gets an event's name and content on that thread and has to be quick; `ended` is called once when the
-    stream ends without `stop`. `Absent` if nobody listens.
+    `deliver` is called on that thread with an event's name and content and must not block; `ended` is called once if
+    the stream ends without `stop`. Raises CharonAbsent if no process listens.
     """
 
     def __init__(
@@ -116,28 +118,28 @@ class EventSession:
                 self._register(name, early)
         except Exception as error:
             self._socket.close()
-            raise Unresponsive(f"charon does not tell its events: {error}") from error
-        self._socket.limit(None)
+            raise Unresponsive(f"charon does not deliver its events: {error}") from error
+        self._socket.set_deadline(None)
         self._thread = threading.Thread(target=self._read, args=(early,), name="vici-events", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the session; nothing is delivered after that. May be called from the receiver and twice."""
+        """Close the session; nothing is delivered after that. May be called from the receiver, and twice."""
         self._stopped = True
         self._socket.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def expect_end(self) -> None:
-        """From now on the end of the stream is no news: `ended` is not called. Events still are delivered."""
+        """Do not call `ended` when the stream ends. Events are still delivered."""
         self._stopped = True
 
     def mute(self, name: str) -> None:
-        """Have charon not tell one kind of event until `unmute`. What happens meanwhile is never told."""
+        """Unregister one kind of event until `unmute`. Events in between are lost."""
         self._transport.send(vici.protocol.Packet.unregister_event(name))
 
     def unmute(self, name: str) -> None:
-        """Have charon tell this kind of event again."""
+        """Register a muted kind of event again."""
         self._transport.send(vici.protocol.Packet.register_event(name))
 
     def _register(self, name: str, early: list[Any]) -> None:
@@ -148,7 +150,7 @@ class EventSession:
             if answer.response_type == packet.EVENT_CONFIRM:
                 return
             if answer.response_type != packet.EVENT:
-                raise OSError(f"it knows no event '{name}'")
+                raise OSError(f"it has no event '{name}'")
             early.append(answer)
 
     def _read(self, early: list[Any]) -> None:
@@ -160,7 +162,7 @@ class EventSession:
                 answer = packet.parse(self._transport.receive())
                 if answer.response_type == packet.EVENT:
                     self._hand_over(answer)
-        except Exception as error:  # noqa: BLE001 # as in Requests; also how every stream ends
+        except Exception as error:  # noqa: BLE001 # as in CommandSession; every stream ends with one
             _log.debug("the event stream ended", error=str(error))
         self._socket.close()
         if not self._stopped:
@@ -171,18 +173,18 @@ class EventSession:
         try:
             self._deliver(event.event_type.decode(), content)
         except Exception:  # noqa: BLE001 # logged with its traceback
-            # The receiver's mistake must not end the reading.
+            # An error of the receiver must not end the reading.
             _log.exception("an event could not be delivered")
 
 
 class _Socket:
-    """What the package takes for a socket: with a deadline over many reads, and a limit to what one read takes."""
+    """The socket given to the package, with one deadline for many reads and a limit on the size of a read."""
 
     def __init__(self, directory: Path, seconds: float) -> None:
         self._end: float | None = None
         self._raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._raw.settimeout(seconds)
-        # A socket's path has at most 108 bytes; through a descriptor of its directory that length does not matter.
+        # A unix socket's path is limited to 108 bytes; connecting through a descriptor of its directory avoids that.
         try:
             fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -193,27 +195,27 @@ class _Socket:
             self._raw.close()
             if isinstance(error, FileNotFoundError | ConnectionRefusedError):
                 raise CharonAbsent("charon does not run") from error
-            raise Unresponsive(f"charon takes no connection: {error.strerror or error}") from error
-        self.limit(seconds)
+            raise Unresponsive(f"charon accepts no connection: {error.strerror or error}") from error
+        self.set_deadline(seconds)
 
     def peer(self) -> int:
-        """The pid of whoever listens (unix(7): SO_PEERCRED)."""
+        """Return the pid of the listening process (unix(7), SO_PEERCRED)."""
         size = struct.calcsize("3i")
         pid: int = struct.unpack("3i", self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0]
         return pid
 
-    def limit(self, seconds: float | None) -> None:
-        """Everything from now on together may take so long; None = for ever."""
+    def set_deadline(self, seconds: float | None) -> None:
+        """Limit all further reads and writes together to this time; None: no limit."""
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def sendall(self, data: bytes) -> None:
-        self._arm()
+        self._apply_deadline()
         self._raw.sendall(data)
 
     def recv(self, count: int) -> bytes:
         if count > vici.protocol.Transport.MAX_SEGMENT:
             raise OSError(f"a message of {count} bytes")
-        self._arm()
+        self._apply_deadline()
         data = self._raw.recv(min(count, _CHUNK))
         if not data:
             raise ConnectionResetError("charon closed the connection")
@@ -228,9 +230,9 @@ class _Socket:
         return None
 
     def settimeout(self, seconds: float | None) -> None:
-        """The package sets limits for single reads; ours is for all of them."""
+        """Ignored: the package sets timeouts for single reads, the deadline covers all of them."""
 
-    def _arm(self) -> None:
+    def _apply_deadline(self) -> None:
         if self._end is None:
             self._raw.settimeout(None)
             return

@@ -1,7 +1,7 @@
-"""From the core's configuration to the messages that VICI takes. Pure.
+"""Translates the core's configuration into VICI messages. Pure.
 
-Whatever charon could do by itself is switched off here, since the agent decides: nothing starts, restarts or trapped
-by charon, no scripts, no moving to other addresses, no uniqueness policy that ends a tunnel. `updown` is never sent.
+The agent decides, so charon's own actions are disabled: no start, close or trap action, no MOBIKE, no uniqueness
+policy that would delete a tunnel, no `updown` script.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any, Final
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey
 from linkspan.drivers.ports import DriverError
 
-_LONGEST: Final = 511
-"""Characters of a text that charon keeps (strongswan: BUF_LEN)."""
+_MAX_LENGTH: Final = 511
+"""Characters of a string that charon keeps (strongSwan: BUF_LEN)."""
 
 ViciMessage = dict[str, Any]
 
 
 def load_conn(config: IkeConfig) -> ViciMessage:
-    """The message of `load-conn` (strongswan: src/libcharon/plugins/vici/README.md, swanctl.conf(5)).
+    """Return the message of `load-conn` (strongSwan: src/libcharon/plugins/vici/README.md, swanctl.conf(5)).
 
-    Raises DriverError if an identity is more than charon can take; so does `shared`.
+    Raises DriverError if an identity is longer than charon supports.
     """
     section: ViciMessage = {
         "version": str(config.version),
@@ -48,24 +48,27 @@ def load_conn(config: IkeConfig) -> ViciMessage:
 
 
 def load_shared(key: SharedKey) -> ViciMessage:
-    """The message of `load-shared`: the only way by which a pre-shared key reaches charon."""
+    """Return the message of `load-shared`, the only way in which a pre-shared key reaches charon.
+
+    Raises DriverError if an identity is longer than charon supports.
+    """
     return {
         "id": key.id,
         "type": "IKE",
         "data": key.key.reveal().encode(),
-        "owners": [_identity(one) for one in key.owners],
+        "owners": [_identity(owner) for owner in key.owners],
     }
 
 
 def _identity(text: str) -> str:
-    """As it is, but a key id beyond ASCII as its bytes in hexadecimal digits, since VICI takes printable ASCII only."""
+    """Return the identity as given, but a non-ASCII key id in hexadecimal, since VICI strings are printable ASCII."""
     kind, _, value = text.partition(":")
     if kind != "keyid" or value.isascii():
         return text
     digits = f"keyid:#{value.encode().hex()}"
-    if len(digits) > _LONGEST:
-        # charon would cut it off without a word (SAW), and two peers could look like one.
-        raise DriverError("charon takes a key id beyond ASCII of at most 252 bytes: choose a shorter one")
+    if len(digits) > _MAX_LENGTH:
+        # charon would truncate it silently, and two identities could become equal.
+        raise DriverError("charon supports a non-ASCII key id of at most 252 bytes: choose a shorter one")
     return digits
 
 
@@ -80,7 +83,8 @@ def _child(config: ChildConfig) -> ViciMessage:
     }
     lists = {"esp_proposals": config.esp_proposals, "ah_proposals": config.ah_proposals}
     section |= {name: list(value) for name, value in lists.items() if value}
-    # charon's default for what is left out: a limit one tenth above, and a random tenth less, of what is given.
+    # For times and volumes left out, charon's defaults are relative: the hard limit 10 % above the rekey time, and up
+    # to 10 % of random time.
     numbers = {
         "rekey_time": config.rekey_time,
         "life_time": config.life_time,

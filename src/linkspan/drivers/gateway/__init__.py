@@ -1,1 +1,1 @@
-"""The network namespace of a gateway: interfaces, leak guard, MTU, name resolution."""
+"""The network of a gateway: namespace, leak guard, MTU routing, MSS clamp and name resolution."""

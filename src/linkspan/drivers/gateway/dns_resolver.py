@@ -1,7 +1,7 @@
-"""Resolving names inside a gateway's namespace, with the hosts and name servers of /etc/netns/NAME (ip-netns(8)).
+"""Resolves names inside a gateway's namespace, with the hosts and resolv.conf of /etc/netns/NAME (ip-netns(8)).
 
-A process of its own for each question: which files the C library reads is a property of its process, and one that a
-silent name server holds up holds up nobody else and can be ended.
+Each query runs in its own process: the files that the C library reads depend on the process's mount namespace, and a
+query that waits for a silent name server delays no other and can be ended.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from linkspan.core.tunnel.peer_names import Resolution
 
 _DEADLINE: Final = 4.0
 _ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "RES_OPTIONS": "timeout:1 attempts:1"}
-"""resolv.conf(5): each name server is asked once and has one second; who asks does so again soon."""
+"""resolv.conf(5): each name server is queried once and has one second; the agent repeats a failed query."""
 _PROGRAM: Final = """\
 import socket, sys
 try:
-    found = socket.getaddrinfo(sys.argv[1], None, type=socket.SOCK_DGRAM)
+    entries = socket.getaddrinfo(sys.argv[1], None, type=socket.SOCK_DGRAM)
 except socket.gaierror as error:
     sys.exit(11 if error.errno in (socket.EAI_AGAIN, socket.EAI_SYSTEM) else 10)
-print(*dict.fromkeys(each[4][0] for each in found))
+print(*dict.fromkeys(entry[4][0] for entry in entries))
 """
 _NO_ANSWER: Final = "no name server answers, see resolv.conf in /etc/netns/{}"
 _ERRORS: Final = {10: "there is no such name, or it has no address", 11: _NO_ANSWER}
 
 
 class NamespaceResolver:
-    """The `Resolver` of one node; see `drivers.ports`. `namespace` gives the name of a gateway's namespace."""
+    """The `Resolver` of one node; see `drivers.ports`. `namespace` maps a gateway's id to its namespace's name."""
 
     def __init__(self, namespace: Callable[[str], str]) -> None:
         self._namespace = namespace
@@ -38,11 +38,11 @@ class NamespaceResolver:
     def resolve(self, gateway_id: str, name: str, deliver: Callable[[Resolution], None]) -> None:
         namespace = self._namespace(gateway_id)
         threading.Thread(
-            target=lambda: deliver(_ask(namespace, name)), name=f"resolve-{gateway_id[:8]}", daemon=True
+            target=lambda: deliver(_query(namespace, name)), name=f"resolve-{gateway_id[:8]}", daemon=True
         ).start()
 
 
-def _ask(namespace: str, name: str) -> Resolution:
+def _query(namespace: str, name: str) -> Resolution:
     command = ["ip", "netns", "exec", namespace, sys.executable, "-I", "-S", "-c", _PROGRAM, name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=_ENVIRONMENT, timeout=_DEADLINE, check=False)
@@ -50,10 +50,10 @@ def _ask(namespace: str, name: str) -> Resolution:
         return Resolution(name, error=_NO_ANSWER.format(namespace))
     except OSError as error:
         return Resolution(name, error=f"the resolver cannot be started: {error}")
-    # A zone belongs to link-local addresses, where no peer can be.
+    # A zone marks a link-local address, which no peer can have.
     addresses = tuple(address for address in done.stdout.split() if "%" not in address)
     if done.returncode == 0 and addresses:
         return Resolution(name, addresses)
-    words = done.stderr.strip().rpartition("\n")[2]
-    fallback = f"the resolver failed: {words}" if words else _ERRORS[10]
+    message = done.stderr.strip().rpartition("\n")[2]
+    fallback = f"the resolver failed: {message}" if message else _ERRORS[10]
     return Resolution(name, error=_ERRORS.get(done.returncode, fallback).format(namespace))

@@ -1,17 +1,17 @@
-"""The rules that keep protected traffic from passing a gateway's outside leg in clear, in either direction.
+"""Packet filter that keeps protected traffic from passing a gateway's outside interface in plaintext, both ways.
 
-They are nftables rules of the gateway's namespace, so they outlive charon and the agent. Order matters to whoever uses
-this: a namespace is born sealed (nothing but IKE and ESP leaves by the outside leg), the first `apply` opens it, and a
-connection's pairs are guarded before the connection is loaded and until it is gone.
+The rules are nftables rules in the gateway's namespace, so they outlive charon and the agent. A new namespace is
+sealed: only IKE, ESP and AH leave by the outside interface. The first `apply` replaces the seal. A connection's pairs
+must be guarded before the connection is loaded, and until its SAs are deleted.
 
-Pairs live in one set for each combination of prefix lengths: in such a set two different pairs never overlap, which
-the kernel would refuse, a lookup costs the same for one pair and for a thousand, and the sets are what `current` reads
-back. A pair that stays is never touched: in the kernel a transaction switches rules at one instant, but the elements
-of these sets become visible a little later (SAW: packets in clear at every replacement of the table). So sets are
-changed by differences, and a new set is filled before rules look into it.
+There is one set of pairs for each combination of prefix lengths. Different pairs in such a set never overlap, which
+the kernel would refuse; a lookup costs the same for one pair as for a thousand; and `current` reads the pairs back
+from the sets. Pairs that stay are not touched: a transaction switches rules atomically, but the elements of these sets
+become visible a little later, so that replacing the table would let packets out in plaintext. So sets are changed by
+their differences, and a new set is filled before a rule refers to it.
 
-Kernel ESP shows a protected packet to the outside leg's hooks, marked as such (`rt ipsec`, `meta ipsec`). User-space
-ESP never does: there whatever matches on the outside leg is in clear.
+With kernel ESP the hooks of the outside interface also see protected packets, marked by `rt ipsec` and `meta ipsec`.
+With user-space ESP they do not: every packet of a pair on the outside interface is plaintext.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from linkspan.drivers.linux import interface_names, netns, nft
 from linkspan.drivers.ports import DriverError
 
 _NAME: Final = "linkspan"
-_NAMED: Final = "guard"
+_PURPOSE: Final = "guard"
 _TABLE: Final = f"inet {_NAME}"
 _FAMILY: Final = {4: "ip", 6: "ip6"}
 _NEIGHBOURS: Final = (
@@ -51,11 +51,11 @@ _SEAL: Final = (
 )
 
 PairSets = Mapping[str, frozenset[SelectorPair]]
-"""Pairs by the name of their set."""
+"""Pairs by the name of their nftables set."""
 
 
-class NftGuard:
-    """The `Guard` of one node; see `drivers.ports`. `namespace` gives the name of a gateway's namespace."""
+class NftLeakGuard:
+    """The `LeakGuard` of one node; see `drivers.ports`. `namespace` maps a gateway's id to its namespace's name."""
 
     def __init__(self, backend: Backend, namespace: Callable[[str], str]) -> None:
         self._backend = backend
@@ -66,18 +66,18 @@ class NftGuard:
         name = self._namespace(gateway.id)
         try:
             inode = netns.path(name).stat().st_ino
-            wanted = sets(pairs)
+            wanted = pair_sets(pairs)
             present = self._present(name, inode)
             for text in transactions(gateway.outside.addresses, present, wanted, self._backend):
-                netns.run_inside(name, lambda text=text: nft.apply(text, _NAMED))  # type: ignore[misc]
+                netns.run_inside(name, lambda text=text: nft.apply(text, _PURPOSE))  # type: ignore[misc]
             self._applied[name] = inode, wanted
         except ValueError as error:
-            raise DriverError(f"the guard's pairs are not sound: {error}") from error
+            raise DriverError(f"the guard's pairs are invalid: {error}") from error
         except FileNotFoundError as error:
             raise DriverError(f"there is no namespace {name} to guard, or no nft on this machine") from error
 
     def _present(self, name: str, inode: int) -> PairSets:
-        """What this very namespace has: as applied last, or read where that is not known or did not end well."""
+        """Return the sets of this namespace: as applied last, or read from the kernel if that is unknown or failed."""
         known = self._applied.pop(name, None)
         return known[1] if known and known[0] == inode else netns.run_inside(name, _read)
 
@@ -89,38 +89,38 @@ class NftGuard:
 
 
 def drop_everything() -> None:
-    """Close the outside leg of the namespace that the calling thread is in, until the guard is applied."""
-    nft.apply(_script([*_CHAINS, *_rules("outbound", _SEAL)]), _NAMED)
+    """Seal the outside interface of the calling thread's namespace until the guard is applied."""
+    nft.apply(_script([*_CHAINS, *_rules("outbound", _SEAL)]), _PURPOSE)
 
 
-def sets(pairs: Iterable[SelectorPair]) -> dict[str, frozenset[SelectorPair]]:
-    """Pairs by their set. Pure. ValueError if a pair mixes IP versions or has host bits."""
-    found: dict[str, set[SelectorPair]] = {}
+def pair_sets(pairs: Iterable[SelectorPair]) -> dict[str, frozenset[SelectorPair]]:
+    """Group pairs by their nftables set. Pure. Raises ValueError if a pair mixes IP versions or has host bits."""
+    grouped: dict[str, set[SelectorPair]] = {}
     for pair in pairs:
         local, remote = ipaddress.ip_network(pair.local), ipaddress.ip_network(pair.remote)
         if local.version != remote.version:
             raise ValueError(f"{pair.local} and {pair.remote} are not of one IP version")
         name = f"pairs{local.version}_{local.prefixlen}_{remote.prefixlen}"
-        found.setdefault(name, set()).add(SelectorPair(str(local), str(remote)))
-    return {name: frozenset(found[name]) for name in sorted(found)}
+        grouped.setdefault(name, set()).add(SelectorPair(str(local), str(remote)))
+    return {name: frozenset(grouped[name]) for name in sorted(grouped)}
 
 
 def transactions(addresses: Iterable[str], present: PairSets, wanted: PairSets, backend: Backend) -> list[str]:
-    """What leads from the present sets to the wanted ones, as nft reads it: one or two transactions. Pure.
+    """Return the nft transactions, one or two, that lead from the present sets to the wanted ones. Pure.
 
-    `addresses` are those of the outside leg; their own IKE, ESP and AH always pass, in UDP or not.
+    `addresses` are those of the outside interface; their IKE, ESP and AH always pass, in UDP or not.
     """
     new = {name: pairs for name, pairs in wanted.items() if name not in present}
     fill = [f"add table {_TABLE}"] if new else []
     for name, pairs in new.items():
         address = f"ipv{name[5]}_addr"
         fill.append(f"add set {_TABLE} {name} {{ type {address} . {address}; flags interval; }}")
-        fill.append(nft.elements("add", _TABLE, name, pairs))
+        fill.append(nft.element_command("add", _TABLE, name, pairs))
     switch = [*_CHAINS]
     for name in sorted(wanted.keys() & present.keys()):
-        # What goes before what comes: the kernel takes an element back while it still is in the set, else.
-        switch += [nft.elements("delete", _TABLE, name, gone)] if (gone := present[name] - wanted[name]) else []
-        switch += [nft.elements("add", _TABLE, name, more)] if (more := wanted[name] - present[name]) else []
+        # Deletes come first: an element that is added while it is still in the set would be deleted with it.
+        switch += [nft.element_command("delete", _TABLE, name, gone)] if (gone := present[name] - wanted[name]) else []
+        switch += [nft.element_command("add", _TABLE, name, more)] if (more := wanted[name] - present[name]) else []
     own = [ipaddress.ip_interface(address).ip for address in addresses]
     protected = backend == "kernel"
     outbound = [
@@ -155,9 +155,9 @@ def _drop(name: str, local: str, remote: str, counter: str) -> str:
 
 
 def _tunnelled(addresses: Iterable[Address], side: str, backend: Backend) -> list[str]:
-    """What nearly every packet is, so it is asked first (SAW: 2.7 % of the CPU for guard and clamp, so 2.0 %).
+    """Accept ESP of the gateway's own addresses. Nearly every packet is ESP, so these rules come first.
 
-    On other links than the outside leg all is accepted in any case.
+    They need not test the interface: everything on other interfaces is accepted anyway.
     """
     esp = "meta l4proto esp" if backend == "kernel" else f"udp {side}port 4500"
     return [f"{_FAMILY[address.version]} {side}addr {address} {esp} accept" for address in addresses]
@@ -177,12 +177,12 @@ def _script(lines: Iterable[str]) -> str:
 
 
 def _read() -> dict[str, frozenset[SelectorPair]]:
-    """The sets of the namespace that the calling thread is in."""
-    return {one["name"]: frozenset(nft.pairs(one)) for one in nft.sets(_NAME)}
+    """Read the sets of the calling thread's namespace."""
+    return {pair_set["name"]: frozenset(nft.pairs_in(pair_set)) for pair_set in nft.list_sets(_NAME)}
 
 
 def _only_own(addresses: Iterable[Address]) -> list[str]:
-    """What is left may leave in clear only from the gateway's own addresses: a deleted connection has no pairs."""
+    """Let all other packets leave only from the gateway's own addresses: a deleted connection has no pairs."""
     allowed: dict[int, list[str]] = {4: [], 6: ["::", "fe80::/10"]}
     for address in addresses:
         allowed[address.version].append(str(address))

@@ -1,14 +1,14 @@
-"""The MTU of every pair of selectors, by policy routing in the gateway's namespace (ip-rule(8), ip-route(8)).
+"""Policy routing that gives each pair of selectors its MTU in the gateway's namespace (ip-rule(8), ip-route(8)).
 
-charon has no option for it, and its own routes are not ours to change. So a rule `from LOCAL` ahead of charon's
-(priority 220) looks up a table of ours, where the route to REMOTE says `mtu N`, without `lock`: hosts are told
-"fragmentation needed" or "packet too big" with N, and what the path teaches still counts. A table for each local
-prefix: the kernel walks rules one by one for every packet, and finds a route among any number at once. What is in the
-tables is `core.ipsec.mtu_routes`.
+charon has no option for an MTU, and its routes are its own. So a rule `from LOCAL`, ahead of charon's rule (priority
+220), looks up a table of Linkspan's, whose route to REMOTE has `mtu N` without `lock`: the kernel reports N to hosts by
+ICMP "fragmentation needed" or "packet too big", and path MTU discovery still applies. There is one table for each local
+prefix, because the kernel walks rules linearly for every packet, but looks a route up among any number.
+`core.ipsec.mtu_routes` computes the tables.
 
-The kernel is the only memory: rules and routes carry our protocol number. What stays is not touched, and a pair that
-changes has its route replaced. Routes over charon's TUN device vanish with it; whoever starts a charon applies again.
-The MSS of TCP is `drivers.gateway.mss_clamp`.
+No state is kept outside the kernel: rules and routes carry Linkspan's protocol number. What stays is not touched, and a
+pair that changes has its route replaced. Routes over charon's TUN device disappear with it, so `apply` has to be called
+after each start of charon. `drivers.gateway.mss_clamp` sets the MSS of TCP.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from linkspan.drivers.linux.netlink import MtuRoute, Netlink, PolicyRule
 from linkspan.drivers.ports import DriverError
 
 _TABLES: Final = 2_190_000
-"""Our tables have the numbers behind this one."""
+"""Linkspan's routing tables are numbered from the next one on."""
 _TUN: Final = "ipsec0"
 _LAST: Final = 219
-"""The priority just before charon's. A local prefix comes as many before it as it has bits: narrow ones first."""
+"""The priority just before charon's. A rule comes as many places earlier as its prefix has bits: longest first."""
 _EVERYTHING: Final[dict[int, Network]] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
 T = TypeVar("T")
 
 
 class PolicyRoutedMtu:
-    """The `Paths` of one node; see `drivers.ports`. `namespace` gives the name of a gateway's namespace."""
+    """The `MtuRouting` of one node; see `drivers.ports`. `namespace` maps a gateway's id to its namespace's name."""
 
     def __init__(self, backend: Backend, namespace: Callable[[str], str]) -> None:
         self._backend = backend
         self._namespace = namespace
-        self._clamped: dict[str, tuple[int, mss_clamp.Sizes]] = {}
+        self._clamped: dict[str, tuple[int, mss_clamp.MssByPair]] = {}
 
-    def outside(self, gateway_id: str) -> int:
+    def outside_mtu(self, gateway_id: str) -> int:
         return self._inside(gateway_id, lambda: _link(interface_names.OUTSIDE).mtu)
 
-    def apply(self, gateway: Gateway, paths: Iterable[PairMtu]) -> None:
-        wanted = frozenset(paths)
+    def apply(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> None:
+        wanted = frozenset(mtus)
         name = self._namespace(gateway.id)
         self._inside(gateway.id, lambda: self._apply(gateway, name, wanted))
 
@@ -67,37 +67,37 @@ class PolicyRoutedMtu:
     def _apply(self, gateway: Gateway, name: str, wanted: frozenset[PairMtu]) -> None:
         inode = netns.path(name).stat().st_ino
         known = self._clamped.pop(name, None)
-        present = known[1] if known and known[0] == inode else mss_clamp.read()
-        sizes = mss_clamp.sizes(wanted)
+        present = known[1] if known and known[0] == inode else mss_clamp.read_current()
+        sizes = mss_clamp.mss_by_pair(wanted)
         mss_clamp.apply(present, sizes)
         self._clamped[name] = inode, sizes
         with netlink.connect(strict=True) as kernel:
             self._route(kernel, gateway, wanted)
 
     def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[PairMtu]) -> None:
-        have_rules, have_routes = kernel.rules(), kernel.mtu_routes()
-        rules, routes = self._wanted(gateway, wanted, have_rules)
-        for route in sorted(routes - have_routes, key=_order):
+        present_rules, present_routes = kernel.rules(), kernel.mtu_routes()
+        rules, routes = self._wanted(gateway, wanted, present_rules)
+        for route in sorted(routes - present_routes, key=_order):
             kernel.put_mtu_route(route)
-        for rule in sorted(rules - have_rules):
+        for rule in sorted(rules - present_rules):
             kernel.add_rule(rule)
-        for rule in sorted(have_rules - rules):
+        for rule in sorted(present_rules - rules):
             kernel.delete_rule(rule)
         kept = {(route.table, route.network) for route in routes}
-        for route in have_routes - routes:
+        for route in present_routes - routes:
             if (route.table, route.network) not in kept:
                 kernel.delete_mtu_route(route)
 
     def _wanted(
-        self, gateway: Gateway, paths: frozenset[PairMtu], present: Iterable[PolicyRule]
+        self, gateway: Gateway, mtus: frozenset[PairMtu], present: Iterable[PolicyRule]
     ) -> tuple[set[PolicyRule], set[MtuRoute]]:
-        """All rules and routes as they should be, in the tables that there are: into the TUN, or as table main does."""
-        if not any(path.route for path in paths):
+        """Return all rules and routes, over charon's TUN device or, with kernel ESP, as table main has them."""
+        if not any(mtu.route for mtu in mtus):
             return set(), set()
         user_space = self._backend == "user-space"
         link = _link(_TUN if user_space else interface_names.OUTSIDE).index
         tables = mtu_routes.route_tables(
-            paths, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _ways(gateway)
+            mtus, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _next_hops(gateway)
         )
         rules = _rules(tables, present)
         return set(rules.values()), {
@@ -107,13 +107,13 @@ class PolicyRoutedMtu:
         }
 
 
-def _ways(gateway: Gateway) -> dict[Network, str]:
-    """Networks and next hops of the outside leg: in transport mode packets go there as they are routed here."""
-    ways: dict[Network, str] = dict.fromkeys(_EVERYTHING.values(), "")
+def _next_hops(gateway: Gateway) -> dict[Network, str]:
+    """Return networks and next hops of the outside interface; packets in transport mode leave by these routes."""
+    next_hops: dict[Network, str] = dict.fromkeys(_EVERYTHING.values(), "")
     for hop in reversed(gateway.outside.next_hops):
         address = ipaddress.ip_address(hop)
-        ways[_EVERYTHING[address.version]] = str(address)
-    return ways | {ipaddress.ip_interface(address).network: "" for address in gateway.outside.addresses}
+        next_hops[_EVERYTHING[address.version]] = str(address)
+    return next_hops | {ipaddress.ip_interface(address).network: "" for address in gateway.outside.addresses}
 
 
 def _link(name: str) -> netlink.Link:
@@ -125,10 +125,10 @@ def _link(name: str) -> netlink.Link:
 
 
 def _rules(locals_: Iterable[Network], present: Iterable[PolicyRule]) -> dict[Network, PolicyRule]:
-    """A rule for each local prefix: that which there is, or one with the number of a table that no rule names."""
-    there = set(present)
-    free = itertools.filterfalse({rule.table for rule in there}.__contains__, itertools.count(_TABLES + 1))
-    kept = {rule.source: rule for rule in there if rule == _rule(ipaddress.ip_network(rule.source), rule.table)}
+    """Return a rule for each local prefix: the present one, or a new one with an unused table number."""
+    rules = set(present)
+    free = itertools.filterfalse({rule.table for rule in rules}.__contains__, itertools.count(_TABLES + 1))
+    kept = {rule.source: rule for rule in rules if rule == _rule(ipaddress.ip_network(rule.source), rule.table)}
     return {local: kept.get(str(local)) or _rule(local, next(free)) for local in sorted(locals_, key=str)}
 
 
@@ -137,16 +137,16 @@ def _rule(local: Network, table: int) -> PolicyRule:
 
 
 def _order(route: MtuRoute) -> int:
-    """Networks before the default route, whose next hop is in one of them."""
+    """Sort networks before the default route, whose next hop is in one of them."""
     return -ipaddress.ip_network(route.network).prefixlen
 
 
 def _read() -> frozenset[PairMtu]:
-    """The paths of the namespace that the calling thread is in."""
+    """Read the MTUs of the calling thread's namespace."""
     with netlink.connect() as kernel:
         tables = {rule.source: rule.table for rule in kernel.rules()}
         routes = {(route.table, route.network): route.mtu for route in kernel.mtu_routes()}
     return frozenset(
         PairMtu(pair, size + headers(pair), routes.get((tables.get(pair.local, 0), pair.remote), 0))
-        for pair, size in mss_clamp.read().items()
+        for pair, size in mss_clamp.read_current().items()
     )

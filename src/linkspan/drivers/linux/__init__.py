@@ -1,1 +1,1 @@
-"""Linux facilities: namespaces, netlink, nftables, processes, interface names, and which ESP there is."""
+"""Linux facilities: network namespaces, netlink, nftables, processes, interface names, detection of the ESP backend."""

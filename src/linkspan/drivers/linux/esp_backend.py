@@ -1,8 +1,7 @@
-"""Which ESP this machine can do: the kernel's, or strongSwan's in user space (dataplane: two backends).
+"""Detection of the ESP backend: the kernel's ESP, or strongSwan's in user space (kernel-libipsec).
 
-The kernel itself is asked, for an ESP state in a namespace without a name that is gone a moment later. The presence
-of a module or of a line in its configuration is not asked: it does not say what works. A kernel with ESP always wins,
-since it can do everything that user space can.
+The test adds an ESP state in a temporary namespace. The presence of a module or a configuration option would not show
+that ESP works. Kernel ESP is preferred, since it supports everything that user-space ESP does.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ _STATE: Final = (
 
 
 def detect() -> Backend:
-    """What this machine can do; takes some milliseconds, leaves nothing. Raises DriverError if it is neither."""
+    """Return the ESP backend of this machine. Takes milliseconds, leaves nothing. Raises DriverError without any."""
     try:
         answer = netns.run_in_throwaway(
             lambda: subprocess.run(_STATE.split(), capture_output=True, timeout=_DEADLINE, check=False)
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DriverError(f"cannot find out what IPsec this machine can do: {error}") from error
+        raise DriverError(f"the ESP backend of this machine cannot be detected: {error}") from error
     if answer.returncode == 0:
         return "kernel"
     if _TUN.exists():
         return "user-space"
-    words = answer.stderr.decode(errors="replace").strip()
-    raise DriverError(f"this machine can do no IPsec: the kernel says '{words}', and there is no {_TUN}")
+    message = answer.stderr.decode(errors="replace").strip()
+    raise DriverError(f"this machine has no IPsec: the kernel reports '{message}', and there is no {_TUN}")

@@ -1,7 +1,7 @@
-"""Links, addresses and routes of the namespace that the calling thread is in: pyroute2, made small and typed.
+"""Links, addresses, routes and rules of the calling thread's namespace: a small, typed layer over pyroute2.
 
-One socket is opened inside the namespace and closed with it; pyroute2's own way into a namespace forks a helper
-process for each socket. Only what the gateway needs is here; every failure is an OSError that says what was asked.
+The socket is opened on a thread inside the namespace; pyroute2's own support of namespaces forks a helper process for
+each socket. Only the requests that gateways need are here; every failure is an OSError that names the request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAIN: Final = 254
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _EVERYTHING: Final = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
 PROTOCOL: Final = 76
-"""The routes' protocol number that marks them as ours (a free one, see rtnetlink(7))."""
+"""The protocol number of Linkspan's routes and rules (unassigned, see rtnetlink(7))."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class DefaultRoute(msgspec.Struct, frozen=True):
 
 
 class MtuRoute(msgspec.Struct, frozen=True):
-    """A route with an MTU (bytes) in a table of its own; `next_hop` is "" towards neighbours."""
+    """A route with an MTU (bytes) outside table main; `next_hop` is "" for on-link destinations."""
 
     table: int
     network: str
@@ -65,7 +65,7 @@ class MtuRoute(msgspec.Struct, frozen=True):
 
 
 class PolicyRule(msgspec.Struct, frozen=True, order=True):
-    """Packets from one network to another are looked up in a table first (ip-rule(8)); both of one IP version."""
+    """A rule that looks packets from source to destination up in a table (ip-rule(8)); both of one IP version."""
 
     priority: int
     source: str
@@ -74,58 +74,58 @@ class PolicyRule(msgspec.Struct, frozen=True, order=True):
 
 
 class Netlink:
-    """Requests to the kernel; make it with `connect`."""
+    """Requests to the kernel; created by `connect`."""
 
     def __init__(self, socket: Any) -> None:
         self._ip = socket
 
     def links(self, master: int = 0) -> dict[str, Link]:
-        """All links by name, or the ports of one bridge."""
-        only = {"master": master} if master else {}
-        messages = self._ask("list links", "link", "dump", ext_mask=_SKIP_STATISTICS, **only)
+        """Return all links by name, or the ports of one bridge."""
+        condition = {"master": master} if master else {}
+        messages = self._request("list links", "link", "dump", ext_mask=_SKIP_STATISTICS, **condition)
         return {link.name: link for link in map(_link, messages) if not master or link.master == master}
 
     def link(self, name: str) -> Link | None:
-        """One link by name; None if there is none."""
+        """Return a link by name, or None."""
         return self._find(ifname=name)
 
     def link_at(self, index: int) -> Link | None:
-        """One link by index; None if there is none."""
+        """Return a link by index, or None."""
         return self._find(index=index)
 
     def add_bridge(self, name: str) -> None:
-        """Make a bridge. FileExistsError if the name is taken."""
-        self._ask(f"make bridge {name}", "link", "add", ifname=name, kind="bridge")
+        """Create a bridge. Raises FileExistsError if the name is in use."""
+        self._request(f"create bridge {name}", "link", "add", ifname=name, kind="bridge")
 
     def add_veth(self, name: str, peer: str, peer_namespace: int) -> None:
-        """Make a pair of links, the peer in the namespace of a file descriptor. FileExistsError if a name is taken."""
+        """Create a veth pair, the peer in the namespace of a file descriptor. Raises FileExistsError."""
         other = {"ifname": peer, "net_ns_fd": peer_namespace}
-        self._ask(f"make link {name} to {peer}", "link", "add", ifname=name, kind="veth", peer=other)
+        self._request(f"create link {name} with peer {peer}", "link", "add", ifname=name, kind="veth", peer=other)
 
-    def change(self, link: Link, **what: Any) -> None:
+    def change(self, link: Link, **attributes: Any) -> None:
         """Change attributes of a link: `state`, `master`, `ifalias`."""
-        self._ask(f"change link {link.name}", "link", "set", index=link.index, **what)
+        self._request(f"change link {link.name}", "link", "set", index=link.index, **attributes)
 
     def delete(self, link: Link) -> None:
-        """Remove a link. No error if it is gone."""
+        """Remove a link. No error if it does not exist."""
         try:
-            self._ask(f"remove link {link.name}", "link", "del", index=link.index)
+            self._request(f"remove link {link.name}", "link", "del", index=link.index)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
 
     def addresses(self) -> dict[int, set[str]]:
-        """Addresses with prefix length by link, without the link-local ones that the kernel makes."""
-        found: dict[int, set[str]] = {}
-        for message in self._ask("list addresses", "addr", "dump"):
+        """Return addresses with prefix length by link index, without IPv6 link-local addresses."""
+        addresses: dict[int, set[str]] = {}
+        for message in self._request("list addresses", "addr", "dump"):
             if message["family"] == socket.AF_INET6 and message["scope"] == _LINK_SCOPE:
                 continue
             address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            found.setdefault(message["index"], set()).add(f"{address}/{message['prefixlen']}")
-        return found
+            addresses.setdefault(message["index"], set()).add(f"{address}/{message['prefixlen']}")
+        return addresses
 
     def add_address(self, link: Link, address: str) -> None:
-        """Add an address with prefix length, usable at once: an IPv6 one waits for no duplicate detection."""
+        """Add an address with prefix length, usable at once: without IPv6 duplicate address detection."""
         interface = ipaddress.ip_interface(address)
         flags = {"flags": _NODAD} if interface.version == 6 else {}
         self._address(link, interface, "add", **flags)
@@ -135,21 +135,21 @@ class Netlink:
         self._address(link, ipaddress.ip_interface(address), "del")
 
     def default_routes(self) -> list[DefaultRoute]:
-        """The default routes of both IP versions in table main."""
-        found = []
+        """Return the default routes of both IP versions in table main."""
+        routes = []
         for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
-            for message in self._ask("list routes", "route", "dump", family=family, table=_MAIN):
+            for message in self._request("list routes", "route", "dump", family=family, table=_MAIN):
                 if message["dst_len"] or message.get_attr("RTA_TABLE") != _MAIN:
                     continue
                 hop, link = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_OIF") or 0
                 metric = message.get_attr("RTA_PRIORITY") or 0
-                found.append(DefaultRoute(version, hop or "", link, metric, message["proto"] == PROTOCOL))
-        return found
+                routes.append(DefaultRoute(version, hop or "", link, metric, message["proto"] == PROTOCOL))
+        return routes
 
     def put_route(self, route: DefaultRoute) -> None:
-        """Add a default route or replace that of its metric, without a gap.
+        """Add a default route or atomically replace the one with the same metric.
 
-        The next hop counts as on-link, whether an address of ours covers it or not.
+        The next hop counts as on-link, also if no local address covers it.
         """
         self._route(route, "replace", flags=_ONLINK, proto=PROTOCOL)
 
@@ -158,10 +158,10 @@ class Netlink:
         self._route(route, "del")
 
     def mtu_routes(self) -> set[MtuRoute]:
-        """Our routes outside table main."""
-        found = set()
+        """Return Linkspan's routes outside table main."""
+        routes = set()
         for family, everything in _EVERYTHING.items():
-            for message in self._ask("list routes", "route", "dump", family=family, proto=PROTOCOL):
+            for message in self._request("list routes", "route", "dump", family=family, proto=PROTOCOL):
                 table = message.get_attr("RTA_TABLE")
                 if message["proto"] != PROTOCOL or table == _MAIN:
                     continue
@@ -169,22 +169,22 @@ class Netlink:
                 metrics = message.get_attr("RTA_METRICS")
                 mtu = (metrics.get_attr("RTAX_MTU") if metrics else 0) or 0
                 hop, link = message.get_attr("RTA_GATEWAY") or "", message.get_attr("RTA_OIF") or 0
-                found.add(MtuRoute(table, network, hop, link, mtu))
-        return found
+                routes.add(MtuRoute(table, network, hop, link, mtu))
+        return routes
 
     def put_mtu_route(self, route: MtuRoute) -> None:
-        """Add a route, or replace the one to its network in its table, without a gap; a next hop counts as on-link."""
+        """Add a route or atomically replace the one to its network in its table; the next hop counts as on-link."""
         metrics = {"mtu": route.mtu}
         self._mtu_route(
             route, "replace", proto=PROTOCOL, metrics=metrics, **({"flags": _ONLINK} if route.next_hop else {})
         )
 
     def delete_mtu_route(self, route: MtuRoute) -> None:
-        """Remove a route."""
+        """Remove a route outside table main."""
         self._mtu_route(route, "del")
 
     def rules(self) -> set[PolicyRule]:
-        """Our rules."""
+        """Return Linkspan's rules."""
         return {
             PolicyRule(
                 message.get_attr("FRA_PRIORITY"),
@@ -193,21 +193,21 @@ class Netlink:
                 message.get_attr("FRA_TABLE"),
             )
             for family, everything in _EVERYTHING.items()
-            for message in self._ask("list rules", "rule", "dump", family=family)
+            for message in self._request("list rules", "rule", "dump", family=family)
             if message.get_attr("FRA_PROTOCOL") == PROTOCOL
         }
 
     def add_rule(self, rule: PolicyRule) -> None:
-        """Add a rule behind others of its priority. FileExistsError if it is there."""
+        """Add a rule after others of its priority. Raises FileExistsError if it exists."""
         self._rule(rule, "add")
 
     def delete_rule(self, rule: PolicyRule) -> None:
-        """Remove a rule of ours."""
+        """Remove one of Linkspan's rules."""
         self._rule(rule, "del")
 
     def _rule(self, rule: PolicyRule, verb: str) -> None:
         source, destination = map(ipaddress.ip_network, (rule.source, rule.destination))
-        self._ask(
+        self._request(
             f"{verb} rule from {source} to {destination}",
             "rule",
             verb,
@@ -225,12 +225,12 @@ class Netlink:
         network = ipaddress.ip_network(route.network)
         to = {"dst": "default" if network.prefixlen == 0 else route.network}
         hop = {"gateway": route.next_hop} if route.next_hop else {}
-        what = {"family": _FAMILY[network.version], "oif": route.link, "table": route.table}
-        self._ask(f"{verb} route to {network} in table {route.table}", "route", verb, **to, **what, **hop, **more)
+        common = {"family": _FAMILY[network.version], "oif": route.link, "table": route.table}
+        self._request(f"{verb} route to {network} in table {route.table}", "route", verb, **to, **common, **hop, **more)
 
-    def _find(self, **which: Any) -> Link | None:
+    def _find(self, **key: Any) -> Link | None:
         try:
-            return _link(self._ask(f"find link {which}", "link", "get", ext_mask=_SKIP_STATISTICS, **which)[0])
+            return _link(self._request(f"find link {key}", "link", "get", ext_mask=_SKIP_STATISTICS, **key)[0])
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
@@ -238,7 +238,7 @@ class Netlink:
 
     def _address(self, link: Link, interface: Any, verb: str, **more: Any) -> None:
         family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
-        self._ask(
+        self._request(
             f"{verb} address {interface} on {link.name}",
             "addr",
             verb,
@@ -252,21 +252,21 @@ class Netlink:
     def _route(self, route: DefaultRoute, verb: str, **more: Any) -> None:
         family = socket.AF_INET if route.version == 4 else socket.AF_INET6
         hop = {"gateway": route.next_hop} if route.next_hop else {}
-        what = {"family": family, "dst": "default", "oif": route.link, "priority": route.metric, "table": _MAIN}
-        self._ask(f"{verb} default route via {route.next_hop}", "route", verb, **what, **hop, **more)
+        common = {"family": family, "dst": "default", "oif": route.link, "priority": route.metric, "table": _MAIN}
+        self._request(f"{verb} default route via {route.next_hop}", "route", verb, **common, **hop, **more)
 
-    def _ask(self, what: str, command: str, *arguments: str, **attributes: Any) -> list[Any]:
+    def _request(self, action: str, command: str, *arguments: str, **attributes: Any) -> list[Any]:
         try:
             return list(getattr(self._ip, command)(*arguments, **attributes))
         except NetlinkError as error:
-            raise OSError(error.code, f"cannot {what}: {os.strerror(error.code)}") from error
+            raise OSError(error.code, f"cannot {action}: {os.strerror(error.code)}") from error
 
 
 @contextmanager
 def connect(strict: bool = False) -> Iterator[Netlink]:
-    """A socket in the namespace of the calling thread. Use and leave it on that thread.
+    """Open a socket in the calling thread's namespace. Use and leave it on that thread.
 
-    `strict`: the kernel itself picks the routes that a dump asks for, instead of sending all of charon's too.
+    `strict`: the kernel filters dumps, so that it does not send all of charon's routes too.
     """
     ip = IPRoute(strict_check=strict)
     try:
@@ -276,7 +276,7 @@ def connect(strict: bool = False) -> Iterator[Netlink]:
 
 
 def sysctl(key: str, value: str) -> None:
-    """Set a value under /proc/sys/net, written only if it differs; a key that this kernel lacks is passed over."""
+    """Write a value under /proc/sys/net if it differs; a key that the kernel does not have is ignored."""
     file = Path("/proc/sys/net", key)
     try:
         if file.read_text().strip() != value:

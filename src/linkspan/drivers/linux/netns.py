@@ -1,8 +1,8 @@
-"""Entering, making and removing network namespaces: the one place that calls setns(2).
+"""Creates, enters and removes network namespaces; the only module that calls setns(2).
 
-A function runs inside a namespace on a thread of its own that ends with it. So no thread of the program ever stays in
-a foreign namespace after a mistake, and processes and sockets made by the function belong to the namespace. Names are
-those of `ip netns`: a file in /run/netns. It refuses to keep anything in memory: what is in /run/netns is the truth.
+A function runs inside a namespace on a new thread that ends with it. So an error never leaves a thread of the program
+in another namespace, and processes and sockets that the function creates belong to the namespace. Names are those of
+`ip netns`: files in /run/netns. No state is kept in memory.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 RUN: Final = Path("/run/netns")
-HERE: Final = ""
-"""The name of the namespace that the program itself runs in."""
+CURRENT: Final = ""
+"""The name that stands for the namespace of the program itself."""
 
 _CLONE_NEWNET: Final = 0x40000000
 _MNT_DETACH: Final = 2
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 def path(name: str) -> Path:
-    """The file of a namespace; `HERE` is that of the program's main thread."""
-    return Path("/proc/self/ns/net") if name == HERE else RUN / name
+    """Return the file of a namespace; for `CURRENT` that of the program's main thread."""
+    return Path("/proc/self/ns/net") if name == CURRENT else RUN / name
 
 
 def names() -> list[str]:
-    """All named namespaces of the machine, in order."""
+    """Return the names of the machine's namespaces, sorted."""
     try:
         return sorted(os.listdir(RUN))
     except FileNotFoundError:
@@ -43,15 +43,15 @@ def names() -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether a namespace is there and not only the file that a crash left of it."""
+    """True if the namespace exists, and not only a file that a crash has left."""
     try:
-        return name == HERE or os.stat(path(name)).st_dev != os.stat(RUN).st_dev
+        return name == CURRENT or os.stat(path(name)).st_dev != os.stat(RUN).st_dev
     except FileNotFoundError:
         return False
 
 
 def run_inside(name: str, function: Callable[[], T]) -> T:
-    """Run a function inside a namespace and hand back what it gives or raises. OSError if there is none."""
+    """Run a function inside a namespace; return its result or raise its exception. OSError without a namespace."""
     fd = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
 
     def run() -> T:
@@ -65,7 +65,7 @@ def run_inside(name: str, function: Callable[[], T]) -> T:
 
 
 def run_in_throwaway(function: Callable[[], T]) -> T:
-    """Run a function inside a new namespace without a name, which is gone afterwards."""
+    """Run a function inside a new unnamed namespace, which the kernel removes afterwards."""
 
     def run() -> T:
         _call("unshare", _libc.unshare(_CLONE_NEWNET))
@@ -75,9 +75,9 @@ def run_in_throwaway(function: Callable[[], T]) -> T:
 
 
 def create(name: str, prepare: Callable[[], None]) -> None:
-    """Make a namespace, run `prepare` inside, and only then give it its name: nobody meets it half made.
+    """Create a namespace: run `prepare` inside, then give it its name, so that it never appears half prepared.
 
-    Raises FileExistsError if the name is taken, OSError if the kernel refuses.
+    Raises FileExistsError if the name is in use, OSError if the kernel refuses.
     """
 
     def make() -> None:
@@ -98,7 +98,7 @@ def create(name: str, prepare: Callable[[], None]) -> None:
 
 
 def delete(name: str) -> None:
-    """Take the name away; the kernel removes the namespace when its last process is gone. Unknown is no error."""
+    """Remove the name; the kernel removes the namespace with its last process. No error if the name is unknown."""
     target = str(path(name)).encode()
     while exists(name) and _libc.umount2(target, _MNT_DETACH) == 0:
         pass
@@ -106,12 +106,12 @@ def delete(name: str) -> None:
 
 
 def processes(name: str) -> list[int]:
-    """Pids of the processes inside a namespace."""
+    """Return the pids of the processes inside a namespace."""
     try:
         wanted = os.stat(path(name))
     except FileNotFoundError:
         return []
-    found = []
+    pids = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -120,22 +120,22 @@ def processes(name: str) -> list[int]:
         except OSError:
             continue
         if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
-            found.append(int(entry))
-    return found
+            pids.append(int(entry))
+    return pids
 
 
 def is_inside(pid: int, name: str) -> bool:
-    """Whether a process runs in the namespace that has this name now. False if either is gone."""
+    """True if a process runs in the namespace that now has this name. False if either is gone."""
     try:
-        one, other = os.stat(f"/proc/{pid}/ns/net"), os.stat(path(name))
+        current, named = os.stat(f"/proc/{pid}/ns/net"), os.stat(path(name))
     except OSError:
         return False
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+    return (current.st_dev, current.st_ino) == (named.st_dev, named.st_ino)
 
 
 @contextmanager
 def machine_lock() -> Iterator[None]:
-    """Keep every other agent of this machine out; hold it for milliseconds only."""
+    """Lock out all other agents of this machine; to be held for milliseconds only."""
     RUN.mkdir(mode=0o755, exist_ok=True)
     fd = os.open(RUN, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -164,8 +164,8 @@ def _on_own_thread(function: Callable[[], T]) -> T:
 
 
 def _share_run_directory() -> None:
-    # As `ip netns add` does: the directory is a shared mount, so that a process in a mount namespace of its own
-    # (ip netns exec makes one for charon) does not keep removed namespaces alive.
+    # As `ip netns add` does: make the directory a shared mount, so that a process in its own mount namespace (as
+    # `ip netns exec` creates for charon) does not keep removed namespaces alive.
     with machine_lock():
         if any(line.split()[4] == str(RUN) for line in Path("/proc/self/mountinfo").read_text().splitlines()):
             return
@@ -177,7 +177,7 @@ def _mount(source: str, target: str, flags: int) -> None:
     _call("mount", _libc.mount(source.encode(), target.encode(), b"none", ctypes.c_ulong(flags), None), target)
 
 
-def _call(what: str, answer: int, detail: str = "") -> None:
-    if answer != 0:
+def _call(function: str, result: int, detail: str = "") -> None:
+    if result != 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}", detail or None)
+        raise OSError(code, f"{function}: {os.strerror(code)}", detail or None)

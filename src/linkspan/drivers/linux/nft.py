@@ -1,6 +1,6 @@
-"""nft as a process in the namespace of the calling thread.
+"""Runs nft as a process in the calling thread's namespace.
 
-Not as libnftables in ours: the library saves 5 to 10 ms, and its crash would take the agent along.
+libnftables inside the agent would save 5 to 10 ms per call, but its crash would end the agent.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from linkspan.drivers.ports import DriverError
 _DEADLINE: Final = 10.0
 
 
-def apply(transaction: str, what: str) -> None:
-    """Carry out all of it or nothing. Raises DriverError, which names `what` was to be changed."""
-    _run(["-f", "-"], transaction, what)
+def apply(transaction: str, purpose: str) -> None:
+    """Apply a transaction atomically. Raises DriverError, whose message names the `purpose`."""
+    _run(["-f", "-"], transaction, purpose)
 
 
-def sets(table: str) -> list[dict[str, Any]]:
-    """The sets of a table, as nft shows them in JSON."""
+def list_sets(table: str) -> list[dict[str, Any]]:
+    """Return the sets of a table as nft lists them in JSON."""
     listed = json.loads(_run(["-n", "-j", "list", "sets"], "", "list of sets"))["nftables"]
     return [item["set"] for item in listed if item.get("set", {}).get("table") == table]
 
 
-def pairs(one: dict[str, Any]) -> Iterator[SelectorPair]:
-    """The pairs in a set whose name has, after its first underscore, the prefix length of each side."""
-    lengths = one["name"].split("_")[1:3]
-    for element in one.get("elem", ()):
+def pairs_in(pair_set: dict[str, Any]) -> Iterator[SelectorPair]:
+    """Return the pairs in a set whose name contains, after its first underscore, the prefix length of each side."""
+    lengths = pair_set["name"].split("_")[1:3]
+    for element in pair_set.get("elem", ()):
         sides = [side["prefix"]["addr"] if isinstance(side, dict) else side for side in element["concat"]]
         local, remote = (f"{address}/{length}" for address, length in zip(sides, lengths, strict=True))
         yield SelectorPair(local, remote)
 
 
-def elements(verb: str, table: str, name: str, pairs: Iterable[SelectorPair]) -> str:
-    """The line that adds these pairs to a set, or deletes them."""
+def element_command(verb: str, table: str, name: str, pairs: Iterable[SelectorPair]) -> str:
+    """Return the nft command that adds pairs to a set or deletes them, as `verb` says."""
     listed = ", ".join(f"{pair.local} . {pair.remote}" for pair in sorted(pairs))
     return f"{verb} element {table} {name} {{ {listed} }}"
 
 
-def _run(arguments: list[str], text: str, what: str) -> str:
+def _run(arguments: list[str], text: str, purpose: str) -> str:
     try:
         done = subprocess.run(
             ["nft", *arguments], input=text, capture_output=True, text=True, timeout=_DEADLINE, check=False
@@ -50,5 +50,5 @@ def _run(arguments: list[str], text: str, what: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise DriverError(f"nft did not answer within {_DEADLINE:.0f} s") from error
     if done.returncode:
-        raise DriverError(f"nft refused the {what}: {done.stderr.strip().partition(chr(10))[0]}")
+        raise DriverError(f"nft refused the {purpose}: {done.stderr.strip().partition(chr(10))[0]}")
     return done.stdout

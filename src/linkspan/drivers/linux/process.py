@@ -1,7 +1,6 @@
-"""Ending processes without meeting the wrong one, and collecting our own that have ended.
+"""Ends processes without the races of pids, and reaps child processes.
 
-A process is held by a descriptor (pidfd) from the moment that it is looked at, so a number that the kernel has given
-to somebody else meanwhile is never signalled.
+A process is signalled through a descriptor (pidfd), so a pid that the kernel has reused meanwhile is never signalled.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def terminate(pids: Iterable[int], patience: float = 0.0) -> None:
-    """End processes: ask and wait for so many seconds, then kill. One that is gone already is no error."""
+    """End processes: SIGTERM, after `patience` seconds SIGKILL; 0 kills at once. No error for ended processes."""
     for pid in pids:
         try:
             fd = os.pidfd_open(pid)
@@ -33,12 +32,12 @@ def terminate(pids: Iterable[int], patience: float = 0.0) -> None:
 
 
 def adopt(child: subprocess.Popen[bytes]) -> None:
-    """Keep a child that may outlive the object that started it, so that `reap` can collect it."""
+    """Register a child process that may outlive the object that started it, for `reap`."""
     _children[child.pid] = child
 
 
 def reap() -> None:
-    """Collect those of our children that have ended."""
+    """Reap the registered children that have ended."""
     for pid, child in list(_children.items()):
         if child.poll() is not None:
             _children.pop(pid, None)
@@ -47,7 +46,7 @@ def reap() -> None:
 def _end(pidfd: int, patience: float) -> None:
     if patience:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # one that is stopped can still say goodbye
+        signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # a stopped process can still shut down properly
         if _gone(pidfd, patience):
             return
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The API as a process of its own, without agents: what its CPU, its memory and its patience are measured on."""
+"""The API as a separate process without agents, for measurements of its CPU, memory and latency."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ LEASE = 86_400.0
 START = 30.0
 
 
-class Alone(msgspec.Struct, frozen=True):
-    """A running API: where it listens, and its process."""
+class ApiProcess(msgspec.Struct, frozen=True):
+    """A running API: its port and its pid."""
 
     port: int
     pid: int
 
     def client(self, user: str) -> httpx.Client:
-        """Requests as one of the users of a `Crowds`."""
+        """Return a client that is authenticated as a user of a `Crowds`."""
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=credentials(user), timeout=60.0)
 
 
 def credentials(user: str) -> dict[str, str]:
-    """The header of a user of a `Crowds`."""
+    """Return the authentication header of a user of a `Crowds`."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()}
 
 
 @contextmanager
-def filling(url: str, key_file: Path) -> Iterator[Store]:
-    """A store on a database with all tables, to fill it before an API has it."""
+def filled_store(url: str, key_file: Path) -> Iterator[Store]:
+    """Open a store on a migrated database, to fill it before an API uses it."""
     engine = engines.connect(url)
     migrate.upgrade(engine)
     try:
@@ -56,7 +56,7 @@ def filling(url: str, key_file: Path) -> Iterator[Store]:
 
 
 def analyze(url: str) -> None:
-    """Does at once what PostgreSQL's autovacuum does a minute after many rows came. SQLite plans without statistics."""
+    """Update PostgreSQL's statistics at once, as autovacuum would do later. SQLite plans without statistics."""
     engine = engines.connect(url)
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -65,12 +65,12 @@ def analyze(url: str) -> None:
 
 
 @contextmanager
-def alone(state: Path, database: str, key_file: Path) -> Iterator[Alone]:
-    """Starts an API, and ends it with SIGTERM."""
+def running_api(state: Path, database: str, key_file: Path) -> Iterator[ApiProcess]:
+    """Start an API; stop it with SIGTERM afterwards."""
     port = free_port()
     config = state / f"api-{port}.toml"
     api = settings.ApiSettings(port=port, database=database, key_file=key_file)
-    # Its crowds are larger than what a project may have by default.
+    # A crowd exceeds the default quota of a project.
     quota = settings.QuotaSettings(ipsec_site_connection=-1)
     config.write_text(
         settings.to_toml(Settings(state=state, api=api, log=settings.LogSettings(level="error"), quota=quota))
@@ -78,7 +78,7 @@ def alone(state: Path, database: str, key_file: Path) -> Iterator[Alone]:
     process = subprocess.Popen([sys.executable, "-m", "linkspan.bootstrap", "api", "--config", str(config)])
     try:
         _wait(process, port)
-        yield Alone(port, process.pid)
+        yield ApiProcess(port, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -1,7 +1,7 @@
-"""A way between one port of a bridge and the others that takes its time, for a kernel that has no netem.
+"""A link between a bridge and one of its ports that delays packets, for kernels without netem.
 
-The port is taken off the bridge, and its frames are carried across by hand, each after a delay of its own: so two
-messages can overtake each other, as they do between the threads of a busy charon.
+The port is detached from the bridge, and a thread forwards its frames, each after its own delay. So messages can
+overtake each other, as they do between the threads of a busy charon.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from linkspan.lab.packet_counter import Listener
 from tests.harness.recorder import Packet, packet
 
 ENDS = ("far", "near")
-"""The pair of links that takes the port's place: `near` is on the bridge. They go with their namespace."""
+"""The veth pair that replaces the port: `near` is attached to the bridge."""
 _UDP = 17
 
 
-class Distance(Listener):
-    """Use it as a `with` block. `delay`: seconds that a packet takes; `sent` is what goes to the port."""
+class DelayedLink(Listener):
+    """Delays packets during the `with` block. `delay` returns seconds; `Packet.sent` is true towards the port."""
 
     def __init__(self, namespace: str, bridge: str, port: str, delay: Callable[[Packet], float]) -> None:
-        super().__init__(namespace, "distance")
+        super().__init__(namespace, "delayed-link")
         self._bridge, self._port = bridge, port
         self._delay = delay
 
@@ -59,33 +59,33 @@ class Distance(Listener):
 
     def _listen(self) -> None:
         port, far = self._sockets
-        across = {port: far, far: port}
+        opposite = {port: far, far: port}
         order = itertools.count()
-        on_the_way: list[tuple[float, int, bytes, socket.socket]] = []
+        in_flight: list[tuple[float, int, bytes, socket.socket]] = []
         while True:
-            patience = max(on_the_way[0][0] - time.monotonic(), 0.0) if on_the_way else None
+            patience = max(in_flight[0][0] - time.monotonic(), 0.0) if in_flight else None
             ready, _, _ = select.select([port, far, self._wake[1]], [], [], patience)
             if self._wake[1] in ready:
                 return
-            for one in ready:
-                frame, address = one.recvfrom(65536)
+            for source in ready:
+                frame, address = source.recvfrom(65536)
                 if address[2] != socket.PACKET_OUTGOING:
-                    found = packet(_without_checksum(frame), sent=one is far)
-                    due = found.at + self._delay(found)
-                    heapq.heappush(on_the_way, (due, next(order), found.frame, across[one]))
-            while on_the_way and on_the_way[0][0] <= time.monotonic():
-                _, _, frame, to = heapq.heappop(on_the_way)
+                    forwarded = packet(_without_checksum(frame), sent=source is far)
+                    due = forwarded.at + self._delay(forwarded)
+                    heapq.heappush(in_flight, (due, next(order), forwarded.frame, opposite[source]))
+            while in_flight and in_flight[0][0] <= time.monotonic():
+                _, _, frame, to = heapq.heappop(in_flight)
                 to.send(frame)
 
 
 def _raw(link: str) -> socket.socket:
-    one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    one.bind((link, 3))
-    return one
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    raw.bind((link, 3))
+    return raw
 
 
 def _without_checksum(frame: bytes) -> bytes:
-    """UDP over IPv4 without one (RFC 768): the sender's kernel leaves it to a link's hardware, which is not there."""
+    """Clear the UDP checksum (RFC 768): the sender's kernel leaves it to hardware offload, which is not there."""
     if frame[12:14] != b"\x08\x00" or frame[23] != _UDP:
         return frame
     at = 14 + (frame[14] & 15) * 4 + 6

@@ -1,4 +1,4 @@
-"""A gateway of a test's own, beside the laboratory's: router, network, service and host, of any project."""
+"""An additional site beside the laboratory's: router, network, service and host, of any project."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.harness.ours import VPN, Ours
 from tests.harness.world import World, until
 
 
-class Site(Ours):
-    """As `Ours`, made by `user`, with one IPv4 subnet inside. `clear` leaves nothing of it."""
+class ProjectSite(Ours):
+    """A site like `Ours`, created by `user`, with one IPv4 subnet inside. `clear` removes all of it."""
 
     def __init__(self, world: World, user: Client, name: str, cidr: str = "10.50.0.0/24") -> None:
         self.world, self.user, self.name = world, user, name
@@ -30,7 +30,7 @@ class Site(Ours):
         self.on_clear(lambda: user.request("PUT", f"/v2.0/routers/{self.router_id}/remove_router_interface", interface))
         self.subnet_service = self.create("vpnservices", router_id=self.router_id, subnet_id=self.subnets[4])
         until(lambda: self.service["status"] == "ACTIVE", 15.0, lambda: str(self.service))
-        (self.gateway,) = [one for one in netns.names() if one.startswith(self._prefix())]
+        (self.gateway,) = [namespace for namespace in netns.names() if namespace.startswith(self._prefix())]
         self.v4, self.v6 = self.service["external_v4_ip"], self.service["external_v6_ip"]
         prefix, instance = cidr.removesuffix(".0/24"), world.lab["instance"]
         self.host = fabric.make_host(instance, name, network, (f"{prefix}.10/24",), (f"{prefix}.1",)).namespace
@@ -39,9 +39,9 @@ class Site(Ours):
 
     @property
     def service(self) -> dict[str, Any]:
-        """Its VPN service as its user sees it."""
-        found = self.user.request("GET", f"{VPN}/vpnservices/{self.subnet_service}")
-        service: dict[str, Any] = found["vpnservice"]
+        """The VPN service as its user sees it."""
+        body = self.user.request("GET", f"{VPN}/vpnservices/{self.subnet_service}")
+        service: dict[str, Any] = body["vpnservice"]
         return service
 
     def _prefix(self) -> str:
