@@ -1,7 +1,9 @@
-"""The agents' door: hello, desired state, hints, reports. A node proves itself by its token and sees only its own.
+"""The agent protocol: hello, desired state, hints, reports. A node authenticates with its token and reads only its own
+state.
 
-Blocking handlers like all others, except for the hint stream, which holds no thread. What an agent says is decoded
-into the types of `core.state.observed`; anything else is a 400. Without a known token the answer is an empty 401.
+Blocking handlers like all others, except for the hint stream, which holds no thread. The body of
+an agent's request is decoded into the types of `core.state.observed`; anything else is a 400. Without a known token the
+answer is an empty 401.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from linkspan.store.store import Row, Store
 from linkspan.store.transaction import Transaction
 
 HEARTBEAT: Final = 10.0
-"""Seconds of silence after which a hint stream says that it is alive."""
+"""Seconds without an event after which a hint stream sends a heartbeat."""
 LARGEST_REPORT: Final = 4 * 1024 * 1024
 
 _T = TypeVar("_T")
@@ -44,7 +46,7 @@ class AgentProtocol:
         self._heartbeat = heartbeat
 
     def routes(self) -> list[Route]:
-        """All paths; public to the edge, because a node is no user and is looked at here."""
+        """All paths. They are public to the dispatcher, because a node is no user; the handlers check its token."""
         root = "/agent/v1"
         return [
             Route("POST", f"{root}/hello", self.hello, public=True, largest_body=LARGEST_REPORT),
@@ -63,7 +65,7 @@ class AgentProtocol:
             return _UNKNOWN if node is None else answer(tx, node)
 
     def _written(self, request: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
-        """Writes, as the node whose token a request carries; who has none gets no turn to write."""
+        """Writes, as the node whose token a request carries. Without a known token no write transaction starts."""
         token = _token(request)
         if token is None:
             return _UNKNOWN
@@ -75,7 +77,7 @@ class AgentProtocol:
             return _UNKNOWN if node is None else answer(tx, node)
 
     def hello(self, request: Request) -> Response:
-        """A node joins: it is told its name, its revision and its lease."""
+        """Registers a node. The answer has its name, its revision and its lease."""
 
         def answer(tx: Transaction, node: Row) -> Response:
             revision = registry.hello(tx, node["id"], _decoded(_hello, request.body))
@@ -85,7 +87,7 @@ class AgentProtocol:
         return self._written(request, answer)
 
     def desired(self, request: Request) -> Response:
-        """Everything of the node that was stamped after `since`."""
+        """Returns the node's desired state that changed after the revision `since`."""
 
         def answer(tx: Transaction, node: Row) -> Response:
             return Response(200, desired.encode(stored_delta.desired_since(tx, node["id"], _since(request))))
@@ -93,14 +95,14 @@ class AgentProtocol:
         return self._as_node(request, answer)
 
     def reports(self, request: Request) -> Response:
-        """What a node observed. Its word that something is gone ends the DELETEs that wait for it."""
+        """Stores a node's report. A report that an object is gone wakes the DELETE requests that wait for it."""
 
         gone: list[str] = []
 
         def answer(tx: Transaction, node: Row) -> Response:
             report = _decoded(_report, request.body)
             stored_reports.report(tx, node["id"], report)
-            gone.extend(each.id for each in _said(report) if each.state == "gone")
+            gone.extend(entry.id for entry in _entries(report) if entry.state == "gone")
             return Response(204, b"", ())
 
         response = self._written(request, answer)
@@ -111,51 +113,51 @@ class AgentProtocol:
     # --- hints --------------------------------------------------------------------------------------------------
 
     def node(self, request: Request) -> Response:
-        """The node that asks for hints: its id and revision, for `hints`."""
+        """Returns the node's id and revision, for `hints`."""
         return self._as_node(request, lambda _tx, node: Response(200, encode([node["id"], node["revision"]])))
 
     async def hints(self, request: Request, receive: Receive, send: Send, run: Run) -> None:
-        """Revisions as server-sent events until the node leaves or the server goes down.
+        """Sends revisions as server-sent events until the node disconnects or the server shuts down.
 
-        The first comes at once; every later one says only that there is something to read, and may stand for several.
+        The first event comes at once. A later event may cover several commits.
         """
-        found = await run(self.node, request)
-        if found.status != 200:
+        response = await run(self.node, request)
+        if response.status != 200:
             await send(
                 {
                     "type": "http.response.start",
-                    "status": found.status,
+                    "status": response.status,
                     "headers": [(b"content-length", b"0")],
                 }
             )
             await send({"type": "http.response.body", "body": b""})
             return
-        node_id, _ = msgspec.json.decode(found.body)
+        node_id, _ = msgspec.json.decode(response.body)
         stream = self._notifier.subscribe(node_id)
-        left: asyncio.Future[Any] = asyncio.ensure_future(_left(receive))
+        disconnected: asyncio.Future[Any] = asyncio.ensure_future(_disconnect(receive))
         try:
-            # Read again now that nothing can be missed: between the two a commit may have been.
+            # Read again after the subscription: a commit between the first read and the subscription woke no stream.
             _, revision = msgspec.json.decode((await run(self.node, request)).body or b'["",0]')
             stream.revision = max(stream.revision, revision)
             await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
-            await self._stream(stream, left, send)
+            await self._stream(stream, disconnected, send)
         finally:
-            left.cancel()
+            disconnected.cancel()
             self._notifier.unsubscribe(stream)
 
-    async def _stream(self, stream: Subscription, left: asyncio.Future[Any], send: Send) -> None:
-        said = -1
-        while not self._notifier.closed and not left.done():
+    async def _stream(self, stream: Subscription, disconnected: asyncio.Future[Any], send: Send) -> None:
+        sent = -1
+        while not self._notifier.closed and not disconnected.done():
             stream.event.clear()
-            if stream.revision != said:
-                said = stream.revision
-                text = b"event: revision\ndata: %d\n\n" % said
+            if stream.revision != sent:
+                sent = stream.revision
+                text = b"event: revision\ndata: %d\n\n" % sent
             else:
                 text = b": alive\n\n"
             await send({"type": "http.response.body", "body": text, "more_body": True})
             news: asyncio.Future[Any] = asyncio.ensure_future(stream.event.wait())
             try:
-                await asyncio.wait({news, left}, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({news, disconnected}, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 news.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -168,11 +170,11 @@ _EVENTS: Final = [
 ]
 
 
-def _said(report: Report) -> tuple[ConnectionReport | GatewayReport, ...]:
+def _entries(report: Report) -> tuple[ConnectionReport | GatewayReport, ...]:
     return (*report.connections, *report.gateways)
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -1,7 +1,7 @@
 """One resource's attributes on their way in and out: tables made once, from the registry.
 
 On the way in every value is converted by its kind; on the way out a row is trusted and only put together. It refuses
-unknown attributes and those that a client may not set; what involves other objects is not its affair.
+unknown attributes and those that a client may not set; rules that involve other objects are not checked here.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Attributes:
     # --- in -----------------------------------------------------------------------------------------------------
 
     def check_names(self, given: Mapping[str, Any], allowed: Mapping[str, Attribute], refusal: str) -> None:
-        """Raises Problem for a name that is unknown or not `allowed`; `refusal` has a place for the name."""
+        """Raises ApiError for a name that is unknown or not `allowed`; `refusal` has a place for the name."""
         unknown = [name for name in given if name not in self._known]
         if unknown:
             raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
@@ -84,7 +84,7 @@ class Attributes:
                 raise ApiError("HTTPBadRequest", refusal.format(name))
 
     def for_create(self, given: Mapping[str, Any], caller: Caller) -> Row:
-        """The values of a new object: converted, defaults filled in, with its project. Raises Problem."""
+        """The values of a new object: converted, defaults filled in, with its project. Raises ApiError."""
         self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
         for name in self._required:
             if name not in given:
@@ -104,11 +104,11 @@ class Attributes:
         return values
 
     def check_update(self, given: Mapping[str, Any]) -> None:
-        """Raises Problem for a name that an update cannot have."""
+        """Raises ApiError for a name that an update cannot have."""
         self.check_names(given, self._put, "Cannot update read-only attribute {}")
 
     def for_update(self, given: Mapping[str, Any], row: Row) -> Row:
-        """The values that an update asks for, merged over what is stored. Raises Problem."""
+        """The values that an update asks for, merged over what is stored. Raises ApiError."""
         values: Row = {}
         for name, value in given.items():
             attribute = self._put.get(name)
@@ -123,7 +123,7 @@ class Attributes:
     # --- out ----------------------------------------------------------------------------------------------------
 
     def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Row:
-        """What a client reads of a row. Without `with_secrets` a secret is null."""
+        """Returns a row as clients read it. Without `with_secrets` a secret is null."""
         shown = self._blank | row
         shown["tenant_id"] = row["project_id"]
         for name in self._secrets:
@@ -135,7 +135,7 @@ class Attributes:
 
 
 def _secret(attribute: Attribute, value: Any) -> Secret:
-    """A secret that a client gave. What is wrong with one is said without it."""
+    """Converts a secret from a request. The error text does not contain the secret."""
     try:
         return Secret(attribute.kind.convert(attribute.name, value))
     except ApiError as problem:

@@ -1,7 +1,7 @@
-"""What clients read before they ask for anything: versions, extensions, health.
+"""Discovery: versions, extensions, service providers, nodes and health.
 
-Links are absolute and start where the client found us. Nothing here needs to know who asks, except extensions, which
-Neutron too shows to users only.
+Links are absolute and use the host of the request. Versions and health need no authentication; extensions need it in
+Neutron too.
 """
 
 from __future__ import annotations
@@ -92,21 +92,21 @@ class Discovery:
         return ok({"extension": _extension(request.id)})
 
     def providers(self, request: Request) -> Response:
-        """Who provides VPN services: one."""
+        """Returns the one provider of VPN services."""
         return ok({"service_providers": [{"service_type": "VPN", "name": "strongswan", "default": True}]})
 
     def nodes(self, request: Request) -> Response:
         """The gateway nodes, for admins."""
         policy.require_rule(request.caller, "get_node", {})
         with self._store.read() as tx:
-            found, now = registry.all_nodes(tx), tx.now
+            nodes, now = registry.all_nodes(tx), tx.now
         names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")
         return ok(
-            {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in found]}
+            {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in nodes]}
         )
 
     def health(self, request: Request) -> Response:
-        """Whether the API can reach its database; a database that is away makes it a 503."""
+        """Answers 200 if the API can reach its database, else 503."""
         with self._store.read() as tx:
             users.project(tx, id="")
         return ok({"status": "ok", "version": __version__})
@@ -121,10 +121,10 @@ def _extension(alias: str) -> dict[str, Any]:
     return {"name": name, "alias": alias, "description": description, "updated": updated, "links": []}
 
 
-# --- what the document says of it ---------------------------------------------------------------------------------
+# --- OpenAPI operations ---------------------------------------------------------------------------------
 
 _TEXT: Final = {"type": "string"}
-_WHOLE: Final = {"type": "integer"}
+_INTEGER: Final = {"type": "integer"}
 
 
 def _list(schema: Schema) -> Schema:
@@ -139,11 +139,11 @@ _ONE_EXTENSION: Final = closed(
 _NODE: Final = closed(
     id={"type": "string", "format": "uuid"},
     name=_TEXT,
-    revision=_WHOLE,
+    revision=_INTEGER,
     backend=_TEXT,
     agent_version=_TEXT,
     charon_version=_TEXT,
-    gateways=_WHOLE,
+    gateways=_INTEGER,
     alive={"type": "boolean"},
 )
 
@@ -168,7 +168,7 @@ _EXTENSION: Final = _discovery(
 )
 _PROVIDERS: Final = _discovery(
     "list_service_providers",
-    "who provides VPN services",
+    "the providers of VPN services",
     closed(service_providers=_list(closed(service_type=_TEXT, name=_TEXT, default={"type": "boolean"}))),
 )
 _NODES: Final = _discovery(
@@ -176,7 +176,7 @@ _NODES: Final = _discovery(
 )
 _HEALTH: Final = _discovery(
     "health",
-    "whether the service can work",
+    "the health of the service",
     closed(status={"const": "ok"}, version=_TEXT),
     refusals=("ServiceUnavailable",),
 )

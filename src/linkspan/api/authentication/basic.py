@@ -1,8 +1,7 @@
-"""Who asks: the ports through which a request gets its identity. Blocking code, in threads that nothing else needs,
-except for what is remembered.
+"""HTTP Basic authentication, and the backend without authentication.
 
-Passwords are compared by argon2, which is slow on purpose; so a credential that was right is remembered for moments.
-It knows nothing of what an identity may do. Tokens are in `auth_tokens`, a real Keystone is in `auth_keystone`.
+Passwords are verified with argon2, which is slow on purpose, so a valid credential is cached for a short time.
+`identify` blocks and runs in threads of its own; `cached` does not block. Authorization is elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from linkspan.store.store import Store
 
 LOCAL_PROJECT: Final = "00000000000000000000000000000001"
 VERIFIED: Final = 300.0
-"""Seconds for which a password that was right is not put through argon2 again, while its hash is the same."""
+"""Seconds for which a verified password is not verified again, while its hash is the same."""
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -38,17 +37,17 @@ def check_bind(host: str) -> None:
 
 
 class NoAuth:
-    """Everybody is an admin with one project: for a laboratory on one machine. See `check_bind`."""
+    """Authenticates every request as one admin in one project: for a laboratory on one machine. See `check_bind`."""
 
     def __init__(self, project_id: str = LOCAL_PROJECT) -> None:
         self._identity = Caller("admin", "admin", project_id, frozenset({"admin"}))
 
     def cached(self, request: Request) -> Caller | None:
-        """The one identity there is."""
+        """Returns the admin."""
         return self._identity
 
     def identify(self, request: Request) -> Caller:
-        """The one identity there is; a token that clients send along is not looked at."""
+        """Returns the admin. A token in the request is ignored."""
         return self._identity
 
 
@@ -71,12 +70,12 @@ class BasicAuth:
         self._memory: Cache[_Remembered] = Cache()
 
     def cached(self, request: Request) -> Caller | None:
-        """The user of a Basic credential that was right a moment ago. Raises Problem Unauthorized where none came."""
+        """Returns a cached Basic credential's user. Raises ApiError Unauthorized without a credential."""
         known = self._memory.get(self._memory.digest(_header(request)))
         return known.caller if known is not None and _trusted(known, time.monotonic()) else None
 
     def identify(self, request: Request) -> Caller:
-        """The user of a Basic credential. Raises Problem Unauthorized, ServiceUnavailable under a flood of them."""
+        """Returns a Basic credential's user. Raises ApiError Unauthorized; ServiceUnavailable at too many logins."""
         header = _header(request)
         digest = self._memory.digest(header)
         now = time.monotonic()

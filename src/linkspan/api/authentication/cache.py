@@ -1,7 +1,7 @@
-"""What was found out about a credential a moment ago, so that a request costs no question.
+"""A cache of validated credentials, so that most requests need no query.
 
-A credential is kept only as a digest that this process alone can make: the time of a look-up tells nothing about any
-password or token, and a copy of the memory holds none. What was put there first goes first. Thread-safe.
+A credential is kept only as an HMAC under a key of this process: the time of a look-up reveals nothing about a password
+or token, and a memory dump contains none. The oldest entry is evicted first. Thread-safe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 _T = TypeVar("_T")
 
 TRUST: Final = 5.0
-"""Seconds for which an identity of our own is used without asking the database: so long an ended user still gets in."""
+"""Seconds for which a user of the database is not looked up again; a removed user keeps access for as long."""
 ROOM: Final = 4096
 
 
@@ -29,11 +29,11 @@ class Cache(Generic[_T]):
         self._lock = threading.Lock()
 
     def digest(self, credential: bytes) -> bytes:
-        """What a credential is known by here."""
+        """Returns the key of a credential."""
         return hmac.digest(self._key, credential, hashlib.sha256)
 
     def get(self, digest: bytes) -> _T | None:
-        """What was put there, or None."""
+        """Returns the value of a key, or None."""
         return self._values.get(digest)
 
     def put(self, digest: bytes, value: _T) -> None:
@@ -45,6 +45,6 @@ class Cache(Generic[_T]):
             self._values[digest] = value
 
     def drop(self, digest: bytes) -> None:
-        """Forgets one."""
+        """Removes a value."""
         with self._lock:
             self._values.pop(digest, None)

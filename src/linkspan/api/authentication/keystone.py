@@ -1,9 +1,9 @@
-"""Who asks, where an OpenStack cloud's own Keystone knows the users.
+"""Authentication against an OpenStack cloud's own Keystone.
 
-A token that Keystone called good is remembered for `ttl` seconds, never beyond its end: for so long it works while
-Keystone is away, and for so long a revoked one still does. Whoever is not remembered then gets a 503, not a 401: we do
-not know. A bad token is remembered for moments. Few threads at a time wait for Keystone, and none for a while after it
-did not answer, so that its absence does not hold up those who need nothing from it.
+A valid token is cached for `ttl` seconds, never beyond its expiry. For as long it works while Keystone is unreachable,
+and for as long a revoked token still works. While Keystone is unreachable a token that is not cached gets a 503, not a
+401, because its validity is unknown. An invalid token is cached for a few seconds. Few threads at a time wait for
+Keystone, and none for a while after it did not answer, so that an outage does not delay requests with cached tokens.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError, unauthorized
 
 TTL: Final = 300.0
-"""Seconds; what keystonemiddleware takes too."""
+"""Seconds; the default of keystonemiddleware too."""
 REFUSED: Final = 5.0
-"""Seconds for which a bad token is not asked about again."""
+"""Seconds for which an invalid token is not validated again."""
 AT_ONCE: Final = 4
-"""Threads that ask Keystone at a time."""
+"""Threads that query Keystone at a time."""
 PATIENCE: Final = 1.0
-"""Seconds that a token waits for its turn."""
+"""Seconds that a request waits for a free thread."""
 RETRY: Final = 2.0
-"""Seconds after which an absent Keystone is asked again."""
+"""Seconds after which an unreachable Keystone is queried again."""
 _TOKEN: Final = re.compile(rb"[!-~]{1,8192}")
 
 _log = structlog.get_logger()
@@ -42,7 +42,7 @@ class TokenValidator(Protocol):
     """A Keystone, see `keystone_client`."""
 
     def validate(self, token: str) -> Any:
-        """What it says of a token, None if that does not hold. Raises Away."""
+        """Returns Keystone's description of a token, None if the token is not valid. Raises KeystoneUnreachable."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class KeystoneAuth:
     """Tokens of a real Keystone."""
 
     def __init__(self, keystone: TokenValidator, uri: str, *, ttl: float = TTL) -> None:
-        """`uri`: where clients find that Keystone, told in each 401; `ttl` in seconds."""
+        """`uri`: the URL of that Keystone for clients, sent in each 401; `ttl` in seconds."""
         self._keystone = keystone
         self._challenge = f"Keystone uri='{uri}'"
         self._ttl = ttl
@@ -64,13 +64,13 @@ class KeystoneAuth:
         self._away_until = 0.0
 
     def cached(self, request: Request) -> Caller | None:
-        """The identity behind a token that Keystone called good. Raises Problem Unauthorized for one that it called
-        bad a moment ago, and for what is no token."""
+        """Returns the caller of a cached token. Raises ApiError Unauthorized for a token that is cached as invalid or
+        malformed."""
         return self._kept(self._good.digest(self._text(request)))
 
     def identify(self, request: Request) -> Caller:
-        """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project, and
-        ServiceUnavailable where Keystone cannot say."""
+        """Returns the caller of `X-Auth-Token`. Raises ApiError Unauthorized, also for a token without a project, and
+        ServiceUnavailable while Keystone is unreachable."""
         text = self._text(request)
         digest = self._good.digest(text)
         caller = self._kept(digest) or self._asked(text.decode(), digest)
@@ -85,7 +85,7 @@ class KeystoneAuth:
         return text
 
     def _kept(self, digest: bytes) -> Caller | None:
-        """Raises Problem Unauthorized for what is known to be bad."""
+        """Raises ApiError Unauthorized for a token that is cached as invalid."""
         now = time.monotonic()
         known = self._good.get(digest)
         if known is not None and now < known.until:
@@ -98,7 +98,7 @@ class KeystoneAuth:
         if time.monotonic() < self._away_until or not self._turns.acquire(timeout=PATIENCE):
             raise _unavailable()
         try:
-            # Whoever had the turn before may have asked about the same token, or found nobody.
+            # The thread before may have validated the same token, or found Keystone unreachable.
             caller = self._kept(digest)
             if caller is not None:
                 return caller
@@ -112,14 +112,14 @@ class KeystoneAuth:
         finally:
             self._turns.release()
 
-    def _keep(self, said: Any, digest: bytes) -> Caller | None:
-        found = None if said is None else _read(said)
-        left = 0.0 if found is None else min(self._ttl, found.expires_at - time.time())
+    def _keep(self, body: Any, digest: bytes) -> Caller | None:
+        token = None if body is None else _read(body)
+        left = 0.0 if token is None else min(self._ttl, token.expires_at - time.time())
         now = time.monotonic()
-        if found is None or found.project_id is None or left <= 0.0:
+        if token is None or token.project_id is None or left <= 0.0:
             self._bad.put(digest, now + REFUSED)
             return None
-        caller = Caller(found.user_id, found.user_name, found.project_id, found.roles)
+        caller = Caller(token.user_id, token.user_name, token.project_id, token.roles)
         self._good.put(digest, _Known(caller, now + left))
         return caller
 
@@ -127,9 +127,9 @@ class KeystoneAuth:
         return Unauthorized(unauthorized().message, self._challenge)
 
 
-def _read(said: Any) -> keystone_v3.ValidatedToken:
+def _read(body: Any) -> keystone_v3.ValidatedToken:
     try:
-        return keystone_v3.parse_validated_token(said)
+        return keystone_v3.parse_validated_token(body)
     except ValueError as error:
         raise KeystoneUnreachable(f"it answered something else than a token: {error}") from None
 

@@ -1,7 +1,7 @@
-"""A real Keystone, asked what a token is: by keystoneauth1, as a user of our own that may validate tokens.
+"""A client of an external Keystone that validates tokens, with keystoneauth1, as a service user.
 
-keystoneauth1 is an extra and slow to import, so it is imported when a `Keystone` is made. Nothing is remembered here
-but our own token. Tokens and the password are in no log: keystoneauth1 is told to write none.
+keystoneauth1 is an extra and slow to import, so it is imported when a `Keystone` is made. Only the
+service user's token is cached. Tokens and the password are in no log: keystoneauth1's logging is off.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TIMEOUT: Final = 5.0
 
 
 class KeystoneUnreachable(Exception):
-    """Keystone could not be asked, or does not let us ask; the text says why, in one line."""
+    """Keystone is unreachable or refuses the service user. The text gives the reason, in one line."""
 
 
 class KeystoneauthMissing(Exception):
@@ -25,7 +25,7 @@ class KeystoneauthMissing(Exception):
 
 
 class Keystone:
-    """Thread-safe. Nothing is asked before the first token is."""
+    """A client of one Keystone. Thread-safe. It connects when the first token is validated."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Keystone:
         ca_file: Path | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
-        """`auth_url` with or without /v3. Raises Missing."""
+        """`auth_url` with or without /v3. Raises KeystoneauthMissing."""
         try:
             from keystoneauth1 import exceptions, session
             from keystoneauth1.identity import v3
@@ -59,7 +59,7 @@ class Keystone:
         self._session = session.Session(auth=auth, verify=str(ca_file) if ca_file else True, timeout=timeout)
 
     def validate(self, token: str) -> Any:
-        """What Keystone says of a token, decoded; None if it does not hold. Raises Away."""
+        """Returns Keystone's description of a token, None if it is not valid. Raises KeystoneUnreachable."""
         try:
             self._login()
             answer = self._session.get(
@@ -78,7 +78,7 @@ class Keystone:
             raise KeystoneUnreachable(" ".join(str(error).split()) or type(error).__name__) from None
 
     def _login(self) -> None:
-        """Gets a token of our own where there is none: apart, because a 404 says something else there."""
+        """Gets the service user's token if there is none. Here, unlike in `validate`, a 404 means a wrong URL."""
         try:
             self._session.get_token()
         except self._exceptions.NotFound:

@@ -1,6 +1,6 @@
-"""Passwords compared with argon2, a few at a time: each takes 64 MB and a core, on purpose.
+"""Password verification with argon2, a few at a time: each takes 64 MB and a core, on purpose.
 
-A name that does not exist costs what a wrong password costs. It remembers nothing.
+An unknown user name takes as long as a wrong password. Nothing is cached.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from linkspan.core.errors import ApiError
 from linkspan.store.identity.users import hash_password, verify_password
 
 AT_ONCE: Final = 2
-"""Passwords that are compared at a time."""
+"""Passwords that are verified at a time."""
 PATIENCE: Final = 10.0
 """Seconds that a password waits for its turn."""
 
 
 class Passwords:
-    """Turns for whoever compares a password. Thread-safe; one for a process."""
+    """Limits how many passwords are verified at a time. Thread-safe; one per process."""
 
     def __init__(self) -> None:
-        self._nobody = hash_password(secrets.token_urlsafe(16))
+        self._unknown_user = hash_password(secrets.token_urlsafe(16))
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def check(self, password_hash: str | None, password: str) -> bool:
-        """Whether a password is the one of a hash; None: of nobody, which takes as long.
+        """Returns whether a password matches a hash. None means an unknown user: False, after the same time.
 
-        Raises Problem ServiceUnavailable under a flood of them.
+        Raises ApiError ServiceUnavailable under too many logins.
         """
         with self._turn():
-            good = verify_password(password_hash or self._nobody, password)
+            good = verify_password(password_hash or self._unknown_user, password)
         return good and password_hash is not None
 
     def hash(self, password: str) -> str:
-        """The hash to keep. Raises Problem ServiceUnavailable under a flood of them."""
+        """Returns the hash to store. Raises ApiError ServiceUnavailable under too many logins."""
         with self._turn():
             return hash_password(password)
 

@@ -1,8 +1,8 @@
-"""Rate limits: requests of a project, and failures to say who one is, by the address that they come from.
+"""Rate limits: requests of a project, and failed authentications from an address.
 
-They stand around authentication, where both are known. Each API process counts for itself. Memory is bounded: when
-there are too many buckets the one that was used longest ago is forgotten. Nodes are not limited here: their tokens
-cannot be guessed, and a gateway must not go down because of somebody else's failures.
+They wrap authentication, where both are known. Each API process counts for itself. Memory is bounded: beyond the limit
+the least recently used bucket is dropped. Nodes are not limited: their tokens cannot be guessed, and a gateway must not
+go down because of another client's failures.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from linkspan.core.errors import ApiError
 from linkspan.core.token_bucket import Rate, TokenBucket
 
 ROOM: Final = 10_000
-"""How many buckets of a kind are kept."""
+"""Buckets that are kept, for projects and for addresses each."""
 
 MonotonicClock = Callable[[], float]
 _T = TypeVar("_T")
 
 
 class RateLimits(msgspec.Struct, frozen=True):
-    """What is allowed (settings)."""
+    """The limits from the settings."""
 
     project: Rate = Rate()
     """Requests of one project."""
     failures: Rate = Rate()
-    """Requests from one address that could not say who they are."""
+    """Failed authentications from one address."""
 
 
 class Buckets:
@@ -55,11 +55,11 @@ class Buckets:
         return len(self._buckets)
 
     def wait(self, key: str) -> float:
-        """Seconds until a key may do it again; 0: now."""
+        """Returns the seconds until a key has a token; 0: it has one now."""
         return self._asked(key, take=False)
 
     def take(self, key: str) -> float:
-        """Counts one, if the key may do it now; else the seconds to wait."""
+        """Takes a token if the key has one, and returns 0; else returns the seconds to wait."""
         return self._asked(key, take=True)
 
     def _asked(self, key: str, take: bool) -> float:
@@ -78,13 +78,13 @@ class Buckets:
 
 
 class Failures:
-    """Who cannot say who they are, by address: passwords are not to be tried out, nor to cost a core."""
+    """Limits failed authentications by address, so that guessing passwords does not cost a core."""
 
     def __init__(self, allowed: Rate, clock: MonotonicClock = time.monotonic) -> None:
         self._buckets = Buckets(allowed, clock)
 
     def counted(self, ask: Callable[[Request], _T], request: Request) -> _T:
-        """What comes of a request whose credentials are looked at. Raises Problem TooManyRequests before that."""
+        """Authenticates a request and counts a failure. Raises ApiError TooManyRequests before that."""
         address = source(request.source)
         _require(self._buckets.wait(address), "Too many failed attempts to authenticate from this address")
         try:
@@ -104,12 +104,12 @@ class RateLimited:
         self._failures = Failures(rates.failures, clock)
 
     def cached(self, request: Request) -> Caller | None:
-        """The identity of a request, without waiting; None: nothing was counted. Raises Problem as `identify` does."""
+        """Returns the cached caller; None: not cached, nothing counted. Raises ApiError as `identify` does."""
         caller = self._failures.counted(self._auth.cached, request)
         return None if caller is None else self._admitted(caller)
 
     def identify(self, request: Request) -> Caller:
-        """The identity of a request. Raises Problem Unauthorized, TooManyRequests."""
+        """Returns the caller of a request. Raises ApiError Unauthorized, TooManyRequests."""
         return self._admitted(self._failures.counted(self._auth.identify, request))
 
     def _admitted(self, caller: Caller) -> Caller:
@@ -117,14 +117,14 @@ class RateLimited:
         return caller
 
     def guarded(self, route: Route) -> Route:
-        """A route of the identity, which finds out by itself who asks, with the limit of failures around it."""
+        """Adds the limit of failures to a route of the embedded Keystone, whose handler authenticates by itself."""
         assert route.handler is not None
         return msgspec.structs.replace(route, handler=functools.partial(self._failures.counted, route.handler))
 
 
 @functools.lru_cache(maxsize=4096)
 def source(address: str) -> str:
-    """What counts as one source: an IPv4 address, or an IPv6 network of 64 bits, which is what one site gets."""
+    """Returns the key that limits an address: the IPv4 address, or the /64 of an IPv6 address (one site)."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,8 +1,7 @@
-"""Who asks with a token of our own: one that an administrator made, or one that the embedded Keystone issued.
+"""Authentication by a token of the database: a static token, or a token that the embedded Keystone issued.
 
-A token that holds is remembered for moments, so it costs one statement now and then. Roles are those that the user
-has in the token's project now, not when the token was issued: who loses the last one there loses the token. What is
-not a token of ours is nobody.
+A valid token is cached for a few seconds. Its roles are those that the user has in the token's project now, not when
+the token was issued: without any role left there, the token is invalid.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ class TokenAuth:
         self._memory: Cache[_Known] = Cache()
 
     def cached(self, request: Request) -> Caller | None:
-        """The identity behind a token that held a moment ago. Raises Problem Unauthorized if it has no project."""
+        """Returns the caller of a cached token. Raises ApiError Unauthorized if it has no project."""
         known = self._cached(self._memory.digest(_text(request)))
         return None if known is None else _with_project(known)
 
     def identify(self, request: Request) -> Caller:
-        """The identity behind `X-Auth-Token`. Raises Problem Unauthorized, also for a token without a project."""
+        """Returns the caller of `X-Auth-Token`. Raises ApiError Unauthorized, also for a token without a project."""
         return _with_project(self._known(_text(request)))
 
     def find(self, token: bytes, *, fresh: bool = False) -> Token | None:
-        """What a token says; None if it does not hold. `fresh`: for what outlives it, so nothing remembered will do."""
+        """Returns a token; None if it is not valid. `fresh`: bypasses the cache, for objects that outlive the token."""
         known = self._known(token, fresh)
         return None if known is None else known.token
 
     def revoke(self, token: bytes) -> None:
-        """Ends a token: here at once, in other API processes within `memory.TRUST` seconds."""
+        """Ends a token: here at once, in other API processes within `cache.TRUST` seconds."""
         with self._store.write() as tx:
             tokens.remove_token(tx, hash_token(token))
         self._memory.drop(self._memory.digest(token))
@@ -79,11 +78,11 @@ class TokenAuth:
 
 
 def effective(row: dict[str, Any]) -> Token | None:
-    """What a token of the store says now; None if its user has no role in its project any more."""
+    """Returns a stored token with its user's present roles; None if the user has none left in the token's project."""
     roles = implied(row["roles"])
     credential = row["credential"]
     if credential is not None:
-        # A credential never has more than its user.
+        # A credential never has more roles than its user.
         roles = implied(roles & frozenset(credential["roles"]))
     if row["project_id"] is not None and not roles:
         return None

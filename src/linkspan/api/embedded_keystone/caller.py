@@ -1,6 +1,6 @@
-"""Who asks the embedded identity: a token without a project is good enough here, unlike in the rest of the API.
+"""The callers of the embedded Keystone. Unlike in the rest of the API, a token without a project is accepted.
 
-What a handler may show is its own affair.
+Each handler decides what its caller may read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PREFIXES: Final = ("/identity/v3", "/v3")
 
 
 class KeystoneCaller(msgspec.Struct, frozen=True):
-    """A user who asks; the project is None for a token without one, the token for a password."""
+    """An authenticated user. `project_id` is None for an unscoped token, `token` is None after Basic authentication."""
 
     user_id: str
     project_id: str | None
@@ -31,11 +31,11 @@ class KeystoneCaller(msgspec.Struct, frozen=True):
 
     @property
     def is_admin(self) -> bool:
-        """Whether everybody's things are theirs to see, by Keystone's own rule: policy files are the network API's."""
+        """True if the caller may read all users' objects. Policy files do not apply: they are the network API's."""
         return ADMIN in self.roles
 
     def require(self, user_id: str) -> None:
-        """Raises Problem PolicyNotAuthorized unless they are this user or an admin."""
+        """Raises ApiError PolicyNotAuthorized unless the caller is this user or an admin."""
         if self.user_id != user_id and not self.is_admin:
             raise forbidden()
 
@@ -51,18 +51,18 @@ def not_found(what: str, id: str) -> ApiError:
 
 
 class Authentication:
-    """Makes handlers out of functions that want to know who asks."""
+    """Makes handlers out of functions that take a caller."""
 
     def __init__(self, tokens: TokenAuth, others: Authenticator) -> None:
-        """`others`: who has no token."""
+        """`others` authenticates requests without a token."""
         self._tokens = tokens
         self._others = others
 
     def known(self, answer: Callable[[Request, KeystoneCaller], Response], *, fresh: bool = False) -> Handler:
-        """For somebody who said who they are; `fresh`: their token is looked up, whatever is remembered of it."""
-        return lambda request: answer(request, self._who(request, fresh))
+        """Returns a handler for authenticated callers. `fresh`: the token is looked up without the cache."""
+        return lambda request: answer(request, self._caller(request, fresh))
 
-    def _who(self, request: Request, fresh: bool) -> KeystoneCaller:
+    def _caller(self, request: Request, fresh: bool) -> KeystoneCaller:
         text = request.header(b"x-auth-token")
         if text is None:
             caller = self._others.identify(request)
@@ -74,9 +74,9 @@ class Authentication:
 
 
 def routes(method: str, path: str, handler: Handler, operation: Operation) -> list[Route]:
-    """A path below /v3, under both its names. The edge lets everybody pass: the handler itself asks who it is."""
+    """Returns the routes of a path below both prefixes. Public to the dispatcher: the handler authenticates."""
     first, second = (Route(method, prefix + path, handler, public=True, keystone=True) for prefix in PREFIXES)
-    # The document has one of them, so that no operation is there twice.
+    # The OpenAPI document has one of them, so that no operation is in it twice.
     return [msgspec.structs.replace(first, operation=operation), second]
 
 

@@ -1,8 +1,8 @@
 """Application credentials: made by a user for a program, in one project, with some of the user's roles there.
 
-The secret is sent once, when it is made, to somebody with a token that holds at that moment. Who came in by such a
-credential makes and deletes others only if it is unrestricted; rules for single paths (`access_rules`) are refused,
-because nobody would enforce them.
+The secret is sent once, on creation, and creation needs a token that is valid at that moment. A caller with an
+application credential creates and deletes others only if it is unrestricted. Rules for single paths (`access_rules`)
+are refused, because they would not be enforced.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Credentials:
         caller.require(request.id)
         wanted = dict(request.parameters()).get("name")
         with self._store.read() as tx:
-            found = [row for row in credentials.credentials_of(tx, request.id) if wanted in (None, row["name"])]
+            rows = [row for row in credentials.credentials_of(tx, request.id) if wanted in (None, row["name"])]
         return list_response(
             request,
             "application_credentials",
-            (_shown(request, row) for row in found),
+            (_shown(request, row) for row in rows),
             f"/users/{request.id}/application_credentials",
         )
 
@@ -73,7 +73,7 @@ class Credentials:
     def create(self, request: Request, caller: KeystoneCaller) -> Response:
         """Makes a credential for the project of the token; the answer holds the secret, once."""
         _require_free(caller)
-        # Not by a password: one that was changed a moment ago must not leave something behind.
+        # Not by a password: a cached password that was just changed must not create a credential that outlives it.
         if caller.token is None or caller.user_id != request.id or caller.project_id is None:
             raise forbidden()
         given = body.json_object(request.body).get("application_credential")
@@ -96,7 +96,7 @@ class Credentials:
         return ok({"application_credential": _shown(request, row) | {"secret": secret}}, 201)
 
     def delete(self, request: Request, caller: KeystoneCaller) -> Response:
-        """Removes a credential; tokens that were got by it end within moments."""
+        """Removes a credential; tokens that were issued for it become invalid within seconds."""
         _require_free(caller)
         with self._store.write() as tx:
             credentials.remove_credential(tx, _one(tx, request, caller)["id"])
@@ -118,7 +118,7 @@ def _one(tx: Transaction, request: Request, caller: KeystoneCaller) -> Row:
 
 
 def _values(given: Mapping[str, Any], held: frozenset[str]) -> Row:
-    """What is stored of a request. Raises Problem BadRequest."""
+    """Returns the row of a request. Raises ApiError BadRequest."""
     if given.get("access_rules"):
         raise _bad("access_rules are not enforced here: leave them out")
     name = _text(given, "name")
@@ -154,7 +154,7 @@ def _roles(given: Any) -> frozenset[str]:
         return frozenset()
     if not isinstance(given, list):
         raise _bad("roles has to be a list")
-    return frozenset(_role(each) for each in given)
+    return frozenset(_role(role) for role in given)
 
 
 def _role(given: Any) -> str:

@@ -1,6 +1,6 @@
-"""What the OpenAPI document says of the identity: its operations, and the objects in their bodies and answers.
+"""OpenAPI operations and schemas of the embedded Keystone.
 
-Handlers are elsewhere. What a client may leave out or add without effect is as wide here as it is there.
+The schemas accept what the handlers accept: attributes may be missing, and unknown ones are ignored.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _SCHEMAS: Final[dict[str, Schema]] = {
     "Role": closed(id=_TEXT, name=_TEXT, domain_id=_NULL),
     "Token": {
         "type": "object",
-        "description": "who a token stands for; with a project there are roles and what is there to talk to",
+        "description": "the user of a token; with a project, also the roles and the catalog",
         "properties": _PROPERTIES
         | {
             "project": closed(id=_TEXT, name=_TEXT, domain=_DOMAIN),
@@ -189,7 +189,9 @@ _NEW: Final[Schema] = {
                 "description": _SHORT,
                 "secret": described(_SHORT, "nothing: one is made"),
                 "roles": described(nullable(_many(_ROLE)), "nothing: all that the user has in the project"),
-                "unrestricted": described({"type": ["boolean", "null"]}, "whether it makes and deletes others"),
+                "unrestricted": described(
+                    {"type": ["boolean", "null"]}, "true: it may create and delete other credentials"
+                ),
                 "expires_at": described(
                     nullable(_TEXT), "such as 2030-01-31T12:00:00Z, in UTC without a zone; nothing: never"
                 ),
@@ -207,7 +209,7 @@ _FILTERS: Final = tuple(
     parameter(name, _TEXT, f"filter: only what has this {word}")
     for name, word in (("name", "name"), ("domain_id", "domain"))
 )
-_SUBJECT: Final = parameter("X-Subject-Token", _NAMED, "the token that it is about", place="header", required=True)
+_SUBJECT: Final = parameter("X-Subject-Token", _NAMED, "the token to show or revoke", place="header", required=True)
 _SUBJECT_TOKEN: Final[Schema] = {
     "x-subject-token": {"description": "the token", "required": True, "schema": {"type": "string"}}
 }
@@ -249,7 +251,7 @@ ISSUE_TOKEN: Final = _operation(
 )
 SHOW_TOKEN: Final = _operation(
     "show_token",
-    "what a token says, to its user and to admins",
+    "show a token, for its user and for admins",
     closed(token=ref("Token")),
     parameters=(_SUBJECT, *ISSUE_TOKEN.parameters),
     headers=_SUBJECT_TOKEN,
@@ -257,7 +259,7 @@ SHOW_TOKEN: Final = _operation(
 )
 REVOKE_TOKEN: Final = _operation(
     "revoke_token",
-    "end a token: its user and admins may",
+    "revoke a token, for its user and for admins",
     None,
     status=204,
     parameters=(_SUBJECT,),
@@ -278,12 +280,12 @@ LIST_OWN_PROJECTS: Final = _list(
 )
 LIST_OWN_DOMAINS: Final = _list("list_own_domains", "none: roles are in projects", "domains", _EMPTY, parameters=())
 LIST_PROJECTS: Final = _list(
-    "list_projects", "the projects that one may see", "projects", ref("Project"), refusals=("HTTPNotFound",)
+    "list_projects", "the projects that the caller may read", "projects", ref("Project"), refusals=("HTTPNotFound",)
 )
 SHOW_PROJECT: Final = _operation(
     "show_project", "one project", closed(project=ref("Project")), refusals=("HTTPNotFound",)
 )
-LIST_USERS: Final = _list("list_users", "the users that one may see", "users", ref("User"))
+LIST_USERS: Final = _list("list_users", "the users that the caller may read", "users", ref("User"))
 SHOW_USER: Final = _operation("show_user", "one user", closed(user=ref("User")), refusals=_NOT_THERE)
 LIST_USER_PROJECTS: Final = _list(
     "list_user_projects",
@@ -292,9 +294,7 @@ LIST_USER_PROJECTS: Final = _list(
     ref("Project"),
     refusals=_NOT_THERE,
 )
-LIST_ROLES: Final = _list(
-    "list_roles", "the roles that mean something here", "roles", ref("Role"), parameters=_FILTERS[:1]
-)
+LIST_ROLES: Final = _list("list_roles", "the roles of the API", "roles", ref("Role"), parameters=_FILTERS[:1])
 SHOW_ROLE: Final = _operation("show_role", "one role", closed(role=ref("Role")), refusals=("HTTPNotFound",))
 LIST_CREDENTIALS: Final = _list(
     "list_application_credentials",

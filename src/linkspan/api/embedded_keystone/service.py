@@ -1,7 +1,6 @@
-"""The users of the database and every way in which they may say who they are: Basic, a static token, or a token of
-the small Keystone v3 that answers beside the API.
+"""The embedded Keystone v3, and authentication of the database's users by Basic, a static token or an issued token.
 
-One password, one place: all ways take turns at comparing passwords. It makes no users; `linkspan user` does.
+All methods share one limit of concurrent password verifications. Users are created by `linkspan user`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from linkspan.store.store import Store
 
 
 class EmbeddedKeystone:
-    """An `Auth` with paths of its own."""
+    """An `Authenticator` with routes of its own."""
 
     def __init__(
         self, store: Store, *, region: str = keystone_v3.REGION, lifetime: float = keystone_v3.TOKEN_LIFETIME
@@ -41,28 +40,28 @@ class EmbeddedKeystone:
         )
 
     def cached(self, request: Request) -> Caller | None:
-        """The user behind what was right a moment ago. Raises Problem Unauthorized."""
-        return self._way(request).cached(request)
+        """Returns the caller of a cached credential. Raises ApiError Unauthorized."""
+        return self._backend(request).cached(request)
 
     def identify(self, request: Request) -> Caller:
-        """The user behind a token, else behind a name and a password. Raises Problem Unauthorized."""
-        return self._way(request).identify(request)
+        """Returns the caller of a token, else of a name and a password. Raises ApiError Unauthorized."""
+        return self._backend(request).identify(request)
 
-    def _way(self, request: Request) -> Authenticator:
+    def _backend(self, request: Request) -> Authenticator:
         return self._basic if request.header(b"x-auth-token") is None else self._tokens
 
     def routes(self) -> list[Route]:
-        """All paths of the identity."""
-        found = [route for part in self._parts for route in part.routes()]
+        """All paths of the embedded Keystone."""
+        routes = [route for part in self._parts for route in part.routes()]
         return [
             Route("GET", "/identity", _versions, public=True, keystone=True, operation=operations.VERSIONS),
             *both("GET", "", _version, operations.VERSION),
-            *found,
+            *routes,
         ]
 
 
 def _versions(request: Request) -> Response:
-    """The versions there are: one."""
+    """Returns the one version."""
     return ok({"versions": {"values": [keystone_v3.version_body(request.base)]}})
 
 

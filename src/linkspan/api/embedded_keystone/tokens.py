@@ -1,4 +1,4 @@
-"""Tokens of the embedded Keystone: issued for a password, another token or an application credential; looked at, ended.
+"""Tokens of the embedded Keystone: issued for a password, another token or an application credential; shown, revoked.
 
 Whatever is wrong with an authentication, the answer is the same 401. A token is sent once, in its header; the database
 has its SHA-256.
@@ -30,11 +30,11 @@ from linkspan.store.store import Row, Store
 from linkspan.store.transaction import Transaction
 
 SWEEP_EVERY: Final = 60.0
-"""Seconds between two looks for expired tokens."""
+"""Seconds between two removals of expired tokens."""
 
 
 class _Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody is who they say. `credential` and `ends` bind the tokens that come of it."""
+    """An authenticated user. `credential` and `ends` limit the tokens that are issued for it."""
 
     user: Row
     methods: tuple[str, ...]
@@ -130,7 +130,7 @@ class Tokens:
             user=user,
             methods=("token", *(method for method in token.methods if method != "token")),
             credential_id=None if token.credential is None else token.credential.id,
-            # A static token and what an application credential is for stay in their project.
+            # A static token and a token of an application credential stay in their project.
             project_id=token.project_id if token.credential or not token.methods else None,
             ends=token.expires_at,
         )
@@ -156,12 +156,12 @@ class Tokens:
         )
 
     def show(self, request: Request, caller: KeystoneCaller) -> Response:
-        """What a token says: to its user and to admins."""
+        """Shows a token, to its user and to admins."""
         text, token = self._subject(request, caller)
         return self._said(request, token, text, 200)
 
     def revoke(self, request: Request, caller: KeystoneCaller) -> Response:
-        """Ends a token: its user and admins may."""
+        """Revokes a token, for its user and for admins."""
         text, _ = self._subject(request, caller)
         self._tokens.revoke(text)
         return no_content()
@@ -214,7 +214,7 @@ def _credential(tx: Transaction, request: TokenRequest) -> Row | None:
 
 
 def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: Row) -> str | None:
-    """The project of the new token. Raises Problem Unauthorized where the user has no role."""
+    """The project of the new token. Raises ApiError Unauthorized where the user has no role."""
     scope = request.scope
     if scope.project_name:
         project = users.project(tx, name=scope.project_name)
@@ -228,7 +228,7 @@ def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: Row) -> 
             raise unauthorized()
         return proof.project_id
     if asked is None:
-        # Without a word the default project, if the user may do something there.
+        # No scope means the default project, if the user has a role there.
         return user["project_id"] if not scope.unscoped and user["grants"].get(user["project_id"]) else None
     if not user["grants"].get(asked):
         raise unauthorized()

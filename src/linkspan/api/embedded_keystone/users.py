@@ -1,6 +1,6 @@
-"""Projects, users and roles of the embedded Keystone, to be read: an admin sees all, everybody else themselves.
+"""Projects, users and roles of the embedded Keystone, read-only. An admin reads all, a user only their own.
 
-What somebody may not see does not exist. Nothing is changed here: `linkspan user` and `linkspan project` do that.
+An object that the caller may not read is a 404. `linkspan user` and `linkspan project` make changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Users:
         """The projects in which the user has a role."""
         return self._listed(request, caller.user_id, "/auth/projects")
 
-    def own_domains(self, request: Request, _who: KeystoneCaller) -> Response:
+    def own_domains(self, request: Request, _caller: KeystoneCaller) -> Response:
         """The domains in which the user has a role: none, roles are in projects."""
         return list_response(request, "domains", (), "/auth/domains")
 
@@ -82,13 +82,13 @@ class Users:
         caller.require(request.id)
         return self._listed(request, request.id, f"/users/{request.id}/projects")
 
-    def roles(self, request: Request, _who: KeystoneCaller) -> Response:
-        """The roles that mean something here."""
+    def roles(self, request: Request, _caller: KeystoneCaller) -> Response:
+        """The roles of the API."""
         wanted = _filters(request).get("name")
         found = (keystone_v3.role_body(role) for role in keystone_v3.ROLES if wanted in (None, role))
         return list_response(request, "roles", found, "/roles")
 
-    def role(self, request: Request, _who: KeystoneCaller) -> Response:
+    def role(self, request: Request, _caller: KeystoneCaller) -> Response:
         """One role."""
         if request.id not in keystone_v3.ROLES:
             raise not_found("role", request.id)
@@ -104,7 +104,7 @@ class Users:
 
 
 def _visible(tx: Transaction, user_id: str | None) -> list[Row]:
-    """The projects in which a user has a role; None: all. Raises Problem if there is no such user."""
+    """The projects in which a user has a role; None: all. Raises ApiError if there is no such user."""
     if user_id is None:
         return stored_users.all_projects(tx)
     user = stored_users.user(tx, user_id)
@@ -118,7 +118,7 @@ def _filters(request: Request) -> dict[str, str]:
 
 
 def _fits(row: Row, filters: dict[str, str]) -> bool:
-    """Whether a project or user has the name and the domain that are asked for."""
+    """Returns whether a project or user has the name and the domain of the filters."""
     domain = keystone_v3.DOMAIN["id"]
     return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
 

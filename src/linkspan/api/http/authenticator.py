@@ -14,8 +14,8 @@ class Authenticator(Protocol):
     def cached(self, call: Request) -> Caller | None:
         """The identity of a request if it is known without waiting for anything; None: `identify` has to be asked.
 
-        Called where others wait, so it may not. Raises Problem Unauthorized for what needs no look to be refused.
+        Called where others wait, so it may not. Raises ApiError Unauthorized for what needs no look to be refused.
         """
 
     def identify(self, call: Request) -> Caller:
-        """The identity of a request. Raises Problem Unauthorized."""
+        """The identity of a request. Raises ApiError Unauthorized."""

@@ -22,7 +22,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def parse(body: bytes) -> Any:
-    """The JSON in a body. Raises Problem: MalformedRequestBody, or HTTPBadRequest over a limit."""
+    """The JSON in a body. Raises ApiError: MalformedRequestBody, or HTTPBadRequest over a limit."""
     try:
         value = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -50,7 +50,7 @@ def _keys(value: Any, depth: int) -> int:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body is. Raises Problem."""
+    """The JSON object that a body is. Raises ApiError."""
     value = parse(body) if body.strip() else None
     if not value or not isinstance(value, dict):
         raise ApiError("HTTPBadRequest", "Resource body required")
@@ -60,7 +60,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 def one_or_several(body: bytes, resource: Resource, most: int) -> tuple[list[dict[str, Any]], bool]:
     """The objects that a body asks for, and whether it asks for a list: `{plural: [...]}` instead of `{singular: {}}`.
 
-    Members of a list may have an envelope each, as Neutron takes them. Raises Problem, also for more than `most`.
+    Members of a list may have an envelope each, as Neutron takes them. Raises ApiError, also for more than `most`.
     """
     whole = json_object(body)
     members = whole.get(resource.plural)
@@ -76,7 +76,7 @@ def one_or_several(body: bytes, resource: Resource, most: int) -> tuple[list[dic
 
 
 def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
-    """What stands under the resource's name in a body. Raises Problem."""
+    """What stands under the resource's name in a body. Raises ApiError."""
     return _inside(json_object(body), resource)
 
 

@@ -97,7 +97,7 @@ class Subnets(Hooks):
 
 
 def refuse_subnet_in_use(tx: Transaction, id: str) -> None:
-    """Raises Problem SubnetInUse if something stands on a subnet."""
+    """Raises ApiError SubnetInUse if something stands on a subnet."""
     why = ""
     if groups := dependencies.endpoint_groups_with(tx, id):
         why = f"Subnet {id} is used by endpoint group {groups[0]['id']}"

@@ -34,7 +34,7 @@ def lock_quota(tx: Transaction, resource: Resource, project: str, defaults: Mapp
 
 
 def require_room(tx: Transaction, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
-    """Whether these projects have room for what was just made of a resource. Raises Problem OverQuota.
+    """Whether these projects have room for what was just made of a resource. Raises ApiError OverQuota.
 
     Asked last: whoever has the turn keeps others waiting until its end.
     """
@@ -129,13 +129,13 @@ class Quotas:
 
 
 def _allowed(request: Request, action: str) -> str:
-    """The project in the path, whose quotas the caller may read or change. Raises Problem."""
+    """The project in the path, whose quotas the caller may read or change. Raises ApiError."""
     project = _ID.convert("project_id", request.id)
     policy.require_rule(request.caller, f"{action}_quota", {"project_id": project})
     return project
 
 
-# --- what the document says of it ---------------------------------------------------------------------------------
+# --- OpenAPI operations ---------------------------------------------------------------------------------
 
 _WHOLE: Final = {"type": "integer", "minimum": 0}
 _LIMIT: Final = {"type": "integer", "minimum": quota.UNLIMITED, "maximum": MAX_INT}

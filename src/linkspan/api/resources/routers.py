@@ -297,7 +297,7 @@ class RouterCollection(Collection):
 
 
 def _leg(tx: Transaction, router_id: str, subnet: Row) -> Fixed:
-    """The address of a new leg on a subnet. Raises Problem."""
+    """The address of a new leg on a subnet. Raises ApiError."""
     id: str = subnet["id"]
     if subnet["gateway_ip"] is None:
         raise _bad_router(f"Subnet for router interface must have a gateway IP: {id} has none")

@@ -48,12 +48,12 @@ _log = structlog.get_logger()
 
 
 def named(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row:
-    """The live object that an attribute names. Raises Problem, the resource's own 404."""
+    """The live object that an attribute names. Raises ApiError, the resource's own 404."""
     return given(find(tx, resource, id, caller, lock), resource, id)
 
 
 def given(row: Row | None, resource: Resource, id: str) -> Row:
-    """The row that was found for an id, if it lives. Raises Problem, the resource's own 404."""
+    """The row that was found for an id, if it lives. Raises ApiError, the resource's own 404."""
     if row is None or is_deleted(row):
         raise not_found(resource, id)
     return row
@@ -176,7 +176,7 @@ def _check_conflicts(tx: Transaction, connections: list[str]) -> None:
 
 
 def told_apart(tx: Transaction, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
-    """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
+    """Whether the changed connections of a gateway can be told from all others. Raises ApiError."""
     if rivals := cross_resource.similar_connections(gateway, changed):
         cross_resource.check_conflicts(connection_state.siblings(tx, router_id, rivals), changed)
 
