@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -281,7 +282,7 @@ def test_what_a_connection_resolves_to(world: World) -> None:
         assert dependencies.affected_by(tx, ENDPOINT_GROUP, groups[1]["id"]) == ([grouped["id"]], [])
         assert dependencies.affected_by(tx, SUBNET, router[1]) == ([grouped["id"]], [router[0]])
         assert set(dependencies.affected_by(tx, NETWORK, world.outside["id"])[1]) == {router[0], service["router_id"]}
-        assert [each.id for each in connection_state.siblings(tx, router[0])] == [grouped["id"]]
+        assert connection_state.live_connections(tx, [grouped["id"]]) == [msgspec.structs.replace(second, revision=0)]
     assert (first.local_cidrs, first.enabled, first.local_address) == (("10.1.0.0/24",), False, "198.51.1.1")
     with world.store.read() as tx:
         inside = reading.get(tx, SUBNET, router[1])

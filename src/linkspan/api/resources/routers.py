@@ -125,11 +125,11 @@ def _set_gateway(tx: Transaction, identity: Caller, row: Row, wanted: Mapping[st
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, identity, row, wanted)
     # Its services and connections move to the new addresses: they have to stand there too.
-    gateway = connection_state.peers(tx, row["id"])[0]
+    gateway = connection_state.peers_of_router(tx, row["id"])[0]
     addresses = [each["ip_address"] for each in added]
     for each in gateway:
         cross_resource.check_peer_address(each.address, row["id"], addresses)
-    told_apart(tx, row["id"], gateway, [each.id for each in gateway])
+    told_apart(tx, gateway, [each.id for each in gateway])
     connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
     return True
@@ -329,16 +329,9 @@ def _refuse_interface_in_use(tx: Transaction, router_id: str, subnet_id: str) ->
     if services:
         message = f"Subnet {subnet_id} is used by VPNService {services[0]['id']}"
         raise ApiError("SubnetInUseByVPNService", message)
-    on_router = {
-        id
-        for service in dependencies.services_on(tx, router=router_id)
-        for id in dependencies.connections_using(tx, service=service["id"])
-    }
-    for group in dependencies.endpoint_groups_with(tx, subnet_id):
-        using = sorted(on_router.intersection(dependencies.connections_using(tx, endpoint_group=group["id"])))
-        if using:
-            message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
-            raise ApiError("SubnetInUseByIPsecSiteConnection", message)
+    if using := dependencies.connections_through_groups(tx, router_id, subnet_id):
+        message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
+        raise ApiError("SubnetInUseByIPsecSiteConnection", message)
 
 
 def _interface(router: Row, port: Row) -> Row:

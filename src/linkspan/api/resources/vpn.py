@@ -34,7 +34,7 @@ from linkspan.core.schema.resources import (
     Resource,
 )
 from linkspan.core.state import status
-from linkspan.core.state.desired import Peer
+from linkspan.core.state.desired import Connection, Peer
 from linkspan.store import revisions
 from linkspan.store.nodes import assignment, connection_state, tombstones
 from linkspan.store.rows import connection_references, dependencies, ports, reading, writing
@@ -121,11 +121,16 @@ class Policies(Hooks):
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
-            users = dependencies.connections_using(tx, **{self._by: row["id"]})
-            _check_pairs(tx, users)
+            self._check_pairs(tx, changed)
             if self.resource is IKE_POLICY:
-                _check_conflicts(tx, users)
+                _check_conflicts(tx, row["id"])
         return changed
+
+    def _check_pairs(self, tx: Transaction, policy: Row) -> None:
+        """Raises Problem if a pair of policies that connections use with this one cannot be negotiated."""
+        for other in dependencies.policies_used_with(tx, self.resource, policy["id"]):
+            ike, ipsec = (policy, other) if self.resource is IKE_POLICY else (other, policy)
+            cross_resource.check_policy_pair(ike, ipsec)
 
     def done(self, call: Request, rows: list[Row], before: Row | None) -> None:
         for row in rows:
@@ -155,29 +160,21 @@ _NEGOTIATED = frozenset(
 """Attributes of a policy that may not go together with those of another."""
 
 
-def _check_pairs(tx: Transaction, connections: list[str]) -> None:
-    """Whether each pair of policies that these connections use can be negotiated."""
-    rows = [row for id in connections if (row := reading.get(tx, CONNECTION, id))]
-    for ike_id, ipsec_id in sorted({(row["ikepolicy_id"], row["ipsecpolicy_id"]) for row in rows}):
-        ike, ipsec = reading.get(tx, IKE_POLICY, ike_id), reading.get(tx, IPSEC_POLICY, ipsec_id)
-        if ike and ipsec:
-            cross_resource.check_policy_pair(ike, ipsec)
+def _check_conflicts(tx: Transaction, ike_policy_id: str) -> None:
+    """Raises Problem if connections that use this IKE policy cannot be told from others on their gateways."""
+    routers = connection_state.peers_beside_users(tx, ike_policy_id)
+    similar = [id for peers, users in routers.values() for id in cross_resource.similar_connections(peers, users)]
+    on_router: dict[str, list[Connection]] = {}
+    for connection in connection_state.live_connections(tx, similar):
+        on_router.setdefault(connection.gateway_id, []).append(connection)
+    for router_id, connections in sorted(on_router.items()):
+        cross_resource.check_conflicts(connections, routers[router_id].users)
 
 
-def _check_conflicts(tx: Transaction, connections: list[str]) -> None:
-    routers = set()
-    for id in connections:
-        connection = reading.get(tx, CONNECTION, id)
-        service = connection and reading.get(tx, SERVICE, connection["vpnservice_id"])
-        routers |= {service["router_id"]} if service else set()
-    for router in sorted(routers):
-        told_apart(tx, router, connection_state.peers(tx, router)[0], connections)
-
-
-def told_apart(tx: Transaction, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
+def told_apart(tx: Transaction, gateway: list[Peer], changed: list[str]) -> None:
     """Whether the changed connections of a gateway can be told from all others. Raises Problem."""
     if rivals := cross_resource.similar_connections(gateway, changed):
-        cross_resource.check_conflicts(connection_state.siblings(tx, router_id, rivals), changed)
+        cross_resource.check_conflicts(connection_state.live_connections(tx, rivals), changed)
 
 
 class EndpointGroups(Hooks):
@@ -266,9 +263,9 @@ class Connections(Hooks):
 
     def _check_gateway(self, tx: Transaction, router_id: str, changed: list[str], project: str = "") -> int:
         """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
-        gateway, used = connection_state.peers(tx, router_id, project)
+        gateway, used = connection_state.peers_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
-        told_apart(tx, router_id, gateway, changed)
+        told_apart(tx, gateway, changed)
         return used
 
 

@@ -28,6 +28,7 @@ from linkspan.core.schema.resources import (
 )
 from linkspan.core.secret import Secret
 from linkspan.core.state import status
+from linkspan.store.database.statements import encode_json
 from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
 from linkspan.store.transaction import Row, Transaction
 
@@ -43,11 +44,6 @@ def _second(seconds: int) -> datetime:
 def _moment(seconds: float) -> datetime:
     """A time as clients read it: 2026-11-23T01:41:31Z."""
     return _second(int(seconds))
-
-
-def encode_json(value: Any) -> str:
-    """The text that a JSON column keeps."""
-    return msgspec.json.encode(value).decode()
 
 
 class Mapper:
