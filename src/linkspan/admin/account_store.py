@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +17,10 @@ import click
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.identity.users import hash_password
+from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
 from linkspan.store.nodes import registry
 from linkspan.store.rows import quotas, reading
-from linkspan.store.store import Conflict, Row, Store
+from linkspan.store.store import Conflict, Store
 from linkspan.store.transaction import Transaction
 
 ROLES: Final = ("admin", "member", "reader")
@@ -31,7 +31,7 @@ def new_password() -> str:
     return secrets.token_urlsafe(18)
 
 
-def project(tx: Transaction, name: str) -> Row:
+def project(tx: Transaction, name: str) -> ProjectRow:
     """A project by name. Raises ClickException if there is none."""
     found = users.project(tx, name=name)
     if found is None:
@@ -39,7 +39,7 @@ def project(tx: Transaction, name: str) -> Row:
     return found
 
 
-def create_project(store: Store, name: str, description: str = "") -> Row:
+def create_project(store: Store, name: str, description: str = "") -> ProjectRow:
     """Make a project. Raises ClickException if the name is taken."""
     with store.write() as tx:
         if users.project(tx, name=name) is not None:
@@ -47,7 +47,7 @@ def create_project(store: Store, name: str, description: str = "") -> Row:
         return users.add_project(tx, name, description=description)
 
 
-def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> Row:
+def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> UserRow:
     """Make a user with these roles in a project. Raises ClickException if the name is taken."""
     hashed = hash_password(password)
     with store.write() as tx:
@@ -56,7 +56,7 @@ def create_user(store: Store, name: str, password: str, project_name: str, roles
         return users.add_user(tx, name, hashed, project(tx, project_name)["id"], tuple(roles))
 
 
-def user(tx: Transaction, name: str) -> Row:
+def user(tx: Transaction, name: str) -> UserRow:
     """A user by name. Raises ClickException if there is none."""
     found = users.user_by_name(tx, name)
     if found is None:
@@ -167,6 +167,6 @@ def write_private(path: Path, text: str, mode: int) -> None:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
 
 
-def public(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+def public(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """What of a row may be shown."""
     return {key: row[key] for key in keys}

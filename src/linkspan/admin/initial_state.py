@@ -19,9 +19,9 @@ from linkspan.admin.account_store import new_password, write_private
 from linkspan.admin.clouds import PROJECTS, SHOWN, USERS, Credentials
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.identity.users import hash_password
+from linkspan.store.identity.users import UserRow, hash_password
 from linkspan.store.nodes import registry
-from linkspan.store.store import Row, Store
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 MADE_HERE: Final = "clouds.yaml"
@@ -100,7 +100,7 @@ def _credential(tx: Transaction, kept: Credentials, secret_hash: str) -> None:
     kept.credential_id = credentials.add_credential(tx, values | {"roles": user["roles"]})["id"]
 
 
-def _shown(tx: Transaction) -> Row:
+def _shown(tx: Transaction) -> UserRow:
     user = users.user_by_name(tx, SHOWN)
     if user is None or user["project_id"] is None:
         raise click.ClickException(f"user '{SHOWN}' has no project any more: begin anew with another --state")

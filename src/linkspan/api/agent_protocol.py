@@ -22,7 +22,8 @@ from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import delta as stored_delta
 from linkspan.store.nodes import registry
 from linkspan.store.nodes import reports as stored_reports
-from linkspan.store.store import Row, Store
+from linkspan.store.nodes.registry import NodeRow
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 HEARTBEAT: Final = 10.0
@@ -53,7 +54,7 @@ class AgentProtocol:
             Route("GET", f"{root}/hints", self.node, public=True, stream=self.hints),
         ]
 
-    def _as_node(self, call: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
+    def _as_node(self, call: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
         """Reads, as the node whose token a request carries."""
         token = _token(call)
         if token is None:
@@ -62,7 +63,7 @@ class AgentProtocol:
             node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
-    def _written(self, call: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
+    def _written(self, call: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
         """Writes, as the node whose token a request carries; who has none gets no turn to write."""
         token = _token(call)
         if token is None:
@@ -77,7 +78,7 @@ class AgentProtocol:
     def hello(self, call: Request) -> Response:
         """A node joins: it is told its name, its revision and its lease."""
 
-        def answer(tx: Transaction, node: Row) -> Response:
+        def answer(tx: Transaction, node: NodeRow) -> Response:
             revision = registry.hello(tx, node["id"], _decoded(_hello, call.body))
             welcome = Welcome(node["id"], node["name"], revision, self._store.lease)
             return Response(200, encode(welcome))
@@ -87,7 +88,7 @@ class AgentProtocol:
     def desired(self, call: Request) -> Response:
         """Everything of the node that was stamped after `since`."""
 
-        def answer(tx: Transaction, node: Row) -> Response:
+        def answer(tx: Transaction, node: NodeRow) -> Response:
             return Response(200, desired.encode(stored_delta.desired_since(tx, node["id"], _since(call))))
 
         return self._as_node(call, answer)
@@ -97,7 +98,7 @@ class AgentProtocol:
 
         gone: list[str] = []
 
-        def answer(tx: Transaction, node: Row) -> Response:
+        def answer(tx: Transaction, node: NodeRow) -> Response:
             report = _decoded(_report, call.body)
             stored_reports.report(tx, node["id"], report)
             gone.extend(each.id for each in _said(report) if each.state == "gone")

@@ -8,7 +8,6 @@ not a token of ours is nobody.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 
@@ -19,7 +18,7 @@ from linkspan.api.http.messages import Request
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
 from linkspan.store.identity import tokens
-from linkspan.store.identity.tokens import hash_token
+from linkspan.store.identity.tokens import FoundToken, hash_token
 from linkspan.store.store import Store
 
 
@@ -78,7 +77,7 @@ class TokenAuth:
         return known if known is not None and time.monotonic() < known.until else None
 
 
-def effective(row: dict[str, Any]) -> Token | None:
+def effective(row: FoundToken) -> Token | None:
     """What a token of the store says now; None if its user has no role in its project any more."""
     roles = implied(row["roles"])
     credential = row["credential"]

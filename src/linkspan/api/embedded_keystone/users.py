@@ -13,7 +13,8 @@ from linkspan.api.http.messages import Request, Response, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.store.identity import users as stored_users
-from linkspan.store.store import Row, Store
+from linkspan.store.identity.users import ProjectRow, UserRow
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 
@@ -99,7 +100,7 @@ class Users:
         return list_response(call, "projects", (_project(call, row) for row in found if _fits(row, filters)), path)
 
 
-def _visible(tx: Transaction, user_id: str | None) -> list[Row]:
+def _visible(tx: Transaction, user_id: str | None) -> list[ProjectRow]:
     """The projects in which a user has a role; None: all. Raises Problem if there is no such user."""
     if user_id is None:
         return stored_users.all_projects(tx)
@@ -113,13 +114,13 @@ def _filters(call: Request) -> dict[str, str]:
     return dict(call.parameters())
 
 
-def _fits(row: Row, filters: dict[str, str]) -> bool:
+def _fits(row: ProjectRow | UserRow, filters: dict[str, str]) -> bool:
     """Whether a project or user has the name and the domain that are asked for."""
     domain = keystone_v3.DOMAIN["id"]
     return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
 
 
-def _project(call: Request, row: Row) -> dict[str, Any]:
+def _project(call: Request, row: ProjectRow) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -134,7 +135,7 @@ def _project(call: Request, row: Row) -> dict[str, Any]:
     }
 
 
-def _user(call: Request, row: Row) -> dict[str, Any]:
+def _user(call: Request, row: UserRow) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],

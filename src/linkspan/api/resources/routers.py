@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from linkspan.api.attributes import Attributes, Row
+from linkspan.api.attributes import Attributes
 from linkspan.api.http import body
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Handler, Request, Response, ok
@@ -30,7 +30,8 @@ from linkspan.store import revisions
 from linkspan.store.nodes import connection_state
 from linkspan.store.rows import dependencies, reading, writing
 from linkspan.store.rows import ports as stored_ports
-from linkspan.store.transaction import Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 GATEWAY: Final = "network:router_gateway"
 INTERFACE: Final = "network:router_interface"
@@ -51,7 +52,7 @@ class Routers(Hooks):
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         wanted = _gateway_info(given.get("external_gateway_info"))
         row = writing.insert(tx, ROUTER, values)
         if wanted:
@@ -59,7 +60,7 @@ class Routers(Hooks):
             return _read(tx, row["id"])
         return row
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         if "external_gateway_info" in given:
             moved = _set_gateway(tx, identity, row, _gateway_info(given["external_gateway_info"]))
             if moved and not values:
@@ -195,7 +196,7 @@ def _no_address(network_id: str) -> ApiError:
     return ApiError("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
 
 
-def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Row:
+def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Values:
     id = uuid.uuid4()
     return {
         "id": str(id),
@@ -334,7 +335,7 @@ def _refuse_interface_in_use(tx: Transaction, router_id: str, subnet_id: str) ->
         raise ApiError("SubnetInUseByIPsecSiteConnection", message)
 
 
-def _interface(router: Row, port: Row) -> Row:
+def _interface(router: Row, port: Row) -> Values:
     ids = [each["subnet_id"] for each in port["fixed_ips"]]
     return {
         "id": router["id"],

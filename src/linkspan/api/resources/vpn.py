@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from linkspan.api.attributes import Attributes, Row
+from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.api.resources.collection import Hooks, change, find, is_deleted, not_found, visible
@@ -39,7 +39,8 @@ from linkspan.store import revisions
 from linkspan.store.nodes import assignment, connection_state, tombstones
 from linkspan.store.rows import connection_references, dependencies, ports, reading, writing
 from linkspan.store.rows.connection_references import ConnectionReferences
-from linkspan.store.transaction import Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 STATIC = {"route_mode": "static"}
 
@@ -81,7 +82,7 @@ class Services(Hooks):
     def __init__(self) -> None:
         super().__init__(SERVICE)
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
             raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
         router = named(tx, ROUTER, values["router_id"], identity, lock=True)
@@ -109,13 +110,13 @@ class Policies(Hooks):
         self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
         return super().create(tx, identity, values, given)
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(row | values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
@@ -184,7 +185,7 @@ class EndpointGroups(Hooks):
         super().__init__(ENDPOINT_GROUP)
         self._limits = limits
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         endpoints: list[str] = values["endpoints"]
         cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
@@ -206,7 +207,7 @@ class Connections(Hooks):
         self.attributes = Attributes(CONNECTION, always=STATIC)
         self._limits = limits
 
-    def create(self, tx: Transaction, identity: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, identity: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
@@ -217,15 +218,14 @@ class Connections(Hooks):
         groups = {"local": found.local_group, "peer": found.peer_group}
         cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
         made = writing.insert(tx, CONNECTION, values)
-        made["facts"] = _new_facts(service, made, tx.now)
-        # What `created` has to know, and takes out again.
-        made["router_id"] = service["router_id"]
+        made.status_inputs = _new_status_inputs(service, made, tx.now)
+        made.router_id = service.router_id
         return made
 
     def created(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
         on_router: dict[str, list[str]] = {}
         for row in rows:
-            on_router.setdefault(row.pop("router_id"), []).append(row["id"])
+            on_router.setdefault(row.router_id or "", []).append(row["id"])
         first, *others = sorted({row["project_id"] for row in rows})
         most = lock_quota(tx, CONNECTION, first, quotas)
         # Counted only for who has a limit: the count looks at each of them.
@@ -235,7 +235,7 @@ class Connections(Hooks):
         require_room(tx, CONNECTION, others, quotas)
         revisions.touch(tx, connections=[row["id"] for row in rows])
 
-    def update(self, tx: Transaction, identity: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, identity: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
             return change(tx, CONNECTION, row, values)
         service = reading.get(tx, SERVICE, row["vpnservice_id"])
@@ -269,7 +269,7 @@ class Connections(Hooks):
         return used
 
 
-def _footing(tx: Transaction, identity: Caller, values: Row) -> ConnectionReferences:
+def _footing(tx: Transaction, identity: Caller, values: Values) -> ConnectionReferences:
     """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
     reaches = {
         policy.scope(identity, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
@@ -303,12 +303,12 @@ def _footing(tx: Transaction, identity: Caller, values: Row) -> ConnectionRefere
     )
 
 
-def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> Row:
+def _named(values: Values, row: Row | None, resource: Resource, attribute: str) -> Row:
     return given(row, resource, values[attribute])
 
 
 def _place(
-    tx: Transaction, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]
+    tx: Transaction, service: Row, subnet_cidr: str | None, values: Values, groups: Mapping[str, Row | None]
 ) -> ConnectionContext:
     """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
     made: dict[str, GroupMembers | None] = {}
@@ -346,14 +346,14 @@ def _again(tx: Transaction, resource: Resource, row: Row) -> Row:
     return found
 
 
-def _new_facts(service: Row, made: Row, now: float) -> status.StatusInputs:
+def _new_status_inputs(service: Row, made: Row, now: float) -> status.StatusInputs:
     """What is known of a connection that was made just now, without asking for it again: nobody has seen it."""
     return status.StatusInputs(
         deleted=False,
         enabled=made["admin_state_up"] and service["admin_state_up"],
         revision=1,
         changed_at=now,
-        node=service["facts"].node,
+        node=service.status_inputs.node if service.status_inputs else None,
         observed=None,
     )
 

@@ -72,6 +72,13 @@ class Statement:
             connection.connection.cursor().executemany(made[0][0], [parameters for _, parameters in made])
 
 
+def struct_columns(struct: type[msgspec.Struct], **columns: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+    """The columns of a SELECT whose rows become this struct: `struct(*row)`. One column for each field, by name."""
+    if columns.keys() != set(struct.__struct_fields__):
+        raise TypeError(f"the columns of {struct.__name__} are {sorted(struct.__struct_fields__)}")
+    return tuple(columns[name] for name in struct.__struct_fields__)
+
+
 def statement(build: Any) -> Any:
     """Makes a function that builds a statement build it once per arguments."""
     return functools.lru_cache(maxsize=512)(build)

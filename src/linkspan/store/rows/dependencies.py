@@ -26,7 +26,8 @@ from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import ADDRESS, TABLES
 from linkspan.store.rows.mapping import MAPPERS
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction
 
 _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
