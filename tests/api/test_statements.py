@@ -9,7 +9,20 @@ from sqlalchemy import Engine
 
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
-from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, RESOURCES, Resource
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    RESOURCES,
+    ROUTER,
+    SERVICE,
+    SUBNET,
+    Resource,
+)
+from linkspan.core.secret import Secret
+from linkspan.core.state.observed import Hello
+from linkspan.store.nodes import delta, registry
 from linkspan.store.rows import writing
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
@@ -20,6 +33,10 @@ from tests.harness.statements import Statements
 MANY = 1000
 CREATE = 8
 """The most statements that a new connection costs."""
+EDIT = 12
+"""The most statements that an edit costs, however many connections it affects."""
+MOVE = 22
+"""The most statements that a router's move to another external network costs."""
 
 
 class Member:
@@ -120,6 +137,119 @@ def test_a_new_connection_with_groups(database: Engine, api: Api) -> None:
     }
     sent = create(statements, site, peer_cidrs=..., **groups)
     assert 0 < len(sent) <= CREATE, "\n\n".join(sent)
+
+
+POLICY_EDITS: dict[str, dict[str, Any]] = {
+    IKE_POLICY.name: {"encryption_algorithm": "aes-256", "lifetime": {"value": 7200}},
+    IPSEC_POLICY.name: {"encryption_algorithm": "aes-256", "pfs": "group14"},
+}
+
+
+def affected_project(store: Store, connections: int, per_router: int, nodes: int = 1) -> Crowd:
+    """A project whose connections use one pair of policies, its gateways spread over `nodes`."""
+    crowds = Crowds(store)
+    with store.write() as tx:
+        for number in range(2, nodes + 1):
+            node = registry.add_node(tx, f"node-{number}", f"hash of {number}")
+            registry.hello(tx, node["id"], Hello("kernel", "1.0", "6.0.1"))
+    return crowds.add("crowd", connections, per_router)
+
+
+def give_the_same_peer(store: Store, crowd: Crowd) -> None:
+    """Makes all connections of each router similar, so that the conflict check reads their keys and selectors."""
+    with store.write() as tx:
+        for id in crowd.connections:
+            values = {"peer_address": "203.0.113.1", "peer_id": "203.0.113.1", "psk": Secret("shared")}
+            writing.update(tx, CONNECTION, id, values)
+
+
+def edit(statements: Statements, api: Api, resource: Resource, id: str, **values: Any) -> list[str]:
+    """The statements of a PUT."""
+    with statements.counted() as sent:
+        api.update(f"{path(resource)}/{id}", resource.singular, **values)
+    return sent
+
+
+@pytest.mark.parametrize("resource", [IKE_POLICY, IPSEC_POLICY], ids=lambda resource: resource.name)
+@pytest.mark.parametrize(
+    ("connections", "per_router", "nodes", "similar"),
+    [
+        (1, 1, 1, False),
+        (10, 10, 1, False),
+        (90, 90, 1, False),
+        (90, 90, 1, True),
+        (90, 9, 1, True),
+        (90, 1, 1, False),
+        (90, 1, 7, False),
+    ],
+    ids=str,
+)
+def test_a_policy_edit(
+    database: Engine,
+    open_api: OpenApi,
+    resource: Resource,
+    connections: int,
+    per_router: int,
+    nodes: int,
+    similar: bool,
+) -> None:
+    statements = Statements(database)
+    member = Member()
+    with open_api(auth=member, store={"lease": 3600.0}) as api:
+        crowd = affected_project(api.store, connections, per_router, nodes)
+        if similar:
+            give_the_same_peer(api.store, crowd)
+        member.project = crowd.project
+        policy = crowd.ike if resource is IKE_POLICY else crowd.ipsec
+        with api.store.read() as tx:
+            before = {node["id"]: node["revision"] for node in registry.all_nodes(tx)}
+        sent = edit(statements, api, resource, policy, **POLICY_EDITS[resource.name])
+        assert 0 < len(sent) <= EDIT, (len(sent), sent)
+        with api.store.read() as tx:
+            deltas = [delta.desired_since(tx, node, revision) for node, revision in before.items()]
+    assert len(deltas) == nodes
+    assert sorted(each.id for changes in deltas for each in changes.connections) == sorted(crowd.connections)
+
+
+@pytest.mark.parametrize("connections", [1, 10, 90])
+def test_an_edit_of_what_connections_reference(database: Engine, api: Api, connections: int) -> None:
+    """Neither reads nor stamps go through the connections one after the other."""
+    statements = Statements(database)
+    api.node()
+    site = LocalSite(api, with_subnet=False)
+    local = api.group("subnet", site.subnet["id"])["id"]
+    for number in range(connections):
+        peer = api.group("cidr", f"172.16.{number}.0/24")["id"]
+        site.connection(peer_cidrs=..., local_ep_group_id=local, peer_ep_group_id=peer)
+    gateway = {"network_id": api.outside("198.51.101.0/24")["id"]}
+    edits: list[tuple[Resource, str, dict[str, Any], int]] = [
+        (IKE_POLICY, site.ike["id"], POLICY_EDITS[IKE_POLICY.name], EDIT),
+        (IPSEC_POLICY, site.ipsec["id"], POLICY_EDITS[IPSEC_POLICY.name], EDIT),
+        (SERVICE, site.service["id"], {"admin_state_up": False}, EDIT),
+        (ENDPOINT_GROUP, local, {"name": "renamed"}, EDIT),
+        (SUBNET, site.subnet["id"], {"name": "renamed"}, EDIT),
+        (ROUTER, site.router["id"], {"external_gateway_info": gateway}, MOVE),
+    ]
+    for resource, id, values, most in edits:
+        sent = edit(statements, api, resource, id, **values)
+        assert 0 < len(sent) <= most, (resource.name, len(sent), sent)
+
+
+@pytest.mark.parametrize("others", [1, 10, 30])
+def test_the_removal_of_an_interface(database: Engine, api: Api, others: int) -> None:
+    """Services and endpoint groups that may need the subnet are read together."""
+    statements = Statements(database)
+    api.node()
+    site = LocalSite(api, with_subnet=False)
+    second = api.inside("10.2.0.0/24")
+    api.plug(site.router, second)
+    for number in range(others):
+        api.service(site.router, name=f"service-{number}")
+        api.group("subnet", second["id"])
+    with statements.counted() as sent:
+        answer = api.send("PUT", f"/routers/{site.router['id']}/remove_router_interface", {"subnet_id": second["id"]})
+    assert answer.status_code == 200, answer.text
+    assert 0 < len(sent) <= EDIT, (len(sent), sent)
 
 
 def test_the_counter_counts(database: Engine, api: Api) -> None:

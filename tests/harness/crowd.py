@@ -32,7 +32,7 @@ from linkspan.store.identity.users import hash_password
 from linkspan.store.nodes import assignment, registry, reports
 from linkspan.store.rows import writing
 from linkspan.store.rows.mapping import MAPPERS
-from linkspan.store.store import Row, Store
+from linkspan.store.store import Store, Values
 from linkspan.store.transaction import Transaction
 
 PASSWORD = "correct horse battery staple"
@@ -139,7 +139,7 @@ def _subnet(tx: Transaction, project: str, network: str, cidr: str) -> str:
     return id
 
 
-def _connection(crowd: Crowd, number: int, gateway: int) -> Row:
+def _connection(crowd: Crowd, number: int, gateway: int) -> Values:
     peer = str(_PEERS[number])
     return {
         "id": writing.new_ordered_id(),
@@ -155,7 +155,7 @@ def _connection(crowd: Crowd, number: int, gateway: int) -> Row:
     }
 
 
-def _insert(tx: Transaction, resource: Resource, rows: Sequence[Row]) -> None:
+def _insert(tx: Transaction, resource: Resource, rows: Sequence[Values]) -> None:
     mapper, work = MAPPERS[resource.name], tx
     times = {"revision_number": 1, "created_at": work.wall, "updated_at": work.wall}
     parameters = [mapper.parameters(mapper.complete(row), work, row["project_id"], row["id"]) | times for row in rows]

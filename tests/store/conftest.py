@@ -11,7 +11,7 @@ from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello,
 from linkspan.store import revisions
 from linkspan.store.nodes import assignment, registry, reports, tombstones
 from linkspan.store.rows import ports, reading, writing
-from linkspan.store.store import Row, Store
+from linkspan.store.store import Row, Store, Values
 from linkspan.store.transaction import Transaction
 from tests.harness.databases import database, postgres, sqlite_template, store
 
@@ -77,7 +77,7 @@ class World:
             writing.insert(tx, PORT, self.port(router["id"], owner, net, sub, address))
         return router["id"], subnet["id"]
 
-    def port(self, router: str, owner: str, network: str, subnet: str, address: str) -> Row:
+    def port(self, router: str, owner: str, network: str, subnet: str, address: str) -> Values:
         """Values of a port."""
         return {
             "project_id": self.project,
@@ -97,7 +97,7 @@ class World:
             assignment.ensure_gateway(tx, router_id)
             return row
 
-    def values(self, service: str, **more: Any) -> Row:
+    def values(self, service: str, **more: Any) -> Values:
         """Values of a connection."""
         number = self._next()
         return {

@@ -66,7 +66,7 @@ def check(world: World) -> tuple[int, int]:
     """Every live object is on its gateway's node, once; how many gateways and connections that is."""
     with world.store.read() as tx:
         states = [merge(EMPTY, delta.desired_since(tx, node["id"], 0)) for node in registry.all_nodes(tx)]
-        live = [row for row in reading.find(tx, CONNECTION) if not row["facts"].deleted]
+        live = [row for row in reading.find(tx, CONNECTION) if not row.is_deleted]
     held = [id for state in states for id in state.connections]
     assert sorted(held) == sorted(row["id"] for row in live)
     return sum(len(state.gateways) for state in states), len(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from linkspan.store import revisions
 from linkspan.store.nodes import assignment, connection_state, registry, reports, tombstones
 from linkspan.store.nodes import delta as stored_delta
 from linkspan.store.rows import dependencies, ports, reading, writing
-from linkspan.store.store import Conflict, Store
+from linkspan.store.store import Conflict, Row, Store
 from tests.harness.databases import Clock, open_store
 from tests.harness.examples import examples
 from tests.store.conftest import World
@@ -107,8 +108,8 @@ def test_a_follower_equals_a_fresh_reader(database: Engine, script: list[tuple[s
     agent.confirm()
     agent.poll()
     with store.read() as tx:
-        mine = {row["id"] for row in reading.find(tx, CONNECTION, project=name) if not row["facts"].deleted}
-        everybody = {row["id"] for row in reading.find(tx, CONNECTION) if not row["facts"].deleted}
+        mine = {row["id"] for row in reading.find(tx, CONNECTION, project=name) if not row.is_deleted}
+        everybody = {row["id"] for row in reading.find(tx, CONNECTION) if not row.is_deleted}
     assert mine == {each["id"] for each in connections}
     assert mine <= set(agent.state.connections)
     assert {service["router_id"] for service in services} <= set(agent.state.gateways)
@@ -121,10 +122,10 @@ def _write(
     agent: Agent,
     clock: Clock,
     what: str,
-    services: list[dict[str, Any]],
-    service: dict[str, Any] | None,
-    connections: list[dict[str, Any]],
-    connection: dict[str, Any] | None,
+    services: list[Row],
+    service: Row | None,
+    connections: list[Row],
+    connection: Row | None,
 ) -> None:
     store = world.store
     match what:
@@ -225,7 +226,8 @@ def test_waiting_gateways_go_to_the_node_that_comes(world: World) -> None:
     connection = world.connection(service["id"])
     row = world.get(connection)
     assert row is not None
-    assert row["facts"].node is None
+    assert row.status_inputs is not None
+    assert row.status_inputs.node is None
     node = world.node()
     with world.store.read() as tx:
         delta = stored_delta.desired_since(tx, node, 0)
@@ -282,7 +284,7 @@ def test_what_a_connection_resolves_to(world: World) -> None:
         assert dependencies.affected_by(tx, ENDPOINT_GROUP, groups[1]["id"]) == ([grouped["id"]], [])
         assert dependencies.affected_by(tx, SUBNET, router[1]) == ([grouped["id"]], [router[0]])
         assert set(dependencies.affected_by(tx, NETWORK, world.outside["id"])[1]) == {router[0], service["router_id"]}
-        assert [each.id for each in connection_state.siblings(tx, router[0])] == [grouped["id"]]
+        assert connection_state.live_connections(tx, [grouped["id"]]) == [msgspec.structs.replace(second, revision=0)]
     assert (first.local_cidrs, first.enabled, first.local_address) == (("10.1.0.0/24",), False, "198.51.1.1")
     with world.store.read() as tx:
         inside = reading.get(tx, SUBNET, router[1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import click
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.identity.users import hash_password
+from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
 from linkspan.store.nodes import registry
 from linkspan.store.rows import quotas, reading
-from linkspan.store.store import Conflict, Row, Store
+from linkspan.store.store import Conflict, Store
 from linkspan.store.transaction import Transaction
 
 
@@ -29,7 +29,7 @@ def generate_password() -> str:
     return secrets.token_urlsafe(18)
 
 
-def get_project(tx: Transaction, name: str) -> Row:
+def get_project(tx: Transaction, name: str) -> ProjectRow:
     """Returns a project by name. Raises ClickException if it does not exist."""
     project = users.project(tx, name=name)
     if project is None:
@@ -37,7 +37,7 @@ def get_project(tx: Transaction, name: str) -> Row:
     return project
 
 
-def create_project(store: Store, name: str, description: str = "") -> Row:
+def create_project(store: Store, name: str, description: str = "") -> ProjectRow:
     """Creates a project. Raises ClickException if the name is taken."""
     with store.write() as tx:
         if users.project(tx, name=name) is not None:
@@ -45,7 +45,7 @@ def create_project(store: Store, name: str, description: str = "") -> Row:
         return users.add_project(tx, name, description=description)
 
 
-def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> Row:
+def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> UserRow:
     """Creates a user with these roles in a project. Raises ClickException if the name is taken."""
     hashed = hash_password(password)
     with store.write() as tx:
@@ -54,7 +54,7 @@ def create_user(store: Store, name: str, password: str, project_name: str, roles
         return users.add_user(tx, name, hashed, get_project(tx, project_name)["id"], tuple(roles))
 
 
-def get_user(tx: Transaction, name: str) -> Row:
+def get_user(tx: Transaction, name: str) -> UserRow:
     """Returns a user by name. Raises ClickException if it does not exist."""
     user = users.user_by_name(tx, name)
     if user is None:
@@ -165,6 +165,6 @@ def write_private(path: Path, text: str, mode: int) -> None:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
 
 
-def select_fields(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+def select_fields(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """Returns the given keys of a row; the others may be secret."""
     return {key: row[key] for key in keys}

@@ -19,9 +19,9 @@ from linkspan.admin.account_store import generate_password, write_private
 from linkspan.admin.clouds import DEMO_USER, PROJECTS, USERS, CloudSecrets
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.identity.users import hash_password
+from linkspan.store.identity.users import UserRow, hash_password
 from linkspan.store.nodes import registry
-from linkspan.store.store import Row, Store
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 CLOUDS_FILE: Final = "clouds.yaml"
@@ -103,7 +103,7 @@ def _ensure_credential(tx: Transaction, saved: CloudSecrets, secret_hash: str) -
     saved.credential_id = credentials.add_credential(tx, values | {"roles": user["roles"]})["id"]
 
 
-def _demo_user(tx: Transaction) -> Row:
+def _demo_user(tx: Transaction) -> UserRow:
     user = users.user_by_name(tx, DEMO_USER)
     if user is None or user["project_id"] is None:
         raise click.ClickException(f"user '{DEMO_USER}' has no project any more: start with another --state")

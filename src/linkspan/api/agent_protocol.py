@@ -24,7 +24,8 @@ from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import delta as stored_delta
 from linkspan.store.nodes import registry
 from linkspan.store.nodes import reports as stored_reports
-from linkspan.store.store import Row, Store
+from linkspan.store.nodes.registry import NodeRow
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 HEARTBEAT: Final = 10.0
@@ -55,7 +56,7 @@ class AgentProtocol:
             Route("GET", f"{root}/hints", self.node, public=True, stream=self.hints),
         ]
 
-    def _as_node(self, request: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
+    def _as_node(self, request: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
         """Reads, as the node whose token a request carries."""
         token = _token(request)
         if token is None:
@@ -64,7 +65,7 @@ class AgentProtocol:
             node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
-    def _written(self, request: Request, answer: Callable[[Transaction, Row], Response]) -> Response:
+    def _written(self, request: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
         """Writes, as the node whose token a request carries. Without a known token no write transaction starts."""
         token = _token(request)
         if token is None:
@@ -79,7 +80,7 @@ class AgentProtocol:
     def hello(self, request: Request) -> Response:
         """Registers a node. The answer has its name, its revision and its lease."""
 
-        def answer(tx: Transaction, node: Row) -> Response:
+        def answer(tx: Transaction, node: NodeRow) -> Response:
             revision = registry.hello(tx, node["id"], _decoded(_hello, request.body))
             welcome = Welcome(node["id"], node["name"], revision, self._store.lease)
             return Response(200, encode(welcome))
@@ -89,7 +90,7 @@ class AgentProtocol:
     def desired(self, request: Request) -> Response:
         """Returns the node's desired state that changed after the revision `since`."""
 
-        def answer(tx: Transaction, node: Row) -> Response:
+        def answer(tx: Transaction, node: NodeRow) -> Response:
             return Response(200, desired.encode(stored_delta.desired_since(tx, node["id"], _since(request))))
 
         return self._as_node(request, answer)
@@ -99,7 +100,7 @@ class AgentProtocol:
 
         gone: list[str] = []
 
-        def answer(tx: Transaction, node: Row) -> Response:
+        def answer(tx: Transaction, node: NodeRow) -> Response:
             report = _decoded(_report, request.body)
             stored_reports.report(tx, node["id"], report)
             gone.extend(entry.id for entry in _entries(report) if entry.state == "gone")

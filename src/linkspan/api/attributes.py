@@ -16,8 +16,9 @@ from linkspan.core.schema.attribute_types import AttributeType, Text
 from linkspan.core.schema.resources import STANDARD_ATTRIBUTES, Attribute, Resource
 from linkspan.core.secret import Secret
 from linkspan.core.state import status
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Values
 
-Row = dict[str, Any]
 _PROJECT: Final = Text(max_length=64)
 
 
@@ -62,8 +63,7 @@ class Attributes:
         self.always = {**(always or {}), **self.constants}
         # What a row does not hold reads null.
         names = ("id", "tenant_id", *(a.name for a in resource.attributes), *self.derived)
-        self._blank: Row = dict.fromkeys(names) | self.always
-        self._has_facts = any(a.name == "status_reason" for a in resource.attributes)
+        self._blank: Values = dict.fromkeys(names) | self.always
         scalars = {name: value for name, value in self.always.items() if not isinstance(value, list | dict)}
         self.beside = dict.fromkeys(self.derived, False) | {
             name: value for name, value in scalars.items() if name not in resource.by_name
@@ -83,13 +83,13 @@ class Attributes:
             elif name not in allowed and not (name == "tenant_id" and "project_id" in allowed):
                 raise ApiError("HTTPBadRequest", refusal.format(name))
 
-    def for_create(self, given: Mapping[str, Any], caller: Caller) -> Row:
+    def for_create(self, given: Mapping[str, Any], caller: Caller) -> Values:
         """The values of a new object: converted, defaults filled in, with its project. Raises ApiError."""
         self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
         for name in self._required:
             if name not in given:
                 raise ApiError("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified")
-        values: Row = {"project_id": _project(given, caller)}
+        values: Values = {"project_id": _project(given, caller)}
         for name, default in self._defaults:
             if name not in given:
                 values[name] = default
@@ -107,9 +107,9 @@ class Attributes:
         """Raises ApiError for a name that an update cannot have."""
         self.check_names(given, self._put, "Cannot update read-only attribute {}")
 
-    def for_update(self, given: Mapping[str, Any], row: Row) -> Row:
+    def for_update(self, given: Mapping[str, Any], row: Row) -> Values:
         """The values that an update asks for, merged over what is stored. Raises ApiError."""
-        values: Row = {}
+        values: Values = {}
         for name, value in given.items():
             attribute = self._put.get(name)
             if attribute is None or name in self._special:
@@ -122,15 +122,15 @@ class Attributes:
 
     # --- out ----------------------------------------------------------------------------------------------------
 
-    def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Row:
+    def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Values:
         """Returns a row as clients read it. Without `with_secrets` a secret is null."""
         shown = self._blank | row
         shown["tenant_id"] = row["project_id"]
         for name in self._secrets:
             secret = row.get(name) if with_secrets else None
             shown[name] = secret.reveal() if secret is not None else None
-        if self._has_facts:
-            shown["status"], shown["status_reason"] = status.compute(shown.pop("facts"), now, grace)
+        if row.status_inputs is not None:
+            shown["status"], shown["status_reason"] = status.compute(row.status_inputs, now, grace)
         return shown
 
 
@@ -160,7 +160,7 @@ def _project(given: Mapping[str, Any], caller: Caller) -> str:
     return project
 
 
-def echo(resource: Resource, given: Mapping[str, Any], shown: Row) -> Row:
+def echo(resource: Resource, given: Mapping[str, Any], shown: Values) -> Values:
     """An updated object as its PUT is answered: a lifetime's value in the type that it was sent in."""
     lifetime = given.get("lifetime")
     if "lifetime" in resource.by_name and isinstance(lifetime, dict) and isinstance(lifetime.get("value"), str):

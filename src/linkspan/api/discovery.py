@@ -100,9 +100,15 @@ class Discovery:
         policy.require_rule(request.caller, "get_node", {})
         with self._store.read() as tx:
             nodes, now = registry.all_nodes(tx), tx.now
-        names = ("id", "name", "revision", "backend", "agent_version", "charon_version", "gateways")
+        hidden = {"lease_until"}
         return ok(
-            {"nodes": [{**{name: node[name] for name in names}, "alive": node["lease_until"] >= now} for node in nodes]}
+            {
+                "nodes": [
+                    {name: value for name, value in node.items() if name not in hidden}
+                    | {"alive": node["lease_until"] >= now}
+                    for node in nodes
+                ]
+            }
         )
 
     def health(self, request: Request) -> Response:

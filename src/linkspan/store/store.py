@@ -24,9 +24,10 @@ from linkspan.store.database.engine import reader, writer
 from linkspan.store.database.errors import Conflict, Unavailable, translated
 from linkspan.store.envelopes import Keyring
 from linkspan.store.rows import encryption_keys
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
-__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable"]
+__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Values"]
 
 
 def _nobody(revisions: dict[str, int]) -> None:

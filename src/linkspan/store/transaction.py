@@ -15,7 +15,8 @@ from linkspan.store.database.clock import Clock
 from linkspan.store.database.statements import Statement
 from linkspan.store.envelopes import Keyring
 
-Row = dict[str, Any]
+Values = dict[str, Any]
+"""Attributes by name, to be written or as a client gave them."""
 
 KEEP_TOMBSTONES: Final = 30 * 86_400.0
 """Seconds for which a node that was away can still learn that an object is gone."""

@@ -6,7 +6,8 @@ import pytest
 
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.store import Conflict, Row, Store
+from linkspan.store.identity.users import UserRow
+from linkspan.store.store import Conflict, Store, Values
 from tests.harness.databases import Clock, open_store
 
 
@@ -22,14 +23,14 @@ def timed(store: Store, clock: Clock) -> Store:
 
 
 @pytest.fixture
-def ada(timed: Store) -> Row:
+def ada(timed: Store) -> UserRow:
     """A member of blue."""
     with timed.write() as tx:
         project = users.add_project(tx, "blue")
         return users.add_user(tx, "ada", "hash", project["id"], ["member", "reader"])
 
 
-def credential(ada: Row, **more: object) -> Row:
+def credential(ada: UserRow, **more: object) -> Values:
     """Values of an application credential."""
     values = {
         "user_id": ada["id"],
@@ -41,7 +42,7 @@ def credential(ada: Row, **more: object) -> Row:
     return values | more
 
 
-def test_a_token_by_one_statement(timed: Store, clock: Clock, ada: Row) -> None:
+def test_a_token_by_one_statement(timed: Store, clock: Clock, ada: UserRow) -> None:
     with timed.write() as tx:
         made = tokens.add_token(tx, "h", ada["id"], ada["project_id"], "ci", clock.now + 10)
     with timed.read() as tx:
@@ -62,7 +63,7 @@ def test_a_token_by_one_statement(timed: Store, clock: Clock, ada: Row) -> None:
         assert tokens.find_token(tx, "other") is None
 
 
-def test_tokens_expire_and_are_swept(timed: Store, clock: Clock, ada: Row) -> None:
+def test_tokens_expire_and_are_swept(timed: Store, clock: Clock, ada: UserRow) -> None:
     with timed.write() as tx:
         tokens.add_token(tx, "static", ada["id"], ada["project_id"])
         tokens.add_token(tx, "short", ada["id"], ada["project_id"], expires_at=clock.now + 10, methods=("password",))
@@ -76,7 +77,7 @@ def test_tokens_expire_and_are_swept(timed: Store, clock: Clock, ada: Row) -> No
         assert tokens.find_token(tx, "static") is None
 
 
-def test_static_tokens_are_listed_and_removed_by_id(timed: Store, ada: Row) -> None:
+def test_static_tokens_are_listed_and_removed_by_id(timed: Store, ada: UserRow) -> None:
     with timed.write() as tx:
         made = tokens.add_token(tx, "static", ada["id"], ada["project_id"], "ci")
         issued = tokens.add_token(tx, "issued", ada["id"], None, methods=("password",))
@@ -91,7 +92,7 @@ def test_static_tokens_are_listed_and_removed_by_id(timed: Store, ada: Row) -> N
         assert (token["project_id"], token["roles"], token["methods"]) == (None, [], ("password",))
 
 
-def test_another_password_ends_what_the_first_one_got(timed: Store, ada: Row) -> None:
+def test_another_password_ends_what_the_first_one_got(timed: Store, ada: UserRow) -> None:
     with timed.write() as tx:
         tokens.add_token(tx, "static", ada["id"], ada["project_id"])
         tokens.add_token(tx, "issued", ada["id"], ada["project_id"], methods=("token", "password"))
@@ -100,7 +101,7 @@ def test_another_password_ends_what_the_first_one_got(timed: Store, ada: Row) ->
         assert tokens.find_token(tx, "static") is not None
 
 
-def test_credentials(timed: Store, ada: Row) -> None:
+def test_credentials(timed: Store, ada: UserRow) -> None:
     with timed.write() as tx:
         made = credentials.add_credential(tx, credential(ada, expires_at=5.0, unrestricted=True))
         other = credentials.add_credential(tx, credential(ada, name="a", roles=["reader", "member"]))
@@ -125,14 +126,14 @@ def test_credentials(timed: Store, ada: Row) -> None:
 
 
 @pytest.mark.parametrize("gone", ["user", "project"])
-def test_nothing_outlives_its_user_or_project(timed: Store, ada: Row, gone: str) -> None:
+def test_nothing_outlives_its_user_or_project(timed: Store, ada: UserRow, gone: str) -> None:
     with timed.write() as tx:
         made = credentials.add_credential(tx, credential(ada))
         tokens.add_token(tx, "h", ada["id"], ada["project_id"])
         if gone == "user":
             users.remove_user(tx, ada["id"])
         else:
-            users.remove_project(tx, ada["project_id"])
+            users.remove_project(tx, made["project_id"])
         assert tokens.find_token(tx, "h") is None
         assert credentials.credential(tx, made["id"]) is None
 

@@ -30,12 +30,11 @@ def world(database: Engine, clock: Clock) -> World:
     return World(open_store(database, clock=clock))
 
 
-def facts(world: World, row: Row) -> status.StatusInputs:
+def status_inputs(world: World, row: Row) -> status.StatusInputs:
     found = world.get(row)
     assert found is not None
-    made = found["facts"]
-    assert isinstance(made, status.StatusInputs)
-    return made
+    assert found.status_inputs is not None
+    return found.status_inputs
 
 
 def move(world: World, router: str, node: str) -> None:
@@ -59,22 +58,22 @@ def test_a_connection_becomes_active(world: World, clock: Clock) -> None:
     node = world.node()
     service = world.service()
     connection = world.connection(service["id"])
-    assert facts(world, connection).revision == 2
-    assert status.compute(facts(world, connection), clock.now) == ("PENDING_CREATE", "")
+    assert status_inputs(world, connection).revision == 2
+    assert status.compute(status_inputs(world, connection), clock.now) == ("PENDING_CREATE", "")
     clock.pass_(5)
     world.report(
         node,
         GatewayReport(service["router_id"], 1, 2, "ready"),
         ConnectionReport(connection["id"], 1, 2, "down", "no answer"),
     )
-    assert status.compute(facts(world, connection), clock.now) == ("PENDING_CREATE", "no answer")
-    assert status.compute(facts(world, service), clock.now) == ("ACTIVE", "")
+    assert status.compute(status_inputs(world, connection), clock.now) == ("PENDING_CREATE", "no answer")
+    assert status.compute(status_inputs(world, service), clock.now) == ("ACTIVE", "")
     clock.pass_(5)
     world.report(node, ConnectionReport(connection["id"], 1, 2, "up"))
-    seen = facts(world, connection).observed
+    seen = status_inputs(world, connection).observed
     assert seen is not None
     assert (seen.applied_at, seen.ready_at) == (clock.now - 5, clock.now)
-    assert status.compute(facts(world, connection), clock.now) == ("ACTIVE", "")
+    assert status.compute(status_inputs(world, connection), clock.now) == ("ACTIVE", "")
 
 
 def test_the_effective_mtu_is_what_the_node_said_last(world: World) -> None:
@@ -105,16 +104,16 @@ def test_an_edit_keeps_that_it_was_up_until_it_is_up_again(world: World, clock: 
     was = clock.now
     clock.pass_(30)
     world.update(connection["id"], mtu=1400)
-    assert status.compute(facts(world, connection), clock.now)[0] == "PENDING_UPDATE"
+    assert status.compute(status_inputs(world, connection), clock.now)[0] == "PENDING_UPDATE"
     world.report(node, ConnectionReport(connection["id"], 1, 3, "down"))
-    seen = facts(world, connection).observed
+    seen = status_inputs(world, connection).observed
     assert seen is not None
     assert (seen.applied_at, seen.ready_at) == (clock.now, was)
     clock.pass_(10)
     world.report(node, ConnectionReport(connection["id"], 1, 3, "down", "still"))
     # Another object's change moves the node's revision on, not this one's.
     world.report(node, ConnectionReport(connection["id"], 1, 3, "up"))
-    seen = facts(world, connection).observed
+    seen = status_inputs(world, connection).observed
     assert seen is not None
     assert (seen.applied_at, seen.ready_at) == (clock.now - 10, clock.now)
 
@@ -125,8 +124,8 @@ def test_admin_state_of_the_service_counts(world: World) -> None:
     connection = world.connection(service["id"])
     with world.store.write() as tx:
         writing.update(tx, SERVICE, service["id"], {"admin_state_up": False})
-    assert not facts(world, connection).enabled
-    assert not facts(world, service).enabled
+    assert not status_inputs(world, connection).enabled
+    assert not status_inputs(world, service).enabled
 
 
 @pytest.mark.parametrize(
@@ -141,11 +140,11 @@ def test_a_report_at_the_wrong_generation_or_revision_is_dropped(world: World, g
         ConnectionReport(connection["id"], generation, revision, "up"),
         GatewayReport(service["router_id"], generation, revision, "ready"),
     )
-    assert facts(world, connection).observed is None
-    assert facts(world, service).observed is None
+    assert status_inputs(world, connection).observed is None
+    assert status_inputs(world, service).observed is None
     # Negative control: the right one counts.
     world.report(node, ConnectionReport(connection["id"], 1, 2, "up"))
-    assert facts(world, connection).observed is not None
+    assert status_inputs(world, connection).observed is not None
 
 
 def test_an_older_report_does_not_replace_a_newer_one(world: World) -> None:
@@ -154,7 +153,7 @@ def test_an_older_report_does_not_replace_a_newer_one(world: World) -> None:
     world.update(connection["id"], mtu=1400)
     world.report(node, ConnectionReport(connection["id"], 1, 3, "up"))
     world.report(node, ConnectionReport(connection["id"], 1, 2, "down"))
-    seen = facts(world, connection).observed
+    seen = status_inputs(world, connection).observed
     assert seen is not None
     assert seen.state == "up"
 
@@ -167,7 +166,7 @@ def test_a_node_that_lost_its_gateway_is_not_heard(world: World) -> None:
     move(world, service["router_id"], south)
     late = ConnectionReport(connection["id"], 1, 2, "up", "late")
     world.report(north, late)
-    seen = facts(world, connection).observed
+    seen = status_inputs(world, connection).observed
     assert seen is not None
     assert (seen.state, seen.revision, seen.ready_at is None) == ("down", 0, False)
     with world.store.read() as tx:
@@ -180,7 +179,7 @@ def test_a_node_that_lost_its_gateway_is_not_heard(world: World) -> None:
     world.report(north, ConnectionReport(connection["id"], 1, 3, "gone"))
     assert world.get(connection) is not None
     world.report(south, ConnectionReport(connection["id"], 2, 1, "up"))
-    after = facts(world, connection)
+    after = status_inputs(world, connection)
     assert after.observed is not None
     assert after.observed.state == "up"
 
@@ -191,7 +190,7 @@ def test_a_deleted_connection_waits_for_its_node(world: World) -> None:
     connection = world.connection(service["id"])
     assert world.delete(connection["id"]) is False
     assert world.delete(connection["id"]) is False
-    assert facts(world, connection).deleted
+    assert status_inputs(world, connection).deleted
     with world.store.read() as tx:
         assert reading.is_present(tx, CONNECTION, connection["id"])
         assert [row["id"] for row in reading.find(tx, CONNECTION)] == [connection["id"]]
@@ -257,7 +256,7 @@ def test_the_last_service_waits_for_its_gateway(world: World) -> None:
     with world.store.write() as tx:
         assert tombstones.soft_delete(tx, SERVICE, service["id"]) is False
         assignment.release_gateway(tx, service["router_id"])
-    assert facts(world, service).deleted
+    assert status_inputs(world, service).deleted
     world.report(node, GatewayReport(service["router_id"], 1, 2, "gone"))
     assert world.get(service) is None
     with world.store.read() as tx:
@@ -276,7 +275,7 @@ def test_a_gateway_that_comes_back_has_another_generation(world: World) -> None:
     with world.store.read() as tx:
         state = merge(EMPTY, delta.desired_since(tx, node, 0))
     assert state.gateways[service["router_id"]].generation == 2
-    assert status.compute(facts(world, again), 1_000_000.0) == ("PENDING_CREATE", "")
+    assert status.compute(status_inputs(world, again), 1_000_000.0) == ("PENDING_CREATE", "")
     with world.store.write() as tx:
         tombstones.soft_delete(tx, SERVICE, again["id"])
     world.report(node, GatewayReport(service["router_id"], 1, 4, "gone"))  # of the first life
@@ -300,7 +299,7 @@ def test_a_lost_node_gets_no_new_gateway(world: World, clock: Clock) -> None:
     world.node()
     clock.pass_(world.store.lease + 1)
     service = world.service()
-    assert facts(world, service).node is None
+    assert status_inputs(world, service).node is None
 
 
 def test_tombstones_are_kept_for_thirty_days(world: World, clock: Clock) -> None:
@@ -371,6 +370,6 @@ def test_everything_at_once(database: Engine) -> None:
             state = merge(EMPTY, delta.desired_since(tx, node["id"], 0))
             held += state.connections
             assert {connection.gateway_id for connection in state.connections.values()} <= set(state.gateways)
-        live = [row["id"] for row in reading.find(tx, CONNECTION) if not row["facts"].deleted]
+        live = [row["id"] for row in reading.find(tx, CONNECTION) if not row.is_deleted]
     assert sorted(held) == sorted(live)
     assert len(live) > 5

@@ -52,7 +52,9 @@ def test_a_row_has_the_attributes_of_the_registry(world: World) -> None:
         row = reading.get(tx, CONNECTION, connection["id"])
         assert row is not None
     stored = {attribute.name for attribute in CONNECTION.attributes if attribute.stored}
-    assert set(row) == stored | {"revision_number", "created_at", "updated_at", "facts", "effective_mtu"}
+    assert set(row) == stored | {"revision_number", "created_at", "updated_at", "effective_mtu"}
+    assert row.status_inputs is not None
+    assert row.router_id == service["router_id"]
     assert row["psk"] == Secret(connection["psk"].reveal())
     assert row["peer_cidrs"] == connection["peer_cidrs"]
     assert row["admin_state_up"] is True
@@ -183,7 +185,7 @@ def test_a_deleted_connection_lets_its_policies_go(world: World) -> None:
         writing.remove(tx, IKE_POLICY, world.ike["id"])
     row = world.get(connection)
     assert row is not None
-    assert row["facts"].deleted
+    assert row.is_deleted
     assert row["ikepolicy_id"] == world.ike["id"]
     assert node
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from typing import Any, Final
+from typing import Final
 
 from linkspan.api.authentication import cache
 from linkspan.api.authentication.cache import Cache
@@ -19,6 +19,7 @@ from linkspan.api.http.messages import Request
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import implied
 from linkspan.store.identity import users
+from linkspan.store.identity.users import UserRow
 from linkspan.store.store import Store
 
 LOCAL_PROJECT: Final = "00000000000000000000000000000001"
@@ -92,7 +93,7 @@ class BasicAuth:
         known.caller, known.asked = _identity(user), now
         return known.caller
 
-    def _verified(self, user: dict[str, Any] | None, password: str) -> _Remembered:
+    def _verified(self, user: UserRow | None, password: str) -> _Remembered:
         password_hash = None if user is None else user["password_hash"]
         if not self._passwords.check(password_hash, password) or user is None:
             raise unauthorized()
@@ -128,7 +129,7 @@ def _credentials(header: bytes) -> tuple[str, str]:
     return name, password
 
 
-def _identity(user: dict[str, Any]) -> Caller:
+def _identity(user: UserRow) -> Caller:
     if not user["project_id"]:
         raise unauthorized()
     return Caller(user["id"], user["name"], user["project_id"], implied(user["roles"]))

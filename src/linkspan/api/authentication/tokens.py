@@ -7,7 +7,6 @@ the token was issued: without any role left there, the token is invalid.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 
@@ -18,7 +17,7 @@ from linkspan.api.http.messages import Request
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
 from linkspan.store.identity import tokens
-from linkspan.store.identity.tokens import hash_token
+from linkspan.store.identity.tokens import FoundToken, hash_token
 from linkspan.store.store import Store
 
 
@@ -77,7 +76,7 @@ class TokenAuth:
         return known if known is not None and time.monotonic() < known.until else None
 
 
-def effective(row: dict[str, Any]) -> Token | None:
+def effective(row: FoundToken) -> Token | None:
     """Returns a stored token with its user's present roles; None if the user has none left in the token's project."""
     roles = implied(row["roles"])
     credential = row["credential"]

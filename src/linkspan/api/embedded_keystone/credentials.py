@@ -28,7 +28,8 @@ from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError
 from linkspan.store.identity import credentials
-from linkspan.store.store import Row, Store
+from linkspan.store.identity.credentials import CredentialRow
+from linkspan.store.store import Store, Values
 from linkspan.store.transaction import Transaction
 
 PATH = "/users/{id}/application_credentials"
@@ -108,7 +109,7 @@ def _require_free(caller: KeystoneCaller) -> None:
         raise forbidden()
 
 
-def _one(tx: Transaction, request: Request, caller: KeystoneCaller) -> Row:
+def _one(tx: Transaction, request: Request, caller: KeystoneCaller) -> CredentialRow:
     user_id, _, id = request.id.partition("/")
     caller.require(user_id)
     row = credentials.credential(tx, id)
@@ -117,7 +118,7 @@ def _one(tx: Transaction, request: Request, caller: KeystoneCaller) -> Row:
     return row
 
 
-def _values(given: Mapping[str, Any], held: frozenset[str]) -> Row:
+def _values(given: Mapping[str, Any], held: frozenset[str]) -> Values:
     """Returns the row of a request. Raises ApiError BadRequest."""
     if given.get("access_rules"):
         raise _bad("access_rules are not enforced here: leave them out")
@@ -177,7 +178,7 @@ def _bad(message: str) -> ApiError:
     return ApiError("BadRequest", f"{message[:1].upper()}{message[1:]}.")
 
 
-def _shown(request: Request, row: Row) -> dict[str, Any]:
+def _shown(request: Request, row: CredentialRow) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],

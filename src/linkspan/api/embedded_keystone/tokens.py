@@ -25,8 +25,10 @@ from linkspan.core.errors import ApiError, unauthorized
 from linkspan.core.keystone_v3 import Token, TokenRequest
 from linkspan.store.identity import credentials, users
 from linkspan.store.identity import tokens as stored_tokens
+from linkspan.store.identity.credentials import CredentialRow
 from linkspan.store.identity.tokens import hash_token
-from linkspan.store.store import Row, Store
+from linkspan.store.identity.users import UserRow
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 SWEEP_EVERY: Final = 60.0
@@ -36,7 +38,7 @@ SWEEP_EVERY: Final = 60.0
 class _Proof(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated user. `credential` and `ends` limit the tokens that are issued for it."""
 
-    user: Row
+    user: UserRow
     methods: tuple[str, ...]
     credential_id: str | None = None
     project_id: str | None = None
@@ -199,13 +201,13 @@ class Tokens:
             stored_tokens.remove_expired(tx)
 
 
-def _user(tx: Transaction, user: keystone_v3.User) -> Row | None:
+def _user(tx: Transaction, user: keystone_v3.User) -> UserRow | None:
     if user.id:
         return users.user(tx, user.id)
     return users.user_by_name(tx, user.name) if user.name else None
 
 
-def _credential(tx: Transaction, request: TokenRequest) -> Row | None:
+def _credential(tx: Transaction, request: TokenRequest) -> CredentialRow | None:
     if request.credential_id:
         return credentials.credential(tx, request.credential_id)
     user = _user(tx, request.user)
@@ -213,7 +215,7 @@ def _credential(tx: Transaction, request: TokenRequest) -> Row | None:
     return next((each for each in found if each["name"] == request.credential_name), None)
 
 
-def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: Row) -> str | None:
+def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: UserRow) -> str | None:
     """The project of the new token. Raises ApiError Unauthorized where the user has no role."""
     scope = request.scope
     if scope.project_name:
@@ -229,7 +231,7 @@ def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: Row) -> 
         return proof.project_id
     if asked is None:
         # No scope means the default project, if the user has a role there.
-        return user["project_id"] if not scope.unscoped and user["grants"].get(user["project_id"]) else None
+        return user["project_id"] if not scope.unscoped and user["grants"].get(user["project_id"] or "") else None
     if not user["grants"].get(asked):
         raise unauthorized()
     return asked

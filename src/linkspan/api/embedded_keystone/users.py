@@ -13,7 +13,8 @@ from linkspan.api.http.messages import Request, Response, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.store.identity import users as stored_users
-from linkspan.store.store import Row, Store
+from linkspan.store.identity.users import ProjectRow, UserRow
+from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 
@@ -103,7 +104,7 @@ class Users:
         )
 
 
-def _visible(tx: Transaction, user_id: str | None) -> list[Row]:
+def _visible(tx: Transaction, user_id: str | None) -> list[ProjectRow]:
     """The projects in which a user has a role; None: all. Raises ApiError if there is no such user."""
     if user_id is None:
         return stored_users.all_projects(tx)
@@ -117,13 +118,13 @@ def _filters(request: Request) -> dict[str, str]:
     return dict(request.parameters())
 
 
-def _fits(row: Row, filters: dict[str, str]) -> bool:
+def _fits(row: ProjectRow | UserRow, filters: dict[str, str]) -> bool:
     """Returns whether a project or user has the name and the domain of the filters."""
     domain = keystone_v3.DOMAIN["id"]
     return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
 
 
-def _project(request: Request, row: Row) -> dict[str, Any]:
+def _project(request: Request, row: ProjectRow) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -138,7 +139,7 @@ def _project(request: Request, row: Row) -> dict[str, Any]:
     }
 
 
-def _user(request: Request, row: Row) -> dict[str, Any]:
+def _user(request: Request, row: UserRow) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
-from linkspan.api.attributes import Attributes, Row, echo
+from linkspan.api.attributes import Attributes, echo
 from linkspan.api.http import body
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request, Response, WaitFor, encode, no_content, ok
@@ -31,8 +31,11 @@ from linkspan.core.schema.resources import CONNECTION, Resource
 from linkspan.core.state import status
 from linkspan.store import revisions
 from linkspan.store.rows import dependencies, reading, writing
+from linkspan.store.rows.row import Row
 from linkspan.store.store import Store
-from linkspan.store.transaction import Transaction
+from linkspan.store.transaction import Transaction, Values
+
+T = TypeVar("T")
 
 DELETE_WAIT: Final = 2.0
 """Seconds for which DELETE waits for a node's word that it is gone."""
@@ -64,7 +67,7 @@ class Hooks:
         """The row that an identity may know of."""
         return find(tx, self.resource, id, caller, lock)
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         """Makes the object; the row as `Transaction.get` gives it. `given`: the attributes as the client wrote them."""
         return writing.insert(tx, self.resource, values)
 
@@ -72,7 +75,7 @@ class Hooks:
         """Judges what was made in one request, all together. `quotas`: of projects that have none of their own."""
         require_room(tx, self.resource, (row["project_id"] for row in rows), quotas)
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         """Changes the object; `values` holds only what differs from `row`, and may be empty."""
         return change(tx, self.resource, row, values)
 
@@ -108,7 +111,7 @@ def visible(tx: Transaction, resource: Resource, asked: Query, caller: Caller) -
     return rows if reach != "by row" else (row for row in rows if policy.allows(caller, "get", resource, row))
 
 
-def change(tx: Transaction, resource: Resource, row: Row, values: Row) -> Row:
+def change(tx: Transaction, resource: Resource, row: Row, values: Values) -> Row:
     """Updates a row and says so to the nodes that have to know; without values it is as it was."""
     if not values:
         return row
@@ -193,7 +196,7 @@ class Collection:
             answer[f"{resource.plural}_links"] = _links(request, pairs, asked, ids)
         return ok(answer)
 
-    def _views(self, tx: Transaction, rows: Iterator[Row], caller: Caller) -> Iterator[Row]:
+    def _views(self, tx: Transaction, rows: Iterator[Row], caller: Caller) -> Iterator[Values]:
         """What a client reads of rows, while they are read."""
         view, now, grace = self._attributes.view, tx.now, self._context.grace
         sees_secrets = policy.sees_secrets(caller, self.resource)
@@ -222,7 +225,7 @@ class Collection:
             shown = _only(list_query.parse(self.resource, _fields(request)).fields, shown)
         return ok({self.resource.singular: shown})
 
-    def _view(self, row: Row, caller: Caller, now: float) -> Row:
+    def _view(self, row: Row, caller: Caller, now: float) -> Values:
         with_secrets = policy.sees_secrets(caller, self.resource)(row)
         return self._attributes.view(row, now, self._context.grace, with_secrets)
 
@@ -315,11 +318,10 @@ class Collection:
 
 def is_deleted(row: Row) -> bool:
     """Whether an object only waits for its node to let go of it."""
-    facts: status.StatusInputs | None = row.get("facts")
-    return facts is not None and facts.deleted
+    return row.is_deleted
 
 
-def _about(place: str, step: Callable[..., Row], *given: Any) -> Row:
+def _about(place: str, step: Callable[..., T], *given: Any) -> T:
     """A step of a creation; what is wrong with one of several objects is said with its place in the list."""
     try:
         return step(*given)
@@ -345,7 +347,7 @@ def _fields(request: Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in request.parameters() if name == "fields"]
 
 
-def _only(fields: tuple[str, ...], shown: Row) -> Row:
+def _only(fields: tuple[str, ...], shown: Values) -> Values:
     return {name: shown[name] for name in shown if name in fields} if fields else shown
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from linkspan.api.attributes import Attributes, Row
+from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
 from linkspan.api.resources.collection import Hooks, find, not_found
 from linkspan.core.authorization import policy
@@ -20,7 +20,8 @@ from linkspan.core.schema.attribute_types import Boolean
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import NETWORK, PORT, SUBNET
 from linkspan.store.rows import dependencies, ports, reading, writing
-from linkspan.store.transaction import Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 ACTIVE: Final = {"status": "ACTIVE"}
 
@@ -69,7 +70,7 @@ class Subnets(Hooks):
         special, derived = ("gateway_ip",), {"router:external": Boolean()}
         self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]
         network = find(tx, NETWORK, network_id, caller, lock=True)
         if network is None:
@@ -89,7 +90,9 @@ class Subnets(Hooks):
             "gateway_ip": gateway,
             "allocation_pools": address_pool.allocation_pools(cidr, gateway),
         }
-        return writing.insert(tx, SUBNET, values) | {"router:external": network["router:external"]}
+        row = writing.insert(tx, SUBNET, values)
+        row["router:external"] = network["router:external"]
+        return row
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         refuse_subnet_in_use(tx, row["id"])

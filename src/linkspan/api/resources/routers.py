@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from linkspan.api.attributes import Attributes, Row
+from linkspan.api.attributes import Attributes
 from linkspan.api.http import body
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Handler, Request, Response, ok
@@ -30,7 +30,8 @@ from linkspan.store import revisions
 from linkspan.store.nodes import connection_state
 from linkspan.store.rows import dependencies, reading, writing
 from linkspan.store.rows import ports as stored_ports
-from linkspan.store.transaction import Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 Fixed = dict[str, str]
 
@@ -49,7 +50,7 @@ class Routers(Hooks):
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         wanted = _gateway_info(given.get("external_gateway_info"))
         row = writing.insert(tx, ROUTER, values)
         if wanted:
@@ -57,7 +58,7 @@ class Routers(Hooks):
             return _read(tx, row["id"])
         return row
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         if "external_gateway_info" in given:
             moved = _set_gateway(tx, caller, row, _gateway_info(given["external_gateway_info"]))
             if moved and not values:
@@ -123,11 +124,11 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, caller, row, wanted)
     # Its services and connections move to the new addresses: they have to stand there too.
-    gateway = connection_state.peers(tx, row["id"])[0]
+    gateway = connection_state.peers_of_router(tx, row["id"])[0]
     addresses = [each["ip_address"] for each in added]
     for each in gateway:
         cross_resource.check_peer_address(each.address, row["id"], addresses)
-    told_apart(tx, row["id"], gateway, [each.id for each in gateway])
+    told_apart(tx, gateway, [each.id for each in gateway])
     connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
     return True
@@ -193,7 +194,7 @@ def _no_address(network_id: str) -> ApiError:
     return ApiError("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
 
 
-def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Row:
+def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Values:
     id = uuid.uuid4()
     return {
         "id": str(id),
@@ -327,19 +328,12 @@ def _refuse_interface_in_use(tx: Transaction, router_id: str, subnet_id: str) ->
     if services:
         message = f"Subnet {subnet_id} is used by VPNService {services[0]['id']}"
         raise ApiError("SubnetInUseByVPNService", message)
-    on_router = {
-        id
-        for service in dependencies.services_on(tx, router=router_id)
-        for id in dependencies.connections_using(tx, service=service["id"])
-    }
-    for group in dependencies.endpoint_groups_with(tx, subnet_id):
-        using = sorted(on_router.intersection(dependencies.connections_using(tx, endpoint_group=group["id"])))
-        if using:
-            message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
-            raise ApiError("SubnetInUseByIPsecSiteConnection", message)
+    if using := dependencies.connections_through_groups(tx, router_id, subnet_id):
+        message = f"Subnet {subnet_id} is used by ipsec site connection {using[0]}"
+        raise ApiError("SubnetInUseByIPsecSiteConnection", message)
 
 
-def _interface(router: Row, port: Row) -> Row:
+def _interface(router: Row, port: Row) -> Values:
     ids = [each["subnet_id"] for each in port["fixed_ips"]]
     return {
         "id": router["id"],

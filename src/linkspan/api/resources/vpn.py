@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from linkspan.api.attributes import Attributes, Row
+from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.api.resources.collection import Hooks, change, find, is_deleted, not_found, visible
@@ -35,12 +35,13 @@ from linkspan.core.schema.resources import (
     Resource,
 )
 from linkspan.core.state import status
-from linkspan.core.state.desired import Peer
+from linkspan.core.state.desired import Connection, Peer
 from linkspan.store import revisions
 from linkspan.store.nodes import assignment, connection_state, tombstones
 from linkspan.store.rows import connection_references, dependencies, ports, reading, writing
 from linkspan.store.rows.connection_references import ConnectionReferences
-from linkspan.store.transaction import Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 STATIC = {"route_mode": "static"}
 
@@ -82,7 +83,7 @@ class Services(Hooks):
     def __init__(self) -> None:
         super().__init__(SERVICE)
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
             raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
         router = named(tx, ROUTER, values["router_id"], caller, lock=True)
@@ -110,23 +111,28 @@ class Policies(Hooks):
         self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
         return super().create(tx, caller, values, given)
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(row | values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
         changed = change(tx, self.resource, row, values)
         if values.keys() & _NEGOTIATED:
-            users = dependencies.connections_using(tx, **{self._by: row["id"]})
-            _check_pairs(tx, users)
+            self._check_pairs(tx, changed)
             if self.resource is IKE_POLICY:
-                _check_conflicts(tx, users)
+                _check_conflicts(tx, row["id"])
         return changed
+
+    def _check_pairs(self, tx: Transaction, policy: Row) -> None:
+        """Raises ApiError if a pair of policies that connections use with this one cannot be negotiated."""
+        for other in dependencies.policies_used_with(tx, self.resource, policy["id"]):
+            ike, ipsec = (policy, other) if self.resource is IKE_POLICY else (other, policy)
+            cross_resource.check_policy_pair(ike, ipsec)
 
     def done(self, request: Request, rows: list[Row], before: Row | None) -> None:
         for row in rows:
@@ -156,29 +162,21 @@ _NEGOTIATED = frozenset(
 """Attributes of a policy that may not go together with those of another."""
 
 
-def _check_pairs(tx: Transaction, connections: list[str]) -> None:
-    """Whether each pair of policies that these connections use can be negotiated."""
-    rows = [row for id in connections if (row := reading.get(tx, CONNECTION, id))]
-    for ike_id, ipsec_id in sorted({(row["ikepolicy_id"], row["ipsecpolicy_id"]) for row in rows}):
-        ike, ipsec = reading.get(tx, IKE_POLICY, ike_id), reading.get(tx, IPSEC_POLICY, ipsec_id)
-        if ike and ipsec:
-            cross_resource.check_policy_pair(ike, ipsec)
+def _check_conflicts(tx: Transaction, ike_policy_id: str) -> None:
+    """Raises Problem if connections that use this IKE policy cannot be told from others on their gateways."""
+    routers = connection_state.peers_beside_users(tx, ike_policy_id)
+    similar = [id for peers, users in routers.values() for id in cross_resource.similar_connections(peers, users)]
+    on_router: dict[str, list[Connection]] = {}
+    for connection in connection_state.live_connections(tx, similar):
+        on_router.setdefault(connection.gateway_id, []).append(connection)
+    for router_id, connections in sorted(on_router.items()):
+        cross_resource.check_conflicts(connections, routers[router_id].users)
 
 
-def _check_conflicts(tx: Transaction, connections: list[str]) -> None:
-    routers = set()
-    for id in connections:
-        connection = reading.get(tx, CONNECTION, id)
-        service = connection and reading.get(tx, SERVICE, connection["vpnservice_id"])
-        routers |= {service["router_id"]} if service else set()
-    for router in sorted(routers):
-        told_apart(tx, router, connection_state.peers(tx, router)[0], connections)
-
-
-def told_apart(tx: Transaction, router_id: str, gateway: list[Peer], changed: list[str]) -> None:
-    """Whether the changed connections of a gateway can be told from all others. Raises ApiError."""
+def told_apart(tx: Transaction, gateway: list[Peer], changed: list[str]) -> None:
+    """Checks that the changed connections of a gateway can be distinguished from all others. Raises ApiError."""
     if rivals := cross_resource.similar_connections(gateway, changed):
-        cross_resource.check_conflicts(connection_state.siblings(tx, router_id, rivals), changed)
+        cross_resource.check_conflicts(connection_state.live_connections(tx, rivals), changed)
 
 
 class EndpointGroups(Hooks):
@@ -188,7 +186,7 @@ class EndpointGroups(Hooks):
         super().__init__(ENDPOINT_GROUP)
         self._limits = limits
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         endpoints: list[str] = values["endpoints"]
         cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
@@ -210,7 +208,7 @@ class Connections(Hooks):
         self.attributes = Attributes(CONNECTION, always=STATIC)
         self._limits = limits
 
-    def create(self, tx: Transaction, caller: Caller, values: Row, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
@@ -221,15 +219,14 @@ class Connections(Hooks):
         groups = {"local": found.local_group, "peer": found.peer_group}
         cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
         made = writing.insert(tx, CONNECTION, values)
-        made["facts"] = _new_facts(service, made, tx.now)
-        # What `created` has to know, and takes out again.
-        made["router_id"] = service["router_id"]
+        made.status_inputs = _new_status_inputs(service, made, tx.now)
+        made.router_id = service.router_id
         return made
 
     def created(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
         on_router: dict[str, list[str]] = {}
         for row in rows:
-            on_router.setdefault(row.pop("router_id"), []).append(row["id"])
+            on_router.setdefault(row.router_id or "", []).append(row["id"])
         first, *others = sorted({row["project_id"] for row in rows})
         most = lock_quota(tx, CONNECTION, first, quotas)
         # Counted only for who has a limit: the count looks at each of them.
@@ -239,7 +236,7 @@ class Connections(Hooks):
         require_room(tx, CONNECTION, others, quotas)
         revisions.touch(tx, connections=[row["id"] for row in rows])
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Row, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
             return change(tx, CONNECTION, row, values)
         service = reading.get(tx, SERVICE, row["vpnservice_id"])
@@ -267,13 +264,13 @@ class Connections(Hooks):
 
     def _check_gateway(self, tx: Transaction, router_id: str, changed: list[str], project: str = "") -> int:
         """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
-        gateway, used = connection_state.peers(tx, router_id, project)
+        gateway, used = connection_state.peers_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
-        told_apart(tx, router_id, gateway, changed)
+        told_apart(tx, gateway, changed)
         return used
 
 
-def _footing(tx: Transaction, caller: Caller, values: Row) -> ConnectionReferences:
+def _footing(tx: Transaction, caller: Caller, values: Values) -> ConnectionReferences:
     """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
     reaches = {
         policy.scope(caller, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
@@ -307,12 +304,12 @@ def _footing(tx: Transaction, caller: Caller, values: Row) -> ConnectionReferenc
     )
 
 
-def _named(values: Row, row: Row | None, resource: Resource, attribute: str) -> Row:
+def _named(values: Values, row: Row | None, resource: Resource, attribute: str) -> Row:
     return given(row, resource, values[attribute])
 
 
 def _place(
-    tx: Transaction, service: Row, subnet_cidr: str | None, values: Row, groups: Mapping[str, Row | None]
+    tx: Transaction, service: Row, subnet_cidr: str | None, values: Values, groups: Mapping[str, Row | None]
 ) -> ConnectionContext:
     """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
     made: dict[str, GroupMembers | None] = {}
@@ -350,14 +347,14 @@ def _again(tx: Transaction, resource: Resource, row: Row) -> Row:
     return found
 
 
-def _new_facts(service: Row, made: Row, now: float) -> status.StatusInputs:
+def _new_status_inputs(service: Row, made: Row, now: float) -> status.StatusInputs:
     """What is known of a connection that was made just now, without asking for it again: nobody has seen it."""
     return status.StatusInputs(
         deleted=False,
         enabled=made["admin_state_up"] and service["admin_state_up"],
         revision=1,
         changed_at=now,
-        node=service["facts"].node,
+        node=service.status_inputs.node if service.status_inputs else None,
         observed=None,
     )
 

@@ -7,10 +7,11 @@ to say a thing for both databases, at nearly the price of the bare driver.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, Table, bindparam
+import msgspec
+from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, Table, bindparam, cast, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
@@ -71,6 +72,13 @@ class Statement:
             connection.connection.cursor().executemany(made[0][0], [parameters for _, parameters in made])
 
 
+def struct_columns(struct: type[msgspec.Struct], **columns: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+    """The columns of a SELECT whose rows become this struct: `struct(*row)`. One column for each field, by name."""
+    if columns.keys() != set(struct.__struct_fields__):
+        raise TypeError(f"the columns of {struct.__name__} are {sorted(struct.__struct_fields__)}")
+    return tuple(columns[name] for name in struct.__struct_fields__)
+
+
 def statement(build: Any) -> Any:
     """Makes a function that builds a statement build it once per arguments."""
     return functools.lru_cache(maxsize=512)(build)
@@ -122,9 +130,49 @@ def _of_postgresql(element: json_rows, compiler: Any, **more: Any) -> str:
     return f"coalesce(json_agg(json_build_array({compiler.process(element.clauses, **more)}))::text, '[]')"
 
 
+class _JsonEach(FunctionElement[Any]):
+    """The elements of a JSON list as rows with the one column `value`."""
+
+    inherit_cache = True
+
+
+@compiles(_JsonEach)
+def _each_of_sqlite(element: _JsonEach, compiler: Any, **more: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **more)})"
+
+
+@compiles(_JsonEach, "postgresql")
+def _each_of_postgresql(element: _JsonEach, compiler: Any, **more: Any) -> str:
+    return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **more)} AS JSONB))"
+
+
+def json_elements(text: BindParameter[Any]) -> tuple[Any, Callable[[int, Any], ColumnElement[Any]]]:
+    """A FROM with a row for each list of a JSON list of lists; and its fields, by position and type.
+
+    So many rows are one parameter of one statement.
+    """
+    rows = _JsonEach(text).table_valued("value")
+
+    def field(position: int, type_: Any) -> ColumnElement[Any]:
+        return cast(rows.c.value.op("->>")(literal_column(str(position))), type_)
+
+    return rows, field
+
+
+def encode_json(value: Any) -> str:
+    """The text of a JSON column or parameter."""
+    return msgspec.json.encode(value).decode()
+
+
+def overwriting(insert: postgresql.Insert, *keys: str) -> postgresql.Insert:
+    """The INSERT, overwriting a row with the same key (both databases have the same syntax)."""
+    columns = [column.name for column in insert.table.columns if column.computed is None]
+    rest = {name: insert.excluded[name] for name in columns if name not in keys}
+    return insert.on_conflict_do_update(index_elements=list(keys), set_=rest)
+
+
 def upsert(table: Table, *keys: str) -> Statement:
-    """INSERT that overwrites a row with the same key (both databases say it in the same words)."""
-    names = [column.name for column in table.columns if column.computed is None]
-    made = postgresql.insert(table).values({name: bindparam(name) for name in names})
-    rest = {name: made.excluded[name] for name in names if name not in keys}
-    return Statement(made.on_conflict_do_update(index_elements=list(keys), set_=rest))
+    """INSERT of one row that overwrites a row with the same key."""
+    columns = [column.name for column in table.columns if column.computed is None]
+    insert = postgresql.insert(table).values({name: bindparam(name) for name in columns})
+    return Statement(overwriting(insert, *keys))

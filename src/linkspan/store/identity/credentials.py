@@ -7,56 +7,95 @@ is a `Conflict`, by the database.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
+import msgspec
 from sqlalchemy import bindparam, delete, insert, select
 
-from linkspan.store.database.statements import Statement, statement
+from linkspan.store.database.statements import Statement, statement, struct_columns
 from linkspan.store.database.tables import APPLICATION_CREDENTIAL, PROJECT, USER
 from linkspan.store.rows.writing import new_id
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.transaction import Transaction, Values
 
-_NAMES: Final = tuple(column.name for column in APPLICATION_CREDENTIAL.columns)
+
+class CredentialRow(TypedDict):
+    """An application credential, with the names of its user and project."""
+
+    id: str
+    user_id: str
+    project_id: str
+    name: str
+    description: str
+    secret_hash: str
+    roles: list[str]
+    unrestricted: bool
+    expires_at: float | None
+    user_name: str
+    project_name: str
+
+
+class _CredentialColumns(msgspec.Struct):
+    id: str
+    user_id: str
+    project_id: str
+    name: str
+    description: str
+    secret_hash: str
+    roles: str
+    unrestricted: bool
+    expires_at: float | None
+    user_name: str
+    project_name: str
+
+
+_columns: Final = struct_columns(
+    _CredentialColumns,
+    **{column.name: column for column in APPLICATION_CREDENTIAL.columns},
+    user_name=USER.c.name,
+    project_name=PROJECT.c.name,
+)
 _add: Final = Statement(insert(APPLICATION_CREDENTIAL))
 _remove: Final = Statement(delete(APPLICATION_CREDENTIAL).where(APPLICATION_CREDENTIAL.c.id == bindparam("id")))
 
 
 @statement
 def _credentials(by: tuple[str, ...]) -> Statement:
-    made = (
-        select(*APPLICATION_CREDENTIAL.columns, USER.c.name, PROJECT.c.name)
+    query = (
+        select(*_columns)
         .join(USER, USER.c.id == APPLICATION_CREDENTIAL.c.user_id)
         .join(PROJECT, PROJECT.c.id == APPLICATION_CREDENTIAL.c.project_id)
         .order_by(APPLICATION_CREDENTIAL.c.name)
     )
-    return Statement(made.where(*(APPLICATION_CREDENTIAL.c[name] == bindparam(name) for name in by)))
+    return Statement(query.where(*(APPLICATION_CREDENTIAL.c[name] == bindparam(name) for name in by)))
 
 
-def add_credential(tx: Transaction, values: Row) -> Row:
-    """An application credential: user_id, project_id, name, secret_hash, roles, and perhaps id, description,
+def add_credential(tx: Transaction, values: Values) -> CredentialRow:
+    """Adds an application credential: user_id, project_id, name, secret_hash, roles, and perhaps id, description,
     unrestricted, expires_at. Raises `Conflict` if the user has one of that name."""
-    row: Row = {"id": new_id(), "description": "", "unrestricted": False, "expires_at": None} | values
+    row: Values = {"id": new_id(), "description": "", "unrestricted": False, "expires_at": None} | values
     tx.run(_add, **(row | {"roles": json.dumps(sorted(row["roles"]))}))
-    return row | {"roles": sorted(row["roles"])}
+    return _read(tx, id=row["id"])[0]
 
 
-def credentials_of(tx: Transaction, user_id: str) -> list[Row]:
+def credentials_of(tx: Transaction, user_id: str) -> list[CredentialRow]:
     """A user's application credentials, by name."""
     return _read(tx, user_id=user_id)
 
 
-def credential(tx: Transaction, id: str) -> Row | None:
+def credential(tx: Transaction, id: str) -> CredentialRow | None:
     """One application credential, with the names of its user and project."""
     return next(iter(_read(tx, id=id)), None)
 
 
-def _read(tx: Transaction, **by: Any) -> list[Row]:
-    found = []
-    for *values, user_name, project_name in tx.rows(_credentials(tuple(by)), **by):
-        row: Row = dict(zip(_NAMES, values, strict=True))
-        row |= {"roles": json.loads(row["roles"]), "unrestricted": bool(row["unrestricted"])}
-        found.append(row | {"user_name": user_name, "project_name": project_name})
-    return found
+def _read(tx: Transaction, **by: Any) -> list[CredentialRow]:
+    return [_row(_CredentialColumns(*values)) for values in tx.rows(_credentials(tuple(by)), **by)]
+
+
+def _row(columns: _CredentialColumns) -> CredentialRow:
+    row: CredentialRow = msgspec.structs.asdict(columns)  # type: ignore[assignment] # the same names
+    row["roles"] = json.loads(columns.roles)
+    row["unrestricted"] = bool(columns.unrestricted)
+    return row
 
 
 def remove_credential(tx: Transaction, id: str) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Final
+from typing import Any, Final, TypedDict
 
-from sqlalchemy import bindparam, delete, insert, or_, select
+import msgspec
+from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
 
-from linkspan.store.database.statements import Statement
+from linkspan.store.database.statements import Statement, struct_columns
 from linkspan.store.database.tables import APPLICATION_CREDENTIAL, GRANT, PROJECT, TOKEN, USER
 from linkspan.store.rows.writing import new_id
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.transaction import Transaction, Values
 
 STATIC: Final = ""
 """The `methods` of a token that an administrator made."""
@@ -26,31 +27,104 @@ _remove_static: Final = Statement(delete(TOKEN).where(TOKEN.c.id == bindparam("i
 _remove_issued: Final = Statement(delete(TOKEN).where(TOKEN.c.user_id == bindparam("user"), TOKEN.c.methods != STATIC))
 _sweep: Final = Statement(delete(TOKEN).where(TOKEN.c.expires_at <= bindparam("now")))
 
-_COLUMNS: Final = (
-    "id",
-    "user_id",
-    "user_name",
-    "project_id",
-    "project_name",
-    "name",
-    "methods",
-    "issued_at",
-    "expires_at",
+
+class CredentialOfToken(TypedDict):
+    """The application credential that a token was issued for."""
+
+    id: str
+    name: str
+    roles: list[str]
+    unrestricted: bool
+
+
+class TokenRow(TypedDict):
+    """A token: `expires_at` on the database's clock; `methods` how it was issued, none: it is static."""
+
+    id: str
+    user_id: str
+    user_name: str
+    project_id: str | None
+    project_name: str | None
+    name: str
+    methods: tuple[str, ...]
+    issued_at: float
+    expires_at: float | None
+
+
+class FoundToken(TokenRow):
+    """A token with what it allows: its user's `roles` in its project, and the credential that limits them."""
+
+    roles: list[str]
+    credential: CredentialOfToken | None
+
+
+class _TokenColumns(msgspec.Struct):
+    id: str
+    user_id: str
+    user_name: str
+    project_id: str | None
+    project_name: str | None
+    name: str
+    methods: str
+    issued_at: float
+    expires_at: float | None
+
+    def row(self) -> TokenRow:
+        return TokenRow(
+            id=self.id,
+            user_id=self.user_id,
+            user_name=self.user_name,
+            project_id=self.project_id,
+            project_name=self.project_name,
+            name=self.name,
+            methods=tuple(self.methods.split()),
+            issued_at=self.issued_at,
+            expires_at=self.expires_at,
+        )
+
+
+class _TokenGrant(_TokenColumns):
+    """A token with one of its user's roles, as columns."""
+
+    credential_id: str | None
+    credential_name: str
+    credential_roles: str
+    unrestricted: bool
+    role: str | None
+
+    def credential(self) -> CredentialOfToken | None:
+        if self.credential_id is None:
+            return None
+        return CredentialOfToken(
+            id=self.credential_id,
+            name=self.credential_name,
+            roles=json.loads(self.credential_roles),
+            unrestricted=bool(self.unrestricted),
+        )
+
+
+_columns: Final[dict[str, ColumnElement[Any]]] = {
+    "id": TOKEN.c.id,
+    "user_id": TOKEN.c.user_id,
+    "user_name": USER.c.name,
+    "project_id": TOKEN.c.project_id,
+    "project_name": PROJECT.c.name,
+    "name": TOKEN.c.name,
+    "methods": TOKEN.c.methods,
+    "issued_at": TOKEN.c.issued_at,
+    "expires_at": TOKEN.c.expires_at,
+}
+_grant_columns: Final = struct_columns(
+    _TokenGrant,
+    **_columns,
+    credential_id=APPLICATION_CREDENTIAL.c.id,
+    credential_name=APPLICATION_CREDENTIAL.c.name,
+    credential_roles=APPLICATION_CREDENTIAL.c.roles,
+    unrestricted=APPLICATION_CREDENTIAL.c.unrestricted,
+    role=GRANT.c.role,
 )
-_shown: Final = (
-    TOKEN.c.id,
-    TOKEN.c.user_id,
-    USER.c.name,
-    TOKEN.c.project_id,
-    PROJECT.c.name,
-    TOKEN.c.name,
-    TOKEN.c.methods,
-    TOKEN.c.issued_at,
-    TOKEN.c.expires_at,
-)
-_CREDENTIAL: Final = ("id", "name", "roles", "unrestricted")
 _find: Final = Statement(
-    select(*_shown, *(APPLICATION_CREDENTIAL.c[name] for name in _CREDENTIAL), GRANT.c.role)
+    select(*_grant_columns)
     .join(USER, USER.c.id == TOKEN.c.user_id)
     .outerjoin(PROJECT, PROJECT.c.id == TOKEN.c.project_id)
     .outerjoin(APPLICATION_CREDENTIAL, APPLICATION_CREDENTIAL.c.id == TOKEN.c.credential_id)
@@ -62,7 +136,7 @@ _find: Final = Statement(
     .order_by(GRANT.c.role)
 )
 _static: Final = Statement(
-    select(*_shown)
+    select(*struct_columns(_TokenColumns, **_columns))
     .join(USER, USER.c.id == TOKEN.c.user_id)
     .outerjoin(PROJECT, PROJECT.c.id == TOKEN.c.project_id)
     .where(TOKEN.c.methods == STATIC)
@@ -85,13 +159,13 @@ def add_token(
     *,
     methods: tuple[str, ...] = (),
     credential_id: str | None = None,
-) -> Row:
+) -> Values:
     """A token of a user, known by its SHA-256 hex digest; without a project it says only who somebody is.
 
     `expires_at` is on the database's clock. `methods`: how it was got from the embedded Keystone; none: it is
     static. It ends with the application credential `credential_id`.
     """
-    row: Row = {
+    row: Values = {
         "token_hash": token_hash,
         "id": new_id(),
         "user_id": user_id,
@@ -106,30 +180,19 @@ def add_token(
     return row | {"methods": methods}
 
 
-def find_token(tx: Transaction, token_hash: str) -> Row | None:
-    """id, user_id, user_name, project_id, project_name, roles, name, methods, issued_at, expires_at, credential
-    (None, or id, name, roles, unrestricted); None if unknown or expired. One statement."""
-    found = tx.rows(_find, hash=token_hash, now=tx.now)
-    if not found:
+def find_token(tx: Transaction, token_hash: str) -> FoundToken | None:
+    """The token with this SHA-256 hex digest; None if unknown or expired. One statement."""
+    grants = [_TokenGrant(*values) for values in tx.rows(_find, hash=token_hash, now=tx.now)]
+    if not grants:
         return None
-    row = _row(found[0])
-    credential: Row = dict(zip(_CREDENTIAL, found[0][len(_COLUMNS) :], strict=False))
-    row["roles"] = [each[-1] for each in found if each[-1] is not None]
-    row["credential"] = None
-    if credential["id"] is not None:
-        credential |= {"roles": json.loads(credential["roles"]), "unrestricted": bool(credential["unrestricted"])}
-        row["credential"] = credential
-    return row
+    token = grants[0]
+    roles = [grant.role for grant in grants if grant.role is not None]
+    return FoundToken(**token.row(), roles=roles, credential=token.credential())
 
 
-def static_tokens(tx: Transaction) -> list[Row]:
-    """All static tokens, the expired ones too, by user and name; without roles."""
-    return [_row(each) for each in tx.rows(_static)]
-
-
-def _row(found: tuple[object, ...]) -> Row:
-    row: Row = dict(zip(_COLUMNS, found, strict=False))
-    return row | {"methods": tuple(row["methods"].split())}
+def static_tokens(tx: Transaction) -> list[TokenRow]:
+    """All static tokens, the expired ones too, by user and name."""
+    return [_TokenColumns(*values).row() for values in tx.rows(_static)]
 
 
 def remove_token(tx: Transaction, token_hash: str) -> None:

@@ -8,19 +8,41 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypedDict
 
+import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from linkspan.store.database.statements import Statement, statement
+from linkspan.store.database.statements import Statement, statement, struct_columns
 from linkspan.store.database.tables import GRANT, PROJECT, USER
 from linkspan.store.identity import tokens
 from linkspan.store.rows.writing import new_id
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.transaction import Transaction
 
-_PROJECT = ("id", "name", "description")
+
+class ProjectRow(TypedDict):
+    """A project."""
+
+    id: str
+    name: str
+    description: str
+
+
+class UserRow(TypedDict):
+    """A user: `roles` in its default project, `grants` by project id."""
+
+    id: str
+    name: str
+    password_hash: str
+    project_id: str | None
+    project_name: str | None
+    roles: list[str]
+    grants: dict[str, list[str]]
+
+
+_PROJECT: Final = tuple(ProjectRow.__annotations__)
 _add_project: Final = Statement(insert(PROJECT), _PROJECT)
 _add_user: Final = Statement(insert(USER), ("id", "name", "password_hash", "project_id"))
 _grant: Final = Statement(insert(GRANT))
@@ -59,27 +81,27 @@ def _projects(by: str | None) -> Statement:
     return Statement(made if by is None else made.where(PROJECT.c[by] == bindparam(by)))
 
 
-def add_project(tx: Transaction, name: str, id: str | None = None, description: str = "") -> Row:
+def add_project(tx: Transaction, name: str, id: str | None = None, description: str = "") -> ProjectRow:
     """Adds a project. Raises `Conflict` if the name is taken."""
-    row = {"id": id or new_id(), "name": name, "description": description}
+    row = ProjectRow(id=id or new_id(), name=name, description=description)
     tx.run(_add_project, **row)
     return row
 
 
-def all_projects(tx: Transaction) -> list[Row]:
+def all_projects(tx: Transaction) -> list[ProjectRow]:
     """All projects (id, name, description), by name."""
     return _read_projects(tx)
 
 
-def project(tx: Transaction, id: str | None = None, name: str | None = None) -> Row | None:
+def project(tx: Transaction, id: str | None = None, name: str | None = None) -> ProjectRow | None:
     """One project, by id or name."""
     by, value = ("id", id) if id is not None else ("name", name or "")
     return next(iter(_read_projects(tx, by, value)), None)
 
 
-def _read_projects(tx: Transaction, by: str | None = None, value: str = "") -> list[Row]:
-    found = tx.rows(_projects(by), **({by: value} if by else {}))
-    return [dict(zip(_PROJECT, each, strict=True)) for each in found]
+def _read_projects(tx: Transaction, by: str | None = None, value: str = "") -> list[ProjectRow]:
+    rows = tx.rows(_projects(by), **({by: value} if by else {}))
+    return [ProjectRow(id=id, name=name, description=description) for id, name, description in rows]
 
 
 def remove_project(tx: Transaction, id: str) -> None:
@@ -90,64 +112,77 @@ def remove_project(tx: Transaction, id: str) -> None:
 # --- users --------------------------------------------------------------------------------------------------------
 
 
+class _UserGrant(msgspec.Struct):
+    """A user with one of its roles, as columns."""
+
+    id: str
+    name: str
+    password_hash: str
+    project_id: str | None
+    project_name: str | None
+    granted_project_id: str | None
+    role: str | None
+
+
 @statement
 def _users(by: str | None) -> Statement:
     source = USER.outerjoin(GRANT, GRANT.c.user_id == USER.c.id).outerjoin(PROJECT, PROJECT.c.id == USER.c.project_id)
-    columns = (
-        USER.c.id,
-        USER.c.name,
-        USER.c.password_hash,
-        USER.c.project_id,
-        PROJECT.c.name,
-        GRANT.c.project_id,
-        GRANT.c.role,
+    columns = struct_columns(
+        _UserGrant,
+        id=USER.c.id,
+        name=USER.c.name,
+        password_hash=USER.c.password_hash,
+        project_id=USER.c.project_id,
+        project_name=PROJECT.c.name,
+        granted_project_id=GRANT.c.project_id,
+        role=GRANT.c.role,
     )
-    made = select(*columns).select_from(source).order_by(USER.c.name, GRANT.c.project_id, GRANT.c.role)
-    return Statement(made if by is None else made.where(USER.c[by] == bindparam(by)))
+    query = select(*columns).select_from(source).order_by(USER.c.name, GRANT.c.project_id, GRANT.c.role)
+    return Statement(query if by is None else query.where(USER.c[by] == bindparam(by)))
 
 
-def all_users(tx: Transaction) -> list[Row]:
+def all_users(tx: Transaction) -> list[UserRow]:
     """All users with their roles, by name; see `user`."""
     return _read_users(tx)
 
 
-def user(tx: Transaction, id: str) -> Row | None:
+def user(tx: Transaction, id: str) -> UserRow | None:
     """One user with its roles: `roles` in its default project, `grants` by project id."""
     return next(iter(_read_users(tx, "id", id)), None)
 
 
-def user_by_name(tx: Transaction, name: str) -> Row | None:
+def user_by_name(tx: Transaction, name: str) -> UserRow | None:
     """The user with this name; see `user`."""
     return next(iter(_read_users(tx, "name", name)), None)
 
 
-def _read_users(tx: Transaction, by: str | None = None, value: str = "") -> list[Row]:
-    made: dict[str, Row] = {}
-    for id, name, password_hash, project, project_name, granted, role in tx.rows(
-        _users(by), **({by: value} if by else {})
-    ):
-        row = made.setdefault(
-            id,
-            {
-                "id": id,
-                "name": name,
-                "password_hash": password_hash,
-                "project_id": project,
-                "project_name": project_name,
-                "roles": [],
-                "grants": {},
-            },
+def _read_users(tx: Transaction, by: str | None = None, value: str = "") -> list[UserRow]:
+    users: dict[str, UserRow] = {}
+    for values in tx.rows(_users(by), **({by: value} if by else {})):
+        columns = _UserGrant(*values)
+        user = users.setdefault(
+            columns.id,
+            UserRow(
+                id=columns.id,
+                name=columns.name,
+                password_hash=columns.password_hash,
+                project_id=columns.project_id,
+                project_name=columns.project_name,
+                roles=[],
+                grants={},
+            ),
         )
-        if granted is not None:
-            row["grants"].setdefault(granted, []).append(role)
-        if granted is not None and granted == project:
-            row["roles"].append(role)
-    return list(made.values())
+        if columns.granted_project_id is None or columns.role is None:
+            continue
+        user["grants"].setdefault(columns.granted_project_id, []).append(columns.role)
+        if columns.granted_project_id == columns.project_id:
+            user["roles"].append(columns.role)
+    return list(users.values())
 
 
 def add_user(
     tx: Transaction, name: str, password_hash: str, project_id: str, roles: Iterable[str] = ("member",)
-) -> Row:
+) -> UserRow:
     """Adds a user with a default project and roles in it. Raises `Conflict` if the name is taken."""
     id = new_id()
     tx.run(_add_user, id=id, name=name, password_hash=password_hash, project_id=project_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Select, and_, bindparam, func, select
@@ -20,7 +20,7 @@ from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, json_rows, slot_count, statement
 from linkspan.store.database.tables import CHANGE, IS_GATEWAY_PORT, TABLES
-from linkspan.store.revisions import stamped
+from linkspan.store.revisions import join_changes
 from linkspan.store.rows.mapping import outside_addresses
 from linkspan.store.transaction import Transaction
 
@@ -72,9 +72,8 @@ _BODY = (
 
 
 @statement
-def connection_rows(only_stamped: bool, of_gateway: bool = False, count: int = 0) -> Statement:
-    """Rows for `connections`: what `node` has to take up after `since`, or what one `gateway` has, or both; `count`:
-    only those with so many ids."""
+def connection_rows(of_node: bool, count: int = 0) -> Statement:
+    """Rows for `connections`: what `node` has to take up after `since`, or live connections by so many ids."""
     source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
     source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
@@ -85,10 +84,8 @@ def connection_rows(only_stamped: bool, of_gateway: bool = False, count: int = 0
         _outside,
         and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT),
     )
-    made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if only_stamped else ()))
-    made = made.select_from(stamped("connection", source, _connection.c.id) if only_stamped else source)
-    if of_gateway:
-        made = made.where(_service.c.live_router_id == bindparam("gateway"))
+    made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if of_node else ()))
+    made = made.select_from(join_changes("connection", source, _connection.c.id) if of_node else source)
     if count:
         made = made.where(in_slots(_connection.c.id, "id", count))
     return Statement(made.order_by(_connection.c.id))
@@ -177,31 +174,67 @@ def _masked(cidrs: Iterable[str]) -> tuple[str, ...]:
     return tuple(masked for masked in map(_mask, cidrs) if masked is not None)
 
 
-def siblings(tx: Transaction, router_id: str, ids: Iterable[str] | None = None) -> list[Connection]:
-    """All live connections of one router (or of these `ids`), resolved as its node would see them, for the
-    conflict rule."""
-    if ids is None:
-        return list(connections(tx, tx.rows(connection_rows(False, True), gateway=router_id)))
-    found: list[Connection] = []
-    for some in chunks(ids):
-        rows = tx.rows(connection_rows(False, True, slot_count(some)), gateway=router_id, **fill_slots("id", some))
-        found += connections(tx, rows)
-    return found
+def live_connections(tx: Transaction, ids: Iterable[str]) -> list[Connection]:
+    """These live connections by id, resolved as their nodes would see them, with their keys: for the conflict rule."""
+    resolved: list[Connection] = []
+    for some in chunks(sorted(ids)):
+        resolved += connections(tx, tx.rows(connection_rows(False, slot_count(some)), **fill_slots("id", some)))
+    return resolved
 
 
 _counted = TABLES[CONNECTION.name].alias("counted")
 _used = select(func.count()).where(_counted.c.project_id == bindparam("project"), _counted.c.deleted_at.is_(None))
-_peers: Final = Statement(
+_of_router: Final = Statement(
     # One text for all of them: a row each would cost as much again as to find it.
     select(json_rows(_connection.c.id, _connection.c.peer_address, _connection.c.peer_id), _used.scalar_subquery())
     .select_from(_connection)
     .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     .where(_service.c.live_router_id == bindparam("gateway"))
 )
-_read: Final = msgspec.json.Decoder(list[Peer]).decode
+_decode_peers: Final = msgspec.json.Decoder(list[Peer]).decode
 
 
-def peers(tx: Transaction, router_id: str, project: str = "") -> tuple[list[Peer], int]:
-    """With whom the live connections of one router are, no key is opened; and how many a project has in all."""
-    rows, used = tx.first(_peers, gateway=router_id, project=project)
-    return _read(rows), used
+def peers_of_router(tx: Transaction, router_id: str, project: str = "") -> tuple[list[Peer], int]:
+    """The peers of the live connections of one router, without their keys; and how many connections a project has."""
+    peers, used = tx.first(_of_router, gateway=router_id, project=project)
+    return _decode_peers(peers), used
+
+
+class RouterPeers(NamedTuple):
+    """The peers of a router's live connections, and the ids of those that use the policy in question."""
+
+    peers: list[Peer]
+    users: list[str]
+
+
+def _beside_users() -> Statement:
+    user, its_service = _connection.alias("user"), _service.alias("its_service")
+    routers = select(its_service.c.live_router_id).select_from(
+        user.join(its_service, its_service.c.id == user.c.live_vpnservice_id)
+    )
+    return Statement(
+        select(
+            _service.c.live_router_id,
+            _connection.c.id,
+            _connection.c.peer_address,
+            _connection.c.peer_id,
+            _connection.c.ikepolicy_id == bindparam("policy"),
+        )
+        .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+        .where(_service.c.live_router_id.in_(routers.where(user.c.live_ikepolicy_id == bindparam("policy"))))
+        .order_by(_connection.c.id)
+    )
+
+
+_peers_beside_users: Final = _beside_users()
+
+
+def peers_beside_users(tx: Transaction, ike_policy_id: str) -> dict[str, RouterPeers]:
+    """The peers of each router that has a connection with this IKE policy, by router id, in one statement."""
+    routers: dict[str, RouterPeers] = {}
+    for router, id, address, identity, is_user in tx.rows(_peers_beside_users, policy=ike_policy_id):
+        peers, users = routers.setdefault(router, RouterPeers([], []))
+        peers.append(Peer(id, address, identity))
+        if is_user:
+            users.append(id)
+    return routers

@@ -15,7 +15,7 @@ from linkspan.core.schema.resources import GATEWAY_PORT, NETWORK, PORT, SUBNET
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, TABLES
-from linkspan.store.revisions import stamped
+from linkspan.store.revisions import join_changes
 
 _subnet = TABLES[SUBNET.name]
 _network = TABLES[NETWORK.name]
@@ -39,7 +39,7 @@ def interface_rows() -> Statement:
         ADDRESS.c.ip_address,
         _subnet.c.cidr,
         _subnet.c.gateway_ip,
-    ).select_from(stamped("gateway", source, GATEWAY.c.router_id))
+    ).select_from(join_changes("gateway", source, GATEWAY.c.router_id))
     made = made.where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
     # IPv4 before IPv6, then by address: the same legs always read the same.
     return Statement(made.order_by(GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address))

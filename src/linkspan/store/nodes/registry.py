@@ -2,40 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypedDict
 
-from sqlalchemy import bindparam, func, insert, select, update
+import msgspec
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 
 from linkspan.core.state.observed import Hello
 from linkspan.store import revisions
-from linkspan.store.database.statements import Statement
+from linkspan.store.database.statements import Statement, struct_columns
 from linkspan.store.database.tables import GATEWAY, NODE
 from linkspan.store.nodes import assignment, tombstones
 from linkspan.store.rows.writing import new_id
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.transaction import Transaction
 
-_COLUMNS = (
-    NODE.c.id,
-    NODE.c.name,
-    NODE.c.revision,
-    NODE.c.lease_until,
-    NODE.c.backend,
-    NODE.c.agent_version,
-    NODE.c.charon_version,
-)
-_NAMES: Final = tuple(column.name for column in _COLUMNS)
+
+class NodeRow(TypedDict):
+    """A node: `revision` its newest; `lease_until` on the database's clock; the rest as its last hello said."""
+
+    id: str
+    name: str
+    revision: int
+    lease_until: float
+    backend: str
+    agent_version: str
+    charon_version: str
+
+
+class NodeWithGateways(NodeRow):
+    """A node and the number of gateways assigned to it."""
+
+    gateways: int
+
+
+class _NodeColumns(msgspec.Struct):
+    id: str
+    name: str
+    revision: int
+    lease_until: float
+    backend: str
+    agent_version: str
+    charon_version: str
+
+    def row(self) -> NodeRow:
+        return NodeRow(
+            id=self.id,
+            name=self.name,
+            revision=self.revision,
+            lease_until=self.lease_until,
+            backend=self.backend,
+            agent_version=self.agent_version,
+            charon_version=self.charon_version,
+        )
+
+
+class _GatewayCount(_NodeColumns):
+    gateways: int
+
+
+_columns: Final[dict[str, ColumnElement[Any]]] = {name: NODE.c[name] for name in NodeRow.__annotations__}
 _add: Final = Statement(insert(NODE))
-_by_token: Final = Statement(select(*_COLUMNS).where(NODE.c.token_hash == bindparam("token_hash")))
-_all: Final = Statement(
-    select(
-        *_COLUMNS,
-        select(func.count())
-        .select_from(GATEWAY)
-        .where(GATEWAY.c.node_id == NODE.c.id, GATEWAY.c.deleted_at.is_(None))
-        .scalar_subquery(),
-    ).order_by(NODE.c.name)
+_by_token: Final = Statement(
+    select(*struct_columns(_NodeColumns, **_columns)).where(NODE.c.token_hash == bindparam("token_hash"))
 )
-_alive: Final = Statement(select(NODE.c.revision, NODE.c.lease_until).where(NODE.c.id == bindparam("node")))
+_gateways_of_node = (
+    select(func.count())
+    .select_from(GATEWAY)
+    .where(GATEWAY.c.node_id == NODE.c.id, GATEWAY.c.deleted_at.is_(None))
+    .scalar_subquery()
+)
+_all: Final = Statement(
+    select(*struct_columns(_GatewayCount, **_columns, gateways=_gateways_of_node)).order_by(NODE.c.name)
+)
+_revision: Final = Statement(select(NODE.c.revision).where(NODE.c.id == bindparam("node")))
 _hello: Final = Statement(
     update(NODE)
     .where(NODE.c.id == bindparam("node"))
@@ -48,23 +86,23 @@ _hello: Final = Statement(
 )
 
 
-def add_node(tx: Transaction, name: str, token_hash: str) -> Row:
-    """A node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
-    row: Row = {"id": new_id(), "name": name, "revision": 0, "lease_until": 0.0}
-    row |= {"backend": "", "agent_version": "", "charon_version": ""}
-    tx.run(_add, **row, token_hash=token_hash, created_at=tx.wall)
-    return row
+def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
+    """Adds a node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
+    node = NodeRow(id=new_id(), name=name, revision=0, lease_until=0.0, backend="", agent_version="", charon_version="")
+    tx.run(_add, **node, token_hash=token_hash, created_at=tx.wall)
+    return node
 
 
-def all_nodes(tx: Transaction) -> list[Row]:
-    """Every node: id, name, revision, lease_until, backend, agent_version, charon_version, gateways (count)."""
-    return [dict(zip((*_NAMES, "gateways"), each, strict=True)) for each in tx.rows(_all)]
+def all_nodes(tx: Transaction) -> list[NodeWithGateways]:
+    """Every node, by name."""
+    nodes = [_GatewayCount(*values) for values in tx.rows(_all)]
+    return [NodeWithGateways(**node.row(), gateways=node.gateways) for node in nodes]
 
 
-def node_by_token(tx: Transaction, token_hash: str) -> Row | None:
+def node_by_token(tx: Transaction, token_hash: str) -> NodeRow | None:
     """The node with this token."""
-    found = tx.first(_by_token, token_hash=token_hash)
-    return None if found is None else dict(zip(_NAMES, found, strict=True))
+    values = tx.first(_by_token, token_hash=token_hash)
+    return None if values is None else _NodeColumns(*values).row()
 
 
 def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
@@ -81,4 +119,5 @@ def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
         agent=hello.agent_version,
         charon=hello.charon_version,
     )
-    return int(tx.first(_alive, node=node_id)[0])
+    (revision,) = tx.first(_revision, node=node_id)
+    return int(revision)

@@ -17,7 +17,7 @@ from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement, upsert
 from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, OBSERVED, TABLES
 from linkspan.store.nodes import tombstones
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.transaction import Transaction, Values
 
 _alive: Final = Statement(select(NODE.c.revision, NODE.c.lease_until).where(NODE.c.id == bindparam("node")))
 _renew: Final = Statement(update(NODE).where(NODE.c.id == bindparam("node")).values(lease_until=bindparam("until")))
@@ -109,7 +109,7 @@ def _matched(
             yield newest[known[0]], known
 
 
-def _take(tx: Transaction, node_id: str, kind: ObjectKind, said: Reported, known: Any) -> Iterator[Row]:
+def _take(tx: Transaction, node_id: str, kind: ObjectKind, said: Reported, known: Any) -> Iterator[Values]:
     """The row to keep for a report, if it counts."""
     _, stamped, deleted, holder, generation, seen_by, seen_as, revision, *last, applied_at, ready_at = known
     state = last[0]

@@ -16,7 +16,8 @@ from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import TABLES
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.rows.reading import is_present_row
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 _service = TABLES[SERVICE.name]
 _router = TABLES[ROUTER.name]
@@ -63,7 +64,7 @@ def _own(table: Any, with_project: bool) -> list[Any]:
     return [table.c.project_id == bindparam("project")] if with_project else []
 
 
-def read(tx: Transaction, values: Row, project: str | None) -> ConnectionReferences:
+def read(tx: Transaction, values: Values, project: str | None) -> ConnectionReferences:
     """What a connection with these attributes stands on, as `get` would give it, in one statement; its router is
     locked."""
     named = {field: id for field, (_, attribute) in _NAMED.items() if (id := values[attribute]) is not None}

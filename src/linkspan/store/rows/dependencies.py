@@ -26,7 +26,8 @@ from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import ADDRESS, TABLES
 from linkspan.store.rows.mapping import MAPPERS
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction
 
 _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
@@ -62,6 +63,28 @@ def connections_using(
 
 
 @statement
+def _used_with(resource_name: str) -> Statement:
+    other, mine, its = _OTHER_POLICY[resource_name]
+    mapper = MAPPERS[other]
+    ids = select(_connection.c[its]).where(_connection.c[f"live_{mine}"] == bindparam("policy"))
+    query = select(*mapper.columns).select_from(mapper.source).where(mapper.table.c.id.in_(ids))
+    return Statement(query.order_by(mapper.table.c.id))
+
+
+# A policy's resource -> the one of its counterpart, and the columns of a connection that name itself and that one.
+_OTHER_POLICY: Final = {
+    IKE_POLICY.name: (IPSEC_POLICY.name, "ikepolicy_id", "ipsecpolicy_id"),
+    IPSEC_POLICY.name: (IKE_POLICY.name, "ipsecpolicy_id", "ikepolicy_id"),
+}
+
+
+def policies_used_with(tx: Transaction, resource: Resource, id: str) -> list[Row]:
+    """The IPsec policies that live connections combine with this IKE policy, or the reverse; by id."""
+    mapper = MAPPERS[_OTHER_POLICY[resource.name][0]]
+    return [mapper.row(values, tx) for values in tx.rows(_used_with(resource.name), policy=id)]
+
+
+@statement
 def _services_on(router: bool, subnet: bool) -> Statement:
     mapper = MAPPERS[SERVICE.name]
     made = select(*mapper.columns).select_from(mapper.source).order_by(_service.c.name, _service.c.id)
@@ -92,6 +115,23 @@ def endpoint_groups_with(tx: Transaction, subnet: str) -> list[Row]:
     """Endpoint groups of type subnet that hold this subnet."""
     found = tx.rows(_groups_with, quoted=f'"{subnet}"')
     return [MAPPERS[ENDPOINT_GROUP.name].row(each, tx) for each in found]
+
+
+_through_groups: Final = Statement(
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .join(
+        _group,
+        or_(_group.c.id == _connection.c.live_local_ep_group_id, _group.c.id == _connection.c.live_peer_ep_group_id),
+    )
+    .where(_service.c.live_router_id == bindparam("router"), _holds("quoted"))
+    .order_by(_group.c.name, _group.c.id, _connection.c.id)
+)
+
+
+def connections_through_groups(tx: Transaction, router: str, subnet: str) -> list[str]:
+    """Ids of the live connections on this router whose endpoint groups hold this subnet, by the groups' names."""
+    return _ids(tx, _through_groups, router=router, quoted=f'"{subnet}"')
 
 
 _on_router: Final = Statement(

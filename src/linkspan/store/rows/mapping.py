@@ -1,4 +1,4 @@
-"""Registry <-> rows: what a resource's row holds, and how a tuple of the database becomes it.
+"""Registry <-> rows: the columns of a resource, and how a tuple of the database becomes a row and back.
 
 Everything that does not depend on the request is computed once per resource, at import: names, converters, and the
 FROM with the joins that status and addresses come from. It refuses attributes that the registry does not know.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, FromClause, and_, literal_column, select
@@ -29,8 +29,10 @@ from linkspan.core.schema.resources import (
 )
 from linkspan.core.secret import Secret
 from linkspan.core.state import status
-from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.database.statements import encode_json, struct_columns
+from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, SOFT, TABLES, column_name
+from linkspan.store.rows.row import GatewayRow, Row
+from linkspan.store.transaction import Transaction, Values
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -45,13 +47,8 @@ def _moment(seconds: float) -> datetime:
     return _second(int(seconds))
 
 
-def encode_json(value: Any) -> str:
-    """The text that a JSON column keeps."""
-    return msgspec.json.encode(value).decode()
-
-
 class Mapper:
-    """One resource: its table, what a SELECT of it takes, and both directions of conversion."""
+    """One resource: its table, the columns of a SELECT of its rows, and both directions of conversion."""
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
@@ -59,75 +56,92 @@ class Mapper:
         stored = [attribute for attribute in resource.attributes if attribute.stored and not attribute.secret]
         self.stored: dict[str, Attribute] = {attribute.name: attribute for attribute in stored}
         self.secrets = tuple(attribute.name for attribute in resource.attributes if attribute.secret)
-        self._ignored = frozenset(a.name for a in resource.attributes if not a.stored) | {"facts"}
+        self._ignored = frozenset(a.name for a in resource.attributes if not a.stored)
         self.names = (*self.stored, *STANDARD_ATTRIBUTES)
-        self._json = frozenset(a.name for a in stored if a.kind.column == "json")
-        self._plain = _written_out(self.names, self._json, {a.name for a in stored if a.kind.column == "boolean"})
+        self._json = _places(self.names, {a.name for a in stored if a.kind.column == "json"})
+        self._booleans = _places(self.names, {a.name for a in stored if a.kind.column == "boolean"})
         columns: list[Any] = [self.table.c[column_name(attribute)] for attribute in stored]
         columns += [self.table.c[name] for name in STANDARD_ATTRIBUTES]
         for name in self.secrets:
             columns += [self.table.c[name], self.table.c[f"{name}_key_id"]]
         self.base = len(columns)
-        more, self.source, self._extra = _EXTRAS.get(resource.name, _plain)(self.table)
-        self.columns = (*columns, *more)
+        joined = _JOINS.get(resource.name, _no_join)(self.table)
+        self.source = joined.source
+        self._complete = joined.complete
+        self.columns = (*columns, *joined.columns)
+        self._row: type[Row] = GatewayRow if resource.name in SOFT else Row
 
     def row(self, values: Sequence[Any], tx: Transaction, with_secrets: bool = True) -> Row:
-        """The row that a tuple of `columns` stands for."""
-        row = self._plain(values)
+        """The row of a tuple of `columns`."""
+        row = self._row(zip(self.names, values))  # noqa: B905 # the values of secrets and joins follow
+        for name, place in self._json:
+            if values[place] is not None:
+                row[name] = _decode(values[place])
+        for name, place in self._booleans:
+            row[name] = values[place] == 1
+        row["created_at"] = _second(int(row["created_at"]))
+        row["updated_at"] = _second(int(row["updated_at"]))
         if with_secrets:
             for at, name in enumerate(self.secrets):
                 start = len(self.names) + 2 * at
                 row[name] = _open(tx, row, name, values[start], values[start + 1])
-        if self._extra is not None:
-            self._extra(row, values[self.base :])
+        if self._complete is not None:
+            self._complete(row, values[self.base :])
         return row
 
-    def complete(self, values: Row) -> Row:
+    def created(self, values: Values, wall: float) -> Row:
+        """The row that was just inserted, without reading it again."""
+        row = self._row((name, values[name]) for name in self.stored)
+        row["revision_number"] = 1
+        row["created_at"] = row["updated_at"] = _moment(wall)
+        for name in self.secrets:
+            value = values[name]
+            row[name] = Secret(value) if isinstance(value, str) else value
+        if self.resource.name == NETWORK.name:
+            row["subnets"] = []
+        elif self.resource.name == ROUTER.name:
+            row["external_gateway_info"] = None
+        elif isinstance(row, GatewayRow):
+            row.status_inputs = row.router_id = None
+        return row
+
+    def complete(self, values: Values) -> Values:
         """Values for a new row: defaults filled in, only what is stored. Raises KeyError for an unknown name."""
-        self._known(values)
-        row: Row = {}
+        self._check_names(values)
+        complete: Values = {}
         for name, attribute in self.stored.items():
             default = None if attribute.default is msgspec.UNSET else attribute.default
-            row[name] = values.get(name, default)
+            complete[name] = values.get(name, default)
         for name in self.secrets:
-            row[name] = values.get(name)
-        return row
+            complete[name] = values.get(name)
+        return complete
 
-    def chosen(self, values: Row) -> Row:
+    def stored_part(self, values: Values) -> Values:
         """The part of an update that is stored. Raises KeyError for an unknown name."""
-        self._known(values)
+        self._check_names(values)
         return {name: value for name, value in values.items() if name in self.stored or name in self.secrets}
 
-    def _known(self, values: Row) -> None:
+    def _check_names(self, values: Values) -> None:
         for name in values:
             if name not in self.stored and name not in self.secrets and name not in self._ignored:
                 raise KeyError(f"{self.resource.name} has no attribute {name}")
 
-    def parameters(self, row: Row, tx: Transaction, project: str, id: str) -> Row:
+    def parameters(self, values: Values, tx: Transaction, project: str, id: str) -> Values:
         """Column -> what the driver takes, for attributes of a row; secrets go into envelopes."""
-        made: Row = {}
-        for name, value in row.items():
+        json = dict(self._json)
+        parameters: Values = {}
+        for name, value in values.items():
             if name in self.secrets:
-                made |= _seal(tx, name, value, project, id)
-            elif name in self._json:
-                made[name] = None if value is None else encode_json(value)
+                parameters |= _seal(tx, name, value, project, id)
+            elif name in json:
+                parameters[name] = None if value is None else encode_json(value)
             else:
-                made[column_name(self.stored[name])] = value
-        return made
+                parameters[column_name(self.stored[name])] = value
+        return parameters
 
 
-def _written_out(names: Sequence[str], json: Set[str], boolean: Set[str]) -> Callable[[Sequence[Any]], Row]:
-    """A function that makes a row of a tuple: as an expression, for a loop over the names costs twice as much.
-
-    The names are the registry's, and nothing else is in the text.
-    """
-    ways = dict.fromkeys(json, "{0} and decode({0})") | dict.fromkeys(boolean, "bool({0})")
-    ways |= dict.fromkeys(("created_at", "updated_at"), "moment({0})")
-    items = (f"{name!r}: {ways.get(name, '{0}').format(f'v[{place}]')}" for place, name in enumerate(names))
-    made: Callable[[Sequence[Any]], Row] = eval(  # noqa: S307
-        f"lambda v: {{{', '.join(items)}}}", {"decode": _decode, "moment": _moment}
-    )
-    return made
+def _places(names: Sequence[str], some: Set[str]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, place) for place, name in enumerate(names) if name in some)
 
 
 def _open(tx: Transaction, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
@@ -136,7 +150,7 @@ def _open(tx: Transaction, row: Row, name: str, ciphertext: Any, key_id: Any) ->
     return tx.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
 
 
-def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Row:
+def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Values:
     if value is None:
         return {name: None, f"{name}_key_id": None, f"{name}_ref": None}
     secret = value if isinstance(value, Secret) else Secret(value)
@@ -145,16 +159,80 @@ def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Row:
     return {name: sealed.ciphertext, f"{name}_key_id": sealed.key_id, f"{name}_ref": named}
 
 
-Extra = Callable[[Row, Sequence[Any]], None]
-Extras = tuple[list[ColumnElement[Any]], FromClause, Extra | None]
+class _Join(NamedTuple):
+    """What other tables add to a resource's rows: the FROM with its joins, the columns, and how they complete a row."""
+
+    source: FromClause
+    columns: Sequence[ColumnElement[Any]] = ()
+    complete: Callable[[Row, Sequence[Any]], None] | None = None
 
 
-def _plain(table: Any) -> Extras:
-    return [], table, None
+def _no_join(table: Any) -> _Join:
+    return _Join(table)
 
 
-def _seen(source: FromClause, kind: str, object_id: ColumnElement[str]) -> FromClause:
-    """Adds what was desired and observed of an object to a FROM that has its gateway; only the holder's word counts."""
+class _Carried(msgspec.Struct):
+    """What is desired and what was observed of an object that a gateway carries, as columns."""
+
+    deleted_at: float | None
+    router_id: str | None
+    changed_revision: int | None
+    changed_at: float | None
+    node_name: str | None
+    lease_until: float
+    observed_revision: int
+    state: str | None
+    reason: str
+    applied_at: float
+    ready_at: float | None
+
+    def status_inputs(self, row: Row, enabled: bool) -> status.StatusInputs:
+        """What the row's status follows from."""
+        return status.StatusInputs(
+            deleted=self.deleted_at is not None,
+            enabled=enabled,
+            revision=self.changed_revision or 0,
+            changed_at=row["created_at"].timestamp() if self.changed_at is None else self.changed_at,
+            node=None if self.node_name is None else status.Node(self.node_name, self.lease_until),
+            observed=None
+            if self.state is None
+            else status.Observed(
+                revision=self.observed_revision,
+                state=self.state,
+                reason=self.reason,
+                applied_at=self.applied_at,
+                ready_at=self.ready_at,
+            ),
+        )
+
+
+class _CarriedConnection(_Carried):
+    service_enabled: bool
+    effective_mtu: int | None
+
+
+class _CarriedService(_Carried):
+    fixed_ips: str | None
+
+
+def _carried_columns(table: Any, router_id: Any) -> dict[str, ColumnElement[Any]]:
+    return {
+        "deleted_at": table.c.deleted_at,
+        "router_id": router_id,
+        "changed_revision": CHANGE.c.revision,
+        "changed_at": CHANGE.c.at,
+        "node_name": NODE.c.name,
+        "lease_until": NODE.c.lease_until,
+        "observed_revision": OBSERVED.c.revision,
+        "state": OBSERVED.c.state,
+        "reason": OBSERVED.c.reason,
+        "applied_at": OBSERVED.c.applied_at,
+        "ready_at": OBSERVED.c.ready_at,
+    }
+
+
+def _join_state(source: FromClause, kind: str, object_id: ColumnElement[str]) -> FromClause:
+    """Adds what is desired and observed of an object to a FROM that has its gateway; only what its node observed."""
     source = source.outerjoin(NODE, NODE.c.id == GATEWAY.c.node_id)
     source = source.outerjoin(
         CHANGE,
@@ -171,44 +249,24 @@ def _seen(source: FromClause, kind: str, object_id: ColumnElement[str]) -> FromC
     )
 
 
-_SEEN: Final[list[ColumnElement[Any]]] = [
-    CHANGE.c.revision,
-    CHANGE.c.at,
-    NODE.c.name,
-    NODE.c.lease_until,
-    OBSERVED.c.revision,
-    OBSERVED.c.state,
-    OBSERVED.c.reason,
-    OBSERVED.c.applied_at,
-    OBSERVED.c.ready_at,
-]
-
-
-def _facts(row: Row, deleted_at: float | None, enabled: bool, seen: Sequence[Any]) -> status.StatusInputs:
-    revision, changed_at, node, lease, applied, state, reason, applied_at, ready_at = seen
-    return status.StatusInputs(
-        deleted=deleted_at is not None,
-        enabled=enabled,
-        revision=revision or 0,
-        changed_at=row["created_at"].timestamp() if changed_at is None else changed_at,
-        node=None if node is None else status.Node(node, lease),
-        observed=None
-        if state is None
-        else status.Observed(revision=applied, state=state, reason=reason, applied_at=applied_at, ready_at=ready_at),
-    )
-
-
-def _connection(table: Any) -> Extras:
+def _connection(table: Any) -> _Join:
     service = TABLES[SERVICE.name]
     source = table.outerjoin(service, service.c.id == table.c.vpnservice_id)
     source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == service.c.router_id)
-    columns = [table.c.deleted_at, service.c.admin_state_up, OBSERVED.c.effective_mtu, *_SEEN]
+    columns = struct_columns(
+        _CarriedConnection,
+        **_carried_columns(table, service.c.router_id),
+        service_enabled=service.c.admin_state_up,
+        effective_mtu=OBSERVED.c.effective_mtu,
+    )
 
-    def extra(row: Row, rest: Sequence[Any]) -> None:
-        row["effective_mtu"] = rest[2]
-        row["facts"] = _facts(row, rest[0], row["admin_state_up"] and bool(rest[1]), rest[3:])
+    def complete(row: Row, values: Sequence[Any]) -> None:
+        carried = _CarriedConnection(*values)
+        row["effective_mtu"] = carried.effective_mtu
+        row.router_id = carried.router_id
+        row.status_inputs = carried.status_inputs(row, row["admin_state_up"] and bool(carried.service_enabled))
 
-    return columns, _seen(source, "connection", table.c.id), extra
+    return _Join(_join_state(source, "connection", table.c.id), columns, complete)
 
 
 def _gateway_port(router_id: ColumnElement[str]) -> tuple[Any, ColumnElement[bool]]:
@@ -216,60 +274,65 @@ def _gateway_port(router_id: ColumnElement[str]) -> tuple[Any, ColumnElement[boo
     return port, and_(port.c.device_id == router_id, port.c.device_owner == IS_GATEWAY_PORT)
 
 
-def _service(table: Any) -> Extras:
+def _service(table: Any) -> _Join:
     port, joined = _gateway_port(table.c.router_id)
     source = table.outerjoin(port, joined).outerjoin(GATEWAY, GATEWAY.c.router_id == table.c.router_id)
-    columns = [port.c.fixed_ips, table.c.deleted_at, *_SEEN]
+    columns = struct_columns(_CarriedService, **_carried_columns(table, table.c.router_id), fixed_ips=port.c.fixed_ips)
 
-    def extra(row: Row, rest: Sequence[Any]) -> None:
-        row["external_v4_ip"], row["external_v6_ip"] = outside_addresses(rest[0])
-        row["facts"] = _facts(row, rest[1], row["admin_state_up"], rest[2:])
+    def complete(row: Row, values: Sequence[Any]) -> None:
+        carried = _CarriedService(*values)
+        row["external_v4_ip"], row["external_v6_ip"] = outside_addresses(carried.fixed_ips)
+        row.router_id = carried.router_id
+        row.status_inputs = carried.status_inputs(row, row["admin_state_up"])
 
-    return columns, _seen(source, "gateway", table.c.router_id), extra
+    return _Join(_join_state(source, "gateway", table.c.router_id), columns, complete)
 
 
 @functools.lru_cache(maxsize=65_536)
 def outside_addresses(fixed_ips: str | None) -> tuple[str | None, str | None]:
-    """The first IPv4 and the first IPv6 address of a port's `fixed_ips` as they are kept."""
+    """The first IPv4 and the first IPv6 address of a port's `fixed_ips` as they are stored."""
     addresses = [fixed["ip_address"] for fixed in _decode(fixed_ips)] if fixed_ips else []
     v4 = next((address for address in addresses if ":" not in address), None)
     return v4, next((address for address in addresses if ":" in address), None)
 
 
-def _router(table: Any) -> Extras:
+def _router(table: Any) -> _Join:
     port, joined = _gateway_port(table.c.id)
 
-    def extra(row: Row, rest: Sequence[Any]) -> None:
-        network, fixed_ips = rest
+    def complete(row: Row, values: Sequence[Any]) -> None:
+        network_id, fixed_ips = values
         row["external_gateway_info"] = (
-            None if network is None else {"network_id": network, "external_fixed_ips": _decode(fixed_ips)}
+            None if network_id is None else {"network_id": network_id, "external_fixed_ips": _decode(fixed_ips)}
         )
 
-    return [port.c.network_id, port.c.fixed_ips], table.outerjoin(port, joined), extra
+    return _Join(table.outerjoin(port, joined), (port.c.network_id, port.c.fixed_ips), complete)
 
 
-def _network(table: Any) -> Extras:
+def _network(table: Any) -> _Join:
     subnet = TABLES[SUBNET.name]
     # A literal separator: a text would be filled in at each execution, and ours are compiled once.
     space: Any = literal_column("' '")
     ids = select(aggregate_strings(subnet.c.id, space)).where(subnet.c.network_id == table.c.id)
 
-    def extra(row: Row, rest: Sequence[Any]) -> None:
-        row["subnets"] = sorted(rest[0].split()) if rest[0] else []
+    def complete(row: Row, values: Sequence[Any]) -> None:
+        (subnet_ids,) = values
+        row["subnets"] = sorted(subnet_ids.split()) if subnet_ids else []
 
-    return [ids.correlate(table).scalar_subquery()], table, extra
+    return _Join(table, [ids.correlate(table).scalar_subquery()], complete)
 
 
-def _subnet(table: Any) -> Extras:
+def _subnet(table: Any) -> _Join:
     network = TABLES[NETWORK.name]
 
-    def extra(row: Row, rest: Sequence[Any]) -> None:
-        row["router:external"] = bool(rest[0])
+    def complete(row: Row, values: Sequence[Any]) -> None:
+        (is_external,) = values
+        row["router:external"] = bool(is_external)
 
-    return [network.c.router_external], table.outerjoin(network, network.c.id == table.c.network_id), extra
+    source = table.outerjoin(network, network.c.id == table.c.network_id)
+    return _Join(source, [network.c.router_external], complete)
 
 
-_EXTRAS: Final[dict[str, Callable[[Any], Extras]]] = {
+_JOINS: Final[dict[str, Callable[[Any], _Join]]] = {
     CONNECTION.name: _connection,
     SERVICE.name: _service,
     ROUTER.name: _router,
@@ -278,17 +341,3 @@ _EXTRAS: Final[dict[str, Callable[[Any], Extras]]] = {
 }
 
 MAPPERS: Final = {resource.name: Mapper(resource) for resource in RESOURCES}
-
-
-def created_row(mapper: Mapper, values: Row, wall: float) -> Row:
-    """The row that was just inserted, without reading it again."""
-    row = {name: values[name] for name in mapper.stored}
-    row |= {"revision_number": 1, "created_at": _moment(wall), "updated_at": _moment(wall)}
-    for name in mapper.secrets:
-        value = values[name]
-        row[name] = Secret(value) if isinstance(value, str) else value
-    if mapper.resource.name == NETWORK.name:
-        row["subnets"] = []
-    elif mapper.resource.name == ROUTER.name:
-        row["external_gateway_info"] = None
-    return row

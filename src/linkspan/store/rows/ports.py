@@ -14,7 +14,8 @@ from linkspan.core.schema.resources import INTERFACE_PORT, PORT, SUBNET
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import ADDRESS, IS_GATEWAY_PORT, TABLES
 from linkspan.store.rows.mapping import MAPPERS
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction
 
 _port = TABLES[PORT.name]
 _subnet = TABLES[SUBNET.name]

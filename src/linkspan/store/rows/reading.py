@@ -29,7 +29,8 @@ from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import NODE, SOFT, TABLES, column_name
 from linkspan.store.rows.mapping import MAPPERS, Mapper
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 _holder = NODE.alias("holder")
 Shape = tuple[tuple[str, int, bool], ...]
@@ -166,7 +167,7 @@ def each(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project
     if resource.name in SOFT:
         revisions.flush(tx)
     mapper = MAPPERS[resource.name]
-    values: Row = {"project": project, "now": tx.now, "marker": query.marker, "limit": query.limit}
+    values: Values = {"project": project, "now": tx.now, "marker": query.marker, "limit": query.limit}
     shape: list[tuple[str, int, bool]] = []
     for name in sorted(query.filters):
         given = [value for value in query.filters[name] if value is not None]

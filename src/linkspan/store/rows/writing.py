@@ -19,8 +19,9 @@ from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET, Resour
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import SOFT, TABLES
 from linkspan.store.rows import ports, reading
-from linkspan.store.rows.mapping import MAPPERS, created_row
-from linkspan.store.transaction import Row, Transaction
+from linkspan.store.rows.mapping import MAPPERS
+from linkspan.store.rows.row import Row
+from linkspan.store.transaction import Transaction, Values
 
 _INVENTORY: Final = frozenset(resource.name for resource in (NETWORK, SUBNET, ROUTER, PORT))
 
@@ -45,8 +46,8 @@ def _insert(name: str, columns: tuple[str, ...]) -> Statement:
     return Statement(insert_into(TABLES[name]), columns)
 
 
-def insert(tx: Transaction, resource: Resource, values: Row) -> Row:
-    """Adds a row and returns it as `get` would, without facts. The id is made if absent."""
+def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
+    """Adds a row and returns it as `get` would, without `status_inputs` and `router_id`. The id is made if absent."""
     mapper = MAPPERS[resource.name]
     row = mapper.complete(values)
     # The inventory's ids stay random: names of interfaces begin with their first digits.
@@ -57,14 +58,14 @@ def insert(tx: Transaction, resource: Resource, values: Row) -> Row:
     tx.run(_insert(resource.name, tuple(parameters)), **parameters)
     if resource.name == PORT.name:
         ports.take_addresses(tx, id, row["fixed_ips"])
-    return created_row(mapper, row, wall)
+    return mapper.created(row, wall)
 
 
 @statement
 def _update(name: str, columns: tuple[str, ...]) -> Statement:
     table = TABLES[name]
     made = update_table(table).where(table.c.id == bindparam("id_"))
-    values: Row = {column: bindparam(column) for column in columns}
+    values: Values = {column: bindparam(column) for column in columns}
     made = made.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
     return Statement(made)
 
@@ -75,13 +76,13 @@ def _project(name: str) -> Statement:
     return Statement(select(table.c.project_id).where(table.c.id == bindparam("id")))
 
 
-def update(tx: Transaction, resource: Resource, id: str, values: Row) -> Row:
+def update(tx: Transaction, resource: Resource, id: str, values: Values) -> Row:
     """Changes the given attributes, bumps `revision_number` and `updated_at`; returns the row as `get` would.
 
     Raises KeyError if it is not there.
     """
     mapper = MAPPERS[resource.name]
-    chosen = mapper.chosen(values)
+    chosen = mapper.stored_part(values)
     project = ""
     if any(name in chosen for name in mapper.secrets):
         found = tx.first(_project(resource.name), id=id)

@@ -1,0 +1,40 @@
+"""An object of the registry as the store returns it: its attributes by name, and typed fields for what is no attribute.
+
+The names of the attributes come from `core.schema.resources` and are known at run time only, so a row is a mapping.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linkspan.core.state.status import StatusInputs
+
+
+class Row(dict[str, Any]):
+    """The attributes of one object, and `revision_number`, `created_at`, `updated_at` (aware datetimes, UTC, whole
+    seconds). Secrets are `Secret`.
+
+    Also attributes that other tables give: `external_v4_ip` and `external_v6_ip` of services, `effective_mtu` of
+    connections, `subnets` of networks, `external_gateway_info` of routers, `router:external` of subnets.
+    """
+
+    __slots__ = ()
+
+    status_inputs: StatusInputs | None = None
+    """All that the status follows from; None for resources without a status."""
+    router_id: str | None = None
+    """The router whose gateway carries the object; None for resources that no gateway carries."""
+
+    @property
+    def is_deleted(self) -> bool:
+        """True if the object is deleted, and is still here because its node has not confirmed that."""
+        return self.status_inputs is not None and self.status_inputs.deleted
+
+
+class GatewayRow(Row):
+    """A service or a connection: what a gateway carries. `writing.insert` leaves both fields None."""
+
+    __slots__ = ("router_id", "status_inputs")
+
+    status_inputs: StatusInputs | None
+    router_id: str | None
