@@ -18,7 +18,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-Values = dict[str, Any]
+Parameters = dict[str, Any]
 
 
 class Statement:
@@ -27,9 +27,9 @@ class Statement:
     def __init__(self, source: Executable, names: Iterable[str] | None = None) -> None:
         self._source = source
         self._names = None if names is None else list(names)
-        self._compiled: dict[str, tuple[str, tuple[str, ...] | None, Values]] = {}
+        self._compiled: dict[str, tuple[str, tuple[str, ...] | None, Parameters]] = {}
 
-    def _compile(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, Values]:
+    def _compile(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, Parameters]:
         made = self._source.compile(dialect=dialect, column_keys=self._names)  # type: ignore[attr-defined]
         if not isinstance(made, SQLCompiler):
             raise TypeError("only statements with rows and parameters can be compiled")
@@ -38,34 +38,34 @@ class Statement:
         self._compiled[dialect.name] = result
         return result
 
-    def _parameters(self, dialect: Dialect, values: Values) -> tuple[str, Any]:
+    def _parameters(self, dialect: Dialect, values: Parameters) -> tuple[str, Any]:
         text, order, defaults = self._compiled.get(dialect.name) or self._compile(dialect)
         if order is None:
             return text, defaults | values
         return text, tuple([values[name] if name in values else defaults[name] for name in order])
 
-    def rows(self, connection: Connection, values: Values) -> Sequence[Any]:
+    def rows(self, connection: Connection, values: Parameters) -> Sequence[Any]:
         """Runs it; the rows as tuples. Raises the driver's own errors (`store.Store` translates them)."""
         rows: Sequence[Any] = self._execute(connection, values).fetchall()
         return rows
 
-    def each(self, connection: Connection, values: Values) -> Iterator[Any]:
+    def each(self, connection: Connection, values: Parameters) -> Iterator[Any]:
         """Runs it; the rows as tuples, made while they are taken."""
         return iter(self._execute(connection, values))
 
-    def run(self, connection: Connection, values: Values) -> int:
+    def run(self, connection: Connection, values: Parameters) -> int:
         """Runs it; how many rows it changed."""
         changed: int = self._execute(connection, values).rowcount
         return changed
 
-    def _execute(self, connection: Connection, values: Values) -> Any:
+    def _execute(self, connection: Connection, values: Parameters) -> Any:
         text, parameters = self._parameters(connection.dialect, values)
         # The driver's cursor: SQLAlchemy's result costs as much again as everything else on the way.
         cursor = connection.connection.cursor()
         cursor.execute(text, parameters)
         return cursor
 
-    def many(self, connection: Connection, values: Sequence[Values]) -> None:
+    def many(self, connection: Connection, values: Sequence[Parameters]) -> None:
         """Runs it once for each of these."""
         if values:
             made = [self._parameters(connection.dialect, each) for each in values]
@@ -101,7 +101,7 @@ def slot_count(values: list[Any]) -> int:
     return 1 << (len(values) - 1).bit_length() if values else 0
 
 
-def fill_slots(name: str, values: list[Any]) -> Values:
+def fill_slots(name: str, values: list[Any]) -> Parameters:
     """Parameters for `slots(name, room(values))`: the last value is repeated in what is left."""
     padded = [*values, *values[-1:] * (slot_count(values) - len(values))]
     return {f"{name}_{index}": value for index, value in enumerate(padded)}
