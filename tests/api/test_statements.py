@@ -253,7 +253,7 @@ def test_the_removal_of_an_interface(database: Engine, api: Api, others: int) ->
 
 
 def test_the_counter_counts(database: Engine, api: Api) -> None:
-    """What is not counted is no statement of ours; everything else is."""
+    """Only statements of the API are counted."""
     statements = Statements(database)
     with statements.counted() as sent, api.store.write() as tx:
         for name in "ab":

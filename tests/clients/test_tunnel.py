@@ -1,7 +1,4 @@
-"""What OpenStack's clients make is a tunnel: networks, routers, VPN and all, by each of them, on the running service.
-
-Nothing here goes through our own command line or client. The hosts that ping are the laboratory's.
-"""
+"""Tunnels made by OpenStack's clients: networks, routers and VPN, by each client, on the running service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the store share: databases of both kinds, and a small world with sites to connect."""
+"""Fixtures of the store's tests: databases of both kinds, and a small inventory to connect."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class World:
             reports.report(tx, node, Report(gateways, connections))
 
     def get(self, row: Row) -> Row | None:
-        """What a service or connection reads now."""
+        """The status of a service or connection."""
         with self.store.read() as tx:
             return reading.get(tx, CONNECTION if "vpnservice_id" in row else SERVICE, row["id"])
 

@@ -1,1 +1,1 @@
-"""What is durable: tables, revisions, envelopes, and one transaction for each request."""
+"""Durable state: tables, revisions, envelopes, and one transaction per request."""

@@ -85,7 +85,7 @@ class Keyring:
         return nonce + self._keys[key_id].encrypt(nonce, b"linkspan", key_id.encode())
 
     def proves(self, key_id: str, proof: bytes) -> bool:
-        """Whether a proof was made with the key of this id."""
+        """True if a proof was made with the key of this id."""
         key = self._keys.get(key_id)
         if key is None:
             return False

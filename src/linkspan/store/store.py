@@ -1,12 +1,11 @@
-"""The store's interface: one transaction over rows. All that API and admin may know of the database is here.
+"""The store: a database with its keys, and its transactions.
 
-A `Row` is a plain dict with the stored attributes of the registry plus `revision_number`, `created_at`, `updated_at`
-(aware datetimes, UTC, whole seconds). Secrets come out as `Secret`. Rows of services and connections also carry `facts`
-(`core.state.status.StatusInputs`); services `external_v4_ip` and `external_v6_ip`; networks `subnets`; routers
-`external_gateway_info`: all from the same statement. What the methods do is in the modules beside this one.
+`read` and `write` yield a `Transaction`, which the functions of `rows`, `nodes` and `identity` take. Rows have the
+stored attributes of the registry plus `revision_number`, `created_at`, `updated_at` (aware datetimes, UTC, whole
+seconds); secrets come out as `Secret`.
 
-It refuses to judge: it knows no project rules beyond "only this project's rows", and no validation. It raises
-`Conflict` when another transaction got there first; whoever runs the request starts it again.
+The store judges nothing: it knows no rule beyond "only this project's rows", and validates nothing. It raises
+`Conflict` when another transaction was faster; the caller retries the request.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Values"]
 
 
 def _nobody(revisions: dict[str, int]) -> None:
-    """Nobody waits for commits."""
+    """Ignores commits."""
 
 
 class Store:
@@ -50,7 +49,7 @@ class Store:
         """`lease` in seconds. `clock`: another clock than the database's (tests)."""
         self.lease = lease
         self.one_writer = engine.dialect.name == "sqlite"
-        """Whether writes wait for each other here: then more than one thread for them gains nothing."""
+        """True if writes wait for each other, so that more than one thread for them gains nothing."""
         self._engine = engine
         self._keyring = keyring
         self._on_commit = on_commit

@@ -1,6 +1,6 @@
-"""What one transaction carries with it: the connection, the keys, the clock, and which nodes it affects.
+"""One transaction: its connection, the keys, the clock, and the nodes that it affects.
 
-The modules of the store are functions over it; `store.Tx` is what the world sees.
+The functions of the store take it as their first argument.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Transaction:
 
     @property
     def wall(self) -> float:
-        """What people call now, seconds."""
+        """Wall-clock time, seconds."""
         return self._clock.wall(self.now)
 
     def rows(self, statement: Statement, **values: Any) -> Sequence[Any]:

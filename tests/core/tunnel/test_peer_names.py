@@ -1,4 +1,4 @@
-"""Which address a name stands for: IP versions, the one in use, and what a silent name server changes."""
+"""The address of a name: IP versions, the one in use, and a silent name server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is loaded, kept and retired, whatever charon held before."""
+"""Loading, keeping and unloading, whatever charon held before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wanted(*items: Connection) -> dict[str, Connection]:
 
 
 def names(*items: Connection) -> dict[str, frozenset[str]]:
-    """What charon holds when it was told these connections, each to a peer of its own or to one that they share."""
+    """The children that charon holds for these connections, each with a peer of its own or all with one."""
     held: dict[str, frozenset[str]] = {}
     for item in items:
         config = ipsec_config.build(item)

@@ -9,7 +9,7 @@ from linkspan.api.http.messages import Request
 
 
 class Authenticator(Protocol):
-    """Finds out who asks."""
+    """Identifies the caller of a request."""
 
     def cached(self, call: Request) -> Caller | None:
         """The identity of a request if it is known without waiting for anything; None: `identify` has to be asked.

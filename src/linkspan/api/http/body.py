@@ -76,7 +76,7 @@ def one_or_several(body: bytes, resource: Resource, most: int) -> tuple[list[dic
 
 
 def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
-    """What stands under the resource's name in a body. Raises ApiError."""
+    """The object under the resource's name in a body. Raises ApiError."""
     return _inside(json_object(body), resource)
 
 

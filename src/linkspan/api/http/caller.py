@@ -10,9 +10,9 @@ from linkspan.core.authorization.policy import NO_RULES, Policy
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: a user, the project that the request acts in, and the roles there.
+    """The caller of a request: a user, the project that the request acts in, and the roles there.
 
-    `policy`: what the roles mean; the edge gives it to everybody, and without it nothing is allowed.
+    `policy`: the meaning of the roles; the dispatcher sets it, and without it nothing is allowed.
     """
 
     user_id: str

@@ -1,11 +1,10 @@
-"""Where HTTP becomes a `Call` and a `Reply` becomes HTTP: the one ASGI application behind every path of ours.
+"""The one ASGI application behind every path: HTTP becomes a `Request`, and a `Response` becomes HTTP.
 
-Concurrency: one worker thread per request at most; while a body arrives, an answer leaves or a DELETE is held, none: a
-slow client holds its own request and nothing else. Who asks is found out in threads of their own, unless it is
-remembered, and where the database has one writer the writes have a thread of their own: logins and queued writes leave
-threads to read. A request that lost to another transaction is started again, a few times. Errors are translated here
-and nowhere else; a client never sees a traceback. It knows no path: `Route`s come from outside, found by two dictionary
-look-ups.
+Concurrency: a request occupies one worker thread at most, and none while its body arrives, its answer is sent or a
+DELETE waits: a slow client delays only itself. Authentication that is not cached runs in a pool of its own. Where the
+database has one writer, writes have one thread of their own, so that logins and queued writes leave threads to read. A
+request that lost to another transaction is retried a few times. Errors become answers here and nowhere else; a client
+never sees a traceback. The dispatcher knows no path: it gets `Route`s, and finds them by two dictionary look-ups.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ BODY_TIME: Final = 30.0
 ATTEMPTS: Final = 6
 """How often a request is tried that loses to other transactions."""
 THREADS: Final = 12
-"""How many requests are worked on at a time; and how many may ask who somebody is."""
+"""Worker threads for requests, and as many for authentication."""
 PIECE: Final = 64 * 1024
 """Bytes of an answer that are handed to the server at a time."""
 
@@ -62,7 +61,7 @@ _log = structlog.get_logger()
 
 
 def strip_identity_headers(headers: Iterable[Header]) -> list[Header]:
-    """Headers without those that say who asks: from a client they are lies (reliability 4.11)."""
+    """Headers without those that a proxy sets after authentication: a client that sends them claims an identity."""
     return [header for header in headers if not header[0].lower().replace(b"_", b"-").startswith(_IDENTITY)]
 
 
@@ -186,7 +185,7 @@ class Dispatcher:
         return await asyncio.get_running_loop().run_in_executor(self._pool, handler, request)
 
     def _answer(self, route: Route, request: Request) -> Response | None:
-        """None: who asks is not remembered."""
+        """The cached caller, None if the caller is not cached."""
         if route.public:
             return _answered(route, request)
         # Here and not on the event loop: there it made reads of many clients cost more CPU.
@@ -285,7 +284,7 @@ class _Sender:
         await self._send(message)
 
     async def reply(self, response: Response) -> None:
-        """A whole answer, unless one has begun."""
+        """Sends a whole answer, unless one has started."""
         if self._started:
             return
         headers: list[Header] = [*response.headers]
@@ -301,12 +300,12 @@ class _Sender:
 
 
 def not_found(_call: Request) -> Response:
-    """What an unknown path answers."""
+    """The answer to an unknown path."""
     return neutron_error("HTTPNotFound", "The resource could not be found.", 404)
 
 
 def wrong_method(_call: Request) -> Response:
-    """What a path answers to a method that it does not have."""
+    """The answer of a path to a method that it does not have."""
     message = "The server could not comply with the request since it is either malformed or otherwise incorrect."
     return neutron_error("HTTPMethodNotAllowed", message, 405)
 

@@ -1,7 +1,7 @@
-"""A request and its answer as plain values: what handlers take and give, in a worker thread.
+"""Requests and responses as plain values: input and output of handlers, in a worker thread.
 
-A handler is `Call -> Reply`. It knows no ASGI, no event loop and no socket, so it can be called from a test; it may
-be called twice for one request, when another transaction was faster.
+A handler is `Request -> Response`. It knows no ASGI, event loop or socket, so a test can call it. It may be called
+twice for one request, when another transaction was faster.
 """
 
 from __future__ import annotations

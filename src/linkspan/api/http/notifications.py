@@ -1,9 +1,8 @@
-"""Who waits for what: hint streams for their node's revision, and DELETEs for a node's word that something is gone.
+"""Wake-ups: hint streams wait for their node's revision, DELETEs for a node's confirmation.
 
-Concurrency: `publish`, `changed` and `expect` are called from worker threads, everything that waits lives in the event
-loop; a lock guards the two tables, and `call_soon_threadsafe` is the only way across. A wake-up is a hint and may be
-lost or double: whoever is woken looks at the database. One process is woken here; several will be by a ticker that
-reads the nodes' revisions (PostgreSQL NOTIFY) and calls `publish` and `changed` as the store does now.
+Concurrency: worker threads call `publish`, `changed` and `register`; all waiters live in the event loop. A lock guards
+the two tables, and `call_soon_threadsafe` is the only way across. A wake-up is a hint that may be lost or doubled: the
+waiter reads the database. Only waiters in this process are woken.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TypeVar
 
 
 class Waiter:
-    """Somebody waits for news of one key."""
+    """A wait for news of one key."""
 
     __slots__ = ("event", "key")
 
@@ -24,7 +23,7 @@ class Waiter:
         self.event = asyncio.Event()
 
     async def wait(self, seconds: float) -> bool:
-        """Whether there was news within that time; the next wait is for newer ones."""
+        """True if there was news within that time; the next wait is for newer ones."""
         try:
             await asyncio.wait_for(self.event.wait(), seconds)
         except TimeoutError:
@@ -72,7 +71,7 @@ class Notifier:
         self._wake(woken)
 
     def changed(self, keys: Iterable[str]) -> None:
-        """Something about these ids changed, so whoever waits for them should look; from any thread."""
+        """Wakes the waiters of these ids, which have changed. From any thread."""
         with self._lock:
             woken = [waiter for key in keys for waiter in self._waiters.get(key, ())]
         self._wake(woken)
@@ -98,7 +97,7 @@ class Notifier:
         _discard(self._lock, self._waiters, waiter)
 
     def subscribe(self, node_id: str) -> Subscription:
-        """A hint stream begins."""
+        """Registers a hint stream."""
         stream = Subscription(node_id)
         with self._lock:
             self._streams.setdefault(node_id, set()).add(stream)

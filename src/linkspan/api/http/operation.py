@@ -1,6 +1,6 @@
-"""What a route says of itself, in the terms of OpenAPI 3.1: one value, put on the `Route` where the route is made.
+"""The description of a route in the terms of OpenAPI 3.1: one value on the `Route`.
 
-It knows no other operation. What all of them share (errors, headers, credentials) is added by `document`.
+It knows no other operation. `document` adds what all share: errors, headers, credentials.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     description: str = ""
     path_ids: Mapping[str, Schema] = msgspec.field(default_factory=lambda: {"id": ID})
-    """What each `{id}` of the path is called, in its order there, and what it is; one that is a uuid."""
+    """Names and schemas of the `{id}`s of the path, in order; by default one uuid."""
     parameters: tuple[Schema, ...] = ()
     """Those of the query string and of headers."""
     body: Schema | None = None
@@ -41,9 +41,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     example: Any = None
     """An example of the answer."""
     links: Mapping[str, Schema] = {}
-    """What can be done with what the answer holds."""
+    """Operations that follow from the answer (OpenAPI links)."""
     login: bool = False
-    """It has to be said who asks although the route lets everybody pass: the handler looks at it."""
+    """True if the handler itself requires a caller although the route is public."""
     refusals: tuple[str, ...] = ()
     """The types of the problems that it can meet, besides those of every request
     (`core.schema.error_responses.ANY`)."""

@@ -28,11 +28,11 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     handler: Handler | None = None
     public: bool = False
-    """Nobody has to say who they are; a handler of agents looks at their token itself."""
+    """True if no caller is required; handlers of agents check their token themselves."""
     stream: Stream | None = None
     largest_body: int = 0
     """Bytes; 0: the server's own limit."""
     keystone: bool = False
     """It is the identity's: it may compare passwords, and its errors have Keystone's shape."""
     operation: Operation | None = None
-    """What the OpenAPI document says of it; None: nothing, since it is not for users."""
+    """The description for OpenAPI; None: not for users."""

@@ -1,6 +1,6 @@
-"""The HTTP server around the application: uvicorn, told to let hint streams go when it is asked to stop.
+"""The HTTP server around the application: uvicorn, which ends hint streams when it stops.
 
-Without that a server would wait for streams that never end by themselves.
+Without that the server would wait for streams that never end by themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GARBAGE: Final = 20_000
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that wakes whoever waits in the hub before it goes down."""
+    """A uvicorn server that wakes all waiters of the notifier before it stops."""
 
     def __init__(self, config: uvicorn.Config, notifier: Notifier) -> None:
         super().__init__(config)

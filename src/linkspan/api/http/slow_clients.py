@@ -1,8 +1,8 @@
-"""How long a client may take: what uvicorn's HTTP protocol leaves open, so that slow or silent clients cannot pile up.
+"""Deadlines for clients beyond those of uvicorn, so that slow or silent clients cannot pile up.
 
-A connection gets a request to us within `ARRIVAL`, takes a piece of its answer within `TAKING`, and is cut off
-otherwise. None of this involves a thread: a client that is waited for costs a socket and a few kilobytes. It knows no
-path and no content; how large a body may be is the application's affair.
+A connection must deliver a request within `ARRIVAL` and accept a piece of its answer within `TAKING`, or it is closed.
+No thread is involved: a slow client costs a socket and a few kilobytes. The size of a body is the application's to
+limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     _head: int | None = 0
     """Bytes of a head that is not complete; None while there is none."""
     _began = False
-    """Whether the head began in the data that is looked at: what else is in there is not its own."""
+    """True if the head started in the data at hand: what else is in there belongs to another request."""
 
     # --- what comes ---------------------------------------------------------------------------------------------
 

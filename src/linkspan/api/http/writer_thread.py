@@ -1,8 +1,7 @@
-"""One thread for what has to be done one after the other anyway: writes, where the database has one writer.
+"""One thread for writes, where the database has one writer.
 
-Results are handed out several at a time while more waits. Each one wakes the event loop, and a loop that is awake takes
-the interpreter from this thread whenever a statement lets go of it: handed out one by one, 32 clients got 0.95 times
-the creates of one client, and several at a time 1.15 times.
+Results are delivered in batches while more tasks wait: waking the event loop for each result makes it contend for the
+GIL with the writer (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, Final
 MOST: Final = 8
 """How many results wait for each other."""
 PATIENCE: Final = 0.01
-"""Seconds after which a result waits for no further task to begin."""
+"""Seconds for which a result waits for further tasks."""
 
 QueuedCall = tuple[Future[Any], Callable[[], Any]]
 
@@ -41,7 +40,7 @@ class WriterThread(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """What was submitted is still done; nobody waits for it here."""
+        """Lets submitted tasks finish; does not wait for them."""
         self._closed = True
         self._tasks.put(None)
 

@@ -195,7 +195,7 @@ def parameter(name: str, schema: Schema, text: str, place: str = "query", requir
 
 
 TAGS: Final = {_noun(resource): resource.help for resource in RESOURCES}
-"""What the groups of operations are about."""
+"""Descriptions of the groups of operations."""
 
 PARAMETERS: Final = {
     "fields": list_of("fields", {"type": "string"}, "only these attributes; all if there are none"),

@@ -39,11 +39,11 @@ _ONE_OF_THESE: Final[dict[str, list[Schema]]] = {
         _group({"const": "vlan"}, {"type": "string", "pattern": "^[0-9]{1,4}$"}),
     ],
 }
-"""What attributes need of each other on create, where a schema can say it."""
+"""Dependencies between attributes on create, as far as a schema can express them."""
 
 
 def name(resource: Resource) -> str:
-    """What the schemas of a resource are called."""
+    """The name of the schemas of a resource."""
     return "".join(part.capitalize() for part in resource.name.split("_"))
 
 

@@ -1,1 +1,1 @@
-"""What each resource does around plain CRUD."""
+"""The behaviour of each resource around plain CRUD."""

@@ -44,8 +44,11 @@ BATCH: Final = 20
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What every resource's handlers share. `grace`, `delete_wait`: seconds; `page`: the most objects in one answer;
-    `bulk`: in one request; `quotas`: those of a project that has none of its own."""
+    """Context shared by the handlers of all resources.
+
+    `grace`, `delete_wait`: seconds; `page`: largest number of objects in one answer; `bulk`: in one request; `quotas`:
+    default quotas.
+    """
 
     store: Store
     notifier: Notifier
@@ -57,7 +60,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hooks:
-    """What is peculiar to a resource. These are what a resource does that has nothing peculiar."""
+    """Hooks of a resource around CRUD. The defaults here suit a resource without rules of its own."""
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
@@ -147,7 +150,7 @@ class Collection:
         return made if long == short else made + self._routes(f"/v2.0/{short}", self.crud(short=True))
 
     def crud(self, short: bool = False) -> Crud:
-        """What the document says of the resource."""
+        """The OpenAPI description of the resource."""
         return Crud(self._attributes, self._context.bulk, short)
 
     def _routes(self, path: str, crud: Crud) -> list[Route]:
@@ -197,7 +200,7 @@ class Collection:
         return ok(answer)
 
     def _views(self, tx: Transaction, rows: Iterator[Row], caller: Caller) -> Iterator[Values]:
-        """What a client reads of rows, while they are read."""
+        """Rows as clients read them, one after the other."""
         view, now, grace = self._attributes.view, tx.now, self._context.grace
         sees_secrets = policy.sees_secrets(caller, self.resource)
         while some := list(islice(rows, BATCH)):
@@ -317,7 +320,7 @@ class Collection:
 
 
 def is_deleted(row: Row) -> bool:
-    """Whether an object only waits for its node to let go of it."""
+    """True if an object is deleted and waits for its node to confirm."""
     return row.is_deleted
 
 

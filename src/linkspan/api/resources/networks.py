@@ -100,7 +100,7 @@ class Subnets(Hooks):
 
 
 def refuse_subnet_in_use(tx: Transaction, id: str) -> None:
-    """Raises ApiError SubnetInUse if something stands on a subnet."""
+    """Raises ApiError SubnetInUse if something uses a subnet."""
     why = ""
     if groups := dependencies.endpoint_groups_with(tx, id):
         why = f"Subnet {id} is used by endpoint group {groups[0]['id']}"
@@ -113,7 +113,7 @@ def refuse_subnet_in_use(tx: Transaction, id: str) -> None:
 
 
 class Ports(Hooks):
-    """Ports: the legs of routers. They come and go with interfaces and gateways, and are only read here."""
+    """Ports: the interfaces of routers, created and removed with them, and only read here."""
 
     def __init__(self) -> None:
         super().__init__(PORT)

@@ -28,15 +28,16 @@ _PATH: Final = "/v2.0/quotas"
 
 
 def lock_quota(tx: Transaction, resource: Resource, project: str, defaults: Mapping[str, int]) -> int:
-    """How many objects of a resource a project may have; until the end of the transaction nobody else adds to them."""
+    """The quota of a project for a resource, locked until the end of the transaction."""
     own = quotas.claim(tx, resource, project)
     return defaults[resource.singular] if own is None else own
 
 
 def require_room(tx: Transaction, resource: Resource, projects: Iterable[str], defaults: Mapping[str, int]) -> None:
-    """Whether these projects have room for what was just made of a resource. Raises ApiError OverQuota.
+    """Checks that these projects stay within their quotas after objects of a resource were created. Raises ApiError
+    OverQuota.
 
-    Asked last: whoever has the turn keeps others waiting until its end.
+    Called last: the transaction holds the lock on the quota until its end.
     """
     # In one order, so that two requests for two projects do not wait for each other.
     for project in sorted(set(projects)):

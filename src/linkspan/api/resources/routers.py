@@ -103,7 +103,7 @@ def _refuse_under_vpn(tx: Transaction, router_id: str) -> None:
 
 
 def _gateway_info(value: Any) -> Mapping[str, Any]:
-    """What a client wrote as external_gateway_info; empty: no gateway."""
+    """external_gateway_info as a client wrote it; empty: no gateway."""
     wanted: Mapping[str, Any] = ROUTER["external_gateway_info"].kind.convert("external_gateway_info", value)
     return wanted
 
@@ -135,7 +135,7 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
 
 
 def _fulfilled(wanted: list[Fixed], present: list[Fixed]) -> bool:
-    """Whether a gateway has the addresses that a client asks for; nothing asked for: any will do."""
+    """True if a gateway has the addresses that a client wants; any will do if it wants none."""
     if not wanted:
         return True
     matched = [any(each.items() <= there.items() for there in present) for each in wanted]
@@ -245,7 +245,7 @@ class RouterCollection(Collection):
         return made
 
     def add_interface(self, request: Request) -> Response:
-        """A leg on a subnet, with the subnet's gateway_ip."""
+        """Adds an interface on a subnet, with the subnet's gateway_ip."""
         subnet_id, port_id = self._which(request, "add_router_interface")
         with self._store.write() as tx:
             router = self._owned(tx, request, "add_router_interface")
@@ -259,7 +259,7 @@ class RouterCollection(Collection):
         return ok(_interface(router, port))
 
     def remove_interface(self, request: Request) -> Response:
-        """A leg goes, unless a VPN stands on it."""
+        """Removes an interface, unless a VPN uses it."""
         subnet_id, port_id = self._which(request, "remove_router_interface")
         with self._store.write() as tx:
             router = self._owned(tx, request, "remove_router_interface")
@@ -298,7 +298,7 @@ class RouterCollection(Collection):
 
 
 def _leg(tx: Transaction, router_id: str, subnet: Row) -> Fixed:
-    """The address of a new leg on a subnet. Raises ApiError."""
+    """The address of a new interface on a subnet. Raises ApiError."""
     id: str = subnet["id"]
     if subnet["gateway_ip"] is None:
         raise _bad_router(f"Subnet for router interface must have a gateway IP: {id} has none")

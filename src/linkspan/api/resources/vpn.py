@@ -1,8 +1,7 @@
-"""What the five VPN resources do around plain CRUD: read what a rule needs, let `core.checks.cross_resource` judge,
-tell the nodes.
+"""Hooks of the five VPN resources: they read what a rule needs, and `core.checks.cross_resource` checks it.
 
-Nothing is judged here. References are looked up as the caller sees them, so a connection cannot name what its owner
-cannot read.
+References are looked up as the caller sees them, so a connection cannot name an object that its owner does not see.
+Changes stamp the nodes that run what they affect.
 """
 
 from __future__ import annotations
@@ -263,7 +262,8 @@ class Connections(Hooks):
         return None if tombstones.soft_delete(tx, CONNECTION, id) else id
 
     def _check_gateway(self, tx: Transaction, router_id: str, changed: list[str], project: str = "") -> int:
-        """Whether a gateway has room and can tell its connections apart; how many connections a project has in all."""
+        """Checks that a gateway has room and can distinguish its connections. Returns how many connections the project
+        has."""
         gateway, used = connection_state.peers_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
         told_apart(tx, gateway, changed)
@@ -271,7 +271,7 @@ class Connections(Hooks):
 
 
 def _footing(tx: Transaction, caller: Caller, values: Values) -> ConnectionReferences:
-    """What a new connection stands on, as its maker sees it; the gateway is theirs alone from here on."""
+    """Everything that a new connection references, as the caller sees it; the gateway is locked from here on."""
     reaches = {
         policy.scope(caller, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
     }
@@ -311,7 +311,7 @@ def _named(values: Values, row: Row | None, resource: Resource, attribute: str) 
 def _place(
     tx: Transaction, service: Row, subnet_cidr: str | None, values: Values, groups: Mapping[str, Row | None]
 ) -> ConnectionContext:
-    """What a connection of a service stands on; `groups`: what was found for the endpoint groups it names."""
+    """The context of a connection of a service. `groups`: the endpoint groups that it references."""
     made: dict[str, GroupMembers | None] = {}
     for side in ("local", "peer"):
         id = values[f"{side}_ep_group_id"]
@@ -348,7 +348,7 @@ def _again(tx: Transaction, resource: Resource, row: Row) -> Row:
 
 
 def _new_status_inputs(service: Row, made: Row, now: float) -> status.StatusInputs:
-    """What is known of a connection that was made just now, without asking for it again: nobody has seen it."""
+    """The status inputs of a connection that was created just now."""
     return status.StatusInputs(
         deleted=False,
         enabled=made["admin_state_up"] and service["admin_state_up"],

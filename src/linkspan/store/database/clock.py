@@ -1,8 +1,8 @@
 """The database's clock, for leases and grace periods, without a statement per transaction.
 
-SQLite has one process, so its clock is that process's: anchored once and counted on by the monotonic clock, so that
-somebody who sets the machine's time ends no lease. With PostgreSQL several processes must agree: the server's clock
-is asked now and then, and counted on in between.
+SQLite has one process, so its clock is that process's: read once and continued by the monotonic clock, so that setting
+the machine's time ends no lease. With PostgreSQL several processes must agree: the server's clock is queried now and
+then, and continued in between.
 """
 
 from __future__ import annotations
@@ -42,5 +42,5 @@ class Clock:
         return mono + self._offset
 
     def wall(self, now: float) -> float:
-        """What people call now: `created_at` follows a machine's clock that was put right, leases do not."""
+        """Wall-clock time: `created_at` follows a machine's clock that was corrected, leases do not."""
         return now if self._server or self._other is not None else time.time()

@@ -1,9 +1,4 @@
-"""Engines: SQLite and PostgreSQL behind one URL, each told to be durable and to fail in good time.
-
-Transactions begin where we say: deferred for reads, `BEGIN IMMEDIATE` for writes on SQLite (a read that turns into a
-write would fail at a random place); repeatable read for reads and read committed with row locks for writes on
-PostgreSQL. One process per SQLite file, held by a file lock that dies with the process.
-"""
+"""Engines: SQLite and PostgreSQL behind one URL, each configured to be durable and to fail in time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can go wrong in a database, as two errors: start again, or come back later.
+"""Database errors as two exceptions: retry the transaction, or come back later.
 
-Everything else that a driver raises is a mistake of ours and passes as it is. Texts never hold a statement, a
-parameter or a row.
+Every other error of a driver is a defect of the code and passes unchanged. Texts never contain a statement, a parameter
+or a row.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The tables: one per noun of the registry, generated from it, and ours for nodes, revisions, people and keys.
+"""The tables: one per resource, generated from the registry, and those for nodes, revisions, accounts and keys.
 
-Times are seconds on the database's clock, JSON is text (echoed exactly as it was written). Services and connections
-are deleted softly: `deleted_at` is set until `holder_id`, the node that still carries them, confirms. The database
-itself refuses that something live refers to something gone: a `live_…` column is the reference while its row lives,
-and the foreign key is on that. Small tables are WITHOUT ROWID: one descent per look-up
-instead of two. Nothing here reads or writes.
+Times are seconds on the database's clock; JSON is text, returned exactly as written. Services and connections are
+deleted softly: `deleted_at` is set until `holder_id`, the node that still carries them, confirms. The database itself
+refuses a live reference to a deleted row: a `live_…` column is the reference while its row lives, and the foreign key
+is on it. Small tables are WITHOUT ROWID: one descent per look-up instead of two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tokens: those an administrator makes (static) and those that the embedded Keystone issues, in one table.
+"""Tokens: static ones that an administrator makes, and those that the embedded Keystone issues, in one table.
 
-Kept as SHA-256 only: a token has 256 random bits, so nothing slower is needed. Whoever asks with a token is found by
-one statement. What a token allows is decided elsewhere.
+Kept as SHA-256 only: a token has 256 random bits, so no slow hash is needed. One statement finds the user of a token.
+What a token allows is decided elsewhere.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password_hash: str, password: str) -> bool:
-    """Whether a password is the one of this hash; as slow."""
+    """True if a password matches a hash; takes the same time either way."""
     try:
         return _hasher().verify(password_hash, password)
     except (Argon2Error, InvalidHashError):

@@ -1,8 +1,8 @@
-"""Which node carries which gateway.
+"""Assignment of gateways to nodes.
 
-A gateway lives while its router has a service. `generation` counts assignments and never comes twice for a router:
-it fences what a former holder still reports. Nothing moves by itself here: a gateway gets a node once, when one is
-alive, and keeps it when the node is lost (`move` is for whoever decides that it should not).
+A gateway exists while its router has a service. `generation` counts assignments and never repeats for a router, so that
+late reports of a former node do not count. A gateway is assigned once, when a node is alive, and stays assigned when
+that node is lost.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _waiting: Final = Statement(
 
 
 def _reset(kind: ObjectKind, ids: Any) -> Statement:
-    """What a former holder observed says nothing about the new one, except that it was up once."""
+    """Observations of a former node say nothing about the new one, except that the object was up once."""
     return Statement(
         update(OBSERVED)
         .where(OBSERVED.c.kind == kind, OBSERVED.c.object_id.in_(ids))
@@ -142,7 +142,7 @@ _lease: Final = Statement(select(NODE.c.lease_until).where(NODE.c.id == bindpara
 
 
 def is_alive(tx: Transaction, node_id: str) -> bool:
-    """Whether a node's lease runs."""
+    """True while a node's lease runs."""
     found = tx.first(_lease, node=node_id)
     return found is not None and found[0] >= tx.now
 

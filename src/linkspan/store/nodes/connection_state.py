@@ -71,6 +71,45 @@ _BODY = (
 )
 
 
+class _Body(NamedTuple):
+    """A row of `connection_rows`: the columns of `_BODY`, in order, and the stamp if it was selected."""
+
+    id: str
+    project_id: str
+    router_id: str
+    admin_state_up: bool
+    service_admin_state_up: bool
+    local_id: str
+    peer_address: str
+    peer_id: str
+    peer_cidrs: str
+    mtu: int
+    initiator: Any
+    dpd: str
+    auth_mode: Any
+    psk: bytes | None
+    psk_key_id: str
+    psk_ref: str | None
+    cidr: str | None
+    local_group_type: str | None
+    local_endpoints: str | None
+    peer_endpoints: str | None
+    outside_fixed_ips: str | None
+    ike_version: Any
+    ike_mode: Any
+    ike_encryption: str
+    ike_integrity: str
+    ike_group: str
+    ike_lifetime: str
+    ipsec_protocol: Any
+    ipsec_mode: Any
+    ipsec_encryption: str
+    ipsec_integrity: str
+    ipsec_group: str
+    ipsec_lifetime: str
+    revision: int = 0
+
+
 @statement
 def connection_rows(of_node: bool, count: int = 0) -> Statement:
     """Rows for `connections`: what `node` has to take up after `since`, or live connections by so many ids."""
@@ -97,44 +136,66 @@ def _cidrs(count: int) -> Statement:
 
 
 def connections(tx: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
-    """The connections that rows of `bodies` stand for."""
-    wanted = {id for row in rows if row[17] == "subnet" for id in _decode(row[18])}
+    """The connections that rows of `connection_rows` stand for."""
+    bodies = [_Body(*row) for row in rows]
+    wanted = {
+        id for body in bodies if body.local_group_type == "subnet" for id in _decode(body.local_endpoints or "[]")
+    }
     subnets: dict[str, str] = {}
     for ids in chunks(sorted(wanted)):
         subnets |= dict(tx.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
-    return tuple(_resolved(tx, row, subnets) for row in rows)
+    return tuple(_resolved(tx, body, subnets) for body in bodies)
 
 
-def _resolved(tx: Transaction, row: Sequence[Any], subnets: dict[str, str]) -> Connection:
-    id, project, router, up, service_up, local_id, peer_address, peer_id, peer_cidrs, mtu, initiator = row[:11]
-    dpd, auth_mode, psk, key_id, ref, cidr, local_type, local, peer, fixed_ips = row[11:21]
-    if cidr is not None:
-        here, there = [cidr], _decode(peer_cidrs)
-    else:
-        ends = _decode(local) if local else []
-        here = [subnets[end] for end in ends if end in subnets] if local_type == "subnet" else ends
-        there = _decode(peer) if peer else []
-    secret = Secret("") if psk is None else tx.keyring.open(key_id, bytes(psk), project, id, "psk")
+def _resolved(tx: Transaction, body: _Body, subnets: dict[str, str]) -> Connection:
+    local, peer = _selectors(body, subnets)
+    secret = Secret("")
+    if body.psk is not None:
+        secret = tx.keyring.open(body.psk_key_id, bytes(body.psk), body.project_id, body.id, "psk")
     return Connection(
-        id=id,
-        gateway_id=router,
-        revision=row[33] if len(row) > 33 else 0,
-        enabled=bool(up and service_up),
-        local_address=local_address(peer_address, *outside_addresses(fixed_ips)),
-        local_id=local_id,
-        peer_address=peer_address,
-        peer_id=peer_id,
-        local_cidrs=_masked(here),
-        peer_cidrs=_masked(there),
-        mtu=mtu,
-        initiator=initiator,
-        dpd=_dpd(dpd),
-        auth_mode=auth_mode,
+        id=body.id,
+        gateway_id=body.router_id,
+        revision=body.revision,
+        enabled=bool(body.admin_state_up and body.service_admin_state_up),
+        local_address=local_address(body.peer_address, *outside_addresses(body.outside_fixed_ips)),
+        local_id=body.local_id,
+        peer_address=body.peer_address,
+        peer_id=body.peer_id,
+        local_cidrs=_masked(local),
+        peer_cidrs=_masked(peer),
+        mtu=body.mtu,
+        initiator=body.initiator,
+        dpd=_dpd(body.dpd),
+        auth_mode=body.auth_mode,
         psk=secret,
-        psk_ref=ref or "",
-        ike=_ike_policy(*row[21:27]),
-        ipsec=_ipsec_policy(*row[27:33]),
+        psk_ref=body.psk_ref or "",
+        ike=_ike_policy(
+            body.ike_version,
+            body.ike_mode,
+            body.ike_encryption,
+            body.ike_integrity,
+            body.ike_group,
+            body.ike_lifetime,
+        ),
+        ipsec=_ipsec_policy(
+            body.ipsec_protocol,
+            body.ipsec_mode,
+            body.ipsec_encryption,
+            body.ipsec_integrity,
+            body.ipsec_group,
+            body.ipsec_lifetime,
+        ),
     )
+
+
+def _selectors(body: _Body, subnets: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The local and the peer's CIDRs: of the service's subnet and `peer_cidrs`, or of endpoint groups."""
+    if body.cidr is not None:
+        return [body.cidr], _decode(body.peer_cidrs)
+    endpoints = _decode(body.local_endpoints) if body.local_endpoints else []
+    if body.local_group_type == "subnet":
+        endpoints = [subnets[id] for id in endpoints if id in subnets]
+    return endpoints, _decode(body.peer_endpoints) if body.peer_endpoints else []
 
 
 # Policies and DPD are few and shared by many connections.

@@ -1,7 +1,7 @@
-"""What a node has to run, as deltas: stamps select; `legs` and `resolve` make the objects.
+"""The desired state of a node, as deltas: stamps select the objects, `gateway_state` and `connection_state` build them.
 
-Five statements whatever the number of objects. Count and digest cover every live stamp of the node, so that a node
-can tell whether it holds the same set. Refuses to leave out tombstones: also a node that starts anew hears of them.
+Five statements whatever the number of objects. Count and digest cover every live stamp of the node, so that it can tell
+whether it holds the same set. Tombstones are never left out: also a node that starts anew reads them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _owner: Final = Statement(
 
 
 def desired_since(tx: Transaction, node_id: str, since: int) -> Delta:
-    """What the node has to take up after `since`; 0, unknown or newer than its revision: everything."""
+    """Everything stamped after `since`; everything if it is 0, unknown or newer than the node's revision."""
     revisions.flush(tx)
     found = tx.first(_node, node=node_id)
     if found is None:

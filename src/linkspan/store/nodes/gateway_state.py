@@ -1,4 +1,4 @@
-"""Rows -> gateways as a node needs them: the legs of a router, out of its ports, their addresses and their subnets.
+"""Gateways as a node needs them: the interfaces of a router, from its ports, addresses and subnets.
 
 One statement whatever the number of gateways. An address is the port's own, so that two routers on one subnet do not
 both claim the subnet's gateway address.
@@ -7,7 +7,7 @@ both claim the subnet's gateway address.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, select
 
@@ -41,38 +41,59 @@ def interface_rows() -> Statement:
         _subnet.c.gateway_ip,
     ).select_from(join_changes("gateway", source, GATEWAY.c.router_id))
     made = made.where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
-    # IPv4 before IPv6, then by address: the same legs always read the same.
+    # IPv4 before IPv6, then by address: the same interfaces always read the same.
     return Statement(made.order_by(GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address))
 
 
+class _InterfaceRow(NamedTuple):
+    """A row of `interface_rows`, by its columns. All but the first three are None for a router without ports."""
+
+    router_id: str
+    revision: int
+    generation: int
+    owner: str | None
+    network_id: str
+    network_name: str
+    address: str | None
+    cidr: str
+    gateway_ip: str | None
+
+
 def gateways(rows: Iterable[Any]) -> tuple[Gateway, ...]:
-    """The gateways that rows of `legs` stand for."""
-    found: dict[tuple[str, int, int], list[Any]] = {}
+    """The gateways that rows of `interface_rows` stand for."""
+    by_router: dict[str, list[_InterfaceRow]] = {}
     for row in rows:
-        found.setdefault((row[0], row[1], row[2]), []).append(row[3:])
+        interface = _InterfaceRow(*row)
+        by_router.setdefault(interface.router_id, []).append(interface)
     return tuple(
-        Gateway(id=id, revision=revision, generation=generation, outside=_out(each), inside=_in(each))
-        for (id, revision, generation), each in found.items()
+        Gateway(
+            id=id,
+            revision=interfaces[0].revision,
+            generation=interfaces[0].generation,
+            outside=_outside(interfaces),
+            inside=_inside(interfaces),
+        )
+        for id, interfaces in by_router.items()
     )
 
 
-def _out(legs: Sequence[Any]) -> OutsideInterface:
-    mine = [leg for leg in legs if leg[0] == GATEWAY_PORT]
-    if not mine:
+def _outside(rows: Sequence[_InterfaceRow]) -> OutsideInterface:
+    own = [row for row in rows if row.owner == GATEWAY_PORT]
+    if not own:
         return OutsideInterface("", "", (), ())
-    addresses = tuple(_interface(leg[3], leg[4]) for leg in mine if leg[3] is not None)
+    addresses = tuple(_with_prefix(row.address, row.cidr) for row in own if row.address is not None)
     # One next hop per subnet, not per address.
-    hops = dict.fromkeys(leg[5] for leg in mine if leg[5])
-    return OutsideInterface(mine[0][1], mine[0][2], addresses, tuple(hops))
+    hops = dict.fromkeys(row.gateway_ip for row in own if row.gateway_ip)
+    return OutsideInterface(own[0].network_id, own[0].network_name, addresses, tuple(hops))
 
 
-def _in(legs: Sequence[Any]) -> tuple[InsideInterface, ...]:
+def _inside(rows: Sequence[_InterfaceRow]) -> tuple[InsideInterface, ...]:
     networks: dict[str, list[str]] = {}
-    for owner, network, _, address, cidr, _ in legs:
-        if owner is not None and owner != GATEWAY_PORT and address is not None:
-            networks.setdefault(network, []).append(_interface(address, cidr))
+    for row in rows:
+        if row.owner is not None and row.owner != GATEWAY_PORT and row.address is not None:
+            networks.setdefault(row.network_id, []).append(_with_prefix(row.address, row.cidr))
     return tuple(InsideInterface(network, tuple(addresses)) for network, addresses in networks.items())
 
 
-def _interface(address: str, cidr: str) -> str:
+def _with_prefix(address: str, cidr: str) -> str:
     return f"{address}/{cidr.rpartition('/')[2]}"

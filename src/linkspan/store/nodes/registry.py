@@ -106,7 +106,7 @@ def node_by_token(tx: Transaction, token_hash: str) -> NodeRow | None:
 
 
 def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
-    """Takes down what the node says of itself, renews its lease, assigns waiting gateways; its revision."""
+    """Records what a node says of itself, extends its lease and assigns waiting gateways. Returns its revision."""
     tombstones.purge(tx)
     assignment.assign_waiting(tx, node_id)
     revisions.flush(tx)

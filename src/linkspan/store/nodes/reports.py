@@ -1,7 +1,7 @@
-"""What nodes report.
+"""Reports of nodes.
 
-A report counts only for what is assigned to this node at this generation and only up to a revision that exists, and
-an older one never replaces a newer one. Writes nothing for a report that says what is already known.
+A report counts only for objects assigned to this node at this generation, and only up to a revision that exists. An
+older report never replaces a newer one. A report without news writes nothing.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ READY: Final = frozenset({"up", "ready"})
 
 
 def report(tx: Transaction, node_id: str, report: Report) -> None:
-    """Takes down what a node observed, renews its lease, lets go what it confirms as gone.
+    """Records what a node observed, extends its lease, and releases what it confirms as gone.
 
-    Reports about what is not (or no longer) assigned to the node at that generation are dropped.
+    Reports about objects that are not (or no longer) assigned to the node at that generation are dropped.
     """
     found = tx.first(_alive, node=node_id)
     if found is None:

@@ -137,6 +137,7 @@ _purges: Final = (
 
 
 def purge(tx: Transaction) -> None:
-    """Makes final what counts as gone, and clears what no node can ask for any more. Before a lease is renewed."""
+    """Completes deletions whose node was lost, and removes tombstones that no node can need. Called before a lease is
+    extended."""
     for each in _purges:
         tx.run(each, now=tx.now, old=tx.now - KEEP_TOMBSTONES)

@@ -1,7 +1,7 @@
-"""What a new connection stands on, in one statement: its service with that one's subnet, its policies, its groups.
+"""Everything that a new connection references, in one query: service with its subnet, policies, endpoint groups.
 
 The service's router is locked: of two writers on one gateway the second sees what the first one did. Each object is
-looked up as the caller sees it; what is absent is None, and what that means is the API's to say.
+looked up as the caller sees it; an absent one is None, and the API decides what that means.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ def _own(table: Any, with_project: bool) -> list[Any]:
 
 
 def read(tx: Transaction, values: Values, project: str | None) -> ConnectionReferences:
-    """What a connection with these attributes stands on, as `get` would give it, in one statement; its router is
-    locked."""
+    """Reads what a connection with these attributes references, as `reading.get` would, and locks its router."""
     named = {field: id for field, (_, attribute) in _NAMED.items() if (id := values[attribute]) is not None}
     found = tx.first(
         _read(tuple(named), project is not None),

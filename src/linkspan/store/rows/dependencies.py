@@ -1,7 +1,6 @@
-"""Ports and their addresses, and what hangs on what: questions that cross resources.
+"""Dependencies between resources: which objects use which.
 
-An address is a row of its own besides the port's `fixed_ips`, so that no two ports can take the same one, whoever is
-faster. Answers ids or rows; whether a dependency forbids something is the API's decision.
+Returns ids or rows; whether a dependency forbids something is the API's decision.
 """
 
 from __future__ import annotations

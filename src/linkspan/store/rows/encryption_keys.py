@@ -1,6 +1,5 @@
-"""Which keys a database was written with: a key file that belongs to another database is refused at start, not when
-the first secret does not open.
-"""
+"""The keys that a database was written with. A key file of another database is refused at start, not when the first
+secret cannot be opened."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Valu
 
 
 class _Join(NamedTuple):
-    """What other tables add to a resource's rows: the FROM with its joins, the columns, and how they complete a row."""
+    """The contribution of other tables to a resource's rows: joins, columns, and how they complete a row."""
 
     source: FromClause
     columns: Sequence[ColumnElement[Any]] = ()
@@ -172,7 +172,7 @@ def _no_join(table: Any) -> _Join:
 
 
 class _Carried(msgspec.Struct):
-    """What is desired and what was observed of an object that a gateway carries, as columns."""
+    """Desired and observed state of an object that a gateway carries, as columns."""
 
     deleted_at: float | None
     router_id: str | None
@@ -187,7 +187,7 @@ class _Carried(msgspec.Struct):
     ready_at: float | None
 
     def status_inputs(self, row: Row, enabled: bool) -> status.StatusInputs:
-        """What the row's status follows from."""
+        """The inputs of the row's status."""
         return status.StatusInputs(
             deleted=self.deleted_at is not None,
             enabled=enabled,

@@ -72,7 +72,7 @@ def _legs(count: int) -> Statement:
 
 
 def subnets_of(tx: Transaction, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
-    """Subnet -> its CIDR, and whether the router has a leg on it; those that are not there are absent."""
+    """By subnet: its CIDR, and whether the router has an interface on it. Unknown subnets are absent."""
     found: dict[str, tuple[str, bool]] = {}
     for some in chunks(ids):
         rows = tx.rows(_legs(slot_count(some)), router=router_id, **fill_slots("id", some))

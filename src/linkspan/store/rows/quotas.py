@@ -1,8 +1,8 @@
-"""Quotas of projects: their own numbers, and the turn that whoever made objects waits for before it counts them.
+"""Quotas of projects, and the lock under which objects are counted.
 
-Two transactions that count at once do not see each other's objects, and both find room. So a project's objects of one
-kind are counted, and committed, one transaction after the other: on PostgreSQL by an advisory lock, and SQLite has
-one writer anyway.
+Two transactions that count at once do not see each other's objects, and both would find room. So the objects of one
+project and resource are counted and committed by one transaction after the other: on PostgreSQL by an advisory lock;
+SQLite has one writer anyway.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _present(name: str) -> Statement:
 
 
 def is_present(tx: Transaction, resource: Resource, id: str) -> bool:
-    """Whether `get` would find it, PENDING_DELETE included."""
+    """True if `get` would find the row, PENDING_DELETE included."""
     return tx.first(_present(resource.name), id=id, now=tx.now) is not None
 
 
@@ -120,7 +120,7 @@ def _after(keys: list[tuple[ColumnElement[Any], ColumnElement[Any], bool]]) -> C
 
 
 def _of_marker(mapper: Mapper, name: str, with_project: bool) -> ColumnElement[Any]:
-    """What the marker's row has for a key: null, which is behind nothing, if the row is not there or not theirs."""
+    """The marker row's value of a key. Null, after which nothing follows, if the row is absent or not visible."""
     marker = mapper.table.alias("marker")
     made = select(_key(mapper, marker, name)).where(marker.c.id == bindparam("marker"))
     return (made.where(_of_project(marker)) if with_project else made).scalar_subquery()

@@ -1,4 +1,4 @@
-"""What is known of an object is found by the object: a key that begins with node and kind is the same for thousands."""
+"""Keys begin with the object: a key that begins with node and kind is the same for thousands of rows."""
 
 from __future__ import annotations
 
