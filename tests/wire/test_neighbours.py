@@ -36,7 +36,7 @@ def test_two_services_of_a_router_share_an_ike_sa_with_a_peer(ours: Ours, peer: 
     six.assert_pings(peer.in6)
     assert len(peer.sas()) == 1, "one IKE SA with the children of both"
     for values, words in (
-        ({"psk": "another key", "peer_cidrs": ["10.97.0.0/24"]}, "another psk"),
+        ({"psk": "another key", "peer_cidrs": ["10.97.0.0/24"]}, "a different psk"),
         ({"peer_cidrs": [peer.net4.replace("/24", "/25")]}, "overlapping CIDRs"),
     ):
         with pytest.raises(ApiError, match=words) as refused:
