@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
 from linkspan.api.http.notifications import Notifier
 from linkspan.core.authorization.policy import policy_of
+from tests.api.quick_client import QuickClient
 from tests.api.world import Api, ByName, LocalSite
 from tests.harness.databases import database, open_store, postgres, sqlite_template, store
 
@@ -31,7 +31,7 @@ def open_api(database: Engine) -> OpenApi:
         notifier = Notifier()
         store = open_store(database, notifier.publish, **settings.pop("store", {}))
         app = create_app(store, settings.pop("auth", ByName()), notifier, **(_DEFAULTS | settings))
-        with TestClient(app) as client:
+        with QuickClient(app) as client:
             yield Api(client, store, notifier)
 
     return opened

@@ -85,6 +85,7 @@ def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield Crowded(api, crowd, stack.enter_context(api.client("crowd")))
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_need_little_memory(crowded: Crowded) -> None:
     for _ in range(2):
         seen: list[str] = []

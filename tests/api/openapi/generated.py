@@ -263,7 +263,8 @@ class Run:
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 self._operation(operation, mode, max(1, round(unit * shares[operation.label])))
-            self.projects.refresh()
+            if operation.method.upper() != "GET":
+                self.projects.refresh()
         rounds = 0
         while self.cases < cases and not self.only:
             rounds += 1
