@@ -64,6 +64,7 @@ def lint(copy: Path) -> str:
     return " ".join(run.stdout.split())
 
 
+@pytest.mark.slow
 def test_forbidden_imports_are_refused(copy: Path) -> None:
     """One forbidden import for each wall, all at once; without them the same copy breaks no contract."""
     assert " 0 broken" in lint(copy)
