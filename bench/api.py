@@ -101,6 +101,15 @@ def _cases(database: Filled) -> Iterator[Case]:
     yield Case(name="list by name", user="huge", path=f"{CONNECTIONS}?name=site-000007", count=200)
     policy = b'{"ikepolicy": {"name": "new-policy"}}'
     yield Case(name="create an IKE policy", user="few", path=POLICIES, method="POST", body=lambda: policy, count=200)
+    for uses, user, crowd in ((1, "single", database.single), (90, "shared", database.shared)):
+        yield Case(
+            name=f"edit an IKE policy of {uses}",
+            user=user,
+            path=f"{POLICIES}/{crowd.ike}",
+            method="PUT",
+            body=lambda: b'{"ikepolicy": {"lifetime": {"value": %d}}}' % (3600 + next(number)),
+            count=40,
+        )
 
 
 def _page(crowd: Crowd) -> str:

@@ -26,7 +26,10 @@ ADMIN = "admin"
 
 
 class Filled(msgspec.Struct, frozen=True):
-    """A database with its crowds: `few` have 10 connections on each gateway, `full` 90, `big` and `huge` 100."""
+    """A database with its crowds: `few` have 10 connections on each gateway, `full` 90, `big` and `huge` 100.
+
+    `single` and `shared` have 1 and 90 connections, each crowd with one policy of each kind.
+    """
 
     name: str
     url: str
@@ -35,6 +38,8 @@ class Filled(msgspec.Struct, frozen=True):
     full: Crowd
     big: Crowd
     huge: Crowd
+    single: Crowd
+    shared: Crowd
 
     @property
     def key_file(self) -> Path:
@@ -79,5 +84,7 @@ def _fill(name: str, url: str, state: Path, quick: bool) -> Filled:
         full = crowds.add("full", 1_800, 90)
         big = crowds.add("big", 10_000, 100)
         huge = crowds.add("huge", 20_000 if quick else 100_000, 100)
+        single = crowds.add("single", 1, 1)
+        shared = crowds.add("shared", 90, 90)
     print(f"    {name}: filled in {time.monotonic() - started:.0f} s", flush=True)
-    return Filled(name, url, state, few, full, big, huge)
+    return Filled(name, url, state, few, full, big, huge, single, shared)
