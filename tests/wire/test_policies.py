@@ -387,7 +387,7 @@ def test_ah_and_transport_in_the_kernel(ours: Ours, peer: Peer, version: str) ->
     peer.load(ours.v4, ours.psk, version=version)
     link = ours.connect(peer, ike={"ike_version": f"v{version}"}, ipsec={"encapsulation_mode": "transport"})
     link.wait("ERROR", 10.0)
-    assert link.reason.startswith("transport mode is for what the gateways send themselves")
+    assert link.reason.startswith("transport mode protects only traffic between the gateways")
     assert peer.sas() == []
     link.set_ipsec(encapsulation_mode="tunnel")
     link.wait("ACTIVE", 40.0)
