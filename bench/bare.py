@@ -28,7 +28,7 @@ def app(answers: dict[str, Any]) -> Starlette:
         content = msgspec.json.encode(answers[request.path_params["name"]])
         return Response(content, media_type="application/json")
 
-    return Starlette(routes=[Route("/{name}", endpoint, methods=["GET", "POST"])])
+    return Starlette(routes=[Route("/{name}", endpoint, methods=["GET", "POST", "PUT"])])
 
 
 def main() -> None:
