@@ -305,6 +305,15 @@ class Json(AttributeType, frozen=True):
         return {"type": "array", "items": self.items}
 
 
+def check_keys(name: str, value: Any, keys: tuple[str, ...]) -> None:
+    """Raises ApiError if the value of an attribute is not an object, or has other keys."""
+    if not isinstance(value, dict):
+        raise invalid(name, f"'{value}' is not a dictionary")
+    extra = sorted(set(value) - set(keys))
+    if extra:
+        raise invalid(name, f"Unexpected keys supplied: {', '.join(extra)}")
+
+
 def closed(**properties: Schema) -> Schema:
     """JSON Schema of an object with exactly these properties, all required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from linkspan.core.errors import invalid
-from linkspan.core.schema.attribute_types import AttributeType, Column, Schema, Text, Uuid, closed, is_uuid
+from linkspan.core.schema.attribute_types import (
+    AttributeType,
+    Column,
+    Schema,
+    Text,
+    Uuid,
+    check_keys,
+    closed,
+    is_uuid,
+)
 
 MAX_FIXED_IPS: Final = 16
 """The most addresses that a client may set for one gateway."""
@@ -26,11 +35,7 @@ class GatewayInfo(AttributeType, frozen=True):
     def convert(self, name: str, value: Any) -> Mapping[str, Any]:
         if value is None or value == {}:
             return {}
-        if not isinstance(value, dict):
-            raise invalid(name, f"'{value}' is not a dictionary")
-        extra = sorted(set(value) - {"network_id", "external_fixed_ips", "enable_snat", "qos_policy_id"})
-        if extra:
-            raise invalid(name, f"Unexpected keys supplied: {', '.join(extra)}")
+        check_keys(name, value, ("network_id", "external_fixed_ips", "enable_snat", "qos_policy_id"))
         if not is_uuid(value.get("network_id")):
             raise invalid(name, f"'{value.get('network_id')}' is not a valid UUID")
         if value.get("enable_snat", False) not in (False, None):

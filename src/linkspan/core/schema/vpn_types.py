@@ -17,6 +17,8 @@ from linkspan.core.schema.attribute_types import (
     Column,
     Schema,
     as_integer,
+    check_keys,
+    closed,
     integer_schema,
     is_storable,
 )
@@ -41,7 +43,7 @@ class Lifetime(AttributeType, frozen=True):
 
     def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
         changes = {} if value is None else value
-        _only_keys(name, changes, ("units", "value"))
+        check_keys(name, changes, ("units", "value"))
         if "units" in changes and changes["units"] not in self.units:
             raise invalid(name, f"{changes['units']} is not in valid_values")
         if "value" in changes:
@@ -65,8 +67,7 @@ class Lifetime(AttributeType, frozen=True):
 
     def shown(self) -> Schema:
         # The response to a PUT repeats the value in the JSON type of the request, as Neutron does.
-        properties = {"units": {"type": "string", "enum": list(self.units)}, "value": {"type": ["integer", "string"]}}
-        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+        return closed(units={"type": "string", "enum": list(self.units)}, value={"type": ["integer", "string"]})
 
 
 DPD_ACTIONS: Final[tuple[DpdAction, ...]] = get_args(DpdAction)
@@ -89,7 +90,7 @@ class DeadPeerDetection(AttributeType, frozen=True):
 
     def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
         changes = {} if value is None else value
-        _only_keys(name, changes, ("action", "interval", "timeout"))
+        check_keys(name, changes, ("action", "interval", "timeout"))
         if "action" in changes and changes["action"] not in DPD_ACTIONS:
             raise invalid(name, f"{changes['action']} is not in valid_values")
         numbers = {key: _seconds(name, changes[key]) for key in ("interval", "timeout") if key in changes}
@@ -107,9 +108,7 @@ class DeadPeerDetection(AttributeType, frozen=True):
         return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
     def shown(self) -> Schema:
-        number = {"type": "integer"}
-        properties = {"action": _DPD_ACTION, "interval": number, "timeout": number}
-        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+        return closed(action=_DPD_ACTION, interval={"type": "integer"}, timeout={"type": "integer"})
 
 
 def _seconds(name: str, value: Any) -> int:
@@ -123,14 +122,6 @@ def _seconds(name: str, value: Any) -> int:
     if number > DPD_MAXIMUM:
         raise invalid(name, f"'{number}' is too large - must be no larger than '{DPD_MAXIMUM}'")
     return number
-
-
-def _only_keys(name: str, value: Any, keys: tuple[str, ...]) -> None:
-    if not isinstance(value, dict):
-        raise invalid(name, f"'{value}' is not a dictionary")
-    extra = sorted(set(value) - set(keys))
-    if extra:
-        raise invalid(name, f"Unexpected keys supplied: {', '.join(extra)}")
 
 
 class PeerAddress(AttributeType, frozen=True):
