@@ -1,6 +1,6 @@
-"""Edits that matter to nodes: a new name or description stamps nothing and wakes no agent.
+"""Edits that matter to nodes. An edit that does not, of a description for example, changes no node's revision.
 
-Pure. It says whether an edit matters; whom it affects is `store.Tx.affected_by`.
+The gateways and connections that an edit affects are found by `store.rows.dependencies.affected_by`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ for _resource in (IKE_POLICY, IPSEC_POLICY, CONNECTION):
 
 
 def differences(before: Row, values: Row) -> Row:
-    """The part of an edit that changes something: a client that sends everything back changes nothing.
+    """The values of an edit that differ from those before: a client may send all attributes to change one.
 
-    A pre-shared key that is the same stays the same write, so that its connection is left alone.
+    An equal pre-shared key is left out too, so that its connection stays up.
     """
     return {name: value for name, value in values.items() if name not in before or before[name] != value}
 
@@ -53,4 +53,4 @@ def matters(resource: Resource, names: Any) -> bool:
 
 
 if missing := {resource.name for resource in RESOURCES} - _MATTERS.keys():
-    raise AssertionError(f"say in affects.py what matters of {missing}")
+    raise AssertionError(f"`_MATTERS` has no attributes of {missing}")
