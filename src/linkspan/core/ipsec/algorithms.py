@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-ENCRYPTION: Final[dict[str, str]] = {
-    "3des": "3des",
-    **{f"aes-{bits}": f"aes{bits}" for bits in (128, 192, 256)},
-    **{f"aes-{bits}-ctr": f"aes{bits}ctr" for bits in (128, 192, 256)},
-    **{
-        f"aes-{bits}-{mode}-{icv}": f"aes{bits}{mode}{icv}"
+_CIPHERS: Final = (
+    # The API's name, charon's keyword, charon's name of the negotiated transform without the key length.
+    ("3des", "3des", "3DES_CBC"),
+    *((f"aes-{bits}", f"aes{bits}", "AES_CBC") for bits in (128, 192, 256)),
+    *((f"aes-{bits}-ctr", f"aes{bits}ctr", "AES_CTR") for bits in (128, 192, 256)),
+    *(
+        (f"aes-{bits}-{mode}-{icv}", f"aes{bits}{mode}{icv}", f"AES_{mode.upper()}_{icv}")
         for mode in ("ccm", "gcm")
         for bits in (128, 192, 256)
         for icv in (8, 12, 16)
-    },
-}
+    ),
+)
+ENCRYPTION: Final[dict[str, str]] = {name: keyword for name, keyword, _ in _CIPHERS}
 INTEGRITY: Final[dict[str, str]] = {
     "sha1": "sha1",
     "sha256": "sha256",
@@ -51,16 +53,7 @@ GROUPS: Final[dict[str, str]] = {
     "group31": "curve25519",
 }
 TRANSFORMS: Final[dict[str, str]] = {
-    # Keyword -> charon's name of the negotiated transform, without the key length.
-    "3des": "3DES_CBC",
-    **{f"aes{bits}": "AES_CBC" for bits in (128, 192, 256)},
-    **{f"aes{bits}ctr": "AES_CTR" for bits in (128, 192, 256)},
-    **{
-        f"aes{bits}{mode}{icv}": f"AES_{mode.upper()}_{icv}"
-        for mode in ("ccm", "gcm")
-        for bits in (128, 192, 256)
-        for icv in (8, 12, 16)
-    },
+    **{keyword: transform for _, keyword, transform in _CIPHERS},
     "sha1": "HMAC_SHA1_96",
     "sha256": "HMAC_SHA2_256_128",
     "sha384": "HMAC_SHA2_384_192",
@@ -75,6 +68,7 @@ TRANSFORMS: Final[dict[str, str]] = {
     **{f"ecp{bits}bp": f"ECP_{bits}_BP" for bits in (224, 256, 384, 512)},
     "curve25519": "CURVE_25519",
 }
+"""Keyword -> charon's name of the negotiated transform."""
 IKEV1_INTEGRITY: Final = frozenset({"sha1", "sha256", "sha384", "sha512"})
 """Phase 1 of IKEv1 negotiates a hash (RFC 2409 4); AES-XCBC and AES-CMAC are not hashes."""
 WEAK: Final = frozenset({"3des", "sha1", "group2", "group5"})
