@@ -39,7 +39,7 @@ from linkspan.core.tunnel.events import (
     Tick,
     Unresolved,
 )
-from linkspan.core.tunnel.listing import DUPLICATE, assess
+from linkspan.core.tunnel.listing import assess
 from linkspan.core.tunnel.phase import TRANSITIONS, phase_of
 from linkspan.core.tunnel.tunnel import Tunnel, has_dpd
 
@@ -61,12 +61,10 @@ def step(tunnel: Tunnel, event: Event, now: float) -> Step:
 
 def wake_at(tunnel: Tunnel) -> float | None:
     """The time of the next `Tick`, None if no timer runs."""
-    times = [tunnel.attempt_ends_at, tunnel.retry_at, tunnel.list_at, tunnel.overlap_until, tunnel.expiry_at]
-    times += [tunnel.pfs_check.due]
+    times = [tunnel.attempt_ends_at, tunnel.retry_at, tunnel.list_at, tunnel.expiry_at, tunnel.pfs_check.due]
+    times += [tunnel.duplicate_until, tunnel.overlap_until]
     if has_dpd(tunnel):
         times.append(dpd.deadline(tunnel.dpd_state, tunnel.connection.dpd.timeout))
-    if tunnel.duplicate_since is not None:
-        times.append(tunnel.duplicate_since + DUPLICATE)
     return min((time for time in times if time is not None), default=None)
 
 

@@ -83,7 +83,7 @@ def _incomplete(
 def _with_running(before: Tunnel, up: frozenset[str], installed: frozenset[str]) -> Tunnel:
     """The tunnel with the children that are installed, of its own version and the previous one."""
     previous = kept_previous(before, installed)
-    tunnel = _set(before, up=up, previous=previous, duplicate_since=None, overlap_until=None)
+    tunnel = _set(before, up=up, previous=previous, duplicate_until=None, overlap_until=None)
     if not running_children(tunnel):
         return tunnel
     tunnel = _set(tunnel, dpd_state=dpd.resume(tunnel.dpd_state))
@@ -149,14 +149,14 @@ def _delete_duplicates(tunnel: Tunnel, sas: tuple[IkeSa, ...], now: float) -> St
     complete = [sa for sa in sas if sa.established and tunnel.up <= sa.installed]
     twins = duplicate_sas.redundant_children(complete, tunnel.up)
     if len(complete) < 2 and not twins:
-        return _set(tunnel, duplicate_since=None), ()
-    since = now if tunnel.duplicate_since is None else tunnel.duplicate_since
-    late = now >= since + DUPLICATE
+        return _set(tunnel, duplicate_until=None), ()
+    until = tunnel.duplicate_until or now + DUPLICATE
+    late = now >= until
     if len(complete) > 1:
         deletions = duplicate_sas.redundant_ike_sas(complete, tunnel.up, late)
     else:
         deletions = twins if late else ()
-    return _set(tunnel, duplicate_since=None if deletions else since), deletions
+    return _set(tunnel, duplicate_until=None if deletions else until), deletions
 
 
 def _delete_other_versions(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...]) -> tuple[Action, ...]:

@@ -31,7 +31,9 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     `config` is None while the connection is disabled, in `error`, or its peer's name has no address. `applied`: charon
     has taken this revision, or has nothing to take. `up`: names of the children that carry traffic. `reason` and
     `code`: the newest cause. `failures`: failed attempts in a row. `list_at`: a listing of the SAs is due after a
-    cause. `can_trap`: traffic can make charon initiate on this gateway.
+    cause. `can_trap`: traffic can make charon initiate on this gateway. `duplicate_until`: until then the peer is
+    expected to delete a redundant SA. `overlap_until`: until then the previous version stays beside its successor.
+    `expiry_at`: an IKE SA reaches its lifetime.
     """
 
     connection: Connection
@@ -49,7 +51,7 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     list_at: float | None = None
     can_trap: bool = False
     dpd_state: DpdState = DpdState()
-    duplicate_since: float | None = None
+    duplicate_until: float | None = None
     overlap_until: float | None = None
     expiry_at: float | None = None
 
