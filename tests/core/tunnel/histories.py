@@ -135,8 +135,3 @@ class History:
         parts = (child(name, number=number, group=self.random.choice(("", "MODP_2048"))) for name in held)
         initiator = self.random.random() < 0.7
         return sa(config.name, *parts, state=state, initiator=initiator, unique_id=number + 1)
-
-
-def transitions(seeds: range) -> set[Transition]:
-    """Every transition that happens in the histories of these seeds."""
-    return {transition for seed in seeds for transition in History(seed).steps()}

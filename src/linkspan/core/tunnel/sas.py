@@ -56,9 +56,9 @@ def vici_text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def vici_integer(section: dict[str, Any], key: str, default: int = 0, base: int = 10) -> int:
+def vici_integer(section: dict[str, Any], key: str, default: int = 0) -> int:
     """A number in a VICI section; `default` if it is absent."""
-    return int(vici_text(section[key]), base) if key in section else default
+    return int(vici_text(section[key])) if key in section else default
 
 
 def ike_sas(messages: list[dict[str, Any]]) -> tuple[IkeSa, ...]:
