@@ -1,4 +1,5 @@
-"""Generates docs/attributes.md and docs/reference/*.md from the registries: attributes, commands, settings, errors.
+"""Generates docs/attributes.md and docs/reference/*.md from the registries: attributes, commands, settings, errors; and
+docs/tunnel.md from the table of phases.
 
 No part of these pages is written by hand, so names, defaults, limits and tests in them are correct. `--check` writes
 nothing, and fails if a page is out of date.
@@ -19,6 +20,7 @@ from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
 from linkspan.core.errors import STATUS
 from linkspan.core.schema.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
+from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF
 from linkspan.core.tunnel.events import SasListed
 from linkspan.core.tunnel.phase import CHARON_RESTARTED, EDITED, TRANSITIONS, Phase, Trigger
 from linkspan.settings import registry
@@ -113,13 +115,21 @@ PHASES: dict[Phase, tuple[str, str, str]] = {
     Phase.DISABLED: ("admin_state_up is false", "nothing is loaded", "DOWN"),
     Phase.FAILED: (
         "charon or the node cannot use the configuration",
-        "nothing is loaded; an edit tries again",
-        "ERROR",
+        "nothing is loaded, but a previous version that is up goes on; an edit tries again",
+        "ERROR, or ACTIVE with a reason",
     ),
     Phase.UNRESOLVED: ("the peer's name has no address", "the name is queried again", "DOWN"),
     Phase.LOADING: ("charon does not have this version yet", "it is being loaded, or adopted", "PENDING_…"),
-    Phase.INITIATING: ("an attempt is in progress", "charon negotiates, for 15 s at most", "PENDING_… or DOWN"),
-    Phase.BACKING_OFF: ("the last attempt failed", "the next one follows after 1 to 30 s", "PENDING_… or DOWN"),
+    Phase.INITIATING: (
+        "an attempt is in progress",
+        f"charon negotiates, for {ATTEMPT:.0f} s at most",
+        "PENDING_… or DOWN",
+    ),
+    Phase.BACKING_OFF: (
+        "the last attempt failed",
+        f"the next one follows after {BACKOFF[0]:.0f} to {BACKOFF[-1]:.0f} s",
+        "PENDING_… or DOWN",
+    ),
     Phase.WAITING_FOR_PEER: ("this end must not initiate (response-only, or DPD action clear)", "waits", "DOWN"),
     Phase.WAITING_FOR_TRAFFIC: ("DPD action hold after the peer was dead", "charon initiates for traffic", "DOWN"),
     Phase.PARTLY_UP: ("some children are up", "the missing ones are initiated", "ACTIVE, with a reason"),
@@ -134,13 +144,13 @@ PHASES: dict[Phase, tuple[str, str, str]] = {
 
 
 def tunnel() -> str:
-    """The phases of a tunnel and the transitions between them, from the table that the agent runs by."""
+    """The phases of a tunnel and the transitions between them."""
     intro = (
         "The agent keeps a state machine for each connection of a gateway (`core/tunnel/lifecycle`). Its phases and "
-        "transitions are declared once, in `core/tunnel/phase`: the machine runs by that table, this page is generated "
-        "from it, and `tests/core/tunnel/test_phase.py` compares it with some thousand random histories, so that it "
-        "lists every transition that happens and no other. The machine never trusts an event about SAs: such an event "
-        "makes it list the SAs, and the listing (`SasListed`) decides."
+        "transitions are declared in a table in `core/tunnel/phase`, from which this page is generated. The machine "
+        "ignores an event that the table does not list for the phase, and `tests/core/tunnel/test_phase.py` compares "
+        "the table with random histories, so that it lists every transition that happens and no other. The machine "
+        "never trusts an event about SAs: such an event makes it list the SAs, and the listing (`SasListed`) decides."
     )
     configured = [phase for phase in Phase if SasListed in TRANSITIONS[phase]]
 

@@ -1,8 +1,8 @@
 """The phases of a tunnel, and the table of transitions between them.
 
-The phase follows from a tunnel's fields. The table is the code's and the documentation's: `lifecycle.step` ignores an
-event that a phase does not list, docs/tunnel.md draws the table, and tests compare it with generated histories, so that
-it lists every transition that happens and no other.
+The phase follows from a tunnel's fields. `lifecycle.step` ignores an event that the table does not list for the phase;
+for one that it lists, the event's handler decides which of the phases follows. Tests compare the table with random
+histories, so that it lists every transition that happens and no other. docs/tunnel.md draws it.
 """
 
 from __future__ import annotations
