@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import Any, Final, Literal, Protocol
 
 from linkspan.core.authorization import language
 from linkspan.core.authorization.default_rules import NETWORK_OWNER, OWNER, load
@@ -135,9 +135,6 @@ def policy_of(changes: Mapping[Any, object] | None = None) -> Policy:
 # --- queries of the API -------------------------------------------------------------------------------------------
 
 
-_NAMES: Final[dict[tuple[str, PolicyAction], str]] = {
-    (resource.name, action): rule_name(resource, action) for resource in RESOURCES for action in get_args(PolicyAction)
-}
 _SECRETS: Final = {
     resource.name: tuple(f"{rule_name(resource, 'get')}:{item.name}" for item in resource.attributes if item.secret)
     for resource in RESOURCES
@@ -149,11 +146,6 @@ _PRIVILEGED: Final = {
 }
 
 
-def rule(action: PolicyAction, resource: Resource) -> str:
-    """The name of the rule for an action, as in Neutron."""
-    return _NAMES[resource.name, action]
-
-
 def is_admin(caller: PolicySubject) -> bool:
     """True if the caller may act for other projects."""
     return caller.policy.allows(caller, "context_is_admin", {})
@@ -161,12 +153,12 @@ def is_admin(caller: PolicySubject) -> bool:
 
 def scope(caller: PolicySubject, action: PolicyAction, resource: Resource) -> RuleScope:
     """The objects of a resource on which the caller may act."""
-    return caller.policy.scope(caller, rule(action, resource))
+    return caller.policy.scope(caller, rule_name(resource, action))
 
 
 def allows(caller: PolicySubject, action: PolicyAction, resource: Resource, target: Mapping[str, Any]) -> bool:
     """True if an action is allowed on an object; `target`: its stored attributes."""
-    return caller.policy.allows(caller, rule(action, resource), target)
+    return caller.policy.allows(caller, rule_name(resource, action), target)
 
 
 def require(
@@ -188,7 +180,7 @@ def require_rule(caller: PolicySubject, name: str, target: Mapping[str, Any]) ->
 
 def refusal(action: PolicyAction, resource: Resource) -> ApiError:
     """The 403 of an action, with Neutron's message."""
-    return ApiError("PolicyNotAuthorized", f"rule:{rule(action, resource)} is disallowed by policy")
+    return ApiError("PolicyNotAuthorized", f"rule:{rule_name(resource, action)} is disallowed by policy")
 
 
 def require_values(
@@ -202,7 +194,7 @@ def require_values(
     for name, default in _PRIVILEGED[resource.name]:
         if values.get(name, default) == default:
             continue
-        name_of_rule = rule(action, resource)
+        name_of_rule = rule_name(resource, action)
         if not caller.policy.allows(caller, f"{name_of_rule}:{name}", target):
             raise ApiError(
                 "PolicyNotAuthorized", f"(rule:{name_of_rule} and rule:{name_of_rule}:{name}) is disallowed by policy"
