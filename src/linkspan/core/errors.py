@@ -93,6 +93,11 @@ def invalid(attribute: str, reason: str) -> ApiError:
     return ApiError("HTTPBadRequest", f"Invalid input for {attribute}. Reason: {reason}.")
 
 
+def invalid_input(reason: str) -> ApiError:
+    """The 400 for values that cannot be converted or contradict each other, in Neutron's words."""
+    return ApiError("InvalidInput", f"Invalid input for operation: {reason}.")
+
+
 def unauthorized() -> ApiError:
     """The 401. It never says which part of the credentials was wrong."""
     return ApiError("Unauthorized", "The request you have made requires authentication.")

@@ -20,7 +20,7 @@ from linkspan.api.resources.networks import ACTIVE
 from linkspan.api.resources.vpn import named, subnets, told_apart
 from linkspan.core.addresses import as_network, overlaps
 from linkspan.core.checks import address_pool, cross_resource
-from linkspan.core.errors import ApiError, invalid
+from linkspan.core.errors import ApiError, invalid, invalid_input
 from linkspan.core.schema import examples
 from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
 from linkspan.core.schema.list_query import Query
@@ -173,7 +173,7 @@ def _address(tx: Transaction, given: Fixed, ranges: Mapping[str, Row], network_i
         subnet_id = inside[0] if inside else None
     if subnet_id is None or subnet_id not in ranges:
         message = f"IP address {address or subnet_id} does not belong to any subnet of network {network_id}"
-        raise ApiError("InvalidInput", f"Invalid input for operation: {message}.")
+        raise invalid_input(message)
     subnet, used = ranges[subnet_id], stored_ports.used_addresses(tx, subnet_id)
     found = (
         address_pool.lowest_free(subnet["allocation_pools"], used)

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from linkspan.core.addresses import Address, Network, as_network, overlaps
-from linkspan.core.errors import ApiError, invalid
+from linkspan.core.errors import ApiError, invalid, invalid_input
 
 Pool = dict[str, str]
 
@@ -27,7 +27,7 @@ def parse_cidr(text: str, version: int | None) -> Network:
     if network.is_multicast or network.is_loopback or network.is_unspecified:
         raise invalid("cidr", f"'{text}' cannot be the range of a subnet")
     if version is not None and version != network.version:
-        raise _input(f"cidr '{text}' does not match the ip_version '{version}'.")
+        raise invalid_input(f"cidr '{text}' does not match the ip_version '{version}'")
     return network
 
 
@@ -35,8 +35,8 @@ def check_no_overlap(network: Network, others: Iterable[str], network_id: str) -
     """Raises ApiError if a subnet overlaps another subnet of its network."""
     for other in others:
         if overlaps(network, as_network(other)):
-            raise _input(
-                f"Requested subnet with cidr: {network} for network: {network_id} overlaps with another subnet."
+            raise invalid_input(
+                f"Requested subnet with cidr: {network} for network: {network_id} overlaps with another subnet"
             )
 
 
@@ -64,7 +64,7 @@ def gateway_ip(network: Network, requested: str | None) -> str:
     except ValueError:
         raise invalid("gateway_ip", f"'{requested}' is not a valid IP address") from None
     if not is_usable(address, network) or getattr(address, "scope_id", None):
-        raise _input("Gateway is not valid on subnet.")
+        raise invalid_input("Gateway is not valid on subnet")
     return str(address)
 
 
@@ -105,11 +105,7 @@ def check_fixed_address(requested: str, subnet: Mapping[str, str | None], used: 
     except ValueError:
         raise invalid("external_fixed_ips", f"'{requested}' is not a valid IP address") from None
     if network is None or not is_usable(address, network) or str(address) == subnet["gateway_ip"]:
-        raise _input(f"IP address {requested} is not a valid IP for the specified subnet.")
+        raise invalid_input(f"IP address {requested} is not a valid IP for the specified subnet")
     if str(address) in used:
         raise ApiError("IpAddressGenerationFailure", f"The IP address {address} is in use.")
     return str(address)
-
-
-def _input(reason: str) -> ApiError:
-    return ApiError("InvalidInput", f"Invalid input for operation: {reason}")

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from linkspan.core.addresses import CIDR_PATTERN, as_network
-from linkspan.core.errors import ApiError, invalid
+from linkspan.core.errors import invalid, invalid_input
 
 
 def _any_case(word: str) -> str:
@@ -171,7 +171,7 @@ class Boolean(AttributeType, frozen=True):
             return True
         if word in _FALSE:
             return False
-        raise ApiError("InvalidInput", f"Invalid input for operation: '{value}' cannot be converted to boolean.")
+        raise invalid_input(f"'{value}' cannot be converted to boolean")
 
     def schema(self) -> Schema:
         return {
@@ -195,7 +195,7 @@ class Integer(AttributeType, frozen=True):
     def convert(self, name: str, value: Any) -> int:
         number = as_integer(value)
         if number is None:
-            raise ApiError("InvalidInput", f"Invalid input for operation: '{value}' is not an integer.")
+            raise invalid_input(f"'{value}' is not an integer")
         if number > self.maximum:
             raise invalid(name, f"'{number}' is too large - must be no larger than '{self.maximum}'")
         if number < self.minimum:

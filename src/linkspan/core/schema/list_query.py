@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.errors import ApiError
+from linkspan.core.errors import ApiError, invalid_input
 from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Integer, Uuid, as_integer, is_uuid
 from linkspan.core.schema.resources import ENDPOINT_GROUP, STANDARD_ATTRIBUTES, Attribute, Resource
 
@@ -116,7 +116,7 @@ def _accepted(resource: Resource, name: str, text: str, extra: Mapping[str, Any]
     if isinstance(kind, Integer) or name == "revision_number":
         number = as_integer(text)
         if number is None or abs(number) > MAX_INT:
-            raise ApiError("InvalidInput", f"Invalid input for operation: '{text}' is not an integer.")
+            raise invalid_input(f"'{text}' is not an integer")
         return (number,)
     if name in ("created_at", "updated_at"):
         try:
@@ -124,7 +124,7 @@ def _accepted(resource: Resource, name: str, text: str, extra: Mapping[str, Any]
         except ValueError:
             return (text,)  # not a time, so no object matches
     if "\x00" in text:
-        raise ApiError("InvalidInput", f"Invalid input for operation: a value of {name} contains a null character.")
+        raise invalid_input(f"a value of {name} contains a null character")
     if not text and isinstance(kind, Uuid) and kind.optional:
         return (None,)
     if not text and name in resource.by_name and resource[name].default is None:
