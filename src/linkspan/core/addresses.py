@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -27,6 +28,11 @@ def _network(value: str) -> Network | None:
         return ipaddress.ip_network(value, strict=False)
     except ValueError:
         return None
+
+
+def as_networks(cidrs: Iterable[str]) -> list[Network]:
+    """The networks of CIDRs, in order. A text that is not a CIDR has none."""
+    return [network for cidr in cidrs if (network := as_network(cidr)) is not None]
 
 
 def overlaps(left: Network, right: Network | None) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.addresses import Address, Network, as_network, overlaps
+from linkspan.core.addresses import Address, Network, as_network, as_networks, overlaps
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import algorithms
 from linkspan.core.ipsec import identities as ipsec_identities
@@ -97,11 +97,11 @@ def _check_sides(values: Mapping[str, Any], context: ConnectionContext) -> None:
 
 def _networks(values: Mapping[str, Any], context: ConnectionContext) -> tuple[list[Network], list[Network]]:
     if context.subnet_cidr is not None:
-        peer = _parsed(values["peer_cidrs"])
+        peer = as_networks(values["peer_cidrs"])
         if len({network.version for network in peer}) > 1:
             message = "Peer CIDRs do not have the same IP version, as required for IPSec site-to-site connection"
             raise ApiError("MixedIPVersionsForPeerCidrs", message)
-        return _parsed([context.subnet_cidr]), peer
+        return as_networks([context.subnet_cidr]), peer
     if context.local is None or context.peer is None:
         raise ValueError("a connection with endpoint groups needs both of them")
     _check_group_type(context.local, "subnet")
@@ -111,10 +111,6 @@ def _networks(values: Mapping[str, Any], context: ConnectionContext) -> tuple[li
     return _members(context.local), _members(context.peer)
 
 
-def _parsed(cidrs: Iterable[str]) -> list[Network]:
-    return [network for cidr in cidrs if (network := as_network(cidr)) is not None]
-
-
 def _check_group_type(group: GroupMembers, expected: str) -> None:
     if group.type != expected:
         message = f"Endpoint group {group.id} type is '{group.type}' and should be '{expected}'"
@@ -122,7 +118,7 @@ def _check_group_type(group: GroupMembers, expected: str) -> None:
 
 
 def _members(group: GroupMembers) -> list[Network]:
-    networks = _parsed(group.cidrs)
+    networks = as_networks(group.cidrs)
     if not networks:
         message = f"No endpoints specified for endpoint group '{group.id}'"
         raise ApiError("MissingEndpointForEndpointGroup", message)
@@ -292,8 +288,8 @@ def _selectors_overlap(left: Connection, right: Connection) -> bool:
 
 
 def _any_overlap(left: Sequence[str], right: Sequence[str]) -> bool:
-    others = _parsed(right)
-    return any(overlaps(network, other) for network in _parsed(left) for other in others)
+    others = as_networks(right)
+    return any(overlaps(network, other) for network in as_networks(left) for other in others)
 
 
 def _identities(connection: Connection) -> tuple[str, str]:

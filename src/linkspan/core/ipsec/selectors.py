@@ -6,7 +6,7 @@ import ipaddress
 
 import msgspec
 
-from linkspan.core.addresses import as_network
+from linkspan.core.addresses import as_networks
 from linkspan.core.state.desired import Connection
 
 
@@ -19,8 +19,7 @@ class SelectorPair(msgspec.Struct, frozen=True, order=True):
 
 def pairs(connection: Connection) -> frozenset[SelectorPair]:
     """Every local network with every peer network of a connection and the same IP version, host bits masked."""
-    local = [network for cidr in connection.local_cidrs if (network := as_network(cidr))]
-    remote = [network for cidr in connection.peer_cidrs if (network := as_network(cidr))]
+    local, remote = as_networks(connection.local_cidrs), as_networks(connection.peer_cidrs)
     return frozenset(
         SelectorPair(str(left), str(right)) for left in local for right in remote if left.version == right.version
     )
