@@ -65,9 +65,10 @@ def prove(
     if lab.resumed:
         # Until this run's agents have reported, the API shows the last reports of the earlier run.
         with progress.step("gateways and tunnel of the earlier run again"):
-            _wait(lambda: all(gateway_namespace(instance, site.router_id) for site in lab.sites.values()), alive)
+            routers = [site.router_id for site in lab.sites.values()]
+            _wait(lambda: all(gateway_namespace(instance, id) for id in routers), "a gateway did not start", alive)
             hosts = _hosts(instance, lab, alive)
-            _wait(lambda: all(_ping(hosts, side, 1).received for side in hosts), alive)
+            _wait(lambda: all(_ping(hosts, side, 1).received for side in hosts), "no ping passed the tunnel", alive)
             active = wait_active(user, lab, progress, started, alive, patience)
     else:
         with progress.step("a host on each network"):
@@ -101,19 +102,20 @@ def wait_active(
         time.sleep(POLL)
 
 
-def _wait(condition: Callable[[], bool], alive: Callable[[], None], patience: float = 20.0) -> None:
+def _wait(condition: Callable[[], bool], failure: str, alive: Callable[[], None], patience: float = 20.0) -> None:
+    """Wait for a condition. Raises LabError with `failure` if it does not become true in `patience` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         alive()
         if time.monotonic() > deadline:
-            raise LabError(f"the tunnel of an earlier run did not come back within {patience:.0f} s")
+            raise LabError(f"{failure} within {patience:.0f} s")
         time.sleep(POLL)
 
 
 def _hosts(instance: str, lab: Lab, alive: Callable[[], None]) -> dict[str, Host]:
     """Create the hosts as soon as each network has its bridge, which the gateway's inside interface brings."""
     bridges = {interface_names.bridge(instance, site.network_id) for site in lab.sites.values()}
-    _wait(lambda: bridges <= fabric.links(instance), alive)
+    _wait(lambda: bridges <= fabric.links(instance), "a network got no bridge from its gateway", alive)
     return make_hosts(instance, lab)
 
 
