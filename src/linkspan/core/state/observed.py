@@ -39,9 +39,9 @@ class GatewayReport(msgspec.Struct, frozen=True):
 class ConnectionReport(msgspec.Struct, frozen=True):
     """The state of a connection at the revision that the node applied; `gone` confirms a tombstone.
 
-    `up`: at least the first child SA is up. `down`: configured, not up. `disabled`: admin down, nothing loaded.
-    `error`: cannot come up until its configuration changes. `reason`: one sentence; with `up`: child SAs are
-    missing. `effective_mtu`: bytes, None while nothing is configured.
+    `up`: at least one child SA is up. `down`: configured, not up. `disabled`: admin down, nothing loaded.
+    `error`: cannot come up until its configuration changes. `reason`: one sentence; with `up`: what is not as
+    desired, such as missing child SAs. `effective_mtu`: bytes, None while nothing is configured.
     """
 
     id: str
