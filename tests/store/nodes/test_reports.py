@@ -12,6 +12,7 @@ from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state import status
 from linkspan.core.state.desired import EMPTY, merge
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
+from linkspan.store import revisions
 from linkspan.store.nodes import assignment, delta, registry, reports, tombstones
 from linkspan.store.rows import reading, writing
 from linkspan.store.store import Conflict, Row
@@ -38,10 +39,13 @@ def status_inputs(world: World, row: Row) -> status.StatusInputs:
 
 
 def move(world: World, router: str, node: str) -> None:
-    """Moves a gateway to another node, as its next assignment would."""
+    """Moves a gateway with its connections to another node and leaves tombstones for the former one."""
     with world.store.write() as tx:
-        former, generation, _ = tx.first(assignment.locked, router=router)
-        assignment._move(tx, router, former, node, generation + 1)
+        former, _ = tx.first(assignment.locked, router=router)
+        revisions.add_tombstone(tx, former, "gateway", router, router)
+        for (id,) in tx.rows(assignment._carried, router=router):
+            revisions.add_tombstone(tx, former, "connection", id, router)
+        assignment._assign_to(tx, router, node)
 
 
 def test_a_token_names_its_node(world: World) -> None:
@@ -252,10 +256,8 @@ def test_the_last_service_waits_for_its_gateway(world: World) -> None:
     second = world.service((service["router_id"], service["subnet_id"]))
     with world.store.write() as tx:
         assert tombstones.soft_delete(tx, SERVICE, second["id"]) is True
-        assignment.release_gateway(tx, service["router_id"])  # still needed: nothing happens
     with world.store.write() as tx:
         assert tombstones.soft_delete(tx, SERVICE, service["id"]) is False
-        assignment.release_gateway(tx, service["router_id"])
     assert status_inputs(world, service).deleted
     world.report(node, GatewayReport(service["router_id"], 1, 2, "gone"))
     assert world.get(service) is None

@@ -22,7 +22,7 @@ _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
 
 locked: Final = Statement(
-    select(GATEWAY.c.node_id, GATEWAY.c.generation, GATEWAY.c.deleted_at)
+    select(GATEWAY.c.node_id, GATEWAY.c.deleted_at)
     .where(GATEWAY.c.router_id == bindparam("router"))
     .with_for_update()
 )
@@ -39,6 +39,7 @@ _assign: Final = Statement(
     update(GATEWAY)
     .where(GATEWAY.c.router_id == bindparam("router"))
     .values(node_id=bindparam("node"), generation=GATEWAY.c.generation + 1, deleted_at=None)
+    .returning(GATEWAY.c.generation)
 )
 _release: Final = Statement(
     update(GATEWAY).where(GATEWAY.c.router_id == bindparam("router")).values(deleted_at=bindparam("now"))
@@ -99,37 +100,31 @@ def ensure_gateway(tx: Transaction, router_id: str) -> None:
         tx.run(_add, router=router_id, node=node)
         revisions.touch(tx, gateways=(router_id,))
         return
-    node, generation, deleted_at = row
+    node, deleted_at = row
     if deleted_at is not None:
         # Services that waited for the gateway to go have nothing to wait for any more.
         tx.run(forget_services, router=router_id)
         # What its former life looked like is no part of the new one: a new service reads PENDING_CREATE.
         tx.run(unsee, kind="gateway", id=router_id)
-        target = node if node is not None and is_alive(tx, node) else _pick(tx)
-        _move(tx, router_id, None, target, generation + 1)
+        _assign_to(tx, router_id, node if node is not None and is_alive(tx, node) else _pick(tx))
     elif node is None:
         target = _pick(tx)
         if target is not None:
-            _move(tx, router_id, None, target, generation + 1)
+            _assign_to(tx, router_id, target)
 
 
 def assign_waiting(tx: Transaction, node_id: str) -> None:
     """Gives every gateway that waits for a node to this one."""
     for (router,) in tx.rows(_waiting):
-        row = tx.first(locked, router=router)
-        _move(tx, router, None, node_id, row[1] + 1)
+        _assign_to(tx, router, node_id)
 
 
-def _move(tx: Transaction, router: str, former: str | None, node: str | None, generation: int) -> None:
-    tx.run(_assign, router=router, node=node)
+def _assign_to(tx: Transaction, router: str, node: str | None) -> None:
+    (generation,) = tx.first(_assign, router=router, node=node)
     connections = [id for (id,) in tx.rows(_carried, router=router)]
     if node is not None:
         for reset in (_reset_gateway, _reset_connections):
             tx.run(reset, router=router, node=node, generation=generation)
-    if former is not None and former != node:
-        revisions.add_tombstone(tx, former, "gateway", router, router)
-        for id in connections:
-            revisions.add_tombstone(tx, former, "connection", id, router)
     revisions.touch(tx, connections=connections, gateways=(router,))
 
 
@@ -152,13 +147,6 @@ live_services: Final = Statement(
     .select_from(_service)
     .where(_service.c.live_router_id == bindparam("router"), _service.c.id != bindparam("except"))
 )
-
-
-def release_gateway(tx: Transaction, router_id: str) -> None:
-    """Takes the gateway away once no live service is on the router; `soft_delete` does it by itself."""
-    row = tx.first(locked, router=router_id)
-    if row is not None and not tx.first(live_services, router=router_id, **{"except": ""})[0]:
-        unassign(tx, router_id, row[0], row[2])
 
 
 def unassign(tx: Transaction, router_id: str, node: str | None, deleted_at: float | None) -> None:

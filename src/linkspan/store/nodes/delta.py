@@ -14,7 +14,7 @@ from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone
 from linkspan.store import revisions
 from linkspan.store.database.statements import Statement
-from linkspan.store.database.tables import CHANGE, GATEWAY, NODE
+from linkspan.store.database.tables import CHANGE, NODE
 from linkspan.store.nodes import connection_state, gateway_state
 from linkspan.store.transaction import Transaction
 
@@ -22,13 +22,6 @@ _node: Final = Statement(select(NODE.c.revision).where(NODE.c.id == bindparam("n
 _stamps: Final = Statement(
     select(CHANGE.c.kind, CHANGE.c.object_id, CHANGE.c.revision, CHANGE.c.deleted, CHANGE.c.gateway_id).where(
         CHANGE.c.node_id == bindparam("node")
-    )
-)
-_owner: Final = Statement(
-    select(GATEWAY.c.generation).where(
-        GATEWAY.c.router_id == bindparam("gateway"),
-        GATEWAY.c.node_id == bindparam("node"),
-        GATEWAY.c.deleted_at.is_(None),
     )
 )
 

@@ -71,8 +71,8 @@ def _delete_service(tx: Transaction, id: str) -> bool:
     gateway = tx.first(assignment.locked, router=router)
     node = None
     if gateway is not None and not tx.first(assignment.live_services, router=router, **{"except": id})[0]:
-        node = gateway[0]
-        assignment.unassign(tx, router, node, gateway[2])
+        node, gateway_deleted_at = gateway
+        assignment.unassign(tx, router, node, gateway_deleted_at)
     return _go(tx, SERVICE, "", id, node, deleted_at)
 
 
