@@ -73,7 +73,6 @@ _gateways_of_node = (
 _all: Final = Statement(
     select(*struct_columns(_GatewayCount, **_columns, gateways=_gateways_of_node)).order_by(NODE.c.name)
 )
-_revision: Final = Statement(select(NODE.c.revision).where(NODE.c.id == bindparam("node")))
 _hello: Final = Statement(
     update(NODE)
     .where(NODE.c.id == bindparam("node"))
@@ -83,6 +82,7 @@ _hello: Final = Statement(
         agent_version=bindparam("agent"),
         charon_version=bindparam("charon"),
     )
+    .returning(NODE.c.revision)
 )
 
 
@@ -111,7 +111,7 @@ def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
     assignment.assign_waiting(tx, node_id)
     revisions.flush(tx)
     # The node's own row last: whoever stamps locks gateways first and nodes then.
-    tx.run(
+    (revision,) = tx.first(
         _hello,
         node=node_id,
         until=tx.now + tx.lease,
@@ -119,5 +119,4 @@ def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
         agent=hello.agent_version,
         charon=hello.charon_version,
     )
-    (revision,) = tx.first(_revision, node=node_id)
     return int(revision)
