@@ -30,8 +30,8 @@ from linkspan.core.schema.resources import (
 from linkspan.core.secret import Secret
 from linkspan.core.state.status import Node, Observed, StatusInputs
 from linkspan.store.database.statements import encode_json, struct_columns
-from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, SOFT, TABLES, column_name
-from linkspan.store.rows.row import GatewayRow, Row
+from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
+from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -72,8 +72,7 @@ class Mapper:
         self.source = joined.source
         self._complete = joined.complete
         self.columns = (*columns, *joined.columns)
-        self._row_type: type[Row] = GatewayRow if resource.name in SOFT else Row
-        self._row = _row_maker(self._row_type, plain, self._json, booleans)
+        self._row = _row_maker(plain, self._json, booleans)
 
     def row(self, values: Sequence[Any], tx: Transaction, with_secrets: bool = True) -> Row:
         """The row of a tuple of `columns`."""
@@ -88,7 +87,7 @@ class Mapper:
 
     def created(self, values: Values, wall: float) -> Row:
         """The row that was just inserted, without reading it again."""
-        row = self._row_type((name, values[name]) for name in self.stored)
+        row = Row((name, values[name]) for name in self.stored)
         row["revision_number"] = 1
         row["created_at"] = row["updated_at"] = _moment(wall)
         for name in self.secrets:
@@ -98,8 +97,6 @@ class Mapper:
             row["subnets"] = []
         elif self.resource.name == ROUTER.name:
             row["external_gateway_info"] = None
-        elif isinstance(row, GatewayRow):
-            row.status_inputs = row.router_id = None
         return row
 
     def complete(self, values: Values) -> Values:
@@ -136,9 +133,7 @@ class Mapper:
         return parameters
 
 
-def _row_maker(
-    row_type: type[Row], plain: Sequence[str], json: Sequence[str], booleans: Sequence[str]
-) -> Callable[[Sequence[Any]], Row]:
+def _row_maker(plain: Sequence[str], json: Sequence[str], booleans: Sequence[str]) -> Callable[[Sequence[Any]], Row]:
     """A function that makes a row of the values of columns in this order: plain, JSON, booleans, the two times.
 
     The values after these are ignored. Lists of a thousand rows spend a quarter of their time here, so the columns
@@ -151,7 +146,7 @@ def _row_maker(
     decode, second = _decode, _second
 
     def make(values: Sequence[Any]) -> Row:
-        row = row_type(zip(plain, values))  # noqa: B905 # the other values follow
+        row = Row(zip(plain, values))  # noqa: B905 # the other values follow
         for place, name in json_places:
             text = values[place]
             row[name] = None if text is None else decode(text)

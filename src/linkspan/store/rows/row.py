@@ -18,23 +18,13 @@ class Row(dict[str, Any]):
     connections, `subnets` of networks, `external_gateway_info` of routers, `router:external` of subnets.
     """
 
-    __slots__ = ()
-
     status_inputs: StatusInputs | None = None
-    """All that the status follows from; None for resources without a status."""
+    """All that the status follows from; None for resources without a status and in a row from `writing.insert`."""
     router_id: str | None = None
-    """The router whose gateway carries the object; None for resources that no gateway carries."""
+    """The router whose gateway carries the object; None for resources that no gateway carries and in a row from
+    `writing.insert`."""
 
     @property
     def is_deleted(self) -> bool:
         """True if the object is deleted, and is still here because its node has not confirmed that."""
         return self.status_inputs is not None and self.status_inputs.deleted
-
-
-class GatewayRow(Row):
-    """A service or a connection: what a gateway carries. `writing.insert` leaves both fields None."""
-
-    __slots__ = ("router_id", "status_inputs")
-
-    status_inputs: StatusInputs | None
-    router_id: str | None
