@@ -7,12 +7,12 @@ is a `Conflict`, by the database.
 from __future__ import annotations
 
 import json
-from typing import Any, Final, TypedDict
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict, cast
 
-import msgspec
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select
 
-from linkspan.store.database.statements import Statement, statement, struct_columns
+from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import APPLICATION_CREDENTIAL, PROJECT, USER
 from linkspan.store.rows.writing import new_id
 from linkspan.store.transaction import Transaction, Values
@@ -34,26 +34,11 @@ class CredentialRow(TypedDict):
     project_name: str
 
 
-class _CredentialColumns(msgspec.Struct):
-    id: str
-    user_id: str
-    project_id: str
-    name: str
-    description: str
-    secret_hash: str
-    roles: str
-    unrestricted: bool
-    expires_at: float | None
-    user_name: str
-    project_name: str
-
-
-_columns: Final = struct_columns(
-    _CredentialColumns,
+_columns: Final[dict[str, ColumnElement[Any]]] = {
     **{column.name: column for column in APPLICATION_CREDENTIAL.columns},
-    user_name=USER.c.name,
-    project_name=PROJECT.c.name,
-)
+    "user_name": USER.c.name,
+    "project_name": PROJECT.c.name,
+}
 _add: Final = Statement(insert(APPLICATION_CREDENTIAL))
 _remove: Final = Statement(delete(APPLICATION_CREDENTIAL).where(APPLICATION_CREDENTIAL.c.id == bindparam("id")))
 
@@ -61,7 +46,7 @@ _remove: Final = Statement(delete(APPLICATION_CREDENTIAL).where(APPLICATION_CRED
 @statement
 def _credentials(by: tuple[str, ...]) -> Statement:
     query = (
-        select(*_columns)
+        select(*_columns.values())
         .join(USER, USER.c.id == APPLICATION_CREDENTIAL.c.user_id)
         .join(PROJECT, PROJECT.c.id == APPLICATION_CREDENTIAL.c.project_id)
         .order_by(APPLICATION_CREDENTIAL.c.name)
@@ -88,14 +73,13 @@ def credential(tx: Transaction, id: str) -> CredentialRow | None:
 
 
 def _read(tx: Transaction, **by: Any) -> list[CredentialRow]:
-    return [_row(_CredentialColumns(*values)) for values in tx.rows(_credentials(tuple(by)), **by)]
+    return [_row(values) for values in tx.rows(_credentials(tuple(by)), **by)]
 
 
-def _row(columns: _CredentialColumns) -> CredentialRow:
-    row: CredentialRow = msgspec.structs.asdict(columns)  # type: ignore[assignment] # the same names
-    row["roles"] = json.loads(columns.roles)
-    row["unrestricted"] = bool(columns.unrestricted)
-    return row
+def _row(values: Sequence[Any]) -> CredentialRow:
+    columns: Values = dict(zip(_columns, values, strict=True))
+    converted = {"roles": json.loads(columns["roles"]), "unrestricted": bool(columns["unrestricted"])}
+    return cast("CredentialRow", columns | converted)
 
 
 def remove_credential(tx: Transaction, id: str) -> None:

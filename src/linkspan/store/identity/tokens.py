@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final, TypedDict
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict, cast
 
 import msgspec
 from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
@@ -58,33 +59,8 @@ class FoundToken(TokenRow):
     credential: CredentialOfToken | None
 
 
-class _TokenColumns(msgspec.Struct):
-    id: str
-    user_id: str
-    user_name: str
-    project_id: str | None
-    project_name: str | None
-    name: str
-    methods: str
-    issued_at: float
-    expires_at: float | None
-
-    def row(self) -> TokenRow:
-        return TokenRow(
-            id=self.id,
-            user_id=self.user_id,
-            user_name=self.user_name,
-            project_id=self.project_id,
-            project_name=self.project_name,
-            name=self.name,
-            methods=tuple(self.methods.split()),
-            issued_at=self.issued_at,
-            expires_at=self.expires_at,
-        )
-
-
-class _TokenGrant(_TokenColumns):
-    """A token with one of its user's roles, as columns."""
+class _Grant(msgspec.Struct):
+    """The credential of a token and one of its user's roles, as columns."""
 
     credential_id: str | None
     credential_name: str
@@ -115,8 +91,7 @@ _columns: Final[dict[str, ColumnElement[Any]]] = {
     "expires_at": TOKEN.c.expires_at,
 }
 _grant_columns: Final = struct_columns(
-    _TokenGrant,
-    **_columns,
+    _Grant,
     credential_id=APPLICATION_CREDENTIAL.c.id,
     credential_name=APPLICATION_CREDENTIAL.c.name,
     credential_roles=APPLICATION_CREDENTIAL.c.roles,
@@ -124,7 +99,7 @@ _grant_columns: Final = struct_columns(
     role=GRANT.c.role,
 )
 _find: Final = Statement(
-    select(*_grant_columns)
+    select(*_columns.values(), *_grant_columns)
     .join(USER, USER.c.id == TOKEN.c.user_id)
     .outerjoin(PROJECT, PROJECT.c.id == TOKEN.c.project_id)
     .outerjoin(APPLICATION_CREDENTIAL, APPLICATION_CREDENTIAL.c.id == TOKEN.c.credential_id)
@@ -136,7 +111,7 @@ _find: Final = Statement(
     .order_by(GRANT.c.role)
 )
 _static: Final = Statement(
-    select(*struct_columns(_TokenColumns, **_columns))
+    select(*_columns.values())
     .join(USER, USER.c.id == TOKEN.c.user_id)
     .outerjoin(PROJECT, PROJECT.c.id == TOKEN.c.project_id)
     .where(TOKEN.c.methods == STATIC)
@@ -182,17 +157,23 @@ def add_token(
 
 def find_token(tx: Transaction, token_hash: str) -> FoundToken | None:
     """The token with this SHA-256 hex digest; None if unknown or expired. One statement."""
-    grants = [_TokenGrant(*values) for values in tx.rows(_find, hash=token_hash, now=tx.now)]
-    if not grants:
+    rows = tx.rows(_find, hash=token_hash, now=tx.now)
+    if not rows:
         return None
-    token = grants[0]
+    width = len(_columns)
+    grants = [_Grant(*values[width:]) for values in rows]
     roles = [grant.role for grant in grants if grant.role is not None]
-    return FoundToken(**token.row(), roles=roles, credential=token.credential())
+    return FoundToken(**_token(rows[0][:width]), roles=roles, credential=grants[0].credential())
 
 
 def static_tokens(tx: Transaction) -> list[TokenRow]:
     """All static tokens, the expired ones too, by user and name."""
-    return [_TokenColumns(*values).row() for values in tx.rows(_static)]
+    return [_token(values) for values in tx.rows(_static)]
+
+
+def _token(values: Sequence[Any]) -> TokenRow:
+    columns: Values = dict(zip(_columns, values, strict=True))
+    return cast("TokenRow", columns | {"methods": tuple(columns["methods"].split())})
 
 
 def remove_token(tx: Transaction, token_hash: str) -> None:

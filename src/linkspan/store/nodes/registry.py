@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict, cast
 
-import msgspec
-from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from linkspan.core.state.observed import Hello
 from linkspan.store import revisions
-from linkspan.store.database.statements import Statement, struct_columns
+from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import GATEWAY, NODE
 from linkspan.store.nodes import assignment, tombstones
 from linkspan.store.rows.writing import new_id
@@ -34,45 +34,17 @@ class NodeWithGateways(NodeRow):
     gateways: int
 
 
-class _NodeColumns(msgspec.Struct):
-    id: str
-    name: str
-    revision: int
-    lease_until: float
-    backend: str
-    agent_version: str
-    charon_version: str
-
-    def row(self) -> NodeRow:
-        return NodeRow(
-            id=self.id,
-            name=self.name,
-            revision=self.revision,
-            lease_until=self.lease_until,
-            backend=self.backend,
-            agent_version=self.agent_version,
-            charon_version=self.charon_version,
-        )
-
-
-class _GatewayCount(_NodeColumns):
-    gateways: int
-
-
-_columns: Final[dict[str, ColumnElement[Any]]] = {name: NODE.c[name] for name in NodeRow.__annotations__}
+_NODE: Final = tuple(NodeRow.__annotations__)
+_columns: Final = [NODE.c[name] for name in _NODE]
 _add: Final = Statement(insert(NODE))
-_by_token: Final = Statement(
-    select(*struct_columns(_NodeColumns, **_columns)).where(NODE.c.token_hash == bindparam("token_hash"))
-)
+_by_token: Final = Statement(select(*_columns).where(NODE.c.token_hash == bindparam("token_hash")))
 _gateways_of_node = (
     select(func.count())
     .select_from(GATEWAY)
     .where(GATEWAY.c.node_id == NODE.c.id, GATEWAY.c.deleted_at.is_(None))
     .scalar_subquery()
 )
-_all: Final = Statement(
-    select(*struct_columns(_GatewayCount, **_columns, gateways=_gateways_of_node)).order_by(NODE.c.name)
-)
+_all: Final = Statement(select(*_columns, _gateways_of_node).order_by(NODE.c.name))
 _hello: Final = Statement(
     update(NODE)
     .where(NODE.c.id == bindparam("node"))
@@ -95,14 +67,17 @@ def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
 
 def all_nodes(tx: Transaction) -> list[NodeWithGateways]:
     """Every node, by name."""
-    nodes = [_GatewayCount(*values) for values in tx.rows(_all)]
-    return [NodeWithGateways(**node.row(), gateways=node.gateways) for node in nodes]
+    return [NodeWithGateways(**_node(node), gateways=gateways) for *node, gateways in tx.rows(_all)]
 
 
 def node_by_token(tx: Transaction, token_hash: str) -> NodeRow | None:
     """The node with this token."""
     values = tx.first(_by_token, token_hash=token_hash)
-    return None if values is None else _NodeColumns(*values).row()
+    return None if values is None else _node(values)
+
+
+def _node(values: Sequence[Any]) -> NodeRow:
+    return cast("NodeRow", dict(zip(_NODE, values, strict=True)))
 
 
 def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
