@@ -12,13 +12,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, func, literal_column, select
 
 from linkspan.core.addresses import as_network
 from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, PORT, SERVICE, SUBNET
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
-from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, json_rows, slot_count, statement
+from linkspan.store.database.statements import (
+    Statement,
+    chunks,
+    fill_slots,
+    in_slots,
+    json_rows,
+    slot_count,
+    statement,
+    struct_columns,
+)
 from linkspan.store.database.tables import CHANGE, IS_GATEWAY_PORT, TABLES
 from linkspan.store.revisions import join_changes
 from linkspan.store.rows.mapping import outside_addresses
@@ -34,45 +43,9 @@ _outside = TABLES[PORT.name].alias("outside")
 _local = TABLES[ENDPOINT_GROUP.name].alias("local_group")
 _peer = TABLES[ENDPOINT_GROUP.name].alias("peer_group")
 
-_BODY = (
-    _connection.c.id,
-    _connection.c.project_id,
-    _service.c.router_id,
-    _connection.c.admin_state_up,
-    _service.c.admin_state_up,
-    _connection.c.local_id,
-    _connection.c.peer_address,
-    _connection.c.peer_id,
-    _connection.c.peer_cidrs,
-    _connection.c.mtu,
-    _connection.c.initiator,
-    _connection.c.dpd,
-    _connection.c.auth_mode,
-    _connection.c.psk,
-    _connection.c.psk_key_id,
-    _connection.c.psk_ref,
-    _subnet.c.cidr,
-    _local.c.type,
-    _local.c.endpoints,
-    _peer.c.endpoints,
-    _outside.c.fixed_ips,
-    _ike.c.ike_version,
-    _ike.c.phase1_negotiation_mode,
-    _ike.c.encryption_algorithm,
-    _ike.c.auth_algorithm,
-    _ike.c.pfs,
-    _ike.c.lifetime,
-    _ipsec.c.transform_protocol,
-    _ipsec.c.encapsulation_mode,
-    _ipsec.c.encryption_algorithm,
-    _ipsec.c.auth_algorithm,
-    _ipsec.c.pfs,
-    _ipsec.c.lifetime,
-)
 
-
-class _Body(NamedTuple):
-    """A row of `connection_rows`: the columns of `_BODY`, in order, and the stamp if it was selected."""
+class _ConnectionRow(msgspec.Struct):
+    """A row for `connections`."""
 
     id: str
     project_id: str
@@ -107,27 +80,76 @@ class _Body(NamedTuple):
     ipsec_integrity: str
     ipsec_group: str
     ipsec_lifetime: str
-    revision: int = 0
+    revision: int
 
 
-@statement
-def connection_rows(of_node: bool, count: int = 0) -> Statement:
-    """Rows for `connections`: what `node` has to take up after `since`, or live connections by so many ids."""
+_COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
+    "id": _connection.c.id,
+    "project_id": _connection.c.project_id,
+    "router_id": _service.c.router_id,
+    "admin_state_up": _connection.c.admin_state_up,
+    "service_admin_state_up": _service.c.admin_state_up,
+    "local_id": _connection.c.local_id,
+    "peer_address": _connection.c.peer_address,
+    "peer_id": _connection.c.peer_id,
+    "peer_cidrs": _connection.c.peer_cidrs,
+    "mtu": _connection.c.mtu,
+    "initiator": _connection.c.initiator,
+    "dpd": _connection.c.dpd,
+    "auth_mode": _connection.c.auth_mode,
+    "psk": _connection.c.psk,
+    "psk_key_id": _connection.c.psk_key_id,
+    "psk_ref": _connection.c.psk_ref,
+    "cidr": _subnet.c.cidr,
+    "local_group_type": _local.c.type,
+    "local_endpoints": _local.c.endpoints,
+    "peer_endpoints": _peer.c.endpoints,
+    "outside_fixed_ips": _outside.c.fixed_ips,
+    "ike_version": _ike.c.ike_version,
+    "ike_mode": _ike.c.phase1_negotiation_mode,
+    "ike_encryption": _ike.c.encryption_algorithm,
+    "ike_integrity": _ike.c.auth_algorithm,
+    "ike_group": _ike.c.pfs,
+    "ike_lifetime": _ike.c.lifetime,
+    "ipsec_protocol": _ipsec.c.transform_protocol,
+    "ipsec_mode": _ipsec.c.encapsulation_mode,
+    "ipsec_encryption": _ipsec.c.encryption_algorithm,
+    "ipsec_integrity": _ipsec.c.auth_algorithm,
+    "ipsec_group": _ipsec.c.pfs,
+    "ipsec_lifetime": _ipsec.c.lifetime,
+}
+
+
+def _with_references() -> FromClause:
+    """Live connections, and everything that has one value for each of them."""
     source: Any = _connection.join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
     source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
     source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
     source = source.outerjoin(_local, _local.c.id == _connection.c.local_ep_group_id)
     source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
-    source = source.outerjoin(
+    joined: FromClause = source.outerjoin(
         _outside,
         and_(_outside.c.device_id == _service.c.router_id, _outside.c.device_owner == IS_GATEWAY_PORT),
     )
-    made: Select[Any] = select(*_BODY, *((CHANGE.c.revision,) if of_node else ()))
-    made = made.select_from(join_changes("connection", source, _connection.c.id) if of_node else source)
-    if count:
-        made = made.where(in_slots(_connection.c.id, "id", count))
-    return Statement(made.order_by(_connection.c.id))
+    return joined
+
+
+_SOURCE: Final = _with_references()
+connection_rows: Final = Statement(
+    select(*struct_columns(_ConnectionRow, **_COLUMNS, revision=CHANGE.c.revision))
+    .select_from(join_changes("connection", _SOURCE, _connection.c.id))
+    .order_by(_connection.c.id)
+)
+"""Rows for `connections`: what `node` has to take up after `since`."""
+
+
+@statement
+def _rows_by_id(count: int) -> Statement:
+    """Rows for `connections`: live connections by so many ids, without a revision."""
+    columns = struct_columns(_ConnectionRow, **_COLUMNS, revision=literal_column("0"))
+    query = select(*columns).select_from(_SOURCE).where(in_slots(_connection.c.id, "id", count))
+    return Statement(query.order_by(_connection.c.id))
 
 
 @statement
@@ -136,66 +158,64 @@ def _cidrs(count: int) -> Statement:
 
 
 def connections(tx: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
-    """The connections that rows of `connection_rows` stand for."""
-    bodies = [_Body(*row) for row in rows]
-    wanted = {
-        id for body in bodies if body.local_group_type == "subnet" for id in _decode(body.local_endpoints or "[]")
-    }
+    """The connections of rows of `connection_rows`."""
+    parsed = [_ConnectionRow(*row) for row in rows]
+    wanted = {id for row in parsed if row.local_group_type == "subnet" for id in _decode(row.local_endpoints or "[]")}
     subnets: dict[str, str] = {}
     for ids in chunks(sorted(wanted)):
         subnets |= dict(tx.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
-    return tuple(_resolved(tx, body, subnets) for body in bodies)
+    return tuple(_resolved(tx, row, subnets) for row in parsed)
 
 
-def _resolved(tx: Transaction, body: _Body, subnets: dict[str, str]) -> Connection:
-    local, peer = _selectors(body, subnets)
+def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> Connection:
+    local, peer = _selectors(row, subnets)
     secret = Secret("")
-    if body.psk is not None:
-        secret = tx.keyring.open(body.psk_key_id, bytes(body.psk), body.project_id, body.id, "psk")
+    if row.psk is not None:
+        secret = tx.keyring.open(row.psk_key_id, bytes(row.psk), row.project_id, row.id, "psk")
     return Connection(
-        id=body.id,
-        gateway_id=body.router_id,
-        revision=body.revision,
-        enabled=bool(body.admin_state_up and body.service_admin_state_up),
-        local_address=local_address(body.peer_address, *outside_addresses(body.outside_fixed_ips)),
-        local_id=body.local_id,
-        peer_address=body.peer_address,
-        peer_id=body.peer_id,
+        id=row.id,
+        gateway_id=row.router_id,
+        revision=row.revision,
+        enabled=bool(row.admin_state_up and row.service_admin_state_up),
+        local_address=local_address(row.peer_address, *outside_addresses(row.outside_fixed_ips)),
+        local_id=row.local_id,
+        peer_address=row.peer_address,
+        peer_id=row.peer_id,
         local_cidrs=_masked(local),
         peer_cidrs=_masked(peer),
-        mtu=body.mtu,
-        initiator=body.initiator,
-        dpd=_dpd(body.dpd),
-        auth_mode=body.auth_mode,
+        mtu=row.mtu,
+        initiator=row.initiator,
+        dpd=_dpd(row.dpd),
+        auth_mode=row.auth_mode,
         psk=secret,
-        psk_ref=body.psk_ref or "",
+        psk_ref=row.psk_ref or "",
         ike=_ike_policy(
-            body.ike_version,
-            body.ike_mode,
-            body.ike_encryption,
-            body.ike_integrity,
-            body.ike_group,
-            body.ike_lifetime,
+            row.ike_version,
+            row.ike_mode,
+            row.ike_encryption,
+            row.ike_integrity,
+            row.ike_group,
+            row.ike_lifetime,
         ),
         ipsec=_ipsec_policy(
-            body.ipsec_protocol,
-            body.ipsec_mode,
-            body.ipsec_encryption,
-            body.ipsec_integrity,
-            body.ipsec_group,
-            body.ipsec_lifetime,
+            row.ipsec_protocol,
+            row.ipsec_mode,
+            row.ipsec_encryption,
+            row.ipsec_integrity,
+            row.ipsec_group,
+            row.ipsec_lifetime,
         ),
     )
 
 
-def _selectors(body: _Body, subnets: dict[str, str]) -> tuple[list[str], list[str]]:
+def _selectors(row: _ConnectionRow, subnets: dict[str, str]) -> tuple[list[str], list[str]]:
     """The local and the peer's CIDRs: of the service's subnet and `peer_cidrs`, or of endpoint groups."""
-    if body.cidr is not None:
-        return [body.cidr], _decode(body.peer_cidrs)
-    endpoints = _decode(body.local_endpoints) if body.local_endpoints else []
-    if body.local_group_type == "subnet":
+    if row.cidr is not None:
+        return [row.cidr], _decode(row.peer_cidrs)
+    endpoints = _decode(row.local_endpoints) if row.local_endpoints else []
+    if row.local_group_type == "subnet":
         endpoints = [subnets[id] for id in endpoints if id in subnets]
-    return endpoints, _decode(body.peer_endpoints) if body.peer_endpoints else []
+    return endpoints, _decode(row.peer_endpoints) if row.peer_endpoints else []
 
 
 # Policies and DPD are few and shared by many connections.
@@ -239,7 +259,7 @@ def live_connections(tx: Transaction, ids: Iterable[str]) -> list[Connection]:
     """These live connections by id, resolved as their nodes would see them, with their keys: for the conflict rule."""
     resolved: list[Connection] = []
     for some in chunks(sorted(ids)):
-        resolved += connections(tx, tx.rows(connection_rows(False, slot_count(some)), **fill_slots("id", some)))
+        resolved += connections(tx, tx.rows(_rows_by_id(slot_count(some)), **fill_slots("id", some)))
     return resolved
 
 

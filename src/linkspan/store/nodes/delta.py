@@ -37,13 +37,13 @@ def desired_since(tx: Transaction, node_id: str, since: int) -> Delta:
     stamps = tx.rows(_stamps, node=node_id)
     live = [(kind, id, stamp) for kind, id, stamp, deleted, _ in stamps if not deleted]
     fresh = {kind for kind, _, stamp in live if stamp > start}
-    addresses = tx.rows(gateway_state.interface_rows(), node=node_id, since=start) if "gateway" in fresh else ()
-    bodies = tx.rows(connection_state.connection_rows(True), node=node_id, since=start) if "connection" in fresh else ()
+    interfaces = tx.rows(gateway_state.interface_rows, node=node_id, since=start) if "gateway" in fresh else ()
+    connections = tx.rows(connection_state.connection_rows, node=node_id, since=start) if "connection" in fresh else ()
     return Delta(
         since=start,
         revision=revision,
-        gateways=gateway_state.gateways(addresses),
-        connections=connection_state.connections(tx, bodies),
+        gateways=gateway_state.gateways(interfaces),
+        connections=connection_state.connections(tx, connections),
         gone=tuple(
             Gone(kind, id, stamp, gateway) for kind, id, stamp, deleted, gateway in stamps if deleted and stamp > start
         ),

@@ -7,13 +7,14 @@ both claim the subnet's gateway address.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, select
+import msgspec
+from sqlalchemy import bindparam, select
 
 from linkspan.core.schema.resources import GATEWAY_PORT, NETWORK, PORT, SUBNET
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
-from linkspan.store.database.statements import Statement, statement
+from linkspan.store.database.statements import Statement, struct_columns
 from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, TABLES
 from linkspan.store.revisions import join_changes
 
@@ -22,31 +23,8 @@ _network = TABLES[NETWORK.name]
 _port = TABLES[PORT.name]
 
 
-@statement
-def interface_rows() -> Statement:
-    """Rows for `gateways`: one per address of a gateway that `node` has to take up after `since`."""
-    source: Any = GATEWAY.outerjoin(_port, _port.c.device_id == GATEWAY.c.router_id)
-    source = source.outerjoin(_network, _network.c.id == _port.c.network_id)
-    source = source.outerjoin(ADDRESS, ADDRESS.c.port_id == _port.c.id)
-    source = source.outerjoin(_subnet, _subnet.c.id == ADDRESS.c.subnet_id)
-    made: Select[Any] = select(
-        GATEWAY.c.router_id,
-        CHANGE.c.revision,
-        GATEWAY.c.generation,
-        _port.c.device_owner,
-        _network.c.id,
-        _network.c.name,
-        ADDRESS.c.ip_address,
-        _subnet.c.cidr,
-        _subnet.c.gateway_ip,
-    ).select_from(join_changes("gateway", source, GATEWAY.c.router_id))
-    made = made.where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
-    # IPv4 before IPv6, then by address: the same interfaces always read the same.
-    return Statement(made.order_by(GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address))
-
-
-class _InterfaceRow(NamedTuple):
-    """A row of `interface_rows`, by its columns. All but the first three are None for a router without ports."""
+class _InterfaceRow(msgspec.Struct):
+    """A row for `gateways`. All but the first three are None for a router without ports."""
 
     router_id: str
     revision: int
@@ -59,8 +37,35 @@ class _InterfaceRow(NamedTuple):
     gateway_ip: str | None
 
 
+def _interface_rows() -> Statement:
+    source: Any = GATEWAY.outerjoin(_port, _port.c.device_id == GATEWAY.c.router_id)
+    source = source.outerjoin(_network, _network.c.id == _port.c.network_id)
+    source = source.outerjoin(ADDRESS, ADDRESS.c.port_id == _port.c.id)
+    source = source.outerjoin(_subnet, _subnet.c.id == ADDRESS.c.subnet_id)
+    columns = struct_columns(
+        _InterfaceRow,
+        router_id=GATEWAY.c.router_id,
+        revision=CHANGE.c.revision,
+        generation=GATEWAY.c.generation,
+        owner=_port.c.device_owner,
+        network_id=_network.c.id,
+        network_name=_network.c.name,
+        address=ADDRESS.c.ip_address,
+        cidr=_subnet.c.cidr,
+        gateway_ip=_subnet.c.gateway_ip,
+    )
+    query = select(*columns).select_from(join_changes("gateway", source, GATEWAY.c.router_id))
+    query = query.where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
+    # IPv4 before IPv6, then by address: the same interfaces always read the same.
+    return Statement(query.order_by(GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address))
+
+
+interface_rows: Final = _interface_rows()
+"""Rows for `gateways`: one per address of a gateway that `node` has to take up after `since`."""
+
+
 def gateways(rows: Iterable[Any]) -> tuple[Gateway, ...]:
-    """The gateways that rows of `interface_rows` stand for."""
+    """The gateways of rows of `interface_rows`."""
     by_router: dict[str, list[_InterfaceRow]] = {}
     for row in rows:
         interface = _InterfaceRow(*row)

@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import and_, bindparam, select, update
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
-from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement, upsert
+from linkspan.store.database.statements import (
+    Statement,
+    chunks,
+    fill_slots,
+    in_slots,
+    slot_count,
+    statement,
+    struct_columns,
+    upsert,
+)
 from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, OBSERVED, TABLES
 from linkspan.store.nodes import tombstones
 from linkspan.store.transaction import Transaction, Values
@@ -22,25 +32,45 @@ from linkspan.store.transaction import Transaction, Values
 _alive: Final = Statement(select(NODE.c.revision, NODE.c.lease_until).where(NODE.c.id == bindparam("node")))
 _renew: Final = Statement(update(NODE).where(NODE.c.id == bindparam("node")).values(lease_until=bindparam("until")))
 
-_SEEN = (
-    CHANGE.c.object_id,
-    CHANGE.c.revision,
-    CHANGE.c.deleted,
-    GATEWAY.c.node_id,
-    GATEWAY.c.generation,
-    OBSERVED.c.node_id,
-    OBSERVED.c.generation,
-    OBSERVED.c.revision,
-    OBSERVED.c.state,
-    OBSERVED.c.reason,
-    OBSERVED.c.effective_mtu,
-    OBSERVED.c.applied_at,
-    OBSERVED.c.ready_at,
+
+class _Recorded(msgspec.Struct):
+    """The record of an object that a node reports: its stamp, its assignment, and its last report."""
+
+    object_id: str
+    stamp: int
+    deleted: bool
+    node_id: str | None
+    generation: int | None
+    observed_by: str | None
+    observed_generation: int
+    observed_revision: int
+    state: str
+    reason: str
+    effective_mtu: int | None
+    applied_at: float
+    ready_at: float | None
+
+
+_columns: Final = struct_columns(
+    _Recorded,
+    object_id=CHANGE.c.object_id,
+    stamp=CHANGE.c.revision,
+    deleted=CHANGE.c.deleted,
+    node_id=GATEWAY.c.node_id,
+    generation=GATEWAY.c.generation,
+    observed_by=OBSERVED.c.node_id,
+    observed_generation=OBSERVED.c.generation,
+    observed_revision=OBSERVED.c.revision,
+    state=OBSERVED.c.state,
+    reason=OBSERVED.c.reason,
+    effective_mtu=OBSERVED.c.effective_mtu,
+    applied_at=OBSERVED.c.applied_at,
+    ready_at=OBSERVED.c.ready_at,
 )
 
 
 @statement
-def _known(kind: ObjectKind, count: int) -> Statement:
+def _recorded(kind: ObjectKind, count: int) -> Statement:
     source: Any = CHANGE
     if kind == "connection":
         connection, service = TABLES[CONNECTION.name], TABLES[SERVICE.name]
@@ -52,9 +82,9 @@ def _known(kind: ObjectKind, count: int) -> Statement:
     source = source.outerjoin(
         OBSERVED, and_(OBSERVED.c.kind == CHANGE.c.kind, OBSERVED.c.object_id == CHANGE.c.object_id)
     )
-    made = select(*_SEEN).select_from(source)
+    query = select(*_columns).select_from(source)
     return Statement(
-        made.where(
+        query.where(
             CHANGE.c.node_id == bindparam("node"),
             CHANGE.c.kind == kind,
             in_slots(CHANGE.c.object_id, "id", count),
@@ -85,9 +115,9 @@ def report(tx: Transaction, node_id: str, report: Report) -> None:
     for kind, objects in _batches(report):
         rows = [
             row
-            for said, known in _matched(tx, node_id, kind, objects)
-            if said.revision <= revision
-            for row in _take(tx, node_id, kind, said, known)
+            for reported, recorded in _matched(tx, node_id, kind, objects)
+            if reported.revision <= revision
+            for row in _take(tx, node_id, kind, reported, recorded)
         ]
         tx.many(_observe, rows)
     # Last, as in `hello`.
@@ -102,41 +132,43 @@ def _batches(report: Report) -> Iterator[tuple[ObjectKind, Sequence[Reported]]]:
 
 def _matched(
     tx: Transaction, node_id: str, kind: ObjectKind, objects: Sequence[Reported]
-) -> Iterator[tuple[Reported, Any]]:
-    newest = {each.id: each for each in objects}
+) -> Iterator[tuple[Reported, _Recorded]]:
+    newest = {reported.id: reported for reported in objects}
     for ids in chunks(newest):
-        for known in tx.rows(_known(kind, slot_count(ids)), node=node_id, **fill_slots("id", ids)):
-            yield newest[known[0]], known
+        for values in tx.rows(_recorded(kind, slot_count(ids)), node=node_id, **fill_slots("id", ids)):
+            recorded = _Recorded(*values)
+            yield newest[recorded.object_id], recorded
 
 
-def _take(tx: Transaction, node_id: str, kind: ObjectKind, said: Reported, known: Any) -> Iterator[Values]:
+def _take(tx: Transaction, node_id: str, kind: ObjectKind, reported: Reported, recorded: _Recorded) -> Iterator[Values]:
     """The row to keep for a report, if it counts."""
-    _, stamped, deleted, holder, generation, seen_by, seen_as, revision, *last, applied_at, ready_at = known
-    state = last[0]
-    if said.state == "gone":
+    if reported.state == "gone":
         # A connection's id is used once: its tombstone alone says that it may go. A router's can come back.
-        if deleted and said.revision >= stamped and (kind == "connection" or said.generation == generation):
-            tombstones.confirm_gone(tx, kind, said.id)
+        same_gateway = kind == "connection" or reported.generation == recorded.generation
+        if recorded.deleted and reported.revision >= recorded.stamp and same_gateway:
+            tombstones.confirm_gone(tx, kind, reported.id)
         return
-    if deleted or holder != node_id or said.generation != generation:
+    if recorded.deleted or recorded.node_id != node_id or reported.generation != recorded.generation:
         return
-    mine = seen_by == node_id and seen_as == generation
-    mtu = said.effective_mtu if isinstance(said, ConnectionReport) else None
-    says = [said.state, said.reason, mtu]
-    if mine and (said.revision < revision or (said.revision == revision and says == last)):
-        return
-    newly = not mine or revision < stamped <= said.revision
-    if said.state in READY and (newly or ready_at is None or state not in READY):
+    is_first = recorded.observed_by != node_id or recorded.observed_generation != recorded.generation
+    effective_mtu = reported.effective_mtu if isinstance(reported, ConnectionReport) else None
+    if not is_first and reported.revision <= recorded.observed_revision:
+        last = (recorded.state, recorded.reason, recorded.effective_mtu)
+        if reported.revision < recorded.observed_revision or (reported.state, reported.reason, effective_mtu) == last:
+            return
+    is_new = is_first or recorded.observed_revision < recorded.stamp <= reported.revision
+    ready_at = recorded.ready_at
+    if reported.state in READY and (is_new or ready_at is None or recorded.state not in READY):
         ready_at = tx.now
     yield {
         "kind": kind,
-        "object_id": said.id,
+        "object_id": reported.id,
         "node_id": node_id,
-        "generation": generation,
-        "revision": said.revision,
-        "state": said.state,
-        "reason": said.reason,
-        "effective_mtu": mtu,
-        "applied_at": tx.now if newly else applied_at,
+        "generation": recorded.generation,
+        "revision": reported.revision,
+        "state": reported.state,
+        "reason": reported.reason,
+        "effective_mtu": effective_mtu,
+        "applied_at": tx.now if is_new else recorded.applied_at,
         "ready_at": ready_at,
     }
