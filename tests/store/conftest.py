@@ -55,7 +55,7 @@ class World:
         return id
 
     def router(self, tx: Transaction) -> tuple[str, str]:
-        """A router with both legs: its id and its inside subnet's."""
+        """A router with an outside and an inside interface: its id and its inside subnet's."""
         number = self._next()
         network = writing.insert(tx, NETWORK, {"name": f"inside-{number}", "project_id": self.project})
         subnet = writing.insert(
@@ -138,7 +138,7 @@ class World:
             reports.report(tx, node, Report(gateways, connections))
 
     def get(self, row: Row) -> Row | None:
-        """The status of a service or connection."""
+        """A service or connection as it is stored now, with the inputs of its status."""
         with self.store.read() as tx:
             return reading.get(tx, CONNECTION if "vpnservice_id" in row else SERVICE, row["id"])
 

@@ -62,7 +62,7 @@ class Keyring:
         return Envelope(self.current, nonce + self._keys[self.current].encrypt(nonce, text, about))
 
     def open(self, key_id: str, ciphertext: bytes, project: str, id: str, field: str) -> Secret:
-        """The secret in an envelope. Raises `KeyProblem` if key, row or field is not the one it was sealed for."""
+        """The secret in an envelope. Raises `KeyFileError` if key, row or field is not the one it was sealed for."""
         key = self._keys.get(key_id)
         if key is None:
             raise KeyFileError(f"the {field} of {id} is under key {key_id}, which is not in the key file")
@@ -99,7 +99,7 @@ class Keyring:
 def load_keyring(path: Path, *, make: bool = True) -> Keyring:
     """The keyring of a key file: lines `id:key`, the key 32 bytes in hex or base64; the first one seals.
 
-    `make`: a missing file is made, mode 0400, with one random key. Raises `KeyProblem`.
+    `make`: a missing file is made, mode 0400, with one random key. Raises `KeyFileError`.
     """
     if make and not path.exists():
         _make(path)

@@ -38,8 +38,9 @@ _service = TABLES[SERVICE.name]
 def touch(tx: Transaction, *, connections: Iterable[str] = (), gateways: Iterable[str] = ()) -> None:
     """Says that the nodes of these live objects have to take them up anew (gateways by router id).
 
-    Each node's revision goes up once per transaction. Unassigned gateways are stamped when they are assigned.
-     Nothing is written before `flush`."""
+    Each node's revision goes up once per transaction. Unassigned gateways are stamped when they are assigned. Nothing
+    is written before `flush`.
+    """
     tx.live.update(("connection", id) for id in connections)
     tx.live.update(("gateway", id) for id in gateways)
 

@@ -23,8 +23,9 @@ KEEP_TOMBSTONES: Final = 30 * 86_400.0
 
 
 class Transaction:
-    """One transaction. `live` and `dead` are stamped by `changes.flush`; `revisions` are the nodes stamped so far.
-    `statements` counts what was sent to the database."""
+    """One transaction. `live` and `dead` are the objects that `revisions.flush` has to stamp; `revisions` are the nodes
+    stamped so far. `statements` counts what was sent to the database. Not for more than one thread, and not beyond its
+    `with` block."""
 
     def __init__(self, connection: Connection, keyring: Keyring, clock: Clock, lease: float) -> None:
         self.connection = connection

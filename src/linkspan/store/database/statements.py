@@ -1,7 +1,7 @@
 """Statements that are built and compiled once and then run as text: SQLAlchemy writes the SQL, the driver runs it.
 
-A statement costs its compilation once per dialect, and after that only a dictionary of parameters; so there is one way
-to say a thing for both databases, at nearly the price of the bare driver.
+A statement is compiled once per dialect, and after that costs only a dictionary of parameters: so it is written once
+for both databases, at nearly the price of the bare driver.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def slot_count(values: list[Any]) -> int:
 
 
 def fill_slots(name: str, values: list[Any]) -> Parameters:
-    """Parameters for `slots(name, room(values))`: the last value is repeated in what is left."""
+    """Parameters for `slots(name, slot_count(values))`: the last value is repeated in what is left."""
     padded = [*values, *values[-1:] * (slot_count(values) - len(values))]
     return {f"{name}_{index}": value for index, value in enumerate(padded)}
 

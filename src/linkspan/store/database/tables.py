@@ -64,7 +64,8 @@ SOFT: Final = frozenset({SERVICE.name, CONNECTION.name})
 """Nouns that are deleted softly."""
 
 IS_GATEWAY_PORT: Final[ColumnElement[str]] = literal_column(f"'{GATEWAY_PORT}'")
-"""The same inside a statement: SQLite plans anew at each run where a bound value meets a partial index."""
+"""The `device_owner` of gateway ports as a literal in a statement: with a bound value SQLite would plan anew at each
+run, because the index is partial."""
 
 _TYPES: Final[dict[str, Any]] = {"text": WORDS, "integer": Integer, "boolean": Boolean, "json": Text}
 _STANDARD_TYPES: Final[dict[str, Any]] = {"revision_number": Integer}

@@ -1,7 +1,7 @@
 """Application credentials: a name and a secret with which a program asks for tokens in a user's stead.
 
-Their secrets may have been chosen by a person, so they are kept like passwords. A name that the user has given already
-is a `Conflict`, by the database.
+Their secrets may have been chosen by a person, so they are kept like passwords. A name that another credential of the
+user has is a `Conflict`, by the database.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def _row(values: Sequence[Any]) -> CredentialRow:
 
 
 def remove_credential(tx: Transaction, id: str) -> None:
-    """Removes an application credential with the tokens that were got by it."""
+    """Removes an application credential with the tokens issued for it."""
     tx.run(_remove, id=id)

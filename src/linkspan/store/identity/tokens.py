@@ -135,10 +135,10 @@ def add_token(
     methods: tuple[str, ...] = (),
     credential_id: str | None = None,
 ) -> Values:
-    """A token of a user, known by its SHA-256 hex digest; without a project it says only who somebody is.
+    """Adds a token of a user, known by its SHA-256 hex digest; without a project it only identifies the user.
 
-    `expires_at` is on the database's clock. `methods`: how it was got from the embedded Keystone; none: it is
-    static. It ends with the application credential `credential_id`.
+    `expires_at` is on the database's clock. `methods`: how the embedded Keystone authenticated the user; none: the
+    token is static. It ends with the application credential `credential_id`.
     """
     row: Values = {
         "token_hash": token_hash,
@@ -187,7 +187,7 @@ def remove_static_token(tx: Transaction, id: str) -> bool:
 
 
 def remove_issued(tx: Transaction, user_id: str) -> None:
-    """Gives a user another password; tokens that were got by the one before end, static ones do not."""
+    """Ends the tokens of a user that the embedded Keystone issued; static ones stay."""
     tx.run(_remove_issued, user=user_id)
 
 

@@ -65,7 +65,7 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password_hash: str, password: str) -> bool:
-    """True if a password matches a hash; takes the same time either way."""
+    """True if a password matches a hash; takes as long as `hash_password`."""
     try:
         return _hasher().verify(password_hash, password)
     except (Argon2Error, InvalidHashError):
@@ -191,7 +191,7 @@ def add_user(
 
 
 def set_password(tx: Transaction, user_id: str, password_hash: str) -> None:
-    """Gives a user another password; tokens that were got by the one before end, static ones do not."""
+    """Gives a user another password; tokens issued for the previous one end, static ones do not."""
     tx.run(_password, user=user_id, hash=password_hash)
     tokens.remove_issued(tx, user_id)
 

@@ -1,4 +1,4 @@
-"""The nodes: who they are, that they live, and which gateways they may take."""
+"""The gateway nodes: their tokens, their leases, and the gateways that a hello assigns to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How services and connections go: the node that holds them has the last word, a node that is lost has none.
+"""Deletion of services and connections: complete when the node that holds them confirms it, or is lost.
 
 A tombstone is stamped first and kept; the row stays readable until the node confirms, or its lease ends. Rows are
 locked in one order: connection or service, then gateway, then (at the end of the transaction) node.

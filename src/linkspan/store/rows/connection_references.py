@@ -25,7 +25,7 @@ _subnet = TABLES[SUBNET.name]
 
 
 class ConnectionReferences(msgspec.Struct, frozen=True):
-    """Rows as `Tx.get` gives them, and the CIDR of the service's own subnet."""
+    """Rows as `reading.get` returns them, and the CIDR of the service's own subnet."""
 
     service: Row | None = None
     subnet_cidr: str | None = None
@@ -35,7 +35,7 @@ class ConnectionReferences(msgspec.Struct, frozen=True):
     peer_group: Row | None = None
 
 
-# Field of a footing -> its resource, and the attribute of a connection that names it.
+# Field of ConnectionReferences -> its resource, and the attribute of a connection that names it.
 _NAMED: dict[str, tuple[Resource, str]] = {
     "ike": (IKE_POLICY, "ikepolicy_id"),
     "ipsec": (IPSEC_POLICY, "ipsecpolicy_id"),

@@ -17,7 +17,7 @@ _add: Final = Statement(insert(ENCRYPTION_KEY))
 
 
 def register(tx: Transaction) -> None:
-    """Takes down the keyring's keys that the database does not know. Raises `KeyProblem` if it knows others by these
+    """Records the keyring's keys that the database does not know. Raises `KeyFileError` if it knows others by these
     names, or needs one that the keyring lacks."""
     known = {id: bytes(proof) for id, proof in tx.rows(_known)}
     for id, proof in known.items():

@@ -64,7 +64,11 @@ def _get(name: str, with_project: bool, lock: bool) -> Statement:
 
 
 def get(tx: Transaction, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
-    """One row; see `store.Tx.get`."""
+    """One row, or None if it is absent or (with `project`) another project's.
+
+    PENDING_DELETE rows count (`Row.is_deleted`): show them, but build nothing on them. `lock`: nobody else changes the
+    row until this transaction ends; lock what a write depends on.
+    """
     if resource.name in SOFT:
         revisions.flush(tx)
     mapper = MAPPERS[resource.name]
@@ -157,12 +161,16 @@ def _find(
 
 
 def find(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
-    """The rows that a query asks for; see `store.Tx.find`."""
+    """The rows that a query asks for, in one statement. `project` None: of all projects.
+
+    Networks that are shared or external are visible to every project. An unknown marker gives []. `fields` is left to
+    the caller, but a connection without `psk` in `fields` does not carry the key.
+    """
     return list(each(tx, resource, query, project))
 
 
 def each(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
-    """The same, one after the other while they are read: for answers of any length. Use them up, or leave the
+    """The rows of `find`, one after the other while they are read: for answers of any length. Use them up, or leave the
     transaction."""
     if resource.name in SOFT:
         revisions.flush(tx)

@@ -1,7 +1,7 @@
 """Writing rows: insert, update, remove; one statement each, built once per set of columns.
 
-Secrets are sealed on their way in. What is deleted softly is not removed here (see `gateways`). Refuses what the
-database refuses: a reference to something that is gone is a `Conflict`.
+Secrets are sealed on their way in. What is deleted softly is not removed here (see `nodes.tombstones`). Refuses
+what the database refuses: a reference to something that is gone is a `Conflict`.
 """
 
 from __future__ import annotations
