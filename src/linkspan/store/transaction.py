@@ -55,10 +55,10 @@ class Transaction:
         self.statements += 1
         return statement.rows(self.connection, values)
 
-    def each(self, statement: Statement, **values: Any) -> Iterator[Any]:
-        """The same, one after the other."""
+    def iterate(self, statement: Statement, **values: Any) -> Iterator[Any]:
+        """The rows of a statement, one after the other while they are read."""
         self.statements += 1
-        return statement.each(self.connection, values)
+        return statement.iterate(self.connection, values)
 
     def first(self, statement: Statement, **values: Any) -> Any:
         """The first row of a statement, or None."""

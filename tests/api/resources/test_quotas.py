@@ -174,5 +174,5 @@ def test_without_the_lock_a_quota_is_exceeded(api: Api, database: Engine, monkey
 
     monkeypatch.setattr(reading, "count", slowly)
     unlocked = lambda tx, resource, project: quotas.of_project(tx, project).get(resource.name)  # noqa: E731
-    monkeypatch.setattr(quotas, "claim", unlocked)
+    monkeypatch.setattr(quotas, "lock_own_quota", unlocked)
     assert together(lambda _: api.send("POST", IKE, {"ikepolicy": {}}).status_code, 2) == [201, 201]

@@ -41,7 +41,7 @@ def status_inputs(world: World, row: Row) -> status.StatusInputs:
 def move(world: World, router: str, node: str) -> None:
     """Moves a gateway with its connections to another node and leaves tombstones for the former one."""
     with world.store.write() as tx:
-        former, _ = tx.first(assignment.locked, router=router)
+        former, _ = tx.first(assignment.lock_gateway, router=router)
         revisions.add_tombstone(tx, former, "gateway", router, router)
         for (id,) in tx.rows(assignment._carried, router=router):
             revisions.add_tombstone(tx, former, "connection", id, router)

@@ -20,11 +20,11 @@ def test_quotas(store: Store) -> None:
         assert quotas.of_project(tx, "blue") == {}
 
 
-def test_a_claim_tells_the_quota_in_one_statement(store: Store) -> None:
+def test_the_lock_tells_the_quota_in_one_statement(store: Store) -> None:
     with store.write() as tx:
         quotas.set_quotas(tx, "blue", {"connection": 7})
         before = tx.statements
-        assert quotas.claim(tx, CONNECTION, "blue") == 7
+        assert quotas.lock_own_quota(tx, CONNECTION, "blue") == 7
         assert tx.statements == before + 1
-        assert quotas.claim(tx, SERVICE, "blue") is None
-        assert quotas.claim(tx, CONNECTION, "red") is None
+        assert quotas.lock_own_quota(tx, SERVICE, "blue") is None
+        assert quotas.lock_own_quota(tx, CONNECTION, "red") is None

@@ -110,7 +110,7 @@ def visible(tx: Transaction, resource: Resource, asked: Query, caller: Caller) -
     reach = policy.scope(caller, "get", resource)
     if reach == "nothing":
         return iter(())
-    rows = reading.each(tx, resource, asked, caller.project_id if reach == "own" else None)
+    rows = reading.iterate(tx, resource, asked, caller.project_id if reach == "own" else None)
     return rows if reach != "by row" else (row for row in rows if policy.allows(caller, "get", resource, row))
 
 

@@ -29,7 +29,7 @@ _PATH: Final = "/v2.0/quotas"
 
 def lock_quota(tx: Transaction, resource: Resource, project: str, defaults: Mapping[str, int]) -> int:
     """The quota of a project for a resource, locked until the end of the transaction."""
-    own = quotas.claim(tx, resource, project)
+    own = quotas.lock_own_quota(tx, resource, project)
     return defaults[resource.singular] if own is None else own
 
 

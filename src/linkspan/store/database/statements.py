@@ -30,11 +30,11 @@ class Statement:
         self._compiled: dict[str, tuple[str, tuple[str, ...] | None, Parameters]] = {}
 
     def _compile(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, Parameters]:
-        made = self._source.compile(dialect=dialect, column_keys=self._names)  # type: ignore[attr-defined]
-        if not isinstance(made, SQLCompiler):
+        compiled = self._source.compile(dialect=dialect, column_keys=self._names)  # type: ignore[attr-defined]
+        if not isinstance(compiled, SQLCompiler):
             raise TypeError("only statements with rows and parameters can be compiled")
-        order = tuple(made.positiontup) if made.positiontup is not None else None
-        result = (made.string, order, dict(made.params))
+        order = tuple(compiled.positiontup) if compiled.positiontup is not None else None
+        result = (compiled.string, order, dict(compiled.params))
         self._compiled[dialect.name] = result
         return result
 
@@ -49,8 +49,8 @@ class Statement:
         rows: Sequence[Any] = self._execute(connection, values).fetchall()
         return rows
 
-    def each(self, connection: Connection, values: Parameters) -> Iterator[Any]:
-        """Runs it; the rows as tuples, made while they are taken."""
+    def iterate(self, connection: Connection, values: Parameters) -> Iterator[Any]:
+        """Runs it; the rows as tuples, read while they are taken."""
         return iter(self._execute(connection, values))
 
     def run(self, connection: Connection, values: Parameters) -> int:
@@ -68,8 +68,8 @@ class Statement:
     def many(self, connection: Connection, values: Sequence[Parameters]) -> None:
         """Runs it once for each of these."""
         if values:
-            made = [self._parameters(connection.dialect, each) for each in values]
-            connection.connection.cursor().executemany(made[0][0], [parameters for _, parameters in made])
+            bound = [self._parameters(connection.dialect, parameters) for parameters in values]
+            connection.connection.cursor().executemany(bound[0][0], [parameters for _, parameters in bound])
 
 
 def struct_columns(struct: type[msgspec.Struct], **columns: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:

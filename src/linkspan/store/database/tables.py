@@ -97,26 +97,26 @@ def column_name(attribute: Attribute) -> str:
 def _columns(resource: Resource) -> list[Column[Any]]:
     references = _REFERENCES.get(resource.name, {})
     soft = resource.name in SOFT
-    made: list[Column[Any]] = []
+    columns: list[Column[Any]] = []
     for attribute in resource.attributes:
         if attribute.name == "id" or not attribute.stored:
             continue
         if attribute.secret:
-            made += _envelope(attribute.name)
+            columns += _envelope(attribute.name)
             continue
         name = column_name(attribute)
         target = references.get(name)
         optional = (attribute.default is None and attribute.name not in _ALWAYS) or ((resource.name, name) in _NULLABLE)
         keys = () if target is None or soft else (ForeignKey(f"{target}.id"),)
         indexed = (resource.name, name) in _INDEXED
-        made.append(Column(name, _TYPES[attribute.kind.column], *keys, nullable=optional, index=indexed or None))
+        columns.append(Column(name, _TYPES[attribute.kind.column], *keys, nullable=optional, index=indexed or None))
     if soft:
-        made += [
+        columns += [
             Column("deleted_at", Double),
             Column("holder_id", WORDS, ForeignKey("node.id", ondelete="SET NULL")),
             *(_live(name, target) for name, target in references.items()),
         ]
-    return made
+    return columns
 
 
 # The store or the API always fills these in.

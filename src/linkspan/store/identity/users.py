@@ -77,8 +77,8 @@ def verify_password(password_hash: str, password: str) -> bool:
 
 @statement
 def _projects(by: str | None) -> Statement:
-    made = select(*(PROJECT.c[name] for name in _PROJECT)).order_by(PROJECT.c.name)
-    return Statement(made if by is None else made.where(PROJECT.c[by] == bindparam(by)))
+    query = select(*(PROJECT.c[name] for name in _PROJECT)).order_by(PROJECT.c.name)
+    return Statement(query if by is None else query.where(PROJECT.c[by] == bindparam(by)))
 
 
 def add_project(tx: Transaction, name: str, id: str | None = None, description: str = "") -> ProjectRow:

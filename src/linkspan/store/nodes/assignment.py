@@ -21,7 +21,7 @@ from linkspan.store.transaction import Transaction
 _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
 
-locked: Final = Statement(
+lock_gateway: Final = Statement(
     select(GATEWAY.c.node_id, GATEWAY.c.deleted_at)
     .where(GATEWAY.c.router_id == bindparam("router"))
     .with_for_update()
@@ -83,7 +83,7 @@ _reset_connections: Final = _reset(
 forget_services: Final = Statement(
     delete(_service).where(_service.c.router_id == bindparam("router"), _service.c.deleted_at.is_not(None))
 )
-unsee: Final = Statement(
+forget_observation: Final = Statement(
     delete(OBSERVED).where(OBSERVED.c.kind == bindparam("kind"), OBSERVED.c.object_id == bindparam("id"))
 )
 
@@ -93,7 +93,7 @@ def ensure_gateway(tx: Transaction, router_id: str) -> None:
 
     It goes to the live node with the fewest gateways; without one it waits for a node's hello.
     """
-    row = tx.first(locked, router=router_id)
+    row = tx.first(lock_gateway, router=router_id)
     if row is None:
         node = _pick(tx)
         # Somebody who added it first makes this a Conflict, by the primary key.
@@ -105,7 +105,7 @@ def ensure_gateway(tx: Transaction, router_id: str) -> None:
         # Services that waited for the gateway to go have nothing to wait for any more.
         tx.run(forget_services, router=router_id)
         # What its former life looked like is no part of the new one: a new service reads PENDING_CREATE.
-        tx.run(unsee, kind="gateway", id=router_id)
+        tx.run(forget_observation, kind="gateway", id=router_id)
         _assign_to(tx, router_id, node if node is not None and is_alive(tx, node) else _pick(tx))
     elif node is None:
         target = _pick(tx)
@@ -149,7 +149,7 @@ live_services: Final = Statement(
 )
 
 
-def unassign(tx: Transaction, router_id: str, node: str | None, deleted_at: float | None) -> None:
+def delete_gateway(tx: Transaction, router_id: str, node: str | None, deleted_at: float | None) -> None:
     """Deletes a gateway and leaves its tombstone, if there is still one."""
     tx.live.discard(("gateway", router_id))
     if deleted_at is None:

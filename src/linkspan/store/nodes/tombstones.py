@@ -68,11 +68,11 @@ def _delete_service(tx: Transaction, id: str) -> bool:
     deleted_at, router = row
     if tx.first(_used, id=id) is not None:
         raise Conflict(f"service {id} has connections")
-    gateway = tx.first(assignment.locked, router=router)
+    gateway = tx.first(assignment.lock_gateway, router=router)
     node = None
     if gateway is not None and not tx.first(assignment.live_services, router=router, **{"except": id})[0]:
         node, gateway_deleted_at = gateway
-        assignment.unassign(tx, router, node, gateway_deleted_at)
+        assignment.delete_gateway(tx, router, node, gateway_deleted_at)
     return _go(tx, SERVICE, "", id, node, deleted_at)
 
 
@@ -97,7 +97,7 @@ def _go(tx: Transaction, resource: Resource, kind: str, id: str, node: str | Non
         return False
     tx.run(_forget[resource.name], id=id)
     if kind:
-        tx.run(assignment.unsee, kind=kind, id=id)
+        tx.run(assignment.forget_observation, kind=kind, id=id)
     return True
 
 
@@ -115,7 +115,7 @@ def confirm_gone(tx: Transaction, kind: ObjectKind, id: str) -> None:
     else:
         tx.run(assignment.forget_services, router=id)
         tx.run(_unassign, router=id)
-    tx.run(assignment.unsee, kind=kind, id=id)
+    tx.run(assignment.forget_observation, kind=kind, id=id)
 
 
 _forget_held: Final = Statement(

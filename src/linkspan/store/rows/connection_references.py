@@ -55,9 +55,9 @@ def _read(fields: tuple[str, ...], with_project: bool) -> Statement:
         table = mapper.table.alias(field)
         source = source.outerjoin(table, and_(table.c.id == bindparam(field), *_own(table, with_project)))
         columns += [table.c[column.name] for column in mapper.columns]
-    made: Select[Any] = select(*columns).select_from(source)
-    made = made.where(_service.c.id == bindparam("service"), is_present_row(_service), *_own(_service, with_project))
-    return Statement(made.with_for_update(of=_router))
+    query: Select[Any] = select(*columns).select_from(source)
+    query = query.where(_service.c.id == bindparam("service"), is_present_row(_service), *_own(_service, with_project))
+    return Statement(query.with_for_update(of=_router))
 
 
 def _own(table: Any, with_project: bool) -> list[Any]:

@@ -57,8 +57,8 @@ def connections_using(
         "local_ep_group_id": endpoint_group,
         "peer_ep_group_id": endpoint_group,
     }
-    given = {column: id for column, id in ids.items() if id is not None}
-    return [id for (id,) in tx.rows(_using(tuple(sorted(given))), **given)] if given else []
+    named = {column: id for column, id in ids.items() if id is not None}
+    return _ids(tx, _using(tuple(sorted(named))), **named) if named else []
 
 
 @statement
@@ -86,11 +86,11 @@ def policies_used_with(tx: Transaction, resource: Resource, id: str) -> list[Row
 @statement
 def _services_on(router: bool, subnet: bool) -> Statement:
     mapper = MAPPERS[SERVICE.name]
-    made = select(*mapper.columns).select_from(mapper.source).order_by(_service.c.name, _service.c.id)
-    made = made.where(_service.c.deleted_at.is_(None))
+    query = select(*mapper.columns).select_from(mapper.source).order_by(_service.c.name, _service.c.id)
+    query = query.where(_service.c.deleted_at.is_(None))
     if router:
-        made = made.where(_service.c.live_router_id == bindparam("router"))
-    return Statement(made.where(_service.c.live_subnet_id == bindparam("subnet")) if subnet else made)
+        query = query.where(_service.c.live_router_id == bindparam("router"))
+    return Statement(query.where(_service.c.live_subnet_id == bindparam("subnet")) if subnet else query)
 
 
 def services_on(tx: Transaction, *, router: str | None = None, subnet: str | None = None) -> list[Row]:

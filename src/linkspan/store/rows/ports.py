@@ -57,8 +57,8 @@ def used_addresses(tx: Transaction, subnet_id: str) -> set[str]:
 
 
 @statement
-def _legs(count: int) -> Statement:
-    leg = (
+def _with_interface(count: int) -> Statement:
+    has_interface = (
         exists()
         .where(
             ADDRESS.c.subnet_id == _subnet.c.id,
@@ -68,13 +68,13 @@ def _legs(count: int) -> Statement:
         )
         .correlate(_subnet)
     )
-    return Statement(select(_subnet.c.id, _subnet.c.cidr, leg).where(in_slots(_subnet.c.id, "id", count)))
+    return Statement(select(_subnet.c.id, _subnet.c.cidr, has_interface).where(in_slots(_subnet.c.id, "id", count)))
 
 
 def subnets_of(tx: Transaction, ids: Iterable[str], router_id: str) -> dict[str, tuple[str, bool]]:
     """By subnet: its CIDR, and whether the router has an interface on it. Unknown subnets are absent."""
     found: dict[str, tuple[str, bool]] = {}
     for some in chunks(ids):
-        rows = tx.rows(_legs(slot_count(some)), router=router_id, **fill_slots("id", some))
-        found |= {id: (cidr, bool(leg)) for id, cidr, leg in rows}
+        rows = tx.rows(_with_interface(slot_count(some)), router=router_id, **fill_slots("id", some))
+        found |= {id: (cidr, bool(has_interface)) for id, cidr, has_interface in rows}
     return found

@@ -37,17 +37,17 @@ def _advisory_lock(element: _Turn, compiler: Any, **more: Any) -> str:
 
 _own = select(QUOTA.c.most).where(QUOTA.c.project_id == bindparam("project"), QUOTA.c.resource == bindparam("resource"))
 # A statement of its own: what is counted after it is what the one before has committed.
-_claim: Final = Statement(select(_own.scalar_subquery(), _Turn(bindparam("turn"))))
+_lock: Final = Statement(select(_own.scalar_subquery(), _Turn(bindparam("turn"))))
 _of_project: Final = Statement(select(QUOTA.c.resource, QUOTA.c.most).where(QUOTA.c.project_id == bindparam("project")))
 _all: Final = Statement(select(QUOTA.c.project_id, QUOTA.c.resource, QUOTA.c.most).order_by(QUOTA.c.project_id))
 _set: Final = upsert(QUOTA, "project_id", "resource")
 _reset: Final = Statement(delete(QUOTA).where(QUOTA.c.project_id == bindparam("project")))
 
 
-def claim(tx: Transaction, resource: Resource, project: str) -> int | None:
-    """The project's own quota of a resource, None if it has none; and the only turn to count what it has, from
-    now until this transaction ends. Everybody who makes such objects counts after making them."""
-    row = tx.first(_claim, project=project, resource=resource.name, turn=f"{resource.name} of {project}")
+def lock_own_quota(tx: Transaction, resource: Resource, project: str) -> int | None:
+    """Locks the count of a project's objects of this resource until the transaction ends. Returns the project's own
+    quota, None if it has none. Every transaction that creates such objects calls this before it counts them."""
+    row = tx.first(_lock, project=project, resource=resource.name, turn=f"{resource.name} of {project}")
     most: int | None = row[0]
     return most
 

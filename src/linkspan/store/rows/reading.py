@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import True_
 
 from linkspan.core.schema.list_query import EVERYTHING, Query
-from linkspan.core.schema.resources import CONNECTION, NETWORK, Resource
+from linkspan.core.schema.resources import CONNECTION, NETWORK, STANDARD_ATTRIBUTES, Resource
 from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import NODE, SOFT, TABLES, column_name
@@ -58,9 +58,9 @@ def _visible(select_: Select[Any], mapper: Mapper, with_project: bool) -> Select
 @statement
 def _get(name: str, with_project: bool, lock: bool) -> Statement:
     mapper = MAPPERS[name]
-    made = select(*mapper.columns).select_from(mapper.source).where(mapper.table.c.id == bindparam("id"))
-    made = _visible(made, mapper, with_project)
-    return Statement(made.with_for_update(of=mapper.table) if lock else made)
+    query = select(*mapper.columns).select_from(mapper.source).where(mapper.table.c.id == bindparam("id"))
+    query = _visible(query, mapper, with_project)
+    return Statement(query.with_for_update(of=mapper.table) if lock else query)
 
 
 def get(tx: Transaction, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
@@ -90,8 +90,8 @@ def is_present(tx: Transaction, resource: Resource, id: str) -> bool:
 @statement
 def _count(name: str) -> Statement:
     table = TABLES[name]
-    made = select(func.count()).select_from(table).where(table.c.project_id == bindparam("project"))
-    return Statement(made.where(table.c.deleted_at.is_(None)) if name in SOFT else made)
+    query = select(func.count()).select_from(table).where(table.c.project_id == bindparam("project"))
+    return Statement(query.where(table.c.deleted_at.is_(None)) if name in SOFT else query)
 
 
 def count(tx: Transaction, resource: Resource, project: str) -> int:
@@ -100,7 +100,7 @@ def count(tx: Transaction, resource: Resource, project: str) -> int:
 
 
 def _key(mapper: Mapper, table: Any, name: str) -> ColumnElement[Any]:
-    if name in ("created_at", "updated_at", "revision_number"):
+    if name in STANDARD_ATTRIBUTES:
         return table.c[name]  # type: ignore[no-any-return]
     attribute = mapper.stored[name]
     column: ColumnElement[Any] = table.c[column_name(attribute)]
@@ -126,8 +126,8 @@ def _after(keys: list[tuple[ColumnElement[Any], ColumnElement[Any], bool]]) -> C
 def _of_marker(mapper: Mapper, name: str, with_project: bool) -> ColumnElement[Any]:
     """The marker row's value of a key. Null, after which nothing follows, if the row is absent or not visible."""
     marker = mapper.table.alias("marker")
-    made = select(_key(mapper, marker, name)).where(marker.c.id == bindparam("marker"))
-    return (made.where(_of_project(marker)) if with_project else made).scalar_subquery()
+    query = select(_key(mapper, marker, name)).where(marker.c.id == bindparam("marker"))
+    return (query.where(_of_project(marker)) if with_project else query).scalar_subquery()
 
 
 @statement
@@ -142,12 +142,12 @@ def _find(
 ) -> Statement:
     mapper = MAPPERS[name]
     table = mapper.table
-    made = _visible(select(*mapper.columns).select_from(mapper.source), mapper, with_project)
+    query = _visible(select(*mapper.columns).select_from(mapper.source), mapper, with_project)
     for attribute, values, null in filters:
         column = table.c[column_name(mapper.stored[attribute])]
         ways: list[ColumnElement[bool]] = [in_slots(column, column.name, values)] if values else []
         ways += [column.is_(None)] if null else []
-        made = made.where(or_(false(), *ways))
+        query = query.where(or_(false(), *ways))
     names = sort if "id" in dict(sort) else (*sort, ("id", False))
     keys = [(_key(mapper, table, key), descending != reverse) for key, descending in names]
     if marked:
@@ -155,9 +155,9 @@ def _find(
         if len(names) > 1:
             # Known without a look; and a plain value may be part of where SQLite starts in an index.
             markers[-1] = bindparam("marker") if names[-1][0] == "id" else markers[-1]
-        made = made.where(_after([(key, marker, down) for (key, down), marker in zip(keys, markers, strict=True)]))
-    made = made.order_by(*(key.desc() if descending else key.asc() for key, descending in keys))
-    return Statement(made.limit(bindparam("limit", type_=None)) if limited else made)
+        query = query.where(_after([(key, marker, down) for (key, down), marker in zip(keys, markers, strict=True)]))
+    query = query.order_by(*(key.desc() if descending else key.asc() for key, descending in keys))
+    return Statement(query.limit(bindparam("limit", type_=None)) if limited else query)
 
 
 def find(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
@@ -166,10 +166,12 @@ def find(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project
     Networks that are shared or external are visible to every project. An unknown marker gives []. `fields` is left to
     the caller, but a connection without `psk` in `fields` does not carry the key.
     """
-    return list(each(tx, resource, query, project))
+    return list(iterate(tx, resource, query, project))
 
 
-def each(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> Iterator[Row]:
+def iterate(
+    tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None
+) -> Iterator[Row]:
     """The rows of `find`, one after the other while they are read: for answers of any length. Use them up, or leave the
     transaction."""
     if resource.name in SOFT:
@@ -178,11 +180,11 @@ def each(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project
     values: Values = {"project": project, "now": tx.now, "marker": query.marker, "limit": query.limit}
     shape: list[tuple[str, int, bool]] = []
     for name in sorted(query.filters):
-        given = [value for value in query.filters[name] if value is not None]
-        values |= fill_slots(column_name(mapper.stored[name]), given)
-        shape.append((name, slot_count(given), len(given) < len(query.filters[name])))
+        not_null = [value for value in query.filters[name] if value is not None]
+        values |= fill_slots(column_name(mapper.stored[name]), not_null)
+        shape.append((name, slot_count(not_null), len(not_null) < len(query.filters[name])))
     sort = query.sort or (("name", False),)
-    found = tx.each(
+    found = tx.iterate(
         _find(
             resource.name,
             project is not None,

@@ -64,10 +64,10 @@ def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
 @statement
 def _update(name: str, columns: tuple[str, ...]) -> Statement:
     table = TABLES[name]
-    made = update_table(table).where(table.c.id == bindparam("id_"))
+    query = update_table(table).where(table.c.id == bindparam("id_"))
     values: Values = {column: bindparam(column) for column in columns}
-    made = made.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
-    return Statement(made)
+    query = query.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
+    return Statement(query)
 
 
 @statement
