@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-SOURCE = ROOT / "src" / "linkspan"
+from tests.harness.sources import ROOT, SOURCE, files, modules, parse
+
 FORBIDDEN = {
     "core: authorization, checks; schema, tunnel; ipsec; state; its own files": (
         "core/tunnel/dpd.py",
@@ -81,18 +82,19 @@ def test_forbidden_imports_are_refused(copy: Path) -> None:
 # --- circles ------------------------------------------------------------------------------------------------------
 
 
-def imports() -> dict[str, set[str]]:
+@functools.cache
+def imports() -> Mapping[str, set[str]]:
     """By module, the modules of Linkspan that it imports, wherever in the file."""
-    files = {module_of(path): path for path in SOURCE.rglob("*.py") if "versions" not in path.parts}
+    paths = {module_of(path): path for path in modules()}
     graph: dict[str, set[str]] = {}
-    for module, path in files.items():
+    for module, path in paths.items():
         graph[module] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("linkspan"):
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
-                graph[module] |= {name if name in files else node.module for name in names}
+                graph[module] |= {name if name in paths else node.module for name in names}
             elif isinstance(node, ast.Import):
-                graph[module] |= {alias.name for alias in node.names if alias.name in files}
+                graph[module] |= {alias.name for alias in node.names if alias.name in paths}
     return graph
 
 
@@ -147,13 +149,10 @@ MAP_LINE = re.compile(r"^\s*([a-z_]+(?:/[a-z_]+)*)/?  +(\S.*)$", re.MULTILINE)
 
 def packages() -> dict[str, str]:
     """By path below src/linkspan, the first line of the package's docstring."""
-    files = [path for path in SOURCE.rglob("__init__.py") if path.parent.name != "versions"]
     return {
-        path.parent.relative_to(SOURCE).as_posix(): (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[
-            0
-        ]
-        for path in files
-        if path.parent != SOURCE
+        path.parent.relative_to(SOURCE).as_posix(): (ast.get_docstring(parse(path)) or "").partition("\n")[0]
+        for path in modules()
+        if path.name == "__init__.py" and path.parent != SOURCE
     }
 
 
@@ -169,19 +168,18 @@ def test_every_package_has_its_line_in_the_map_in_its_own_words() -> None:
 
 
 def test_every_module_belongs_to_a_package_of_the_map() -> None:
-    own = {"__init__", "settings", "telemetry"}
-    modules = [path for path in SOURCE.rglob("*.py") if "versions" not in path.parts]
+    own, rooms = {"__init__", "settings", "telemetry"}, mapped()
     homeless = [
         path.relative_to(SOURCE).as_posix()
-        for path in modules
-        if path.parent.relative_to(SOURCE).as_posix() not in mapped() and path.stem not in own
+        for path in modules()
+        if path.parent.relative_to(SOURCE).as_posix() not in rooms and path.stem not in own
     ]
     assert homeless == []
 
 
 # --- paths in the documents ---------------------------------------------------------------------------------------
 
-DOCUMENTS = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in path.parts]
+DOCUMENTS = [path for path in files("docs", suffixes=(".md",)) if "reference" not in path.parts]
 QUOTED = re.compile(
     r"`((?:src|docs|tests|bench|core|api|store|drivers|agent|admin|cli|lab|testing|bootstrap)/[\w./*-]+)`"
 )
@@ -237,12 +235,8 @@ OLD_NAMES = {
 }
 OLD_MODULES = [f"{room}/{name}" for room, names in OLD_NAMES.items() for name in names.split()]
 CITATIONS = re.compile(r"dataplane:|reliability 4|\bSAW\b")
-TEXTS = [
-    path
-    for folder in ("src", "docs", "tests", "bench")
-    for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in {".py", ".md", ".yaml"} and path != Path(__file__)
-]
+FOLDERS = ("src", "docs", "tests", "bench")
+TEXTS = [path for path in files(*FOLDERS, suffixes=(".py", ".md", ".yaml")) if path != Path(__file__)]
 
 
 def docstrings(tree: ast.AST) -> Iterator[str]:
@@ -265,8 +259,8 @@ def opening(docstring: str) -> str:
 
 def test_docstrings_open_with_their_subject() -> None:
     """Fewer than 2 % open with a question word: a docstring says what the thing is or does."""
-    files = [path for path in TEXTS if path.suffix == ".py"]
-    found = [(path, text) for path in files for text in docstrings(ast.parse(path.read_text()))]
+    paths = [path for path in TEXTS if path.suffix == ".py"]
+    found = [(path, text) for path in paths for text in docstrings(parse(path))]
     bad = [f"{path.relative_to(ROOT)}: {text.splitlines()[0]}" for path, text in found if opening(text) in OPENINGS]
     assert len(bad) < 0.02 * len(found), "\n".join(bad)
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
-import linkspan
-
-SOURCE: Final = Path(linkspan.__file__).parent
+from tests.harness.sources import SOURCE, files, parse
 
 SHARED: Final = {
     "ApiError": "the error that the API raises is the one that the client raises again: same type, same message",
@@ -21,10 +18,10 @@ SHARED: Final = {
 
 def test_public_types_have_unique_names() -> None:
     places = defaultdict(list)
-    for file in SOURCE.rglob("*.py"):
-        for name in _types(ast.parse(file.read_text(encoding="utf-8"))):
-            places[name].append(str(file.relative_to(SOURCE)))
-    shared = {name: files for name, files in places.items() if len(files) > 1 and name not in SHARED}
+    for path in files("src"):
+        for name in _types(parse(path)):
+            places[name].append(str(path.relative_to(SOURCE)))
+    shared = {name: paths for name, paths in places.items() if len(paths) > 1 and name not in SHARED}
     assert not shared
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
 import click
 import msgspec
 import pytest
 
-import linkspan
 from linkspan.admin import account_commands
 from linkspan.api.app import create_app
 from linkspan.api.http.dispatcher import Dispatcher
@@ -39,14 +37,12 @@ from linkspan.settings import Settings
 from linkspan.store.database.tables import TABLES
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.store import Store
-
-SOURCE = Path(linkspan.__file__).parent
+from tests.harness.sources import SOURCE, modules
 
 
 def modules_with(text: str) -> set[str]:
-    """The modules of the product that contain a text. Migrations repeat it: they describe the database as it was."""
-    files = (file for file in SOURCE.rglob("*.py") if "migrations" not in file.parts)
-    return {str(file.relative_to(SOURCE)) for file in files if text in file.read_text(encoding="utf-8")}
+    """The modules of Linkspan that contain a text."""
+    return {str(path.relative_to(SOURCE)) for path in modules() if text in path.read_text(encoding="utf-8")}
 
 
 def default_of(function: object, name: str) -> object:

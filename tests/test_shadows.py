@@ -21,8 +21,8 @@ from typing import Any, Final
 import pytest
 
 import linkspan
+from tests.harness.sources import ROOT, files, parse
 
-ROOT: Final = Path(__file__).parent.parent
 OURS: Final = ("linkspan.", "tests.", "bench.")
 ELSEWHERE: Final = {"keystone_server", "openstack_forks"}
 """Files of the harness that import what only the environment of their own process has."""
@@ -87,7 +87,7 @@ def body(cls: type[Any]) -> list[ast.stmt]:
 def bodies(file: str) -> dict[str, list[ast.stmt]]:
     """The statements of each class in a file, by its qualified name."""
     found: dict[str, list[ast.stmt]] = {}
-    pending: list[tuple[str, ast.AST]] = [("", ast.parse(Path(file).read_bytes()))]
+    pending: list[tuple[str, ast.AST]] = [("", parse(Path(file)))]
     while pending:
         prefix, parent = pending.pop()
         for node in ast.iter_child_nodes(parent):
@@ -137,8 +137,7 @@ def test_no_class_is_a_thread_or_a_process() -> None:
     """A thread is a part of the object that needs one, not its base class. Classes inside functions count too."""
     found = {
         (path.name, name)
-        for folder in ("src", "bench", "tests")
-        for path in (ROOT / folder).rglob("*.py")
+        for path in files("src", "bench", "tests")
         for name in THREAD.findall(path.read_text())
     }
     assert found == {("test_shadows.py", "WithTarget"), ("test_shadows.py", "WithStarted")}
