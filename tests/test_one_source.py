@@ -84,6 +84,11 @@ def test_the_api_has_the_defaults_of_the_settings(function: object, name: str, v
     assert value in (settings.api.grace, settings.limits.page, settings.limits.bulk, settings.limits.body)
 
 
+def test_the_region_has_one_default() -> None:
+    assert Settings().api.region is keystone_v3.REGION
+    assert modules_with(keystone_v3.REGION) == {"core/keystone_v3.py"}
+
+
 def test_lifetimes_and_dpd_have_one_default() -> None:
     for policy in (IKE_POLICY, IPSEC_POLICY):
         assert policy["lifetime"].default is LIFETIME_DEFAULT

@@ -17,6 +17,7 @@ import click
 from linkspan.admin import clouds
 from linkspan.admin.account_store import generate_password, write_private
 from linkspan.admin.clouds import DEMO_USER, PROJECTS, USERS, CloudSecrets
+from linkspan.core.keystone_v3 import REGION
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import UserRow, hash_password
@@ -36,7 +37,7 @@ def bootstrap_state(
     *,
     authenticated: bool = True,
     cacert: Path | None = None,
-    region: str = "RegionOne",
+    region: str = REGION,
 ) -> None:
     """Creates all parts of the initial state that are missing. `nodes`: token files by name; `authenticated`: callers
     have to authenticate; `region`: the region of the endpoints in the catalog.
