@@ -64,19 +64,19 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     lock = StateLock(settings.state)
     preflight.listening_socket(settings.api.host, settings.api.port).close()
     configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
-    children = Supervisor(settings.state, progress.say)
+    supervisor = Supervisor(settings.state, progress.say)
     _raise_on_stop_signals()
     try:
         with progress.step("clean up after an earlier run"):
             remove_leftovers(settings)
-        return _Run(settings, progress, children, nodes).run(once=once, lab=lab)
+        return _Run(settings, progress, supervisor, nodes).run(once=once, lab=lab)
     finally:
         # A second Ctrl-C must not interrupt the cleanup that the first one started.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         with progress.step("stop everything and clean up"):
-            children.stop(lambda name: name != "api", TEARDOWN_TIMEOUT)
-            children.stop(lambda name: name == "api", 5.0)
+            supervisor.stop(lambda name: name != "api", TEARDOWN_TIMEOUT)
+            supervisor.stop(lambda name: name == "api", 5.0)
             remove_leftovers(settings)
             lock.release()
 
@@ -101,13 +101,13 @@ def _raise_on_stop_signals() -> None:
 class _Run:
     """Starts the processes, checks the laboratory, and keeps the processes running."""
 
-    def __init__(self, settings: Settings, progress: Progress, children: Supervisor, nodes: int) -> None:
+    def __init__(self, settings: Settings, progress: Progress, supervisor: Supervisor, nodes: int) -> None:
         from linkspan.settings import instance_id
 
         self._started_at = time.monotonic()
         self._settings = settings
         self._progress = progress
-        self._children = children
+        self._supervisor = supervisor
         self._nodes = [f"node-{number}" for number in range(1, nodes + 1)]
         self._instance = settings.agent.instance or instance_id(settings.state)
         self._url = settings.api_url
@@ -134,7 +134,7 @@ class _Run:
         click.echo(hints(self._url, self._settings.state, _command_name(), description))
         try:
             while True:
-                self._children.restart_exited()
+                self._supervisor.restart_exited()
                 time.sleep(0.2)
         except KeyboardInterrupt:
             return code
@@ -162,6 +162,7 @@ class _Run:
         """Starts a child process. Its settings are in a file, so that the list of processes does not show them."""
         import msgspec
 
+        from linkspan.admin.account_store import write_private
         from linkspan.admin.supervisor import ChildProcess
         from linkspan.settings import PREFIX, to_toml
 
@@ -171,13 +172,11 @@ class _Run:
             agent = replace(agent, name=node, token_file=None, bridge_namespace=fabric)
         file = settings.state / "run" / f"{name}.toml"
         file.unlink(missing_ok=True)
-        from linkspan.admin.account_store import write_private
-
         log = replace(settings.log, terminal="json", file="")
         write_private(file, to_toml(replace(settings, state=settings.state.absolute(), agent=agent, log=log)), 0o600)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         argv = [sys.executable, "-m", "linkspan.bootstrap", *command, "--config", str(file)]
-        self._children.start(ChildProcess(name, argv, settings.state / "logs" / f"{name}.log", environment))
+        self._supervisor.start(ChildProcess(name, argv, settings.state / "logs" / f"{name}.log", environment))
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         from linkspan.lab.fabric import LabError
@@ -192,7 +191,7 @@ class _Run:
     def _check_children(self) -> None:
         from linkspan.lab.fabric import LabError
 
-        child: ChildProcess | None = self._children.exited_child()
+        child: ChildProcess | None = self._supervisor.exited_child()
         if child is not None:
             raise LabError(f"{child.name} exited: {child.last_log_line() or 'its log is empty'} (see {child.log})")
 
