@@ -11,7 +11,6 @@ from tests.harness.sources import SOURCE, files, parse
 
 SHARED: Final = {
     "ApiError": "the error that the API raises is the one that the client raises again: same type, same message",
-    "Row": "a row of the database as a dict; core cannot import the store's alias",
 }
 """Names that are shared on purpose, with the reason."""
 

@@ -5,6 +5,7 @@ The gateways and connections that an edit affects are found by `store.rows.depen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from linkspan.core.schema.resources import (
@@ -20,8 +21,6 @@ from linkspan.core.schema.resources import (
     SUBNET,
     Resource,
 )
-
-Row = dict[str, Any]
 
 _PEOPLE_ONLY: Final = frozenset({"id", "project_id", "name", "description", "revision_number"})
 _MATTERS: Final[dict[str, frozenset[str]]] = {
@@ -39,7 +38,7 @@ for _resource in (IKE_POLICY, IPSEC_POLICY, CONNECTION):
     )
 
 
-def differences(before: Row, values: Row) -> Row:
+def differences(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of an edit that differ from those before: a client may send all attributes to change one.
 
     An equal pre-shared key is left out too, so that its connection stays up.
