@@ -78,11 +78,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     mask = os.umask(0o077)
     state = tmp_path_factory.mktemp("cli")
     settings = load(environment={}, overrides={"state": state})
-    with wiring.open_application(settings) as (app, hub), socket.create_server(("127.0.0.1", 0)) as listener:
+    with wiring.open_application(settings) as (app, notifier), socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with wiring.open_store(settings) as store:
             bootstrap_state(store, state, url, {"node-1": state / "nodes" / "node-1.token"})
-        running = server(app, hub)
+        running = server(app, notifier)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         while not running.started:

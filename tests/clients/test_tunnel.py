@@ -27,8 +27,8 @@ PSK: Final = "correct horse battery staple"
 PINGS: Final = 10
 
 
-class Half(msgspec.Struct, frozen=True):
-    """One end: `connection` is an id; `number` makes the lan 10.NUMBER.0.0/24."""
+class TunnelEnd(msgspec.Struct, frozen=True):
+    """One end of a tunnel: ids of its network and connection. Its subnet is 10.NUMBER.0.0/24."""
 
     name: str
     number: int
@@ -57,7 +57,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def sdk(world: World) -> Iterator[openstack.connection.Connection]:
-    """openstacksdk, with the clouds.yaml that the service made."""
+    """openstacksdk, with the clouds.yaml that `linkspan run` wrote."""
     clouds = openstack.config.OpenStackConfig(config_files=[str(world.state / "clouds.yaml")], load_envvars=False)
     connection = openstack.connection.Connection(config=clouds.get_one(CLOUD))
     yield connection
@@ -66,13 +66,13 @@ def sdk(world: World) -> Iterator[openstack.connection.Connection]:
 
 @pytest.fixture
 def cli(world: World, openstack_10: OpenStack, tmp_path: Path) -> Cli:
-    """The command line, with the same."""
+    """The openstack command, with the same clouds.yaml."""
     environment = {"OS_CLIENT_CONFIG_FILE": str(world.state / "clouds.yaml"), "OS_CLOUD": CLOUD}
     return Cli(openstack_10, tmp_path, environment)
 
 
-def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
-    """Two ends, made with openstacksdk: endpoint groups, and policies that say everything."""
+def create_by_sdk(sdk: openstack.connection.Connection) -> tuple[TunnelEnd, TunnelEnd]:
+    """Creates two ends with openstacksdk: with endpoint groups and explicit policies."""
     network = sdk.network
     internet = network.find_network("internet", ignore_missing=False)
     ike = network.create_vpn_ike_policy(
@@ -94,7 +94,7 @@ def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
         theirs = network.create_vpn_endpoint_group(name=f"{name} there", type="cidr", endpoints=[subnet.cidr])
         ends[name] = (number, lan, service, ours, theirs)
 
-    def join(name: str, other: str) -> Half:
+    def connect(name: str, other: str) -> TunnelEnd:
         number, lan, service, ours, _ = ends[name]
         *_, peer, _, theirs = ends[other]
         connection = network.create_vpn_ipsec_site_connection(
@@ -109,13 +109,13 @@ def by_sdk(sdk: openstack.connection.Connection) -> tuple[Half, Half]:
             psk=PSK,
             dpd={"action": "restart", "interval": 5, "timeout": 20},
         )
-        return Half(name, number, lan.id, connection.id)
+        return TunnelEnd(name, number, lan.id, connection.id)
 
-    return join("sdk-1", "sdk-2"), join("sdk-2", "sdk-1")
+    return connect("sdk-1", "sdk-2"), connect("sdk-2", "sdk-1")
 
 
-def by_cli(cli: Cli) -> tuple[Half, Half]:
-    """Two ends, typed: everything by its name, CIDRs and defaults."""
+def create_by_cli(cli: Cli) -> tuple[TunnelEnd, TunnelEnd]:
+    """Creates two ends with the openstack command: references by name, peer CIDRs, policies with defaults."""
     cli("vpn", "ike", "policy", "create", "cli")
     cli("vpn", "ipsec", "policy", "create", "cli")
     ends: dict[str, tuple[int, Any, Any]] = {}
@@ -126,7 +126,7 @@ def by_cli(cli: Cli) -> tuple[Half, Half]:
         cli.quietly("router", "add", "subnet", name, name)
         ends[name] = (number, lan, cli("vpn", "service", "create", "--router", name, "--subnet", name, name))
 
-    def join(name: str, other: str) -> Half:
+    def connect(name: str, other: str) -> TunnelEnd:
         number, lan, _ = ends[name]
         there, _, peer = ends[other]
         connection = cli(
@@ -134,40 +134,43 @@ def by_cli(cli: Cli) -> tuple[Half, Half]:
             *("--ikepolicy", "cli", "--ipsecpolicy", "cli", "--psk", PSK, "--peer-address", peer["Ext v4 IP"]),
             *("--peer-id", peer["Ext v4 IP"], "--peer-cidr", f"10.{there}.0.0/24", name),
         )
-        return Half(name, number, lan["id"], connection["ID"])
+        return TunnelEnd(name, number, lan["id"], connection["ID"])
 
-    return join("cli-1", "cli-2"), join("cli-2", "cli-1")
+    return connect("cli-1", "cli-2"), connect("cli-2", "cli-1")
 
 
-def talk(world: World, here: Half, there: Half, sent: int, timeout: int = 2) -> tuple[int, int]:
-    """Pings from one host to the other: how many came back, and what was ESP between the gateways. None was clear."""
+def ping(world: World, here: TunnelEnd, there: TunnelEnd, sent: int, timeout: int = 2) -> tuple[int, int]:
+    """Pings from one host to the other; returns the number of replies and of ESP packets between the gateways.
+
+    No packet may be in plaintext.
+    """
     namespace = fabric.host_namespace(world.lab["instance"], here.name)
-    inside = [f"10.{half.number}.0.0/24" for half in (here, there)]
+    inside = [f"10.{end.number}.0.0/24" for end in (here, there)]
     with PacketCounter(world.lab["fabric"], world.lab["internet"]["bridge"], inside) as wire:
-        came = fabric.ping(namespace, there.host, sent, timeout=timeout).received
+        received = fabric.ping(namespace, there.host, sent, timeout=timeout).received
     assert (wire.tally.plaintext, wire.tally.drops) == (0, 0)
-    return came, wire.tally.protected
+    return received, wire.tally.protected
 
 
-def prove(world: World, sdk: openstack.connection.Connection, here: Half, there: Half) -> None:
-    """Both ends become ACTIVE, hosts on both talk as ESP, and no longer when one end is taken down."""
+def check_tunnel(world: World, sdk: openstack.connection.Connection, here: TunnelEnd, there: TunnelEnd) -> None:
+    """Checks that both ends become ACTIVE, and that their hosts reach each other over ESP until one end is disabled."""
     network = sdk.network
-    for half in (here, there):
-        connection = network.get_vpn_ipsec_site_connection(half.connection)
+    for end in (here, there):
+        connection = network.get_vpn_ipsec_site_connection(end.connection)
         network.wait_for_status(connection, "ACTIVE", ["ERROR"], interval=0.1, wait=60)
-        addresses, gateways = (f"{half.host}/24",), (f"10.{half.number}.0.1",)
-        fabric.make_host(world.lab["instance"], half.name, half.network, addresses, gateways)
-    came, protected = talk(world, here, there, PINGS)
-    assert came == PINGS
+        addresses, gateways = (f"{end.host}/24",), (f"10.{end.number}.0.1",)
+        fabric.make_host(world.lab["instance"], end.name, end.network, addresses, gateways)
+    received, protected = ping(world, here, there, PINGS)
+    assert received == PINGS
     assert protected >= 2 * PINGS
-    # Without the connection the same pings get nowhere: it was the tunnel.
+    # Without the connection the same pings get no reply: they went through the tunnel.
     connection = network.update_vpn_ipsec_site_connection(here.connection, is_admin_state_up=False)
     network.wait_for_status(connection, "DOWN", ["ERROR"], interval=0.1, wait=60)
-    assert talk(world, here, there, 3, timeout=1) == (0, 0)
+    assert ping(world, here, there, 3, timeout=1) == (0, 0)
     network.delete_vpn_ipsec_site_connection(here.connection)
     network.wait_for_delete(connection, interval=0.1, wait=60)
 
 
 def test_clients_make_tunnels(world: World, sdk: openstack.connection.Connection, cli: Cli) -> None:
-    prove(world, sdk, *by_sdk(sdk))
-    prove(world, sdk, *by_cli(cli))
+    check_tunnel(world, sdk, *create_by_sdk(sdk))
+    check_tunnel(world, sdk, *create_by_cli(cli))
