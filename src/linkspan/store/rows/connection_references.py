@@ -35,7 +35,7 @@ class ConnectionReferences(msgspec.Struct, frozen=True):
     peer_group: Row | None = None
 
 
-# Field of ConnectionReferences -> its resource, and the attribute of a connection that names it.
+# Field of `ConnectionReferences` -> its resource, and the attribute of a connection that references it.
 _NAMED: dict[str, tuple[Resource, str]] = {
     "ike": (IKE_POLICY, "ikepolicy_id"),
     "ipsec": (IPSEC_POLICY, "ipsecpolicy_id"),

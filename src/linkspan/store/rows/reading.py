@@ -64,10 +64,10 @@ def _get(name: str, with_project: bool, lock: bool) -> Statement:
 
 
 def get(tx: Transaction, resource: Resource, id: str, project: str | None = None, lock: bool = False) -> Row | None:
-    """One row, or None if it is absent or (with `project`) another project's.
+    """One row, or None if it does not exist or, with `project`, belongs to another project.
 
-    PENDING_DELETE rows count (`Row.is_deleted`): show them, but build nothing on them. `lock`: nobody else changes the
-    row until this transaction ends; lock what a write depends on.
+    It may be deleted, as long as its node has not confirmed that (`is_deleted`): show it, but build nothing on it.
+    `lock`: no other transaction changes the row until this one ends; lock what a write depends on.
     """
     if resource.name in SOFT:
         revisions.flush(tx)
@@ -161,10 +161,10 @@ def _find(
 
 
 def find(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None) -> list[Row]:
-    """The rows that a query asks for, in one statement. `project` None: of all projects.
+    """The rows that a query selects, in one statement. `project` None: of all projects.
 
-    Networks that are shared or external are visible to every project. An unknown marker gives []. `fields` is left to
-    the caller, but a connection without `psk` in `fields` does not carry the key.
+    A project also sees networks that are shared or external. An unknown marker selects no row. All attributes are read,
+    except that a connection has its `psk` only if `fields` is empty or names it.
     """
     return list(iterate(tx, resource, query, project))
 
@@ -172,7 +172,7 @@ def find(tx: Transaction, resource: Resource, query: Query = EVERYTHING, project
 def iterate(
     tx: Transaction, resource: Resource, query: Query = EVERYTHING, project: str | None = None
 ) -> Iterator[Row]:
-    """The rows of `find`, one after the other while they are read: for answers of any length. Use them up, or leave the
+    """Yields the rows of `find` while they are read, for results of any length. Consume them all, or leave the
     transaction."""
     if resource.name in SOFT:
         revisions.flush(tx)
