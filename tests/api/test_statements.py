@@ -40,17 +40,17 @@ MOVE = 22
 
 
 class Member:
-    """Everybody is a member of one project."""
+    """Authenticates every request as a member of one project."""
 
     def __init__(self) -> None:
         self.project = "nobody's"
 
-    def cached(self, call: Request) -> Caller | None:
-        """Whoever asks."""
-        return self.identify(call)
+    def cached(self, request: Request) -> Caller | None:
+        """Returns the member."""
+        return self.identify(request)
 
-    def identify(self, call: Request) -> Caller:
-        """Whoever asks."""
+    def identify(self, request: Request) -> Caller:
+        """Returns the member."""
         return Caller("1", "alice", self.project, frozenset({"member"}))
 
 
@@ -68,7 +68,7 @@ def fill(store: Store, connections: int, siblings: int, others: int) -> Crowd:
 
 
 def path(resource: Resource) -> str:
-    """Of a resource's list, behind /v2.0."""
+    """Returns the path of a resource's list, without /v2.0."""
     return f"/{resource.path}"
 
 

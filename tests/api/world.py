@@ -33,13 +33,13 @@ USERS = {
 class ByName:
     """Authenticates by name without a password: `Authorization: alice`."""
 
-    def cached(self, call: Request) -> Caller | None:
+    def cached(self, request: Request) -> Caller | None:
         """Returns None: nothing is cached."""
         return None
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         """Returns the user named in the header."""
-        name = (call.header(b"authorization") or b"").decode()
+        name = (request.header(b"authorization") or b"").decode()
         if name not in USERS:
             raise ApiError("Unauthorized", "The request you have made requires authentication.")
         return USERS[name]

@@ -60,12 +60,12 @@ class CountingAuth(ByName):
     def __init__(self) -> None:
         self.count = 0
 
-    def identify(self, call: Request) -> Caller:
+    def identify(self, request: Request) -> Caller:
         self.count += 1
-        return super().identify(call)
+        return super().identify(request)
 
 
-def call(user: str, address: str) -> Request:
+def request_of(user: str, address: str) -> Request:
     """Returns a request of a user from an address."""
     return Request("GET", "/", headers=[(b"authorization", user.encode())], source=address)
 
@@ -76,7 +76,7 @@ def test_a_limited_address_costs_no_password_check() -> None:
 
     def outcome(user: str, address: str) -> str:
         try:
-            return limited.identify(call(user, address)).name
+            return limited.identify(request_of(user, address)).name
         except ApiError as problem:
             return problem.type
 
@@ -87,19 +87,19 @@ def test_a_limited_address_costs_no_password_check() -> None:
     assert outcome("alice", "192.0.2.1") == "TooManyRequests"
     clock.pass_(0.2)
     assert outcome("alice", "192.0.2.1") == "alice"
-    assert limited.identify(call("bob", "192.0.2.1")) == USERS["bob"]
+    assert limited.identify(request_of("bob", "192.0.2.1")) == USERS["bob"]
 
 
 def test_cached_callers_count_once_and_are_limited_too() -> None:
     class CachingAuth(ByName):
-        def cached(self, call: Request) -> Caller | None:
-            return None if call.header(b"authorization") == b"bob" else self.identify(call)
+        def cached(self, request: Request) -> Caller | None:
+            return None if request.header(b"authorization") == b"bob" else self.identify(request)
 
     limited = RateLimited(CachingAuth(), RateLimits(project=Rate(0.001, 2), failures=Rate(0.001, 2)), Clock())
 
     def outcome(user: str, address: str) -> str:
         try:
-            caller = limited.cached(call(user, address)) or limited.identify(call(user, address))
+            caller = limited.cached(request_of(user, address)) or limited.identify(request_of(user, address))
         except ApiError as problem:
             return problem.type
         return caller.name
@@ -114,12 +114,12 @@ def test_cached_callers_count_once_and_are_limited_too() -> None:
 def test_the_advertised_wait_is_sufficient() -> None:
     clock = Clock()
     limited = RateLimited(ByName(), RateLimits(project=Rate(2.0, 1)), clock)
-    limited.identify(call("alice", ""))
+    limited.identify(request_of("alice", ""))
     with pytest.raises(ApiError) as caught:
-        limited.identify(call("alice", ""))
+        limited.identify(request_of("alice", ""))
     assert caught.value.wait == pytest.approx(0.5)
     clock.pass_(caught.value.wait)
-    limited.identify(call("alice", ""))
+    limited.identify(request_of("alice", ""))
 
 
 @pytest.mark.parametrize(

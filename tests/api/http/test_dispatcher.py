@@ -73,9 +73,9 @@ def test_identity_headers_never_reach_authentication(open_api: OpenApi) -> None:
     class Watching(ByName):
         seen: ClassVar[list[bytes]] = []
 
-        def identify(self, call: Request) -> Any:
-            type(self).seen += [name for name, _ in call.headers]
-            return super().identify(call)
+        def identify(self, request: Request) -> Any:
+            type(self).seen += [name for name, _ in request.headers]
+            return super().identify(request)
 
     with open_api(auth=Watching()) as api:
         api.send("GET", IKE, headers=dict.fromkeys(IDENTITY_HEADERS, "admin"))
@@ -165,8 +165,8 @@ def test_versions(api: Api) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example/path", 'a"b', "a b", "[::1", "x" * 300, "a:b:c"])
 def test_an_invalid_host_header_is_ignored(host: str) -> None:
-    call = Request("GET", "/", headers=[(b"host", host.encode())], server="127.0.0.1:9696")
-    assert call.base == "http://127.0.0.1:9696"
+    request = Request("GET", "/", headers=[(b"host", host.encode())], server="127.0.0.1:9696")
+    assert request.base == "http://127.0.0.1:9696"
 
 
 @pytest.mark.parametrize("host", ["localhost", "10.0.0.1:9696", "[::1]:9696", "vpn.example.org"])

@@ -85,16 +85,16 @@ class RecordingBackend:
         self._auth = auth
         self.seen: set[str] = set()
 
-    def cached(self, call: Any) -> Any:
+    def cached(self, request: Any) -> Any:
         """Returns the caller that the wrapped backend has cached."""
-        return self._record(call).cached(call)
+        return self._record(request).cached(request)
 
-    def identify(self, call: Any) -> Any:
+    def identify(self, request: Any) -> Any:
         """Returns the caller that the wrapped backend identifies."""
-        return self._record(call).identify(call)
+        return self._record(request).identify(request)
 
-    def _record(self, call: Any) -> Authenticator:
-        self.seen |= {name.decode() for name, _ in call.headers}
+    def _record(self, request: Any) -> Authenticator:
+        self.seen |= {name.decode() for name, _ in request.headers}
         return self._auth
 
 

@@ -128,7 +128,7 @@ def test_the_size_of_a_request_head_is_limited(running: Served) -> None:
     assert running.api.get("/vpn/ikepolicies?limit=1")
 
 
-async def _in_a_thread(self: dispatcher.Dispatcher, call: Any, receive: Any, largest: int) -> bytes:
+async def _in_a_thread(self: dispatcher.Dispatcher, request: Any, receive: Any, largest: int) -> bytes:
     """Reads a body in a worker thread, as a server does that assigns a thread to each request from its start."""
     loop = asyncio.get_running_loop()
 

@@ -11,11 +11,12 @@ from linkspan.api.http.messages import Request
 class Authenticator(Protocol):
     """Identifies the caller of a request."""
 
-    def cached(self, call: Request) -> Caller | None:
-        """The identity of a request if it is known without waiting for anything; None: `identify` has to be asked.
+    def cached(self, request: Request) -> Caller | None:
+        """Returns the caller if that is known without any I/O; None: call `identify`.
 
-        Called where others wait, so it may not. Raises ApiError Unauthorized for what needs no look to be refused.
+        Must not block, because it runs in the threads of the handlers. Raises ApiError Unauthorized if no I/O is needed
+        to refuse the request.
         """
 
-    def identify(self, call: Request) -> Caller:
-        """The identity of a request. Raises ApiError Unauthorized."""
+    def identify(self, request: Request) -> Caller:
+        """Returns the caller of a request; may block. Raises ApiError Unauthorized."""

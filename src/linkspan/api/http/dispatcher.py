@@ -88,7 +88,7 @@ class Dispatcher:
         self._pool = ThreadPoolExecutor(THREADS, "api")
         # More threads than the one that may write would only contend for the interpreter, and leave none to read.
         self._writers: Executor = WriterThread("api-writer") if one_writer else self._pool
-        self._askers = ThreadPoolExecutor(THREADS, "api-who")
+        self._authenticators = ThreadPoolExecutor(THREADS, "api-auth")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._table.setdefault(route.path, {})[route.method] = route
@@ -99,8 +99,8 @@ class Dispatcher:
         return [route for methods in self._table.values() for route in methods.values()]
 
     def close(self) -> None:
-        """Let the threads go."""
-        for pool in (self._pool, self._writers, self._askers):
+        """Shuts the thread pools down without waiting for them."""
+        for pool in (self._pool, self._writers, self._authenticators):
             pool.shutdown(wait=False)
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
@@ -174,7 +174,7 @@ class Dispatcher:
         threads = self._threads(route)
         response = await loop.run_in_executor(threads, self._answer, route, request)
         if response is None:
-            caller = await loop.run_in_executor(self._askers, self._auth.identify, request)
+            caller = await loop.run_in_executor(self._authenticators, self._auth.identify, request)
             response = await loop.run_in_executor(threads, self._answer_to, caller, route, request)
         if response.wait_for is not None:
             await self._settle(response.wait_for)
@@ -185,7 +185,7 @@ class Dispatcher:
         return await asyncio.get_running_loop().run_in_executor(self._pool, handler, request)
 
     def _answer(self, route: Route, request: Request) -> Response | None:
-        """The cached caller, None if the caller is not cached."""
+        """Answers a request that needs no caller or has a cached one; None: the caller has to be identified first."""
         if route.public:
             return _answered(route, request)
         # Here and not on the event loop: there it made reads of many clients cost more CPU.
@@ -198,7 +198,7 @@ class Dispatcher:
 
     def _threads(self, route: Route) -> Executor:
         if route.keystone:
-            return self._askers
+            return self._authenticators
         return self._writers if route.method in _WRITES else self._pool
 
     async def _settle(self, wait_for: WaitFor) -> None:
@@ -211,7 +211,7 @@ class Dispatcher:
                 if await loop.run_in_executor(self._pool, wait_for.done):
                     return
         except Unavailable:
-            return  # it was deleted; whether its node has said so yet is for later reads
+            return  # the object is deleted; later reads show whether its node has confirmed that
         finally:
             self._notifier.forget(wait_for.waiter)
 

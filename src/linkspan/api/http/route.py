@@ -21,7 +21,7 @@ AsgiApplication = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 class Route(msgspec.Struct, frozen=True):
     """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop.
 
-    Of two ids, as in `/users/{id}/application_credentials/{id}`, the call gets "one/other".
+    Of two ids, as in `/users/{id}/application_credentials/{id}`, the request's `id` is "first/second".
     """
 
     method: str
@@ -33,6 +33,6 @@ class Route(msgspec.Struct, frozen=True):
     largest_body: int = 0
     """Bytes; 0: the server's own limit."""
     keystone: bool = False
-    """It is the identity's: it may compare passwords, and its errors have Keystone's shape."""
+    """True for the embedded Keystone: the handler may verify passwords, and errors have Keystone's shape."""
     operation: Operation | None = None
     """The description for OpenAPI; None: not for users."""
