@@ -66,10 +66,6 @@ class Hooks:
         self.resource = resource
         self.attributes = Attributes(resource)
 
-    def find(self, tx: Transaction, id: str, caller: Caller, lock: bool = False) -> Row | None:
-        """The row that an identity may know of."""
-        return find(tx, self.resource, id, caller, lock)
-
     def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         """Makes the object; the row as `Transaction.get` gives it. `given`: the attributes as the client wrote them."""
         return writing.insert(tx, self.resource, values)
@@ -95,13 +91,33 @@ class Hooks:
 
 
 def find(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row | None:
-    """The object that an identity may know of, by id."""
+    """The object with an id, if the caller may read it."""
     reach = policy.scope(caller, "get", resource)
     if reach == "nothing" or not is_uuid(id):
         return None
     row = reading.get(tx, resource, id.lower(), caller.project_id if reach == "own" else None, lock)
     if row is not None and reach == "by row" and not policy.allows(caller, "get", resource, row):
         return None
+    return row
+
+
+def find_live(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row:
+    """As `find`. Raises ApiError, the resource's own 404, also for an object that waits for its node to delete it."""
+    return require_live(find(tx, resource, id, caller, lock), resource, id)
+
+
+def require_live(row: Row | None, resource: Resource, id: str) -> Row:
+    """The row that was read for an id. Raises ApiError, the resource's own 404, if it is absent or deleted."""
+    if row is None or row.is_deleted:
+        raise not_found(resource, id)
+    return row
+
+
+def read_again(tx: Transaction, resource: Resource, id: str) -> Row:
+    """The row of an object that this transaction changed through other tables. Raises ApiError, its own 404."""
+    row = reading.get(tx, resource, id)
+    if row is None:
+        raise not_found(resource, id)
     return row
 
 
@@ -218,7 +234,7 @@ class Collection:
         """One object."""
         policy.require(request.caller, "get", self.resource)
         with self._store.read() as tx:
-            row = self.hooks.find(tx, request.id, request.caller)
+            row = find(tx, self.resource, request.id, request.caller)
             if row is None:
                 raise not_found(self.resource, request.id)
             self.hooks.complete(tx, [row])
@@ -301,13 +317,13 @@ class Collection:
             return
         with self._store.read() as tx:
             readable = policy.scope(request.caller, "get", self.resource) != "nothing"
-            if readable and self.hooks.find(tx, request.id, request.caller) is None:
+            if readable and find(tx, self.resource, request.id, request.caller) is None:
                 raise not_found(self.resource, request.id)
         raise policy.refusal(action, self.resource)
 
     def _owned(self, tx: Transaction, request: Request, action: PolicyAction) -> Row:
-        row = self.hooks.find(tx, request.id, request.caller, lock=True)
-        if row is None or (action == "update" and is_deleted(row)):
+        row = find(tx, self.resource, request.id, request.caller, lock=True)
+        if row is None or (action == "update" and row.is_deleted):
             raise not_found(self.resource, request.id)
         # Seen, because it is shared perhaps; that does not make it theirs.
         policy.require(request.caller, action, self.resource, row)
@@ -317,11 +333,6 @@ class Collection:
     def no_id(self, request: Request) -> Response:
         """PUT and DELETE on the collection, answered as Neutron does."""
         raise not_found(self.resource, "None")
-
-
-def is_deleted(row: Row) -> bool:
-    """True if an object is deleted and waits for its node to confirm."""
-    return row.is_deleted
 
 
 def _about(place: str, step: Callable[..., T], *given: Any) -> T:

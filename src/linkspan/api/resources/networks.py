@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
-from linkspan.api.resources.collection import Hooks, find, not_found
+from linkspan.api.resources.collection import Hooks, find_live
 from linkspan.core.authorization import policy
 from linkspan.core.authorization.default_rules import NETWORK_OWNER
 from linkspan.core.checks import address_pool
@@ -72,9 +72,7 @@ class Subnets(Hooks):
 
     def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]
-        network = find(tx, NETWORK, network_id, caller, lock=True)
-        if network is None:
-            raise not_found(NETWORK, network_id)
+        network = find_live(tx, NETWORK, network_id, caller, lock=True)
         owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
         policy.require(caller, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
         cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])

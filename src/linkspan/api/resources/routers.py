@@ -15,9 +15,9 @@ from linkspan.api.http import body
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Handler, Request, Response, ok
 from linkspan.api.http.route import Route
-from linkspan.api.resources.collection import Collection, Hooks, change, find, not_found
+from linkspan.api.resources.collection import Collection, Hooks, change, find_live, read_again
 from linkspan.api.resources.networks import ACTIVE
-from linkspan.api.resources.vpn import named, subnets, told_apart
+from linkspan.api.resources.vpn import told_apart
 from linkspan.core.addresses import as_network, overlaps
 from linkspan.core.checks import address_pool, cross_resource
 from linkspan.core.errors import ApiError, invalid, invalid_input
@@ -55,7 +55,7 @@ class Routers(Hooks):
         row = writing.insert(tx, ROUTER, values)
         if wanted:
             _add_gateway(tx, caller, row, wanted)
-            return _read(tx, row["id"])
+            return read_again(tx, ROUTER, row["id"])
         return row
 
     def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
@@ -84,13 +84,6 @@ class Routers(Hooks):
             if info is not None:
                 # Said because clients read it: a gateway translates no addresses.
                 row["external_gateway_info"] = {**info, "enable_snat": False}
-
-
-def _read(tx: Transaction, id: str) -> Row:
-    row = reading.get(tx, ROUTER, id)
-    if row is None:
-        raise not_found(ROUTER, id)
-    return row
 
 
 def _refuse_under_vpn(tx: Transaction, router_id: str) -> None:
@@ -150,13 +143,11 @@ def _remove_gateway(tx: Transaction, router_id: str) -> None:
 
 def _add_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str, Any]) -> list[Fixed]:
     network_id = wanted["network_id"]
-    network = find(tx, NETWORK, network_id, caller)
-    if network is None:
-        raise not_found(NETWORK, network_id)
+    network = find_live(tx, NETWORK, network_id, caller)
     if not network["router:external"]:
         raise _bad_router(f"Network {network_id} is not an external network")
     ranges = {each["id"]: each for each in reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))}
-    _refuse_overlap(tx, row["id"], list(ranges.values()))
+    _refuse_overlap(tx, _attached_subnets(tx, row["id"]), list(ranges.values()))
     given = wanted["external_fixed_ips"] or [{"subnet_id": id} for id in ranges]
     fixed = [_address(tx, each, ranges, network_id) for each in given]
     fixed.sort(key=lambda each: (ranges[each["subnet_id"]]["ip_version"], each["ip_address"]))
@@ -250,9 +241,9 @@ class RouterCollection(Collection):
         with self._store.write() as tx:
             router = self._owned(tx, request, "add_router_interface")
             if port_id:
-                named(tx, PORT, port_id, request.caller)
+                find_live(tx, PORT, port_id, request.caller)
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
-            subnet = named(tx, SUBNET, subnet_id, request.caller, lock=True)
+            subnet = find_live(tx, SUBNET, subnet_id, request.caller, lock=True)
             fixed = _leg(tx, router["id"], subnet)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
@@ -302,24 +293,30 @@ def _leg(tx: Transaction, router_id: str, subnet: Row) -> Fixed:
     id: str = subnet["id"]
     if subnet["gateway_ip"] is None:
         raise _bad_router(f"Subnet for router interface must have a gateway IP: {id} has none")
-    if any(each["subnet_id"] == id for port in stored_ports.ports_of(tx, router_id) for each in port["fixed_ips"]):
+    attached = _attached_subnets(tx, router_id)
+    if id in attached:
         raise _bad_router(f"Router already has a port on subnet {id}")
-    _refuse_overlap(tx, router_id, [subnet])
+    _refuse_overlap(tx, attached, [subnet])
     if subnet["gateway_ip"] in stored_ports.used_addresses(tx, id):
         message = f"The IP address {subnet['gateway_ip']} of subnet {id} is in use by another router."
         raise ApiError("IpAddressGenerationFailure", message)
     return {"subnet_id": id, "ip_address": subnet["gateway_ip"]}
 
 
-def _refuse_overlap(tx: Transaction, router_id: str, new: list[Row]) -> None:
-    ids = [each["subnet_id"] for port in stored_ports.ports_of(tx, router_id) for each in port["fixed_ips"]]
-    for there in subnets(tx, ids, None).values():
-        for each in new:
-            cidr = as_network(each["cidr"])
-            if cidr is not None and each["id"] != there["id"] and overlaps(cidr, as_network(there["cidr"])):
+def _attached_subnets(tx: Transaction, router_id: str) -> list[str]:
+    """The ids of the subnets on which a router has a port: its external gateway or an interface."""
+    return [fixed["subnet_id"] for port in stored_ports.ports_of(tx, router_id) for fixed in port["fixed_ips"]]
+
+
+def _refuse_overlap(tx: Transaction, attached: list[str], new: list[Row]) -> None:
+    """Raises ApiError if a subnet that a router gets a port on overlaps with one that is attached to it."""
+    for old in reading.find(tx, SUBNET, Query(filters={"id": tuple(attached)})) if attached else ():
+        for subnet in new:
+            cidr = as_network(subnet["cidr"])
+            if cidr is not None and subnet["id"] != old["id"] and overlaps(cidr, as_network(old["cidr"])):
                 raise _bad_router(
-                    f"Cidr {each['cidr']} of subnet {each['id']} overlaps with cidr {there['cidr']} of subnet "
-                    f"{there['id']}"
+                    f"Cidr {subnet['cidr']} of subnet {subnet['id']} overlaps with cidr {old['cidr']} of subnet "
+                    f"{old['id']}"
                 )
 
 

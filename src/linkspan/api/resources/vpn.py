@@ -14,7 +14,16 @@ import structlog
 from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
-from linkspan.api.resources.collection import Hooks, change, find, is_deleted, not_found, visible
+from linkspan.api.resources.collection import (
+    Hooks,
+    change,
+    find,
+    find_live,
+    not_found,
+    read_again,
+    require_live,
+    visible,
+)
 from linkspan.api.resources.quotas import lock_quota, require_room
 from linkspan.core.authorization import policy
 from linkspan.core.checks import cross_resource, quota, weak_algorithms
@@ -47,27 +56,8 @@ STATIC = {"route_mode": "static"}
 _log = structlog.get_logger()
 
 
-def named(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row:
-    """The live object that an attribute names. Raises ApiError, the resource's own 404."""
-    return given(find(tx, resource, id, caller, lock), resource, id)
-
-
-def given(row: Row | None, resource: Resource, id: str) -> Row:
-    """The row that was found for an id, if it lives. Raises ApiError, the resource's own 404."""
-    if row is None or is_deleted(row):
-        raise not_found(resource, id)
-    return row
-
-
-def subnets(tx: Transaction, ids: tuple[str, ...] | list[str], project: str | None) -> dict[str, Row]:
-    """Subnets by id; those that are not there are absent."""
-    if not ids:
-        return {}
-    return {row["id"]: row for row in reading.find(tx, SUBNET, Query(filters={"id": tuple(ids)}), project)}
-
-
-def attached(tx: Transaction, router_id: str) -> set[str]:
-    """The subnets that a router has interfaces on."""
+def _interface_subnets(tx: Transaction, router_id: str) -> set[str]:
+    """The ids of the subnets on which a router has an interface."""
     return {
         fixed["subnet_id"]
         for port in ports.ports_of(tx, router_id)
@@ -85,16 +75,16 @@ class Services(Hooks):
     def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
             raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
-        router = named(tx, ROUTER, values["router_id"], caller, lock=True)
+        router = find_live(tx, ROUTER, values["router_id"], caller, lock=True)
         subnet_id = values["subnet_id"]
-        on_router = attached(tx, router["id"]) if subnet_id is not None else set()
+        on_router = _interface_subnets(tx, router["id"]) if subnet_id is not None else set()
         cross_resource.check_service(router["id"], router["external_gateway_info"] is not None, subnet_id, on_router)
-        made = writing.insert(tx, SERVICE, values)
+        service = writing.insert(tx, SERVICE, values)
         assignment.ensure_gateway(tx, router["id"])
-        return _again(tx, SERVICE, made)
+        return read_again(tx, SERVICE, service["id"])
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
-        if not is_deleted(row) and dependencies.connections_using(tx, service=row["id"]):
+        if not row.is_deleted and dependencies.connections_using(tx, service=row["id"]):
             raise ApiError("VPNServiceInUse", f"VPNService {row['id']} is still in use")
         router_id: str = row["router_id"]
         # With the last service goes the gateway, and the node says so under the router's id.
@@ -212,9 +202,9 @@ class Connections(Hooks):
             raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
         found = _footing(tx, caller, values)
-        service = _named(values, found.service, SERVICE, "vpnservice_id")
-        ike = _named(values, found.ike, IKE_POLICY, "ikepolicy_id")
-        cross_resource.check_policy_pair(ike, _named(values, found.ipsec, IPSEC_POLICY, "ipsecpolicy_id"))
+        service = require_live(found.service, SERVICE, values["vpnservice_id"])
+        ike = require_live(found.ike, IKE_POLICY, values["ikepolicy_id"])
+        cross_resource.check_policy_pair(ike, require_live(found.ipsec, IPSEC_POLICY, values["ipsecpolicy_id"]))
         groups = {"local": found.local_group, "peer": found.peer_group}
         cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
         made = writing.insert(tx, CONNECTION, values)
@@ -242,16 +232,13 @@ class Connections(Hooks):
         if service is None:
             raise not_found(CONNECTION, row["id"])
         cross_resource.limit_members("peer_cidrs", values.get("peer_cidrs", []), self._limits)
-        subnet = reading.get(tx, SUBNET, service["subnet_id"]) if service["subnet_id"] else None
         changed = row | values
         groups = {
             side: find(tx, ENDPOINT_GROUP, id, caller)
             for side in ("local", "peer")
             if (id := changed[f"{side}_ep_group_id"]) is not None
         }
-        cross_resource.check_connection(
-            changed, _place(tx, service, subnet["cidr"] if subnet else None, changed, groups)
-        )
+        cross_resource.check_connection(changed, _place(tx, service, _subnet_cidr(tx, service), changed, groups))
         reading.get(tx, ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         self._check_gateway(tx, service["router_id"], [row["id"]])
@@ -293,10 +280,9 @@ def _footing(tx: Transaction, caller: Caller, values: Values) -> ConnectionRefer
     if service is None:
         return ConnectionReferences()
     reading.get(tx, ROUTER, service["router_id"], lock=True)
-    subnet = reading.get(tx, SUBNET, service["subnet_id"]) if service["subnet_id"] else None
     return ConnectionReferences(
         service,
-        subnet["cidr"] if subnet else None,
+        _subnet_cidr(tx, service),
         rows["ikepolicy_id"],
         rows["ipsecpolicy_id"],
         rows.get("local_ep_group_id"),
@@ -304,8 +290,9 @@ def _footing(tx: Transaction, caller: Caller, values: Values) -> ConnectionRefer
     )
 
 
-def _named(values: Values, row: Row | None, resource: Resource, attribute: str) -> Row:
-    return given(row, resource, values[attribute])
+def _subnet_cidr(tx: Transaction, service: Row) -> str | None:
+    subnet = reading.get(tx, SUBNET, service["subnet_id"]) if service["subnet_id"] else None
+    return subnet["cidr"] if subnet else None
 
 
 def _place(
@@ -315,7 +302,7 @@ def _place(
     made: dict[str, GroupMembers | None] = {}
     for side in ("local", "peer"):
         id = values[f"{side}_ep_group_id"]
-        row = None if id is None else given(groups[side], ENDPOINT_GROUP, id)
+        row = None if id is None else require_live(groups[side], ENDPOINT_GROUP, id)
         made[side] = None if row is None else _group(tx, row, service["router_id"])
     addresses = (service["external_v4_ip"], service["external_v6_ip"])
     return ConnectionContext(
@@ -338,13 +325,6 @@ def _group(tx: Transaction, row: Row, router_id: str) -> GroupMembers:
         tuple(found[each][0] for each in endpoints if each in found),
         tuple(each for each in endpoints if each not in found or not found[each][1]),
     )
-
-
-def _again(tx: Transaction, resource: Resource, row: Row) -> Row:
-    found = reading.get(tx, resource, row["id"])
-    if found is None:
-        raise not_found(resource, row["id"])
-    return found
 
 
 def _new_status_inputs(service: Row, made: Row, now: float) -> status.StatusInputs:
