@@ -1,7 +1,8 @@
-"""One resource's attributes on their way in and out: tables made once, from the registry.
+"""Conversion of a resource's attributes: of requests to values, and of rows to responses.
 
-On the way in every value is converted by its kind; on the way out a row is trusted and only put together. It refuses
-unknown attributes and those that a client may not set; rules that involve other objects are not checked here.
+The tables are made once, from the registry. Each value of a request is converted by its attribute type; rows are
+trusted. Unknown attributes, and those that a client may not set, are refused. Rules that involve other objects are not
+checked here.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _PROJECT: Final = Text(max_length=64)
 class Attributes:
     """A resource's attributes.
 
-    `constants`: attributes of Neutron's that have one value here; accepted as that and returned. `special`: names that
-    the resource's hooks convert themselves. `always`: values that every object shows. `derived`: names of booleans,
-    and their kinds, that the hooks' `complete` adds to a row. `defaults`: in place of the registry's. `parent`: whether
-    one may be made depends on another object: the hooks ask.
+    `constants`: attributes of Neutron that have one value here; a request may contain that value. `special`: names that
+    the resource's hooks convert. `always`: values that every object shows. `derived`: names and types of booleans that
+    rows have although the registry does not. `defaults`: replace the registry's. `parent`: the rule for creation needs
+    another object, so the hooks check it. `extra`: scalars of responses that are not in the registry, for `list_query`.
     """
 
     def __init__(
@@ -61,39 +62,39 @@ class Attributes:
         )
         self._secrets = tuple(a.name for a in resource.attributes if a.secret)
         self.always = {**(always or {}), **self.constants}
-        # What a row does not hold reads null.
+        # An attribute that a row lacks reads null.
         names = ("id", "tenant_id", *(a.name for a in resource.attributes), *self.derived)
         self._blank: Values = dict.fromkeys(names) | self.always
         scalars = {name: value for name, value in self.always.items() if not isinstance(value, list | dict)}
-        self.beside = dict.fromkeys(self.derived, False) | {
+        self.extra = dict.fromkeys(self.derived, False) | {
             name: value for name, value in scalars.items() if name not in resource.by_name
         }
 
     # --- in -----------------------------------------------------------------------------------------------------
 
-    def check_names(self, given: Mapping[str, Any], allowed: Mapping[str, Attribute], refusal: str) -> None:
+    def _check_names(self, raw: Mapping[str, Any], allowed: Mapping[str, Attribute], refusal: str) -> None:
         """Raises ApiError for a name that is unknown or not `allowed`; `refusal` has a place for the name."""
-        unknown = [name for name in given if name not in self._known]
+        unknown = [name for name in raw if name not in self._known]
         if unknown:
             raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
-        for name, value in given.items():
+        for name, value in raw.items():
             if name in self.constants:
                 if value is not None and value != self.constants[name]:
                     raise invalid(name, f"only '{self.constants[name]}' is supported")
             elif name not in allowed and not (name == "tenant_id" and "project_id" in allowed):
                 raise ApiError("HTTPBadRequest", refusal.format(name))
 
-    def for_create(self, given: Mapping[str, Any], caller: Caller) -> Values:
+    def for_create(self, raw: Mapping[str, Any], caller: Caller) -> Values:
         """The values of a new object: converted, defaults filled in, with its project. Raises ApiError."""
-        self.check_names(given, self._post, "Attribute '{}' not allowed in POST")
+        self._check_names(raw, self._post, "Attribute '{}' not allowed in POST")
         for name in self._required:
-            if name not in given:
+            if name not in raw:
                 raise ApiError("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified")
-        values: Values = {"project_id": _project(given, caller)}
+        values: Values = {"project_id": _project(raw, caller)}
         for name, default in self._defaults:
-            if name not in given:
+            if name not in raw:
                 values[name] = default
-        for name, value in given.items():
+        for name, value in raw.items():
             attribute = self._post.get(name)
             if attribute is None or name == "project_id" or name in self._special:
                 continue
@@ -103,14 +104,14 @@ class Attributes:
         policy.require_values(caller, "create", self.resource, values, values)
         return values
 
-    def check_update(self, given: Mapping[str, Any]) -> None:
+    def check_update(self, raw: Mapping[str, Any]) -> None:
         """Raises ApiError for a name that an update cannot have."""
-        self.check_names(given, self._put, "Cannot update read-only attribute {}")
+        self._check_names(raw, self._put, "Cannot update read-only attribute {}")
 
-    def for_update(self, given: Mapping[str, Any], row: Row) -> Values:
+    def for_update(self, raw: Mapping[str, Any], row: Row) -> Values:
         """The values that an update asks for, merged over what is stored. Raises ApiError."""
         values: Values = {}
-        for name, value in given.items():
+        for name, value in raw.items():
             attribute = self._put.get(name)
             if attribute is None or name in self._special:
                 continue
@@ -144,10 +145,10 @@ def _secret(attribute: Attribute, value: Any) -> Secret:
         raise ApiError(problem.type, problem.message.replace(value, "***")) from None
 
 
-def _project(given: Mapping[str, Any], caller: Caller) -> str:
+def _project(raw: Mapping[str, Any], caller: Caller) -> str:
     """The project of a new object: the caller's, or the one that an admin names."""
-    given_names = [name for name in ("project_id", "tenant_id") if given.get(name) is not None]
-    wanted = [project for name in given_names if (project := _PROJECT.convert(name, given[name]))]
+    names = [name for name in ("project_id", "tenant_id") if raw.get(name) is not None]
+    wanted = [project for name in names if (project := _PROJECT.convert(name, raw[name]))]
     if len(set(wanted)) > 1:
         raise ApiError("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
     project = wanted[0] if wanted else caller.project_id
@@ -160,9 +161,9 @@ def _project(given: Mapping[str, Any], caller: Caller) -> str:
     return project
 
 
-def echo(resource: Resource, given: Mapping[str, Any], shown: Values) -> Values:
+def echo(resource: Resource, raw: Mapping[str, Any], shown: Values) -> Values:
     """An updated object as its PUT is answered: a lifetime's value in the type that it was sent in."""
-    lifetime = given.get("lifetime")
+    lifetime = raw.get("lifetime")
     if "lifetime" in resource.by_name and isinstance(lifetime, dict) and isinstance(lifetime.get("value"), str):
         shown["lifetime"] = shown["lifetime"] | {"value": lifetime["value"]}
     return shown

@@ -118,9 +118,9 @@ class Crud:
             **{"schemas": self._schemas} | more,
         )
 
-    def _enveloped(self, name: str, beside: Schema | None = None) -> Schema:
+    def _enveloped(self, name: str, others: Schema | None = None) -> Schema:
         singular = self.resource.singular
-        return {"type": "object", "properties": {singular: ref(name)} | (beside or {}), "required": [singular]}
+        return {"type": "object", "properties": {singular: ref(name)} | (others or {}), "required": [singular]}
 
     def _many(self) -> Schema:
         """A list to make; members may have an envelope each."""
@@ -159,8 +159,8 @@ def _a(resource: Resource) -> str:
 
 
 def _parameters(attributes: Attributes) -> list[Schema]:
-    resource, beside = attributes.resource, attributes.beside
-    names = list_query.sortable(resource, beside)
+    resource = attributes.resource
+    names = list_query.sortable(resource, attributes.extra)
     made = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
     made.append(list_of("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
     for name in names:
@@ -174,7 +174,7 @@ def _parameters(attributes: Attributes) -> list[Schema]:
 def _filter(attributes: Attributes, name: str) -> Schema:
     resource = attributes.resource
     kind = resource[name].kind if name in resource.by_name else None
-    if isinstance(kind, Boolean) or isinstance(attributes.beside.get(name), bool):
+    if isinstance(kind, Boolean) or isinstance(attributes.extra.get(name), bool):
         return Boolean().schema()
     if isinstance(kind, Integer) or name == "revision_number":
         number: Schema = {"type": "integer", "minimum": -MAX_INT, "maximum": MAX_INT}

@@ -1,7 +1,7 @@
-"""CRUD over the registry: what GET, POST, PUT and DELETE do alike for every resource.
+"""CRUD over the registry: GET, POST, PUT and DELETE, the same for every resource.
 
-One transaction a request. What is peculiar to a resource stands in its `Hooks`. Another project's object is treated
-as one that does not exist before anything else is judged; only then roles are.
+Each request is one transaction. `Hooks` has what differs between resources. Another project's object gets the 404 of
+one that does not exist before roles or values are checked.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from linkspan.store.transaction import Transaction, Values
 T = TypeVar("T")
 
 DELETE_WAIT: Final = 2.0
-"""Seconds for which DELETE waits for a node's word that it is gone."""
+"""Seconds for which DELETE waits until a node confirms that the object is gone."""
 BATCH: Final = 20
 """Rows of a list that are in memory at a time."""
 
@@ -66,25 +66,26 @@ class Hooks:
         self.resource = resource
         self.attributes = Attributes(resource)
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
-        """Makes the object; the row as `Transaction.get` gives it. `given`: the attributes as the client wrote them."""
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
+        """Creates the object and returns its row. `values`: converted; `raw`: the attributes as the client sent them.
+        """
         return writing.insert(tx, self.resource, values)
 
-    def created(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
-        """Judges what was made in one request, all together. `quotas`: of projects that have none of their own."""
+    def after_create(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
+        """Checks the objects that one request created, together and before the commit. `quotas`: the defaults."""
         require_room(tx, self.resource, (row["project_id"] for row in rows), quotas)
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
-        """Changes the object; `values` holds only what differs from `row`, and may be empty."""
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
+        """Updates the object and returns its row; `values` holds only what differs from `row`, and may be empty."""
         return change(tx, self.resource, row, values)
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
-        """Deletes the object; what to wait for, None if it is gone."""
+        """Deletes the object. Returns the `Notifier` key of the confirmation to wait for; None: it is gone already."""
         writing.remove(tx, self.resource, row["id"])
         return None
 
-    def done(self, call: Request, rows: list[Row], before: Row | None) -> None:
-        """After the commit of what a request made, or of one that it changed and how that was before: to tell of it."""
+    def after_commit(self, request: Request, rows: list[Row], before: Row | None) -> None:
+        """Called after a create or an update, to log it. `before`: the row before the update; None: `rows` are new."""
 
     def complete(self, tx: Transaction, rows: list[Row]) -> None:
         """Adds to rows what a view needs from elsewhere."""
@@ -92,11 +93,11 @@ class Hooks:
 
 def find(tx: Transaction, resource: Resource, id: str, caller: Caller, lock: bool = False) -> Row | None:
     """The object with an id, if the caller may read it."""
-    reach = policy.scope(caller, "get", resource)
-    if reach == "nothing" or not is_uuid(id):
+    scope = policy.scope(caller, "get", resource)
+    if scope == "nothing" or not is_uuid(id):
         return None
-    row = reading.get(tx, resource, id.lower(), caller.project_id if reach == "own" else None, lock)
-    if row is not None and reach == "by row" and not policy.allows(caller, "get", resource, row):
+    row = reading.get(tx, resource, id.lower(), caller.project_id if scope == "own" else None, lock)
+    if row is not None and scope == "by row" and not policy.allows(caller, "get", resource, row):
         return None
     return row
 
@@ -121,17 +122,17 @@ def read_again(tx: Transaction, resource: Resource, id: str) -> Row:
     return row
 
 
-def visible(tx: Transaction, resource: Resource, asked: Query, caller: Caller) -> Iterator[Row]:
-    """The objects of a query that an identity may know of. Where that is judged by row, `asked` has no limit."""
-    reach = policy.scope(caller, "get", resource)
-    if reach == "nothing":
+def visible(tx: Transaction, resource: Resource, query: Query, caller: Caller) -> Iterator[Row]:
+    """The objects of a query that the caller may read. Under a rule that is evaluated by row, `query` has no limit."""
+    scope = policy.scope(caller, "get", resource)
+    if scope == "nothing":
         return iter(())
-    rows = reading.iterate(tx, resource, asked, caller.project_id if reach == "own" else None)
-    return rows if reach != "by row" else (row for row in rows if policy.allows(caller, "get", resource, row))
+    rows = reading.iterate(tx, resource, query, caller.project_id if scope == "own" else None)
+    return rows if scope != "by row" else (row for row in rows if policy.allows(caller, "get", resource, row))
 
 
 def change(tx: Transaction, resource: Resource, row: Row, values: Values) -> Row:
-    """Updates a row and says so to the nodes that have to know; without values it is as it was."""
+    """Updates a row and stamps the nodes that the change matters to. Without values it changes nothing."""
     if not values:
         return row
     if node_relevance.matters(resource, values):
@@ -193,42 +194,38 @@ class Collection:
         caller, resource = request.caller, self.resource
         policy.require(caller, "get", resource)
         pairs = request.parameters()
-        asked = (
-            list_query.parse(resource, pairs, self._context.page, self._attributes.beside)
-            if pairs
-            else self._everything
+        query = (
+            list_query.parse(resource, pairs, self._context.page, self._attributes.extra) if pairs else self._everything
         )
-        computed = list_query.is_computed(resource, asked) or policy.scope(caller, "get", resource) == "by row"
+        computed = list_query.is_computed(resource, query) or policy.scope(caller, "get", resource) == "by row"
+        stored = self._without_keys(list_query.for_store(resource, query, computed), caller)
         with self._store.read() as tx:
-            rows = visible(
-                tx, resource, self._readable(list_query.for_store(resource, asked, computed), caller), caller
-            )
-            shown = self._views(tx, rows, caller)
+            shown = self._views(tx, visible(tx, resource, stored, caller), caller)
             ids, items = [], []
-            for each in list_query.page(asked, shown) if computed else shown:
-                ids.append(each["id"])
+            for item in list_query.page(query, shown) if computed else shown:
+                ids.append(item["id"])
                 # As text at once: a thousand rows are never objects at the same time.
-                items.append(msgspec.Raw(encode(_only(asked.fields, each))))
+                items.append(msgspec.Raw(encode(_only(query.fields, item))))
         answer: dict[str, Any] = {resource.plural: items}
         limited = any(name == "limit" for name, _ in pairs)
         if limited or len(ids) == self._context.page:
-            answer[f"{resource.plural}_links"] = _links(request, pairs, asked, ids)
+            answer[f"{resource.plural}_links"] = _links(request, pairs, query, ids)
         return ok(answer)
 
     def _views(self, tx: Transaction, rows: Iterator[Row], caller: Caller) -> Iterator[Values]:
         """Rows as clients read them, one after the other."""
         view, now, grace = self._attributes.view, tx.now, self._context.grace
         sees_secrets = policy.sees_secrets(caller, self.resource)
-        while some := list(islice(rows, BATCH)):
-            self.hooks.complete(tx, some)
-            for row in some:
+        while batch := list(islice(rows, BATCH)):
+            self.hooks.complete(tx, batch)
+            for row in batch:
                 yield view(row, now, grace, sees_secrets(row))
 
-    def _readable(self, asked: Query, caller: Caller) -> Query:
-        """For who may not see keys they stay in their envelopes."""
+    def _without_keys(self, query: Query, caller: Caller) -> Query:
+        """A query that does not decrypt pre-shared keys if the caller may not read any."""
         if self.resource is not CONNECTION or policy.secrets_scope(caller, self.resource) != "nothing":
-            return asked
-        return msgspec.structs.replace(asked, fields=("id",))
+            return query
+        return msgspec.structs.replace(query, fields=("id",))
 
     def show(self, request: Request) -> Response:
         """One object."""
@@ -254,42 +251,42 @@ class Collection:
         """A new object, or several in one transaction: all or nothing."""
         caller, resource = request.caller, self.resource
         policy.require(caller, "create", resource)
-        asked, many = body.one_or_several(request.body, resource, self._context.bulk)
-        places = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(asked))]
+        members, many = body.one_or_several(request.body, resource, self._context.bulk)
+        prefixes = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(members))]
         values = [
-            _about(place, self._attributes.for_create, given, caller)
-            for place, given in zip(places, asked, strict=True)
+            _with_prefix(prefix, self._attributes.for_create, raw, caller)
+            for prefix, raw in zip(prefixes, members, strict=True)
         ]
         with self._store.write() as tx:
             rows = [
-                _about(place, self.hooks.create, tx, caller, *each)
-                for place, *each in zip(places, values, asked, strict=True)
+                _with_prefix(prefix, self.hooks.create, tx, caller, converted, raw)
+                for prefix, converted, raw in zip(prefixes, values, members, strict=True)
             ]
-            self.hooks.created(tx, rows, self._context.quotas)
+            self.hooks.after_create(tx, rows, self._context.quotas)
             self.hooks.complete(tx, rows)
             now = tx.now
-        self.hooks.done(request, rows, None)
+        self.hooks.after_commit(request, rows, None)
         shown = [self._view(row, caller, now) for row in rows]
         return ok({resource.plural: shown} if many else {resource.singular: shown[0]}, 201)
 
     def update(self, request: Request) -> Response:
-        """Other values for some attributes."""
+        """Changes some attributes of an object."""
         caller = request.caller
         self._require_any(request, "update")
-        given = body.enveloped(request.body, self.resource)
-        self._attributes.check_update(given)
+        raw = body.enveloped(request.body, self.resource)
+        self._attributes.check_update(raw)
         with self._store.write() as tx:
             before = self._owned(tx, request, "update")
-            values = node_relevance.differences(before, self._attributes.for_update(given, before))
+            values = node_relevance.differences(before, self._attributes.for_update(raw, before))
             policy.require_values(caller, "update", self.resource, before, values)
-            row = self.hooks.update(tx, caller, before, values, given)
+            row = self.hooks.update(tx, caller, before, values, raw)
             self.hooks.complete(tx, [row])
             now = tx.now
-        self.hooks.done(request, [row], before)
-        return ok({self.resource.singular: echo(self.resource, given, self._view(row, caller, now))})
+        self.hooks.after_commit(request, [row], before)
+        return ok({self.resource.singular: echo(self.resource, raw, self._view(row, caller, now))})
 
     def delete(self, request: Request) -> Response:
-        """The end of an object; the answer waits a moment for its node."""
+        """Deletes an object; the answer waits a moment for its node's confirmation."""
         self._require_any(request, "delete")
         notifier = self._context.notifier
         waiter = None
@@ -299,7 +296,7 @@ class Collection:
                 key = self.hooks.delete(tx, request.caller, row)
                 if key is None:
                     return no_content()
-                # Before the commit: the node's word may come right after it.
+                # Before the commit: the node's confirmation may come right after it.
                 waiter = notifier.register(key)
         except BaseException:
             if waiter is not None:
@@ -312,7 +309,7 @@ class Collection:
             return reading.is_present(tx, self.resource, id)
 
     def _require_any(self, request: Request, action: PolicyAction) -> None:
-        """Refuses who may not do this to any object, without a transaction for writing; 404 goes before 403."""
+        """Raises ApiError if the caller may not do this to any object: without a write transaction, 404 before 403."""
         if policy.scope(request.caller, action, self.resource) != "nothing":
             return
         with self._store.read() as tx:
@@ -325,7 +322,7 @@ class Collection:
         row = find(tx, self.resource, request.id, request.caller, lock=True)
         if row is None or (action == "update" and row.is_deleted):
             raise not_found(self.resource, request.id)
-        # Seen, because it is shared perhaps; that does not make it theirs.
+        # The caller may read it, perhaps because it is shared; to change it takes another rule.
         policy.require(request.caller, action, self.resource, row)
         _require_revision(request, row)
         return row
@@ -335,20 +332,20 @@ class Collection:
         raise not_found(self.resource, "None")
 
 
-def _about(place: str, step: Callable[..., T], *given: Any) -> T:
-    """A step of a creation; what is wrong with one of several objects is said with its place in the list."""
+def _with_prefix(prefix: str, function: Callable[..., T], *args: Any) -> T:
+    """Calls a function. The prefix, which names the object of a list, goes before the message of its ApiError."""
     try:
-        return step(*given)
+        return function(*args)
     except ApiError as problem:
-        raise ApiError(problem.type, place + problem.message) from None
+        raise ApiError(problem.type, prefix + problem.message) from None
 
 
 def _require_revision(request: Request, row: Row) -> None:
     """Refuses a write that was meant for another revision (`If-Match: revision_number=N`); the row is locked."""
-    given = request.header(b"if-match")
-    if given is None:
+    condition = request.header(b"if-match")
+    if condition is None:
         return
-    name, _, number = given.decode("latin-1").strip().partition("=")
+    name, _, number = condition.decode("latin-1").strip().partition("=")
     if name != "revision_number" or (wanted := as_integer(number)) is None:
         raise ApiError("HTTPBadRequest", "If-Match takes revision_number=N, N an integer")
     current = row["revision_number"]
@@ -365,11 +362,11 @@ def _only(fields: tuple[str, ...], shown: Values) -> Values:
     return {name: shown[name] for name in shown if name in fields} if fields else shown
 
 
-def _links(request: Request, pairs: list[tuple[str, str]], asked: Query, ids: list[str]) -> list[dict[str, str]]:
+def _links(request: Request, pairs: list[tuple[str, str]], query: Query, ids: list[str]) -> list[dict[str, str]]:
     kept = [(name, value) for name, value in pairs if name not in ("marker", "page_reverse")]
     if not any(name == "limit" for name, _ in pairs):
-        kept.append(("limit", str(asked.limit)))
+        kept.append(("limit", str(query.limit)))
     return [
         {"rel": rel, "href": f"{request.base}{request.path}?{urlencode([*kept, *changes.items()])}"}
-        for rel, changes in list_query.next_and_previous(asked, ids).items()
+        for rel, changes in list_query.next_and_previous(query, ids).items()
     ]

@@ -1,7 +1,7 @@
 """Networks, subnets and ports of the embedded inventory: Neutron's shapes, as far as a VPN needs them.
 
-What would pull the ground from under a VPN is refused. No packets are its affair: addresses are kept here and put on
-interfaces by the nodes. Routers are in `api.resources.routers`.
+A deletion that would break a VPN is refused. Addresses are only stored here; the nodes configure them on interfaces.
+Routers are in `api.resources.routers`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ACTIVE: Final = {"status": "ACTIVE"}
 
 
 class Networks(Hooks):
-    """Networks. That it is external or shared, only an admin says."""
+    """Networks. Only an admin makes them external or shared."""
 
     def __init__(self) -> None:
         super().__init__(NETWORK)
@@ -54,7 +54,7 @@ class Networks(Hooks):
 
 
 class Subnets(Hooks):
-    """Subnets. Ranges are fixed; the router's address is the first one unless another is given, null: none."""
+    """Subnets. Their CIDR cannot change; the gateway IP is the first address by default, null: none."""
 
     def __init__(self) -> None:
         super().__init__(SUBNET)
@@ -70,17 +70,17 @@ class Subnets(Hooks):
         special, derived = ("gateway_ip",), {"router:external": Boolean()}
         self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
         network_id: str = values["network_id"]
         network = find_live(tx, NETWORK, network_id, caller, lock=True)
         owner = dict.fromkeys(NETWORK_OWNER, network["project_id"])
-        policy.require(caller, "create", SUBNET, {"gateway_ip": given.get("gateway_ip"), **values, **owner})
+        policy.require(caller, "create", SUBNET, {"gateway_ip": raw.get("gateway_ip"), **values, **owner})
         cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])
         others = reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))
         address_pool.check_no_overlap(cidr, (other["cidr"] for other in others), network_id)
         gateway = None
-        if "gateway_ip" not in given or given["gateway_ip"] is not None:
-            wanted = given.get("gateway_ip")
+        if "gateway_ip" not in raw or raw["gateway_ip"] is not None:
+            wanted = raw.get("gateway_ip")
             gateway = address_pool.gateway_ip(cidr, wanted if wanted is None else str(wanted))
         values |= {
             "cidr": str(cidr),

@@ -17,7 +17,7 @@ from linkspan.api.http.messages import Handler, Request, Response, ok
 from linkspan.api.http.route import Route
 from linkspan.api.resources.collection import Collection, Hooks, change, find_live, read_again
 from linkspan.api.resources.networks import ACTIVE
-from linkspan.api.resources.vpn import told_apart
+from linkspan.api.resources.vpn import check_distinguishable
 from linkspan.core.addresses import as_network, overlaps
 from linkspan.core.checks import address_pool, cross_resource
 from linkspan.core.errors import ApiError, invalid, invalid_input
@@ -50,17 +50,17 @@ class Routers(Hooks):
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
-        wanted = _gateway_info(given.get("external_gateway_info"))
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
+        wanted = _gateway_info(raw.get("external_gateway_info"))
         row = writing.insert(tx, ROUTER, values)
         if wanted:
             _add_gateway(tx, caller, row, wanted)
             return read_again(tx, ROUTER, row["id"])
         return row
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
-        if "external_gateway_info" in given:
-            moved = _set_gateway(tx, caller, row, _gateway_info(given["external_gateway_info"]))
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
+        if "external_gateway_info" in raw:
+            moved = _set_gateway(tx, caller, row, _gateway_info(raw["external_gateway_info"]))
             if moved and not values:
                 # The ports are rows of their own; that the router changed has to show in its revision_number.
                 values = {"name": row["name"]}
@@ -121,7 +121,7 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
     addresses = [each["ip_address"] for each in added]
     for each in gateway:
         cross_resource.check_peer_address(each.address, row["id"], addresses)
-    told_apart(tx, gateway, [each.id for each in gateway])
+    check_distinguishable(tx, gateway, [each.id for each in gateway])
     connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
     return True

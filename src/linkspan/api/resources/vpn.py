@@ -72,7 +72,7 @@ class Services(Hooks):
     def __init__(self) -> None:
         super().__init__(SERVICE)
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
         if values["flavor_id"] is not None:
             raise ApiError("FlavorNotFound", f"Flavor {values['flavor_id']} could not be found.")
         router = find_live(tx, ROUTER, values["router_id"], caller, lock=True)
@@ -100,13 +100,13 @@ class Policies(Hooks):
         self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
-        return super().create(tx, caller, values, given)
+        return super().create(tx, caller, values, raw)
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(row | values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
@@ -123,7 +123,7 @@ class Policies(Hooks):
             ike, ipsec = (policy, other) if self.resource is IKE_POLICY else (other, policy)
             cross_resource.check_policy_pair(ike, ipsec)
 
-    def done(self, request: Request, rows: list[Row], before: Row | None) -> None:
+    def after_commit(self, request: Request, rows: list[Row], before: Row | None) -> None:
         for row in rows:
             if weak := weak_algorithms.newly_weak(self.resource, before, row):
                 _log.warning(
@@ -148,11 +148,11 @@ class Policies(Hooks):
 _NEGOTIATED = frozenset(
     {"ike_version", "phase1_negotiation_mode", "transform_protocol", "encryption_algorithm", "auth_algorithm"}
 )
-"""Attributes of a policy that may not go together with those of another."""
+"""Attributes of a policy that can conflict with those of another."""
 
 
 def _check_conflicts(tx: Transaction, ike_policy_id: str) -> None:
-    """Raises Problem if connections that use this IKE policy cannot be told from others on their gateways."""
+    """Raises ApiError if connections with this IKE policy cannot be distinguished from others on their gateways."""
     routers = connection_state.peers_beside_users(tx, ike_policy_id)
     similar = [id for peers, users in routers.values() for id in cross_resource.similar_connections(peers, users)]
     on_router: dict[str, list[Connection]] = {}
@@ -162,20 +162,20 @@ def _check_conflicts(tx: Transaction, ike_policy_id: str) -> None:
         cross_resource.check_conflicts(connections, routers[router_id].users)
 
 
-def told_apart(tx: Transaction, gateway: list[Peer], changed: list[str]) -> None:
+def check_distinguishable(tx: Transaction, gateway: list[Peer], changed: list[str]) -> None:
     """Checks that the changed connections of a gateway can be distinguished from all others. Raises ApiError."""
-    if rivals := cross_resource.similar_connections(gateway, changed):
-        cross_resource.check_conflicts(connection_state.live_connections(tx, rivals), changed)
+    if similar := cross_resource.similar_connections(gateway, changed):
+        cross_resource.check_conflicts(connection_state.live_connections(tx, similar), changed)
 
 
 class EndpointGroups(Hooks):
-    """Endpoint groups: their members are fixed; their use is judged by the connections."""
+    """Endpoint groups. Their members cannot change; whether they fit is checked for each connection."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(ENDPOINT_GROUP)
         self._limits = limits
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
         endpoints: list[str] = values["endpoints"]
         cross_resource.check_endpoint_group(values["type"], endpoints, values["name"], self._limits)
         if values["type"] == "subnet":
@@ -197,35 +197,36 @@ class Connections(Hooks):
         self.attributes = Attributes(CONNECTION, always=STATIC)
         self._limits = limits
 
-    def create(self, tx: Transaction, caller: Caller, values: Values, given: Mapping[str, Any]) -> Row:
+    def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
         if values["psk"] is None and values["auth_mode"] == "psk":
             raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
-        found = _footing(tx, caller, values)
-        service = require_live(found.service, SERVICE, values["vpnservice_id"])
-        ike = require_live(found.ike, IKE_POLICY, values["ikepolicy_id"])
-        cross_resource.check_policy_pair(ike, require_live(found.ipsec, IPSEC_POLICY, values["ipsecpolicy_id"]))
-        groups = {"local": found.local_group, "peer": found.peer_group}
-        cross_resource.check_connection(values, _place(tx, service, found.subnet_cidr, values, groups))
-        made = writing.insert(tx, CONNECTION, values)
-        made.status_inputs = _new_status_inputs(service, made, tx.now)
-        made.router_id = service.router_id
-        return made
+        references = _references(tx, caller, values)
+        service = require_live(references.service, SERVICE, values["vpnservice_id"])
+        ike = require_live(references.ike, IKE_POLICY, values["ikepolicy_id"])
+        ipsec = require_live(references.ipsec, IPSEC_POLICY, values["ipsecpolicy_id"])
+        cross_resource.check_policy_pair(ike, ipsec)
+        groups = {"local": references.local_group, "peer": references.peer_group}
+        cross_resource.check_connection(values, _context(tx, service, references.subnet_cidr, values, groups))
+        row = writing.insert(tx, CONNECTION, values)
+        row.status_inputs = _new_status_inputs(service, row, tx.now)
+        row.router_id = service.router_id
+        return row
 
-    def created(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
+    def after_create(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
         on_router: dict[str, list[str]] = {}
         for row in rows:
             on_router.setdefault(row.router_id or "", []).append(row["id"])
         first, *others = sorted({row["project_id"] for row in rows})
-        most = lock_quota(tx, CONNECTION, first, quotas)
-        # Counted only for who has a limit: the count looks at each of them.
-        counted = "" if most == quota.UNLIMITED else first
+        limit = lock_quota(tx, CONNECTION, first, quotas)
+        # Counted only under a limit: the count reads every connection of the project.
+        counted = "" if limit == quota.UNLIMITED else first
         for router_id, ids in on_router.items():
-            quota.check_room(CONNECTION.singular, most, self._check_gateway(tx, router_id, ids, counted))
+            quota.check_room(CONNECTION.singular, limit, self._check_gateway(tx, router_id, ids, counted))
         require_room(tx, CONNECTION, others, quotas)
         revisions.touch(tx, connections=[row["id"] for row in rows])
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, given: Mapping[str, Any]) -> Row:
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
             return change(tx, CONNECTION, row, values)
         service = reading.get(tx, SERVICE, row["vpnservice_id"])
@@ -238,7 +239,7 @@ class Connections(Hooks):
             for side in ("local", "peer")
             if (id := changed[f"{side}_ep_group_id"]) is not None
         }
-        cross_resource.check_connection(changed, _place(tx, service, _subnet_cidr(tx, service), changed, groups))
+        cross_resource.check_connection(changed, _context(tx, service, _subnet_cidr(tx, service), changed, groups))
         reading.get(tx, ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         self._check_gateway(tx, service["router_id"], [row["id"]])
@@ -253,18 +254,18 @@ class Connections(Hooks):
         has."""
         gateway, used = connection_state.peers_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
-        told_apart(tx, gateway, changed)
+        check_distinguishable(tx, gateway, changed)
         return used
 
 
-def _footing(tx: Transaction, caller: Caller, values: Values) -> ConnectionReferences:
+def _references(tx: Transaction, caller: Caller, values: Values) -> ConnectionReferences:
     """Everything that a new connection references, as the caller sees it; the gateway is locked from here on."""
-    reaches = {
+    scopes = {
         policy.scope(caller, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
     }
-    if reaches in ({"own"}, {"all"}):
-        return connection_references.read(tx, values, caller.project_id if reaches == {"own"} else None)
-    # Rules of an operator's own, which one statement cannot ask.
+    if scopes in ({"own"}, {"all"}):
+        return connection_references.read(tx, values, caller.project_id if scopes == {"own"} else None)
+    # Rules of an operator's policy file, which one statement cannot evaluate.
     rows = {
         attribute: find(tx, resource, values[attribute], caller)
         for resource, attribute in (
@@ -295,43 +296,43 @@ def _subnet_cidr(tx: Transaction, service: Row) -> str | None:
     return subnet["cidr"] if subnet else None
 
 
-def _place(
+def _context(
     tx: Transaction, service: Row, subnet_cidr: str | None, values: Values, groups: Mapping[str, Row | None]
 ) -> ConnectionContext:
     """The context of a connection of a service. `groups`: the endpoint groups that it references."""
-    made: dict[str, GroupMembers | None] = {}
+    members: dict[str, GroupMembers | None] = {}
     for side in ("local", "peer"):
         id = values[f"{side}_ep_group_id"]
         row = None if id is None else require_live(groups[side], ENDPOINT_GROUP, id)
-        made[side] = None if row is None else _group(tx, row, service["router_id"])
+        members[side] = None if row is None else _members(tx, row, service["router_id"])
     addresses = (service["external_v4_ip"], service["external_v6_ip"])
     return ConnectionContext(
         router_id=service["router_id"],
         addresses=tuple(address for address in addresses if address),
         subnet_cidr=subnet_cidr,
-        local=made["local"],
-        peer=made["peer"],
+        local=members["local"],
+        peer=members["peer"],
     )
 
 
-def _group(tx: Transaction, row: Row, router_id: str) -> GroupMembers:
+def _members(tx: Transaction, row: Row, router_id: str) -> GroupMembers:
     endpoints: list[str] = row["endpoints"]
     if row["type"] != "subnet":
         return GroupMembers(row["id"], row["type"], tuple(endpoints))
-    found = ports.subnets_of(tx, endpoints, router_id)
+    subnets = ports.subnets_of(tx, endpoints, router_id)
     return GroupMembers(
         row["id"],
         "subnet",
-        tuple(found[each][0] for each in endpoints if each in found),
-        tuple(each for each in endpoints if each not in found or not found[each][1]),
+        tuple(subnets[id][0] for id in endpoints if id in subnets),
+        tuple(id for id in endpoints if id not in subnets or not subnets[id][1]),
     )
 
 
-def _new_status_inputs(service: Row, made: Row, now: float) -> status.StatusInputs:
+def _new_status_inputs(service: Row, connection: Row, now: float) -> status.StatusInputs:
     """The status inputs of a connection that was created just now."""
     return status.StatusInputs(
         deleted=False,
-        enabled=made["admin_state_up"] and service["admin_state_up"],
+        enabled=connection["admin_state_up"] and service["admin_state_up"],
         revision=1,
         changed_at=now,
         node=service.status_inputs.node if service.status_inputs else None,
