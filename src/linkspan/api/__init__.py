@@ -1,1 +1,1 @@
-"""The HTTP API: VPNaaS v2.0, identity, the embedded inventory, and the agents' door."""
+"""The HTTP API: VPNaaS v2.0, the embedded Keystone and inventory, and the agent protocol."""

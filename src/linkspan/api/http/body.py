@@ -1,7 +1,7 @@
-"""Request bodies: bytes -> JSON -> what stands in the envelope, with the limits that keep them harmless.
+"""Request bodies: bytes -> JSON -> the objects in their envelope, with limits against abuse.
 
-Content types are not looked at (clients send JSON as text). A key that is given twice is refused: two readers of one
-body must not see two different requests. The size limit is the server's, before anything is read here.
+Content types are ignored, because clients send JSON as text. A duplicate key is refused: two readers of one body must
+not see two different requests. The dispatcher limits the size before it reads a body.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def one_or_several(body: bytes, resource: Resource, most: int) -> tuple[list[dic
         raise ApiError("HTTPBadRequest", "Resources required")
     if len(members) > most:
         raise ApiError("HTTPBadRequest", f"A list can have {most} objects at most, this has {len(members)}")
-    if not all(isinstance(each, dict) for each in members):
+    if not all(isinstance(member, dict) for member in members):
         raise ApiError("HTTPBadRequest", f"Every member of '{resource.plural}' has to be an object")
-    return [_inside(each, resource) if resource.singular in each else each for each in members], True
+    return [_inside(member, resource) if resource.singular in member else member for member in members], True
 
 
 def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:
 
 
 def _inside(whole: dict[str, Any], resource: Resource) -> dict[str, Any]:
-    given = whole.get(resource.singular)
-    if not isinstance(given, dict):
+    inner = whole.get(resource.singular)
+    if not isinstance(inner, dict):
         raise ApiError("HTTPBadRequest", f"Unable to find '{resource.singular}' in request body")
-    return given
+    return inner

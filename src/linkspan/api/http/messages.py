@@ -27,8 +27,8 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 class Request:
-    """One request. `id` is what stands in the path's place for an id, "" if there is none; `source`: the address that
-    it came from."""
+    """One request. `id`: the part of the path in the place of the route's `{id}`, "" if it has none; `source`: the
+    client's address; `caller`: set by the dispatcher after authentication."""
 
     __slots__ = (
         "body",
@@ -97,9 +97,9 @@ class Request:
 
 
 class WaitFor(msgspec.Struct, frozen=True):
-    """Something that the answer waits for, off the worker thread: until `done()` or for `seconds`.
+    """A condition that the answer waits for, in no worker thread: until `done()` is true, at most `seconds`.
 
-    `waiter` is of `Notifier.register`; `done` is called in a worker thread each time the waiter is woken.
+    `waiter`: from `Notifier.register`; `done` is called in a worker thread each time the waiter is woken.
     """
 
     waiter: Any
@@ -108,7 +108,7 @@ class WaitFor(msgspec.Struct, frozen=True):
 
 
 class Response:
-    """One answer. `wait_for`: the event that it waits for, if any."""
+    """One response. `wait_for`: the condition that it is delayed for, if any."""
 
     __slots__ = ("body", "headers", "status", "wait_for")
 
@@ -140,7 +140,7 @@ def neutron_error(type: str, message: str, status: int) -> Response:
 
 
 class Unauthorized(ApiError):
-    """A 401 that tells where to get what is missing: `challenge` is the WWW-Authenticate header."""
+    """A 401 with its own challenge: the WWW-Authenticate header, which says how to authenticate."""
 
     def __init__(self, message: str, challenge: str) -> None:
         super().__init__("Unauthorized", message)
@@ -148,7 +148,7 @@ class Unauthorized(ApiError):
 
 
 def error_response(problem: ApiError, keystone: bool = False) -> Response:
-    """A problem as an answer; in Keystone's shape if that is wanted, and always for a 401."""
+    """The response to an error: in Keystone's shape if `keystone`, and always for a 401."""
     status = problem.status
     headers: tuple[Header, ...] = (JSON,)
     if status == 401:

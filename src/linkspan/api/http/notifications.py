@@ -33,7 +33,7 @@ class Waiter:
 
 
 class Subscription(Waiter):
-    """A hint stream: `revision` is the newest that was heard of."""
+    """A hint stream. `revision`: the newest revision of its node that was published."""
 
     __slots__ = ("revision",)
 
@@ -46,7 +46,7 @@ _Waiting = TypeVar("_Waiting", bound=Waiter)
 
 
 class Notifier:
-    """The one place where waiting and waking meet; one per process."""
+    """Wakes waiters and hint streams; one per process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,16 +56,17 @@ class Notifier:
         self.closed = False
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say which event loop waits; called by the server on every request, so it is cheap."""
+        """Sets the event loop of the waiters. Called for every request."""
         self._loop = loop
 
     def publish(self, revisions: Mapping[str, int]) -> None:
-        """Node id -> its new revision, after a commit. The store's `on_commit`; from any thread."""
+        """Wakes the hint streams of nodes with new revisions, by node id. The store calls it after a commit; from any
+        thread."""
         with self._lock:
             woken = []
             for node_id, revision in revisions.items():
                 for stream in self._streams.get(node_id, ()):
-                    # Two commits may get here in the wrong order.
+                    # Two commits may be published in the wrong order.
                     stream.revision = max(stream.revision, revision)
                     woken.append(stream)
         self._wake(woken)
@@ -86,14 +87,14 @@ class Notifier:
                 return
 
     def register(self, key: str) -> Waiter:
-        """Wait for a key from now on: take it before the commit that starts what is waited for. From any thread."""
+        """Registers a waiter for a key. Call it before the commit whose confirmation it waits for. From any thread."""
         waiter = Waiter(key)
         with self._lock:
             self._waiters.setdefault(key, set()).add(waiter)
         return waiter
 
     def forget(self, waiter: Waiter) -> None:
-        """The end of a wait. Twice equals once."""
+        """Removes a waiter, if it is registered."""
         _discard(self._lock, self._waiters, waiter)
 
     def subscribe(self, node_id: str) -> Subscription:
@@ -104,11 +105,11 @@ class Notifier:
         return stream
 
     def unsubscribe(self, stream: Subscription) -> None:
-        """A hint stream ends. Twice equals once."""
+        """Removes a hint stream, if it is registered."""
         _discard(self._lock, self._streams, stream)
 
     def close(self) -> None:
-        """The server goes down: every stream ends and every held answer is given. Also from a signal handler."""
+        """Ends every stream and every wait, when the server stops. May be called in a signal handler."""
         self.closed = True
         # Without the lock: the thread that holds it may be the one that the signal interrupted.
         streams = [stream for group in list(self._streams.values()) for stream in list(group)]

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 MOST: Final = 8
-"""How many results wait for each other."""
+"""Results that are delivered together at most."""
 PATIENCE: Final = 0.01
 """Seconds for which a result waits for further tasks."""
 
@@ -23,7 +23,7 @@ QueuedCall = tuple[Future[Any], Callable[[], Any]]
 
 
 class WriterThread(Executor):
-    """An executor with one thread, which does not keep the interpreter from ending: who needs a result waits for it."""
+    """An executor with one daemon thread: the interpreter does not wait for it at exit."""
 
     def __init__(self, name: str, patience: float = PATIENCE) -> None:
         self._patience = patience
@@ -32,7 +32,7 @@ class WriterThread(Executor):
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have something done in its turn. Raises RuntimeError after `shutdown`."""
+        """Queues a call. Raises RuntimeError after `shutdown`."""
         if self._closed:
             raise RuntimeError("no more tasks are taken: this executor was shut down")
         future: Future[Any] = Future()
@@ -45,28 +45,28 @@ class WriterThread(Executor):
         self._tasks.put(None)
 
     def _work(self) -> None:
-        while self._some(self._tasks.get()):
+        while self._run_batch(self._tasks.get()):
             pass
 
-    def _some(self, task: QueuedCall | None) -> bool:
-        """Do this one and some that follow, then hand out what came of them; whether that was not the end."""
-        hand_out: list[Callable[[], None]] = []
+    def _run_batch(self, task: QueuedCall | None) -> bool:
+        """Runs a task and some that follow, then delivers their results. Returns False after `shutdown`."""
+        deliveries: list[Callable[[], None]] = []
         end = time.monotonic() + self._patience
         while task is not None:
-            hand_out += _done(*task)
-            if len(hand_out) >= MOST or time.monotonic() >= end or self._tasks.empty():
+            deliveries += _run(*task)
+            if len(deliveries) >= MOST or time.monotonic() >= end or self._tasks.empty():
                 break
             task = self._tasks.get()
-        for each in hand_out:
-            each()
+        for deliver in deliveries:
+            deliver()
         return task is not None
 
 
-def _done(future: Future[Any], work: Callable[[], Any]) -> list[Callable[[], None]]:
-    """Does it, if it was not cancelled; how to tell the result."""
+def _run(future: Future[Any], call: Callable[[], Any]) -> list[Callable[[], None]]:
+    """Runs a task. Returns the function that delivers its result; nothing if the task was cancelled."""
     if not future.set_running_or_notify_cancel():
         return []
     try:
-        return [functools.partial(future.set_result, work())]
-    except BaseException as error:  # noqa: BLE001 # whoever waits gets it
+        return [functools.partial(future.set_result, call())]
+    except BaseException as error:  # noqa: BLE001 # whoever waits for the result gets it
         return [functools.partial(future.set_exception, error)]
