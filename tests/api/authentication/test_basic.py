@@ -166,10 +166,10 @@ def test_cached_credentials_need_no_database(
 def test_the_cache_holds_no_password(user_store: Store) -> None:
     users = BasicAuth(user_store)
     ask(users, basic("alice", "correct horse"))
-    cached = repr({key: slots_of(value) for key, value in users._memory._values.items()})
+    cached = repr({key: slots_of(value) for key, value in users._cache._values.items()})
     assert "correct horse" not in cached
     assert basic("alice", "correct horse")[6:] not in cached
-    assert users._memory._key != BasicAuth(user_store)._memory._key
+    assert users._cache._key != BasicAuth(user_store)._cache._key
 
 
 def slots_of(value: Any) -> dict[str, Any]:

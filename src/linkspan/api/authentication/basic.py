@@ -41,25 +41,27 @@ class NoAuth:
     """Authenticates every request as one admin in one project: for a laboratory on one machine. See `check_bind`."""
 
     def __init__(self, project_id: str = LOCAL_PROJECT) -> None:
-        self._identity = Caller("admin", "admin", project_id, frozenset({"admin"}))
+        self._caller = Caller("admin", "admin", project_id, frozenset({"admin"}))
 
     def cached(self, request: Request) -> Caller | None:
         """Returns the admin."""
-        return self._identity
+        return self._caller
 
     def identify(self, request: Request) -> Caller:
         """Returns the admin. A token in the request is ignored."""
-        return self._identity
+        return self._caller
 
 
-class _Remembered:
-    __slots__ = ("asked", "caller", "password_hash", "verified")
+class _Known:
+    """A cached login. `verified`: when argon2 verified the password; `looked_up`: when the user was last read."""
+
+    __slots__ = ("caller", "looked_up", "password_hash", "verified")
 
     def __init__(self, caller: Caller, password_hash: str, now: float) -> None:
         self.caller = caller
         self.password_hash = password_hash
         self.verified = now
-        self.asked = now
+        self.looked_up = now
 
 
 class BasicAuth:
@@ -68,19 +70,19 @@ class BasicAuth:
     def __init__(self, store: Store, passwords: Passwords | None = None) -> None:
         self._store = store
         self._passwords = passwords or Passwords()
-        self._memory: Cache[_Remembered] = Cache()
+        self._cache: Cache[_Known] = Cache()
 
     def cached(self, request: Request) -> Caller | None:
         """Returns a cached Basic credential's user. Raises ApiError Unauthorized without a credential."""
-        known = self._memory.get(self._memory.digest(_header(request)))
+        known = self._cache.get(self._cache.digest(_header(request)))
         return known.caller if known is not None and _trusted(known, time.monotonic()) else None
 
     def identify(self, request: Request) -> Caller:
         """Returns a Basic credential's user. Raises ApiError Unauthorized; ServiceUnavailable at too many logins."""
         header = _header(request)
-        digest = self._memory.digest(header)
+        digest = self._cache.digest(header)
         now = time.monotonic()
-        known = self._memory.get(digest)
+        known = self._cache.get(digest)
         if known is not None and _trusted(known, now):
             return known.caller
         name, password = _credentials(header)
@@ -88,16 +90,16 @@ class BasicAuth:
             user = users.user_by_name(tx, name)
         if known is None or user is None or user["password_hash"] != known.password_hash or _old(known, now):
             known = self._verified(user, password)
-            self._memory.put(digest, known)
+            self._cache.put(digest, known)
             return known.caller
-        known.caller, known.asked = _identity(user), now
+        known.caller, known.looked_up = _caller(user), now
         return known.caller
 
-    def _verified(self, user: UserRow | None, password: str) -> _Remembered:
+    def _verified(self, user: UserRow | None, password: str) -> _Known:
         password_hash = None if user is None else user["password_hash"]
         if not self._passwords.check(password_hash, password) or user is None:
             raise unauthorized()
-        return _Remembered(_identity(user), user["password_hash"], time.monotonic())
+        return _Known(_caller(user), user["password_hash"], time.monotonic())
 
 
 def _header(request: Request) -> bytes:
@@ -107,11 +109,11 @@ def _header(request: Request) -> bytes:
     return header
 
 
-def _trusted(known: _Remembered, now: float) -> bool:
-    return now - known.asked < cache.TRUST
+def _trusted(known: _Known, now: float) -> bool:
+    return now - known.looked_up < cache.TRUST
 
 
-def _old(known: _Remembered, now: float) -> bool:
+def _old(known: _Known, now: float) -> bool:
     return now - known.verified > VERIFIED
 
 
@@ -129,7 +131,7 @@ def _credentials(header: bytes) -> tuple[str, str]:
     return name, password
 
 
-def _identity(user: UserRow) -> Caller:
+def _caller(user: UserRow) -> Caller:
     if not user["project_id"]:
         raise unauthorized()
     return Caller(user["id"], user["name"], user["project_id"], implied(user["roles"]))

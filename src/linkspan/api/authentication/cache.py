@@ -17,6 +17,7 @@ _T = TypeVar("_T")
 TRUST: Final = 5.0
 """Seconds for which a user of the database is not looked up again; a removed user keeps access for as long."""
 ROOM: Final = 4096
+"""Entries of a cache."""
 
 
 class Cache(Generic[_T]):

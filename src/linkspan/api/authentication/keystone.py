@@ -66,14 +66,14 @@ class KeystoneAuth:
     def cached(self, request: Request) -> Caller | None:
         """Returns the caller of a cached token. Raises ApiError Unauthorized for a token that is cached as invalid or
         malformed."""
-        return self._kept(self._good.digest(self._text(request)))
+        return self._cached(self._good.digest(self._text(request)))
 
     def identify(self, request: Request) -> Caller:
         """Returns the caller of `X-Auth-Token`. Raises ApiError Unauthorized, also for a token without a project, and
         ServiceUnavailable while Keystone is unreachable."""
         text = self._text(request)
         digest = self._good.digest(text)
-        caller = self._kept(digest) or self._asked(text.decode(), digest)
+        caller = self._cached(digest) or self._validated(text.decode(), digest)
         if caller is None:
             raise self._unauthorized()
         return caller
@@ -84,7 +84,7 @@ class KeystoneAuth:
             raise self._unauthorized()
         return text
 
-    def _kept(self, digest: bytes) -> Caller | None:
+    def _cached(self, digest: bytes) -> Caller | None:
         """Raises ApiError Unauthorized for a token that is cached as invalid."""
         now = time.monotonic()
         known = self._good.get(digest)
@@ -94,17 +94,17 @@ class KeystoneAuth:
             raise self._unauthorized()
         return None
 
-    def _asked(self, token: str, digest: bytes) -> Caller | None:
+    def _validated(self, token: str, digest: bytes) -> Caller | None:
         if time.monotonic() < self._away_until or not self._turns.acquire(timeout=PATIENCE):
             raise _unavailable()
         try:
             # The thread before may have validated the same token, or found Keystone unreachable.
-            caller = self._kept(digest)
+            caller = self._cached(digest)
             if caller is not None:
                 return caller
             if time.monotonic() < self._away_until:
                 raise _unavailable()
-            return self._keep(self._keystone.validate(token), digest)
+            return self._put(self._keystone.validate(token), digest)
         except KeystoneUnreachable as error:
             self._away_until = time.monotonic() + RETRY
             _log.warning("keystone cannot be asked", reason=str(error))
@@ -112,7 +112,7 @@ class KeystoneAuth:
         finally:
             self._turns.release()
 
-    def _keep(self, body: Any, digest: bytes) -> Caller | None:
+    def _put(self, body: Any, digest: bytes) -> Caller | None:
         token = None if body is None else _read(body)
         left = 0.0 if token is None else min(self._ttl, token.expires_at - time.time())
         now = time.monotonic()

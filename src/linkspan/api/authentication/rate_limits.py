@@ -56,13 +56,13 @@ class Buckets:
 
     def wait(self, key: str) -> float:
         """Returns the seconds until a key has a token; 0: it has one now."""
-        return self._asked(key, take=False)
+        return self._wait(key, take=False)
 
     def take(self, key: str) -> float:
         """Takes a token if the key has one, and returns 0; else returns the seconds to wait."""
-        return self._asked(key, take=True)
+        return self._wait(key, take=True)
 
-    def _asked(self, key: str, take: bool) -> float:
+    def _wait(self, key: str, take: bool) -> float:
         if self._rate.unlimited:
             return 0.0
         with self._lock:
@@ -83,12 +83,12 @@ class Failures:
     def __init__(self, allowed: Rate, clock: MonotonicClock = time.monotonic) -> None:
         self._buckets = Buckets(allowed, clock)
 
-    def counted(self, ask: Callable[[Request], _T], request: Request) -> _T:
+    def counted(self, authenticate: Callable[[Request], _T], request: Request) -> _T:
         """Authenticates a request and counts a failure. Raises ApiError TooManyRequests before that."""
         address = source(request.source)
         _require(self._buckets.wait(address), "Too many failed attempts to authenticate from this address")
         try:
-            return ask(request)
+            return authenticate(request)
         except ApiError as problem:
             if problem.type == "Unauthorized":
                 self._buckets.take(address)

@@ -32,11 +32,11 @@ class TokenAuth:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._memory: Cache[_Known] = Cache()
+        self._cache: Cache[_Known] = Cache()
 
     def cached(self, request: Request) -> Caller | None:
         """Returns the caller of a cached token. Raises ApiError Unauthorized if it has no project."""
-        known = self._cached(self._memory.digest(_text(request)))
+        known = self._cached(self._cache.digest(_text(request)))
         return None if known is None else _with_project(known)
 
     def identify(self, request: Request) -> Caller:
@@ -52,10 +52,10 @@ class TokenAuth:
         """Ends a token: here at once, in other API processes within `cache.TRUST` seconds."""
         with self._store.write() as tx:
             tokens.remove_token(tx, hash_token(token))
-        self._memory.drop(self._memory.digest(token))
+        self._cache.drop(self._cache.digest(token))
 
     def _known(self, text: bytes, fresh: bool = False) -> _Known | None:
-        digest = self._memory.digest(text)
+        digest = self._cache.digest(text)
         known = None if fresh else self._cached(digest)
         if known is not None:
             return known
@@ -64,15 +64,15 @@ class TokenAuth:
             row, at = tokens.find_token(tx, hash_token(text)), tx.now
         token = None if row is None else effective(row)
         if token is None:
-            self._memory.drop(digest)
+            self._cache.drop(digest)
             return None
         left = cache.TRUST if token.expires_at is None else min(cache.TRUST, token.expires_at - at)
-        known = _Known(token, _identity(token), now + left)
-        self._memory.put(digest, known)
+        known = _Known(token, _caller(token), now + left)
+        self._cache.put(digest, known)
         return known
 
     def _cached(self, digest: bytes) -> _Known | None:
-        known = self._memory.get(digest)
+        known = self._cache.get(digest)
         return known if known is not None and time.monotonic() < known.until else None
 
 
@@ -110,7 +110,7 @@ def _with_project(known: _Known | None) -> Caller:
     return known.caller
 
 
-def _identity(token: Token) -> Caller | None:
+def _caller(token: Token) -> Caller | None:
     if token.project_id is None:
         return None
     return Caller(token.user_id, token.user_name, token.project_id, token.roles)
