@@ -77,11 +77,11 @@ class Credentials:
         # Not by a password: a cached password that was just changed must not create a credential that outlives it.
         if caller.token is None or caller.user_id != request.id or caller.project_id is None:
             raise forbidden()
-        given = body.json_object(request.body).get("application_credential")
-        if not isinstance(given, dict):
+        raw = body.json_object(request.body).get("application_credential")
+        if not isinstance(raw, dict):
             raise _bad("application_credential has to be an object")
-        values = _values(given, caller.roles)
-        secret = _text(given, "secret") or secrets.token_urlsafe(48)
+        values = _values(raw, caller.roles)
+        secret = _text(raw, "secret") or secrets.token_urlsafe(48)
         values |= {
             "user_id": caller.user_id,
             "project_id": caller.project_id,
@@ -118,30 +118,31 @@ def _one(tx: Transaction, request: Request, caller: KeystoneCaller) -> Credentia
     return row
 
 
-def _values(given: Mapping[str, Any], held: frozenset[str]) -> Values:
-    """Returns the row of a request. Raises ApiError BadRequest."""
-    if given.get("access_rules"):
+def _values(raw: Mapping[str, Any], own_roles: frozenset[str]) -> Values:
+    """Returns the converted attributes of a request; by default with all of the caller's own roles. Raises ApiError
+    BadRequest."""
+    if raw.get("access_rules"):
         raise _bad("access_rules are not enforced here: leave them out")
-    name = _text(given, "name")
+    name = _text(raw, "name")
     if not name:
         raise _bad("name has to be a text that is not empty")
-    unrestricted = given.get("unrestricted") or False
+    unrestricted = raw.get("unrestricted") or False
     if not isinstance(unrestricted, bool):
         raise _bad("unrestricted has to be true or false")
-    roles = _roles(given.get("roles")) or held
-    if not roles <= held:
-        raise _bad(f"you do not have these roles in the project: {', '.join(sorted(roles - held))}")
+    roles = _roles(raw.get("roles")) or own_roles
+    if not roles <= own_roles:
+        raise _bad(f"you do not have these roles in the project: {', '.join(sorted(roles - own_roles))}")
     return {
         "name": name,
-        "description": _text(given, "description"),
+        "description": _text(raw, "description"),
         "roles": roles,
         "unrestricted": unrestricted,
-        "expires_at": _expiry(given.get("expires_at")),
+        "expires_at": _expiry(raw.get("expires_at")),
     }
 
 
-def _text(given: Mapping[str, Any], key: str) -> str:
-    value = given.get(key)
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value:
@@ -149,27 +150,27 @@ def _text(given: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _roles(given: Any) -> frozenset[str]:
+def _roles(value: Any) -> frozenset[str]:
     """Roles by id or name, which is the same here."""
-    if given is None:
+    if value is None:
         return frozenset()
-    if not isinstance(given, list):
+    if not isinstance(value, list):
         raise _bad("roles has to be a list")
-    return frozenset(_role(role) for role in given)
+    return frozenset(_role(role) for role in value)
 
 
-def _role(given: Any) -> str:
-    role = given.get("id") or given.get("name") if isinstance(given, dict) else None
+def _role(value: Any) -> str:
+    role = value.get("id") or value.get("name") if isinstance(value, dict) else None
     if not isinstance(role, str):
         raise _bad("each of roles has to have an id or a name")
     return role.lower()
 
 
-def _expiry(given: Any) -> float | None:
-    if given is None:
+def _expiry(value: Any) -> float | None:
+    if value is None:
         return None
     try:
-        return keystone_v3.time_of(given)
+        return keystone_v3.time_of(value)
     except (TypeError, ValueError, OverflowError):
         raise _bad("expires_at has to be a time such as 2030-01-31T12:00:00Z") from None
 

@@ -36,7 +36,7 @@ SWEEP_EVERY: Final = 60.0
 
 
 class _Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """An authenticated user. `credential` and `ends` limit the tokens that are issued for it."""
+    """An authenticated user. `credential_id`, `project_id` and `ends` limit the tokens that are issued for it."""
 
     user: UserRow
     methods: tuple[str, ...]
@@ -76,32 +76,33 @@ class Tokens:
             *routes("GET", "/auth/catalog", self._guard.known(self.catalog), operations.SHOW_CATALOG),
         ]
 
-    def issue(self, call: Request) -> Response:
+    def issue(self, request: Request) -> Response:
         """A new token."""
-        request = keystone_v3.parse_token_request(body.json_object(call.body))
-        proof = self._prove(request)
-        text = secrets.token_urlsafe(32)
+        token_request = keystone_v3.parse_token_request(body.json_object(request.body))
+        proof = self._prove(token_request)
+        text = secrets.token_urlsafe(32).encode()
+        token_hash = hash_token(text)
         with self._store.write() as tx:
             self._sweep(tx)
             user = users.user(tx, proof.user["id"])
             if user is None or user["password_hash"] != proof.user["password_hash"]:
                 raise unauthorized()
-            project_id = _scope(tx, request, proof, user)
+            project_id = _scope(tx, token_request, proof, user)
             ends = tx.now + self._lifetime
             stored_tokens.add_token(
                 tx,
-                hash_token(text.encode()),
+                token_hash,
                 user["id"],
                 project_id,
                 expires_at=ends if proof.ends is None else min(ends, proof.ends),
                 methods=proof.methods,
                 credential_id=proof.credential_id,
             )
-            row = stored_tokens.find_token(tx, hash_token(text.encode()))
+            row = stored_tokens.find_token(tx, token_hash)
             token = None if row is None else effective(row)
             if token is None:
                 raise unauthorized()
-        return self._said(call, token, text.encode(), 201)
+        return self._response(request, token, text, 201)
 
     def _prove(self, request: TokenRequest) -> _Proof:
         match request.method:
@@ -160,7 +161,7 @@ class Tokens:
     def show(self, request: Request, caller: KeystoneCaller) -> Response:
         """Shows a token, to its user and to admins."""
         text, token = self._subject(request, caller)
-        return self._said(request, token, text, 200)
+        return self._response(request, token, text, 200)
 
     def revoke(self, request: Request, caller: KeystoneCaller) -> Response:
         """Revokes a token, for its user and for admins."""
@@ -185,11 +186,11 @@ class Tokens:
         caller.require(token.user_id)
         return text, token
 
-    def _said(self, request: Request, token: Token, text: bytes, status: int) -> Response:
-        wanted = all(name != "nocatalog" for name, _ in request.parameters())
-        said = keystone_v3.token_body(token, keystone_v3.catalog(request.base, self._region) if wanted else None)
+    def _response(self, request: Request, token: Token, text: bytes, status: int) -> Response:
+        with_catalog = all(name != "nocatalog" for name, _ in request.parameters())
+        catalog = keystone_v3.catalog(request.base, self._region) if with_catalog else None
         headers: tuple[Header, ...] = (JSON, (b"x-subject-token", text), (b"vary", b"X-Auth-Token"))
-        return Response(status, encode(said), headers)
+        return Response(status, encode(keystone_v3.token_body(token, catalog)), headers)
 
     def _sweep(self, tx: Transaction) -> None:
         with self._sweeping:
@@ -211,8 +212,8 @@ def _credential(tx: Transaction, request: TokenRequest) -> CredentialRow | None:
     if request.credential_id:
         return credentials.credential(tx, request.credential_id)
     user = _user(tx, request.user)
-    found = [] if user is None else credentials.credentials_of(tx, user["id"])
-    return next((each for each in found if each["name"] == request.credential_name), None)
+    rows = [] if user is None else credentials.credentials_of(tx, user["id"])
+    return next((row for row in rows if row["name"] == request.credential_name), None)
 
 
 def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: UserRow) -> str | None:
@@ -222,16 +223,16 @@ def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: UserRow)
         project = users.project(tx, name=scope.project_name)
         if project is None:
             raise unauthorized()
-        asked: str | None = project["id"]
+        project_id: str | None = project["id"]
     else:
-        asked = scope.project_id or None
+        project_id = scope.project_id or None
     if proof.project_id is not None:
-        if scope.unscoped or asked not in (None, proof.project_id):
+        if scope.unscoped or project_id not in (None, proof.project_id):
             raise unauthorized()
         return proof.project_id
-    if asked is None:
+    if project_id is None:
         # No scope means the default project, if the user has a role there.
         return user["project_id"] if not scope.unscoped and user["grants"].get(user["project_id"] or "") else None
-    if not user["grants"].get(asked):
+    if not user["grants"].get(project_id):
         raise unauthorized()
-    return asked
+    return project_id
