@@ -16,6 +16,7 @@ from linkspan.core.authorization import policy
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.identity import users
 from linkspan.store.nodes import registry
+from linkspan.store.nodes.registry import NodeWithGateways
 from linkspan.store.store import Store
 
 _UPDATED: Final = "2026-01-01T00:00:00-00:00"
@@ -100,22 +101,19 @@ class Discovery:
         policy.require_rule(request.caller, "get_node", {})
         with self._store.read() as tx:
             nodes, now = registry.all_nodes(tx), tx.now
-        hidden = {"lease_until"}
-        return ok(
-            {
-                "nodes": [
-                    {name: value for name, value in node.items() if name not in hidden}
-                    | {"alive": node["lease_until"] >= now}
-                    for node in nodes
-                ]
-            }
-        )
+        return ok({"nodes": [_node(node, now) for node in nodes]})
 
     def health(self, request: Request) -> Response:
         """Answers 200 if the API can reach its database, else 503."""
         with self._store.read() as tx:
             users.project(tx, id="")
         return ok({"status": "ok", "version": __version__})
+
+
+def _node(node: NodeWithGateways, now: float) -> dict[str, Any]:
+    shown: dict[str, Any] = {**node, "alive": node["lease_until"] >= now}
+    del shown["lease_until"]
+    return shown
 
 
 def _version(request: Request) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def _extension(alias: str) -> dict[str, Any]:
     return {"name": name, "alias": alias, "description": description, "updated": updated, "links": []}
 
 
-# --- OpenAPI operations ---------------------------------------------------------------------------------
+# --- OpenAPI operations -------------------------------------------------------------------------------------------
 
 _TEXT: Final = {"type": "string"}
 _INTEGER: Final = {"type": "integer"}
