@@ -1,7 +1,7 @@
 """`/v2.0/quotas`: how many objects a project may have, in Neutron's shapes.
 
-Policy rules say who reads and changes them. Whether a new object has room is asked by the
-resource's `Collection`, in the transaction that makes it.
+Policy rules decide who reads and changes them. Each resource's `Collection` checks the quota of a new object in the
+transaction that creates it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def require_room(tx: Transaction, resource: Resource, projects: Iterable[str], d
 
 
 class Quotas:
-    """Handlers of the quotas. `defaults`: for who has none of their own, by the API's names."""
+    """Handlers of the quotas. `defaults`: for projects without quotas of their own, by the API's names."""
 
     def __init__(self, store: Store, defaults: Mapping[str, int]) -> None:
         self._store = store
@@ -69,17 +69,18 @@ class Quotas:
         """Every project that has quotas of its own."""
         policy.require_rule(request.caller, "get_quota", {})
         with self._store.read() as tx:
-            found = quotas.all_quotas(tx)
+            quotas_of = quotas.all_quotas(tx)
         return ok(
             {
                 "quotas": [
-                    {**self._limits(own), "project_id": project, "tenant_id": project} for project, own in found.items()
+                    {**self._limits(own), "project_id": project, "tenant_id": project}
+                    for project, own in quotas_of.items()
                 ]
             }
         )
 
     def tenant(self, request: Request) -> Response:
-        """Whose quotas a client is going to ask for."""
+        """The caller's project, for the path of its quotas."""
         return ok({"tenant": {"tenant_id": request.caller.project_id}})
 
     def show(self, request: Request) -> Response:
@@ -106,11 +107,11 @@ class Quotas:
     def update(self, request: Request) -> Response:
         """Quotas of a project's own. They may be below what it has; `check_limit` refuses that."""
         project = _allowed(request, "update")
-        given = body.json_object(request.body).get("quota")
-        if not isinstance(given, dict):
+        raw = body.json_object(request.body).get("quota")
+        if not isinstance(raw, dict):
             raise ApiError("HTTPBadRequest", "Unable to find 'quota' in request body")
-        limits = quota.parse_quotas(given)
-        check = Boolean().convert("check_limit", given.get("check_limit", False))
+        limits = quota.parse_quotas(raw)
+        check = Boolean().convert("check_limit", raw.get("check_limit", False))
         with self._store.write() as tx:
             for name, limit in limits.items() if check else ():
                 quota.check_room(name, limit, reading.count(tx, quota.COUNTED[name], project))
@@ -136,7 +137,7 @@ def _allowed(request: Request, action: str) -> str:
     return project
 
 
-# --- OpenAPI operations ---------------------------------------------------------------------------------
+# --- OpenAPI operations -------------------------------------------------------------------------------------------
 
 _WHOLE: Final = {"type": "integer", "minimum": 0}
 _LIMIT: Final = {"type": "integer", "minimum": quota.UNLIMITED, "maximum": MAX_INT}
@@ -172,12 +173,14 @@ _LIST: Final = _operation(
 )
 _TENANT: Final = _operation(
     "show_own_project",
-    "whose quotas a client is going to ask for",
+    "the caller's project, for the path of its quotas",
     closed(tenant=closed(tenant_id=_PROJECT)),
     refusals=(),
 )
 _SHOW: Final = _operation("show_quota", "the quotas that hold for a project", _ONE, example=_SHOWN)
-_DEFAULT: Final = _operation("show_default_quota", "the quotas of who has none of their own", _ONE, example=_SHOWN)
+_DEFAULT: Final = _operation(
+    "show_default_quota", "the quotas of a project that has none of its own", _ONE, example=_SHOWN
+)
 _DETAILS: Final = _operation(
     "show_quota_details",
     "the quotas of a project beside what it uses",

@@ -1,7 +1,7 @@
-"""Routers of the embedded inventory: their external gateway, their interfaces, and the ports that both are.
+"""Routers of the embedded inventory: their external gateway and their interfaces, both of which are ports.
 
 A gateway gets the lowest free address of every subnet of its external network, an interface the subnet's gateway_ip.
-Whatever a running gateway has to see stamps it and its connections. Under a VPN nothing is taken away.
+A change that a VPN gateway has to apply stamps it and its connections. What a VPN uses cannot be removed.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Routers(Hooks):
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         id: str = row["id"]
         ports = stored_ports.ports_of(tx, id)
-        legs = [port["id"] for port in ports if port["device_owner"] == INTERFACE_PORT]
-        if legs:
-            message = f"Router {id} has ports still attached: {', '.join(legs)}"
+        interfaces = [port["id"] for port in ports if port["device_owner"] == INTERFACE_PORT]
+        if interfaces:
+            message = f"Router {id} has ports still attached: {', '.join(interfaces)}"
             raise ApiError("RouterInUse", message)
         _refuse_under_vpn(tx, id)
         for port in ports:
@@ -82,7 +82,7 @@ class Routers(Hooks):
         for row in rows:
             info = row["external_gateway_info"]
             if info is not None:
-                # Said because clients read it: a gateway translates no addresses.
+                # Clients expect this attribute; a gateway does no NAT.
                 row["external_gateway_info"] = {**info, "enable_snat": False}
 
 
@@ -102,36 +102,36 @@ def _gateway_info(value: Any) -> Mapping[str, Any]:
 
 
 def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
-    """Makes the gateway what is wanted; whether something changed."""
-    now = row["external_gateway_info"]
+    """Sets, moves or removes the gateway. Returns True if something changed."""
+    current = row["external_gateway_info"]
     if not wanted:
-        if now is None:
+        if current is None:
             return False
         _refuse_under_vpn(tx, row["id"])
         _remove_gateway(tx, row["id"])
         return True
-    same_network = now is not None and now["network_id"] == wanted["network_id"]
-    if same_network and _fulfilled(wanted["external_fixed_ips"], now["external_fixed_ips"]):
+    same_network = current is not None and current["network_id"] == wanted["network_id"]
+    if same_network and _fulfilled(wanted["external_fixed_ips"], current["external_fixed_ips"]):
         return False
-    if now is not None:
+    if current is not None:
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, caller, row, wanted)
-    # Its services and connections move to the new addresses: they have to stand there too.
-    gateway = connection_state.peers_of_router(tx, row["id"])[0]
-    addresses = [each["ip_address"] for each in added]
-    for each in gateway:
-        cross_resource.check_peer_address(each.address, row["id"], addresses)
-    check_distinguishable(tx, gateway, [each.id for each in gateway])
+    # Its connections move to the new addresses, so they are checked with these.
+    peers = connection_state.peers_of_router(tx, row["id"])[0]
+    addresses = [fixed["ip_address"] for fixed in added]
+    for peer in peers:
+        cross_resource.check_peer_address(peer.address, row["id"], addresses)
+    check_distinguishable(tx, peers, [peer.id for peer in peers])
     connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
     return True
 
 
 def _fulfilled(wanted: list[Fixed], present: list[Fixed]) -> bool:
-    """True if a gateway has the addresses that a client wants; any will do if it wants none."""
+    """True if a gateway has exactly the wanted addresses; if none are wanted, any will do."""
     if not wanted:
         return True
-    matched = [any(each.items() <= there.items() for there in present) for each in wanted]
+    matched = [any(fixed.items() <= other.items() for other in present) for fixed in wanted]
     return all(matched) and len(wanted) == len(present)
 
 
@@ -146,37 +146,39 @@ def _add_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
     network = find_live(tx, NETWORK, network_id, caller)
     if not network["router:external"]:
         raise _bad_router(f"Network {network_id} is not an external network")
-    ranges = {each["id"]: each for each in reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))}
-    _refuse_overlap(tx, _attached_subnets(tx, row["id"]), list(ranges.values()))
-    given = wanted["external_fixed_ips"] or [{"subnet_id": id} for id in ranges]
-    fixed = [_address(tx, each, ranges, network_id) for each in given]
-    fixed.sort(key=lambda each: (ranges[each["subnet_id"]]["ip_version"], each["ip_address"]))
-    if not fixed or len({each["ip_address"] for each in fixed}) < len(fixed):
+    rows = reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))
+    subnets = {subnet["id"]: subnet for subnet in rows}
+    _refuse_overlap(tx, _attached_subnets(tx, row["id"]), rows)
+    requested = wanted["external_fixed_ips"] or [{"subnet_id": id} for id in subnets]
+    fixed_ips = [_fixed_ip(tx, fixed, subnets, network_id) for fixed in requested]
+    fixed_ips.sort(key=lambda fixed: (subnets[fixed["subnet_id"]]["ip_version"], fixed["ip_address"]))
+    if not fixed_ips or len({fixed["ip_address"] for fixed in fixed_ips}) < len(fixed_ips):
         raise _no_address(network_id)
-    writing.insert(tx, PORT, _port(row, network_id, GATEWAY_PORT, fixed))
-    return fixed
+    writing.insert(tx, PORT, _port(row, network_id, GATEWAY_PORT, fixed_ips))
+    return fixed_ips
 
 
-def _address(tx: Transaction, given: Fixed, ranges: Mapping[str, Row], network_id: str) -> Fixed:
-    subnet_id, address = given.get("subnet_id"), given.get("ip_address")
+def _fixed_ip(tx: Transaction, requested: Fixed, subnets: Mapping[str, Row], network_id: str) -> Fixed:
+    """The subnet and address for a request that may lack either of them. Raises ApiError."""
+    subnet_id, address = requested.get("subnet_id"), requested.get("ip_address")
     if subnet_id is None and address is not None:
-        inside = [id for id, each in ranges.items() if _holds(each["cidr"], address)]
-        subnet_id = inside[0] if inside else None
-    if subnet_id is None or subnet_id not in ranges:
+        matching = [id for id, subnet in subnets.items() if _contains(subnet["cidr"], address)]
+        subnet_id = matching[0] if matching else None
+    if subnet_id is None or subnet_id not in subnets:
         message = f"IP address {address or subnet_id} does not belong to any subnet of network {network_id}"
-        raise invalid_input(message)
-    subnet, used = ranges[subnet_id], stored_ports.used_addresses(tx, subnet_id)
-    found = (
+        raise ApiError("InvalidInput", f"Invalid input for operation: {message}.")
+    subnet, used = subnets[subnet_id], stored_ports.used_addresses(tx, subnet_id)
+    chosen = (
         address_pool.lowest_free(subnet["allocation_pools"], used)
         if address is None
         else address_pool.check_fixed_address(address, subnet, used)
     )
-    if found is None:
+    if chosen is None:
         raise _no_address(network_id)
-    return {"subnet_id": subnet_id, "ip_address": found}
+    return {"subnet_id": subnet_id, "ip_address": chosen}
 
 
-def _holds(cidr: str, address: str) -> bool:
+def _contains(cidr: str, address: str) -> bool:
     network, host = as_network(cidr), as_network(f"{address}/{128 if ':' in address else 32}")
     return network is not None and overlaps(network, host)
 
@@ -185,7 +187,7 @@ def _no_address(network_id: str) -> ApiError:
     return ApiError("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
 
 
-def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Values:
+def _port(router: Row, network_id: str, owner: str, fixed_ips: list[Fixed]) -> Values:
     id = uuid.uuid4()
     return {
         "id": str(id),
@@ -195,7 +197,7 @@ def _port(router: Row, network_id: str, owner: str, fixed: list[Fixed]) -> Value
         "network_id": network_id,
         "device_id": router["id"],
         "device_owner": owner,
-        "fixed_ips": fixed,
+        "fixed_ips": fixed_ips,
         # Neutron's prefix; the rest is as unique as the id that it comes from.
         "mac_address": "fa:16:3e:" + ":".join(id.hex[at : at + 2] for at in (0, 2, 4)),
     }
@@ -227,8 +229,8 @@ class RouterCollection(Collection):
         made = super().routes()
         crud = self.crud()
         verbs: tuple[tuple[ResourceOperation, Handler, str], ...] = (
-            ("add_router_interface", self.add_interface, "put a leg of a router on a subnet, by the subnet"),
-            ("remove_router_interface", self.remove_interface, "take a leg of a router away, by subnet or port"),
+            ("add_router_interface", self.add_interface, "add an interface of a router on a subnet, by subnet"),
+            ("remove_router_interface", self.remove_interface, "remove an interface of a router, by subnet or port"),
         )
         for verb, handler, summary in verbs:
             operation = crud.action(verb, summary, _INTERFACE_BODY, examples.INTERFACE, _INTERFACE)
@@ -237,46 +239,47 @@ class RouterCollection(Collection):
 
     def add_interface(self, request: Request) -> Response:
         """Adds an interface on a subnet, with the subnet's gateway_ip."""
-        subnet_id, port_id = self._which(request, "add_router_interface")
+        subnet_id, port_id = self._interface_ids(request, "add_router_interface")
         with self._store.write() as tx:
             router = self._owned(tx, request, "add_router_interface")
             if port_id:
                 find_live(tx, PORT, port_id, request.caller)
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
             subnet = find_live(tx, SUBNET, subnet_id, request.caller, lock=True)
-            fixed = _leg(tx, router["id"], subnet)
+            fixed = _interface_ip(tx, router["id"], subnet)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
     def remove_interface(self, request: Request) -> Response:
         """Removes an interface, unless a VPN uses it."""
-        subnet_id, port_id = self._which(request, "remove_router_interface")
+        subnet_id, port_id = self._interface_ids(request, "remove_router_interface")
         with self._store.write() as tx:
             router = self._owned(tx, request, "remove_router_interface")
-            legs = [
+            interfaces = [
                 port
                 for port in stored_ports.ports_of(tx, router["id"])
                 if port["device_owner"] == INTERFACE_PORT
                 and (not port_id or port["id"] == port_id)
-                and (not subnet_id or any(each["subnet_id"] == subnet_id for each in port["fixed_ips"]))
+                and (not subnet_id or any(fixed["subnet_id"] == subnet_id for fixed in port["fixed_ips"]))
             ]
-            if not legs:
+            if not interfaces:
                 raise _no_interface(router["id"], subnet_id, port_id)
-            port = legs[0]
-            for each in port["fixed_ips"]:
-                _refuse_interface_in_use(tx, router["id"], each["subnet_id"])
+            port = interfaces[0]
+            for fixed in port["fixed_ips"]:
+                _refuse_interface_in_use(tx, router["id"], fixed["subnet_id"])
             writing.remove(tx, PORT, port["id"])
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))
 
-    def _which(self, request: Request, action: PolicyAction) -> tuple[str, str]:
+    def _interface_ids(self, request: Request, action: PolicyAction) -> tuple[str, str]:
+        """The subnet_id and the port_id of a request, "" if absent. Raises ApiError."""
         self._require_any(request, action)
-        given = body.json_object(request.body)
-        extra = sorted(set(given) - {"subnet_id", "port_id"})
+        raw = body.json_object(request.body)
+        extra = sorted(set(raw) - {"subnet_id", "port_id"})
         if extra:
             raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(extra)}'")
-        ids = {name: value for name, value in given.items() if value is not None}
+        ids = {name: value for name, value in raw.items() if value is not None}
         for name, value in ids.items():
             if not is_uuid(value):
                 raise invalid(name, f"'{value}' is not a valid UUID")
@@ -288,7 +291,7 @@ class RouterCollection(Collection):
         return subnet_id, port_id
 
 
-def _leg(tx: Transaction, router_id: str, subnet: Row) -> Fixed:
+def _interface_ip(tx: Transaction, router_id: str, subnet: Row) -> Fixed:
     """The address of a new interface on a subnet. Raises ApiError."""
     id: str = subnet["id"]
     if subnet["gateway_ip"] is None:
@@ -331,7 +334,7 @@ def _refuse_interface_in_use(tx: Transaction, router_id: str, subnet_id: str) ->
 
 
 def _interface(router: Row, port: Row) -> Values:
-    ids = [each["subnet_id"] for each in port["fixed_ips"]]
+    ids = [fixed["subnet_id"] for fixed in port["fixed_ips"]]
     return {
         "id": router["id"],
         "project_id": router["project_id"],
