@@ -120,8 +120,8 @@ _OF_DOMAIN: Final = {
 _WHO: Final = {"id": _NAMED, "name": _NAMED, "domain": _OF_DOMAIN}
 
 
-def _by(method: keystone_v3.Method, **given: Any) -> Schema:
-    inner = {"type": "object", **given}
+def _by(method: keystone_v3.Method, **schema: Any) -> Schema:
+    inner = {"type": "object", **schema}
     properties = {"methods": {"const": [method]}, method: inner}
     return {"type": "object", "properties": properties, "required": ["methods", method]}
 

@@ -161,14 +161,14 @@ def _a(resource: Resource) -> str:
 def _parameters(attributes: Attributes) -> list[Schema]:
     resource = attributes.resource
     names = list_query.sortable(resource, attributes.extra)
-    made = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
-    made.append(list_of("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
+    parameters = [ref(name, "parameters") for name in ("fields", "limit", "marker", "page_reverse", "sort_dir")]
+    parameters.append(list_of("sort_key", {"type": "string", "enum": names}, "what to sort by; as many as sort_dir"))
     for name in names:
         text = resource[name].help if name in resource.by_name else ""
-        made.append(list_of(name, _filter(attributes, name), f"filter: {text}" if text else "filter"))
+        parameters.append(list_of(name, _filter(attributes, name), f"filter: {text}" if text else "filter"))
     if resource is ENDPOINT_GROUP:
-        made.append(list_of("endpoint_type", _filter(attributes, "type"), "filter: the same as type"))
-    return made
+        parameters.append(list_of("endpoint_type", _filter(attributes, "type"), "filter: the same as type"))
+    return parameters
 
 
 def _filter(attributes: Attributes, name: str) -> Schema:

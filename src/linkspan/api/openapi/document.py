@@ -1,6 +1,6 @@
-"""The document, put together from what the routes say of themselves. A route that says nothing is not in it.
+"""The OpenAPI document, assembled from the `Operation`s of the routes. A route without one is not in it.
 
-It adds what no operation has to repeat: the errors as their HTTP answers, the headers of every answer, credentials.
+It adds what all operations share: error responses, headers, authentication.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from linkspan.core.schema import error_responses
 
 _ABOUT: Final = """\
 Site-to-site IPsec VPN as a service: the OpenStack Networking VPNaaS v2.0 API, and the networks, subnets and routers
-that gateways stand on.
+that gateways need.
 
 - A request acts in the project of its user. What belongs to another project does not exist: 404. An admin reaches all.
 - Roles: a reader may look, without pre-shared keys; a member may change; an admin may do both in every project.
@@ -49,7 +49,7 @@ _CODES: Final = {
     401: "No or bad credentials",
     403: "The role does not allow it",
     404: "Not there, or another project's",
-    409: "Something else stands in the way",
+    409: "It conflicts with another object",
     412: "It is at another revision than the request is for",
     413: "The body is too large",
     429: "Too many requests",
@@ -105,13 +105,13 @@ def document(routes: Iterable[Route]) -> Schema:
     }
 
 
-def routes(described: Sequence[Route]) -> list[Route]:
-    """The path of the document of these routes, which has itself in it."""
+def routes(others: Sequence[Route]) -> list[Route]:
+    """The route of the document, which describes these other routes and itself."""
 
     @functools.cache
     def encoded() -> bytes:
-        # On the first request, so that a start does not wait for it.
-        return msgspec.json.encode(document([*described, own]))
+        # Encoded on the first request, so that it does not delay the start.
+        return msgspec.json.encode(document([*others, own]))
 
     def handler(_call: Request) -> Response:
         return Response(200, encoded(), (JSON,))
@@ -121,7 +121,7 @@ def routes(described: Sequence[Route]) -> list[Route]:
 
 
 def path_of(route: Route) -> str:
-    """The path of a route that has an operation, as the document has it: every id by a name of its own."""
+    """The path of a route in the document: each `{id}` has the name that the operation declares."""
     path = route.path
     for name in () if route.operation is None else route.operation.path_ids:
         path = path.replace("{id}", f"{{{name}}}", 1)
@@ -184,7 +184,7 @@ def _is_open(operation: Operation, route: Route) -> bool:
 
 
 def _types(operation: Operation, route: Route) -> tuple[str, ...]:
-    """The types of all problems that an operation can meet."""
+    """The types of all errors that an operation can answer."""
     return operation.refusals if _is_open(operation, route) else (*operation.refusals, *error_responses.ANY)
 
 
@@ -217,7 +217,7 @@ _HEADERS: Final[Schema] = {
         "required": True,
         "schema": {"type": "string", "pattern": "^req-[0-9a-f-]{36}$"},
     },
-    "Challenge": {"description": "how to say who asks", "required": True, "schema": {"type": "string"}},
+    "Challenge": {"description": "how to authenticate", "required": True, "schema": {"type": "string"}},
     "RetryAfter": {
         "description": "seconds after which to try again",
         "required": True,

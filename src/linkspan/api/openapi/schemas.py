@@ -1,7 +1,7 @@
-"""A resource of the registry as JSON Schemas: what is given on create, on update, and what is read.
+"""A resource of the registry as JSON Schemas: the bodies of create and update, and the object in responses.
 
-The kinds say what their values are; here they become objects. Bodies are closed, since an unknown attribute is an
-error; what is read is closed too, so that an answer with something else in it is a breach that tests find.
+The attribute types have the schemas of values; here they become objects. Bodies are closed, because an unknown
+attribute is an error. Responses are closed too, so that tests detect an undeclared attribute.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def components(attributes: Attributes) -> dict[str, Schema]:
     """All schemas of a resource, by name."""
     resource = attributes.resource
     own = name(resource)
-    part = _shown(attributes)
-    made: dict[str, Schema] = {
-        f"{own}Fields": part,
-        own: {**ref(f"{own}Fields"), "description": resource.help, "required": sorted(part["properties"])},
+    fields = _shown(attributes)
+    schemas: dict[str, Schema] = {
+        f"{own}Fields": fields,
+        own: {**ref(f"{own}Fields"), "description": resource.help, "required": sorted(fields["properties"])},
     }
     if resource.writable:
-        made[f"{own}Create"] = _create(attributes)
-        made[f"{own}Update"] = _update(attributes)
-    return made
+        schemas[f"{own}Create"] = _create(attributes)
+        schemas[f"{own}Update"] = _update(attributes)
+    return schemas
 
 
 def _create(attributes: Attributes) -> Schema:
@@ -68,23 +68,23 @@ def _create(attributes: Attributes) -> Schema:
     for attribute in resource.attributes:
         if not attribute.post:
             continue
-        schema = _given(attribute)
+        schema = _accepted(attribute)
         if not attribute.required and attribute.default is not None:
             schema["default"] = attribute.default
         properties[attribute.name] = schema
     properties["project_id"] = described(_PROJECT, f"{resource['project_id'].help}; another one than yours: admin only")
     properties["tenant_id"] = described(_PROJECT, _SAME_PROJECT)
     required = [attribute.name for attribute in resource.attributes if attribute.required]
-    made = _object(properties | _constants(attributes))
+    body = _object(properties | _constants(attributes))
     if required:
-        made["required"] = required
+        body["required"] = required
     if resource.name in _ONE_OF_THESE:
-        made["anyOf"] = _ONE_OF_THESE[resource.name]
-    return made
+        body["anyOf"] = _ONE_OF_THESE[resource.name]
+    return body
 
 
 def _update(attributes: Attributes) -> Schema:
-    properties = {each.name: _given(each) for each in attributes.resource.attributes if each.put}
+    properties = {a.name: _accepted(a) for a in attributes.resource.attributes if a.put}
     return _object(properties | _constants(attributes))
 
 
@@ -92,7 +92,7 @@ def _object(properties: dict[str, Schema]) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _given(attribute: Attribute) -> Schema:
+def _accepted(attribute: Attribute) -> Schema:
     schema = attribute.kind.schema()
     return described(nullable(schema) if attribute.nullable else schema, attribute.help)
 
@@ -119,4 +119,4 @@ def _shown(attributes: Attributes) -> Schema:
 
 
 def _help(attribute: Attribute) -> str:
-    return f"{attribute.help}; null for who may not see it" if attribute.secret else attribute.help
+    return f"{attribute.help}; null for callers that may not read it" if attribute.secret else attribute.help

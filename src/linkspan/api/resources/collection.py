@@ -163,29 +163,29 @@ class Collection:
     def routes(self) -> list[Route]:
         """All paths of the resource; also without the prefix of the service, as Neutron takes them."""
         long, short = self.resource.path, self.resource.path.rpartition("/")[2]
-        made = self._routes(f"/v2.0/{long}", self.crud())
-        return made if long == short else made + self._routes(f"/v2.0/{short}", self.crud(short=True))
+        routes = self._routes(f"/v2.0/{long}", self.crud())
+        return routes if long == short else routes + self._routes(f"/v2.0/{short}", self.crud(short=True))
 
     def crud(self, short: bool = False) -> Crud:
         """The OpenAPI description of the resource."""
         return Crud(self._attributes, self._context.bulk, short)
 
     def _routes(self, path: str, crud: Crud) -> list[Route]:
-        one = f"{path}/{{id}}"
-        made = [
+        member = f"{path}/{{id}}"
+        routes = [
             Route("GET", path, self.list, operation=crud.list()),
-            Route("GET", one, self.show, operation=crud.show()),
+            Route("GET", member, self.show, operation=crud.show()),
         ]
         if self.resource.writable:
-            made += [
+            routes += [
                 Route("POST", path, self.create, operation=crud.create()),
-                Route("PUT", one, self.update, operation=crud.update()),
-                Route("DELETE", one, self.delete, operation=crud.delete()),
-                # No operations: they are refused, whatever is sent.
+                Route("PUT", member, self.update, operation=crud.update()),
+                Route("DELETE", member, self.delete, operation=crud.delete()),
+                # Without operations, because these always refuse.
                 Route("PUT", path, self.no_id),
                 Route("DELETE", path, self.no_id),
             ]
-        return made
+        return routes
 
     # --- reading ------------------------------------------------------------------------------------------------
 
