@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jsonschema_rs
@@ -191,21 +192,30 @@ def test_every_operation_declares_the_errors_of_authentication(api: Api) -> None
         assert public or {"401", "429", "503"} <= set(operation["responses"]), (method, path)
 
 
+@contextmanager
+def undeclared(schema: str, attribute: str) -> Iterator[None]:
+    """Removes an attribute from a schema of the document."""
+    properties = conformance.whole()["components"]["schemas"][schema]["properties"]
+    declared = properties.pop(attribute)
+    _forget_validators()
+    try:
+        yield
+    finally:
+        properties[attribute] = declared
+        _forget_validators()
+
+
+def _forget_validators() -> None:
+    conformance.validator.cache_clear()
+    conformance.registry.cache_clear()
+
+
 def test_an_undeclared_response_is_detected(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control of `conformance.check`, which checks every response in the tests of the API."""
     network = api.create("/networks", "network", name="office")
     path = f"/networks/{network['id']}"
-    fields = conformance.whole()["components"]["schemas"]["NetworkFields"]["properties"]
-    description = fields.pop("description")
-    conformance.validator.cache_clear()
-    conformance.registry.cache_clear()
-    try:
-        with pytest.raises(AssertionError, match="not as declared"):
-            api.send("GET", path)
-    finally:
-        fields["description"] = description
-        conformance.validator.cache_clear()
-        conformance.registry.cache_clear()
+    with undeclared("NetworkFields", "description"), pytest.raises(AssertionError, match="not as declared"):
+        api.send("GET", path)
     assert api.send("GET", path).status_code == 200
     monkeypatch.setitem(STATUS, "NetworkNotFound", 410)
     with pytest.raises(AssertionError, match="this code is not declared"):
@@ -221,17 +231,8 @@ def test_an_undeclared_response_is_detected(api: Api, monkeypatch: pytest.Monkey
 def test_an_accepted_but_undeclared_body_is_detected(api: Api) -> None:
     """The negative control of the check of accepted bodies in `conformance.check`."""
     path, body = f"/networks/{api.create('/networks', 'network')['id']}", {"network": {"description": "office"}}
-    properties = conformance.whole()["components"]["schemas"]["NetworkUpdate"]["properties"]
-    description = properties.pop("description")
-    conformance.validator.cache_clear()
-    conformance.registry.cache_clear()
-    try:
-        with pytest.raises(AssertionError, match="accepted, but not declared"):
-            api.send("PUT", path, body)
-    finally:
-        properties["description"] = description
-        conformance.validator.cache_clear()
-        conformance.registry.cache_clear()
+    with undeclared("NetworkUpdate", "description"), pytest.raises(AssertionError, match="accepted, but not declared"):
+        api.send("PUT", path, body)
     assert api.send("PUT", path, body).status_code == 200
 
 
