@@ -171,7 +171,7 @@ def test_cached_tokens_work_while_keystone_is_unreachable(
     assert api.code(known) == 503
 
 
-def test_keystone_is_tried_again_after_a_pause(store: Store, users: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keystone_is_tried_again_after_a_pause(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     class Flapping:
         unreachable = True
         validated = 0

@@ -186,7 +186,7 @@ def test_every_error_type_has_a_description_and_an_operation() -> None:
     assert STATUS.keys() - declared == {"HTTPMethodNotAllowed"}
 
 
-def test_every_operation_declares_the_errors_of_authentication(api: Api) -> None:
+def test_every_operation_declares_the_errors_of_authentication() -> None:
     for path, method, operation in operations():
         public = operation.get("security") == []
         assert public or {"401", "429", "503"} <= set(operation["responses"]), (method, path)
