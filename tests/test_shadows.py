@@ -135,11 +135,7 @@ def test_no_class_shadows_a_name_of_a_foreign_base() -> None:
 
 def test_no_class_is_a_thread_or_a_process() -> None:
     """A thread is a part of the object that needs one, not its base class. Classes inside functions count too."""
-    found = {
-        (path.name, name)
-        for path in files("src", "bench", "tests")
-        for name in THREAD.findall(path.read_text())
-    }
+    found = {(path.name, name) for path in files("src", "bench", "tests") for name in THREAD.findall(path.read_text())}
     assert found == {("test_shadows.py", "WithTarget"), ("test_shadows.py", "WithStarted")}
 
 

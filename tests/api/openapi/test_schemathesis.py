@@ -88,10 +88,10 @@ def _shows_less(monkeypatch: pytest.MonkeyPatch) -> None:
 def _fails(monkeypatch: pytest.MonkeyPatch) -> None:
     parse = list_query.parse
 
-    def parsed(resource: Any, pairs: Any, most: int = list_query.PAGE) -> Any:
+    def parsed(resource: Any, pairs: Any, *more: Any) -> Any:
         if any(pair == ("sort_dir", "desc") for pair in pairs):
             raise RuntimeError("broken on purpose")
-        return parse(resource, pairs, most)
+        return parse(resource, pairs, *more)
 
     monkeypatch.setattr(list_query, "parse", parsed)
 

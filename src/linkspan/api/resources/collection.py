@@ -67,8 +67,7 @@ class Hooks:
         self.attributes = Attributes(resource)
 
     def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
-        """Creates the object and returns its row. `values`: converted; `raw`: the attributes as the client sent them.
-        """
+        """Creates the object and returns its row. `values`: converted; `raw`: the attributes as sent."""
         return writing.insert(tx, self.resource, values)
 
     def after_create(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:

@@ -166,7 +166,7 @@ def _fixed_ip(tx: Transaction, requested: Fixed, subnets: Mapping[str, Row], net
         subnet_id = matching[0] if matching else None
     if subnet_id is None or subnet_id not in subnets:
         message = f"IP address {address or subnet_id} does not belong to any subnet of network {network_id}"
-        raise ApiError("InvalidInput", f"Invalid input for operation: {message}.")
+        raise invalid_input(message)
     subnet, used = subnets[subnet_id], stored_ports.used_addresses(tx, subnet_id)
     chosen = (
         address_pool.lowest_free(subnet["allocation_pools"], used)

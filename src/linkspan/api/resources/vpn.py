@@ -260,9 +260,7 @@ class Connections(Hooks):
 
 def _references(tx: Transaction, caller: Caller, values: Values) -> ConnectionReferences:
     """Everything that a new connection references, as the caller sees it; the gateway is locked from here on."""
-    scopes = {
-        policy.scope(caller, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)
-    }
+    scopes = {policy.scope(caller, "get", resource) for resource in (SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP)}
     if scopes in ({"own"}, {"all"}):
         return connection_references.read(tx, values, caller.project_id if scopes == {"own"} else None)
     # Rules of an operator's policy file, which one statement cannot evaluate.

@@ -22,9 +22,7 @@ _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
 
 lock_gateway: Final = Statement(
-    select(GATEWAY.c.node_id, GATEWAY.c.deleted_at)
-    .where(GATEWAY.c.router_id == bindparam("router"))
-    .with_for_update()
+    select(GATEWAY.c.node_id, GATEWAY.c.deleted_at).where(GATEWAY.c.router_id == bindparam("router")).with_for_update()
 )
 _emptiest: Final = Statement(
     select(NODE.c.id)
