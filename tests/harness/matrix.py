@@ -6,6 +6,7 @@ docs/attributes.md is generated from it, and `harness.mutate` selects tests by i
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ KERNEL: Final = {
 """The parts of tests/wire that also run with kernel ESP (tests/kernel); each takes minutes."""
 
 
+@functools.cache
 def shown() -> dict[str, list[str]]:
     """Return the tests of each attribute, as `file::test`."""
     tests: dict[str, list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ def modules() -> list[Path]:
     return [path for path in files("src") if "versions" not in path.parts]
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
     """Returns the syntax tree of a file, which may declare another encoding than UTF-8."""
     return ast.parse(path.read_bytes())
