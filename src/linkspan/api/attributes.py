@@ -137,12 +137,13 @@ class Attributes:
 
 def _secret(attribute: Attribute, value: Any) -> Secret:
     """Converts a secret from a request. The error text does not contain the secret."""
+    if not isinstance(value, str | None):
+        # As text it would be in the error, in whatever form its JSON type has.
+        raise invalid(attribute.name, "'***' is not a valid string")
     try:
         return Secret(attribute.kind.convert(attribute.name, value))
     except ApiError as problem:
-        if not isinstance(value, str) or not value:
-            raise
-        raise ApiError(problem.type, problem.message.replace(value, "***")) from None
+        raise ApiError(problem.type, problem.message.replace(value, "***") if value else problem.message) from None
 
 
 def _project(raw: Mapping[str, Any], caller: Caller) -> str:
