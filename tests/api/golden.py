@@ -115,7 +115,6 @@ GAPS: Final = (
     *_deleted(163, "886a83b6-3b23-45b3-84da-f40b6441610d"),
     *_deleted(169, "a3398751-6ff5-44d9-95a2-086aadde3571"),
     *_deleted(170, "c233f398-2c99-45f9-8e50-cd9a9dba419c"),
-    *_deleted(199, "07cfc00f-8dbd-4959-b50b-b9514aa84514"),
     *_deleted(205, "aed54701-8cc9-4644-9a2e-15804b7ea004"),
     *_deleted(236, "349aeb3c-f9df-498b-825a-0d5c180f7963"),
 )

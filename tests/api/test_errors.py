@@ -256,7 +256,11 @@ MATRIX: Final[dict[str, Row]] = {
     "peer address empty or not an address or name": (
         400,
         "VPNPeerAddressNotResolved",
-        [connection(peer_address=address) for address in ("", "no address", "%any", "0.0.0.0", "224.0.0.1")],
+        [
+            *(connection(peer_address=address) for address in ("", "no address", "%any", "0.0.0.0", "224.0.0.1")),
+            *(connection(peer_address=address) for address in ("fe80::1", "127.0.0.1", "240.0.0.1", "localhost")),
+            edited(peer_address="::ffff:203.0.113.5"),
+        ],
     ),
     "peer address of a version that the gateway lacks": (
         400,

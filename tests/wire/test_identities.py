@@ -94,6 +94,45 @@ def test_an_empty_local_id_is_the_outside_address(ours: Ours, new_peer: Callable
         assert parsed_types(link.peer.log, "ID_INITIATOR") == [form]
 
 
+SPELLINGS: Final = {
+    # The peer's identity in swanctl.conf(5): two texts of it in the API
+    "fqdn:peer.example.org": ("Peer.Example.ORG", "dns:peer.example.org"),
+    "email:gw@example.org": ("GW@example.org", "email:gw@example.org"),
+    "2001:db8:77::2": ("2001:DB8:77:0::2", "ipv6:2001:db8:77::2"),
+    "203.0.113.78": ("203.0.113.78", "ipv4:203.0.113.78"),
+}
+
+
+@pytest.mark.shows("connection.peer_id")
+@pytest.mark.parametrize("initiator", ["bi-directional", "response-only"])
+def test_two_spellings_are_one_identity(ours: Ours, new_peer: Callable[..., Peer], initiator: str) -> None:
+    """Two connections to each peer, which spell its identity in two ways, are up at once, and nothing of them stays."""
+    networks = {text: f"10.{209 + number}.0" for number, text in enumerate(SPELLINGS)}
+    for own, texts in SPELLINGS.items():
+        peer = new_peer()
+        peer.run("ip", "address", "add", f"{networks[own]}.1/24", "dev", "lo")
+        children = {
+            name: {"local_ts": [network], "remote_ts": ["10.1.0.0/24"], "esp_proposals": ["aes128-sha256-modp2048"]}
+            for name, network in (("one", peer.net4), ("two", f"{networks[own]}.0/24"))
+        }
+        peer.load(ours.v4, ours.psk, children=children, local=own)
+        links = [
+            ours.connect(peer, initiator=initiator, peer_id=text, peer_cidrs=child["local_ts"])
+            for text, child in zip(texts, children.values(), strict=True)
+        ]
+        if initiator == "response-only":
+            for link, child in zip(links, children, strict=True):
+                link.wait_reason("waits for the peer")
+                peer.initiate(child)
+        for link in links:
+            link.wait("ACTIVE")
+        links[0].assert_pings()
+        assert ours.ping(f"{networks[own]}.1").received == 3
+        for link in links:
+            ours.delete(CONNECTIONS, link.id)
+        peer.wait_down()
+
+
 HOSTILE: Final = [
     "%any",
     "%any6",
@@ -118,6 +157,10 @@ HOSTILE: Final = [
     "{gw}",
     "keyid:",
     "a" * 256,
+    "gw ",
+    "asn1dn:CN=gw",
+    "fqdn:a b",
+    "ü" * 127,
 ]
 
 

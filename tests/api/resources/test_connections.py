@@ -133,6 +133,50 @@ def test_messages_of_some_errors(site: LocalSite) -> None:
     assert "kkk" not in message(psk="k" * 256)
 
 
+@pytest.mark.parametrize(
+    "psk",
+    [
+        987654321987654321,
+        987654321.5,
+        True,
+        ["sesame-987654321"],
+        {"key": "sesame-987654321"},
+        {"sesame-987654321": 1},
+        [["sesame-987654321"]],
+        [],
+        "sesame-987654321" * 17,
+    ],
+    ids=repr,
+)
+def test_no_error_repeats_a_key(site: LocalSite, psk: Any) -> None:
+    """Clients log errors, and YAML makes a number of digits without quotes."""
+    id = site.connection()["id"]
+    sent = {"psk": psk}
+    for method, path, body in (
+        ("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**sent)}),
+        ("POST", CONNECTIONS, {"ipsec_site_connections": [site.values(), site.values(**sent)]}),
+        ("PUT", f"{CONNECTIONS}/{id}", {"ipsec_site_connection": sent}),
+        ("PUT", f"{CONNECTIONS}/{id}", {"ipsec_site_connection": sent | {"unknown": 1}}),
+    ):
+        response = site.api.send(method, path, body)
+        assert response.status_code == 400, response.text
+        assert not any(part in response.text for part in ("sesame", "987654321", "True")), response.text
+
+
+@pytest.mark.parametrize("form", ["203.0.113.77 ", "gw.example.org ", "asn1dn:CN=gw", "fqdn:", "ü" * 127])
+def test_identities_that_no_node_can_use_are_refused(site: LocalSite, form: str) -> None:
+    for name in ("peer_id", "local_id"):
+        response = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(**{name: form})})
+        assert (response.status_code, name in response.text) == (400, True), response.text
+
+
+def test_the_gateways_own_address_cannot_be_the_peers(site: LocalSite) -> None:
+    own = site.service["external_v4_ip"]
+    response = site.api.send("POST", CONNECTIONS, {"ipsec_site_connection": site.values(peer_address=own)})
+    assert response.json()["NeutronError"]["type"] == "VPNPeerAddressNotResolved"
+    assert "itself" in response.text
+
+
 # --- endpoint groups ----------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, is_peer_name, parse
+from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, check_blanks, is_peer_name, parse
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,20 @@ from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, is_peer_name, p
         ("branch 7", "keyid", "keyid:branch 7"),
         ("keyid:198.51.100.7", "keyid", "keyid:198.51.100.7"),
         ("1.2.3.4.5", "fqdn", "fqdn:1.2.3.4.5"),
+        ("GW.Example.ORG", "fqdn", "fqdn:gw.example.org"),
+        ("@GW.example.org", "fqdn", "fqdn:gw.example.org"),
+        ("Me@Example.org", "email", "email:me@example.org"),
+        ("fqdn:GW.example.org", "fqdn", "fqdn:gw.example.org"),
+        ("dns:gw.example.org", "fqdn", "fqdn:gw.example.org"),
+        ("FQDN:gw", "fqdn", "fqdn:gw"),
+        ("email:me@example.org", "email", "email:me@example.org"),
+        ("userfqdn:me@example.org", "email", "email:me@example.org"),
+        ("rfc822:Me@example.org", "email", "email:me@example.org"),
+        ("ipv4:203.0.113.5", "ipv4", "203.0.113.5"),
+        ("ipv6:2001:DB8::7", "ipv6", "2001:db8::7"),
+        ("KEYID:Branch 7", "keyid", "keyid:Branch 7"),
+        ("branch:7", "keyid", "keyid:branch:7"),
+        ("ü" * 126, "keyid", "keyid:" + "ü" * 126),
         ("a" * 255, "keyid", "keyid:" + "a" * 255),
     ],
 )
@@ -62,11 +76,42 @@ def test_the_form_of_a_text_decides_its_type(text: str, kind: str, charon: str) 
         "@@gw",
         "{1}",
         "a" * 256,
+        "ü" * 127,
+        "keyid:" + "日" * 85,
+        "fqdn:",
+        "fqdn:a b",
+        "dns:%any",
+        "email:gw.example.org",
+        "ipv4:2001:db8::7",
+        "ipv4:gw",
+        "ipv4:0.0.0.0",
+        "ipv6:203.0.113.5",
+        "ipv6:fe80::1%eth0",
+        "asn1dn:CN=gw",
+        "asn1dn:#300d",
+        "DN:CN=gw",
     ],
 )
 def test_ambiguous_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse(text)
+
+
+@given(text=st.text(max_size=30) | st.from_regex(r"[a-zA-Z0-9.@:-]{1,30}", fullmatch=True))
+def test_the_text_for_charon_is_the_identity_again(text: str) -> None:
+    """So it can be compared and digested as a text, and stays the same wherever it is parsed once more."""
+    try:
+        identity = parse(text)
+    except ValueError:
+        return
+    assert parse(identity.charon()) == identity
+
+
+@pytest.mark.parametrize("text", [" gw", "gw ", "203.0.113.5 ", "\u00a0gw", "keyid:branch ", "me@example.org\u3000"])
+def test_blanks_at_the_ends_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="blank"):
+        check_blanks(text)
+    check_blanks(text.strip())
 
 
 @given(text=st.text(max_size=300))

@@ -69,7 +69,6 @@ def rows_for(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[t
         (PeerAddress(), "198.51.100.7", "198.51.100.7"),
         (PeerAddress(), "2001:DB8::7", "2001:DB8::7"),
         (PeerAddress(), "vpn.Example.org.", "vpn.Example.org."),
-        (PeerAddress(), "255.255.255.255", "255.255.255.255"),
         (IkeIdentity(), "@gw", "@gw"),
         (IkeIdentity(optional=True), "", ""),
         (Json(), [1], [1]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,24 @@ def test_the_first_address_of_a_version_that_the_gateway_has(
     assert name.address == address
     if not address:
         assert "addresses only, and the gateway has none of that version" in name.unresolved
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        (("127.0.0.1",), "127.0.0.1 is a loopback address"),
+        (("::1",), "::1 is the loopback address"),
+        (("169.254.1.1", "127.0.0.1"), "link-local"),
+        (("::ffff:203.0.113.5",), "IPv4-mapped"),
+        ((ipaddress.ip_interface(V4[0]).ip.exploded,), "the gateway's own"),
+    ],
+)
+def test_an_address_that_no_peer_can_have_is_not_used(record: tuple[str, ...], error: str) -> None:
+    name = peer_names.choose_address(known(*record), BOTH)
+    assert name.address == ""
+    assert error in name.unresolved
+    assert peer_names.choose_address(known(*record, A), BOTH).address == A
+    assert peer_names.choose_address(known(*record, address=B), BOTH).address == B
 
 
 @given(st.permutations([A, B, AAAA]), st.sampled_from([A, B]))

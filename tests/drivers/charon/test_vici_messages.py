@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import pytest
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers.charon import vici_messages
-from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import connection
 
 ID = "00010002-e29b-41d4-a716-446655440000"
@@ -119,9 +117,3 @@ def test_a_non_ascii_key_id_is_sent_in_hexadecimal() -> None:
         vici_messages.load_shared(ipsec_config.shared_key(connected, ipsec_config.build(connected)))["owners"][0]
         == "keyid:#5ac3bc72696368"
     )
-
-
-def test_a_key_id_that_charon_would_truncate_is_refused() -> None:
-    assert _sent(local_id="é" * 126)
-    with pytest.raises(DriverError, match="at most 252 bytes"):
-        _sent(local_id="é" * 127)

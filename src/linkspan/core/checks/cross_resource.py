@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -139,11 +139,15 @@ def _check_mtu(mtu: int, version: int) -> None:
         raise invalid("mtu", f"'{mtu}' is too large - must be no larger than '{MAX_MTU}'")
 
 
-def check_peer_address(address: str, router_id: str, addresses: Iterable[str]) -> None:
-    """Raises ApiError if a gateway has no external address of the peer's IP version. A DNS name passes."""
+def check_peer_address(address: str, router_id: str, addresses: Collection[str]) -> None:
+    """Raises ApiError if an address is the gateway's own, or the gateway has none of its IP version. A DNS name
+    passes."""
     host = _host(address)
     if isinstance(host, str):
         return
+    if any(host == ipaddress.ip_address(external) for external in addresses):
+        message = f"Peer address {address} is an address of Router {router_id} itself"
+        raise ApiError("VPNPeerAddressNotResolved", message)
     if all(host.version != ipaddress.ip_address(external).version for external in addresses):
         message = f"Router's {router_id} external network has no IPv{host.version} subnet"
         raise ApiError("ExternalNetworkHasNoSubnet", message)

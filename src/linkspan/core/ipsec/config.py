@@ -144,6 +144,9 @@ def peer_of(name: str) -> str:
 def unsupported(connection: Connection, backend: Backend) -> str:
     """The reason that a node with this backend cannot run the connection, with the remedy; empty if it can."""
     ipsec = connection.ipsec
+    for attribute, text in (("peer_id", connection.peer_id), ("local_id", connection.local_id)):
+        if text and (fault := identities.fault(text)):
+            return f"{attribute} was written under another version and cannot be used: {fault}"
     if connection.auth_mode == "certs":
         return "certificates are not available yet: set auth_mode to psk"
     if ipsec.transform_protocol == "ah-esp":

@@ -237,7 +237,11 @@ CONNECTION: Final = Resource(
         Attribute(name="ikepolicy_id", kind=Uuid(), help="IKE policy", put=False),
         Attribute(name="ipsecpolicy_id", kind=Uuid(), help="IPsec policy", put=False),
         Attribute(name="peer_address", kind=PeerAddress(), help="peer's public IPv4, IPv6 address or FQDN"),
-        Attribute(name="peer_id", kind=IkeIdentity(), help="peer's IKE identity: address, e-mail, key id or FQDN"),
+        Attribute(
+            name="peer_id",
+            kind=IkeIdentity(),
+            help="peer's IKE identity: address, e-mail, FQDN or key id; prefixes as fqdn: and keyid: name the type",
+        ),
         Attribute(
             name="local_id",
             kind=IkeIdentity(optional=True),

@@ -5,12 +5,12 @@ The types of `core.schema.attribute_types` know nothing about IPsec; these do.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import identities
+from linkspan.core.ipsec.peer_addresses import peer_address_fault
 from linkspan.core.schema.attribute_types import (
     MAX_INT,
     AttributeType,
@@ -130,15 +130,8 @@ class PeerAddress(AttributeType, frozen=True):
     def convert(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise invalid(name, f"'{value}' is not a valid string")
-        try:
-            address = ipaddress.ip_address(value)
-        except ValueError:
-            address = None
-        if address is not None:
-            if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
-                raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} cannot be the address of one peer")
-        elif not identities.is_peer_name(value):
-            raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} is not an address or a DNS name")
+        if fault := peer_address_fault(value):
+            raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} {fault}")
         return value
 
     def schema(self) -> Schema:
@@ -170,6 +163,7 @@ class IkeIdentity(AttributeType, frozen=True):
         if not is_storable(value):
             raise invalid(name, "an identity cannot contain control characters or line breaks")
         try:
+            identities.check_blanks(value)
             identities.parse(value)
         except ValueError as error:
             raise invalid(name, str(error)) from None

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from linkspan.core.addresses import Address
 from linkspan.core.ipsec import identities
+from linkspan.core.ipsec.peer_addresses import peer_address_fault
 from linkspan.core.state.desired import Connection
 
 INTERVAL = 30.0
@@ -78,16 +80,23 @@ def choose_address(name: PeerName, own: Iterable[str]) -> PeerName:
 
     A record without a usable address changes nothing but the error.
     """
-    versions = sorted({ipaddress.ip_interface(address).version for address in own})
-    usable = [
-        address for version in versions for address in name.record if ipaddress.ip_address(address).version == version
-    ]
+    ours = [ipaddress.ip_interface(address).ip for address in own]
+    versions = sorted({address.version for address in ours})
+    possible = [text for text in name.record if not _fault(text, ours)]
+    usable = [text for version in versions for text in possible if ipaddress.ip_address(text).version == version]
     if name.address in usable or not name.record:
         return name
+    if not possible:
+        return _set(name, error=f"its address {name.record[0]} {_fault(name.record[0], ours)}")
     if not usable:
         kind = "IPv6" if 4 in versions else "IPv4"
         return _set(name, error=f"it has {kind} addresses only, and the gateway has none of that version")
     return _set(name, address=usable[0])
+
+
+def _fault(text: str, ours: list[Address]) -> str:
+    """The reason why an address cannot be the peer's, from a gateway with these addresses; empty if it can."""
+    return "is the gateway's own" if ipaddress.ip_address(text) in ours else peer_address_fault(text)
 
 
 def with_address(connection: Connection, address: str, own: Iterable[str]) -> Connection:

@@ -6,22 +6,15 @@ policy that would delete a tunnel, no `updown` script.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey
-from linkspan.drivers.ports import DriverError
-
-_MAX_LENGTH: Final = 511
-"""Characters of a string that charon keeps (strongSwan: BUF_LEN)."""
 
 ViciMessage = dict[str, Any]
 
 
 def load_conn(config: IkeConfig) -> ViciMessage:
-    """Return the message of `load-conn` (strongSwan: src/libcharon/plugins/vici/README.md, swanctl.conf(5)).
-
-    Raises DriverError if an identity is longer than charon supports.
-    """
+    """Return the message of `load-conn` (strongSwan: src/libcharon/plugins/vici/README.md, swanctl.conf(5))."""
     section: ViciMessage = {
         "version": str(config.version),
         "local_addrs": [config.local_address],
@@ -48,10 +41,7 @@ def load_conn(config: IkeConfig) -> ViciMessage:
 
 
 def load_shared(key: SharedKey) -> ViciMessage:
-    """Return the message of `load-shared`, the only way in which a pre-shared key reaches charon.
-
-    Raises DriverError if an identity is longer than charon supports.
-    """
+    """Return the message of `load-shared`, the only way in which a pre-shared key reaches charon."""
     return {
         "id": key.id,
         "type": "IKE",
@@ -65,11 +55,7 @@ def _identity(text: str) -> str:
     kind, _, value = text.partition(":")
     if kind != "keyid" or value.isascii():
         return text
-    digits = f"keyid:#{value.encode().hex()}"
-    if len(digits) > _MAX_LENGTH:
-        # charon would truncate it silently, and two identities could become equal.
-        raise DriverError("charon supports a non-ASCII key id of at most 252 bytes: choose a shorter one")
-    return digits
+    return f"keyid:#{value.encode().hex()}"
 
 
 def _child(config: ChildConfig) -> ViciMessage:
