@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.tunnel import dpd, events, lifecycle
+from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals
 from linkspan.core.tunnel.actions import (
     Action,
     DeclarePeerDead,
@@ -23,7 +23,7 @@ from linkspan.core.tunnel.actions import (
     Reconcile,
     Rekey,
 )
-from linkspan.core.tunnel.charon_events import ConnectionEvent
+from linkspan.core.tunnel.charon_events import ConnectionEvent, PeerRefused
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
 
@@ -52,7 +52,15 @@ class GatewayTunnels:
     # -- events and timers ---------------------------------------------------------------------------------------
 
     def handle(self, event: ConnectionEvent) -> None:
-        """Step the connection that an event of charon names, or all that share the IKE connection that it names."""
+        """Step the connection that an event of charon names, or all that share the IKE connection that it names.
+
+        Of a refused attempt charon names none: it is for those that the peer may have meant.
+        """
+        if isinstance(event, PeerRefused):
+            connections = [tunnel.connection for tunnel in self.by_id.values()]
+            for connection in peer_refusals.concerned(event, connections):
+                self.step(connection.id, event)
+            return
         if event.about in self.by_id:
             self.step(event.about, event)
             return

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -23,14 +25,16 @@ from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
-from linkspan.core.tunnel import charon_events
-from linkspan.core.tunnel.charon_events import CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel import peer_attempts
+from linkspan.core.tunnel.charon_events import UNNAMED, CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.peer_attempts import PeerAttempts
 from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 AgreedTransforms = tuple[str, int, str, str]
 """The negotiated transforms, as returned by `core.ipsec.algorithms.transforms`."""
 PacketFate = Literal["esp", "dropped", "plaintext"]
 """The fate of a packet at the outside interface."""
+_TYPE = re.compile("^(fqdn|email|keyid):")
 _ANSWERS = {2: "parsed INFORMATIONAL response 2 [ ]", 1: "parsed INFORMATIONAL_V1 request 2 [ HASH N(DPD_ACK) ]"}
 
 
@@ -66,6 +70,7 @@ class FakeDaemon:
         self.keys: dict[str, SharedKey] = {}
         self.sas: list[FakeIkeSa] = []
         self.listeners: list[Callable[[CharonEvent], None]] = []
+        self._attempts: PeerAttempts = {}
 
     def deliver(self, *events: CharonEvent) -> None:
         for event in events:
@@ -74,7 +79,9 @@ class FakeDaemon:
 
     def log(self, name: str, line: str, number: int = 0) -> None:
         """Log a line as charon words it, about the IKE SA with this number."""
-        self.deliver(*charon_events.from_log(name, line, number))
+        message = {"ikesa-name": name, "ikesa-uniqueid": str(number), "msg": line}
+        self._attempts, events = peer_attempts.read(self._attempts, "log", message, time.time())
+        self.deliver(*events)
 
     def key(self, config: IkeConfig) -> SharedKey | None:
         """Return the key for a connection's identities; the last loaded one if there are several."""
@@ -215,11 +222,15 @@ class FakeWorld:
         if peer is None:
             daemon.log(name, "retransmit 1 of request with message ID 0")
             return
+        number = next(self._numbers)
+        for line in _first_lines(mine):
+            peer.log(UNNAMED, line, number)
         theirs, refusal = _choose(mine, peer)
         if theirs is None:
             daemon.sas.remove(sa)
-            peer.log("(unnamed)", refusal[0])
-            daemon.log(name, refusal[1])
+            for line in refusal[:-1]:
+                peer.log(UNNAMED, line, number)
+            daemon.log(name, refusal[-1])
             return
         ours, others = daemon.key(mine), peer.key(theirs)
         if ours is None:
@@ -232,10 +243,11 @@ class FakeWorld:
             peer.log(
                 theirs.name,
                 f"tried 1 shared key {pair}, but MAC mismatched" if others else f"no shared key found {pair}",
+                number,
             )
             daemon.log(name, "received AUTHENTICATION_FAILED notify error")
             return
-        end = FakeIkeSa(next(self._numbers), theirs, initiator=False)
+        end = FakeIkeSa(number, theirs, initiator=False)
         peer.sas.append(end)
         sa.other, end.other = (peer, end), (daemon, sa)
         sa.state = end.state = "ESTABLISHED"
@@ -262,7 +274,7 @@ class FakeWorld:
         if agreed is None:
             theirs = "traffic selectors - === - unacceptable" if not fitting else "no acceptable proposal found"
             notify = "NO_PROPOSAL_CHOSEN" if fitting else "TS_UNACCEPTABLE"
-            peer.log(end.config.name, theirs)
+            peer.log(end.config.name, theirs, end.unique_id)
             daemon.log(sa.config.name, f"received {notify} notify, no CHILD_SA built")
             return
         self._install(sa, child.name, end, fitting[0].name, agreed)
@@ -347,8 +359,18 @@ class FakeWorld:
                 sa.other[1].other = None
 
 
-def _choose(mine: IkeConfig, peer: FakeDaemon) -> tuple[IkeConfig | None, tuple[str, str]]:
-    """Return the responder's configuration for an initiator's, or None and the log lines of responder and initiator."""
+def _first_lines(mine: IkeConfig) -> tuple[str, str]:
+    """Return the responder's log lines about the first packet of an initiator."""
+    exchange = {2: "IKE_SA_INIT", 1: "AGGRESSIVE" if mine.aggressive else "ID_PROT"}[mine.version]
+    return (
+        f"received packet: from {mine.local_address}[500] to {mine.remote_address}[500] (464 bytes)",
+        f"parsed {exchange} request 0 [ SA KE No ]",
+    )
+
+
+def _choose(mine: IkeConfig, peer: FakeDaemon) -> tuple[IkeConfig | None, tuple[str, ...]]:
+    """Return the responder's configuration for an initiator's, or None and log lines: the last one is the initiator's,
+    the others the responder's."""
     fitting = [
         config
         for config in peer.configs.values()
@@ -363,8 +385,10 @@ def _choose(mine: IkeConfig, peer: FakeDaemon) -> tuple[IkeConfig | None, tuple[
         return None, ("received proposals unacceptable", "received NO_PROPOSAL_CHOSEN notify error")
     matching = [config for config in agreed if (config.local_id, config.remote_id) == (mine.remote_id, mine.local_id)]
     if not matching:
-        return None, ("no matching peer config found", "received AUTHENTICATION_FAILED notify error")
-    return matching[0], ("", "")
+        us, itself = (_TYPE.sub("", identity) for identity in (mine.remote_id, mine.local_id))
+        looking = f"looking for peer configs matching {mine.remote_address}[{us}]...{mine.local_address}[{itself}]"
+        return None, (looking, "no matching peer config found", "received AUTHENTICATION_FAILED notify error")
+    return matching[0], ()
 
 
 def _agree(ours: ChildConfig, theirs: ChildConfig, bare: bool) -> AgreedTransforms | None:

@@ -15,6 +15,7 @@ from linkspan.core.tunnel import tunnel as tunnels
 from linkspan.core.tunnel.charon_events import (
     Cause,
     Initiating,
+    PeerRefused,
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
@@ -112,6 +113,7 @@ class History:
             events.PeerDeclaredDead(),
             events.EventsLost(),
             Cause(about, self.random.choice(("auth-failed", "esp-proposal", "rekey-failed")), "why"),
+            PeerRefused("198.51.100.2", "ike-proposal", "why", 1.8e9, 2),
             SaChanged(about),
             Initiating(about),
             PeerSeen(about, number),

@@ -47,7 +47,7 @@ CAUSES = [
     ("received INVALID_KE_PAYLOAD error notify", "no-psk"),
     (
         "found 1 matching config, but none allows pre-shared key authentication using Main Mode",
-        "no-config",
+        "ike-mode",
     ),
     ("parsed INFORMATIONAL_V1 request 321455057 [ N(NO_PROP) ]", "ike-proposal"),
     ("no proposal found", "ike-proposal"),

@@ -141,3 +141,28 @@ def transforms(proposal: str) -> tuple[str, int, str, str]:
 
 _GROUP_WORDS: Final = frozenset(GROUPS.values())
 _INTEGRITY_WORDS: Final = frozenset(INTEGRITY.values())
+_API_NAMES: Final = {
+    **{transform: name for name, _, transform in _CIPHERS if not name.startswith("aes")},
+    **{f"{transform}_{name.split('-')[1]}": name for name, _, transform in _CIPHERS if name.startswith("aes")},
+    **{TRANSFORMS[keyword]: name for name, keyword in (INTEGRITY | GROUPS).items()},
+    "PRF_HMAC_SHA1": "sha1",
+    **{f"PRF_HMAC_SHA2_{bits}": f"sha{bits}" for bits in (256, 384, 512)},
+    "PRF_AES128_XCBC": "aes-xcbc",
+    "PRF_AES128_CMAC": "aes-cmac",
+}
+"""charon's name of a transform in a list of proposals -> the API's name."""
+_NOT_ALGORITHMS: Final = frozenset({"NO_EXT_SEQ", "EXT_SEQ"})
+
+
+def api_names(proposals: str) -> str:
+    """A list of proposals as charon logs it, `IKE:AES_CBC_128/…, IKE:…`, in the API's names.
+
+    Algorithms without such a name keep charon's.
+    """
+    return " or ".join(dict.fromkeys(_proposal_in_api_names(proposal) for proposal in proposals.split(", ")))
+
+
+def _proposal_in_api_names(proposal: str) -> str:
+    parts = [part for part in proposal.partition(":")[2].split("/") if part not in _NOT_ALGORITHMS]
+    # A PRF usually has the name of the integrity algorithm.
+    return ", ".join(dict.fromkeys(_API_NAMES.get(part, part) for part in parts))

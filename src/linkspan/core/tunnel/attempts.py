@@ -71,7 +71,14 @@ def down(tunnel: Tunnel, state: DpdState, reason: str, now: float) -> Tunnel:
     """The tunnel after its peer was declared dead. If it may initiate, it does so at once."""
     previous = kept_previous(tunnel, frozenset())
     tunnel = _set(
-        tunnel, dpd_state=state, up=frozenset(), previous=previous, reason=reason, failures=0, attempt_ends_at=None
+        tunnel,
+        dpd_state=state,
+        up=frozenset(),
+        previous=previous,
+        reason=reason,
+        failed_attempt=None,
+        failures=0,
+        attempt_ends_at=None,
     )
     return _set(tunnel, retry_at=now if may_initiate(tunnel) else None)
 

@@ -22,6 +22,7 @@ CauseCode = Literal[
     "auth-failed",
     "no-psk",
     "ike-proposal",
+    "ike-mode",
     "esp-proposal",
     "selectors",
     "no-config",
@@ -29,6 +30,7 @@ CauseCode = Literal[
     "no-route",
     "refused",
     "rekey-failed",
+    "broken-off",
 ]
 
 
@@ -39,11 +41,31 @@ class SaChanged(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """The cause of a failed attempt, in one sentence; `about` is empty if charon named nothing."""
+    """The cause of a failed attempt, in one sentence; `about` is empty if charon named nothing.
+
+    `at`: the time of the attempt, in seconds since the epoch, if it was the peer's (`core.tunnel.peer_attempts`).
+    """
 
     about: str
     code: CauseCode
     text: str
+    at: float | None = None
+
+
+class PeerRefused(msgspec.Struct, frozen=True):
+    """An attempt of the peer failed before charon knew which connection it was for.
+
+    `address`: the peer's. `version`: of IKE, 0: not known. `calls_itself`, `calls_us`: the identities that it used,
+    empty if it had not told them. `at` as in `Cause`.
+    """
+
+    address: str
+    code: CauseCode
+    text: str
+    at: float
+    version: int = 0
+    calls_itself: str = ""
+    calls_us: str = ""
 
 
 class PeerSeen(msgspec.Struct, frozen=True):
@@ -84,7 +106,7 @@ class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
 
-ConnectionEvent = SaChanged | Cause | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating
+ConnectionEvent = SaChanged | Cause | PeerRefused | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating
 CharonEvent = ConnectionEvent | DaemonLost
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
@@ -135,7 +157,7 @@ _TABLE: Final[tuple[tuple[str, CauseCode, str], ...]] = (
     ),
     (
         r"found \d+ matching configs?, but none allows pre-shared key authentication using (Main|Aggressive) Mode",
-        "no-config",
+        "ike-mode",
         "the peer uses the other negotiation mode: compare phase1_negotiation_mode on both sides",
     ),
     # IKEv1 says NO_PROPOSAL_CHOSEN of both phases in the same words; only what belongs to phase 2 is hashed.
@@ -202,7 +224,7 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
     (re.compile(r"DPD check timed out"), PeerTimedOut),
     (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Initiating(about)),
 )
-_UNNAMED: Final = "(unnamed)"
+UNNAMED: Final = "(unnamed)"
 """charon's name of an IKE SA before it knows the connection."""
 
 
@@ -214,7 +236,7 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
     return tuple(
         SaChanged(about)
         for key, value in message.items()
-        if isinstance(value, dict) and key != _UNNAMED
+        if isinstance(value, dict) and key != UNNAMED
         for about in sorted(_children(value)) or (key,)
     )
 
@@ -228,7 +250,7 @@ def _children(section: dict[str, Any]) -> set[str]:
 
 def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ...]:
     """The events in one line of charon's log about the IKE SA with this name and unique id; a cause comes last."""
-    connection = "" if ike_name == _UNNAMED else ipsec_config.owner_of(ike_name)
+    connection = "" if ike_name == UNNAMED else ipsec_config.owner_of(ike_name)
     found: list[CharonEvent] = [
         sign(connection, number) for pattern, sign in _SIGNS if connection and pattern.match(line)
     ]

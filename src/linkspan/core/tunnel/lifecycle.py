@@ -16,12 +16,13 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.tunnel import dpd, pfs_check
+from linkspan.core.tunnel import dpd, peer_refusals, pfs_check
 from linkspan.core.tunnel.actions import ListSas
 from linkspan.core.tunnel.attempts import Step, down, give_up, initiate_missing, peer_dead
 from linkspan.core.tunnel.charon_events import (
     Cause,
     Initiating,
+    PeerRefused,
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
@@ -41,7 +42,7 @@ from linkspan.core.tunnel.events import (
 )
 from linkspan.core.tunnel.listing import assess
 from linkspan.core.tunnel.phase import TRANSITIONS, phase_of
-from linkspan.core.tunnel.tunnel import Tunnel, has_dpd
+from linkspan.core.tunnel.tunnel import Tunnel, has_dpd, may_initiate
 
 SETTLE = 0.05
 """Seconds between a cause and the listing of what it left behind: charon logs before it acts."""
@@ -114,9 +115,25 @@ def _cause(tunnel: Tunnel, event: Cause, now: float) -> Step:
         # The line before it reads like a failed attempt, also when there was none.
         texts = {} if tunnel.attempt_ends_at is not None else {"reason": "", "code": ""}
         return _set(tunnel, pfs_check=pfs_check.failed(tunnel.pfs_check), **texts), ()
-    if len(tunnel.up) < len(tunnel.config.children):
-        return _set(tunnel, reason=event.text, code=event.code, list_at=now + SETTLE), ()
-    return tunnel, ()
+    if len(tunnel.up) == len(tunnel.config.children):
+        return tunnel, ()
+    if event.at is not None and not may_initiate(tunnel):
+        return _refused(tunnel, event.text, event.at, now), ()
+    return _set(tunnel, reason=event.text, code=event.code, list_at=now + SETTLE), ()
+
+
+def _peer_refused(tunnel: Tunnel, event: PeerRefused, now: float) -> Step:
+    assert tunnel.config
+    if len(tunnel.up) == len(tunnel.config.children):
+        return tunnel, ()
+    return _refused(tunnel, peer_refusals.words(event, tunnel.connection), event.at, now), ()
+
+
+def _refused(tunnel: Tunnel, text: str, at: float, now: float) -> Tunnel:
+    """The tunnel after an attempt of its peer failed. An end that only waits has no newer reason than this one."""
+    failed = peer_refusals.newest(tunnel.failed_attempt, text, at)
+    tunnel = _set(tunnel, failed_attempt=failed, list_at=now + SETTLE)
+    return tunnel if may_initiate(tunnel) else _set(tunnel, reason="", code="")
 
 
 def _sa_changed(tunnel: Tunnel, _event: SaChanged, _now: float) -> Step:
@@ -160,6 +177,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Tunnel, Any, float], Step]]] = {
     Tick: _tick,
     EventsLost: _events_lost,
     Cause: _cause,
+    PeerRefused: _peer_refused,
     SaChanged: _sa_changed,
     Initiating: _initiating,
     PeerSeen: _peer_seen,

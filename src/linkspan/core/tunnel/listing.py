@@ -88,7 +88,7 @@ def _with_running(before: Tunnel, up: frozenset[str], installed: frozenset[str])
         return tunnel
     tunnel = _set(tunnel, dpd_state=dpd.resume(tunnel.dpd_state))
     # A peer that comes back with the previous version ends the cause from the time when nothing was up.
-    return tunnel if running_children(before) else _set(tunnel, reason="", code="")
+    return tunnel if running_children(before) else _set(tunnel, reason="", code="", failed_attempt=None)
 
 
 def _with_attempt_of_trap(tunnel: Tunnel, idle: list[IkeSa], now: float) -> Tunnel:
@@ -136,6 +136,7 @@ def _complete(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], up: fro
         up=up,
         reason="",
         code="",
+        failed_attempt=None,
         failures=0,
         attempt_ends_at=attempt_ends_at,
         retry_at=None,

@@ -9,9 +9,10 @@ import msgspec
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import ConnectionReport
-from linkspan.core.tunnel import dpd, fallback, pfs_check
+from linkspan.core.tunnel import dpd, fallback, peer_refusals, pfs_check
 from linkspan.core.tunnel.actions import Initiate
 from linkspan.core.tunnel.dpd import DpdState
+from linkspan.core.tunnel.peer_refusals import FailedAttempt
 from linkspan.core.tunnel.pfs_check import PfsCheck
 
 _set = msgspec.structs.replace
@@ -30,10 +31,11 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
 
     `config` is None while the connection is disabled, in `error`, or its peer's name has no address. `applied`: charon
     has taken this revision, or has nothing to take. `up`: names of the children that carry traffic. `reason` and
-    `code`: the newest cause. `failures`: failed attempts in a row. `list_at`: a listing of the SAs is due after a
-    cause. `can_trap`: traffic can make charon initiate on this gateway. `duplicate_until`: until then the peer is
-    expected to delete a redundant SA. `overlap_until`: until then the previous version stays beside its successor.
-    `expiry_at`: an IKE SA reaches its lifetime.
+    `code`: the newest cause. `failed_attempt`: the peer's newest one since the tunnel was up. `failures`: failed
+    attempts in a row. `list_at`: a listing of the SAs is due after a cause. `can_trap`: traffic can make charon
+    initiate on this gateway. `duplicate_until`: until then the peer is expected to delete a redundant SA.
+    `overlap_until`: until then the previous version stays beside its successor. `expiry_at`: an IKE SA reaches its
+    lifetime.
     """
 
     connection: Connection
@@ -45,6 +47,7 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     up: frozenset[str] = frozenset()
     reason: str = ""
     code: str = ""
+    failed_attempt: FailedAttempt | None = None
     failures: int = 0
     attempt_ends_at: float | None = None
     retry_at: float | None = None
@@ -169,7 +172,7 @@ def report(tunnel: Tunnel, generation: int) -> ConnectionReport | None:
         return _set(base, state="up", reason=_incomplete(tunnel, len(tunnel.config.children)))
     # While the previous version may come back, its successor is not reported: the API takes no step back.
     revision = tunnel.previous.revision if tunnel.previous else connection.revision
-    return _set(base, revision=revision, reason=tunnel.reason or _waiting(tunnel))
+    return _set(base, revision=revision, reason=_cause(tunnel) or _waiting(tunnel))
 
 
 def _incomplete(tunnel: Tunnel, wanted: int) -> str:
@@ -178,7 +181,8 @@ def _incomplete(tunnel: Tunnel, wanted: int) -> str:
     text = f"{missing} of {wanted} child SAs are not up" if missing else ""
     if tunnel.pfs_check.refused and not text:
         text = pfs_check.reason(tunnel.connection.ipsec.pfs)
-    return f"{text}: {tunnel.reason}" if text and tunnel.reason else text
+    cause = _cause(tunnel)
+    return f"{text}: {cause}" if text and cause else text
 
 
 def _previous_in_use(tunnel: Tunnel) -> str:
@@ -186,9 +190,16 @@ def _previous_in_use(tunnel: Tunnel) -> str:
     old, new = tunnel.previous.revision if tunnel.previous else 0, tunnel.connection.revision
     if tunnel.error:
         return f"revision {new} cannot be used: {tunnel.error}; revision {old} in use"
-    if tunnel.reason:
-        return f"revision {new} refused by the peer: {tunnel.reason}; revision {old} in use"
+    if cause := _cause(tunnel):
+        return f"revision {new} refused by the peer: {cause}; revision {old} in use"
     return f"revision {new} waits for the peer; revision {old} in use"
+
+
+def _cause(tunnel: Tunnel) -> str:
+    """The reason with the peer's failed attempt, empty without both."""
+    if tunnel.failed_attempt is None:
+        return tunnel.reason
+    return peer_refusals.reason(tunnel.failed_attempt, tunnel.reason)
 
 
 def _waiting(tunnel: Tunnel) -> str:

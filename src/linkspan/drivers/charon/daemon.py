@@ -19,9 +19,10 @@ from typing import Any, Final, TypeVar
 
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.state.observed import Backend
-from linkspan.core.tunnel import charon_events
+from linkspan.core.tunnel import charon_events, peer_attempts
 from linkspan.core.tunnel import sas as tunnel_sas
 from linkspan.core.tunnel.charon_events import CharonEvent
+from linkspan.core.tunnel.peer_attempts import PeerAttempts
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.charon import strongswan_conf, vici_messages
 from linkspan.drivers.charon.vici import DEADLINE, SOCKET, CharonAbsent, CommandRefused, CommandSession, EventSession
@@ -95,8 +96,12 @@ class StrongswanCharon:
         if self._events:
             self._events.stop()
 
+        attempts: PeerAttempts = {}
+
         def hand_over(name: str, message: dict[str, Any]) -> None:
-            for event in charon_events.from_event(name, message):
+            nonlocal attempts
+            attempts, events = peer_attempts.read(attempts, name, message, time.time())
+            for event in events:
                 deliver(event)
 
         self._events = EventSession(
