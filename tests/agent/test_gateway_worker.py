@@ -20,7 +20,8 @@ from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel.charon_events import SaChanged
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.testing.fake_drivers import FakeCharon, FakeDrivers
+from linkspan.drivers.ports import DriverError
+from linkspan.testing.fake_drivers import COMPLETE, FakeCharon, FakeDrivers
 from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.machine import connection, eventually, gateway
 from tests.harness.databases import Clock
@@ -100,6 +101,56 @@ def test_a_wrong_key_is_reported_on_both_sides(left: GatewayUnderTest, right: Ga
     left.set_desired(replace(TO_RIGHT, psk=Secret("wrong"), psk_ref="2"))
     right.set_desired(TO_LEFT)
     eventually(lambda: "key" in reason(left, TO_RIGHT.id) and "key" in reason(right, TO_LEFT.id))
+
+
+def test_a_connection_that_the_nodes_strongswan_cannot_run_is_an_error(world: FakeWorld) -> None:
+    drivers = FakeDrivers(world)
+    drivers.capabilities = replace(COMPLETE, ikev1=False)
+    left = GatewayUnderTest(drivers, LEFT)
+    left.set_desired(replace(TO_RIGHT, ike=replace(TO_RIGHT.ike, ike_version="v1")))
+    left.wait(TO_RIGHT.id, "error")
+    assert "set ike_version to v2" in reason(left, TO_RIGHT.id)
+    assert loaded(left) == frozenset()
+    left.set_desired(replace(TO_RIGHT, revision=2))
+    left.wait(TO_RIGHT.id, "down")
+    left.stop()
+
+
+def test_the_words_of_a_refused_initiation_are_the_reason(
+    left: GatewayUnderTest, right: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, and the reason goes when the tunnel is up."""
+    right.set_desired(TO_LEFT)
+    initiate = FakeCharon.initiate
+
+    def refuse(self: FakeCharon, ike: str, child: str) -> None:
+        raise DriverError(f"establishing CHILD_SA '{child}' failed (IKE version 2 not supported)")
+
+    monkeypatch.setattr(FakeCharon, "initiate", refuse)
+    left.set_desired(TO_RIGHT)
+    eventually(lambda: "refuses to initiate: establishing CHILD_SA" in reason(left, TO_RIGHT.id))
+    assert "IKE version 2 not supported" in reason(left, TO_RIGHT.id)
+    assert left.state(TO_RIGHT.id) == "down"
+    monkeypatch.setattr(FakeCharon, "initiate", initiate)
+    left.wait(TO_RIGHT.id, "up")
+    assert reason(left, TO_RIGHT.id) == ""
+
+
+def test_a_responder_reports_why_its_peers_attempts_fail(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    right.set_desired(TO_LEFT)
+    for change, words in (
+        ({"ike": replace(TO_RIGHT.ike, pfs="group19")}, "the peer's IKE proposal does not match"),
+        ({"ike": replace(TO_RIGHT.ike, ike_version="v1")}, "the peer uses IKEv1, and ike_version here is v2"),
+        ({"local_id": "stranger.example.org"}, "the peer calls itself 'stranger.example.org', and peer_id here is"),
+        ({"peer_id": "other.example.org"}, "the peer calls us 'other.example.org', and local_id here is"),
+        ({"psk": Secret("wrong"), "psk_ref": "2"}, "compare the pre-shared key"),
+    ):
+        left.set_desired(replace(TO_RIGHT, revision=TO_RIGHT.revision + 1, **change))
+        eventually(lambda words=words: words in reason(right, TO_LEFT.id))  # type: ignore[misc]
+        assert "the peer's last attempt was at 20" in reason(right, TO_LEFT.id)
+    left.set_desired(TO_RIGHT)
+    right.wait(TO_LEFT.id, "up")
+    assert reason(right, TO_LEFT.id) == ""
 
 
 def reason(gateway: GatewayUnderTest, id: str) -> str:

@@ -16,6 +16,9 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 def test_the_agent_detects_and_reports_its_esp_backend(world: World) -> None:
     (node,) = world.admin.request("GET", "/v2.0/linkspan/nodes")["nodes"]
     assert node["backend"] == esp_backend.detect()
+    assert node["capabilities"]["traps"] is (node["backend"] == "kernel")
+    assert {"aes-128", "aes-256-gcm-16"} <= set(node["capabilities"]["encryption"])
+    assert {"group14", "group31"} <= set(node["capabilities"]["key_exchanges"])
     log = (world.state / "logs" / "node-1.log").read_text()
     assert f'"backend": "{node["backend"]}"' in log or f'"backend":"{node["backend"]}"' in log
 

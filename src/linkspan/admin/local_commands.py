@@ -13,6 +13,7 @@ import click
 
 from linkspan.admin import account_commands, account_store, policy
 from linkspan.admin.shared_options import Opener, command, database_options, format_option, name_argument, print_rows
+from linkspan.core.ipsec import capabilities
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
@@ -61,7 +62,10 @@ def _node_list(opener: Opener) -> click.Command:
         with store.read() as tx:
             nodes = [
                 account_store.select_fields(node, ("id", "name", "backend", "charon_version", "gateways"))
-                | {"alive": (node["lease_until"] or 0) > tx.now}
+                | {
+                    "alive": (node["lease_until"] or 0) > tx.now,
+                    "lacks": ", ".join(capabilities.lacks(node["capabilities"]) if node["capabilities"] else ()),
+                }
                 for node in registry.all_nodes(tx)
             ]
         print_rows(nodes, format_)

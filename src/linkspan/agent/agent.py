@@ -17,6 +17,7 @@ from linkspan.agent.api_client import ApiClient, ApiUnreachable
 from linkspan.agent.convergence import Desired
 from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
+from linkspan.core.ipsec import capabilities
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
@@ -58,6 +59,7 @@ class Agent:
             "agent started",
             backend=self._drivers.backend,
             charon=self._drivers.charon_version,
+            lacks=capabilities.lacks(self._drivers.capabilities),
             gateways=len(self._drivers.namespaces.present()),
         )
         try:
@@ -86,7 +88,8 @@ class Agent:
                 failures = self._pause(failures, error)
 
     def _send_hello(self) -> None:
-        hello = Hello(self._drivers.backend, linkspan.__version__, self._drivers.charon_version)
+        drivers = self._drivers
+        hello = Hello(drivers.backend, linkspan.__version__, drivers.charon_version, drivers.capabilities)
         welcome = self._api.hello(hello)
         self._lease = welcome.lease
         self._log.info("joined", node=welcome.node_name, revision=welcome.revision)

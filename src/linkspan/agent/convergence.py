@@ -127,7 +127,8 @@ class Convergence:
     def _plan(self, desired: Desired) -> Plan:
         tunnels = self._tunnels.by_id
         connections = self._names.replace_names(desired.connections, desired.gateway, tunnels)
-        return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, self._drivers.backend)
+        node = self._drivers.backend, self._drivers.capabilities
+        return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, *node)
 
     def _extend_guard(self, desired: Desired, plan: Plan) -> None:
         known = desired.connections.keys() | self._tombstones.keys()

@@ -145,9 +145,9 @@ class ManagedCharon:
         names = {name for config in configs for name in self._names_by_peer.get(config.peer, ())}
         return tuple(sa for name in sorted(names) for sa in self._driver.sas(name))
 
-    def initiate(self, ike: str, child: str) -> None:
-        """Initiate a child. The outcome arrives as events."""
-        self._try(partial(self._driver.initiate, ike, child))
+    def initiate(self, ike: str, child: str) -> str:
+        """Initiate a child. The outcome arrives as events. Returns charon's words if it refuses to, else nothing."""
+        return self._try(partial(self._driver.initiate, ike, child))
 
     def rekey(self, child_id: int) -> None:
         """Rekey a child SA. The outcome arrives as events."""
@@ -164,11 +164,16 @@ class ManagedCharon:
         """Delete an IKE SA whose peer is dead, without waiting for the peer's response."""
         self._try(partial(self._driver.terminate_sa, unique_id, dead=True))
 
-    def _try(self, command: Callable[[], None]) -> None:
-        """charon refuses to initiate what is up and to delete what is gone; the next listing shows the SAs' state."""
+    def _try(self, command: Callable[[], None]) -> str:
+        """charon refuses to initiate what is up and to delete what is gone; the next listing shows the SAs' state.
+
+        Returns the words of a refusal.
+        """
         try:
             command()
         except Unresponsive:
             raise
         except DriverError as error:
             self._log.debug("charon refused a command", error=str(error))
+            return str(error)
+        return ""

@@ -23,7 +23,7 @@ from linkspan.core.tunnel.actions import (
     Reconcile,
     Rekey,
 )
-from linkspan.core.tunnel.charon_events import ConnectionEvent, PeerRefused
+from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
 
@@ -122,7 +122,8 @@ class GatewayTunnels:
                     if tunnel.connection.peer_address == address and other != id
                 ]
             case Initiate(name, child):
-                self._charon.initiate(name, child)
+                if refusal := self._charon.initiate(name, child):
+                    return [(id, Cause(id, "refused", f"charon here refuses to initiate: {refusal}"))]
             case GiveUpSa(number):
                 self._delete_if_given_up(id, number)
             case Rekey(child_id):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from linkspan import __version__
 from linkspan.api.http.messages import Request, Response, neutron_error, ok
 from linkspan.api.http.operation import Operation, Schema, closed
@@ -113,6 +115,7 @@ class Discovery:
 def _node(node: NodeWithGateways, now: float) -> dict[str, Any]:
     shown: dict[str, Any] = {**node, "alive": node["lease_until"] >= now}
     del shown["lease_until"]
+    shown["capabilities"] = msgspec.to_builtins(node["capabilities"])
     return shown
 
 
@@ -147,6 +150,15 @@ _NODE: Final = closed(
     backend=_TEXT,
     agent_version=_TEXT,
     charon_version=_TEXT,
+    capabilities={
+        "oneOf": [
+            {"type": "null"},
+            closed(
+                **{name: {"type": "boolean"} for name in ("ikev1", "ah", "transport", "traps")},
+                **{name: _list(_TEXT) for name in ("encryption", "integrity", "key_exchanges")},
+            ),
+        ]
+    },
     gateways=_INTEGER,
     alive={"type": "boolean"},
 )

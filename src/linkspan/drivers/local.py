@@ -9,8 +9,9 @@ from pathlib import Path
 
 import structlog
 
+from linkspan.core.ipsec.capabilities import from_charon
 from linkspan.core.state.desired import Gateway
-from linkspan.core.state.observed import Backend
+from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.charon.vici import DEADLINE
 from linkspan.drivers.gateway import leak_guard
@@ -27,8 +28,8 @@ _log = structlog.get_logger("drivers.local")
 class LocalDrivers:
     """The `Drivers` of one node on this machine; see `drivers.ports`.
 
-    The constructor detects the ESP backend, and starts a charon for a moment to read its version and to check its
-    plugins. Raises DriverError if the machine cannot run gateways.
+    The constructor detects the ESP backend, and starts a charon for a moment to ask for its version and capabilities
+    and to check its plugins. Raises DriverError if the machine cannot run gateways.
     `bridges_in` and `bridges` as in `NetworkNamespaces`; `state` is the node's own directory; `deadline` in seconds
     for each command to a charon.
     """
@@ -49,7 +50,8 @@ class LocalDrivers:
         self.leak_guard = NftLeakGuard(self.backend, self.namespaces.name)
         self.mtu_routing = PolicyRoutedMtu(self.backend, self.namespaces.name)
         self.resolver = NamespaceResolver(self.namespaces.name)
-        self.charon_version = _probe(interface_names.namespace(instance, node, f"probe-{os.getpid()}"), self.backend)
+        probe = interface_names.namespace(instance, node, f"probe-{os.getpid()}")
+        self.charon_version, self.capabilities = _probe(probe, self.backend)
 
     def charon(self, gateway: Gateway) -> StrongswanCharon:
         name = self.namespaces.name(gateway.id)
@@ -89,15 +91,17 @@ def _sweep_links(instance: str) -> None:
                 kernel.delete(link)
 
 
-def _probe(namespace: str, backend: Backend) -> str:
-    """Return the version of this machine's charon, started for a moment in a namespace of its own."""
+def _probe(namespace: str, backend: Backend) -> tuple[str, Capabilities]:
+    """Return version and capabilities of this machine's charon, started for a moment in a namespace of its own."""
     netns.create(namespace, lambda: None)
     try:
         with tempfile.TemporaryDirectory(prefix="linkspan-probe-") as directory:
             charon = StrongswanCharon(Path(directory), namespace, backend)
             try:
                 charon.start()
-                return charon.version()
+                modes = {mode: backend == "kernel" and esp.has_mode(mode) for mode in esp.MODES}
+                ikev1 = charon.can_initiate(1) or not charon.can_initiate(2)
+                return charon.version(), from_charon(charon.algorithms(), backend, ikev1=ikev1, **modes)
             finally:
                 charon.stop()
     finally:

@@ -14,7 +14,7 @@ from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
-from linkspan.core.state.observed import Backend
+from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.sas import IkeSa
@@ -161,6 +161,10 @@ class Drivers(Protocol):
     @property
     def charon_version(self) -> str:
         """The version that charon reports."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this machine's strongSwan and kernel can do."""
 
     @property
     def namespaces(self) -> Namespaces:

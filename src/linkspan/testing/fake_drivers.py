@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from linkspan.core.ipsec import algorithms
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
-from linkspan.core.state.observed import Backend
+from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.sas import IkeSa
@@ -23,6 +24,16 @@ from linkspan.drivers.ports import DriverError, Unresponsive
 from linkspan.testing.fake_world import FakeDaemon, FakeWorld
 
 VERSION: Final = "5.9.8-fake"
+COMPLETE: Final = Capabilities(
+    ikev1=True,
+    ah=True,
+    transport=True,
+    traps=True,
+    encryption=tuple(algorithms.ENCRYPTION),
+    integrity=tuple(algorithms.INTEGRITY),
+    key_exchanges=tuple(algorithms.GROUPS),
+)
+"""The capabilities of a node without a lack."""
 
 
 class FakeDrivers:
@@ -33,6 +44,7 @@ class FakeDrivers:
         self.node = node
         self.backend: Backend = backend
         self.charon_version = VERSION
+        self.capabilities = COMPLETE
         self.namespaces = FakeNamespaces(world, node)
         self.leak_guard = FakeLeakGuard(world, node)
         self.mtu_routing = FakeMtuRouting(world, node)

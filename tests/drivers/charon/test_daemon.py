@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from linkspan.core.ipsec import algorithms as ipsec_algorithms
+from linkspan.core.ipsec import capabilities, identities
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec import identities
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.secret import Secret
 from linkspan.core.tunnel.charon_events import Cause
@@ -243,6 +243,37 @@ def test_a_refused_command_raises_charons_message_and_keeps_the_session(machine:
     with pytest.raises(DriverError, match="invalid value for: proposals"):
         running.charon.load(bad, None)
     assert running.charon.loaded() == running.expected_loaded
+
+
+def test_a_refusal_to_initiate_quotes_the_log(machine: Machine) -> None:
+    running = RunningGateway(machine.drivers(), 1, 2)
+    with pytest.raises(DriverError, match="CHILD_SA config 'nothing' not found"):
+        running.charon.initiate(running.config.name, "nothing")
+    log = directory(machine) / strongswan_conf.LOG
+    with log.open("a") as end:
+        end.write("2026-11-28T11:44:32 12[CFG] vici initiate CHILD_SA 'of another time'\n")
+        end.write("2026-11-28T11:44:32 12[IKE] another reason\n")
+        end.write("2026-11-28T11:44:33 12[CFG] vici initiate CHILD_SA 'nothing'\n")
+        end.write("2026-11-28T11:44:33 13[IKE] <peer-1-2|4> sending DPD request\n")
+        end.write("2026-11-28T11:44:33 12[IKE] IKE version 1 not supported\n")
+    assert real(running.charon)._reason_in_log("nothing") == " (IKE version 1 not supported)"
+    assert real(running.charon)._reason_in_log("never tried") == ""
+
+
+def test_capabilities_are_those_of_the_installed_strongswan(machine: Machine) -> None:
+    """Of IKEv1 the library tells: it has its messages, or not."""
+    drivers = machine.drivers()
+    running = RunningGateway(drivers, 1, 2)
+    memory = Path(f"/proc/{real(running.charon).pid}")
+    maps = (memory / "maps").read_text().splitlines()
+    # By its address: in a root of its own the library has another path.
+    mapped = next(line.split()[0] for line in maps if "/libcharon.so" in line)
+    library = (memory / "map_files" / mapped).read_bytes()
+    assert drivers.capabilities.ikev1 is (b"initiating Main Mode IKE_SA" in library)
+    assert real(running.charon).can_initiate(2)
+    assert set(capabilities.lacks(drivers.capabilities)) <= {"IKEv1", "AH", "transport mode", "traps"}
+    if drivers.backend == "user-space":
+        assert set(capabilities.lacks(drivers.capabilities)) >= {"AH", "transport mode", "traps"}
 
 
 def test_charon_retransmits_until_the_agent_gives_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

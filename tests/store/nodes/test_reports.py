@@ -16,6 +16,7 @@ from linkspan.store import revisions
 from linkspan.store.nodes import assignment, delta, registry, reports, tombstones
 from linkspan.store.rows import reading, writing
 from linkspan.store.store import Conflict, Row
+from linkspan.testing.fake_drivers import COMPLETE
 from tests.harness.databases import Clock, open_store
 from tests.store.conftest import World
 
@@ -290,10 +291,10 @@ def test_hello_renews_a_lease_and_says_who(world: World, clock: Clock) -> None:
     node = world.node()
     clock.pass_(1000)
     with world.store.write() as tx:
-        assert registry.hello(tx, node, Hello("user-space", "2.0", "6.1")) == 0
+        assert registry.hello(tx, node, Hello("user-space", "2.0", "6.1", COMPLETE)) == 0
     with world.store.read() as tx:
         row = registry.all_nodes(tx)[0]
-    assert row["backend"] == "user-space"
+    assert (row["backend"], row["capabilities"]) == ("user-space", COMPLETE)
     assert row["lease_until"] == clock.now + world.store.lease
 
 

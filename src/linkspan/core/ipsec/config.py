@@ -19,11 +19,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from linkspan.core.ipsec import algorithms, identities
+from linkspan.core.ipsec import algorithms, capabilities, identities
 from linkspan.core.ipsec.selectors import holds_gateways, pairs
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, IpsecPolicy
-from linkspan.core.state.observed import Backend
+from linkspan.core.state.observed import Backend, Capabilities
 
 LAST_RESORT = 3600
 """Seconds after which charon declares an IKEv1 peer dead by itself, for the case that no agent runs. It is longer than
@@ -141,8 +141,11 @@ def peer_of(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def unsupported(connection: Connection, backend: Backend) -> str:
-    """The reason that a node with this backend cannot run the connection, with the remedy; empty if it can."""
+def unsupported(connection: Connection, backend: Backend, node: Capabilities | None = None) -> str:
+    """The reason that a node with this backend cannot run the connection, with the remedy; empty if it can.
+
+    Without `node` its strongSwan counts as complete.
+    """
     ipsec = connection.ipsec
     for attribute, text in (("peer_id", connection.peer_id), ("local_id", connection.local_id)):
         if text and (fault := identities.fault(text)):
@@ -165,7 +168,7 @@ def unsupported(connection: Connection, backend: Backend) -> str:
             "transport mode protects only traffic between the gateways, not between networks; "
             "set encapsulation_mode to tunnel"
         )
-    return ""
+    return capabilities.missing(connection, node) if node else ""
 
 
 def _children(connection: Connection, version: int, name: str) -> tuple[ChildConfig, ...]:

@@ -9,12 +9,25 @@ import msgspec
 Backend = Literal["kernel", "user-space"]
 
 
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's strongSwan and kernel can do. Algorithms in the API's names; `traps`: traffic can initiate."""
+
+    ikev1: bool
+    ah: bool
+    transport: bool
+    traps: bool
+    encryption: tuple[str, ...]
+    integrity: tuple[str, ...]
+    key_exchanges: tuple[str, ...]
+
+
 class Hello(msgspec.Struct, frozen=True):
-    """The agent's message when it joins."""
+    """The agent's message when it joins. An agent without `capabilities` is older than they are."""
 
     backend: Backend
     agent_version: str
     charon_version: str
+    capabilities: Capabilities | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state.desired import Connection
-from linkspan.core.state.observed import Backend
+from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel import fallback, peer_names
 from linkspan.core.tunnel.actions import Action, DeleteChildSa, DeleteIkeSa
 from linkspan.core.tunnel.sas import IkeSa
@@ -43,24 +43,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     keep: tuple[str, ...]
 
 
-def tunnel_for(connection: Connection, backend: Backend) -> Tunnel:
-    """The tunnel of a connection. It has no configuration if the connection is disabled or cannot work on this backend,
-    or while its peer's name has no address."""
+def tunnel_for(connection: Connection, backend: Backend, node: Capabilities | None = None) -> Tunnel:
+    """The tunnel of a connection. It has no configuration if the connection is disabled or cannot work on this node, or
+    while its peer's name has no address. `node` as in `config.unsupported`."""
     if not connection.enabled:
         return new_tunnel(connection, None, "")
-    error = ipsec_config.unsupported(connection, backend)
+    error = ipsec_config.unsupported(connection, backend, node)
     config = None if error or peer_names.peer_name_of(connection) else ipsec_config.build(connection)
     return new_tunnel(connection, config, error, can_trap=backend == "kernel")
 
 
 def reconcile(
-    tunnels: Tunnels, desired: Mapping[str, Connection], gone: Iterable[str], loaded: LoadedChildren, backend: Backend
+    tunnels: Tunnels,
+    desired: Mapping[str, Connection],
+    gone: Iterable[str],
+    loaded: LoadedChildren,
+    backend: Backend,
+    node: Capabilities | None = None,
 ) -> Plan:
     """The plan after which charon holds exactly the desired connections; it touches none that is as desired.
 
     `gone`: uuids of connections with a tombstone.
     """
-    after = {id: _next_tunnel(tunnels.get(id), connection, backend) for id, connection in desired.items()}
+    after = {id: _next_tunnel(tunnels.get(id), connection, backend, node) for id, connection in desired.items()}
     ours = frozenset(after) | frozenset(gone)
     wanted = _wanted_configs(after)
     running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
@@ -99,12 +104,12 @@ def deletions(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend) -> Tunnel:
+def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend, node: Capabilities | None) -> Tunnel:
     if old is None:
-        return tunnel_for(connection, backend)
+        return tunnel_for(connection, backend, node)
     if old.connection is connection:
         return old
-    new = tunnel_for(connection, backend)
+    new = tunnel_for(connection, backend, node)
     if old.config and old.config == new.config:
         return refreshed(old, connection)
     return replaced(old, new)

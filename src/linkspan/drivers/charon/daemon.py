@@ -9,6 +9,7 @@ deadline. This module decides nothing: to restart, initiate or give up is the ag
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -31,6 +32,9 @@ from linkspan.drivers.ports import DriverError, Unresponsive
 
 _START_DEADLINE: Final = 15.0
 _STOP_DEADLINE: Final = 5.0
+_LOG_READ: Final = 16384
+"""Bytes of the log's end that have what a command just caused."""
+_UNNAMED_LINE: Final = re.compile(r"\S+ \d+\[(?:IKE|CFG|KNL|LIB)\] (?![<])(?!vici )(.+)")
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 T = TypeVar("T")
@@ -133,7 +137,10 @@ class StrongswanCharon:
                 self._request(command, {argument: name})
 
     def initiate(self, ike: str, child: str) -> None:
-        self._request("initiate", {"ike": ike, "child": child, "timeout": "-1"})
+        try:
+            self._request("initiate", {"ike": ike, "child": child, "timeout": "-1"})
+        except CommandRefused as error:
+            raise CommandRefused(f"{error}{self._reason_in_log(child)}") from error
 
     def install(self, ike: str, child: str) -> None:
         if (ike, child) not in self.traps():
@@ -184,6 +191,22 @@ class StrongswanCharon:
     def version(self) -> str:
         """Return charon's version, as `5.9.8`."""
         return str(self._request("version")["version"].decode())
+
+    def algorithms(self) -> dict[str, frozenset[str]]:
+        """Return the algorithms that charon has, in its names and by kind."""
+        return {kind: frozenset(names) for kind, names in self._request("get-algorithms").items()}
+
+    def can_initiate(self, version: int) -> bool:
+        """Return whether charon has this version of IKE. Without it, it takes a configuration and refuses to initiate.
+
+        The attempt goes nowhere, and stays until charon is stopped.
+        """
+        self._request("load-conn", vici_messages.load_probe(version))
+        try:
+            self.initiate(vici_messages.PROBE, vici_messages.PROBE)
+        except CommandRefused:
+            return False
+        return True
 
     def _terminate(self, selection: dict[str, str], timeout: str = "1000") -> None:
         # charon may refuse although the SA is gone: "no matching SAs", or no response from the peer.
@@ -264,6 +287,22 @@ class StrongswanCharon:
             raise DriverError(f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._log_tail()}")
         (self._directory / SOCKET).chmod(0o600)
         self.version()
+
+    def _reason_in_log(self, child: str) -> str:
+        """Return what charon logged after the command to initiate a child, outside of any IKE SA, in parentheses.
+
+        VICI only says that it failed.
+        """
+        try:
+            with (self._directory / strongswan_conf.LOG).open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_READ))
+                text = log.read().decode(errors="replace")
+        except OSError:
+            return ""
+        _, command, after = text.rpartition(f"vici initiate CHILD_SA '{child}'\n")
+        lines = after.splitlines() if command else ()
+        found = (match[1] for line in lines if (match := _UNNAMED_LINE.match(line)))
+        return next((f" ({line})" for line in found), "")
 
     def _log_tail(self) -> str:
         lines = []

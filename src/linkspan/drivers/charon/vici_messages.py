@@ -6,11 +6,13 @@ policy that would delete a tunnel, no `updown` script.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey
 
 ViciMessage = dict[str, Any]
+PROBE: Final = "probe"
+"""The name of the connection, and of its child, that shows which versions of IKE charon has."""
 
 
 def load_conn(config: IkeConfig) -> ViciMessage:
@@ -38,6 +40,20 @@ def load_conn(config: IkeConfig) -> ViciMessage:
     if config.dpd_delay and config.dpd_timeout:
         section["dpd_timeout"] = str(config.dpd_timeout)
     return {config.name: section}
+
+
+def load_probe(version: int) -> ViciMessage:
+    """Return the message of `load-conn` for a connection that can only be initiated, to nobody."""
+    ends = {"local_addrs": ["127.0.0.1"], "remote_addrs": ["127.0.0.1"]}
+    return {
+        PROBE: {
+            "version": str(version),
+            **ends,
+            "local": {"auth": "psk"},
+            "remote": {"auth": "psk"},
+            "children": {PROBE: {}},
+        }
+    }
 
 
 def load_shared(key: SharedKey) -> ViciMessage:

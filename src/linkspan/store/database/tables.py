@@ -172,6 +172,8 @@ NODE: Final = Table(
     Column("agent_version", WORDS, nullable=False),
     Column("charon_version", WORDS, nullable=False),
     Column("created_at", Double, nullable=False),
+    # `Capabilities` as JSON, null until a node has told them.
+    Column("capabilities", WORDS),
     sqlite_with_rowid=False,
 )
 

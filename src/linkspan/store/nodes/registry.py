@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict, cast
 
+import msgspec
 from sqlalchemy import bindparam, func, insert, select, update
 
-from linkspan.core.state.observed import Hello
+from linkspan.core.state.observed import Capabilities, Hello
 from linkspan.store import revisions
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import GATEWAY, NODE
@@ -29,12 +30,14 @@ class NodeRow(TypedDict):
 
 
 class NodeWithGateways(NodeRow):
-    """A node and the number of gateways assigned to it."""
+    """A node, the number of gateways assigned to it, and its capabilities if it has told them."""
 
     gateways: int
+    capabilities: Capabilities | None
 
 
 _NODE: Final = tuple(NodeRow.__annotations__)
+_capabilities: Final = msgspec.json.Decoder(Capabilities)
 _columns: Final = [NODE.c[name] for name in _NODE]
 _add: Final = Statement(insert(NODE))
 _by_token: Final = Statement(select(*_columns).where(NODE.c.token_hash == bindparam("token_hash")))
@@ -44,7 +47,7 @@ _gateways_of_node = (
     .where(GATEWAY.c.node_id == NODE.c.id, GATEWAY.c.deleted_at.is_(None))
     .scalar_subquery()
 )
-_all: Final = Statement(select(*_columns, _gateways_of_node).order_by(NODE.c.name))
+_all: Final = Statement(select(*_columns, _gateways_of_node, NODE.c.capabilities).order_by(NODE.c.name))
 _hello: Final = Statement(
     update(NODE)
     .where(NODE.c.id == bindparam("node"))
@@ -53,6 +56,7 @@ _hello: Final = Statement(
         backend=bindparam("backend"),
         agent_version=bindparam("agent"),
         charon_version=bindparam("charon"),
+        capabilities=bindparam("capabilities"),
     )
     .returning(NODE.c.revision)
 )
@@ -61,13 +65,16 @@ _hello: Final = Statement(
 def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
     """Adds a node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
     node = NodeRow(id=new_id(), name=name, revision=0, lease_until=0.0, backend="", agent_version="", charon_version="")
-    tx.run(_add, **node, token_hash=token_hash, created_at=tx.wall)
+    tx.run(_add, **node, capabilities=None, token_hash=token_hash, created_at=tx.wall)
     return node
 
 
 def all_nodes(tx: Transaction) -> list[NodeWithGateways]:
     """Every node, by name."""
-    return [NodeWithGateways(**_node(node), gateways=gateways) for *node, gateways in tx.rows(_all)]
+    return [
+        NodeWithGateways(**_node(node), gateways=gateways, capabilities=_capabilities.decode(text) if text else None)
+        for *node, gateways, text in tx.rows(_all)
+    ]
 
 
 def node_by_token(tx: Transaction, token_hash: str) -> NodeRow | None:
@@ -93,5 +100,6 @@ def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
         backend=hello.backend,
         agent=hello.agent_version,
         charon=hello.charon_version,
+        capabilities=msgspec.json.encode(hello.capabilities).decode() if hello.capabilities else None,
     )
     return int(revision)
