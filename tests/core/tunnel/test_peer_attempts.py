@@ -168,6 +168,7 @@ ENDS = [
     "received DELETE for IKE_SA peer-1-2[7]",
     "queueing INFORMATIONAL_V1 request as tasks still active",
     f"deleting half open IKE_SA with {PEER} after timeout",
+    f"deleting half open IKE_SA peer-1-2[7] with {PEER} after timeout",  # strongSwan 6.1
 ]
 
 

@@ -59,7 +59,7 @@ _BROKEN_OFF: Final = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
         (
-            r"deleting half open IKE_SA with ",
+            r"deleting half open IKE_SA ",
             "the peer began and then fell silent: check that UDP 500 and 4500 pass, and see the peer's own log",
         ),
         (
