@@ -346,6 +346,24 @@ def test_a_refused_rekey_leaves_the_child_unchanged(environment: Environment) ->
     assert groups(left) == groups(right) == [""]
 
 
+@pytest.mark.parametrize("replaces", ["initiator", "responder"])
+def test_an_ike_sa_is_replaced_by_a_new_one_with_its_child(environment: Environment, replaces: str) -> None:
+    """Also where the peer refuses to rekey the child. The end that replaces initiates the new one."""
+    drivers = environment.drivers()
+    left, right = RunningGateway(drivers, 1, 2), RunningGateway(drivers, 2, 1, ipsec=GROUP_19)
+    left.initiate()
+    eventually(lambda: left.up() and right.up())
+    acting = left if replaces == "initiator" else right
+    (before,) = acting.charon.sas()
+    acting.charon.replace(before.unique_id)
+    eventually(lambda: [sa.unique_id for sa in acting.charon.sas()] not in ([before.unique_id], []))
+    eventually(lambda: len(left.charon.sas()) == len(right.charon.sas()) == 1 and left.up() and right.up())
+    (after,) = acting.charon.sas()
+    assert (after.name, after.initiator) == (before.name, True)
+    assert [child.name for child in after.children] == [child.name for child in before.children]
+    assert after.children[0].spi_in != before.children[0].spi_in
+
+
 @pytest.mark.parametrize("first", ["both", "strict"])
 def test_of_equal_children_a_responder_takes_the_first(environment: Environment, first: str) -> None:
     """The reason for the order in `core.tunnel.fallback`: a fallback child after a strict one is never selected."""

@@ -153,6 +153,10 @@ class ManagedCharon:
         """Rekey a child SA. The outcome arrives as events."""
         self._try(partial(self._driver.rekey, child_id))
 
+    def replace(self, unique_id: int) -> None:
+        """Replace an IKE SA by a new one with the same children. The outcome arrives as events."""
+        self._try(partial(self._driver.replace, unique_id))
+
     def delete_sa(self, action: DeleteIkeSa | DeleteChildSa) -> None:
         """Delete an IKE SA with its children, or one child SA."""
         if isinstance(action, DeleteIkeSa):

@@ -22,8 +22,9 @@ from linkspan.core.tunnel.actions import (
     ListSas,
     Reconcile,
     Rekey,
+    ReplaceIkeSa,
 )
-from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused
+from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, RekeyDue
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
 
@@ -56,6 +57,9 @@ class GatewayTunnels:
 
         Of a refused attempt charon names none: it is for those that the peer may have meant.
         """
+        if isinstance(event, RekeyDue):
+            self.step_all([id for id, tunnel in self.by_id.items() if tunnel.pfs_check.refused], event)
+            return
         if isinstance(event, PeerRefused):
             connections = [tunnel.connection for tunnel in self.by_id.values()]
             for connection in peer_refusals.concerned(event, connections):
@@ -128,6 +132,8 @@ class GatewayTunnels:
                 self._delete_if_given_up(id, number)
             case Rekey(child_id):
                 self._charon.rekey(child_id)
+            case ReplaceIkeSa(number):
+                self._charon.replace(number)
             case Reconcile():
                 self._request_reconcile()
             case DeleteIkeSa() | DeleteChildSa():

@@ -131,6 +131,12 @@ class Charon(Protocol):
     def rekey(self, unique_id: int) -> None:
         """Rekey a child SA and return at once; the outcome arrives as events."""
 
+    def replace(self, unique_id: int) -> None:
+        """Replace an IKE SA of IKEv2 by a new one with the same children, and return at once.
+
+        The old one is deleted once the new one is up with its children, and stays if that fails.
+        """
+
     def loaded(self) -> Mapping[str, frozenset[str]]:
         """Return the names of the loaded connections, each with the names of its children."""
 

@@ -246,6 +246,10 @@ class FakeCharon:
         with self._world.lock:
             self._world.rekey(self._daemon(), unique_id)
 
+    def replace(self, unique_id: int) -> None:
+        with self._world.lock:
+            self._world.replace(self._daemon(), unique_id)
+
     def loaded(self) -> dict[str, frozenset[str]]:
         with self._world.lock:
             configs = self._daemon().configs

@@ -289,6 +289,17 @@ class FakeWorld:
                     if child.unique_id == unique_id and sa.other and self._reachable(daemon, sa.other[0], sa.config):
                         self._rekey_child(daemon, sa, name, *sa.other)
 
+    def replace(self, daemon: FakeDaemon, unique_id: int) -> None:
+        """Replace an IKE SA by a new one with its children, unless the new one does not come up."""
+        with self.lock:
+            for old in [sa for sa in daemon.sas if sa.unique_id == unique_id]:
+                new = FakeIkeSa(next(self._numbers), old.config, initiator=True)
+                new.pending = list(old.children)
+                daemon.sas.append(new)
+                self.connect(daemon, new)
+                if old.children.keys() <= new.children.keys():
+                    self.delete_ike_sa(daemon, old)
+
     def _rekey_child(self, daemon: FakeDaemon, sa: FakeIkeSa, name: str, peer: FakeDaemon, end: FakeIkeSa) -> None:
         twin = next(twin.name for twin in end.children.values() if twin.spi_in == sa.children[name].spi_out)
         ours = next(child for child in sa.config.children if child.name == name)

@@ -19,6 +19,7 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyDue,
     Retransmitted,
     SaChanged,
 )
@@ -114,6 +115,7 @@ class History:
             events.EventsLost(),
             Cause(about, self.random.choice(("auth-failed", "esp-proposal", "rekey-failed")), "why"),
             PeerRefused("198.51.100.2", "ike-proposal", "why", 1.8e9, 2),
+            RekeyDue(),
             SaChanged(about),
             Initiating(about),
             PeerSeen(about, number),

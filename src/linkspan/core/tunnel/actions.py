@@ -44,8 +44,16 @@ class Rekey(msgspec.Struct, frozen=True):
     unique_id: int
 
 
+class ReplaceIkeSa(msgspec.Struct, frozen=True):
+    """Replace one IKE SA by a new one with the same children, before it is deleted; the outcome arrives as events."""
+
+    unique_id: int
+
+
 class Reconcile(msgspec.Struct, frozen=True):
     """The previous version is down: reconcile, so that charon unloads it."""
 
 
-Action = ListSas | Initiate | DeleteIkeSa | DeleteChildSa | GiveUpSa | DeclarePeerDead | Rekey | Reconcile
+Action = (
+    ListSas | Initiate | DeleteIkeSa | DeleteChildSa | GiveUpSa | DeclarePeerDead | Rekey | ReplaceIkeSa | Reconcile
+)

@@ -26,6 +26,7 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyDue,
     Retransmitted,
     SaChanged,
 )
@@ -63,7 +64,7 @@ def step(tunnel: Tunnel, event: Event, now: float) -> Step:
 def wake_at(tunnel: Tunnel) -> float | None:
     """The time of the next `Tick`, None if no timer runs."""
     times = [tunnel.attempt_ends_at, tunnel.retry_at, tunnel.list_at, tunnel.expiry_at, tunnel.pfs_check.due]
-    times += [tunnel.duplicate_until, tunnel.overlap_until]
+    times += [tunnel.duplicate_until, tunnel.overlap_until, tunnel.replacements.due]
     if has_dpd(tunnel):
         times.append(dpd.deadline(tunnel.dpd_state, tunnel.connection.dpd.timeout))
     return min((time for time in times if time is not None), default=None)
@@ -136,6 +137,10 @@ def _refused(tunnel: Tunnel, text: str, at: float, now: float) -> Tunnel:
     return tunnel if may_initiate(tunnel) else _set(tunnel, reason="", code="")
 
 
+def _rekey_due(tunnel: Tunnel, _event: RekeyDue, _now: float) -> Step:
+    return tunnel, (ListSas(),) if tunnel.pfs_check.refused else ()
+
+
 def _sa_changed(tunnel: Tunnel, _event: SaChanged, _now: float) -> Step:
     return tunnel, (ListSas(),)
 
@@ -178,6 +183,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Tunnel, Any, float], Step]]] = {
     EventsLost: _events_lost,
     Cause: _cause,
     PeerRefused: _peer_refused,
+    RekeyDue: _rekey_due,
     SaChanged: _sa_changed,
     Initiating: _initiating,
     PeerSeen: _peer_seen,

@@ -8,11 +8,21 @@ import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
-from linkspan.core.tunnel import dpd, duplicate_sas, fallback, pfs_check, sa_expiry
+from linkspan.core.tunnel import dpd, duplicate_sas, fallback, ike_replacement, pfs_check, sa_expiry
 from linkspan.core.tunnel.actions import Action, DeleteIkeSa, Reconcile
 from linkspan.core.tunnel.attempts import ATTEMPT, Step, back_off, in_progress, peer_dead
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.core.tunnel.tunnel import Previous, Tunnel, children, configs, has_dpd, kept_previous, running_children
+from linkspan.core.tunnel.tunnel import (
+    Previous,
+    Tunnel,
+    children,
+    configs,
+    has_dpd,
+    kept_previous,
+    may_initiate,
+    running_children,
+    running_configs,
+)
 
 DUPLICATE = 10.0
 """Seconds after which this end deletes a redundant IKE SA that the peer was expected to delete."""
@@ -34,8 +44,12 @@ def assess(tunnel: Tunnel, config: IkeConfig, listed: tuple[IkeSa, ...], now: fl
     usable = tuple(sa for sa in sas if sa.unique_id not in given_up | expired)
     tunnel, following = _assess_children(tunnel, config, usable, now)
     check, rekeys = pfs_check.due_rekeys(tunnel.pfs_check, usable, running_children(tunnel), now)
+    tunnel = _set(tunnel, pfs_check=check)
+    # An end that only waits must not initiate an IKE SA either.
+    refused = running_configs(tunnel) if check.refused and may_initiate(tunnel) else {}
+    replacements, renewals = ike_replacement.due_replacements(tunnel.replacements, usable, refused, now)
     deletions = (DeleteIkeSa(unique_id) for unique_id in sorted(expired))
-    return _set(tunnel, pfs_check=check), (*actions, *deletions, *following, *rekeys)
+    return _set(tunnel, replacements=replacements), (*actions, *deletions, *following, *rekeys, *renewals)
 
 
 def _check_peer(

@@ -24,14 +24,18 @@ TRIES = 3
 
 
 class PendingRekey(msgspec.Struct, frozen=True):
-    """The next rekey of one child, and how many have been requested."""
+    """The next rekey of one child, how many have been requested, and whether the peer has refused."""
 
     due: float
     requests: int = 0
+    refused: bool = False
 
 
 class PfsCheck(msgspec.Struct, frozen=True):
-    """Pending rekeys by unique id of the child; `due`: time of the next one; `refused`: the peer has refused one."""
+    """Pending rekeys by unique id of the child; `due`: time of the next one; `refused`: the peer has refused one.
+
+    A child that replaces a refused one is refused too until its own rekey has shown the contrary.
+    """
 
     pending: Mapping[int, PendingRekey] = {}
     refused: bool = False
@@ -47,19 +51,17 @@ def due_rekeys(
     ends that rekey one child at once may be left with a new child that sends nothing: where the peer's refusal
     precedes its delete of the old child, charon 5.9 forgets that the new one has no outbound SA yet (child_rekey.c).
     """
-    tries = 1 if check.refused else TRIES
     pending, waiting, rekeys = dict[int, PendingRekey](), list[float](), list[Rekey]()
     for child, wait in _unverified(sas, children):
         rekey = check.pending.get(child.unique_id, PendingRekey(now + wait))
-        may_rekey = child.state == "INSTALLED" and rekey.requests < tries
+        may_rekey = child.state == "INSTALLED" and rekey.requests < (1 if rekey.refused else TRIES)
         if may_rekey and rekey.due <= now:
             rekeys.append(Rekey(child.unique_id))
-            rekey = PendingRekey(now + AGAIN, rekey.requests + 1)
+            rekey = PendingRekey(now + AGAIN, rekey.requests + 1, rekey.refused)
         if may_rekey:
             waiting.append(rekey.due)
         pending[child.unique_id] = rekey
-    refused = check.refused and any(rekey.requests for rekey in pending.values())
-    return PfsCheck(pending, refused, min(waiting, default=None)), tuple(rekeys)
+    return PfsCheck(pending, check.refused and bool(pending), min(waiting, default=None)), tuple(rekeys)
 
 
 def _unverified(sas: Iterable[IkeSa], children: Container[str]) -> Iterator[tuple[ChildSa, float]]:
@@ -72,12 +74,15 @@ def _unverified(sas: Iterable[IkeSa], children: Container[str]) -> Iterator[tupl
 
 def failed(check: PfsCheck) -> PfsCheck:
     """The check after charon has logged that a rekey failed."""
-    return msgspec.structs.replace(check, refused=any(rekey.requests for rekey in check.pending.values()))
+    pending = {
+        id: msgspec.structs.replace(rekey, refused=True) if rekey.requests else rekey
+        for id, rekey in check.pending.items()
+    }
+    refused = any(rekey.refused for rekey in pending.values())
+    return msgspec.structs.replace(check, pending=pending, refused=refused or (check.refused and bool(pending)))
 
 
-def reason(group: str) -> str:
-    """The reason of a tunnel whose peer refuses a rekey."""
-    return (
-        f"the peer refuses pfs {group} at a rekey: the tunnel will end with the lifetime of its key; "
-        "compare pfs on both sides"
-    )
+def reason(group: str, replaces: bool) -> str:
+    """The reason of a tunnel whose peer refuses a rekey. `replaces`: this end replaces the IKE SA instead."""
+    then = "before its key ends, a new IKE SA replaces it" if replaces else "the tunnel will end with its key"
+    return f"the peer refuses pfs {group} at a rekey: {then}; compare pfs on both sides"

@@ -18,6 +18,7 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyDue,
     Retransmitted,
     SaChanged,
 )
@@ -84,7 +85,17 @@ _OFF: Final = frozenset({Phase.DISABLED, Phase.FAILED, Phase.UNRESOLVED})
 _WAITING: Final = frozenset({Phase.WAITING_FOR_PEER, Phase.WAITING_FOR_TRAFFIC})
 _RUNNING: Final = frozenset({Phase.PARTLY_UP, Phase.UP, Phase.REPLACING})
 _DOWN: Final = _RETRY | _WAITING
-_HINTS: Final = (Cause, Initiating, PeerRefused, PeerSeen, ProbeSent, Retransmitted, SaChanged, EventsLost)
+_HINTS: Final = (
+    Cause,
+    Initiating,
+    PeerRefused,
+    PeerSeen,
+    ProbeSent,
+    RekeyDue,
+    Retransmitted,
+    SaChanged,
+    EventsLost,
+)
 """Events that never change the phase by themselves. Most make the tunnel list its SAs, and the listing decides."""
 _CONFIGURED: Final[Mapping[Trigger, frozenset[Phase]]] = {
     **dict.fromkeys(_HINTS, _NONE),

@@ -27,6 +27,8 @@ class ChildSa(msgspec.Struct, frozen=True):
     integrity: str = ""
     group: str = ""
     """Of its own key exchange; empty if it had none (`core.tunnel.pfs_check`)."""
+    life_left: int = -1
+    """Seconds until charon deletes it if nobody rekeys it; -1 without such a time."""
 
 
 class IkeSa(msgspec.Struct, frozen=True):
@@ -95,4 +97,5 @@ def _child_sa(section: dict[str, Any]) -> ChildSa:
         bits=vici_integer(section, "encr-keysize"),
         integrity=vici_text(section.get("integ-alg", b"")),
         group=vici_text(section.get("dh-group", b"")),
+        life_left=vici_integer(section, "life-time", -1),
     )

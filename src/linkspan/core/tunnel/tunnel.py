@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.ipsec.config import ChildConfig, IkeConfig
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import ConnectionReport
 from linkspan.core.tunnel import dpd, fallback, peer_refusals, pfs_check
 from linkspan.core.tunnel.actions import Initiate
 from linkspan.core.tunnel.dpd import DpdState
+from linkspan.core.tunnel.ike_replacement import Replacements
 from linkspan.core.tunnel.peer_refusals import FailedAttempt
 from linkspan.core.tunnel.pfs_check import PfsCheck
 
@@ -43,6 +44,7 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     previous: Previous | None = None
     pfs_check: PfsCheck = PfsCheck()
+    replacements: Replacements = Replacements()
     applied: bool = False
     up: frozenset[str] = frozenset()
     reason: str = ""
@@ -137,6 +139,12 @@ def running_children(tunnel: Tunnel) -> frozenset[str]:
     return tunnel.up | tunnel.previous.up if tunnel.previous else tunnel.up
 
 
+def running_configs(tunnel: Tunnel) -> dict[str, ChildConfig]:
+    """The configurations of the children that carry the connection's traffic, by name."""
+    running = running_children(tunnel)
+    return {child.name: child for config in configs(tunnel) for child in config.children if child.name in running}
+
+
 def kept_previous(tunnel: Tunnel, installed: frozenset[str]) -> Previous | None:
     """The previous version, as long as some of it is up, or a peer that still has it needs the fallback."""
     if tunnel.previous is None or tunnel.config is None:
@@ -180,7 +188,7 @@ def _incomplete(tunnel: Tunnel, wanted: int) -> str:
     missing = wanted - len(tunnel.up)
     text = f"{missing} of {wanted} child SAs are not up" if missing else ""
     if tunnel.pfs_check.refused and not text:
-        text = pfs_check.reason(tunnel.connection.ipsec.pfs)
+        text = pfs_check.reason(tunnel.connection.ipsec.pfs, may_initiate(tunnel))
     cause = _cause(tunnel)
     return f"{text}: {cause}" if text and cause else text
 

@@ -165,6 +165,9 @@ class StrongswanCharon:
     def rekey(self, unique_id: int) -> None:
         self._request("rekey", {"child-id": str(unique_id)})
 
+    def replace(self, unique_id: int) -> None:
+        self._request("rekey", {"ike-id": str(unique_id), "reauth": "yes"})
+
     def loaded(self) -> dict[str, frozenset[str]]:
         messages = self._use(lambda commands: commands.stream("list-conns", "list-conn"))
         return {

@@ -42,6 +42,10 @@ charon {{
     ikesa_table_size = 256
     ikesa_table_segments = 4
 
+    # Reauthentication, by which the agent replaces an IKE SA, must not interrupt the tunnel. The default depends on the
+    # version.
+    make_before_break = yes
+
     # The API lets a user choose aggressive mode with a pre-shared key; without this the responder refuses it.
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes
 
