@@ -1,6 +1,7 @@
-"""The effect of every attribute of the VPN resources between the gateways, one sentence each, for docs/attributes.md.
+"""The effect of every attribute of every resource, one sentence each, for docs/attributes.md.
 
-The sentences are not in the registry because no program reads them. `tests/test_docs.py` fails where one is missing.
+The sentences are not in the registry because no program reads them. `tests/test_docs.py` fails where one is missing. An
+attribute without an effect says that it is `INFORMATIONAL`; all others have a test that shows the effect.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ _STATUS: Final = {
     "status_reason": "the cause, as soon as the first attempt fails",
 }
 _ADMIN: Final = "false: the SAs are deleted at both ends, and no packet passes, not in plaintext either"
+INFORMATIONAL: Final = "informational: "
+_LABELS: Final = {
+    "id": "identifies the object in references and paths",
+    "project_id": "separates projects: an object of another project is not found",
+    "name": "a label to find objects by; a change reaches no node",
+    "description": "a label to find objects by; a change reaches no node",
+}
+_CLOSED: Final = "no packet passes, not in plaintext either; tunnels that can carry nothing are deleted at both ends"
 _CIPHER: Final = "the encryption transform of the proposal, with its key length"
 
 EFFECTS: Final[dict[str, dict[str, str]]] = {
@@ -74,5 +83,40 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
     | {
         "type": "a local group has subnets, a peer group CIDRs; a connection refuses other types",
         "endpoints": "one traffic selector per endpoint",
+    },
+    "network": _LABELS
+    | {
+        "name": "of an external network: a node finds the bridge for it by this name or by the id",
+        "admin_state_up": f"false: on the gateways' interfaces on it {_CLOSED}",
+        "router:external": "true: routers may have their gateway on it",
+        "shared": "true: every project may read it and use it",
+        "mtu": f"{INFORMATIONAL}shown to clients; gateways and tunnels have the MTU of the path and of the connection",
+        "subnets": "the subnets on it; they are deleted with it",
+        "status": "always ACTIVE, as in Neutron: admin_state_up does not change it",
+    },
+    "subnet": _LABELS
+    | {
+        "network_id": "the network on which a router gets its interface",
+        "ip_version": "the IP version of the CIDR; a differing one is refused",
+        "cidr": "the prefix of the router's interface, and the local traffic selector of connections",
+        "gateway_ip": "the address of the router's interface; without one it can have none",
+        "enable_dhcp": f"{INFORMATIONAL}stored for clients, which set it by default; no DHCP is served",
+        "allocation_pools": "the addresses that routers are given on an external network",
+    },
+    "router": _LABELS
+    | {
+        "admin_state_up": f"false: {_CLOSED}",
+        "external_gateway_info": "the outside addresses of the gateway, and its next hops",
+        "status": "always ACTIVE, as in Neutron: admin_state_up does not change it",
+    },
+    "port": _LABELS
+    | {
+        "name": "always empty",
+        "description": "always empty",
+        "network_id": "the network of the gateway's interface",
+        "device_id": "the router whose interface it is",
+        "device_owner": "the gateway's outside interface or one of its inside interfaces",
+        "fixed_ips": "the addresses of the gateway's interface",
+        "mac_address": f"{INFORMATIONAL}derived from the id; the gateway's interface has another",
     },
 }

@@ -19,7 +19,7 @@ import click
 from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
 from linkspan.core.errors import STATUS
-from linkspan.core.schema.resources import INVENTORY, REQUIRED, VPN, Attribute, Resource
+from linkspan.core.schema.resources import REQUIRED, RESOURCES, VPN, Attribute, Resource
 from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF
 from linkspan.core.tunnel.events import SasListed
 from linkspan.core.tunnel.phase import CHARON_RESTARTED, EDITED, TRANSITIONS, Phase, Trigger
@@ -31,7 +31,7 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 from effects import EFFECTS  # noqa: E402 # a module next to this file, which is not in a package
 
 from tests.harness import matrix  # noqa: E402 # the tests are not installed
-from tests.harness.mutations import FIELDS  # noqa: E402
+from tests.harness.mutations import MUTABLE  # noqa: E402
 
 MADE = "<!-- Made by docs/generate.py: change the source, not this file. -->\n"
 LATE = ("db", "node", "user", "project", "token", "policy")
@@ -69,20 +69,22 @@ def code(value: Any) -> str:
 
 
 def wire() -> str:
-    """The effect of every attribute of the VPN resources on the wire, with the tests that show it and the mutants."""
+    """The effect of every attribute of every resource, with the tests that show it, and the mutants."""
     intro = (
         "The effect of each attribute between the gateways, and the tests that observe it on the wire, with plain "
-        "strongSwan as the peer. *Backend*: the ESP backends on which the tests run: user space, and also the kernel "
-        "where it behaves differently. Types and defaults are in "
-        "[reference/attributes.md](reference/attributes.md)."
+        "strongSwan as the peer; effects of the inventory that no packet shows are observed at the API and in the "
+        "desired state of a node. An attribute that has no effect is *informational*. *Backend*: the ESP backends on "
+        "which the tests of the wire run: user space, and also the kernel where it behaves differently. Types and "
+        "defaults are in [reference/attributes.md](reference/attributes.md)."
     )
     shown = matrix.shown()
     kernel = {name for part in matrix.KERNEL.values() for name in part}
 
     def parts() -> Iterator[str]:
-        for resource in VPN:
+        for resource in RESOURCES:
+            effect = "effect on the wire" if resource in VPN else "effect"
             yield f"## {resource.label}\n"
-            yield table(("attribute", "effect on the wire", "backend", "shown by"), effects(resource))
+            yield table(("attribute", effect, "backend", "shown by"), effects(resource))
         yield "## Mutants\n"
         yield (
             "`./dev test --mutate` runs these tests with an agent that ignores one attribute: *held* at a fixed value, "
@@ -95,12 +97,13 @@ def wire() -> str:
         for item in resource.attributes:
             tests = matrix.of(f"{resource.name}.{item.name}", shown)
             both = any(name in kernel or name.partition("::")[0] in kernel for name in tests)
-            backend = "both" if both else "user space"
+            on_wire = any((matrix.WIRE / name.partition("::")[0]).exists() for name in tests)
+            backend = "both" if both else "user space" if on_wire else ""
             yield f"`{item.name}`", EFFECTS[resource.name][item.name], backend, tests_of(tests)
 
     def mutants() -> Iterator[tuple[str, ...]]:
         killers_of = matrix.mutants()
-        for name, (_, value) in FIELDS.items():
+        for name, (_, value) in MUTABLE.items():
             held = ", ".join(value) if isinstance(value, tuple) else str(value)
             killers = (
                 tests_of([killers_of[key]] if (key := f"{name}={way}") in killers_of else [])
@@ -209,7 +212,7 @@ def attributes() -> str:
     )
 
     def parts() -> Iterator[str]:
-        for resource in (*VPN, *INVENTORY):
+        for resource in RESOURCES:
             yield f"## {resource.label}\n"
             yield f"{resource.help[:1].upper()}{resource.help[1:]}. `/v2.0/{resource.path}`, `{resource.singular}`.\n"
             yield table(("attribute", "POST", "PUT", "default", "type", "meaning"), rows(resource))

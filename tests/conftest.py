@@ -25,9 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "whole: only with --all")
-    config.addinivalue_line(
-        "markers", "shows(*attributes): this test observes the effect of these attributes on the wire"
-    )
+    config.addinivalue_line("markers", "shows(*attributes): this test observes the effect of these attributes")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel.charon_events import SaChanged
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.ports import DriverError
-from linkspan.testing.fake_drivers import COMPLETE, FakeCharon, FakeDrivers
+from linkspan.testing.fake_drivers import COMPLETE, FakeCharon, FakeDrivers, FakeLeakGuard
 from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.machine import connection, eventually, gateway
 from tests.harness.databases import Clock
@@ -407,3 +407,106 @@ def test_teardown_removes_the_gateway_and_stop_keeps_it(world: FakeWorld, left: 
     again.wait(LEFT.id, "ready")
     again.stop(teardown=True)
     assert again.drivers.namespaces.present() == frozenset()
+
+
+def disabled(router: bool = True, outside: bool = True, inside: bool = True) -> Gateway:
+    """The left gateway with some admin states false."""
+    return replace(
+        LEFT,
+        revision=LEFT.revision + 1,
+        enabled=router,
+        outside=replace(LEFT.outside, enabled=outside),
+        inside=tuple(replace(interface, enabled=inside) for interface in LEFT.inside),
+    )
+
+
+@pytest.mark.parametrize(
+    ("down", "words", "state"),
+    [
+        (disabled(router=False), "of the router is false", "disabled"),
+        (disabled(outside=False), "of the external network is false", "disabled"),
+        (disabled(inside=False), "of the network of 10.1.0.0/24 is false", "ready"),
+    ],
+    ids=["router", "external network", "network"],
+)
+def test_an_admin_state_ends_the_tunnel_before_the_outside_is_closed(
+    left: GatewayUnderTest,
+    right: GatewayUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    down: Gateway,
+    words: str,
+    state: str,
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+    right.wait(TO_LEFT.id, "up")
+    assert left.drivers.world.send(LEFT.id, "10.1.0.9", "10.2.0.9") == "esp"
+    closed: list[Gateway] = []
+    terminate = FakeCharon.terminate_sa
+
+    def terminate_and_record(self: FakeCharon, unique_id: int, *, dead: bool = False) -> None:
+        closed.append(left.drivers.world.guarded[left.drivers.node, LEFT.id])
+        terminate(self, unique_id, dead=dead)
+
+    monkeypatch.setattr(FakeCharon, "terminate_sa", terminate_and_record)
+    left.gateway = down
+    left.set_desired(TO_RIGHT)
+    assert words in left.wait(TO_RIGHT.id, "disabled").reason
+    left.wait(LEFT.id, state)
+    right.wait(TO_LEFT.id, "down")
+    assert sas(left) == ()
+    assert left.drivers.world.send(LEFT.id, "10.1.0.9", "10.2.0.9") == "dropped"
+    # The delete can reach the peer; no host's packet can pass meanwhile.
+    (meanwhile,) = closed
+    assert meanwhile.enabled
+    assert meanwhile.outside.enabled
+    assert all(interface.enabled for interface in meanwhile.inside) == (not down.outside.enabled)
+    assert left.drivers.world.guarded[left.drivers.node, LEFT.id] == down
+    left.gateway = replace(LEFT, revision=down.revision + 1)
+    left.set_desired(TO_RIGHT)
+    left.wait(TO_RIGHT.id, "up")
+    left.wait(LEFT.id, "ready")
+    assert left.drivers.world.send(LEFT.id, "10.1.0.9", "10.2.0.9") == "esp"
+
+
+def test_a_gateway_that_is_down_stays_closed_when_its_agent_restarts(
+    left: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left.gateway = disabled(router=False)
+    left.set_desired(TO_RIGHT)
+    left.wait(LEFT.id, "disabled")
+    left.stop()
+    applied: list[Gateway] = []
+    again = FakeDrivers(left.drivers.world)
+    apply = FakeLeakGuard.apply
+
+    def apply_and_record(self: FakeLeakGuard, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
+        applied.append(gateway)
+        apply(self, gateway, pairs)
+
+    monkeypatch.setattr(FakeLeakGuard, "apply", apply_and_record)
+    second = GatewayUnderTest(again, left.gateway)
+    second.set_desired(TO_RIGHT)
+    second.wait(LEFT.id, "disabled")
+    second.stop()
+    assert applied == [left.gateway]
+
+
+def test_an_admin_state_closes_the_inside_while_charon_cannot_be_started(
+    left: GatewayUnderTest, right: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+
+    def refuse(self: FakeCharon) -> bool:
+        raise DriverError("charon cannot be started")
+
+    monkeypatch.setattr(FakeCharon, "start", refuse)
+    left.drivers.world.kill(LEFT.id)
+    left.wait(LEFT.id, "error")
+    left.gateway = disabled(inside=False)
+    left.set_desired(TO_RIGHT)
+    eventually(lambda: not left.drivers.world.guarded[left.drivers.node, LEFT.id].inside[0].enabled)
+    monkeypatch.undo()

@@ -14,6 +14,7 @@ from linkspan.core.schema.resources import (
     ENDPOINT_GROUP,
     IKE_POLICY,
     IPSEC_POLICY,
+    NETWORK,
     RESOURCES,
     ROUTER,
     SERVICE,
@@ -229,6 +230,8 @@ def test_an_edit_of_what_connections_reference(database: Engine, api: Api, conne
         (ENDPOINT_GROUP, local, {"name": "renamed"}, EDIT),
         (SUBNET, site.subnet["id"], {"name": "renamed"}, EDIT),
         (ROUTER, site.router["id"], {"external_gateway_info": gateway}, MOVE),
+        (ROUTER, site.router["id"], {"admin_state_up": False}, EDIT),
+        (NETWORK, site.subnet["network_id"], {"admin_state_up": False}, EDIT),
     ]
     for resource, id, values, most in edits:
         sent = edit(statements, api, resource, id, **values)

@@ -1,4 +1,4 @@
-"""Maps attributes to the tests that verify them on the wire, parsed from the `shows` marks in tests/wire.
+"""Maps attributes to the tests that verify them, parsed from the `shows` marks in tests/wire and tests/api/resources.
 
 docs/attributes.md is generated from it, and `harness.mutate` selects tests by it.
 """
@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from linkspan.core.schema.resources import VPN
+from linkspan.core.schema.resources import RESOURCES
 
 ROOT: Final = Path(__file__).parents[2]
 WIRE: Final = ROOT / "tests" / "wire"
+API: Final = ROOT / "tests" / "api" / "resources"
 MUTANTS: Final = WIRE / "mutants.json"
 """The last result of `./dev test --mutate`: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
@@ -36,7 +37,7 @@ KERNEL: Final = {
 def shown() -> dict[str, list[str]]:
     """Return the tests of each attribute, as `file::test`."""
     tests: dict[str, list[str]] = {}
-    for file in sorted(WIRE.glob("test_*.py")):
+    for file in (*sorted(WIRE.glob("test_*.py")), *sorted(API.glob("test_*.py"))):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         named = {
             target.id: node.value
@@ -67,8 +68,8 @@ def of(attribute: str, tests: dict[str, list[str]]) -> list[str]:
 
 
 def attributes() -> list[str]:
-    """Return all attributes of the VPN resources, as `resource.attribute`."""
-    return [f"{resource.name}.{attribute.name}" for resource in VPN for attribute in resource.attributes]
+    """Return all attributes of all resources, as `resource.attribute`."""
+    return [f"{resource.name}.{attribute.name}" for resource in RESOURCES for attribute in resource.attributes]
 
 
 def mutants() -> dict[str, str]:

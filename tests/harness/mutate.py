@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.harness.matrix import MUTANTS, ROOT, mutants
-from tests.harness.mutations import FIELDS, ways
+from tests.harness.mutations import MUTABLE, ways
 
 WORKERS = int(os.environ.get("MUTATE_WORKERS", "2"))
 SECONDS = 400
@@ -28,12 +28,12 @@ def main(only: list[str]) -> int:
     """Run the mutants; return 0 if all were killed."""
     wanted = [
         f"{attribute}={way}"
-        for attribute in FIELDS
+        for attribute in MUTABLE
         for way in ways(attribute)
         if not only or any(part in attribute for part in only)
     ]
     if not wanted:
-        print(f"no attribute name contains {', '.join(only)}: there are {', '.join(FIELDS)}", file=sys.stderr)
+        print(f"no attribute name contains {', '.join(only)}: there are {', '.join(MUTABLE)}", file=sys.stderr)
         return 2
     killers = {} if not only else mutants()
     survived = []

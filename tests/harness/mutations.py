@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from linkspan.core.secret import Secret
-from linkspan.core.state.desired import Connection
+from linkspan.core.state.desired import Connection, Gateway
 
 VARIABLE: Final = "TEST_MUTANT"
 LABORATORY: Final = frozenset({"198.51.100.2", "198.51.100.3"})
@@ -57,11 +57,28 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
 
 MADE_ONLY: Final = frozenset({"service.subnet_id", "connection.auth_mode"})
 """Attributes that no update can change, so that there is no `frozen` mutant."""
+OF_GATEWAYS: Final[dict[str, tuple[str, Any]]] = {
+    "router.admin_state_up": ("enabled", True),
+    "network.admin_state_up": ("outside.enabled, inside.enabled", True),
+}
+"""Attributes of the node's gateway. Their first value in the laboratory is that of `held`: `frozen` is the same."""
+MUTABLE: Final = {**FIELDS, **OF_GATEWAYS}
 
 
 def ways(attribute: str) -> tuple[Way, ...]:
     """Return the mutants of an attribute."""
-    return ("held",) if attribute in MADE_ONLY else ("held", "frozen")
+    return ("held",) if attribute in MADE_ONLY | OF_GATEWAYS.keys() else ("held", "frozen")
+
+
+def mutate_gateway(gateway: Gateway, attribute: str) -> Gateway:
+    """Return the gateway as the mutant agent sees it."""
+    replace = msgspec.structs.replace
+    if attribute == "router.admin_state_up":
+        return replace(gateway, enabled=True)
+    if attribute == "network.admin_state_up":
+        inside = tuple(replace(interface, enabled=True) for interface in gateway.inside)
+        return replace(gateway, outside=replace(gateway.outside, enabled=True), inside=inside)
+    return gateway
 
 
 _first: dict[tuple[str, str], Any] = {}
@@ -70,6 +87,8 @@ _first: dict[tuple[str, str], Any] = {}
 def mutate(connection: Connection, attribute: str, way: Way) -> Connection:
     """Return the connection as the mutant agent sees it. The first values are remembered in this process."""
     if connection.peer_address in LABORATORY:
+        return connection
+    if attribute in OF_GATEWAYS:
         return connection
     path, fixed = FIELDS[attribute]
     names = path.split(".")

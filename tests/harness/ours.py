@@ -70,6 +70,23 @@ class Ours:
         """Delete an object."""
         self.user.request("DELETE", f"{VPN}/{path}/{id}")
 
+    def set_admin_state(self, path: str, id: str, up: bool) -> None:
+        """Change `admin_state_up` of a router or network; `clear` sets it to true again."""
+        body = {path.removesuffix("s"): {"admin_state_up": up}}
+        self.world.admin.request("PUT", f"/v2.0/{path}/{id}", body)
+        if not up:
+            self._undo.append(lambda: self._up_again(path, id))
+
+    def _up_again(self, path: str, id: str) -> None:
+        self.set_admin_state(path, id, True)
+        for side in self.world.lab["sites"].values():
+            self.world.wait_status(side["connection_id"], "ACTIVE")
+
+    def service_status(self) -> tuple[str, str]:
+        """Return status and reason of the service of the gateway under test."""
+        shown = self.user.request("GET", f"{VPN}/vpnservices/{self.subnet_service}")["vpnservice"]
+        return shown["status"], shown["status_reason"] or ""
+
     def _remove(self, path: str, id: str) -> None:
         try:
             self.delete(path, id)

@@ -122,6 +122,39 @@ def test_a_services_subnet_and_the_peers_networks(ours: Ours, peer: Peer, annex:
     assert_blocked(peer, (ours.host, peer.in4))
 
 
+@pytest.mark.shows("network.admin_state_up")
+def test_a_connection_names_the_network_that_is_down(ours: Ours, peer: Peer, annex: Annex) -> None:
+    """Its other networks go on; the network that is down reaches neither the peer nor the router's other network."""
+    peer.load(ours.v4, ours.psk, child=WIDE)
+    service = ours.create("vpnservices", router_id=ours.router_id)
+    local = group(ours, "subnet", ours.subnets[4], annex.subnets[4])
+    remote = group(ours, "cidr", peer.net4)
+    link = ours.connect(peer, vpnservice_id=service, local_ep_group_id=local, peer_ep_group_id=remote, peer_cidrs=[])
+    link.wait_rekeyed()
+    own, other = (ours.host, peer.in4), (annex.host, peer.in4)
+    assert_passes(peer, own, other)
+    beside = [functools.partial(ping, ours.host, address, 3, 0.02, 1) for address in ("10.11.0.10", "fd00:11::10")]
+    assert [send().received for send in beside] == [3, 3]
+    before = link.sas()
+    network = ours.user.request("GET", f"/v2.0/subnets/{annex.subnets[4]}")["subnet"]["network_id"]
+    ours.set_admin_state("networks", network, False)
+    link.wait_reason(f"admin_state_up of the network of {ANNEX4} is false", 5.0)
+    assert link.status == "ACTIVE"
+    with ours.world.next_hop():
+        assert_blocked(peer, other)
+    assert [send().received for send in beside] == [0, 0]
+    # What the peer sends there is carried to the gateway, and goes no further.
+    with peer.recorder() as seen:
+        peer.run("ping", "-c", "2", "-W", "1", "-I", peer.in4, "10.11.0.10", check=False)
+    assert (seen.count("esp", "udp_esp", sent=True), seen.count("esp", "udp_esp", sent=False)) == (2, 0)
+    assert_passes(peer, own)
+    assert link.sas() == before, "the admin state of one network touched the tunnel"
+    ours.set_admin_state("networks", network, True)
+    until(lambda: not link.reason, 5.0)
+    assert_passes(peer, own, other)
+    assert [send().received for send in beside] == [3, 3]
+
+
 def test_ipv6_host_bits(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk, child=WIDE)
     given = peer.net6.replace("::/64", "::00a5/64").upper()

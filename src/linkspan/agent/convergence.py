@@ -20,6 +20,7 @@ from linkspan.agent.reports import Reports
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.tunnel import events, reconcile
 from linkspan.core.tunnel.reconcile import Plan
@@ -58,7 +59,9 @@ class Convergence:
 
     def set_desired(self, desired: Desired) -> None:
         """Replace the desired state. Tombstones add up until they are answered."""
-        self._desired = desired
+        before = self._desired.connections if self._desired else {}
+        connections = admin_state.effective(desired.connections, desired.gateway, before)
+        self._desired = msgspec.structs.replace(desired, connections=connections)
         self._tombstones.update({tombstone.id: tombstone for tombstone in desired.gone})
 
     def run(self) -> None:
@@ -112,6 +115,7 @@ class Convergence:
     def _ensure_namespace(self, gateway: Gateway) -> None:
         if self._namespace_of is not gateway:
             self._drivers.namespaces.apply(gateway)
+            self._guard_coverage.close(gateway)
             self._namespace_of = self._reports.gateway = gateway
 
     def _ensure_charon(self) -> None:

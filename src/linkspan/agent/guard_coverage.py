@@ -8,6 +8,7 @@ import structlog
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.selectors import SelectorPair, pairs
+from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel.tunnel import Tunnel
 from linkspan.drivers.ports import LeakGuard
@@ -17,7 +18,8 @@ class GuardCoverage:
     """Used only on the thread of the gateway's worker. Tunnels are by their connections' uuids.
 
     `orphans`: uuids of connections that charon has and that are not desired. While there are any, all that an earlier
-    run of the agent guarded stays guarded.
+    run of the agent guarded stays guarded. If the router or the external network is down, the outside interface is
+    closed in `uncover`: before that, charon deletes the SAs at the peers.
     """
 
     def __init__(self, guard: LeakGuard) -> None:
@@ -26,6 +28,7 @@ class GuardCoverage:
         self._covered: dict[str, frozenset[SelectorPair]] = {}
         self._adopted: frozenset[SelectorPair] = frozenset()
         self._applied: tuple[Gateway, frozenset[SelectorPair]] | None = None
+        self._outside_open = False
 
     def adopt(self, gateway: Gateway, known: Set[str], loaded: Iterable[frozenset[str]]) -> None:
         """Keep what an earlier run guards until it is known to be gone. Does nothing after the first `cover`.
@@ -36,10 +39,20 @@ class GuardCoverage:
         if self._applied is not None:
             return
         self._adopted = self._guard.current(gateway.id)
-        self.orphans = frozenset(ipsec_config.owner_of(child) for children in loaded for child in children) - known
+        owners = frozenset(ipsec_config.owner_of(child) for children in loaded for child in children)
+        self.orphans = owners - known
+        self._outside_open = bool(owners)
         if self.orphans:
             log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
             log.warning("charon has connections that are not desired; they stay", connections=sorted(self.orphans))
+
+    def close(self, gateway: Gateway) -> None:
+        """Close the inside interfaces whose networks are down. Does nothing before the first `cover`.
+
+        Raises DriverError.
+        """
+        if self._applied is not None and not admin_state.is_open(gateway):
+            self._apply(self._before_deletes(gateway))
 
     def cover(self, gateway: Gateway, old: Mapping[str, Tunnel], new: Mapping[str, Tunnel]) -> set[str]:
         """Guard the old and the new tunnels. Returns the uuids of connections that are new or edited.
@@ -49,7 +62,7 @@ class GuardCoverage:
         changed = {id for id, tunnel in new.items() if id not in old or old[id].connection is not tunnel.connection}
         for id in changed:
             self._covered[id] = pairs(new[id].connection) | self._covered.get(id, frozenset())
-        self._apply(gateway)
+        self._apply(self._before_deletes(gateway))
         return changed
 
     def uncover(self, gateway: Gateway, tunnels: Mapping[str, Tunnel], changed: Set[str]) -> None:
@@ -62,6 +75,10 @@ class GuardCoverage:
         if not self.orphans:
             self._adopted = frozenset()
         self._apply(gateway)
+        self._outside_open = not admin_state.outside_reason(gateway)
+
+    def _before_deletes(self, gateway: Gateway) -> Gateway:
+        return admin_state.draining(gateway) if self._outside_open else gateway
 
     def _apply(self, gateway: Gateway) -> None:
         covered = self._adopted.union(*self._covered.values())

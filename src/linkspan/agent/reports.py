@@ -6,10 +6,12 @@ Every report has the generation of the gateway that is applied on this node.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
 from linkspan.agent.outbox import Outbox
+from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel import tunnel
@@ -26,8 +28,10 @@ class Reports:
         self._outbox = outbox
 
     def ready(self) -> None:
-        """Report that the gateway is as desired."""
-        self._outbox.put(GatewayReport(self.gateway.id, self.gateway.generation, self.gateway.revision, "ready"))
+        """Report that the gateway is as desired, which may be down."""
+        reason = admin_state.outside_reason(self.gateway)
+        state: Literal["ready", "disabled"] = "disabled" if reason else "ready"
+        self._outbox.put(GatewayReport(self.gateway.id, self.gateway.generation, self.gateway.revision, state, reason))
 
     def failed(self, desired: Gateway, reason: str) -> None:
         """Report that the desired gateway could not be made, and why."""

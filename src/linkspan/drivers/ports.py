@@ -34,7 +34,8 @@ class Namespaces(Protocol):
     def apply(self, gateway: Gateway) -> None:
         """Create or change the gateway's namespace: interfaces, addresses, routes, forwarding. Raises DriverError.
 
-        A new namespace lets only IKE, ESP and AH out until the leak guard is applied for the first time.
+        Until the leak guard is applied for the first time, a new namespace forwards nothing, and lets only IKE, ESP and
+        AH out.
         """
 
     def remove(self, gateway_id: str) -> None:
@@ -45,10 +46,13 @@ class Namespaces(Protocol):
 
 
 class LeakGuard(Protocol):
-    """Packet filter rules that keep protected traffic from leaving a gateway in plaintext."""
+    """Packet filter rules that keep protected traffic from leaving a gateway in plaintext, and all packets from passing
+    the interfaces of a router or network that is disabled."""
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
-        """Guard exactly these pairs. Pairs that stay are guarded throughout the change. Raises DriverError.
+        """Guard exactly these pairs; close exactly the disabled interfaces of the gateway, also to IKE and ESP.
+
+        Pairs and interfaces that stay are guarded throughout the change. Raises DriverError.
 
         Guard a connection's pairs before it is loaded, and until its SAs are deleted.
         """

@@ -78,6 +78,7 @@ class FakeNamespaces:
                 self._world.kill(gateway_id)
             self._world.gateways.pop(key, None)
             self._world.guards.pop(key, None)
+            self._world.guarded.pop(key, None)
             self._world.mtus.pop(key, None)
 
     def present(self) -> frozenset[str]:
@@ -97,6 +98,7 @@ class FakeLeakGuard:
             if (self._node, gateway.id) not in self._world.gateways:
                 raise DriverError(f"there is no namespace of gateway {gateway.id} to guard")
             self._world.guards[self._node, gateway.id] = frozenset(pairs)
+            self._world.guarded[self._node, gateway.id] = gateway
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:

@@ -23,6 +23,7 @@ from linkspan.core.ipsec import algorithms
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey, owner_of
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel import peer_attempts
@@ -97,6 +98,7 @@ class FakeWorld:
         self.gateways: dict[tuple[str, str], Gateway] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
+        self.guarded: dict[tuple[str, str], Gateway] = {}
         self.mtus: dict[tuple[str, str], frozenset[PairMtu]] = {}
         self.daemons: dict[tuple[str, str], FakeDaemon] = {}
         self._cut: set[frozenset[str]] = set()
@@ -141,6 +143,8 @@ class FakeWorld:
     def send(self, gateway_id: str, source: str, destination: str) -> PacketFate:
         """Return what happens to a packet at a gateway's outside interface; counts it on its child SA."""
         with self.lock:
+            if any(id == gateway_id and _is_closed(gateway, source) for (_, id), gateway in self.guarded.items()):
+                return "dropped"
             for _, daemon in self._of(gateway_id):
                 for sa in daemon.sas:
                     for child in sa.config.children:
@@ -436,3 +440,9 @@ def _covers(child: ChildConfig, source: str, destination: str) -> bool:
 
 def _within(address: str, network: str) -> bool:
     return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+
+
+def _is_closed(gateway: Gateway, source: str) -> bool:
+    """True if the gateway's guard lets no packet of this host out, because of an admin state."""
+    closed = admin_state.closed_networks(gateway)
+    return bool(admin_state.outside_reason(gateway)) or any(_within(source, str(network)) for network in closed)

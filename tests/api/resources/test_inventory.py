@@ -39,6 +39,7 @@ def test_a_network(api: Api) -> None:
     assert api.get(f"/networks/{network['id']}")["network"]["subnets"] == [subnet["id"]]
 
 
+@pytest.mark.shows("network.router:external", "network.shared")
 def test_only_an_admin_makes_networks_external_or_shared(api: Api) -> None:
     for name in ("router:external", "shared"):
         assert api.refused("POST", "/networks", {"network": {name: True}}) == (403, "PolicyNotAuthorized")

@@ -71,6 +71,9 @@ LONG_AGO = NOW - GRACE - 1
         # Disabled.
         (inputs(enabled=False, observed=report("disabled", ready_at=None)), "DOWN", "admin_state_up is false"),
         (inputs(enabled=False, observed=report("ready")), "DOWN", "admin_state_up is false"),
+        (inputs(enabled=False, observed=report("disabled", reason="of the router")), "DOWN", "admin_state_up is false"),
+        (inputs(observed=report("disabled", ready_at=None, reason="of the router")), "DOWN", "of the router"),
+        (inputs(observed=report("disabled", reason="of the router", revision=4)), "PENDING_UPDATE", "of the router"),
     ],
 )
 def test_the_status_follows_from_the_inputs(inputs_: StatusInputs, status: str, reason: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import msgspec
 import pytest
 
 from linkspan.core.ipsec.selectors import SelectorPair
@@ -15,6 +17,7 @@ NEIGHBOURS = (
     "ip6 hoplimit 255 icmpv6 type "
     "{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"
 )
+replace = msgspec.structs.replace
 ADDRESSES = ("203.0.113.1/24", "2001:db8:ff::1/64")
 A = SelectorPair("10.1.0.0/24", "10.2.0.0/24")
 B = SelectorPair("10.1.0.0/24", "10.3.0.0/24")
@@ -76,6 +79,36 @@ def test_protected_packets_are_accepted_with_kernel_esp() -> None:
     assert kernel.index("rt ipsec exists accept") < kernel.index("counter name dropped_out drop")
     assert kernel.index("meta ipsec exists accept") < kernel.index("counter name dropped_in drop")
     assert "ipsec" not in "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A]), "user-space"))
+
+
+@pytest.mark.parametrize(
+    ("states", "closed"),
+    [
+        ({}, ""),
+        ({"enabled": False}, "!= lo"),
+        ({"outside": False}, "{ out0 }"),
+        ({"inside": (False, True)}, "{ in00010000 }"),
+        ({"inside": (True, False)}, "{ in00010001 }"),
+        ({"outside": False, "inside": (False, False)}, "{ out0, in00010000, in00010001 }"),
+    ],
+)
+def test_closed_interfaces_are_dropped_before_all_other_rules(states: dict[str, Any], closed: str) -> None:
+    wanted = gateway(1, inside=2)
+    wanted = replace(
+        wanted,
+        enabled=states.get("enabled", True),
+        outside=replace(wanted.outside, enabled=states.get("outside", True)),
+        inside=tuple(
+            replace(interface, enabled=enabled)
+            for interface, enabled in zip(wanted.inside, states.get("inside", (True, True)), strict=True)
+        ),
+    )
+    assert leak_guard.closed_interfaces(wanted) == closed
+    (switch,) = leak_guard.transactions(ADDRESSES, {}, {}, "kernel", closed)
+    lines = switch.splitlines()
+    for chain, match in (("outbound", "oifname"), ("inbound", "iifname")):
+        first = lines[lines.index(f"flush chain inet linkspan {chain}") + 1]
+        assert (first == f"add rule inet linkspan {chain} {match} {closed} drop") == bool(closed)
 
 
 @pytest.mark.parametrize("pair", [("10.1.0.0/24", "::/0"), ("10.1.0.1/24", "10.2.0.0/24"), ("x", "10.2.0.0/24")])

@@ -9,7 +9,7 @@ if os.environ.get("TEST_MUTANT") and "agent" in sys.orig_argv:
     import msgspec
 
     from linkspan.core.state import desired
-    from tests.harness.mutations import mutate
+    from tests.harness.mutations import mutate, mutate_gateway
 
     attribute, _, way = os.environ["TEST_MUTANT"].partition("=")
     decode = desired.decode
@@ -17,6 +17,7 @@ if os.environ.get("TEST_MUTANT") and "agent" in sys.orig_argv:
     def mutated(body: bytes) -> desired.Delta:
         delta = decode(body)
         connections = tuple(mutate(connection, attribute, way) for connection in delta.connections)  # type: ignore[arg-type]
-        return msgspec.structs.replace(delta, connections=connections)
+        gateways = tuple(mutate_gateway(gateway, attribute) for gateway in delta.gateways)
+        return msgspec.structs.replace(delta, connections=connections, gateways=gateways)
 
     desired.decode = mutated

@@ -25,9 +25,9 @@ from linkspan.core.schema.resources import (
 _PEOPLE_ONLY: Final = frozenset({"id", "project_id", "name", "description", "revision_number"})
 _MATTERS: Final[dict[str, frozenset[str]]] = {
     SERVICE.name: frozenset({"admin_state_up", "subnet_id"}),
-    ROUTER.name: frozenset({"external_gateway_info"}),
+    ROUTER.name: frozenset({"admin_state_up", "external_gateway_info"}),
     # Agents find the host's bridge for an external network by the network's name.
-    NETWORK.name: frozenset({"name"}),
+    NETWORK.name: frozenset({"admin_state_up", "name"}),
     SUBNET.name: frozenset({"cidr", "gateway_ip"}),
     PORT.name: frozenset({"fixed_ips", "network_id", "device_id"}),
     ENDPOINT_GROUP.name: frozenset({"endpoints", "type"}),

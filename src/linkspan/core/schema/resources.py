@@ -348,7 +348,7 @@ NETWORK: Final = Resource(
             default=False,
             privileged=True,
         ),
-        Attribute(name="mtu", kind=Integer(minimum=68, maximum=9216), help="MTU, bytes", default=1500),
+        Attribute(name="mtu", kind=Integer(minimum=68, maximum=9216), help="MTU, bytes; informational", default=1500),
         _read_only("subnets", Json(items=_ID), "ids of its subnets", stored=False),
         _read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),

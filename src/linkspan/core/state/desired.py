@@ -54,8 +54,9 @@ class Dpd(msgspec.Struct, frozen=True):
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A connection as its node needs it: references resolved, traffic selectors computed, host bits masked.
 
-    `enabled`: the admin states of connection and service together. `psk_ref`: an opaque name of the key, which changes
-    with it.
+    `enabled`: the admin states of connection and service together; on the node also those of its router and networks.
+    `admin_reason`: what these keep from passing, set on the node (`core.state.admin_state`). `psk_ref`: an opaque name
+    of the key, which changes with it.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     psk_ref: str
     ike: IkePolicy
     ipsec: IpsecPolicy
+    admin_reason: str = ""
 
 
 class Peer(msgspec.Struct, frozen=True, array_like=True):
@@ -87,29 +89,36 @@ class Peer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OutsideInterface(msgspec.Struct, frozen=True):
-    """The interface on the external network: addresses with prefix length, and next hops of the default routes."""
+    """The interface on the external network: addresses with prefix length, and next hops of the default routes.
+
+    `enabled`: the network's admin state.
+    """
 
     network_id: str
     network_name: str
     addresses: tuple[str, ...]
     next_hops: tuple[str, ...]
+    enabled: bool = True
 
 
 class InsideInterface(msgspec.Struct, frozen=True):
-    """An interface on an internal network: addresses with prefix length, one per subnet."""
+    """An interface on an internal network: addresses with prefix length, one per subnet; the network's admin state."""
 
     network_id: str
     addresses: tuple[str, ...]
+    enabled: bool = True
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
-    """A router with VPN services, on its node. `id`: the router's; `generation` fences the assignment to the node."""
+    """A router with VPN services, on its node. `id`: the router's; `generation` fences the assignment to the node;
+    `enabled`: the router's admin state."""
 
     id: str
     revision: int
     generation: int
     outside: OutsideInterface
     inside: tuple[InsideInterface, ...]
+    enabled: bool = True
 
 
 class Gone(msgspec.Struct, frozen=True):

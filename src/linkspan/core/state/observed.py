@@ -40,12 +40,15 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class GatewayReport(msgspec.Struct, frozen=True):
-    """The state of a gateway at the revision that the node applied; `gone` confirms a tombstone."""
+    """The state of a gateway at the revision that the node applied; `gone` confirms a tombstone.
+
+    `disabled`: the admin state of its router or external network is down.
+    """
 
     id: str
     generation: int
     revision: int
-    state: Literal["ready", "error", "gone"]
+    state: Literal["ready", "disabled", "error", "gone"]
     reason: str = ""
 
 

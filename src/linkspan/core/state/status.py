@@ -85,6 +85,8 @@ def _applied(inputs: StatusInputs, report: Observed, now: float, grace: float, r
             return "ERROR", report.reason
         case "up" | "ready" if inputs.enabled:
             return "ACTIVE", reason
+        case "disabled" if inputs.enabled:
+            return "DOWN", reason or "admin_state_up is false"
         case "up" | "ready" | "disabled":
             return "DOWN", "admin_state_up is false"
         case _ if report.ready_at is None and now - report.applied_at < grace:

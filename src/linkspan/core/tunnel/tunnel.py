@@ -175,9 +175,10 @@ def report(tunnel: Tunnel, generation: int) -> ConnectionReport | None:
     if tunnel.error:
         return _set(base, state="error", reason=tunnel.error)
     if not connection.enabled:
-        return _set(base, state="disabled", reason="admin_state_up is false")
+        return _set(base, state="disabled", reason=connection.admin_reason or "admin_state_up is false")
     if tunnel.config and tunnel.up:
-        return _set(base, state="up", reason=_incomplete(tunnel, len(tunnel.config.children)))
+        reason = _incomplete(tunnel, len(tunnel.config.children)) or connection.admin_reason
+        return _set(base, state="up", reason=reason)
     # While the previous version may come back, its successor is not reported: the API takes no step back.
     revision = tunnel.previous.revision if tunnel.previous else connection.revision
     return _set(base, revision=revision, reason=_cause(tunnel) or _waiting(tunnel))

@@ -1,7 +1,7 @@
 """Packet filter that keeps protected traffic from passing a gateway's outside interface in plaintext, both ways.
 
 The rules are nftables rules in the gateway's namespace, so they outlive charon and the agent. A new namespace is
-sealed: only IKE, ESP and AH leave by the outside interface. The first `apply` replaces the seal. A connection's pairs
+sealed: nothing is forwarded, only IKE, ESP and AH leave it. The first `apply` replaces the seal. A connection's pairs
 must be guarded before the connection is loaded, and until its SAs are deleted.
 
 There is one set of pairs for each combination of prefix lengths. Different pairs in such a set never overlap, which
@@ -9,6 +9,9 @@ the kernel would refuse; a lookup costs the same for one pair as for a thousand;
 from the sets. Pairs that stay are not touched: a transaction switches rules atomically, but the elements of these sets
 become visible a little later, so that replacing the table would let packets out in plaintext. So sets are changed by
 their differences, and a new set is filled before a rule refers to it.
+
+Packets on the interfaces of networks whose admin state is down are dropped before all other rules; if the router's is
+down, packets on every interface.
 
 With kernel ESP the hooks of the outside interface also see protected packets, marked by `rt ipsec` and `meta ipsec`.
 With user-space ESP they do not: every packet of a pair on the outside interface is plaintext.
@@ -43,7 +46,7 @@ _CHAINS: Final = (
     f"add chain {_TABLE} inbound {{ type filter hook prerouting priority 0; policy accept; }}",
 )
 _SEAL: Final = (
-    f"oifname != {interface_names.OUTSIDE} accept",
+    "oifname lo accept",
     _NEIGHBOURS,
     "udp sport { 500, 4500 } accept",
     "meta l4proto { esp, ah } accept",
@@ -68,7 +71,8 @@ class NftLeakGuard:
             inode = netns.path(name).stat().st_ino
             wanted = pair_sets(pairs)
             present = self._present(name, inode)
-            for text in transactions(gateway.outside.addresses, present, wanted, self._backend):
+            closed = closed_interfaces(gateway)
+            for text in transactions(gateway.outside.addresses, present, wanted, self._backend, closed):
                 netns.run_inside(name, lambda text=text: nft.apply(text, _PURPOSE))  # type: ignore[misc]
             self._applied[name] = inode, wanted
         except ValueError as error:
@@ -89,7 +93,7 @@ class NftLeakGuard:
 
 
 def drop_everything() -> None:
-    """Seal the outside interface of the calling thread's namespace until the guard is applied."""
+    """Seal the interfaces of the calling thread's namespace until the guard is applied."""
     nft.apply(_script([*_CHAINS, *_rules("outbound", _SEAL)]), _PURPOSE)
 
 
@@ -105,10 +109,22 @@ def pair_sets(pairs: Iterable[SelectorPair]) -> dict[str, frozenset[SelectorPair
     return {name: frozenset(grouped[name]) for name in sorted(grouped)}
 
 
-def transactions(addresses: Iterable[str], present: PairSets, wanted: PairSets, backend: Backend) -> list[str]:
+def closed_interfaces(gateway: Gateway) -> str:
+    """Return the interfaces that no packet may pass, as nftables matches them; empty if there are none. Pure."""
+    if not gateway.enabled:
+        return "!= lo"
+    closed = [] if gateway.outside.enabled else [interface_names.OUTSIDE]
+    closed += [interface_names.inside_interface(inside.network_id) for inside in gateway.inside if not inside.enabled]
+    return f"{{ {', '.join(closed)} }}" if closed else ""
+
+
+def transactions(
+    addresses: Iterable[str], present: PairSets, wanted: PairSets, backend: Backend, closed: str = ""
+) -> list[str]:
     """Return the nft transactions, one or two, that lead from the present sets to the wanted ones. Pure.
 
-    `addresses` are those of the outside interface; their IKE, ESP and AH always pass, in UDP or not.
+    `addresses` are those of the outside interface; their IKE, ESP and AH always pass, in UDP or not, unless the
+    interface is among the `closed_interfaces`.
     """
     new = {name: pairs for name, pairs in wanted.items() if name not in present}
     fill = [f"add table {_TABLE}"] if new else []
@@ -124,6 +140,7 @@ def transactions(addresses: Iterable[str], present: PairSets, wanted: PairSets, 
     own = [ipaddress.ip_interface(address).ip for address in addresses]
     protected = backend == "kernel"
     outbound = [
+        *([f"oifname {closed} drop"] if closed else []),
         *_tunnelled(own, "s", backend),
         f"oifname != {interface_names.OUTSIDE} accept",
         _NEIGHBOURS,
@@ -133,6 +150,7 @@ def transactions(addresses: Iterable[str], present: PairSets, wanted: PairSets, 
     outbound += [_drop(name, "saddr", "daddr", "dropped_out") for name in wanted]
     outbound += _only_own(own)
     inbound = [
+        *([f"iifname {closed} drop"] if closed else []),
         *_tunnelled(own, "d", backend),
         f"iifname != {interface_names.OUTSIDE} accept",
         _NEIGHBOURS,

@@ -2,8 +2,8 @@
 
 No state is kept outside the kernel: a namespace and its bridge ports carry owner marks, so a restarted agent finds its
 own, and several agents of an instance can share the machine. What stays is not touched: a second `apply` sends no
-change to the kernel, and an address that stays is never removed temporarily. A new namespace forwards nothing to the
-outside before the leak guard is applied for the first time (`seal`).
+change to the kernel, and an address that stays is never removed temporarily. A new namespace forwards nothing before
+the leak guard is applied for the first time (`seal`).
 
 Only what this module created is changed or removed: operators' bridges gain and lose ports, nothing else.
 """

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import bindparam, select
 
-from linkspan.core.schema.resources import GATEWAY_PORT, NETWORK, PORT, SUBNET
+from linkspan.core.schema.resources import GATEWAY_PORT, NETWORK, PORT, ROUTER, SUBNET
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.store.database.statements import Statement, struct_columns
 from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, TABLES
@@ -21,24 +21,28 @@ from linkspan.store.revisions import join_changes
 _subnet = TABLES[SUBNET.name]
 _network = TABLES[NETWORK.name]
 _port = TABLES[PORT.name]
+_router = TABLES[ROUTER.name]
 
 
 class _InterfaceRow(msgspec.Struct):
-    """A row for `gateways`. All but the first three are None for a router without ports."""
+    """A row for `gateways`. All but the first four are None for a router without ports."""
 
     router_id: str
     revision: int
     generation: int
+    router_enabled: bool
     owner: str | None
     network_id: str
     network_name: str
+    network_enabled: bool
     address: str | None
     cidr: str
     gateway_ip: str | None
 
 
 def _interface_rows() -> Statement:
-    source: Any = GATEWAY.outerjoin(_port, _port.c.device_id == GATEWAY.c.router_id)
+    source: Any = GATEWAY.join(_router, _router.c.id == GATEWAY.c.router_id)
+    source = source.outerjoin(_port, _port.c.device_id == GATEWAY.c.router_id)
     source = source.outerjoin(_network, _network.c.id == _port.c.network_id)
     source = source.outerjoin(ADDRESS, ADDRESS.c.port_id == _port.c.id)
     source = source.outerjoin(_subnet, _subnet.c.id == ADDRESS.c.subnet_id)
@@ -47,9 +51,11 @@ def _interface_rows() -> Statement:
         router_id=GATEWAY.c.router_id,
         revision=CHANGE.c.revision,
         generation=GATEWAY.c.generation,
+        router_enabled=_router.c.admin_state_up,
         owner=_port.c.device_owner,
         network_id=_network.c.id,
         network_name=_network.c.name,
+        network_enabled=_network.c.admin_state_up,
         address=ADDRESS.c.ip_address,
         cidr=_subnet.c.cidr,
         gateway_ip=_subnet.c.gateway_ip,
@@ -77,6 +83,7 @@ def gateways(rows: Iterable[Any]) -> tuple[Gateway, ...]:
             generation=interfaces[0].generation,
             outside=_outside(interfaces),
             inside=_inside(interfaces),
+            enabled=bool(interfaces[0].router_enabled),
         )
         for id, interfaces in by_router.items()
     )
@@ -89,15 +96,17 @@ def _outside(rows: Sequence[_InterfaceRow]) -> OutsideInterface:
     addresses = tuple(_with_prefix(row.address, row.cidr) for row in own if row.address is not None)
     # One next hop per subnet, not per address.
     hops = dict.fromkeys(row.gateway_ip for row in own if row.gateway_ip)
-    return OutsideInterface(own[0].network_id, own[0].network_name, addresses, tuple(hops))
+    first = own[0]
+    return OutsideInterface(first.network_id, first.network_name, addresses, tuple(hops), bool(first.network_enabled))
 
 
 def _inside(rows: Sequence[_InterfaceRow]) -> tuple[InsideInterface, ...]:
-    networks: dict[str, list[str]] = {}
+    networks: dict[tuple[str, bool], list[str]] = {}
     for row in rows:
         if row.owner is not None and row.owner != GATEWAY_PORT and row.address is not None:
-            networks.setdefault(row.network_id, []).append(_with_prefix(row.address, row.cidr))
-    return tuple(InsideInterface(network, tuple(addresses)) for network, addresses in networks.items())
+            network = row.network_id, bool(row.network_enabled)
+            networks.setdefault(network, []).append(_with_prefix(row.address, row.cidr))
+    return tuple(InsideInterface(id, tuple(addresses), enabled) for (id, enabled), addresses in networks.items())
 
 
 def _with_prefix(address: str, cidr: str) -> str:

@@ -156,6 +156,12 @@ _routers_on_subnet: Final = Statement(
 _routers_on_network: Final = Statement(
     select(_port.c.device_id).where(_port.c.network_id == bindparam("network")).distinct().order_by(_port.c.device_id)
 )
+_on_network: Final = Statement(
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .where(_service.c.router_id.in_(select(_port.c.device_id).where(_port.c.network_id == bindparam("network"))))
+    .order_by(_connection.c.id)
+)
 _router_of_port: Final = Statement(select(_port.c.device_id).where(_port.c.id == bindparam("port")))
 
 
@@ -171,7 +177,7 @@ def affected_by(tx: Transaction, resource: Resource, id: str) -> tuple[list[str]
         case SUBNET.name:
             return _ids(tx, _on_subnet, subnet=id, quoted=f'"{id}"'), _ids(tx, _routers_on_subnet, subnet=id)
         case NETWORK.name:
-            return [], _ids(tx, _routers_on_network, network=id)
+            return _ids(tx, _on_network, network=id), _ids(tx, _routers_on_network, network=id)
         case ROUTER.name:
             return _ids(tx, _on_router, router=id), [id]
         case PORT.name:
