@@ -199,8 +199,22 @@ MATRIX: Final[dict[str, Row]] = {
                 b'{"ikepolicy": {',
                 b'{"ikepolicy": {"name": "\xff"}}',
                 b'{"ikepolicy": {"name": NaN}}',
+                b'{"ikepolicy": {"name": "[[[[[[[[[[[[[[[[["}',
+                b'{"ikepolicy": {"name": "\\"[[[[[[[[[[[[[[[[["',
+            )
+        ],
+    ),
+    "JSON of too many levels": (
+        400,
+        "HTTPBadRequest",
+        [
+            sent(content)
+            for content in (
+                # Python 3.11 decodes a thousand levels, 3.13 ten thousand, 3.14 as many as the thread's stack holds.
                 b"[" * 60_000,
-                b"[" * 30_000 + b"]" * 30_000,
+                *(b"[" * levels + b"]" * levels for levels in (17, 900, 5_000, 15_000, 30_000)),
+                b'{"a":' * 17 + b"1" + b"}" * 17,
+                b'{"ikepolicy": {"name": "]]"}, "other": ' + b'[{"a":' * 8 + b"1" + b"}]" * 8 + b"}",
             )
         ],
     ),

@@ -1,0 +1,35 @@
+"""Request bodies: what nesting costs, and that brackets in strings are no levels."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.api.http import body
+from linkspan.core.errors import ApiError
+
+TEXTS = st.text(alphabet='[]{}":\\a\n', max_size=12)
+VALUES = st.recursive(TEXTS | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner))
+
+
+def levels(value: Any) -> int:
+    """The levels of lists and objects."""
+    if isinstance(value, dict):
+        return 1 + max(map(levels, value.values()), default=0)
+    return 1 + max(map(levels, value), default=0) if isinstance(value, list) else 0
+
+
+@given(value=VALUES, more=st.integers(0, 20))
+def test_levels_are_counted_outside_of_strings(value: Any, more: int) -> None:
+    for _ in range(more):
+        value = [value]
+    content = json.dumps(value).encode()
+    if levels(value) <= body.DEPTH:
+        assert body.parse(content) == value
+        return
+    with pytest.raises(ApiError, match="nested deeper than 16 levels"):
+        body.parse(content)
