@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,11 +132,36 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 
 
 @given(address=st.ip_addresses())
-def test_any_address_is_its_own_type(address: object) -> None:
-    text = str(address)
-    if text in ("0.0.0.0", "::"):
+def test_any_address_is_its_own_type(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if int(address) == 0 or (mapped and int(mapped) == 0):
         return
-    assert parse(text) == Identity("ipv6" if ":" in text else "ipv4", text)
+    text = f"::ffff:{mapped}" if mapped else str(address)
+    assert parse(str(address)) == Identity("ipv6" if ":" in text else "ipv4", text)
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
+        ("::ffff:c000:201", "::ffff:192.0.2.1"),
+        ("::FFFF:C000:0201", "::ffff:192.0.2.1"),
+        ("0:0:0:0:0:ffff:192.0.2.1", "::ffff:192.0.2.1"),
+        ("ipv6:::ffff:c000:201", "::ffff:192.0.2.1"),
+        ("::ffff:0:1", "::ffff:0.0.0.1"),
+        ("::192.0.2.1", "::c000:201"),
+        ("64:ff9b::192.0.2.1", "64:ff9b::c000:201"),
+        ("::ffff:0:192.0.2.1", "::ffff:0:c000:201"),
+    ],
+)
+def test_an_address_has_the_same_text_on_every_python(written: str, text: str) -> None:
+    assert parse(written) == Identity("ipv6", text)
+
+
+@pytest.mark.parametrize("text", ["::ffff:0.0.0.0", "::ffff:0:0", "ipv6:::ffff:0:0", "::", "0.0.0.0", "0::0.0.0.0"])
+def test_the_unspecified_address_is_refused_in_every_form(text: str) -> None:
+    with pytest.raises(ValueError, match="any peer"):
+        parse(text)
 
 
 @pytest.mark.parametrize("text", ["vpn.example.org", "vpn.example.org.", "a", "a-b.c1", "x" * 63 + ".de", "1.2.3.a"])

@@ -70,5 +70,7 @@ def test_a_peer_may_have_it(text: str) -> None:
 
 @given(st.ip_addresses())
 def test_public_addresses_are_taken(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if address.is_global and not address.is_multicast:
+    # Whether a mapped address counts as global depends on the version of Python.
+    is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    if address.is_global and not address.is_multicast and not is_mapped:
         assert peer_address_fault(str(address)) == ""

@@ -129,9 +129,13 @@ def _address(text: str) -> Identity | None:
         return None
     if getattr(address, "scope_id", None):
         raise ValueError("an identity that is an address cannot have a zone")
-    if address.is_unspecified:
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    if address.is_unspecified or (mapped and mapped.is_unspecified):
         raise ValueError("the unspecified address means 'any peer': it must name exactly one peer")
-    return Identity("ipv4" if address.version == 4 else "ipv6", str(address))
+    if address.version == 4:
+        return Identity("ipv4", str(address))
+    # The form of RFC 5952 5, as charon writes it; `str` writes it since Python 3.13 only.
+    return Identity("ipv6", f"::ffff:{mapped}" if mapped else str(address))
 
 
 def _keyid(text: str) -> Identity:
