@@ -192,6 +192,7 @@ _TABLE: Final[tuple[tuple[str, CauseCode, str], ...]] = (
         _SELECTORS,
     ),
     (
+        # Before strongSwan 5.9.12, which routes also without an address in the local network.
         r"error installing route with policy",
         "selectors",
         "user-space ESP needs an address of the gateway inside each local network: attach the subnet to its router",
