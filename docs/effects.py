@@ -70,7 +70,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "peer_cidrs": "the peer's traffic selectors, host bits masked",
         "local_ep_group_id": "the local traffic selectors",
         "peer_ep_group_id": "the peer's traffic selectors",
-        "psk": "authenticates both ends; a new key takes effect with a new authentication",
+        "psk": "authenticates both ends; a new key needs a new authentication; the last one for two ends is in use",
         "mtu": "larger packets are answered with an ICMP error that reports the MTU, and the MSS of TCP is clamped",
         "effective_mtu": "the MTU in effect: lower than mtu where ESP or the path requires it",
         "initiator": "response-only: never initiates, so it does not rekey an IKE SA of IKEv1 either",

@@ -12,8 +12,8 @@ import vici
 from linkspan.cli.client import ApiError
 from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import ping
-from tests.harness.ours import Ours
-from tests.harness.peer import Peer
+from tests.harness.ours import Ours, raw_charon
+from tests.harness.peer import Peer, decoded
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -51,6 +51,57 @@ def test_a_changed_psk_is_used_from_the_next_authentication(ours: Ours, new_peer
     assert (answer.received, answer.sent, seen.plaintext) == (COUNT, COUNT, 0)
     assert seen.esp >= 2 * COUNT, "the pings were not carried by ESP"
     assert [(child["spi-in"], child["spi-out"]) for child in other.listed()] == spis
+
+
+@pytest.mark.shows("connection.psk")
+@pytest.mark.parametrize("version", ["v2", "v1"])
+def test_the_key_of_a_peer_with_two_connections_is_changed_by_two_edits(ours: Ours, peer: Peer, version: str) -> None:
+    second = f"10.{peer.net4.split('.')[1]}.1.0/24"
+    targets = (peer.in4, second.replace(".0/24", ".1"))
+    peer.run("ip", "address", "add", f"{targets[1]}/24", "dev", "lo")
+    ike = {"ike_version": version}
+    links = (ours.connect(peer, ike=ike), ours.connect(peer, ike=ike, peer_cidrs=[second]))
+
+    def load(key: str) -> None:
+        net, more = (
+            {"local_ts": [cidr], "remote_ts": ["10.1.0.0/24"], "esp_proposals": ["aes128-sha256-modp2048"]}
+            for cidr in (peer.net4, second)
+        )
+        peer.load(ours.v4, key, children={"net": net, "more": more}, version=version[1:])
+
+    load(ours.psk)
+    for link, target in zip(links, targets, strict=True):
+        link.wait("ACTIVE", 30.0 * SLOW)
+        link.assert_pings(target)
+    for key, (first, last) in (("the second key", links), ("the third key", links[::-1])):
+        first.set(psk=key)
+        # The peer has the earlier key: no tunnel comes up with that any more.
+        for link in links:
+            until(lambda link=link: link.status != "ACTIVE", 20.0 * SLOW)  # type: ignore[misc]
+        last.wait_reason(f"the psk of connection {first.id}, which was changed later, is in use for both")
+        assert len(_keys(ours, peer)) == 1
+        load(key)
+        for link in links:
+            link.wait_rekeyed(40.0 * SLOW)
+        assert (first.reason, "in use for both" in last.reason) == ("", True)
+        spis = sorted(child["spi-in"] for child in last.sas())
+        last.set(psk=key)
+        until(lambda last=last: last.reason == "", 10.0)  # type: ignore[misc]
+        assert sorted(child["spi-in"] for child in last.sas()) == spis, "the second edit changes nothing that runs"
+        assert [link.status for link in links] == ["ACTIVE", "ACTIVE"]
+
+
+def _keys(ours: Ours, peer: Peer) -> set[str]:
+    """The keys for a peer that the gateway's charon holds, by their names."""
+    with raw_charon(ours) as session:
+        held = {name.decode() for name in session.get_shared()["keys"]}
+        connections = [decoded(section) for section in session.list_conns()]
+    return {
+        name
+        for sections in connections
+        for name, section in sections.items()
+        if name in held and section["remote_addrs"] == [peer.v4]
+    }
 
 
 @pytest.mark.shows("connection.psk")

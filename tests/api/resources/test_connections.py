@@ -235,12 +235,31 @@ def test_every_request_that_leads_to_a_conflict_is_refused(site: LocalSite) -> N
     assert site.refused(peer_cidrs=["10.9.0.128/25"]) == clash
     second = site.connection(name="second", peer_cidrs=["10.8.0.0/24"])
     path = f"{CONNECTIONS}/{second['id']}"
-    for values in ({"psk": "another"}, {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}):
-        body = {"ipsec_site_connection": values}
-        assert site.api.refused("PUT", path, body) in (clash, BAD)
+    body = {"ipsec_site_connection": {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}}
+    assert site.api.refused("PUT", path, body) in (clash, BAD)
     other = site.connection(name="third", peer_id="other", peer_cidrs=["10.9.0.0/24"])
-    body = {"ipsec_site_connection": {"peer_id": "203.0.113.9"}}
-    assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", body) == clash
+    for values in ({}, {"psk": "another", "peer_cidrs": ["10.7.0.0/24"]}):
+        body = {"ipsec_site_connection": {"peer_id": "203.0.113.9", **values}}
+        assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", body) == clash
+
+
+def test_the_key_of_a_peer_with_two_connections_can_be_changed(site: LocalSite) -> None:
+    """One PUT after the other, in either order; between them every other edit is taken, and a POST joins."""
+    one, two = site.connection(name="one"), site.connection(name="two", peer_cidrs=["10.8.0.0/24"])
+    for key, order in (("second key", (one, two)), ("third key", (two, one))):
+        site.api.update(f"{CONNECTIONS}/{order[0]['id']}", "ipsec_site_connection", psk=key)
+        site.api.update(f"{CONNECTIONS}/{order[1]['id']}", "ipsec_site_connection", peer_cidrs=["10.7.0.0/24"])
+        # Clients send all attributes back: the earlier key does not become the later one.
+        shown = site.api.get(f"{CONNECTIONS}/{order[1]['id']}")["ipsec_site_connection"]
+        again = {name: shown[name] for name in ("psk", "peer_id", "peer_address", "mtu")}
+        site.api.update(f"{CONNECTIONS}/{order[1]['id']}", "ipsec_site_connection", **again)
+        clash = (409, "IPsecSiteConnectionConflict")
+        assert site.refused(psk=shown["psk"], peer_cidrs=["10.6.0.0/24"]) == clash
+        joined = site.connection(psk=key, peer_cidrs=["10.6.0.0/24"])
+        site.api.send("DELETE", f"{CONNECTIONS}/{joined['id']}")
+        site.api.update(
+            f"{CONNECTIONS}/{order[1]['id']}", "ipsec_site_connection", psk=key, peer_cidrs=order[1]["peer_cidrs"]
+        )
 
 
 def test_a_policy_can_cause_a_conflict(site: LocalSite) -> None:

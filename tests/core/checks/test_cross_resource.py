@@ -376,6 +376,54 @@ def test_a_conflict_names_the_other_connection_and_no_key() -> None:
     assert "correct horse" not in caught.value.message
 
 
+def conflicts(connections: list[Connection], changed: str, before: Connection | None = None) -> bool:
+    """True if the change of one connection is refused; `before`: as it was."""
+    try:
+        cross_resource.check_conflicts(connections, [changed], {changed: before} if before else None)
+    except ApiError:
+        return True
+    return False
+
+
+NEW = {"psk": Secret("new"), "psk_written_at": 2.0}
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {},
+        {"local_id": "gw.example.org", "peer_id": "you@example.org"},
+        {"peer_address": "branch.example.org"},
+        {"ike": v1()},
+        {"ike": v1("aggressive")},
+        {"peer_address": "2001:db8::2", "local_address": "2001:db8::1", "peer_id": "2001:DB8:0::2"},
+    ],
+)
+def test_a_key_is_rotated_by_one_edit_after_another(ends: dict[str, Any]) -> None:
+    first, second, third = (other(id=id, peer_cidrs=(f"10.{id}.0.0/24",), **ends) for id in "123")
+    rotated = other(**msgspec.structs.asdict(first) | NEW)
+    assert not conflicts([rotated, second, third], "1", before=first)
+    # An edit that leaves the key alone is taken meanwhile, and so is the edit of the next key.
+    assert not conflicts([rotated, msgspec.structs.replace(second, mtu=1300), third], "2", before=second)
+    assert not conflicts([rotated, msgspec.structs.replace(second, **NEW), third], "2", before=second)
+    # A new connection joins with the key in use, and with no other.
+    joining = other(id="4", peer_cidrs=("10.4.0.0/24",), psk_written_at=3.0, **ends)
+    assert conflicts([rotated, second, third, joining], "4")
+    assert not conflicts([rotated, second, third, msgspec.structs.replace(joining, psk=Secret("new"))], "4")
+    # So does one that moves here from other ends.
+    moved = msgspec.structs.replace(joining, peer_id="elsewhere", peer_address="203.0.113.9")
+    assert conflicts([rotated, second, third, joining], "4", before=moved)
+
+
+def test_in_main_mode_the_same_addresses_are_the_same_ends() -> None:
+    first, second = other(id="1", ike=v1()), other(id="2", ike=v1(), peer_id="you", peer_cidrs=("10.7.0.0/24",))
+    rotated = msgspec.structs.replace(first, **NEW)
+    assert not conflicts([rotated, second], "1", before=first)
+    # Until the policy says main mode they had nothing in common.
+    aggressive = msgspec.structs.replace(first, ike=v1("aggressive"))
+    assert conflicts([rotated, second], "1", before=aggressive)
+
+
 SOME = st.builds(
     connection,
     id=st.uuids().map(str),

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection
 from linkspan.core.tunnel import lifecycle, reconcile
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa, Reconcile
 from linkspan.core.tunnel.events import Loaded, SasListed
-from linkspan.core.tunnel.tunnel import Tunnel
+from linkspan.core.tunnel.tunnel import Tunnel, report
 from tests.core.samples import child, connection, ikev1, sa
 
 replace = msgspec.structs.replace
@@ -142,6 +143,35 @@ def test_another_key_keeps_nothing() -> None:
     old, new = connection(id=IDS[0]), connection(id=IDS[0], revision=2, psk_ref="another key")
     todo = run(wanted(new), names(old), before={old.id: up(old)})
     assert ended(todo, names(old)) == children(old)
+
+
+def test_of_two_keys_for_two_ends_only_the_later_one_is_loaded() -> None:
+    first, second = connection(id=IDS[0]), connection(id=IDS[1], peer_cidrs=("10.7.0.0/24",))
+    before = {entry.id: up(entry) for entry in (first, second)}
+    key = {"psk": Secret("new"), "psk_ref": "another key", "psk_written_at": 1.0}
+    later = replace(second, revision=2, **key)
+    held = run(wanted(first, second), {}).load
+    todo = run(
+        wanted(first, later),
+        {entry.name: frozenset(one.name for one in entry.children) for entry in held},
+        before=before,
+    )
+    assert {entry.name for entry in todo.load} == {ipsec_config.build(later).name}
+    assert set(todo.unload) == {ipsec_config.build(first).name}
+    note = report(todo.tunnels[first.id], 1)
+    assert note is None, "until it is applied"
+    applied, _ = lifecycle.step(todo.tunnels[first.id], Loaded(), 0.0)
+    note = report(applied, 1)
+    assert note
+    assert f"the psk of connection {second.id}, which was changed later, is in use for both" in note.reason
+    # The edit of the other key changes nothing that runs.
+    after = run(
+        wanted(replace(first, revision=3, **key), later), names(later), before={**todo.tunnels, first.id: applied}
+    )
+    assert after.tunnels[first.id].config == applied.config
+    final = report(after.tunnels[first.id], 1)
+    assert final
+    assert "psk" not in final.reason
 
 
 def test_what_a_version_left_behind_ends_with_its_connection() -> None:

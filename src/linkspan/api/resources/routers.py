@@ -6,9 +6,13 @@ A change that a VPN gateway has to apply stamps it and its connections. What a V
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from linkspan.api.attributes import Attributes
 from linkspan.api.http import body
@@ -26,6 +30,7 @@ from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.operations import PolicyAction, ResourceOperation
 from linkspan.core.schema.resources import GATEWAY_PORT, INTERFACE_PORT, NETWORK, PORT, ROUTER, SUBNET
+from linkspan.core.state.desired import Connection
 from linkspan.store import revisions
 from linkspan.store.nodes import connection_state
 from linkspan.store.rows import dependencies, reading, writing
@@ -121,10 +126,18 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
     addresses = [fixed["ip_address"] for fixed in added]
     for peer in peers:
         cross_resource.check_peer_address(peer.address, row["id"], addresses)
-    check_distinguishable(tx, peers, [peer.id for peer in peers])
+    former = [fixed["ip_address"] for fixed in current["external_fixed_ips"]] if current else []
+    check_distinguishable(tx, peers, [peer.id for peer in peers], before=functools.partial(_at_address, former))
     connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
     return True
+
+
+def _at_address(former: list[str], connection: Connection) -> Connection:
+    """A connection as it was while its gateway had these addresses."""
+    versions = {ipaddress.ip_address(address).version: address for address in former}
+    local = connection_state.local_address(connection.peer_address, versions.get(4), versions.get(6))
+    return msgspec.structs.replace(connection, local_address=local)
 
 
 def _fulfilled(wanted: list[Fixed], present: list[Fixed]) -> bool:

@@ -6,10 +6,11 @@ Changes stamp the nodes that run what they affect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
@@ -114,7 +115,7 @@ class Policies(Hooks):
         if values.keys() & _NEGOTIATED:
             self._check_pairs(tx, changed)
             if self.resource is IKE_POLICY:
-                _check_conflicts(tx, row["id"])
+                _check_conflicts(tx, row)
         return changed
 
     def _check_pairs(self, tx: Transaction, policy: Row) -> None:
@@ -151,21 +152,41 @@ _NEGOTIATED = frozenset(
 """Attributes of a policy that can conflict with those of another."""
 
 
-def _check_conflicts(tx: Transaction, ike_policy_id: str) -> None:
-    """Raises ApiError if connections with this IKE policy cannot be distinguished from others on their gateways."""
-    routers = connection_state.peers_beside_users(tx, ike_policy_id)
+def _check_conflicts(tx: Transaction, before: Row) -> None:
+    """Raises ApiError if connections with this IKE policy cannot be distinguished from others on their gateways.
+
+    `before`: the policy as it was.
+    """
+    routers = connection_state.peers_beside_users(tx, before["id"])
     similar = [id for peers, users in routers.values() for id in cross_resource.similar_connections(peers, users)]
     on_router: dict[str, list[Connection]] = {}
     for connection in connection_state.live_connections(tx, similar):
         on_router.setdefault(connection.gateway_id, []).append(connection)
+    phase1 = {name: before[name] for name in ("ike_version", "phase1_negotiation_mode")}
     for router_id, connections in sorted(on_router.items()):
-        cross_resource.check_conflicts(connections, routers[router_id].users)
+        users = routers[router_id].users
+        earlier = {
+            connection.id: replace(connection, ike=replace(connection.ike, **phase1))
+            for connection in connections
+            if connection.id in users
+        }
+        cross_resource.check_conflicts(connections, users, earlier)
 
 
-def check_distinguishable(tx: Transaction, gateway: list[Peer], changed: list[str]) -> None:
-    """Checks that the changed connections of a gateway can be distinguished from all others. Raises ApiError."""
+def check_distinguishable(
+    tx: Transaction,
+    gateway: list[Peer],
+    changed: list[str],
+    before: Callable[[Connection], Connection] | None = None,
+) -> None:
+    """Checks that the changed connections of a gateway can be distinguished from all others. Raises ApiError.
+
+    `before` returns a changed connection as it was; without it they are new.
+    """
     if similar := cross_resource.similar_connections(gateway, changed):
-        cross_resource.check_conflicts(connection_state.live_connections(tx, similar), changed)
+        connections = connection_state.live_connections(tx, similar)
+        earlier = {entry.id: before(entry) for entry in connections if entry.id in changed} if before else {}
+        cross_resource.check_conflicts(connections, changed, earlier)
 
 
 class EndpointGroups(Hooks):
@@ -242,19 +263,27 @@ class Connections(Hooks):
         cross_resource.check_connection(changed, _context(tx, service, _subnet_cidr(tx, service), changed, groups))
         reading.get(tx, ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
-        self._check_gateway(tx, service["router_id"], [row["id"]])
+        ends = {name: row[name] for name in ("local_id", "peer_address", "peer_id")}
+        self._check_gateway(tx, service["router_id"], [row["id"]], before=lambda entry: replace(entry, **ends))
         return changed
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         id: str = row["id"]
         return None if tombstones.soft_delete(tx, CONNECTION, id) else id
 
-    def _check_gateway(self, tx: Transaction, router_id: str, changed: list[str], project: str = "") -> int:
+    def _check_gateway(
+        self,
+        tx: Transaction,
+        router_id: str,
+        changed: list[str],
+        project: str = "",
+        before: Callable[[Connection], Connection] | None = None,
+    ) -> int:
         """Checks that a gateway has room and can distinguish its connections. Returns how many connections the project
-        has."""
+        has. `before`: see `check_distinguishable`."""
         gateway, used = connection_state.peers_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
-        check_distinguishable(tx, gateway, changed)
+        check_distinguishable(tx, gateway, changed, before)
         return used
 
 

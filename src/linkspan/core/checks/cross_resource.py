@@ -6,17 +6,15 @@ module reads nothing and resolves no names; it uses pre-shared keys only to comp
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.addresses import Address, Network, as_network, as_networks, overlaps
+from linkspan.core.addresses import Network, as_network, as_networks, overlaps
 from linkspan.core.errors import ApiError, invalid
-from linkspan.core.ipsec import algorithms
-from linkspan.core.ipsec import identities as ipsec_identities
+from linkspan.core.ipsec import algorithms, ends, shared_keys
 from linkspan.core.schema.attribute_types import is_uuid
 from linkspan.core.state.desired import Connection, Peer
 
@@ -142,7 +140,7 @@ def _check_mtu(mtu: int, version: int) -> None:
 def check_peer_address(address: str, router_id: str, addresses: Collection[str]) -> None:
     """Raises ApiError if an address is the gateway's own, or the gateway has none of its IP version. A DNS name
     passes."""
-    host = _host(address)
+    host = ends.host(address)
     if isinstance(host, str):
         return
     if any(host == ipaddress.ip_address(external) for external in addresses):
@@ -237,54 +235,69 @@ def similar_connections(gateway: Sequence[Peer], changed: Iterable[str]) -> list
     `changed`. Empty when no other connection is similar, the usual case, so that no key needs decrypting."""
     changed_ids = set(changed)
     peers = [peer for peer in gateway if peer.id in changed_ids]
-    identities, addresses = {_identity(peer.identity) for peer in peers}, {_address(peer.address) for peer in peers}
+    identities = {ends.canonical_identity(peer.identity) for peer in peers}
+    addresses = {ends.canonical_address(peer.address) for peer in peers}
     similar = [
-        peer.id for peer in gateway if _identity(peer.identity) in identities or _address(peer.address) in addresses
+        peer.id
+        for peer in gateway
+        if ends.canonical_identity(peer.identity) in identities or ends.canonical_address(peer.address) in addresses
     ]
     return similar if len(similar) > 1 else []
 
 
-def check_conflicts(connections: Sequence[Connection], changed: Iterable[str]) -> None:
+def check_conflicts(
+    connections: Sequence[Connection], changed: Iterable[str], before: Mapping[str, Connection] | None = None
+) -> None:
     """Raises ApiError if charon or a peer could not distinguish the connections of one gateway.
 
-    `changed`: ids of the connections to compare with all others. Two connections with the same identities and addresses
-    must have equal keys and auth modes, and disjoint selectors. charon selects a key by the identities, and in IKEv1
-    main mode by the addresses (RFC 2409 5.4): connections that share identities, or addresses there, need equal keys.
+    `changed`: ids of the connections to compare with all others; `before`: those of them that existed, as they were.
+    Two connections with the same identities and addresses must have equal auth modes and disjoint selectors. Where
+    charon cannot hold a key for each of two connections (`core.ipsec.shared_keys`), a connection may only join with the
+    key in use; a key that is written while they already share one is a rotation, and becomes the key in use.
     """
     changed_ids = set(changed)
     if not changed_ids:
         return
-    endpoints = [(_identities(connection), _addresses(connection)) for connection in connections]
+    earlier = before or {}
+    both_ends = [ends.ends_of(connection) for connection in connections]
+    in_use = shared_keys.in_use(connection for connection in connections if connection.id not in changed_ids)
     for index, connection in enumerate(connections):
         if connection.id not in changed_ids:
             continue
         for other_index, other in enumerate(connections):
             if other.id == connection.id or (other.id in changed_ids and other_index < index):
                 continue
-            (ids, addresses), (other_ids, other_addresses) = endpoints[index], endpoints[other_index]
-            if ids != other_ids and addresses != other_addresses:
+            one, two = both_ends[index], both_ends[other_index]
+            if one.identities != two.identities and one.addresses != two.addresses:
                 continue
-            fault = _conflict(connection, other, ids == other_ids, addresses == other_addresses)
+            fault = _conflict(connection, other, one == two)
+            if not fault and shared_keys.share(connection, other) and not _rotates(connection, other, earlier):
+                fault = _other_key(connection, in_use.get(other.id, other), one.identities == two.identities)
             if fault:
                 message = f"Conflicts with ipsec_site_connection {other.id} on the same gateway: {fault}"
                 raise ApiError("IPsecSiteConnectionConflict", message)
 
 
-def _conflict(connection: Connection, other: Connection, same_ids: bool, same_addresses: bool) -> str:
-    if same_ids and same_addresses and connection.auth_mode != other.auth_mode:
+def _conflict(connection: Connection, other: Connection, same_ends: bool) -> str:
+    if same_ends and connection.auth_mode != other.auth_mode:
         return "the same identities and addresses with a different auth_mode"
-    if same_ids and connection.auth_mode == other.auth_mode == "psk" and connection.psk != other.psk:
-        return "the same local_id and peer_id with a different psk"
-    if same_addresses and _key_by_address(connection) and _key_by_address(other) and connection.psk != other.psk:
-        return "IKEv1 main mode selects keys by address, and it has a different psk for this peer_address"
-    if same_ids and same_addresses and _selectors_overlap(connection, other):
+    if same_ends and _selectors_overlap(connection, other):
         return "the same identities and addresses with overlapping CIDRs"
     return ""
 
 
-def _key_by_address(connection: Connection) -> bool:
-    main = connection.ike.ike_version == "v1" and connection.ike.phase1_negotiation_mode == "main"
-    return main and connection.auth_mode == "psk"
+def _rotates(connection: Connection, other: Connection, before: Mapping[str, Connection]) -> bool:
+    """True if two connections shared a key before the change already."""
+    earlier = before.get(connection.id)
+    return earlier is not None and shared_keys.share(earlier, before.get(other.id, other))
+
+
+def _other_key(connection: Connection, in_use: Connection, same_identities: bool) -> str:
+    if connection.psk == in_use.psk:
+        return ""
+    if same_identities:
+        return "the same local_id and peer_id with a different psk"
+    return "IKEv1 main mode selects keys by address, and it has a different psk for this peer_address"
 
 
 def _selectors_overlap(left: Connection, right: Connection) -> bool:
@@ -294,35 +307,3 @@ def _selectors_overlap(left: Connection, right: Connection) -> bool:
 def _any_overlap(left: Sequence[str], right: Sequence[str]) -> bool:
     others = as_networks(right)
     return any(overlaps(network, other) for network in as_networks(left) for other in others)
-
-
-def _identities(connection: Connection) -> tuple[str, str]:
-    return _identity(connection.local_id or connection.local_address), _identity(connection.peer_id)
-
-
-def _addresses(connection: Connection) -> tuple[str, str]:
-    return _address(connection.local_address), _address(connection.peer_address)
-
-
-# Sized for all peers of a large installation: parsing an identity takes as long as all other work on it.
-@functools.lru_cache(maxsize=65_536)
-def _identity(text: str) -> str:
-    try:
-        parsed = ipsec_identities.parse(text)
-    except ValueError:
-        return text
-    # charon compares names and mail addresses without case (strongswan: identification.c, equals_strcasecmp).
-    return parsed.charon().lower() if parsed.kind in ("fqdn", "email") else parsed.charon()
-
-
-@functools.lru_cache(maxsize=65_536)
-def _address(text: str) -> str:
-    return str(_host(text))
-
-
-@functools.lru_cache(maxsize=4096)
-def _host(text: str) -> Address | str:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return text.lower().rstrip(".")

@@ -56,7 +56,9 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
     `enabled`: the admin states of connection and service together; on the node also those of its router and networks.
     `admin_reason`: what these keep from passing, set on the node (`core.state.admin_state`). `psk_ref`: an opaque name
-    of the key, which changes with it.
+    of the key, which changes with it. `psk_written_at`: when the key was written, in seconds on the database's clock.
+    `psk_from`: the uuid of another connection whose later key is used instead, as the node finds
+    (`core.ipsec.shared_keys`).
     """
 
     id: str
@@ -75,6 +77,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     auth_mode: Literal["psk", "certs"]
     psk: Secret
     psk_ref: str
+    psk_written_at: float = 0.0
+    psk_from: str = ""
     ike: IkePolicy
     ipsec: IpsecPolicy
     admin_reason: str = ""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec import shared_keys
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
@@ -65,7 +66,8 @@ def reconcile(
 
     `gone`: uuids of connections with a tombstone.
     """
-    after = {id: _next_tunnel(tunnels.get(id), connection, backend, node) for id, connection in desired.items()}
+    keyed = shared_keys.with_keys_in_use(desired)
+    after = {id: _next_tunnel(tunnels.get(id), connection, backend, node) for id, connection in keyed.items()}
     ours = frozenset(after) | frozenset(gone)
     wanted = _wanted_configs(after)
     running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
@@ -107,7 +109,7 @@ def deletions(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
 def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend, node: Capabilities | None) -> Tunnel:
     if old is None:
         return tunnel_for(connection, backend, node)
-    if old.connection is connection:
+    if old.connection is connection or old.connection == connection:
         return old
     new = tunnel_for(connection, backend, node)
     if old.config and old.config == new.config:

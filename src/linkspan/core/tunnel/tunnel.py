@@ -166,8 +166,17 @@ def has_dpd(tunnel: Tunnel) -> bool:
 
 def report(tunnel: Tunnel, generation: int) -> ConnectionReport | None:
     """The report for the API; None until the revision is applied."""
-    if not tunnel.applied:
-        return None
+    plain = _report(tunnel, generation) if tunnel.applied else None
+    if plain is None or not tunnel.connection.psk_from or plain.state not in ("up", "down"):
+        return plain
+    note = (
+        f"the psk of connection {tunnel.connection.psk_from}, which was changed later, is in use for both: "
+        "change the psk of this connection too"
+    )
+    return _set(plain, reason=f"{plain.reason}; {note}" if plain.reason else note)
+
+
+def _report(tunnel: Tunnel, generation: int) -> ConnectionReport:
     connection = tunnel.connection
     base = ConnectionReport(connection.id, generation, connection.revision, "down")
     if tunnel.previous and tunnel.previous.up:

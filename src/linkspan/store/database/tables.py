@@ -145,6 +145,8 @@ def _noun(resource: Resource) -> Table:
         Column("id", WORDS, primary_key=True),
         *_columns(resource),
         *(Column(name, _STANDARD_TYPES.get(name, Double), nullable=False) for name in STANDARD_ATTRIBUTES),
+        # Last, because a later version of the database added them.
+        *(Column(f"{attribute.name}_written_at", Double) for attribute in resource.attributes if attribute.secret),
         # The order of lists, within a project and for who sees every project.
         Index(f"ix_{resource.name}_project_id", "project_id", "name", "id"),
         Index(f"ix_{resource.name}_name", "name", "id"),

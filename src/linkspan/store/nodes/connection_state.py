@@ -63,6 +63,7 @@ class _ConnectionRow(msgspec.Struct):
     psk: bytes | None
     psk_key_id: str
     psk_ref: str | None
+    psk_written_at: float | None
     cidr: str | None
     local_group_type: str | None
     local_endpoints: str | None
@@ -100,6 +101,7 @@ _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "psk": _connection.c.psk,
     "psk_key_id": _connection.c.psk_key_id,
     "psk_ref": _connection.c.psk_ref,
+    "psk_written_at": _connection.c.psk_written_at,
     "cidr": _subnet.c.cidr,
     "local_group_type": _local.c.type,
     "local_endpoints": _local.c.endpoints,
@@ -189,6 +191,7 @@ def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> 
         auth_mode=row.auth_mode,
         psk=secret,
         psk_ref=row.psk_ref or "",
+        psk_written_at=row.psk_written_at or 0.0,
         ike=_ike_policy(
             row.ike_version,
             row.ike_mode,

@@ -168,11 +168,16 @@ def _open(tx: Transaction, row: Row, name: str, ciphertext: Any, key_id: Any) ->
 
 def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Values:
     if value is None:
-        return {name: None, f"{name}_key_id": None, f"{name}_ref": None}
+        return {name: None, f"{name}_key_id": None, f"{name}_ref": None, f"{name}_written_at": None}
     secret = value if isinstance(value, Secret) else Secret(value)
     sealed = tx.keyring.seal(secret, project, id, name)
     named = tx.keyring.name(secret, project)
-    return {name: sealed.ciphertext, f"{name}_key_id": sealed.key_id, f"{name}_ref": named}
+    return {
+        name: sealed.ciphertext,
+        f"{name}_key_id": sealed.key_id,
+        f"{name}_ref": named,
+        f"{name}_written_at": tx.now,
+    }
 
 
 class _Join(NamedTuple):
