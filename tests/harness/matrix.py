@@ -27,6 +27,7 @@ KERNEL: Final = {
         "test_policies.py::test_ah_and_transport_in_the_kernel",
         "test_generations.py",
         "test_pfs.py",
+        "test_spares.py",
     ),
     "algorithms": ("test_policies.py::test_every_algorithm_of_each_policy_is_negotiated",),
 }

@@ -96,7 +96,7 @@ class Convergence:
     def report_changes(self) -> None:
         """Report the tunnels that changed since the last call."""
         changed = [tunnel for id in self._tunnels.changed if (tunnel := self._tunnels.by_id.get(id))]
-        self._reports.connections(changed, self._mtus.effective)
+        self._reports.connections(changed, self._mtus.effective, self._tunnels.spare_note)
         self._tunnels.changed.clear()
 
     def tear_down(self, *tombstones: Gone) -> None:

@@ -37,12 +37,20 @@ class Reports:
         """Report that the desired gateway could not be made, and why."""
         self._outbox.put(GatewayReport(desired.id, desired.generation, desired.revision, "error", reason))
 
-    def connections(self, tunnels: Iterable[Tunnel], effective_mtu: Callable[[str], int | None]) -> None:
+    def connections(
+        self,
+        tunnels: Iterable[Tunnel],
+        effective_mtu: Callable[[str], int | None],
+        spare_note: Callable[[Tunnel], str],
+    ) -> None:
         """Report the state of these tunnels, as far as their revision is applied."""
         for state in tunnels:
             report = tunnel.report(state, self.gateway.generation)
             if report:
-                self._outbox.put(msgspec.structs.replace(report, effective_mtu=effective_mtu(report.id)))
+                note = spare_note(state) if report.state == "up" else ""
+                reason = "; ".join(filter(None, (note, report.reason)))
+                effective = effective_mtu(report.id)
+                self._outbox.put(msgspec.structs.replace(report, reason=reason, effective_mtu=effective))
 
     def gone(self, tombstones: Iterable[Gone]) -> None:
         """Answer tombstones: nothing of these objects is left on this node."""

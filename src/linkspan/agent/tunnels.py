@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals
+from linkspan.core.ipsec import overlaps
+from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals, spares
 from linkspan.core.tunnel.actions import (
     Action,
     DeclarePeerDead,
@@ -49,6 +50,7 @@ class GatewayTunnels:
         self._request_reconcile = request_reconcile
         self._timers: list[tuple[float, str]] = []
         self._ids_by_peer: dict[str, set[str]] = {}
+        self._overlaps = overlaps.NONE
 
     # -- events and timers ---------------------------------------------------------------------------------------
 
@@ -86,6 +88,8 @@ class GatewayTunnels:
                 pending.extend(self._carry_out(id, action))
             self._charon.set_traps(id, traps(self.by_id[id]))
             self._set_timer(id)
+            if id in self._overlaps.rivals and spares.carried(before) != spares.carried(self.by_id[id]):
+                self._prefer(id)
 
     def step_all(self, ids: Iterable[str], event: Event) -> None:
         """Give one event to several tunnels."""
@@ -110,6 +114,24 @@ class GatewayTunnels:
         due = lifecycle.wake_at(self.by_id[id])
         if due is not None:
             heapq.heappush(self._timers, (due, id))
+
+    # -- spares --------------------------------------------------------------------------------------------------
+
+    def spare_note(self, tunnel: Tunnel) -> str:
+        """The connections whose spare a tunnel is, in words; empty if there are none."""
+        return spares.note(tunnel, self._rivals(tunnel.connection.id))
+
+    def _rivals(self, id: str) -> list[Tunnel]:
+        return [self.by_id[rival] for rival in self._overlaps.rivals.get(id, ()) if rival in self.by_id]
+
+    def _prefer(self, id: str) -> None:
+        """Rekey the preferred tunnels among one that has changed and its rivals, and report all of them."""
+        for each in (id, *self._overlaps.rivals.get(id, ())):
+            if each in self.by_id:
+                self.by_id[each], rekeys = spares.prefer(self.by_id[each], self._rivals(each), self._clock())
+                for action in rekeys:
+                    self._carry_out(each, action)
+                self.changed.add(each)
 
     # -- actions -------------------------------------------------------------------------------------------------
 
@@ -166,6 +188,8 @@ class GatewayTunnels:
         for id, tunnel in self.by_id.items():
             for config in configs(tunnel):
                 self._ids_by_peer.setdefault(config.peer, set()).add(id)
+        before, self._overlaps = self._overlaps, overlaps.find(tunnel.connection for tunnel in tunnels.values())
+        self.changed |= before.rivals.keys() | self._overlaps.rivals.keys()
         self._charon.keep_traps_of(self.by_id)
         for id in edited:
             self._charon.set_traps(id, traps(self.by_id[id]))

@@ -11,7 +11,7 @@ from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.tunnel import dpd, duplicate_sas, fallback, ike_replacement, pfs_check, sa_expiry
 from linkspan.core.tunnel.actions import Action, DeleteIkeSa, Reconcile
 from linkspan.core.tunnel.attempts import ATTEMPT, Step, back_off, in_progress, peer_dead
-from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.sas import IkeSa, newest_children
 from linkspan.core.tunnel.tunnel import (
     Previous,
     Tunnel,
@@ -42,6 +42,7 @@ def assess(tunnel: Tunnel, config: IkeConfig, listed: tuple[IkeSa, ...], now: fl
     expired, expiry_at = sa_expiry.expired(configs(tunnel), sas, now)
     tunnel = _set(tunnel, expiry_at=expiry_at, reason=tunnel.reason or (sa_expiry.EXPIRED if expired else ""))
     usable = tuple(sa for sa in sas if sa.unique_id not in given_up | expired)
+    tunnel = _set(tunnel, newest=newest_children(usable, children(tunnel)))
     tunnel, following = _assess_children(tunnel, config, usable, now)
     check, rekeys = pfs_check.due_rekeys(tunnel.pfs_check, usable, running_children(tunnel), now)
     tunnel = _set(tunnel, pfs_check=check)

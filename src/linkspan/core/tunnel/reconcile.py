@@ -11,7 +11,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec import shared_keys
+from linkspan.core.ipsec import overlaps, shared_keys
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
@@ -67,7 +67,10 @@ def reconcile(
     `gone`: uuids of connections with a tombstone.
     """
     keyed = shared_keys.with_keys_in_use(desired)
+    rivals = overlaps.find(keyed.values()).rivals
     after = {id: _next_tunnel(tunnels.get(id), connection, backend, node) for id, connection in keyed.items()}
+    # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
+    after = {id: _with_traps(tunnel, backend == "kernel" and id not in rivals) for id, tunnel in after.items()}
     ours = frozenset(after) | frozenset(gone)
     wanted = _wanted_configs(after)
     running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
@@ -115,6 +118,10 @@ def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend, n
     if old.config and old.config == new.config:
         return refreshed(old, connection)
     return replaced(old, new)
+
+
+def _with_traps(tunnel: Tunnel, can_trap: bool) -> Tunnel:
+    return tunnel if tunnel.can_trap == can_trap else msgspec.structs.replace(tunnel, can_trap=can_trap)
 
 
 # --- configurations -----------------------------------------------------------------------------------------------

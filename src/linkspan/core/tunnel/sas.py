@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Any
 
 import msgspec
@@ -30,6 +31,11 @@ class ChildSa(msgspec.Struct, frozen=True):
     life_left: int = -1
     """Seconds until charon deletes it if nobody rekeys it; -1 without such a time."""
 
+    @property
+    def carries(self) -> bool:
+        """True if it is installed and carries traffic."""
+        return self.state in ("INSTALLED", "REKEYING", "REKEYED")
+
 
 class IkeSa(msgspec.Struct, frozen=True):
     """An IKE SA as charon lists it, with its children."""
@@ -50,7 +56,16 @@ class IkeSa(msgspec.Struct, frozen=True):
     @property
     def installed(self) -> frozenset[str]:
         """Names of the children that carry traffic."""
-        return frozenset(child.name for child in self.children if child.state in ("INSTALLED", "REKEYING", "REKEYED"))
+        return frozenset(child.name for child in self.children if child.carries)
+
+
+def newest_children(sas: Iterable[IkeSa], names: Container[str]) -> tuple[tuple[str, int], ...]:
+    """The highest unique id among the installed children of each of these names."""
+    newest: dict[str, int] = {}
+    for child in (child for sa in sas for child in sa.children):
+        if child.name in names and child.carries:
+            newest[child.name] = max(child.unique_id, newest.get(child.name, 0))
+    return tuple(sorted(newest.items()))
 
 
 def vici_text(value: Any) -> str:

@@ -36,7 +36,8 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     attempts in a row. `list_at`: a listing of the SAs is due after a cause. `can_trap`: traffic can make charon
     initiate on this gateway. `duplicate_until`: until then the peer is expected to delete a redundant SA.
     `overlap_until`: until then the previous version stays beside its successor. `expiry_at`: an IKE SA reaches its
-    lifetime.
+    lifetime. `newest`: the highest unique id of the children of each name that are installed. `preferred_at`,
+    `rekeyed`: times of rekeying for spares, and the children (`core.tunnel.spares`).
     """
 
     connection: Connection
@@ -59,6 +60,9 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_until: float | None = None
     overlap_until: float | None = None
     expiry_at: float | None = None
+    newest: tuple[tuple[str, int], ...] = ()
+    preferred_at: tuple[float, ...] = ()
+    rekeyed: frozenset[int] = frozenset()
 
 
 Tunnels = Mapping[str, Tunnel]
@@ -100,10 +104,10 @@ def replaced(old: Tunnel, new: Tunnel) -> Tunnel:
         return new
     state = dpd.resume(old.dpd_state)
     if running.config == new.config:
-        return _set(new, applied=True, up=running.up, dpd_state=state) if running.up else new
+        return _set(new, applied=True, up=running.up, newest=old.newest, dpd_state=state) if running.up else new
     if not running.up and not fallback.needs_fallback(new.config, running.config):
         return new
-    return _set(new, previous=running, dpd_state=state)
+    return _set(new, previous=running, newest=old.newest, dpd_state=state)
 
 
 def after_charon_restart(tunnel: Tunnel) -> Tunnel:
