@@ -19,9 +19,10 @@ from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel.charon_events import SaChanged
+from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.ports import DriverError
-from linkspan.testing.fake_drivers import COMPLETE, FakeCharon, FakeDrivers, FakeLeakGuard
+from linkspan.testing.fake_drivers import COMPLETE, FakeCharon, FakeDrivers, FakeLeakGuard, FakeTrafficBlock
 from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.machine import connection, eventually, gateway
 from tests.harness.databases import Clock
@@ -205,6 +206,52 @@ def effective(gateway: GatewayUnderTest, id: str) -> int | None:
     gateway.state(id)
     report = gateway.reports.get(id)
     return report.effective_mtu if isinstance(report, ConnectionReport) else None
+
+
+AROUND = replace(connection(1, 3), peer_cidrs=("10.0.0.0/8",))
+NESTED = frozenset({SelectorPair("10.1.0.0/24", "10.2.0.0/24")})
+
+
+def test_a_tunnel_inside_a_wider_one_is_blocked_before_that_is_loaded_until_it_is_up(
+    left: GatewayUnderTest, right: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked: list[frozenset[SelectorPair]] = []
+    load = FakeCharon.load
+
+    def load_and_record(self: FakeCharon, config: IkeConfig, key: SharedKey | None) -> None:
+        blocked.append(left.drivers.traffic_block.current(LEFT.id))
+        load(self, config, key)
+
+    monkeypatch.setattr(FakeCharon, "load", load_and_record)
+    left.set_desired(TO_RIGHT, AROUND)
+    left.wait(TO_RIGHT.id, "down")
+    assert blocked == [NESTED] * 2
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+    eventually(lambda: left.drivers.traffic_block.current(LEFT.id) == frozenset())
+    right.set_desired(replace(TO_LEFT, enabled=False, revision=2))
+    eventually(lambda: left.drivers.traffic_block.current(LEFT.id) == NESTED)
+    left.set_desired(AROUND, gone=(Gone("connection", TO_RIGHT.id, 8, LEFT.id),))
+    eventually(lambda: left.drivers.traffic_block.current(LEFT.id) == frozenset())
+
+
+def test_a_restarted_agent_never_blocks_what_is_up(
+    world: FakeWorld, right: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = GatewayUnderTest(FakeDrivers(world), LEFT)
+    first.set_desired(TO_RIGHT, AROUND)
+    right.set_desired(TO_LEFT)
+    first.wait(TO_RIGHT.id, "up")
+    first.stop()
+    applied: list[Precedence] = []
+    monkeypatch.setattr(FakeTrafficBlock, "apply", lambda self, gateway, precedence: applied.append(precedence))
+    second = GatewayUnderTest(FakeDrivers(world), LEFT)
+    try:
+        second.set_desired(TO_RIGHT, AROUND)
+        second.wait(TO_RIGHT.id, "up")
+        assert applied == [Precedence()]
+    finally:
+        second.stop()
 
 
 def test_the_mtu_is_applied_and_reported(left: GatewayUnderTest, right: GatewayUnderTest) -> None:

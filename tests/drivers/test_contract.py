@@ -17,6 +17,7 @@ from linkspan.core.state.desired import IpsecPolicy
 from linkspan.core.tunnel import fallback
 from linkspan.core.tunnel.charon_events import Cause, CharonEvent, DaemonLost, SaChanged
 from linkspan.core.tunnel.peer_names import Resolution
+from linkspan.core.tunnel.precedence import Precedence
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 from tests.drivers.conftest import Environment, RunningGateway
 from tests.drivers.machine import connection, eventually, gateway
@@ -96,6 +97,24 @@ def test_the_guard_outlives_the_agent(environment: Environment) -> None:
 def test_guarding_needs_a_namespace(environment: Environment) -> None:
     with pytest.raises(DriverError):
         environment.drivers().leak_guard.apply(gateway(1), PAIRS)
+
+
+# -- traffic block ---------------------------------------------------------------------------------------------------
+
+
+def test_the_blocked_pairs_are_read_back_and_outlive_the_agent(environment: Environment) -> None:
+    drivers = environment.drivers()
+    with pytest.raises(DriverError):
+        drivers.traffic_block.apply(gateway(1), Precedence())
+    drivers.namespaces.apply(gateway(1))
+    assert drivers.traffic_block.current(gateway(1).id) == frozenset()
+    passing = frozenset(
+        {SelectorPair("10.1.0.7/32", "10.2.0.7/32"), SelectorPair("2001:db8:1::7/128", "2001:db8:2::/64")}
+    )
+    for blocked in (PAIRS, PAIRS, frozenset(list(PAIRS)[:3]), frozenset[SelectorPair](), PAIRS):
+        drivers.traffic_block.apply(gateway(1), Precedence(blocked, passing))
+        assert drivers.traffic_block.current(gateway(1).id) == blocked
+    assert environment.drivers().traffic_block.current(gateway(1).id) == PAIRS
 
 
 # -- MTU routing -----------------------------------------------------------------------------------------------------

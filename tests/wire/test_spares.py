@@ -41,11 +41,13 @@ def _both(ours: Ours, new_peer: Callable[[], Peer], **values: Any) -> tuple[list
 def _wait_carrier(links: list[Link], carrier: int) -> None:
     """Wait until one connection carries the traffic and the other is its spare, and both say so."""
     spare = f"{SPARE} {links[carrier].id}, which carries the traffic"
-    until(
-        lambda: (links[carrier].reason, links[1 - carrier].reason) == ("", spare),
-        20.0 * SLOW,
-        lambda: str([link.shown for link in links]),
-    )
+
+    def settled() -> bool:
+        newest = [max((int(child["uniqueid"]) for child in link.listed()), default=0) for link in links]
+        reasons = links[carrier].reason, links[1 - carrier].reason
+        return newest[carrier] > newest[1 - carrier] and reasons == ("", spare)
+
+    until(settled, 20.0 * SLOW, lambda: str([link.shown for link in links]))
 
 
 def _assert_only(links: list[Link], carrier: int, destination: str) -> None:
@@ -106,3 +108,130 @@ def test_a_silent_peer_is_replaced_by_its_spare_at_the_dpd_timeout(
         peers[0].initiate()
     links[0].wait("ACTIVE", 60.0 * SLOW)
     _wait_carrier(links, 0)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "IKEv1": {"ike": {"ike_version": "v1"}},
+    "response-only": {"initiator": "response-only"},
+    "IPv6 inside": {"family": 6},
+    "some pairs of a list": {"more": True},
+    "different IKE policies": {"other_ike": {"lifetime": {"value": 7200}}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_connection_has_a_spare(ours: Ours, new_peer: Callable[[], Peer], kind: str) -> None:
+    options = KINDS[kind]
+    family: int = options.get("family", 4)
+    peers, links = [new_peer(), new_peer()], list[Link]()
+    network, target = (peers[0].net4, peers[0].in4) if family == 4 else (peers[0].net6, peers[0].in6)
+    length = network.rpartition("/")[2]
+    peers[1].run("ip", "address", "add", f"{target}/{length}", "dev", "lo", *(["nodad"] if family == 6 else []))
+    ike = options.get("ike", {})
+    for number, peer in enumerate(peers):
+        networks = [network] if not (number and options.get("more")) else [network, peer.net4]
+        remote = "10.1.0.0/24" if family == 4 else "fd00:1::/64"
+        child = {"local_ts": networks, "remote_ts": [remote]}
+        peer.load(ours.v4, ours.psk, child=child, version=ike.get("ike_version", "v2")[1:])
+        inside: dict[str, Any] = {"peer_cidrs": networks} if family == 4 else {"local": [6], "peers": networks}
+        values = {"initiator": options.get("initiator", "bi-directional")} | inside
+        links.append(ours.connect(peer, ike=options.get("other_ike", ike) if number else ike, **values))
+        if "initiator" in options:
+            links[-1].wait_reason("waits for the peer")
+            peer.initiate()
+    for link in links:
+        link.wait("ACTIVE", 30.0 * SLOW)
+
+    def carriers() -> list[int]:
+        """The positions of the connections that are no spare of the other one."""
+        return [n for n, link in enumerate(links) if f"{SPARE} {links[1 - n].id}" not in link.reason]
+
+    until(lambda: len(carriers()) == 1, 20.0 * SLOW, lambda: str([link.shown for link in links]))
+    first = carriers()[0]
+    if options.get("more") and first == 0:
+        assert "for 1 of 2 selector pairs" in links[1].reason
+    assert ours.ping(target, 10).received >= 9
+    links[first].set(admin_state_up=False)
+    until(lambda: links[first].status == "DOWN" and links[1 - first].reason == "", 10.0 * SLOW)
+    with peers[1 - first].recorder() as used:
+        assert ours.ping(target, 10).received == 10
+    assert (used.esp >= 20, used.plaintext) == (True, 0)
+
+
+# --- a more specific tunnel inside a wider one --------------------------------------------------------------------
+
+WIDE = "10.64.0.0/10"
+
+
+@pytest.fixture
+def nested(ours: Ours, new_peer: Callable[[], Peer]) -> tuple[Link, Link]:
+    """A connection to a network, and one to another peer that has a wider network around it; both are up.
+
+    The wider one's peer would answer for the network too.
+    """
+    narrow, wide = new_peer(), new_peer()
+    wide.run("ip", "address", "add", f"{narrow.in4}/24", "dev", "lo")
+    narrow.load(ours.v4, ours.psk)
+    wide.load(ours.v4, ours.psk, child={"local_ts": [WIDE]})
+    links = ours.connect(narrow, dpd=DPD), ours.connect(wide, peer_cidrs=[WIDE])
+    for link in links:
+        link.wait_rekeyed(20.0 * SLOW)
+    return links
+
+
+def _assert_blocked(narrow: Link, wide: Link, elsewhere: str) -> None:
+    """Assert that pings to the narrow connection's network go nowhere, and pings to another address pass."""
+    with narrow.peer.recorder() as first, wide.peer.recorder() as second:
+        answer = narrow.ours.ping(narrow.peer.in4, 20, 0.02)
+    assert (answer.received, first.plaintext, second.plaintext, second.esp) == (0, 0, 0, 0)
+    assert narrow.ours.ping(elsewhere).received == 3
+
+
+@pytest.mark.shows("connection.peer_cidrs")
+def test_the_more_specific_connection_wins_and_is_not_replaced_while_it_is_down(
+    ours: Ours, nested: tuple[Link, Link]
+) -> None:
+    narrow, wide = nested
+    assert (narrow.reason, wide.reason) == ("", "")
+    for link, target in ((narrow, narrow.peer.in4), (wide, wide.peer.in4)):
+        with link.peer.recorder() as used:
+            assert ours.ping(target, 10, 0.02).received == 10
+        assert used.esp >= 20
+    # Its peer deletes the tunnel and has no configuration for it any more.
+    narrow.peer.unload()
+    narrow.peer.terminate()
+    until(lambda: narrow.status != "ACTIVE", 10.0 * SLOW)
+    _assert_blocked(narrow, wide, wide.peer.in4)
+    narrow.peer.load(ours.v4, ours.psk)
+    narrow.peer.initiate()
+    narrow.wait("ACTIVE", 40.0 * SLOW)
+    assert ours.ping(narrow.peer.in4).received == 3
+    # Its peer is dead.
+    narrow.peer.kill()
+    until(lambda: narrow.status != "ACTIVE", 20.0 * SLOW)
+    _assert_blocked(narrow, wide, wide.peer.in4)
+    # It is disabled.
+    narrow.set(admin_state_up=False)
+    until(lambda: narrow.reason == "admin_state_up is false", 10.0 * SLOW)
+    _assert_blocked(narrow, wide, wide.peer.in4)
+    # It is deleted: now the wider one has the whole network.
+    ours.delete("ipsec-site-connections", narrow.id)
+    until(lambda: ours.ping(narrow.peer.in4, 1).received == 1, 10.0 * SLOW)
+
+
+def test_a_connection_that_was_never_up_is_blocked_and_one_inside_it_passes(
+    ours: Ours, nested: tuple[Link, Link], new_peer: Callable[[], Peer]
+) -> None:
+    narrow, wide = nested
+    silent, host = new_peer(), new_peer()
+    network = f"{wide.peer.in4.rpartition('.')[0]}.0/24"
+    never = ours.connect(silent, peer_cidrs=[network])
+    never.wait_reason("refused", 20.0 * SLOW)
+    assert ours.ping(wide.peer.in4, 3).received == 0
+    assert ours.ping(narrow.peer.in4).received == 3
+    host.run("ip", "address", "add", f"{wide.peer.in4}/32", "dev", "lo")
+    host.load(ours.v4, ours.psk, child={"local_ts": [f"{wide.peer.in4}/32"]})
+    ours.connect(host, peer_cidrs=[f"{wide.peer.in4}/32"]).wait("ACTIVE", 20.0 * SLOW)
+    with host.recorder() as used:
+        until(lambda: ours.ping(wide.peer.in4, 1).received == 1, 10.0 * SLOW)
+    assert used.esp >= 2

@@ -23,6 +23,7 @@ from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.tunnel import events, reconcile
+from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.reconcile import Plan
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 
@@ -56,6 +57,7 @@ class Convergence:
         self._tombstones: dict[str, Gone] = {}
         self._namespace_of: Gateway | None = None
         self._events_lost = False
+        self._blocked: Precedence | None = None
 
     def set_desired(self, desired: Desired) -> None:
         """Replace the desired state. Tombstones add up until they are answered."""
@@ -75,6 +77,7 @@ class Convergence:
         self._extend_guard(desired, plan)
         self._replace_tunnels(plan)
         self._apply_mtus(desired.gateway)
+        self._block(self._tunnels.precedence(unknown=plan.keep))
         self._load(plan)
         for name in plan.unload:
             self._charon.unload(name)
@@ -87,6 +90,17 @@ class Convergence:
             self._tunnels.refresh()
             self._events_lost = False
         self._reports.ready()
+
+    def block_traffic(self) -> None:
+        """Block the traffic of tunnels that are down from going to another peer. Raises DriverError."""
+        if self._blocked is not None:
+            self._block(self._tunnels.precedence())
+
+    def _block(self, wanted: Precedence) -> None:
+        if self._blocked != wanted and self._desired:
+            self._blocked = None
+            self._drivers.traffic_block.apply(self._desired.gateway, wanted)
+            self._blocked = wanted
 
     def failed(self, error: DriverError) -> None:
         """Report the gateway's error. The next run refreshes every tunnel, since the failure may have lost events."""
@@ -143,7 +157,7 @@ class Convergence:
         """Delete the SAs of children that are gone or replaced, and go on with the plan's tunnels."""
         for name in plan.inspect:
             self._tunnels.delete_sas(reconcile.deletions(self._charon.sas(name), plan))
-        self._tunnels.replace(plan.tunnels)
+        self._tunnels.replace(plan.tunnels, plan.overlaps)
 
     def _apply_mtus(self, gateway: Gateway) -> None:
         orphans = bool(self._guard_coverage.orphans)

@@ -128,9 +128,11 @@ class GatewayWorker:
         while self._schedule.take():
             self._convergence.run()
             self._schedule.succeeded()
+        self._convergence.block_traffic()
         self._names.query(self._tunnels.by_id)
         if self._charon.running:
             self._tunnels.tick()
+            self._convergence.block_traffic()
         if self._schedule.due is None:
             self._charon.answered()
 

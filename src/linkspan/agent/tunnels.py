@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec import overlaps
-from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals, spares
+from linkspan.core.ipsec.overlaps import Overlaps
+from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals, precedence, spares
 from linkspan.core.tunnel.actions import (
     Action,
     DeclarePeerDead,
@@ -27,6 +27,7 @@ from linkspan.core.tunnel.actions import (
 )
 from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, RekeyDue
 from linkspan.core.tunnel.events import Event
+from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
 
 TunnelEvent = tuple[str, Event]
@@ -50,7 +51,7 @@ class GatewayTunnels:
         self._request_reconcile = request_reconcile
         self._timers: list[tuple[float, str]] = []
         self._ids_by_peer: dict[str, set[str]] = {}
-        self._overlaps = overlaps.NONE
+        self._overlaps = Overlaps()
 
     # -- events and timers ---------------------------------------------------------------------------------------
 
@@ -121,6 +122,10 @@ class GatewayTunnels:
         """The connections whose spare a tunnel is, in words; empty if there are none."""
         return spares.note(tunnel, self._rivals(tunnel.connection.id))
 
+    def precedence(self, unknown: Container[str] = ()) -> Precedence:
+        """The traffic to block; tunnels in `unknown` may be up without being listed yet."""
+        return precedence.precedence(self.by_id, self._overlaps.nested, unknown)
+
     def _rivals(self, id: str) -> list[Tunnel]:
         return [self.by_id[rival] for rival in self._overlaps.rivals.get(id, ()) if rival in self.by_id]
 
@@ -180,15 +185,15 @@ class GatewayTunnels:
 
     # -- all tunnels ---------------------------------------------------------------------------------------------
 
-    def replace(self, tunnels: Mapping[str, Tunnel]) -> None:
-        """Go on with the tunnels of a new plan, and list the SAs of those that were edited."""
+    def replace(self, tunnels: Mapping[str, Tunnel], found: Overlaps) -> None:
+        """Go on with the tunnels of a new plan and their overlaps, and list the SAs of those that were edited."""
         edited = [id for id, tunnel in tunnels.items() if id in self.by_id and self.by_id[id] is not tunnel]
         self.by_id = dict(tunnels)
         self._ids_by_peer = {}
         for id, tunnel in self.by_id.items():
             for config in configs(tunnel):
                 self._ids_by_peer.setdefault(config.peer, set()).add(id)
-        before, self._overlaps = self._overlaps, overlaps.find(tunnel.connection for tunnel in tunnels.values())
+        before, self._overlaps = self._overlaps, found
         self.changed |= before.rivals.keys() | self._overlaps.rivals.keys()
         self._charon.keep_traps_of(self.by_id)
         for id in edited:

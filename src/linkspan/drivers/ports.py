@@ -17,6 +17,7 @@ from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_names import Resolution
+from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
 
 
@@ -75,6 +76,16 @@ class MtuRouting(Protocol):
 
     def current(self, gateway_id: str) -> frozenset[PairMtu]:
         """Return the applied MTUs; empty if there is no namespace. They outlive the agent and charon."""
+
+
+class TrafficBlock(Protocol):
+    """Packet filter rules that keep the traffic of a tunnel that is down out of a less specific tunnel."""
+
+    def apply(self, gateway: Gateway, precedence: Precedence) -> None:
+        """Block exactly this, in one change. Raises DriverError."""
+
+    def current(self, gateway_id: str) -> frozenset[SelectorPair]:
+        """Return the blocked pairs; empty if there is no namespace. They outlive the agent and charon."""
 
 
 class Charon(Protocol):
@@ -187,6 +198,10 @@ class Drivers(Protocol):
     @property
     def mtu_routing(self) -> MtuRouting:
         """The MTUs of this node's gateways."""
+
+    @property
+    def traffic_block(self) -> TrafficBlock:
+        """The traffic blocks of this node's gateways."""
 
     @property
     def resolver(self) -> Resolver:

@@ -19,6 +19,7 @@ from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_names import Resolution
+from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.ports import DriverError, Unresponsive
 from linkspan.testing.fake_world import FakeDaemon, FakeWorld
@@ -48,6 +49,7 @@ class FakeDrivers:
         self.namespaces = FakeNamespaces(world, node)
         self.leak_guard = FakeLeakGuard(world, node)
         self.mtu_routing = FakeMtuRouting(world, node)
+        self.traffic_block = FakeTrafficBlock(world, node)
         self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
@@ -80,6 +82,7 @@ class FakeNamespaces:
             self._world.guards.pop(key, None)
             self._world.guarded.pop(key, None)
             self._world.mtus.pop(key, None)
+            self._world.blocks.pop(key, None)
 
     def present(self) -> frozenset[str]:
         with self._world.lock:
@@ -130,6 +133,24 @@ class FakeMtuRouting:
     def _check(self, gateway_id: str) -> None:
         if (self._node, gateway_id) not in self._world.gateways:
             raise DriverError(f"there is no namespace of gateway {gateway_id} to route in")
+
+
+class FakeTrafficBlock:
+    """The `TrafficBlock` of one node."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    def apply(self, gateway: Gateway, precedence: Precedence) -> None:
+        with self._world.lock:
+            if (self._node, gateway.id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway.id} to block traffic in")
+            self._world.blocks[self._node, gateway.id] = precedence.blocked
+
+    def current(self, gateway_id: str) -> frozenset[SelectorPair]:
+        with self._world.lock:
+            return self._world.blocks.get((self._node, gateway_id), frozenset())
 
 
 class FakeResolver:

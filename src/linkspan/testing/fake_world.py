@@ -100,6 +100,7 @@ class FakeWorld:
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.guarded: dict[tuple[str, str], Gateway] = {}
         self.mtus: dict[tuple[str, str], frozenset[PairMtu]] = {}
+        self.blocks: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.daemons: dict[tuple[str, str], FakeDaemon] = {}
         self._cut: set[frozenset[str]] = set()
         self._numbers = itertools.count(1)

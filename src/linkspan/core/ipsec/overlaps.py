@@ -7,6 +7,7 @@ installed last. So a more specific pair of selectors wins, and of equal ones exa
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -27,27 +28,27 @@ class Overlaps(msgspec.Struct, frozen=True):
     nested: frozenset[SelectorPair] = frozenset()
 
 
-NONE = Overlaps()
-
-
 def find(connections: Iterable[Connection]) -> Overlaps:
     """The overlaps between connections of one gateway that have different ends."""
     rivals: dict[str, set[str]] = {}
     nested: set[SelectorPair] = set()
     entries = list(connections)
     both_ends = [ends.ends_of(connection) for connection in entries]
+    local = [as_networks(connection.local_cidrs) for connection in entries]
     for one, wide, other, narrow in _overlapping(entries):
         if both_ends[one] == both_ends[other]:
             continue
-        for pair, its_pair in _pairs(entries[one], wide, entries[other], narrow):
-            difference = specificity(its_pair) - specificity(pair)
+        for left, right in itertools.product(local[one], local[other]):
+            if left.version != wide.version or not _overlap(left, right):
+                continue
+            difference = right.prefixlen + narrow.prefixlen - left.prefixlen - wide.prefixlen
             if difference == 0 and entries[one].enabled and entries[other].enabled:
                 rivals.setdefault(entries[one].id, set()).add(entries[other].id)
                 rivals.setdefault(entries[other].id, set()).add(entries[one].id)
             elif difference > 0 and entries[one].enabled:
-                nested.add(its_pair)
+                nested.add(SelectorPair(str(right), str(narrow)))
             elif difference < 0 and entries[other].enabled:
-                nested.add(pair)
+                nested.add(SelectorPair(str(left), str(wide)))
     return Overlaps({id: frozenset(others) for id, others in rivals.items()}, frozenset(nested))
 
 
@@ -84,12 +85,3 @@ def _overlapping(connections: Sequence[Connection]) -> Iterator[tuple[int, Netwo
             around.pop()
         yield from ((other, wide, position, network) for _, _, other, wide in around if other != position)
         around.append((version, int(network.broadcast_address), position, network))
-
-
-def _pairs(
-    one: Connection, wide: Network, other: Connection, narrow: Network
-) -> Iterator[tuple[SelectorPair, SelectorPair]]:
-    for local in as_networks(one.local_cidrs):
-        for its_local in as_networks(other.local_cidrs):
-            if local.version == wide.version and _overlap(local, its_local):
-                yield SelectorPair(str(local), str(wide)), SelectorPair(str(its_local), str(narrow))

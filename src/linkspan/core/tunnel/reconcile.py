@@ -13,6 +13,7 @@ import msgspec
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec import overlaps, shared_keys
 from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel import fallback, peer_names
@@ -30,11 +31,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     List the SAs of the IKE connections in `inspect`, and delete every child of the connections in `ours` that is not in
     `stay`. Then load the configurations in `load`, replacing those of the same name. Then unload `unload`.
 
-    `tunnels` are the tunnels afterwards. `fresh` are the uuids of those that the plan loads, `keep` of those that
-    charon held already, whose SAs have to be listed.
+    `tunnels` are the tunnels afterwards, with the `overlaps` of their selectors. `fresh` are the uuids of those that
+    the plan loads, `keep` of those that charon held already, whose SAs have to be listed.
     """
 
     tunnels: dict[str, Tunnel]
+    overlaps: Overlaps
     ours: frozenset[str]
     stay: frozenset[str]
     inspect: tuple[str, ...]
@@ -67,10 +69,10 @@ def reconcile(
     `gone`: uuids of connections with a tombstone.
     """
     keyed = shared_keys.with_keys_in_use(desired)
-    rivals = overlaps.find(keyed.values()).rivals
+    found = overlaps.find(keyed.values())
     after = {id: _next_tunnel(tunnels.get(id), connection, backend, node) for id, connection in keyed.items()}
     # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
-    after = {id: _with_traps(tunnel, backend == "kernel" and id not in rivals) for id, tunnel in after.items()}
+    after = {id: _with_traps(tunnel, backend == "kernel" and id not in found.rivals) for id, tunnel in after.items()}
     ours = frozenset(after) | frozenset(gone)
     wanted = _wanted_configs(after)
     running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
@@ -79,6 +81,7 @@ def reconcile(
     fresh, keep = _fresh_and_kept(after, load, loaded)
     return Plan(
         tunnels=after,
+        overlaps=found,
         ours=ours,
         stay=stay,
         inspect=_to_inspect(_edited_peers(tunnels, after), loaded, ours, stay),

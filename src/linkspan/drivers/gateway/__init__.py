@@ -1,1 +1,1 @@
-"""The network of a gateway: namespace, leak guard, MTU routing, MSS clamp and name resolution."""
+"""The network of a gateway: namespace, leak guard, traffic block, MTU routing, MSS clamp and name resolution."""
