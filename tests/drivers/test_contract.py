@@ -35,7 +35,7 @@ def cause(code: str) -> Callable[[CharonEvent], bool]:
 
 
 def changed(running: RunningGateway) -> Callable[[CharonEvent], bool]:
-    return lambda event: event == SaChanged(running.config.name)
+    return lambda event: isinstance(event, SaChanged) and event.about == running.config.name
 
 
 # -- namespaces ------------------------------------------------------------------------------------------------------

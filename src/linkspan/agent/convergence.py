@@ -17,14 +17,16 @@ from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.mtu import MtuApplier
 from linkspan.agent.peer_names import PeerNames
 from linkspan.agent.reports import Reports
+from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
 from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Connection, Gateway, Gone
-from linkspan.core.tunnel import events, reconcile
+from linkspan.core.tunnel import events, reconcile, stray_sas
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.reconcile import Plan
+from linkspan.core.tunnel.stray_sas import Stray
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 
 LOG_LIMIT = 20
@@ -43,12 +45,19 @@ class Convergence:
     """Has no desired state at first, and does nothing then."""
 
     def __init__(
-        self, drivers: Drivers, charon: ManagedCharon, tunnels: GatewayTunnels, names: PeerNames, reports: Reports
+        self,
+        drivers: Drivers,
+        charon: ManagedCharon,
+        tunnels: GatewayTunnels,
+        strays: StraySas,
+        names: PeerNames,
+        reports: Reports,
     ) -> None:
         self._log = structlog.get_logger("agent.gateway").bind(gateway=reports.gateway.id)
         self._drivers = drivers
         self._charon = charon
         self._tunnels = tunnels
+        self._strays = strays
         self._names = names
         self._reports = reports
         self._guard_coverage = GuardCoverage(drivers.leak_guard)
@@ -84,8 +93,11 @@ class Convergence:
         self._tunnels.step_all(plan.keep, events.Adopted())
         for id, reason in self._names.unresolved().items():
             self._tunnels.step(id, events.Unresolved(reason))
-        self._guard_coverage.uncover(desired.gateway, self._tunnels.by_id, self._tunnels.changed)
-        self._answer_tombstones()
+        left = self._strays.end(plan.unload)
+        self._guard_coverage.uncover(
+            desired.gateway, self._tunnels.by_id, self._tunnels.changed, stray_sas.owners(left)
+        )
+        self._answer_tombstones(left)
         if self._events_lost:
             self._tunnels.refresh()
             self._events_lost = False
@@ -122,7 +134,8 @@ class Convergence:
         self._drivers.namespaces.remove(self._reports.gateway.id)
         if not tombstones:
             self._reports.removed(self._tunnels.by_id.values())
-        self._answer_tombstones(*tombstones)
+        self._reports.gone((*self._tombstones.values(), *tombstones))
+        self._tombstones.clear()
 
     # -- the steps of a run, in their order ------------------------------------------------------------------------
 
@@ -137,6 +150,7 @@ class Convergence:
         if start is None:
             return
         self._mtus.forget()
+        self._strays.forget()
         if start.fresh:
             self._tunnels.reset()
         else:
@@ -155,8 +169,7 @@ class Convergence:
 
     def _replace_tunnels(self, plan: Plan) -> None:
         """Delete the SAs of children that are gone or replaced, and go on with the plan's tunnels."""
-        for name in plan.inspect:
-            self._tunnels.delete_sas(reconcile.deletions(self._charon.sas(name), plan))
+        self._strays.end_before_loading(plan)
         self._tunnels.replace(plan.tunnels, plan.overlaps)
 
     def _apply_mtus(self, gateway: Gateway) -> None:
@@ -189,6 +202,13 @@ class Convergence:
             return []
         return ids
 
-    def _answer_tombstones(self, *others: Gone) -> None:
-        self._reports.gone((*self._tombstones.values(), *others))
-        self._tombstones.clear()
+    def _answer_tombstones(self, left: tuple[Stray, ...]) -> None:
+        """Answer the tombstones of which nothing is listed. A stray without children may belong to any of them."""
+        owners = stray_sas.owners(left)
+        waiting = {
+            id: tombstone
+            for id, tombstone in self._tombstones.items()
+            if id in owners or any(not stray.sa.children for stray in left)
+        }
+        self._reports.gone(tombstone for id, tombstone in self._tombstones.items() if id not in waiting)
+        self._tombstones = waiting

@@ -24,6 +24,7 @@ from linkspan.agent.outbox import Outbox
 from linkspan.agent.peer_names import PeerNames
 from linkspan.agent.reports import Reports
 from linkspan.agent.schedule import Schedule
+from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
@@ -60,9 +61,12 @@ class GatewayWorker:
         self._stop: Stop | None = None
         self._schedule = Schedule(clock)
         self._charon = ManagedCharon(gateway.id, drivers.charon(gateway), self.send)
-        self._tunnels = GatewayTunnels(self._charon, clock, self._schedule.request)
+        self._strays = StraySas(self._charon, clock, self._schedule.request)
+        self._tunnels = GatewayTunnels(self._charon, self._strays, clock, self._schedule.request)
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
-        self._convergence = Convergence(drivers, self._charon, self._tunnels, self._names, Reports(gateway, outbox))
+        self._convergence = Convergence(
+            drivers, self._charon, self._tunnels, self._strays, self._names, Reports(gateway, outbox)
+        )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 
     def start(self) -> None:
@@ -86,25 +90,32 @@ class GatewayWorker:
     def _run(self) -> None:
         """Handle messages and timers until `Stop`."""
         while self._stop is None:
-            messages = self._receive()
-            try:
-                self._handle(messages)
-            except DriverError as error:
-                self._failed(error)
-            except Exception as error:  # noqa: BLE001 # without this thread the gateway would stay as it is for ever
-                self._log.exception("unexpected")
-                self._failed(DriverError(f"unexpected {type(error).__name__} in the agent: see its log"))
-            self._convergence.report_changes()
+            self.turn(self._receive())
         self._end(self._stop)
 
-    def _receive(self) -> list[Message]:
-        """All messages in the inbox; if it is empty, waits for a message or for the next timer."""
+    def turn(self, messages: list[Message]) -> None:
+        """Handle messages and the timers that are due, and report what has changed."""
+        try:
+            self._handle(messages)
+        except DriverError as error:
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001 # without this thread the gateway would stay as it is for ever
+            self._log.exception("unexpected")
+            self._failed(DriverError(f"unexpected {type(error).__name__} in the agent: see its log"))
+        self._convergence.report_changes()
+
+    def due(self) -> float | None:
+        """The time of the next timer."""
         times = (
             self._schedule.due,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
         )
-        due = min((time for time in times if time is not None), default=None)
+        return min((time for time in times if time is not None), default=None)
+
+    def _receive(self) -> list[Message]:
+        """All messages in the inbox; if it is empty, waits for a message or for the next timer."""
+        due = self.due()
         timeout = None if due is None else max(0.0, due - self._clock())
         if timeout is not None and self._clock is not time.monotonic:
             timeout = min(timeout, CLOCK_POLL)

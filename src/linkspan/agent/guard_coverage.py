@@ -26,6 +26,7 @@ class GuardCoverage:
         self.orphans: frozenset[str] = frozenset()
         self._guard = guard
         self._covered: dict[str, frozenset[SelectorPair]] = {}
+        self._held: frozenset[str] = frozenset()
         self._adopted: frozenset[SelectorPair] = frozenset()
         self._applied: tuple[Gateway, frozenset[SelectorPair]] | None = None
         self._outside_open = False
@@ -65,14 +66,22 @@ class GuardCoverage:
         self._apply(self._before_deletes(gateway))
         return changed
 
-    def uncover(self, gateway: Gateway, tunnels: Mapping[str, Tunnel], changed: Set[str]) -> None:
-        """Stop guarding connections that are gone, and former pairs of `changed` connections. Raises DriverError."""
+    def uncover(
+        self, gateway: Gateway, tunnels: Mapping[str, Tunnel], changed: Set[str], stray: frozenset[str]
+    ) -> None:
+        """Stop guarding connections that are gone, and former pairs of `changed` connections. Raises DriverError.
+
+        What still has SAs keeps its pairs until the next call: connections of which strays are left (`stray`), and
+        those whose previous version is up.
+        """
+        changed = changed | self._held
+        self._held = stray | {id for id, tunnel in tunnels.items() if tunnel.previous and tunnel.previous.up}
         self._covered = {
-            id: covered if id not in changed else pairs(tunnels[id].connection)
+            id: covered if id in self._held or id not in changed else pairs(tunnels[id].connection)
             for id, covered in self._covered.items()
-            if id in tunnels
+            if id in tunnels or id in self._held
         }
-        if not self.orphans:
+        if not self.orphans and not stray:
             self._adopted = frozenset()
         self._apply(gateway)
         self._outside_open = not admin_state.outside_reason(gateway)

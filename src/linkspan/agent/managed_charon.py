@@ -17,7 +17,7 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa, Initiate
 from linkspan.core.tunnel.charon_events import CharonEvent
-from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.sas import UNNAMED, IkeSa
 from linkspan.drivers.ports import Charon, DriverError, Unresponsive
 
 MAX_TIMEOUTS = 3
@@ -36,6 +36,7 @@ class CharonStart(msgspec.Struct, frozen=True):
 
 class ManagedCharon:
     """`running`: charon was started or adopted and has not failed since. `loaded`: IKE connections with their children.
+    `unloaded`: names of other IKE connections that may have SAs, because they had some when they were last listed.
 
     `deliver` takes charon's events, on another thread.
     """
@@ -43,6 +44,7 @@ class ManagedCharon:
     def __init__(self, gateway_id: str, driver: Charon, deliver: Callable[[CharonEvent], None]) -> None:
         self.running = False
         self.loaded: dict[str, frozenset[str]] = {}
+        self.unloaded: set[str] = set()
         self._driver = driver
         self._deliver = deliver
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway_id)
@@ -60,9 +62,12 @@ class ManagedCharon:
         self._driver.listen(self._deliver)
         self.loaded = {} if fresh else dict(self._driver.loaded())
         remotes = {} if fresh else self._driver.peer_addresses()
+        self.unloaded = set()
         self._names_by_peer = {}
         for name in self.loaded:
-            self._names_by_peer.setdefault(ipsec_config.peer_of(name), set()).add(name)
+            self._add_name(name)
+        if not fresh:
+            self.all_sas()
         self._traps = {}
         for trap in () if fresh else self._driver.traps():
             # Installed by an earlier run. Which connections wait for traffic is not known any more: all initiate.
@@ -110,13 +115,14 @@ class ManagedCharon:
         """Load an IKE connection, or replace it in place. SAs that are up stay."""
         self._driver.load(config, key)
         self.loaded[config.name] = frozenset(child.name for child in config.children)
-        self._names_by_peer.setdefault(config.peer, set()).add(config.name)
+        self.unloaded.discard(config.name)
+        self._add_name(config.name)
 
     def unload(self, name: str) -> None:
         """Unload an IKE connection. Its SAs stay."""
         self._driver.unload(name)
         del self.loaded[name]
-        self._names_by_peer[ipsec_config.peer_of(name)].discard(name)
+        self.unloaded.add(name)
 
     def set_traps(self, connection_id: str, traps: frozenset[Initiate]) -> None:
         """Install exactly these traps of a connection, and uninstall its others."""
@@ -136,14 +142,30 @@ class ManagedCharon:
 
     # -- SAs -----------------------------------------------------------------------------------------------------
 
-    def sas(self, name: str) -> tuple[IkeSa, ...]:
-        """The IKE SAs of one IKE connection."""
-        return self._driver.sas(name)
+    def sas(self, names: Iterable[str]) -> tuple[IkeSa, ...]:
+        """The IKE SAs of these IKE connections."""
+        found: list[IkeSa] = []
+        for name in sorted(names):
+            sas = self._driver.sas(name)
+            if not sas and name in self.unloaded:
+                self._forget(name)
+            found += sas
+        return tuple(found)
+
+    def all_sas(self) -> tuple[IkeSa, ...]:
+        """All IKE SAs, also of IKE connections that are not loaded."""
+        sas = self._driver.sas()
+        listed = {sa.name for sa in sas} - self.loaded.keys() - {UNNAMED}
+        for name in self.unloaded - listed:
+            self._forget(name)
+        for name in listed:
+            self.unloaded.add(name)
+            self._add_name(name)
+        return sas
 
     def sas_with_peers(self, configs: Iterable[IkeConfig]) -> tuple[IkeSa, ...]:
         """The IKE SAs with the peers of these configurations, under whatever IKE connection."""
-        names = {name for config in configs for name in self._names_by_peer.get(config.peer, ())}
-        return tuple(sa for name in sorted(names) for sa in self._driver.sas(name))
+        return self.sas({name for config in configs for name in self._names_by_peer.get(config.peer, ())})
 
     def initiate(self, ike: str, child: str) -> str:
         """Initiate a child. The outcome arrives as events. Returns charon's words if it refuses to, else nothing."""
@@ -167,6 +189,14 @@ class ManagedCharon:
     def delete_dead_sa(self, unique_id: int) -> None:
         """Delete an IKE SA whose peer is dead, without waiting for the peer's response."""
         self._try(partial(self._driver.terminate_sa, unique_id, dead=True))
+
+    def _add_name(self, name: str) -> None:
+        self._names_by_peer.setdefault(ipsec_config.peer_of(name), set()).add(name)
+
+    def _forget(self, name: str) -> None:
+        """Forget an IKE connection that is unloaded and has no SAs: it cannot have any again."""
+        self.unloaded.discard(name)
+        self._names_by_peer[ipsec_config.peer_of(name)].discard(name)
 
     def _try(self, command: Callable[[], None]) -> str:
         """charon refuses to initiate what is up and to delete what is gone; the next listing shows the SAs' state.

@@ -16,9 +16,10 @@ class Schedule:
         self._clock = clock
         self._failures = 0
 
-    def request(self) -> None:
-        """Run convergence as soon as possible, also instead of a later retry."""
-        self.due = self._clock()
+    def request(self, delay: float = 0.0) -> None:
+        """Run convergence after `delay` seconds at the latest, also instead of a later retry."""
+        due = self._clock() + delay
+        self.due = due if self.due is None else min(self.due, due)
 
     def retry(self) -> float:
         """Run convergence after the delay of this failure. Returns the delay in seconds."""

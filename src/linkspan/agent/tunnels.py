@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from linkspan.agent.managed_charon import ManagedCharon
+from linkspan.agent.stray_sas import StraySas
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals, precedence, spares
@@ -25,7 +26,7 @@ from linkspan.core.tunnel.actions import (
     Rekey,
     ReplaceIkeSa,
 )
-from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, RekeyDue
+from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, RekeyDue, SaChanged
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
@@ -42,11 +43,16 @@ class GatewayTunnels:
     """
 
     def __init__(
-        self, charon: ManagedCharon, clock: Callable[[], float], request_reconcile: Callable[[], None]
+        self,
+        charon: ManagedCharon,
+        strays: StraySas,
+        clock: Callable[[], float],
+        request_reconcile: Callable[[], None],
     ) -> None:
         self.by_id: dict[str, Tunnel] = {}
         self.changed: set[str] = set()
         self._charon = charon
+        self._strays = strays
         self._clock = clock
         self._request_reconcile = request_reconcile
         self._timers: list[tuple[float, str]] = []
@@ -68,11 +74,18 @@ class GatewayTunnels:
             for connection in peer_refusals.concerned(event, connections):
                 self.step(connection.id, event)
             return
+        if isinstance(event, SaChanged) and not event.down and self._is_unexpected(event.about):
+            self._strays.suspect()
         if event.about in self.by_id:
             self.step(event.about, event)
             return
-        for id in tuple(self._ids_by_peer.get(ipsec_config.peer_of(event.about), ())):
+        for id in sorted(self._ids_by_peer.get(ipsec_config.peer_of(event.about), ())):
             self.step(id, event)
+
+    def _is_unexpected(self, about: str) -> bool:
+        """True if charon names a connection that has no configuration, or an IKE connection that is not loaded."""
+        tunnel = self.by_id.get(about)
+        return tunnel.config is None if tunnel else about not in self._charon.loaded
 
     def step(self, id: str, event: Event) -> None:
         """Give an event to a connection's tunnel, and carry out all that follows. Unknown connections are ignored."""
@@ -167,13 +180,10 @@ class GatewayTunnels:
                 self._charon.delete_sa(action)
         return ()
 
-    def delete_sas(self, deletions: Iterable[Action]) -> None:
-        """Carry out the deletions of a plan, which belong to no single tunnel."""
-        for action in deletions:
-            self._carry_out("", action)
-
     def _list_sas(self, id: str) -> TunnelEvent:
-        return id, events.SasListed(self._charon.sas_with_peers(configs(self.by_id[id])))
+        sas = self._charon.sas_with_peers(configs(self.by_id[id]))
+        self._strays.check(sas)
+        return id, events.SasListed(sas)
 
     def _delete_if_given_up(self, id: str, number: int) -> None:
         """Delete an IKE SA whose peer is dead, unless another connection in it has not given it up."""

@@ -27,9 +27,9 @@ from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel import peer_attempts
-from linkspan.core.tunnel.charon_events import UNNAMED, CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.charon_events import CharonEvent, DaemonLost, SaChanged
 from linkspan.core.tunnel.peer_attempts import PeerAttempts
-from linkspan.core.tunnel.sas import ChildSa, IkeSa
+from linkspan.core.tunnel.sas import UNNAMED, ChildSa, IkeSa
 
 AgreedTransforms = tuple[str, int, str, str]
 """The negotiated transforms, as returned by `core.ipsec.algorithms.transforms`."""
@@ -205,7 +205,7 @@ class FakeWorld:
             for end, end_sa in ends:
                 if end_sa in end.sas:
                     end.sas.remove(end_sa)
-                    end.deliver(SaChanged(owner_of(end_sa.config.name)))
+                    end.deliver(SaChanged(owner_of(end_sa.config.name), down=True))
 
     def delete_child_sa(self, daemon: FakeDaemon, unique_id: int) -> None:
         """Delete a child SA, at the peer too if it is reachable."""
@@ -214,11 +214,11 @@ class FakeWorld:
                 if child.unique_id != unique_id:
                     continue
                 del sa.children[name]
-                daemon.deliver(SaChanged(owner_of(name)))
+                daemon.deliver(SaChanged(owner_of(name), down=True))
                 for other, twin in list(sa.other[1].children.items()) if sa.other else ():
                     if sa.other and twin.spi_in == child.spi_out and self._reachable(daemon, sa.other[0], sa.config):
                         del sa.other[1].children[other]
-                        sa.other[0].deliver(SaChanged(owner_of(other)))
+                        sa.other[0].deliver(SaChanged(owner_of(other), down=True))
 
     def connect(self, daemon: FakeDaemon, sa: FakeIkeSa) -> None:
         """Attempt to establish an IKE SA."""

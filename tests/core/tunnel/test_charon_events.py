@@ -152,7 +152,7 @@ def test_updown_events_ask_for_a_look() -> None:
     peer = "peer-0a1b2c3d-4e5f6071"
     assert charon_events.from_event("ike-updown", {"up": b"yes", peer: {"uniqueid": b"1"}}) == (SaChanged(peer),)
     children = {f"{NAME}-7": {"name": NAME.encode()}}
-    assert charon_events.from_event("child-updown", {peer: {"child-sas": children}}) == (SaChanged(ID),)
+    assert charon_events.from_event("child-updown", {peer: {"child-sas": children}}) == (SaChanged(ID, down=True),)
     rekeyed = {NAME: {"old": {"name": NAME.encode()}, "new": {"name": NAME.encode()}}}
     assert charon_events.from_event("child-rekey", {peer: {"child-sas": rekeyed}}) == (SaChanged(ID),)
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection
-from linkspan.core.tunnel import lifecycle, reconcile
+from linkspan.core.tunnel import lifecycle, reconcile, stray_sas
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa, Reconcile
 from linkspan.core.tunnel.events import Loaded, SasListed
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.core.tunnel.tunnel import Tunnel, report
 from tests.core.samples import child, connection, ikev1, sa
 
@@ -46,8 +47,11 @@ def run(
 
 def ended(todo: reconcile.Plan, loaded: reconcile.LoadedChildren) -> frozenset[str]:
     """The children that end, if all that is loaded is up."""
-    held = (child for name in todo.inspect for child in loaded[name])
-    return frozenset(child for child in held if child not in todo.stay and ipsec_config.owner_of(child) in todo.ours)
+    return frozenset(child for name in todo.inspect for child in loaded[name] if not todo.needed.needs(child))
+
+
+def deletions(sas: list[IkeSa], todo: reconcile.Plan) -> tuple[stray_sas.Deletion, ...]:
+    return stray_sas.deletions(stray_sas.strays(sas, todo.needed), {}, 0.0)[0]
 
 
 def test_what_runs_as_desired_is_kept() -> None:
@@ -93,11 +97,11 @@ def test_a_disabled_connection_is_unloaded() -> None:
 
 
 def test_children_end_with_their_ike_sa_unless_it_carries_others() -> None:
-    todo = run({}, {}, gone={"a"})
+    todo = run({}, {"peer": frozenset({"a.1", "b.1"})}, gone={"a"})
     alone = sa("peer", child("a.1"), unique_id=1)
     shared = sa("peer", child("a.1"), child("b.1"), unique_id=2)
-    assert reconcile.deletions([alone, shared], todo) == (DeleteIkeSa(1), DeleteChildSa(1))
-    assert reconcile.deletions([sa("peer", unique_id=3)], todo) == ()
+    assert deletions([alone, shared], todo) == (DeleteIkeSa(1), DeleteChildSa(1))
+    assert deletions([sa("peer", unique_id=3)], todo) == ()
 
 
 def test_a_half_open_ike_sa_goes_with_its_ike_connection() -> None:
@@ -106,10 +110,8 @@ def test_a_half_open_ike_sa_goes_with_its_ike_connection() -> None:
     todo = run(wanted(new), names(old))
     half_open = sa(ipsec_config.build(old).name, state="CONNECTING")
     assert todo.inspect == todo.unload == (half_open.name,)
-    assert reconcile.deletions([half_open], todo) == (DeleteIkeSa(half_open.unique_id),)
-    assert reconcile.deletions([sa(ipsec_config.build(new).name, state="CONNECTING")], todo) == (), (
-        "what stays loaded may go on"
-    )
+    assert deletions([half_open], todo) == (DeleteIkeSa(half_open.unique_id),)
+    assert deletions([sa(ipsec_config.build(new).name, state="CONNECTING")], todo) == (), "what stays loaded may go on"
 
 
 def up(item: Connection) -> Tunnel:
@@ -181,7 +183,7 @@ def test_what_a_version_left_behind_ends_with_its_connection() -> None:
     # charon was told the new version in place, so the old one is up and loaded no more.
     todo = run({}, names(new), gone={old.id}, before=rolling.tunnels)
     (name,) = todo.inspect
-    assert reconcile.deletions([sa(name, child(min(children(old))))], todo) == (DeleteIkeSa(1),)
+    assert deletions([sa(name, child(min(children(old))))], todo) == (DeleteIkeSa(1),)
 
 
 def test_a_tunnel_goes_on_where_charon_has_nothing_new_to_load() -> None:

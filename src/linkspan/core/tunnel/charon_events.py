@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.tunnel.sas import vici_integer, vici_text
+from linkspan.core.tunnel.sas import UNNAMED, vici_integer, vici_text
 
 CauseCode = Literal[
     "auth-failed",
@@ -35,9 +35,10 @@ CauseCode = Literal[
 
 
 class SaChanged(msgspec.Struct, frozen=True):
-    """Something happened to the SAs that `about` names: list them."""
+    """Something happened to the SAs that `about` names: list them. `down`: they have ended."""
 
     about: str
+    down: bool = False
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -232,8 +233,6 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
     (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Initiating(about)),
 )
 _REKEY_DUE: Final = re.compile(r"creating rekey job for CHILD_SA ")
-UNNAMED: Final = "(unnamed)"
-"""charon's name of an IKE SA before it knows the connection."""
 
 
 def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
@@ -241,8 +240,9 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
     if name == "log":
         name, line = vici_text(message.get("ikesa-name", b"")), vici_text(message.get("msg", b""))
         return from_log(name, line, vici_integer(message, "ikesa-uniqueid"))
+    down = name.endswith("-updown") and "up" not in message
     return tuple(
-        SaChanged(about)
+        SaChanged(about, down)
         for key, value in message.items()
         if isinstance(value, dict) and key != UNNAMED
         for about in sorted(_children(value)) or (key,)

@@ -130,9 +130,10 @@ def reason(connection: Connection, waits_for: WaitMode) -> str:
 def all_gave_up(sa: IkeSa, states: Mapping[str, tuple[Connection, DpdState]]) -> bool:
     """True if every connection in an IKE SA has given it up. Keys of `states` are uuids of connections.
 
-    A connection without dead peer detection has no vote: it shares the fate of the others.
+    A connection without dead peer detection has no vote: it shares the fate of the others. Nor has one whose children
+    are being deleted: it does not watch this IKE SA any more, and a dead peer never answers the deletion.
     """
-    owners = {ipsec_config.owner_of(child.name) for child in sa.children}
+    owners = {ipsec_config.owner_of(name) for name in sa.installed}
     return all(
         sa.unique_id in state.given_up or connection.dpd.action == "disabled"
         for connection, state in (states[owner] for owner in owners & states.keys())

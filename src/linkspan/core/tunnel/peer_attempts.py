@@ -17,7 +17,7 @@ from linkspan.core.ipsec import algorithms
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.tunnel import charon_events
 from linkspan.core.tunnel.charon_events import Cause, CauseCode, CharonEvent, PeerRefused
-from linkspan.core.tunnel.sas import vici_integer, vici_text
+from linkspan.core.tunnel.sas import UNNAMED, vici_integer, vici_text
 
 LIMIT = 128
 """Attempts that are remembered. Forged first packets must not fill the memory, and each costs a copy of the table."""
@@ -87,7 +87,7 @@ def read(
         return attempts, events
     number, line = vici_integer(message, "ikesa-uniqueid"), vici_text(message.get("msg", b""))
     ike = vici_text(message.get("ikesa-name", b""))
-    attempt = attempts.get(number, PeerAttempt() if ike == charon_events.UNNAMED else None)
+    attempt = attempts.get(number, PeerAttempt() if ike == UNNAMED else None)
     if attempt is None:
         return attempts, events
     attempt = _followed(attempt, line)
@@ -129,7 +129,7 @@ def _told(cause: Cause, attempt: PeerAttempt, at: float) -> Cause | PeerRefused:
 
 
 def _broken_off(ike: str, attempt: PeerAttempt, line: str, at: float) -> tuple[CharonEvent, ...]:
-    about = "" if ike == charon_events.UNNAMED else ipsec_config.owner_of(ike)
+    about = "" if ike == UNNAMED else ipsec_config.owner_of(ike)
     return tuple(
         _failure(about, attempt, "broken-off", text, at) for pattern, text in _BROKEN_OFF if pattern.match(line)
     )

@@ -12,13 +12,12 @@ import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec import overlaps, shared_keys
-from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.ipsec.config import ChildConfig, IkeConfig
 from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel import fallback, peer_names
-from linkspan.core.tunnel.actions import Action, DeleteChildSa, DeleteIkeSa
-from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.stray_sas import Needed
 from linkspan.core.tunnel.tunnel import Tunnel, Tunnels, configs, new_tunnel, refreshed, replaced
 
 LoadedChildren = Mapping[str, frozenset[str]]
@@ -28,8 +27,9 @@ LoadedChildren = Mapping[str, frozenset[str]]
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of reconciling, in this order.
 
-    List the SAs of the IKE connections in `inspect`, and delete every child of the connections in `ours` that is not in
-    `stay`. Then load the configurations in `load`, replacing those of the same name. Then unload `unload`.
+    List the SAs of the IKE connections in `inspect`, and delete those that are not `needed`. Then load the
+    configurations in `load`, replacing those of the same name. Then unload `unload`, and delete what the peer has
+    created meanwhile.
 
     `tunnels` are the tunnels afterwards, with the `overlaps` of their selectors. `fresh` are the uuids of those that
     the plan loads, `keep` of those that charon held already, whose SAs have to be listed.
@@ -37,8 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     tunnels: dict[str, Tunnel]
     overlaps: Overlaps
-    ours: frozenset[str]
-    stay: frozenset[str]
+    needed: Needed
     inspect: tuple[str, ...]
     load: tuple[IkeConfig, ...]
     unload: tuple[str, ...]
@@ -74,42 +73,25 @@ def reconcile(
     # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
     after = {id: _with_traps(tunnel, backend == "kernel" and id not in found.rivals) for id, tunnel in after.items()}
     ours = frozenset(after) | frozenset(gone)
-    wanted = _wanted_configs(after)
+    strangers = frozenset(map(ipsec_config.owner_of, frozenset().union(*loaded.values()))) - ours
+    siblings = _siblings(after)
+    wanted = _wanted_configs(after, siblings)
     running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
     stay = _with_fallback_names(child.name for config in (*wanted.values(), *running) for child in config.children)
-    load = _to_load(tunnels, after, wanted, loaded, ours)
+    unload = _to_unload(wanted.keys() | {config.name for config in running}, loaded, ours)
+    reduced = _reduced_configs(tunnels, after, siblings, _leaving(wanted, loaded, ours), unload)
+    load = _to_load(tunnels, after, wanted, loaded, ours) + reduced
     fresh, keep = _fresh_and_kept(after, load, loaded)
     return Plan(
         tunnels=after,
         overlaps=found,
-        ours=ours,
-        stay=stay,
+        needed=Needed(stay, frozenset((*loaded, *(config.name for config in load))).difference(unload), strangers),
         inspect=_to_inspect(_edited_peers(tunnels, after), loaded, ours, stay),
         load=load,
-        unload=_to_unload(wanted.keys() | {config.name for config in running}, loaded, ours),
+        unload=unload,
         fresh=fresh,
         keep=keep,
     )
-
-
-def deletions(sas: Iterable[IkeSa], plan: Plan) -> tuple[Action, ...]:
-    """Deletes the children of our connections that do not stay, with their IKE SA unless it carries others.
-
-    An IKE SA without a child is deleted with its IKE connection: a half-open one would go on with the old key for ever,
-    and charon would queue the new children in it.
-    """
-    actions: list[Action] = []
-    for sa in sas:
-        ending = [
-            child
-            for child in sa.children
-            if child.name not in plan.stay and ipsec_config.owner_of(child.name) in plan.ours
-        ]
-        if len(ending) == len(sa.children) and (ending or sa.name in plan.unload):
-            actions.append(DeleteIkeSa(sa.unique_id))
-        else:
-            actions += [DeleteChildSa(child.unique_id) for child in ending]
-    return tuple(actions)
 
 
 def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend, node: Capabilities | None) -> Tunnel:
@@ -130,13 +112,18 @@ def _with_traps(tunnel: Tunnel, can_trap: bool) -> Tunnel:
 # --- configurations -----------------------------------------------------------------------------------------------
 
 
-def _wanted_configs(tunnels: Tunnels) -> dict[str, IkeConfig]:
-    """The IKE connections by name, each with the children of all connections to its peer."""
+def _siblings(tunnels: Tunnels) -> dict[str, dict[str, IkeConfig]]:
+    """The configurations of the connections to each peer, as they are loaded, by peer and uuid."""
     peers: dict[str, dict[str, IkeConfig]] = {}
     for id, tunnel in tunnels.items():
         if tunnel.config:
             previous = tunnel.previous.config if tunnel.previous else None
             peers.setdefault(tunnel.config.peer, {})[id] = fallback.with_fallback(tunnel.config, previous)
+    return peers
+
+
+def _wanted_configs(tunnels: Tunnels, peers: Mapping[str, Mapping[str, IkeConfig]]) -> dict[str, IkeConfig]:
+    """The IKE connections by name, each with the children of all connections to its peer."""
     wanted = {
         config.name: config if len(siblings) == 1 else ipsec_config.with_sibling_children(config, siblings.values())
         for siblings in peers.values()
@@ -145,9 +132,60 @@ def _wanted_configs(tunnels: Tunnels) -> dict[str, IkeConfig]:
     for name, previous_configs in _previous_configs(tunnels).items():
         # A previous IKE connection stays for its own children, not for those of its successor.
         bare = msgspec.structs.replace(next(iter(previous_configs.values())), children=())
-        siblings = peers.get(bare.peer, {}) | previous_configs
+        siblings = {**peers.get(bare.peer, {}), **previous_configs}
         wanted[name] = ipsec_config.with_sibling_children(bare, siblings.values())
     return wanted
+
+
+def _reduced_configs(
+    before: Tunnels,
+    after: Tunnels,
+    peers: Mapping[str, Mapping[str, IkeConfig]],
+    leaving: LoadedChildren,
+    unload: Container[str],
+) -> tuple[IkeConfig, ...]:
+    """The IKE connections that are not wanted any more, with the children that their IKE SAs may still carry.
+
+    An IKE SA keeps its connection's children, also once the connection is unloaded, and lets the peer create them. It
+    stays for the children of other connections or of a previous version, so it has to lose all that it had beside them.
+    """
+    users = _users_by_name(before)
+    initiates = _initiating(before)
+    reduced: list[IkeConfig] = []
+    for name, held in leaving.items():
+        if name not in users:
+            continue
+        config = next(config for config in configs(next(iter(users[name].values()))) if config.name == name)
+        stay = _staying_children(name, users[name], after, peers.get(config.peer, {}))
+        kept = tuple(stay[child] for child in sorted(stay.keys() & held))
+        if len(kept) < len(held) and (kept or name not in unload):
+            reduced.append(_as_loaded(msgspec.structs.replace(config, children=kept), initiates[name]))
+    return tuple(reduced)
+
+
+def _users_by_name(tunnels: Tunnels) -> dict[str, dict[str, Tunnel]]:
+    """The tunnels that use each IKE connection themselves, by its name and their uuid."""
+    users: dict[str, dict[str, Tunnel]] = {}
+    for id, tunnel in tunnels.items():
+        for config in configs(tunnel):
+            users.setdefault(config.name, {})[id] = tunnel
+    return users
+
+
+def _staying_children(
+    name: str, users: Container[str], after: Tunnels, siblings: Mapping[str, IkeConfig]
+) -> dict[str, ChildConfig]:
+    """The children that IKE SAs of an unwanted IKE connection may carry, by name.
+
+    Those of its users only while their previous version is up: their new version has an IKE connection of its own.
+    """
+    others = [config for id, config in siblings.items() if id not in users]
+    running = [
+        tunnel.previous.config
+        for tunnel in after.values()
+        if tunnel.previous and tunnel.previous.up and tunnel.previous.config.name == name
+    ]
+    return {child.name: child for config in (*others, *running) for child in config.children}
 
 
 def _previous_configs(tunnels: Tunnels) -> dict[str, dict[str, IkeConfig]]:
@@ -170,10 +208,14 @@ def _to_load(
     """The configurations that charon lacks. IKEv1 is loaded without rekeying where no connection may initiate."""
     initiated, initiates = _initiating(before), _initiating(after)
     return tuple(
-        config if config.version == 2 or initiates[name] else ipsec_config.without_rekey(config)
+        _as_loaded(config, initiates[name])
         for name, config in wanted.items()
         if _differs(config, loaded.get(name), ours) or (config.version == 1 and initiated.get(name) != initiates[name])
     )
+
+
+def _as_loaded(config: IkeConfig, initiates: bool) -> IkeConfig:
+    return config if config.version == 2 or initiates else ipsec_config.without_rekey(config)
 
 
 def _initiating(tunnels: Tunnels) -> dict[str, bool]:
@@ -230,12 +272,17 @@ def _any_owned(children: Iterable[str], ours: Container[str]) -> bool:
     return any(ipsec_config.owner_of(child) in ours for child in children)
 
 
-def _to_unload(in_use: Container[str], loaded: LoadedChildren, ours: Container[str]) -> tuple[str, ...]:
-    return tuple(
-        name
+def _leaving(in_use: Container[str], loaded: LoadedChildren, ours: Container[str]) -> LoadedChildren:
+    """What is loaded of IKE connections that are not in use and have no children of unknown connections."""
+    return {
+        name: children
         for name, children in loaded.items()
         if name not in in_use and all(ipsec_config.owner_of(child) in ours for child in children)
-    )
+    }
+
+
+def _to_unload(in_use: Container[str], loaded: LoadedChildren, ours: Container[str]) -> tuple[str, ...]:
+    return tuple(_leaving(in_use, loaded, ours))
 
 
 def _fresh_and_kept(

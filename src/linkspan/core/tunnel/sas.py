@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+UNNAMED = "(unnamed)"
+"""charon's name of an IKE SA before it knows the connection."""
+
 
 class ChildSa(msgspec.Struct, frozen=True):
     """A child SA as charon lists it."""

@@ -1,0 +1,107 @@
+"""Stray SAs: what charon lists although no desired version of an enabled connection needs it. Pure.
+
+Unloading an IKE connection does not end its IKE SAs, and an IKE SA keeps the configuration that it was negotiated with:
+inside it the peer can create children of connections that were deleted, disabled or edited. So the SAs that charon
+lists are compared with what is needed, not only what it has loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+import msgspec
+
+from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa
+from linkspan.core.tunnel.sas import UNNAMED, IkeSa
+
+PATIENCE = 10.0
+"""Seconds that the peer has to answer the deletion of a stray child. Then its IKE SA is deleted, for which charon needs
+no answer."""
+REPEATS = 3
+"""Number of stray children of one name after which their IKE SA is deleted: the peer creates them again and again."""
+MEMORY = 600.0
+"""Seconds after which a request no longer counts towards `REPEATS`."""
+
+DELETING = "DELETING"
+"""charon's state of an SA while it waits for the peer's answer to its deletion."""
+Deletion = DeleteIkeSa | DeleteChildSa
+Requests = Mapping[tuple[int, str], Mapping[int, float]]
+"""Times at which the deletion of stray children was requested, by unique id. Keys: the IKE SA and the child's name."""
+
+
+class Needed(msgspec.Struct, frozen=True):
+    """What may be listed: `children` and `ike_connections` by name, and everything of the connections in `spared`."""
+
+    children: frozenset[str]
+    ike_connections: frozenset[str]
+    spared: frozenset[str] = frozenset()
+
+    def needs(self, child: str) -> bool:
+        """True if a child of this name is no stray."""
+        return child in self.children or ipsec_config.owner_of(child) in self.spared
+
+
+class Stray(msgspec.Struct, frozen=True):
+    """An IKE SA with its stray children only. `entire`: nothing that is needed is in it."""
+
+    sa: IkeSa
+    entire: bool
+
+
+def strays(sas: Iterable[IkeSa], needed: Needed) -> tuple[Stray, ...]:
+    """The IKE SAs with stray children, and those without children whose IKE connection is not needed.
+
+    An IKE SA stays for a child that is needed, also if its own connection is gone. One that charon has not named yet
+    belongs to no connection. Children that are being deleted are strays if their IKE SA has no others: then nobody
+    notices that the peer is dead, and never answers.
+    """
+    found: list[Stray] = []
+    for sa in sas:
+        is_unwatched = all(child.state == DELETING for child in sa.children)
+        children = tuple(child for child in sa.children if is_unwatched or not needed.needs(child.name))
+        entire = not any(needed.needs(child.name) for child in sa.children)
+        is_idle = not sa.children and sa.name != UNNAMED and sa.name not in needed.ike_connections
+        if children or is_idle:
+            found.append(Stray(msgspec.structs.replace(sa, children=children), entire))
+    return tuple(found)
+
+
+def deletions(found: Iterable[Stray], requests: Requests, now: float) -> tuple[tuple[Deletion, ...], Requests]:
+    """The deletions of strays to request now, and all requests afterwards.
+
+    A child's deletion is requested once. The IKE SA, which carries others, is deleted if the peer does not answer, or
+    if the child comes again and again.
+    """
+    actions: list[Deletion] = []
+    after = {key: dict(times) for key, times in requests.items() if now < max(times.values()) + MEMORY}
+    for stray in found:
+        sa = stray.sa
+        fresh: list[Deletion] = []
+        hopeless = stray.entire
+        for child in sa.children:
+            times = after.setdefault((sa.unique_id, child.name), {})
+            if child.unique_id not in times:
+                times[child.unique_id] = now
+                fresh += [] if child.state == DELETING else [DeleteChildSa(child.unique_id)]
+            hopeless |= len(times) >= REPEATS or now >= times[child.unique_id] + PATIENCE
+        actions += [DeleteIkeSa(sa.unique_id)] if hopeless else fresh
+    return tuple(actions), after
+
+
+def outdated(sas: Iterable[IkeSa], initiating: Container[str]) -> tuple[Deletion, ...]:
+    """Deletes IKE SAs whose connection was unloaded and is loaded again. `initiating`: connections that may initiate.
+
+    Such an IKE SA keeps the former configuration, and the peer cannot create anything new in it. It is deleted if all
+    connections in it come up again by themselves.
+    """
+    return tuple(
+        DeleteIkeSa(sa.unique_id)
+        for sa in sas
+        if all(ipsec_config.owner_of(child.name) in initiating for child in sa.children)
+    )
+
+
+def owners(found: Iterable[Stray]) -> frozenset[str]:
+    """The uuids of the connections that strays belong to."""
+    return frozenset(ipsec_config.owner_of(child.name) for stray in found for child in stray.sa.children)

@@ -1,0 +1,76 @@
+"""Which of the listed SAs are strays, and when the IKE SA around a stray child has to go."""
+
+from __future__ import annotations
+
+import pytest
+
+from linkspan.core.tunnel import stray_sas
+from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa
+from linkspan.core.tunnel.sas import UNNAMED, ChildSa, IkeSa
+from linkspan.core.tunnel.stray_sas import MEMORY, PATIENCE, REPEATS, Deletion, Needed, Requests
+from tests.core.samples import child, sa
+
+NEEDED = Needed(frozenset({"a.1"}), frozenset({"peer-a"}), spared=frozenset({"unknown"}))
+
+
+def deletions(*sas: IkeSa, requests: Requests | None = None, now: float = 0.0) -> tuple[tuple[Deletion, ...], Requests]:
+    return stray_sas.deletions(stray_sas.strays(sas, NEEDED), requests or {}, now)
+
+
+def shared(*children: ChildSa) -> IkeSa:
+    return sa("peer-a", child("a.1", number=1), *children, unique_id=9)
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (shared(), ()),
+        (sa("peer-b", child("a.1")), ()),
+        (sa("peer-a"), ()),
+        (sa(UNNAMED, state="CONNECTING"), ()),
+        (shared(child("unknown.7", number=2)), ()),
+        (shared(child("b.1", number=2)), (DeleteChildSa(2),)),
+        (shared(child("a.0", number=2)), (DeleteChildSa(2),)),
+        (shared(child("b.1", number=2, state="REKEYED")), (DeleteChildSa(2),)),
+        (sa("peer-a", child("b.1")), (DeleteIkeSa(1),)),
+        (sa("peer-b", child("b.1")), (DeleteIkeSa(1),)),
+        (sa("peer-b", child("b.1"), state="DELETING"), (DeleteIkeSa(1),)),
+        (sa("peer-b"), (DeleteIkeSa(1),)),
+        (sa("peer-b", state="CONNECTING"), (DeleteIkeSa(1),)),
+    ],
+)
+def test_what_is_not_needed_is_deleted_and_nothing_else(listed: IkeSa, expected: tuple[Deletion, ...]) -> None:
+    assert deletions(listed)[0] == expected
+
+
+def test_a_deletion_is_requested_once_and_a_silent_peer_loses_its_ike_sa() -> None:
+    listed = shared(child("b.1", number=2))
+    actions, requests = deletions(listed)
+    assert actions == (DeleteChildSa(2),)
+    assert deletions(listed, requests=requests, now=PATIENCE - 1) == ((), requests)
+    assert deletions(listed, requests=requests, now=PATIENCE)[0] == (DeleteIkeSa(9),)
+
+
+def test_a_peer_that_creates_it_again_and_again_loses_its_ike_sa() -> None:
+    requests: Requests = {}
+    for number in range(2, REPEATS + 1):
+        actions, requests = deletions(shared(child("b.1", number=number)), requests=requests, now=number)
+        assert actions == (DeleteChildSa(number),)
+    once_more = shared(child("b.1", number=7))
+    assert deletions(once_more, requests=requests, now=9.0)[0] == (DeleteIkeSa(9),)
+    assert deletions(once_more, requests=requests, now=9.0 + MEMORY)[0] == (DeleteChildSa(7),)
+    other = shared(child("c.1", number=8))
+    assert deletions(other, requests=requests, now=9.0)[0] == (DeleteChildSa(8),), "each name counts by itself"
+
+
+def test_an_ike_sa_of_which_only_deletions_are_left_does_not_wait_for_ever() -> None:
+    listed = sa("peer-a", child("a.1", number=1, state="DELETING"), unique_id=9)
+    actions, requests = deletions(listed)
+    assert actions == ()
+    assert deletions(listed, requests=requests, now=PATIENCE)[0] == (DeleteIkeSa(9),)
+
+
+def test_an_ike_sa_of_a_former_configuration_goes_if_all_in_it_come_back_by_themselves() -> None:
+    listed = [sa("peer-b", child("a.1"), child("c.1", number=2), unique_id=9)]
+    assert stray_sas.outdated(listed, {"a", "c"}) == (DeleteIkeSa(9),)
+    assert stray_sas.outdated(listed, {"a"}) == ()
