@@ -168,8 +168,8 @@ def ping(namespace: str, target: str, source: str = "", count: int = 3) -> int:
     return out.count("bytes from")
 
 
-def host(machine: Machine, name: str, network: str, number: int) -> str:
-    """Create a host on an inside network of gateway N (10.N.0.10); return its namespace."""
+def host(machine: Machine, name: str, network: str, number: int, index: int = 0) -> str:
+    """Create a host on an inside network of gateway N (10.N.x.10); return its namespace."""
     namespace = f"{interface_names.namespace_prefix(machine.instance)}{name}"
     netns.create(namespace, lambda: None)
     port = f"h{number}{secrets.token_hex(3)}"
@@ -180,10 +180,10 @@ def host(machine: Machine, name: str, network: str, number: int) -> str:
             netlink.sysctl("ipv6/conf/default/accept_dad", "0")
             kernel.add_veth("eth0", port, home_fd)
             link = kernel.links()["eth0"]
-            kernel.add_address(link, f"10.{number}.0.10/24")
-            kernel.add_address(link, f"2001:db8:{number}:0::10/64")
+            kernel.add_address(link, f"10.{number}.{index}.10/24")
+            kernel.add_address(link, f"2001:db8:{number}:{index}::10/64")
             kernel.change(link, state="up")
-            for version, hop in ((4, f"10.{number}.0.1"), (6, f"2001:db8:{number}:0::1")):
+            for version, hop in ((4, f"10.{number}.{index}.1"), (6, f"2001:db8:{number}:{index}::1")):
                 kernel.put_route(netlink.DefaultRoute(version, hop, link.index, 100, True))
 
     def outside() -> None:

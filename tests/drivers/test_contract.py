@@ -117,6 +117,44 @@ def test_the_blocked_pairs_are_read_back_and_outlive_the_agent(environment: Envi
     assert environment.drivers().traffic_block.current(gateway(1).id) == PAIRS
 
 
+# -- policy bypass ---------------------------------------------------------------------------------------------------
+
+BESIDE = frozenset(
+    {
+        SelectorPair("10.1.0.0/24", "10.1.0.0/24"),
+        SelectorPair("2001:db8:1::/64", "2001:db8:1::/64"),
+        SelectorPair("2001:db8:1::/64", "fe80::/10"),
+        SelectorPair("2001:db8:1::/64", "ff00::/8"),
+    }
+)
+"""What PAIRS would catch on the attached networks of gateway 1."""
+
+
+def test_the_bypass_is_read_back_and_outlives_the_agent_but_not_a_start_of_charon(environment: Environment) -> None:
+    drivers = environment.drivers()
+    expected = BESIDE if drivers.backend == "kernel" else frozenset[SelectorPair]()
+    assert drivers.policy_bypass.current(gateway(1).id) == frozenset()
+    running = RunningGateway(drivers, 1, 2)
+    assert drivers.policy_bypass.current(gateway(1).id) == frozenset()
+    for _ in range(2):
+        drivers.policy_bypass.apply(gateway(1), PAIRS)
+        assert environment.drivers().policy_bypass.current(gateway(1).id) == expected
+    running.charon.stop()
+    assert running.charon.start()
+    assert drivers.policy_bypass.current(gateway(1).id) == frozenset()
+    drivers.policy_bypass.apply(gateway(1), PAIRS)
+    assert drivers.policy_bypass.current(gateway(1).id) == expected
+    environment.drivers().policy_bypass.apply(gateway(1), ())
+    assert drivers.policy_bypass.current(gateway(1).id) == frozenset()
+
+
+def test_a_bypass_needs_a_namespace(environment: Environment) -> None:
+    drivers = environment.drivers()
+    if drivers.backend == "kernel":
+        with pytest.raises(DriverError):
+            drivers.policy_bypass.apply(gateway(1), PAIRS)
+
+
 # -- MTU routing -----------------------------------------------------------------------------------------------------
 
 MTUS = frozenset(

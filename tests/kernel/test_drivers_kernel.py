@@ -15,5 +15,8 @@ def test_kernel_esp_is_detected() -> None:
 
 
 def test_the_driver_tests_pass_with_kernel_esp() -> None:
-    names = ("test_contract", "test_packets", "charon/test_daemon", "test_transport", "gateway/test_mtu_routing")
+    names = (
+        *("test_contract", "test_packets", "test_exempt_traffic", "test_transport"),
+        *("charon/test_daemon", "gateway/test_main_routing", "gateway/test_mtu_routing"),
+    )
     assert_passes(*(f"tests/drivers/{name}.py" for name in names))

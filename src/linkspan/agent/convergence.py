@@ -60,7 +60,7 @@ class Convergence:
         self._strays = strays
         self._names = names
         self._reports = reports
-        self._guard_coverage = GuardCoverage(drivers.leak_guard)
+        self._guard_coverage = GuardCoverage(drivers.leak_guard, drivers.policy_bypass)
         self._mtus = MtuApplier(drivers.mtu_routing, drivers.backend)
         self._desired: Desired | None = None
         self._tombstones: dict[str, Gone] = {}
@@ -151,6 +151,7 @@ class Convergence:
             return
         self._mtus.forget()
         self._strays.forget()
+        self._guard_coverage.charon_started()
         if start.fresh:
             self._tunnels.reset()
         else:

@@ -11,7 +11,7 @@ from linkspan.core.ipsec.selectors import SelectorPair, pairs
 from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel.tunnel import Tunnel
-from linkspan.drivers.ports import LeakGuard
+from linkspan.drivers.ports import LeakGuard, PolicyBypass
 
 
 class GuardCoverage:
@@ -19,17 +19,24 @@ class GuardCoverage:
 
     `orphans`: uuids of connections that charon has and that are not desired. While there are any, all that an earlier
     run of the agent guarded stays guarded. If the router or the external network is down, the outside interface is
-    closed in `uncover`: before that, charon deletes the SAs at the peers.
+    closed in `uncover`: before that, charon deletes the SAs at the peers. The same pairs decide what the bypass exempts
+    from IPsec policies, which exist only while a pair is covered.
     """
 
-    def __init__(self, guard: LeakGuard) -> None:
+    def __init__(self, guard: LeakGuard, bypass: PolicyBypass) -> None:
         self.orphans: frozenset[str] = frozenset()
         self._guard = guard
+        self._bypass = bypass
+        self._bypassed: tuple[Gateway, frozenset[SelectorPair]] | None = None
         self._covered: dict[str, frozenset[SelectorPair]] = {}
         self._held: frozenset[str] = frozenset()
         self._adopted: frozenset[SelectorPair] = frozenset()
         self._applied: tuple[Gateway, frozenset[SelectorPair]] | None = None
         self._outside_open = False
+
+    def charon_started(self) -> None:
+        """Apply the bypass again, with the next `cover`: a start of charon removes all policies, but not the guard."""
+        self._bypassed = None
 
     def adopt(self, gateway: Gateway, known: Set[str], loaded: Iterable[frozenset[str]]) -> None:
         """Keep what an earlier run guards until it is known to be gone. Does nothing after the first `cover`.
@@ -94,3 +101,6 @@ class GuardCoverage:
         if self._applied != (gateway, covered):
             self._guard.apply(gateway, covered)
             self._applied = (gateway, covered)
+        if self._bypassed != (gateway, covered):
+            self._bypass.apply(gateway, covered)
+            self._bypassed = (gateway, covered)

@@ -38,3 +38,8 @@ def as_networks(cidrs: Iterable[str]) -> list[Network]:
 def overlaps(left: Network, right: Network | None) -> bool:
     """True if two networks share an address."""
     return right is not None and left.version == right.version and left.overlaps(right)
+
+
+def contains(outer: Network, inner: Network) -> bool:
+    """True if `inner` equals or is inside `outer`."""
+    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from linkspan.drivers.gateway.dns_resolver import NamespaceResolver
 from linkspan.drivers.gateway.leak_guard import NftLeakGuard
 from linkspan.drivers.gateway.mtu_routing import PolicyRoutedMtu
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
+from linkspan.drivers.gateway.policy_bypass import XfrmPolicyBypass
 from linkspan.drivers.gateway.traffic_block import NftTrafficBlock
 from linkspan.drivers.linux import esp_backend as esp
 from linkspan.drivers.linux import interface_names, netlink, netns, process
@@ -49,6 +50,7 @@ class LocalDrivers:
         self.backend: Backend = esp.detect()
         self.namespaces = NetworkNamespaces(instance, node, bridges_in, bridges, leak_guard.drop_everything)
         self.leak_guard = NftLeakGuard(self.backend, self.namespaces.name)
+        self.policy_bypass = XfrmPolicyBypass(self.backend, self.namespaces.name)
         self.mtu_routing = PolicyRoutedMtu(self.backend, self.namespaces.name)
         self.traffic_block = NftTrafficBlock(self.namespaces.name)
         self.resolver = NamespaceResolver(self.namespaces.name)

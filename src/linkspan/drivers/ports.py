@@ -35,6 +35,7 @@ class Namespaces(Protocol):
     def apply(self, gateway: Gateway) -> None:
         """Create or change the gateway's namespace: interfaces, addresses, routes, forwarding. Raises DriverError.
 
+        No route of charon's catches packets to attached networks, nor IKE, ESP and DNS that the gateway itself sends.
         Until the leak guard is applied for the first time, a new namespace forwards nothing, and lets only IKE, ESP and
         AH out.
         """
@@ -60,6 +61,20 @@ class LeakGuard(Protocol):
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         """Return the guarded pairs; empty if there is no guard. The guard outlives the agent and charon."""
+
+
+class PolicyBypass(Protocol):
+    """Exemption of traffic between attached networks from IPsec policies with a wider remote prefix."""
+
+    def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
+        """Exempt what these pairs would catch, and nothing else. Raises DriverError.
+
+        Apply before a connection with these pairs is loaded, and again after charon was started, which removes all
+        policies. The leak guard applies to exempt packets too.
+        """
+
+    def current(self, gateway_id: str) -> frozenset[SelectorPair]:
+        """Return the exempt pairs; always empty with user-space ESP, where no policy decides before the routes."""
 
 
 class MtuRouting(Protocol):
@@ -194,6 +209,10 @@ class Drivers(Protocol):
     @property
     def leak_guard(self) -> LeakGuard:
         """The leak guards of this node's gateways."""
+
+    @property
+    def policy_bypass(self) -> PolicyBypass:
+        """The bypasses of this node's gateways."""
 
     @property
     def mtu_routing(self) -> MtuRouting:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from linkspan.core.ipsec import algorithms
+from linkspan.core.ipsec import algorithms, exemptions
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
@@ -48,6 +48,7 @@ class FakeDrivers:
         self.capabilities = COMPLETE
         self.namespaces = FakeNamespaces(world, node)
         self.leak_guard = FakeLeakGuard(world, node)
+        self.policy_bypass = FakePolicyBypass(world, node, backend)
         self.mtu_routing = FakeMtuRouting(world, node)
         self.traffic_block = FakeTrafficBlock(world, node)
         self.resolver = FakeResolver(world)
@@ -81,6 +82,7 @@ class FakeNamespaces:
             self._world.gateways.pop(key, None)
             self._world.guards.pop(key, None)
             self._world.guarded.pop(key, None)
+            self._world.bypasses.pop(key, None)
             self._world.mtus.pop(key, None)
             self._world.blocks.pop(key, None)
 
@@ -106,6 +108,27 @@ class FakeLeakGuard:
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
             return self._world.guards.get((self._node, gateway_id), frozenset())
+
+
+class FakePolicyBypass:
+    """The `PolicyBypass` of one node."""
+
+    def __init__(self, world: FakeWorld, node: str, backend: Backend) -> None:
+        self._world = world
+        self._node = node
+        self._backend = backend
+
+    def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
+        if self._backend != "kernel":
+            return
+        with self._world.lock:
+            if (self._node, gateway.id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway.id} to exempt traffic in")
+            self._world.bypasses[self._node, gateway.id] = exemptions.exempt_pairs(gateway, pairs)
+
+    def current(self, gateway_id: str) -> frozenset[SelectorPair]:
+        with self._world.lock:
+            return self._world.bypasses.get((self._node, gateway_id), frozenset())
 
 
 class FakeMtuRouting:
@@ -183,6 +206,7 @@ class FakeCharon:
                 return False
             if self._key not in self._world.gateways:
                 raise DriverError(f"charon cannot be started: gateway {self._gateway.id} has no namespace")
+            self._world.bypasses.pop(self._key, None)
             self._world.daemons[self._key] = FakeDaemon(self._world.gateways[self._key], self._backend)
             return True
 

@@ -99,6 +99,7 @@ class FakeWorld:
         self.names: dict[str, tuple[str, ...]] = {}
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.guarded: dict[tuple[str, str], Gateway] = {}
+        self.bypasses: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.mtus: dict[tuple[str, str], frozenset[PairMtu]] = {}
         self.blocks: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.daemons: dict[tuple[str, str], FakeDaemon] = {}

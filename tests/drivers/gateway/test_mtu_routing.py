@@ -40,6 +40,7 @@ def test_the_clamp_matches_specific_pairs_first_and_both_directions() -> None:
         "flush chain inet linkspan-mtu forward",
         "add rule inet linkspan-mtu forward tcp flags & (syn | rst) != syn accept",
         "add rule inet linkspan-mtu forward meta l4proto != tcp accept",
+        'add rule inet linkspan-mtu forward iifname "in*" oifname "in*" accept',
         *(
             f"add rule inet linkspan-mtu forward {ip} {local} . {ip} {remote} @{name} "
             f"tcp option maxseg size set {size} accept"

@@ -18,12 +18,15 @@ from typing import Final
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers.linux import nft
+from linkspan.drivers.linux.interface_names import INSIDE
 
 _NAME: Final = "linkspan-mtu"
 _PURPOSE: Final = "MSS clamp"
 _TABLE: Final = f"inet {_NAME}"
 _CHAIN: Final = f"{_TABLE} forward"
 _IP: Final = {4: "ip", 6: "ip6"}
+_BETWEEN_INSIDE: Final = f'iifname "{INSIDE}*" oifname "{INSIDE}*" accept'
+"""Between attached networks no packet is in a tunnel, also where a pair with a wide remote prefix contains both."""
 
 MssByPair = Mapping[SelectorPair, int]
 """The MSS of each pair, bytes."""
@@ -70,7 +73,7 @@ def transaction(present: MssByPair, wanted: MssByPair) -> str:
 
 def _rules(names: Iterable[str]) -> list[str]:
     # The first rule accepts TCP segments without SYN, which nearly every packet is.
-    rules = ["tcp flags & (syn | rst) != syn accept", "meta l4proto != tcp accept"]
+    rules = ["tcp flags & (syn | rst) != syn accept", "meta l4proto != tcp accept", _BETWEEN_INSIDE]
     for name in names:
         ip = _IP[int(name[3])]
         rules += [

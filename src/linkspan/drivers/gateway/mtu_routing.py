@@ -75,7 +75,7 @@ class PolicyRoutedMtu:
             self._route(kernel, gateway, wanted)
 
     def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[PairMtu]) -> None:
-        present_rules, present_routes = kernel.rules(), kernel.mtu_routes()
+        present_rules, present_routes = _present_rules(kernel), kernel.mtu_routes()
         rules, routes = self._wanted(gateway, wanted, present_rules)
         for route in sorted(routes - present_routes, key=_order):
             kernel.put_mtu_route(route)
@@ -136,6 +136,11 @@ def _rule(local: Network, table: int) -> PolicyRule:
     return PolicyRule(_LAST - local.prefixlen, str(local), str(_EVERYTHING[local.version]), table)
 
 
+def _present_rules(kernel: Netlink) -> set[PolicyRule]:
+    """Return the rules with Linkspan's tables; those of `drivers.gateway.main_routing` look up table main."""
+    return {rule for rule in kernel.rules() if rule.table > _TABLES}
+
+
 def _order(route: MtuRoute) -> int:
     """Sort networks before the default route, whose next hop is in one of them."""
     return -ipaddress.ip_network(route.network).prefixlen
@@ -144,7 +149,7 @@ def _order(route: MtuRoute) -> int:
 def _read() -> frozenset[PairMtu]:
     """Read the MTUs of the calling thread's namespace."""
     with netlink.connect() as kernel:
-        tables = {rule.source: rule.table for rule in kernel.rules()}
+        tables = {rule.source: rule.table for rule in _present_rules(kernel)}
         routes = {(route.table, route.network): route.mtu for route in kernel.mtu_routes()}
     return frozenset(
         PairMtu(pair, size + headers(pair), routes.get((tables.get(pair.local, 0), pair.remote), 0))

@@ -1,4 +1,4 @@
-"""A gateway's network namespace on this machine: interfaces, addresses, default routes, forwarding.
+"""A gateway's network namespace on this machine: interfaces, addresses, default routes, rules, forwarding.
 
 No state is kept outside the kernel: a namespace and its bridge ports carry owner marks, so a restarted agent finds its
 own, and several agents of an instance can share the machine. What stays is not touched: a second `apply` sends no
@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from linkspan.core.state.desired import Gateway
+from linkspan.drivers.gateway import main_routing
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
 from linkspan.drivers.ports import DriverError
@@ -151,6 +152,7 @@ class NetworkNamespaces:
                 netns.run_inside(self._bridges_in, lambda: self._release(ports))
             links = self._connect(kernel, links, interfaces, mark)
             _apply_addresses(kernel, links, interfaces)
+            main_routing.apply(kernel, gateway)
             _apply_routes(kernel, links[interface_names.OUTSIDE], gateway.outside.next_hops)
 
     def _connect(

@@ -15,6 +15,8 @@ import msgspec
 
 OUTSIDE = "out0"
 """The name of the outside interface in every gateway."""
+INSIDE = "in"
+"""The prefix of the names of inside interfaces."""
 
 _MARK = "linkspan"
 
@@ -74,7 +76,7 @@ def bridge_port(instance: str, node: str, gateway: str, interface: str) -> str:
 
 def inside_interface(network: str) -> str:
     """Return the name of an inside interface: the first eight hexadecimal digits of its network's id."""
-    return "in" + network.replace("-", "")[:8]
+    return INSIDE + network.replace("-", "")[:8]
 
 
 def _digest(*parts: str) -> str:

@@ -24,9 +24,12 @@ _NODAD: Final = 0x02
 _ONLINK: Final = 4
 _SKIP_STATISTICS: Final = 1 << 3
 _LINK_SCOPE: Final = 253
-_MAIN: Final = 254
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
-_EVERYTHING: Final = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
+_LOOPBACK: Final = "lo"
+MAIN: Final = 254
+"""The number of table main."""
+EVERYTHING: Final = {4: "0.0.0.0/0", 6: "::/0"}
+"""The prefix of all addresses, by IP version."""
 PROTOCOL: Final = 76
 """The protocol number of Linkspan's routes and rules (unassigned, see rtnetlink(7))."""
 
@@ -65,12 +68,19 @@ class MtuRoute(msgspec.Struct, frozen=True):
 
 
 class PolicyRule(msgspec.Struct, frozen=True, order=True):
-    """A rule that looks packets from source to destination up in a table (ip-rule(8)); both of one IP version."""
+    """A rule that looks packets from source to destination up in a table (ip-rule(8)); both of one IP version.
+
+    `sent_here`: only packets that the machine itself sends. `port`: only those to this port of this IP
+    `protocol`; 0: all.
+    """
 
     priority: int
     source: str
     destination: str
     table: int
+    sent_here: bool = False
+    protocol: int = 0
+    port: int = 0
 
 
 class Netlink:
@@ -138,8 +148,8 @@ class Netlink:
         """Return the default routes of both IP versions in table main."""
         routes = []
         for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
-            for message in self._request("list routes", "route", "dump", family=family, table=_MAIN):
-                if message["dst_len"] or message.get_attr("RTA_TABLE") != _MAIN:
+            for message in self._request("list routes", "route", "dump", family=family, table=MAIN):
+                if message["dst_len"] or message.get_attr("RTA_TABLE") != MAIN:
                     continue
                 hop, link = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_OIF") or 0
                 metric = message.get_attr("RTA_PRIORITY") or 0
@@ -160,10 +170,10 @@ class Netlink:
     def mtu_routes(self) -> set[MtuRoute]:
         """Return Linkspan's routes outside table main."""
         routes = set()
-        for family, everything in _EVERYTHING.items():
-            for message in self._request("list routes", "route", "dump", family=family, proto=PROTOCOL):
+        for version, everything in EVERYTHING.items():
+            for message in self._request("list routes", "route", "dump", family=_FAMILY[version], proto=PROTOCOL):
                 table = message.get_attr("RTA_TABLE")
-                if message["proto"] != PROTOCOL or table == _MAIN:
+                if message["proto"] != PROTOCOL or table == MAIN:
                     continue
                 network = _network(message.get_attr("RTA_DST"), message["dst_len"], everything)
                 metrics = message.get_attr("RTA_METRICS")
@@ -186,14 +196,9 @@ class Netlink:
     def rules(self) -> set[PolicyRule]:
         """Return Linkspan's rules."""
         return {
-            PolicyRule(
-                message.get_attr("FRA_PRIORITY"),
-                _network(message.get_attr("FRA_SRC"), message["src_len"], everything),
-                _network(message.get_attr("FRA_DST"), message["dst_len"], everything),
-                message.get_attr("FRA_TABLE"),
-            )
-            for family, everything in _EVERYTHING.items()
-            for message in self._request("list rules", "rule", "dump", family=family)
+            _rule(message, everything)
+            for version, everything in EVERYTHING.items()
+            for message in self._request("list rules", "rule", "dump", family=_FAMILY[version])
             if message.get_attr("FRA_PROTOCOL") == PROTOCOL
         }
 
@@ -207,6 +212,8 @@ class Netlink:
 
     def _rule(self, rule: PolicyRule, verb: str) -> None:
         source, destination = map(ipaddress.ip_network, (rule.source, rule.destination))
+        conditions: dict[str, Any] = {"iifname": _LOOPBACK} if rule.sent_here else {}
+        conditions |= {"ip_proto": rule.protocol, "dport_range": f"{rule.port}:{rule.port}"} if rule.port else {}
         self._request(
             f"{verb} rule from {source} to {destination}",
             "rule",
@@ -219,6 +226,7 @@ class Netlink:
             priority=rule.priority,
             table=rule.table,
             protocol=PROTOCOL,
+            **conditions,
         )
 
     def _mtu_route(self, route: MtuRoute, verb: str, **more: Any) -> None:
@@ -252,7 +260,7 @@ class Netlink:
     def _route(self, route: DefaultRoute, verb: str, **more: Any) -> None:
         family = socket.AF_INET if route.version == 4 else socket.AF_INET6
         hop = {"gateway": route.next_hop} if route.next_hop else {}
-        common = {"family": family, "dst": "default", "oif": route.link, "priority": route.metric, "table": _MAIN}
+        common = {"family": family, "dst": "default", "oif": route.link, "priority": route.metric, "table": MAIN}
         self._request(f"{verb} default route via {route.next_hop}", "route", verb, **common, **hop, **more)
 
     def _request(self, action: str, command: str, *arguments: str, **attributes: Any) -> list[Any]:
@@ -287,6 +295,18 @@ def sysctl(key: str, value: str) -> None:
 
 def _network(address: str | None, length: int, everything: str) -> str:
     return f"{address}/{length}" if address else everything
+
+
+def _rule(message: Any, everything: str) -> PolicyRule:
+    return PolicyRule(
+        message.get_attr("FRA_PRIORITY"),
+        _network(message.get_attr("FRA_SRC"), message["src_len"], everything),
+        _network(message.get_attr("FRA_DST"), message["dst_len"], everything),
+        message.get_attr("FRA_TABLE"),
+        message.get_attr("FRA_IIFNAME") == _LOOPBACK,
+        message.get_attr("FRA_IP_PROTO") or 0,
+        int((message.get_attr("FRA_DPORT_RANGE") or "0").partition(":")[0]),
+    )
 
 
 def _link(message: Any) -> Link:
