@@ -30,6 +30,8 @@ class PopulatedApi:
         self.open = LocalSite(api, "198.51.101.0/24", "2001:db8::/64", inside="10.2.0.0/24", with_subnet=False)
         self.six = api.inside("fd00:1::/64")
         api.plug(self.open.router, self.six)
+        api.plug(self.site.router, api.inside("10.1.7.0/24"))
+        self.on_peer = api.inside("10.9.0.0/23")
         self.loose = api.inside("10.3.0.0/24")
         self.local = api.group("subnet", self.open.subnet["id"])["id"]
         self.peer = api.group("cidr", "10.20.0.0/24")["id"]
@@ -41,7 +43,7 @@ class PopulatedApi:
             "local both": api.group("subnet", self.open.subnet["id"], self.six["id"])["id"],
             "peer six": api.group("cidr", "fd09::/64")["id"],
             "peer both": api.group("cidr", "10.20.0.0/24", "fd00::/64")["id"],
-            "overlapping": api.group("cidr", "10.2.0.0/16")["id"],
+            "inside": api.group("cidr", "10.2.0.128/25")["id"],
             "vlan": api.group("vlan", "7")["id"],
             "local": self.local,
             "peer": self.peer,

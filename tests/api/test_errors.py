@@ -102,10 +102,10 @@ MATRIX: Final[dict[str, Row]] = {
             group(type="cidr", endpoints=[1]),
         ],
     ),
-    "a peer CIDR that overlaps the local side": (
+    "a peer CIDR that equals or is inside the local side": (
         400,
         "HTTPBadRequest",
-        [connection(peer_cidrs=["10.1.0.128/25"]), edited(peer_cidrs=["10.1.0.0/24"]), grouped("local", "overlapping")],
+        [connection(peer_cidrs=["10.1.0.128/25"]), edited(peer_cidrs=["10.1.0.0/24"]), grouped("local", "inside")],
     ),
     "bad DPD action, key or number": (
         400,
@@ -537,6 +537,22 @@ MATRIX: Final[dict[str, Row]] = {
         [
             connection(peer_address="203.0.113.77", peer_id="203.0.113.77", psk="another", peer_cidrs=["10.7.0.0/24"]),
             connection(peer_address="203.0.113.77", peer_id="203.0.113.77", peer_cidrs=["10.9.0.128/25"]),
+        ],
+    ),
+    "a peer CIDR that equals or is inside another attached network": (
+        409,
+        "IPsecSiteConnectionConflict",
+        [connection(peer_id="a", peer_cidrs=["10.1.7.0/24"]), connection(peer_id="b", peer_cidrs=["10.1.7.9/32"])],
+    ),
+    "an interface on a peer's network": (
+        409,
+        "SubnetInUseByIPsecSiteConnection",
+        [
+            at(
+                "PUT",
+                path_of("/routers", lambda populated: populated.site.router, "/add_router_interface"),
+                {"subnet_id": id_of(lambda populated: populated.on_peer)},
+            )
         ],
     ),
     "over quota": (409, "OverQuota", [ike().by("bob"), ike(project_id=RED).by("admin")]),

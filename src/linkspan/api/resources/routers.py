@@ -23,7 +23,7 @@ from linkspan.api.resources.collection import Collection, Hooks, change, find_li
 from linkspan.api.resources.networks import ACTIVE
 from linkspan.api.resources.vpn import check_distinguishable
 from linkspan.core.addresses import as_network, overlaps
-from linkspan.core.checks import address_pool, cross_resource
+from linkspan.core.checks import address_pool, attached_networks, cross_resource
 from linkspan.core.errors import ApiError, invalid, invalid_input
 from linkspan.core.schema import examples
 from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
@@ -122,7 +122,7 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, caller, row, wanted)
     # Its connections move to the new addresses, so they are checked with these.
-    peers = connection_state.peers_of_router(tx, row["id"])[0]
+    peers = connection_state.connections_of_router(tx, row["id"]).peers
     addresses = [fixed["ip_address"] for fixed in added]
     for peer in peers:
         cross_resource.check_peer_address(peer.address, row["id"], addresses)
@@ -260,6 +260,8 @@ class RouterCollection(Collection):
                 raise _bad_router(f"Port {port_id} is in use by another router: give a subnet_id")
             subnet = find_live(tx, SUBNET, subnet_id, request.caller, lock=True)
             fixed = _interface_ip(tx, router["id"], subnet)
+            peer_networks = connection_state.peer_networks_of_router(tx, router["id"])
+            attached_networks.check_interface(subnet["id"], subnet["cidr"], peer_networks)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
         return ok(_interface(router, port))

@@ -6,7 +6,7 @@ Changes stamp the nodes that run what they affect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -27,7 +27,7 @@ from linkspan.api.resources.collection import (
 )
 from linkspan.api.resources.quotas import lock_quota, require_room
 from linkspan.core.authorization import policy
-from linkspan.core.checks import cross_resource, quota, weak_algorithms
+from linkspan.core.checks import attached_networks, cross_resource, quota, weak_algorithms
 from linkspan.core.checks.cross_resource import ConnectionContext, GroupMembers, Limits
 from linkspan.core.checks.weak_algorithms import WeakChoices
 from linkspan.core.errors import ApiError
@@ -228,22 +228,25 @@ class Connections(Hooks):
         ipsec = require_live(references.ipsec, IPSEC_POLICY, values["ipsecpolicy_id"])
         cross_resource.check_policy_pair(ike, ipsec)
         groups = {"local": references.local_group, "peer": references.peer_group}
-        cross_resource.check_connection(values, _context(tx, service, references.subnet_cidr, values, groups))
+        context = _context(tx, service, references.subnet_cidr, values, groups)
+        cross_resource.check_connection(values, context)
         row = writing.insert(tx, CONNECTION, values)
+        row.peer_networks = _peer_networks(values, context)
         row.status_inputs = _new_status_inputs(service, row, tx.now)
         row.router_id = service.router_id
         return row
 
     def after_create(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
-        on_router: dict[str, list[str]] = {}
+        on_router: dict[str, list[Row]] = {}
         for row in rows:
-            on_router.setdefault(row.router_id or "", []).append(row["id"])
+            on_router.setdefault(row.router_id or "", []).append(row)
         first, *others = sorted({row["project_id"] for row in rows})
         limit = lock_quota(tx, CONNECTION, first, quotas)
         # Counted only under a limit: the count reads every connection of the project.
         counted = "" if limit == quota.UNLIMITED else first
-        for router_id, ids in on_router.items():
-            quota.check_room(CONNECTION.singular, limit, self._check_gateway(tx, router_id, ids, counted))
+        for router_id, new in on_router.items():
+            ids, networks = [row["id"] for row in new], [cidr for row in new for cidr in row.peer_networks]
+            quota.check_room(CONNECTION.singular, limit, self._check_gateway(tx, router_id, ids, networks, counted))
         require_room(tx, CONNECTION, others, quotas)
         revisions.touch(tx, connections=[row["id"] for row in rows])
 
@@ -260,11 +263,13 @@ class Connections(Hooks):
             for side in ("local", "peer")
             if (id := changed[f"{side}_ep_group_id"]) is not None
         }
-        cross_resource.check_connection(changed, _context(tx, service, _subnet_cidr(tx, service), changed, groups))
+        context = _context(tx, service, _subnet_cidr(tx, service), changed, groups)
+        cross_resource.check_connection(changed, context)
         reading.get(tx, ROUTER, service["router_id"], lock=True)
         changed = change(tx, CONNECTION, row, values)
         ends = {name: row[name] for name in ("local_id", "peer_address", "peer_id")}
-        self._check_gateway(tx, service["router_id"], [row["id"]], before=lambda entry: replace(entry, **ends))
+        networks = _peer_networks(changed, context)
+        self._check_gateway(tx, service["router_id"], [row["id"]], networks, before=lambda entry: replace(entry, **ends))
         return changed
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
@@ -276,13 +281,15 @@ class Connections(Hooks):
         tx: Transaction,
         router_id: str,
         changed: list[str],
+        peer_networks: Iterable[str],
         project: str = "",
         before: Callable[[Connection], Connection] | None = None,
     ) -> int:
-        """Checks that a gateway has room and can distinguish its connections. Returns how many connections the project
-        has. `before`: see `check_distinguishable`."""
-        gateway, used = connection_state.peers_of_router(tx, router_id, project)
+        """Checks that a gateway has room and can distinguish its connections, and that no attached network holds one of
+        these peer networks. Returns how many connections the project has. `before`: see `check_distinguishable`."""
+        gateway, attached, used = connection_state.connections_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
+        attached_networks.check_peer_networks(peer_networks, attached)
         check_distinguishable(tx, gateway, changed, before)
         return used
 
@@ -340,6 +347,11 @@ def _context(
         local=members["local"],
         peer=members["peer"],
     )
+
+
+def _peer_networks(values: Values, context: ConnectionContext) -> tuple[str, ...]:
+    """The CIDRs of a connection's peer: of its peer group, or its own."""
+    return context.peer.cidrs if context.peer else tuple(values["peer_cidrs"])
 
 
 def _members(tx: Transaction, row: Row, router_id: str) -> GroupMembers:

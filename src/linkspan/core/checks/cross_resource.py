@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.addresses import Network, as_network, as_networks, overlaps
+from linkspan.core.addresses import Network, as_network, as_networks, contains, overlaps
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import algorithms, ends, shared_keys
 from linkspan.core.schema.attribute_types import is_uuid
@@ -65,9 +65,10 @@ def check_connection(values: Mapping[str, Any], context: ConnectionContext) -> N
     _check_mtu(values["mtu"], local[0].version)
     for remote_network in peer:
         for local_network in local:
-            if remote_network.overlaps(local_network):
+            # A wider one is taken: the gateway exempts its attached networks (core.ipsec.exemptions).
+            if contains(local_network, remote_network):
                 name = "peer_cidrs" if context.subnet_cidr else "peer_ep_group_id"
-                raise invalid(name, f"'{remote_network}' overlaps '{local_network}' of the local side")
+                raise invalid(name, f"'{remote_network}' equals or is inside '{local_network}' of the local side")
     check_peer_address(values["peer_address"], context.router_id, context.addresses)
     if values["auth_mode"] == "certs":
         raise invalid("auth_mode", "certificates are not available yet: use psk")

@@ -89,7 +89,12 @@ _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
         "IPsecSiteConnectionConflict",
     ),
     (ROUTER.name, "delete"): ("RouterInUse",),
-    (ROUTER.name, "add_router_interface"): ("SubnetNotFound", "PortNotFound", "IpAddressGenerationFailure"),
+    (ROUTER.name, "add_router_interface"): (
+        "SubnetNotFound",
+        "PortNotFound",
+        "IpAddressGenerationFailure",
+        "SubnetInUseByIPsecSiteConnection",
+    ),
     (ROUTER.name, "remove_router_interface"): (
         "RouterInterfaceNotFoundForSubnet",
         "PortNotFound",
@@ -157,11 +162,12 @@ MEANING: Final[dict[str, str]] = {
     "IKEPolicyInUse": "A connection references the IKE policy",
     "IPsecPolicyInUse": "A connection references the IPsec policy",
     "VPNServiceInUse": "A connection references the VPN service",
-    "IPsecSiteConnectionConflict": "The gateway or the peer could not distinguish the connection from another one",
+    "IPsecSiteConnectionConflict": "The gateway or the peer could not distinguish the connection from another one, or "
+    "the connection would cut off a network on the same router",
     "NetworkInUse": "The network has ports",
     "SubnetInUse": "A port, a VPN service or an endpoint group uses the subnet",
     "SubnetInUseByVPNService": "A VPN service protects the subnet",
-    "SubnetInUseByIPsecSiteConnection": "A connection protects the subnet",
+    "SubnetInUseByIPsecSiteConnection": "A connection protects the subnet, or has a peer network in it",
     "RouterInUse": "The router has interfaces, or carries a VPN service",
     "IpAddressGenerationFailure": "No address is free, or the requested one is in use",
     "HTTPConflict": "An object of that name exists already",

@@ -15,7 +15,16 @@ import msgspec
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, func, literal_column, select
 
 from linkspan.core.addresses import as_network
-from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, PORT, SERVICE, SUBNET
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    INTERFACE_PORT,
+    IPSEC_POLICY,
+    PORT,
+    SERVICE,
+    SUBNET,
+)
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
 from linkspan.store.database.statements import (
@@ -28,7 +37,7 @@ from linkspan.store.database.statements import (
     statement,
     struct_columns,
 )
-from linkspan.store.database.tables import CHANGE, IS_GATEWAY_PORT, TABLES
+from linkspan.store.database.tables import ADDRESS, CHANGE, IS_GATEWAY_PORT, TABLES
 from linkspan.store.revisions import join_changes
 from linkspan.store.rows.mapping import outside_addresses
 from linkspan.store.transaction import Transaction
@@ -268,20 +277,57 @@ def live_connections(tx: Transaction, ids: Iterable[str]) -> list[Connection]:
 
 _counted = TABLES[CONNECTION.name].alias("counted")
 _used = select(func.count()).where(_counted.c.project_id == bindparam("project"), _counted.c.deleted_at.is_(None))
+_interface = TABLES[PORT.name].alias("interface")
+_attached = (
+    select(json_rows(_subnet.c.id, _subnet.c.cidr))
+    .join(ADDRESS, ADDRESS.c.subnet_id == _subnet.c.id)
+    .join(_interface, _interface.c.id == ADDRESS.c.port_id)
+    .where(_interface.c.device_id == bindparam("gateway"), _interface.c.device_owner == INTERFACE_PORT)
+)
 _of_router: Final = Statement(
     # One text for all of them: a row each would cost as much again as to find it.
-    select(json_rows(_connection.c.id, _connection.c.peer_address, _connection.c.peer_id), _used.scalar_subquery())
+    select(
+        json_rows(_connection.c.id, _connection.c.peer_address, _connection.c.peer_id),
+        _attached.scalar_subquery(),
+        _used.scalar_subquery(),
+    )
     .select_from(_connection)
     .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
     .where(_service.c.live_router_id == bindparam("gateway"))
 )
 _decode_peers: Final = msgspec.json.Decoder(list[Peer]).decode
+_decode_subnets: Final = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
-def peers_of_router(tx: Transaction, router_id: str, project: str = "") -> tuple[list[Peer], int]:
-    """The peers of the live connections of one router, without their keys; and how many connections a project has."""
-    peers, used = tx.first(_of_router, gateway=router_id, project=project)
-    return _decode_peers(peers), used
+class RouterConnections(NamedTuple):
+    """The peers of the live connections of one router, without their keys; the CIDRs of the subnets on its interfaces,
+    by id; and how many connections a project has."""
+
+    peers: list[Peer]
+    attached: dict[str, str]
+    used: int
+
+
+def connections_of_router(tx: Transaction, router_id: str, project: str = "") -> RouterConnections:
+    """What the checks of one router's connections need. It reads what others have committed once the router is
+    locked."""
+    peers, attached, used = tx.first(_of_router, gateway=router_id, project=project)
+    return RouterConnections(_decode_peers(peers), dict(_decode_subnets(attached)), used)
+
+
+_networks_of_peers: Final = Statement(
+    select(_connection.c.id, _connection.c.peer_cidrs, _peer.c.endpoints)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
+    .where(_service.c.live_router_id == bindparam("gateway"))
+    .order_by(_connection.c.id)
+)
+
+
+def peer_networks_of_router(tx: Transaction, router_id: str) -> dict[str, list[str]]:
+    """The CIDRs of the peers of one router's live connections, by the connections' ids."""
+    rows = tx.rows(_networks_of_peers, gateway=router_id)
+    return {id: _decode(cidrs) if endpoints is None else _decode(endpoints) for id, cidrs, endpoints in rows}
 
 
 class RouterPeers(NamedTuple):

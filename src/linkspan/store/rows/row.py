@@ -23,6 +23,8 @@ class Row(dict[str, Any]):
     router_id: str | None = None
     """The router whose gateway carries the object; None for resources that no gateway carries and in a row from
     `writing.insert`."""
+    peer_networks: tuple[str, ...] = ()
+    """The CIDRs of a new connection's peer; empty in all other rows."""
 
     @property
     def is_deleted(self) -> bool:
