@@ -269,7 +269,9 @@ class Connections(Hooks):
         changed = change(tx, CONNECTION, row, values)
         ends = {name: row[name] for name in ("local_id", "peer_address", "peer_id")}
         networks = _peer_networks(changed, context)
-        self._check_gateway(tx, service["router_id"], [row["id"]], networks, before=lambda entry: replace(entry, **ends))
+        self._check_gateway(
+            tx, service["router_id"], [row["id"]], networks, before=lambda entry: replace(entry, **ends)
+        )
         return changed
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
