@@ -88,12 +88,13 @@ class Convergence:
         self._apply_mtus(desired.gateway)
         self._block(self._tunnels.precedence(unknown=plan.keep))
         self._load(plan)
-        for name in plan.unload:
+        unload = self._strays.leaving(plan.unload)
+        for name in unload:
             self._charon.unload(name)
         self._tunnels.step_all(plan.keep, events.Adopted())
         for id, reason in self._names.unresolved().items():
             self._tunnels.step(id, events.Unresolved(reason))
-        left = self._strays.end(plan.unload)
+        left = self._strays.end(unload)
         self._guard_coverage.uncover(
             desired.gateway, self._tunnels.by_id, self._tunnels.changed, stray_sas.owners(left)
         )

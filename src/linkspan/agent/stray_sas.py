@@ -9,10 +9,12 @@ from linkspan.core.tunnel import stray_sas
 from linkspan.core.tunnel.reconcile import Plan
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.core.tunnel.stray_sas import Needed, Requests, Stray
-from linkspan.core.tunnel.tunnel import may_initiate
 
 RECHECK = 0.5
 """Seconds until strays that charon still lists are looked at again."""
+
+RETAINED = 30.0
+"""Seconds between two looks at IKE connections that are loaded only for the IKE SAs that they have."""
 
 
 class StraySas:
@@ -58,11 +60,17 @@ class StraySas:
         self._needed = plan.needed
         self._suspects |= set(plan.inspect)
         self._delete(self._charon.sas(self._suspects))
-        again = {config.name for config in plan.load} & self._charon.unloaded
-        if again:
-            initiating = {id for id, tunnel in plan.tunnels.items() if may_initiate(tunnel)}
-            for action in stray_sas.outdated(self._charon.sas(again), initiating):
-                self._charon.delete_sa(action)
+
+    def leaving(self, names: Iterable[str]) -> list[str]:
+        """Those of these IKE connections that can be unloaded now. For the others another check is requested."""
+        retained = {name for name in names if self._is_retained(name)}
+        if retained:
+            self._request_check(RETAINED)
+        return [name for name in names if name not in retained]
+
+    def _is_retained(self, name: str) -> bool:
+        sas, loaded = self._charon.sas([name]), self._charon.loaded[name]
+        return self._needed is not None and stray_sas.is_retained(sas, loaded, self._needed)
 
     def end(self, unloaded: Iterable[str]) -> tuple[Stray, ...]:
         """Delete all strays. Returns those that charon lists even so; then another check is requested.

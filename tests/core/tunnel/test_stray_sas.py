@@ -70,7 +70,10 @@ def test_an_ike_sa_of_which_only_deletions_are_left_does_not_wait_for_ever() -> 
     assert deletions(listed, requests=requests, now=PATIENCE)[0] == (DeleteIkeSa(9),)
 
 
-def test_an_ike_sa_of_a_former_configuration_goes_if_all_in_it_come_back_by_themselves() -> None:
-    listed = [sa("peer-b", child("a.1"), child("c.1", number=2), unique_id=9)]
-    assert stray_sas.outdated(listed, {"a", "c"}) == (DeleteIkeSa(9),)
-    assert stray_sas.outdated(listed, {"a"}) == ()
+def test_an_ike_connection_that_leaves_stays_for_what_is_needed_and_for_nothing_else() -> None:
+    carrying, bare = [sa("peer-b", child("a.1"))], [sa("peer-b")]
+    assert stray_sas.is_retained(carrying, ["a.1"], NEEDED)
+    assert stray_sas.is_retained(carrying, [], NEEDED)
+    assert not stray_sas.is_retained(carrying, ["a.1", "b.1"], NEEDED), "the peer could create what has to go"
+    assert not stray_sas.is_retained(bare, ["a.1"], NEEDED)
+    assert not stray_sas.is_retained([], ["a.1"], NEEDED)

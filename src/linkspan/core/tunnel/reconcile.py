@@ -28,8 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of reconciling, in this order.
 
     List the SAs of the IKE connections in `inspect`, and delete those that are not `needed`. Then load the
-    configurations in `load`, replacing those of the same name. Then unload `unload`, and delete what the peer has
-    created meanwhile.
+    configurations in `load`, replacing those of the same name. Then unload `unload`, but for those that are retained
+    (`stray_sas.is_retained`), and delete what the peer has created meanwhile.
 
     `tunnels` are the tunnels afterwards, with the `overlaps` of their selectors. `fresh` are the uuids of those that
     the plan loads, `keep` of those that charon held already, whose SAs have to be listed.

@@ -7,7 +7,7 @@ lists are compared with what is needed, not only what it has loaded.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -89,17 +89,14 @@ def deletions(found: Iterable[Stray], requests: Requests, now: float) -> tuple[t
     return tuple(actions), after
 
 
-def outdated(sas: Iterable[IkeSa], initiating: Container[str]) -> tuple[Deletion, ...]:
-    """Deletes IKE SAs whose connection was unloaded and is loaded again. `initiating`: connections that may initiate.
+def is_retained(sas: Iterable[IkeSa], loaded: Iterable[str], needed: Needed) -> bool:
+    """True if an IKE connection that leaves has to stay loaded for its IKE SAs.
 
-    Such an IKE SA keeps the former configuration, and the peer cannot create anything new in it. It is deleted if all
-    connections in it come up again by themselves.
+    `loaded`: names of its children. It stays while an IKE SA carries something that is needed, if it has nothing else:
+    should its own connection come back, replacing it in place lets the peer use that IKE SA for it again.
     """
-    return tuple(
-        DeleteIkeSa(sa.unique_id)
-        for sa in sas
-        if all(ipsec_config.owner_of(child.name) in initiating for child in sa.children)
-    )
+    carries = any(needed.needs(child.name) for sa in sas for child in sa.children)
+    return carries and all(needed.needs(name) for name in loaded)
 
 
 def owners(found: Iterable[Stray]) -> frozenset[str]:
