@@ -30,7 +30,7 @@ def test_an_ikev2_connection() -> None:
         "remote_addrs": ["203.0.113.2"],
         "proposals": ["aes128-sha256-modp2048"],
         "mobike": "no",
-        "unique": "never",
+        "unique": "no",
         "keyingtries": "1",
         "reauth_time": "0",
         "rekey_time": "3240",

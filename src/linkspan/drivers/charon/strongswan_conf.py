@@ -49,6 +49,10 @@ charon {{
     # The API lets a user choose aggressive mode with a pre-shared key; without this the responder refuses it.
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes
 
+    # An IKE SA is replaced before it is deleted, if a peer demands that we authenticate again (RFC 4478). The default
+    # depends on strongSwan's version.
+    make_before_break = yes
+
     # A peer may neither redirect us (RFC 5685) nor assign us an address.
     follow_redirects = no
     install_virtual_ip = no

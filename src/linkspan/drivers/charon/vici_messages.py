@@ -1,7 +1,8 @@
 """Translates the core's configuration into VICI messages. Pure.
 
 The agent decides, so charon's own actions are disabled: no start, close or trap action, no MOBIKE, no uniqueness
-policy that would delete a tunnel, no `updown` script.
+policy that would delete a tunnel, no `updown` script. `unique` is `no` and not `never`, with which charon would neither
+send nor obey INITIAL_CONTACT (RFC 7296 2.4): an end that has lost its IKE SAs would leave them at the other one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def load_conn(config: IkeConfig) -> ViciMessage:
         "remote_addrs": [config.remote_address],
         "proposals": list(config.proposals),
         "mobike": "no",
-        "unique": "never",
+        "unique": "no",
         "keyingtries": "1",
         "reauth_time": "0",
         "rekey_time": str(config.rekey_time),
