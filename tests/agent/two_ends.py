@@ -18,6 +18,7 @@ from linkspan.agent.convergence import Desired
 from linkspan.agent.gateway_worker import GatewayWorker, Message
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec import shared_keys
 from linkspan.core.ipsec.config import ChildConfig
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.secret import Secret
@@ -95,6 +96,7 @@ class Site:
         self.world = FakeWorld()
         self.drivers = SlowDrivers(self.world, network, self.address)
         self.desired: dict[str, Connection] = {}
+        self.keyed: dict[str, Connection] = {}
         self.tombstones: dict[str, Gone] = {}
         self.changed_at: dict[str, float] = {}
         self.faults: list[str] = []
@@ -155,13 +157,18 @@ class Site:
 
     def put(self, item: Connection) -> None:
         self.desired[item.id] = item
-        self.changed_at[item.id] = self.network.time.now
-        self.send_desired()
+        self._changed(item.id)
 
     def delete(self, id: str) -> None:
         item = self.desired.pop(id)
         self.tombstones[id] = Gone("connection", id, item.revision + 1, self.gateway.id)
-        self.changed_at[id] = self.network.time.now
+        self._changed(id)
+
+    def _changed(self, id: str) -> None:
+        """A connection has changed, and with it those that use its key (`core.ipsec.shared_keys`)."""
+        before, self.keyed = self.keyed, shared_keys.with_keys_in_use(self.desired)
+        others = {other for other, item in self.keyed.items() if item != before.get(other)}
+        self.changed_at |= dict.fromkeys(others | {id}, self.network.time.now)
         self.send_desired()
 
     def confirmed(self, id: str) -> None:
@@ -210,12 +217,12 @@ class Site:
 
     def _allowed(self, owner: str) -> frozenset[str]:
         """The children that a connection may have: of its version, and of the previous one while the tunnel has it."""
-        item = self.desired.get(owner)
+        item = self.keyed.get(owner)
         if item is None or not item.enabled:
             return frozenset()
         tunnel = self.worker._tunnels.by_id.get(owner) if self.worker else None
         names = {child.name for child in ipsec_config.build(item).children}
-        if tunnel and tunnel.connection is item:
+        if tunnel and tunnel.connection == item:
             names |= children(tunnel)
         return frozenset(names | {fallback.fallback_name(name) for name in names})
 
@@ -340,7 +347,8 @@ class History:
         count = found[1].id[4:8]
         changes = {**BASE, **self.chance.choice(VARIANTS)}
         if self.chance.random() < 0.1:
-            changes |= {"psk": Secret("another"), "psk_ref": f"key-{self.network.time.now}"}
+            now = self.network.time.now
+            changes |= {"psk": Secret("another"), "psk_ref": f"key-{now}", "psk_written_at": now}
         for site in self.sites if self.chance.random() < 0.7 else (found[0],):
             for item in [item for item in site.desired.values() if item.id[4:8] == count]:
                 fresh = {"ike": connection(1, 2).ike, "ipsec": connection(1, 2).ipsec} | changes
@@ -395,7 +403,7 @@ class History:
         for site in self.sites:
             if site.tombstones:
                 site.faults.append(f"never answered: {sorted(site.tombstones)}")
-            names = {child.name for item in site.desired.values() for child in ipsec_config.build(item).children}
+            names = {child.name for item in site.keyed.values() for child in ipsec_config.build(item).children}
             loaded = self.network.daemons[site.address].loaded
             idle = [end.name for end in site.ends() if not end.children and end.name not in loaded]
             if idle:
@@ -409,10 +417,8 @@ class History:
 
     def _compare_ends(self, left: Site, right: Site) -> None:
         """What both ends want alike is up at both."""
-        if len({item.psk.reveal() for site in self.sites for item in site.desired.values()}) > 1:
-            return  # the key loaded last is the only one of two ends
-        far = {item.id[4:]: item for item in right.desired.values()}
-        for item in left.desired.values():
+        far = {item.id[4:]: item for item in right.keyed.values()}
+        for item in left.keyed.values():
             other = far.get(item.id[4:])
             same = other and (other.ike, other.ipsec, other.psk) == (item.ike, item.ipsec, item.psk)
             may = other and item.initiator == other.initiator == "bi-directional"
