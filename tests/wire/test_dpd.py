@@ -17,12 +17,13 @@ from linkspan.drivers.linux import esp_backend
 from tests.harness.ours import CONNECTIONS, VPN, Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.recorder import INFORMATIONAL, INFORMATIONAL_V1, Recorder
+from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 NewPeer = Callable[[], Peer]
-VERSIONS = ("v1", "v2")
+VERSIONS = tuple(f"v{version}" for version in sorted(IKE_VERSIONS))
 TIMEOUTS = {"hold": 6, "clear": 8, "restart": 6, "restart-by-peer": 9, "disabled": 6}
 
 
@@ -123,14 +124,14 @@ def test_every_action_when_the_peer_becomes_unreachable(ours: Ours, new_peer: Ne
                 link.assert_pings()
             elif initiates(action):
                 up_again(link)
-        assert links["v2", "clear"].status == links["v1", "clear"].status == "DOWN"
         for version in VERSIONS:
+            assert links[version, "clear"].status == "DOWN"
             assert seen[links[version, "clear"].id].initiations(healed) == 0
     waits = links["v2", "clear"].peer
     waits.restart()
     waits.load(ours.v4, ours.psk)
     waits.initiate()  # initiated by the peer
-    links["v1", "clear"].set(dpd=dpd("clear", 2, 7))  # initiated by an update
+    links[VERSIONS[0], "clear"].set(dpd=dpd("clear", 2, 7))  # initiated by an update
     for version in VERSIONS:
         up_again(links[version, "clear"])
 

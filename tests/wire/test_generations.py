@@ -20,6 +20,7 @@ from linkspan.lab.fabric import Ping, ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.recorder import Recorder
+from tests.harness.strongswan import needs_ikev1
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -166,6 +167,7 @@ def test_response_only_waits_for_the_peer_to_initiate(ours: Ours, peer: Peer, ph
     assert sorted(child["spi-in"] for child in link.sas()) == spis, "the restarted agent did not recognize the version"
 
 
+@needs_ikev1
 @pytest.mark.shows("ike_policy.ike_version")
 def test_another_ike_version_is_rolled_out(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)

@@ -12,6 +12,7 @@ import vici
 from linkspan.cli.client import ApiError
 from tests.harness.ours import CONNECTIONS, Link, Ours
 from tests.harness.peer import Peer
+from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -49,7 +50,7 @@ def expect(peer: Peer, ours: Ours, form: str, version: str) -> None:
 
 
 @pytest.mark.shows("connection.peer_id", "connection.local_id")
-@pytest.mark.parametrize("version", ["2", "1"])
+@pytest.mark.parametrize("version", IKE_VERSIONS)
 def test_each_form_is_sent_with_its_id_type(ours: Ours, new_peer: Callable[..., Peer], version: str) -> None:
     """Creates a connection with one form and updates it to the next, so that each form is sent by both ends."""
     peer = new_peer(levels="enc = 3")
@@ -205,7 +206,7 @@ STRANGERS: Final = [
 
 
 @pytest.mark.shows("connection.peer_id")
-@pytest.mark.parametrize("version", ["2", "1"])
+@pytest.mark.parametrize("version", IKE_VERSIONS)
 def test_a_peer_with_the_psk_and_another_identity_is_refused(ours: Ours, peer: Peer, version: str) -> None:
     link = ours.connect(
         peer,

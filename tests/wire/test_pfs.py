@@ -13,6 +13,7 @@ from linkspan.lab.fabric import ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.recorder import CREATE_CHILD_SA
+from tests.harness.strongswan import needs_ikev1
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -90,6 +91,7 @@ def test_the_reason_disappears_once_the_peer_is_corrected(ours: Ours, peer: Peer
     until(lambda: (link.status, link.reason) == ("ACTIVE", ""), 5.0 * SLOW, lambda: str(link.shown))
 
 
+@needs_ikev1
 def test_ikev1_negotiates_the_group_at_once(ours: Ours, peer: Peer) -> None:
     """Quick mode has a key exchange from the start, so there is no early rekey."""
     peer.load(ours.v4, ours.psk, version="1", child={"esp_proposals": [OTHER]})

@@ -13,6 +13,7 @@ from linkspan.lab import fabric
 from linkspan.lab.fabric import ping
 from tests.harness.ours import LOCAL4, LOCAL6, Link, Ours
 from tests.harness.peer import Peer
+from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -172,7 +173,7 @@ def test_ipv6_host_bits(ours: Ours, peer: Peer) -> None:
     "endpoint_group.type",
     "endpoint_group.endpoints",
 )
-@pytest.mark.parametrize("version", ["2", "1"])
+@pytest.mark.parametrize("version", IKE_VERSIONS)
 def test_two_local_and_two_peer_networks(ours: Ours, peer: Peer, annex: Annex, version: str) -> None:
     """IKEv2 has one child with two lists, IKEv1 a child for each pair. The groups change while the tunnel is up."""
     more, beyond = second(peer)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkspan.api.http import body
@@ -23,6 +23,7 @@ def levels(value: Any) -> int:
     return 1 + max(map(levels, value), default=0) if isinstance(value, list) else 0
 
 
+@settings(deadline=None)
 @given(value=VALUES, more=st.integers(0, 20))
 def test_levels_are_counted_outside_of_strings(value: Any, more: int) -> None:
     for _ in range(more):
