@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
+import msgspec
 import pytest
 
 from linkspan.core.ipsec.selectors import SelectorPair, pairs
@@ -74,6 +75,34 @@ def test_a_new_gateway_is_sealed_until_it_is_guarded(two: TwoGateways) -> None:
     assert two.wire.read().plaintext == 0
     two.drivers.leak_guard.apply(two.left, ())
     assert ping(two.left_name, "203.0.113.2") == 3
+
+
+def test_closed_interfaces_let_no_packet_pass(machine: Machine) -> None:
+    """All of them before the first guard; afterwards those whose router or network is disabled."""
+    drivers, replace = machine.drivers(), msgspec.structs.replace
+    wanted = gateway(1, inside=2)
+    first, second = wanted.inside
+    drivers.namespaces.apply(wanted)
+    own, beside = host(machine, "host", first.network_id, 1), "10.1.1.1"
+    assert ping(own, beside) == 0, "sealed"
+    for state, answers in (
+        (replace(wanted, enabled=False), 0),
+        (wanted, 3),
+        (replace(wanted, inside=(replace(first, enabled=False), second)), 0),
+        (replace(wanted, outside=replace(wanted.outside, enabled=False)), 3),
+        (replace(wanted, enabled=False), 0),
+    ):
+        drivers.leak_guard.apply(state, LEFT_PAIRS)
+        assert ping(own, beside) == answers, state
+    # Also between two gateways, with the own packets of one that is closed.
+    other = gateway(2)
+    drivers.namespaces.apply(other)
+    drivers.leak_guard.apply(other, ())
+    name = drivers.namespaces.name(wanted.id)
+    for outside, answers in ((True, 3), (False, 0)):
+        drivers.leak_guard.apply(replace(wanted, outside=replace(wanted.outside, enabled=outside)), ())
+        assert ping(name, "203.0.113.2") == answers
+        assert ping(drivers.namespaces.name(other.id), "203.0.113.1") == answers
 
 
 @pytest.mark.parametrize("guarded", [LEFT_PAIRS, []], ids=["pairs", "no pairs"])
