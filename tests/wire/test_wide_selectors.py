@@ -41,6 +41,10 @@ def files(ours: Ours) -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+def addresses_of(ours: Ours) -> str:
+    return ours.world.inside(ours.gateway, "ip", "-o", "address")
+
+
 @pytest.fixture
 def annex(ours: Ours) -> Iterator[Callable[[], str]]:
     """Creates a second network on the router, with a host; returns the host's namespace."""
@@ -56,8 +60,7 @@ def annex(ours: Ours) -> Iterator[Callable[[], str]]:
             user.request("PUT", f"/v2.0/routers/{ours.router_id}/add_router_interface", interface)
             path = f"/v2.0/routers/{ours.router_id}/remove_router_interface"
             undo.append(functools.partial(user.request, "PUT", path, interface))
-        shown = lambda: ours.world.inside(ours.gateway, "ip", "-o", "address")  # noqa: E731 # read again and again
-        until(lambda: all(f"{gateway}/" in shown() for _, gateway, _ in ANNEX.values()), 10.0)
+        until(lambda: all(f"{gateway}/" in addresses_of(ours) for _, gateway, _ in ANNEX.values()), 10.0)
         addresses = (f"{ANNEX[4][2]}/24", f"{ANNEX[6][2]}/64")
         made = fabric.make_host(instance, "annex", network, addresses, (ANNEX[4][1], ANNEX[6][1]))
         undo.append(lambda: fabric.remove(instance, "annex"))

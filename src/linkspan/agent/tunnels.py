@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.stray_sas import StraySas
+from linkspan.core.addresses import canonical_host
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals, precedence, spares
@@ -159,11 +160,11 @@ class GatewayTunnels:
             case ListSas():
                 return [self._list_sas(id)]
             case DeclarePeerDead():
-                address = self.by_id[id].connection.peer_address
+                address = canonical_host(self.by_id[id].connection.peer_address)
                 return [
                     (other, events.PeerDeclaredDead())
                     for other, tunnel in self.by_id.items()
-                    if tunnel.connection.peer_address == address and other != id
+                    if canonical_host(tunnel.connection.peer_address) == address and other != id
                 ]
             case Initiate(name, child):
                 if refusal := self._charon.initiate(name, child):

@@ -15,6 +15,24 @@ CIDR_PATTERN: Final = r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$"
 _CIDR: Final = re.compile(CIDR_PATTERN)
 
 
+def address_text(address: Address) -> str:
+    """The canonical text of an address (RFC 5952), an IPv4-mapped one in hexadecimal.
+
+    Names in charon are digests of such texts, and Python 3.13 changed its text of an IPv4-mapped address.
+    """
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}" if mapped else str(address)
+
+
+@functools.lru_cache(maxsize=65_536)
+def canonical_host(text: str) -> str:
+    """The one text of an address, or of a DNS name: in lower case and without a final dot."""
+    try:
+        return address_text(ipaddress.ip_address(text))
+    except ValueError:
+        return text.lower().rstrip(".")
+
+
 def as_network(value: Any) -> Network | None:
     """The network of a CIDR with host bits masked; None if the value is not a CIDR with a prefix length."""
     return _network(value) if isinstance(value, str) else None

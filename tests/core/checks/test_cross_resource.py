@@ -355,6 +355,11 @@ def v1(mode: str = "main") -> Any:
         (other(id="a", peer_address="a.example"), other(peer_address="A.EXAMPLE."), True),
         (other(id="a", peer_id="A Key"), other(peer_id="a key", psk=Secret("x")), False),
         (other(id="a", peer_id="2001:DB8::1"), other(peer_id="2001:db8:0::1", psk=Secret("x")), True),
+        (other(id="a", peer_id="fqdn:gw"), other(peer_id="GW", psk=Secret("x")), True),
+        (other(id="a", peer_id="email:me@gw"), other(peer_id="Me@gw", psk=Secret("x")), True),
+        (other(id="a", peer_id="ipv4:203.0.113.5"), other(peer_id="203.0.113.5", psk=Secret("x")), True),
+        (other(id="a", peer_id="keyid:gw"), other(peer_id="gw", psk=Secret("x")), False),
+        (other(id="a", peer_address="2001:DB8::1"), other(peer_address="2001:db8:0::1"), True),
         # IKEv1 main mode selects the key by addresses only.
         (other(id="a", ike=v1()), other(ike=v1(), peer_id="you", psk=Secret("x")), True),
         (other(id="a", ike=v1()), other(ike=v1("aggressive"), peer_id="you", psk=Secret("x")), False),

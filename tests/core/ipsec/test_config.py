@@ -91,6 +91,52 @@ def test_a_change_outside_the_configuration_keeps_the_name(change: dict[str, Any
     assert ipsec_config.build(connection(**change)) == ipsec_config.build(CONNECTION)
 
 
+V6: dict[str, Any] = {"local_address": "2001:db8::1", "peer_address": "2001:db8::2", "peer_id": "2001:db8::2"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (V6, V6 | {"peer_address": "2001:DB8:0::2"}),
+        (V6, V6 | {"peer_id": "2001:db8:0:0::0002"}),
+        (V6, V6 | {"local_address": "2001:DB8::1"}),
+        (V6, V6 | {"local_id": "2001:DB8::1"}),
+        ({"peer_id": "gw.example.org"}, {"peer_id": "GW.Example.Org"}),
+        ({"peer_id": "gw.example.org"}, {"peer_id": "fqdn:gw.example.org"}),
+        ({"local_id": "me@example.org"}, {"local_id": "email:ME@example.org"}),
+        ({}, {"local_id": "198.51.100.1", "peer_id": "ipv4:198.51.100.2"}),
+    ],
+)
+def test_the_spelling_of_an_end_changes_no_name(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert ipsec_config.build(connection(**one)) == ipsec_config.build(connection(**other))
+
+
+@pytest.mark.parametrize(
+    ("values", "ike", "child"),
+    [
+        ({}, "peer-748aa09a-326ff6bd", "6e81fe40"),
+        (V6, "peer-47164388-6aca2b08", "9cf7db39"),
+        ({"local_id": "gw.example.org", "peer_id": "peer.example.org."}, "peer-b53a8f38-5330c2e7", "203d98f4"),
+        ({"local_id": "gw@example.org", "peer_id": "@peer.example.org"}, "peer-2cf50ea8-c9fc4168", "7674fb94"),
+        ({"local_id": "keyid:Branch 7", "peer_id": "Zürich – 日本"}, "peer-c83cee9b-44ebba3a", "e004ec14"),
+        ({"peer_id": "::ffff:203.0.113.5"}, "peer-f20e34c5-44344c4d", "cbda11ef"),
+        ({"ike": replace(CONNECTION.ike, ike_version="v1")}, "peer-71abedee-a75d28b6", "cd0a0f50"),
+    ],
+)
+def test_names_stay_the_same_across_releases(values: dict[str, Any], ike: str, child: str) -> None:
+    """An agent that is upgraded would end the tunnels whose names changed."""
+    config = ipsec_config.build(connection(**values))
+    assert (config.name, config.children[0].name) == (ike, f"{ID}.{child}")
+
+
+@pytest.mark.parametrize("attribute", ["peer_id", "local_id"])
+def test_a_stored_key_id_that_charon_would_truncate_is_reported(attribute: str) -> None:
+    assert ipsec_config.unsupported(connection(**{attribute: "\u00fc" * 126}), "kernel") == ""
+    reason = ipsec_config.unsupported(connection(**{attribute: "\u00fc" * 127}), "kernel")
+    assert attribute in reason
+    assert "252 bytes" in reason
+
+
 def test_the_key_is_in_no_name_and_no_text() -> None:
     key = ipsec_config.shared_key(CONNECTION, ipsec_config.build(CONNECTION))
     assert key.key.reveal() == "correct horse"

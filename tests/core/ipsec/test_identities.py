@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, check_blanks, is_peer_name, parse
+from linkspan.core.ipsec.identities import MAX_LENGTH, Identity, is_peer_name, parse, stored
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,81 @@ def test_the_text_for_charon_is_the_identity_again(text: str) -> None:
     assert parse(identity.charon()) == identity
 
 
-@pytest.mark.parametrize("text", [" gw", "gw ", "203.0.113.5 ", "\u00a0gw", "keyid:branch ", "me@example.org\u3000"])
+@pytest.mark.parametrize(
+    "text",
+    [" gw", "gw ", "203.0.113.5 ", " cn = peer", "keyid:branch ", "keyid: branch", "fqdn: gw", "ipv4: 203.0.113.5"],
+)
 def test_blanks_at_the_ends_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="blank"):
-        check_blanks(text)
-    check_blanks(text.strip())
+        parse(text)
+    parse(text.replace(" ", "").replace("=", ""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "256.1.1.1",
+        "198.51.100.007",
+        "010.0.0.1",
+        "198.51.100.7/32",
+        "2001:db8::7/128",
+        "ipv4:198.51.100.256",
+        "ipv4net:10.0.0.0/8",
+        "ipv6net:2001:db8::/32",
+        "asn1gn:x",
+        "XMPPAddr:a@b",
+    ],
+)
+def test_what_is_almost_another_type_is_not_taken_for_a_name_or_key_id(text: str) -> None:
+    with pytest.raises(ValueError, match=r"address|not supported"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("peer.example.org", "Peer.Example.Org", "@PEER.example.org", "fqdn:Peer.example.org", "dns:peer.EXAMPLE.org"),
+        ("gw@example.org", "GW@Example.org", "email:gw@EXAMPLE.org", "rfc822:Gw@example.org"),
+        ("2001:db8::7", "2001:DB8:0::7", "2001:0db8:0000:0000:0000:0000:0000:0007", "ipv6:2001:db8:0:0::7"),
+        ("203.0.113.5", "ipv4:203.0.113.5", "IPv4:203.0.113.5"),
+        ("keyid:branch 7", "branch 7", "KeyID:branch 7"),
+        ("::ffff:203.0.113.5", "::FFFF:cb00:7105", "ipv6:::ffff:203.0.113.5"),
+    ],
+)
+def test_the_spellings_of_an_identity_have_one_text(texts: tuple[str, ...]) -> None:
+    assert len({parse(text).charon() for text in texts}) == len({stored(text) for text in texts}) == 1
+
+
+def test_what_charon_distinguishes_stays_distinct() -> None:
+    texts = ["gw", "gw.", "keyid:gw", "keyid:GW", "gw@example.org", "keyid:gw@example.org", "203.0.113.5"]
+    texts += ["fqdn:203.0.113.5", "keyid:203.0.113.5", "keyid:fqdn:gw"]
+    assert len({parse(text).charon() for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "charon"),
+    [
+        ("203.0.113.5 ", "keyid:203.0.113.5 "),
+        ("keyid: branch", "keyid: branch"),
+        ("asn1dn:CN", "keyid:asn1dn:CN"),
+        ("fqdn:a b", "keyid:fqdn:a b"),
+        ("256.1.1.1", "fqdn:256.1.1.1"),
+        ("198.51.100.7/32", "keyid:198.51.100.7/32"),
+        ("\u00fc" * 127, "keyid:" + "\u00fc" * 127),
+    ],
+)
+def test_a_stored_text_that_is_refused_now_keeps_its_meaning(text: str, charon: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parse(text)
+    assert stored(text).charon() == charon
+
+
+@given(text=st.text(max_size=30) | st.from_regex(r"[a-zA-Z0-9.@:-]{1,30}", fullmatch=True))
+def test_any_stored_text_has_an_identity(text: str) -> None:
+    try:
+        assert stored(text) == parse(text)
+    except ValueError:
+        assert stored(text).charon()
 
 
 @given(text=st.text(max_size=300))

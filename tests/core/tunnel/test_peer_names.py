@@ -25,7 +25,8 @@ def known(*found: str, address: str = "") -> PeerName:
 
 
 def test_names_are_compared_without_case_and_addresses_are_none() -> None:
-    assert peer_names.peer_name_of(connection(peer_address="VPN.example.org")) == "vpn.example.org"
+    for text in ("vpn.example.org", "VPN.example.org", "vpn.example.org."):
+        assert peer_names.peer_name_of(connection(peer_address=text)) == "vpn.example.org"
     assert (
         peer_names.peer_name_of(connection(peer_address=A))
         == peer_names.peer_name_of(connection(peer_address=AAAA))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.addresses import Network, as_network, as_networks, contains, overlaps
+from linkspan.core.addresses import Network, as_network, as_networks, canonical_host, contains, overlaps
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import algorithms, ends, shared_keys
 from linkspan.core.schema.attribute_types import is_uuid
@@ -142,7 +142,7 @@ def check_peer_address(address: str, router_id: str, addresses: Collection[str])
     """Raises ApiError if an address is the gateway's own, or the gateway has none of its IP version. A DNS name
     passes."""
     host = ends.host(address)
-    if isinstance(host, str):
+    if host is None:
         return
     if any(host == ipaddress.ip_address(external) for external in addresses):
         message = f"Peer address {address} is an address of Router {router_id} itself"
@@ -237,11 +237,11 @@ def similar_connections(gateway: Sequence[Peer], changed: Iterable[str]) -> list
     changed_ids = set(changed)
     peers = [peer for peer in gateway if peer.id in changed_ids]
     identities = {ends.canonical_identity(peer.identity) for peer in peers}
-    addresses = {ends.canonical_address(peer.address) for peer in peers}
+    addresses = {canonical_host(peer.address) for peer in peers}
     similar = [
         peer.id
         for peer in gateway
-        if ends.canonical_identity(peer.identity) in identities or ends.canonical_address(peer.address) in addresses
+        if ends.canonical_identity(peer.identity) in identities or canonical_host(peer.address) in addresses
     ]
     return similar if len(similar) > 1 else []
 

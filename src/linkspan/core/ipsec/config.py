@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from linkspan.core.addresses import canonical_host
 from linkspan.core.ipsec import algorithms, capabilities, identities
 from linkspan.core.ipsec.selectors import holds_gateways, pairs
 from linkspan.core.secret import Secret
@@ -82,19 +83,22 @@ class SharedKey(msgspec.Struct, frozen=True):
 
 
 def build(connection: Connection) -> IkeConfig:
-    """The configuration of a connection. In IKEv1 each child has one pair of selectors (RFC 2409 5.5)."""
+    """The configuration of a connection. In IKEv1 each child has one pair of selectors (RFC 2409 5.5).
+
+    Addresses and identities are in their canonical text, so that connections to one peer have one digest of it.
+    """
     ike = connection.ike
     version = 1 if ike.ike_version == "v1" else 2
-    local_id = identities.parse(connection.local_id or connection.local_address).charon()
+    local_id = identities.stored(connection.local_id or connection.local_address).charon()
     config = IkeConfig(
         name="",
         peer="",
         version=version,
         aggressive=version == 1 and ike.phase1_negotiation_mode == "aggressive",
-        local_address=connection.local_address,
-        remote_address=connection.peer_address,
+        local_address=canonical_host(connection.local_address),
+        remote_address=canonical_host(connection.peer_address),
         local_id=local_id,
-        remote_id=identities.parse(connection.peer_id).charon(),
+        remote_id=identities.stored(connection.peer_id).charon(),
         auth="psk" if connection.auth_mode == "psk" else "pubkey",
         proposals=(algorithms.ike_proposal(ike.encryption_algorithm, ike.auth_algorithm, ike.pfs),),
         dpd_delay=0 if connection.dpd.action == "disabled" else connection.dpd.interval,
@@ -148,8 +152,8 @@ def unsupported(connection: Connection, backend: Backend, node: Capabilities | N
     """
     ipsec = connection.ipsec
     for attribute, text in (("peer_id", connection.peer_id), ("local_id", connection.local_id)):
-        if text and (fault := identities.fault(text)):
-            return f"{attribute} was written under another version and cannot be used: {fault}"
+        if fault := identities.length_fault(identities.stored(text)):
+            return f"{attribute} cannot be used: {fault}"
     if connection.auth_mode == "certs":
         return "certificates are not available yet: set auth_mode to psk"
     if ipsec.transform_protocol == "ah-esp":

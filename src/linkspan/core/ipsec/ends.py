@@ -7,7 +7,7 @@ import ipaddress
 
 import msgspec
 
-from linkspan.core.addresses import Address
+from linkspan.core.addresses import Address, canonical_host
 from linkspan.core.ipsec import identities
 from linkspan.core.state.desired import Connection
 
@@ -24,7 +24,7 @@ def ends_of(connection: Connection) -> Ends:
     local_id = connection.local_id or connection.local_address
     return Ends(
         (canonical_identity(local_id), canonical_identity(connection.peer_id)),
-        (canonical_address(connection.local_address), canonical_address(connection.peer_address)),
+        (canonical_host(connection.local_address), canonical_host(connection.peer_address)),
     )
 
 
@@ -32,22 +32,13 @@ def ends_of(connection: Connection) -> Ends:
 @functools.lru_cache(maxsize=65_536)
 def canonical_identity(text: str) -> str:
     """The form of an identity in which equal ones are equal texts."""
-    try:
-        return identities.parse(text).charon()
-    except ValueError:
-        return text
-
-
-@functools.lru_cache(maxsize=65_536)
-def canonical_address(text: str) -> str:
-    """The form of an address or DNS name in which equal ones are equal texts."""
-    return str(host(text))
+    return identities.stored(text).charon()
 
 
 @functools.lru_cache(maxsize=4096)
-def host(text: str) -> Address | str:
-    """An address, or a DNS name in lower case without a final dot."""
+def host(text: str) -> Address | None:
+    """The address of a text, None if it is a DNS name."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        return text.lower().rstrip(".")
+        return None

@@ -4,8 +4,9 @@ charon accepts `%any` and patterns as wildcards, and it guesses types from text.
 type, and wildcards are refused. Distinguished names need certificates, which are not supported yet.
 
 An identity has one text, in which it is compared, digested and configured: names and mail addresses in lower case, as
-charon compares them (strongSwan: identification.c, equals_strcasecmp), addresses as in RFC 5952. A type can be written
-before the value, as in the configurations of other products: `fqdn:gw.example.org`.
+charon compares them (strongSwan: identification.c, equals_strcasecmp), addresses as in RFC 5952. A final dot stays: it
+is a part of the name that the peer sends. A type can be written before the value, as in the configurations of other
+products: `fqdn:gw.example.org`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Literal
 
 import msgspec
 
+from linkspan.core.addresses import address_text
+
 IdentityType = Literal["ipv4", "ipv6", "email", "fqdn", "keyid"]
 
 MAX_LENGTH = 255
@@ -27,6 +30,7 @@ MAX_KEYID = 252
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _FQDN = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _EMAIL = re.compile(rf"[A-Za-z0-9.!#$&'+/=?^_`{{|}}~-]+@{_LABEL}(\.{_LABEL})*")
+_FOUR_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -36,13 +40,15 @@ class Identity(msgspec.Struct, frozen=True):
     text: str
 
     def charon(self) -> str:
-        """The notation that gives charon exactly this type (swanctl.conf(5), `local<suffix>.id`)."""
+        """The notation that gives charon exactly this type (swanctl.conf(5), `local<suffix>.id`).
+
+        It is the canonical text of the identity: equal identities have equal notations.
+        """
         if self.kind in ("ipv4", "ipv6"):
             return self.text
         return f"{self.kind}:{self.text}"
 
 
-@functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Identity:
     """Parses an identity; its form decides the type. Raises ValueError with one sentence that says what to change."""
     if not text:
@@ -51,39 +57,40 @@ def parse(text: str) -> Identity:
         raise ValueError(f"an identity has at most {MAX_LENGTH} characters, this has {len(text)}")
     if not text.isprintable():
         raise ValueError("an identity cannot contain control characters or line breaks")
+    if text != text.strip():
+        raise ValueError("an identity cannot begin or end with a blank: remove it")
     if any(wildcard in text for wildcard in "%*"):
         raise ValueError("an identity cannot contain '%' or '*': it must name exactly one peer")
     prefix, colon, value = text.partition(":")
-    if colon and (kind := _PREFIXES.get(prefix.lower())):
-        return _of_kind(kind, value, prefix)
-    address = _address(text)
-    if address is not None:
-        return address
-    if text.startswith("@") and _FQDN.fullmatch(text[1:]):
-        return Identity("fqdn", text[1:].lower())
-    if _EMAIL.fullmatch(text):
-        return Identity("email", text.lower())
-    if _FQDN.fullmatch(text):
-        return Identity("fqdn", text.lower())
-    return _keyid(text)
+    kind = _PREFIXES.get(prefix.lower()) if colon else None
+    if kind is None:
+        _check_address(text)
+        identity = _by_form(text)
+    else:
+        identity = _of_kind(kind, value, prefix)
+    if identity.kind == "keyid":
+        _check_keyid(identity.text)
+    return identity
 
 
-def fault(text: str) -> str:
-    """The sentence about a text that is no identity; empty if it is one."""
+# Sized for all peers of a large installation: parsing an identity takes as long as all other work on it.
+@functools.lru_cache(maxsize=65_536)
+def stored(text: str) -> Identity:
+    """The identity of a stored text. What `parse` refuses was stored by an earlier version, and keeps its meaning."""
     try:
-        parse(text)
-    except ValueError as error:
-        return str(error)
-    return ""
+        return parse(text)
+    except ValueError:
+        return _by_form(text)
 
 
-def check_blanks(text: str) -> None:
-    """Raises ValueError for a blank at an end: it would be part of a key id, and nobody can see it."""
-    if text != text.strip():
-        raise ValueError("an identity cannot begin or end with a blank: remove it")
+def length_fault(identity: Identity) -> str:
+    """The sentence about a key id that charon would truncate; empty for another identity."""
+    if identity.kind != "keyid" or identity.text.isascii() or len(identity.text.encode()) <= MAX_KEYID:
+        return ""
+    return f"a key id with other characters than ASCII has at most {MAX_KEYID} bytes in UTF-8"
 
 
-_PREFIXES: dict[str, IdentityType | Literal["dn"]] = {
+_PREFIXES: dict[str, IdentityType | Literal["dn", "unsupported"]] = {
     "ipv4": "ipv4",
     "ipv6": "ipv6",
     "email": "email",
@@ -94,26 +101,15 @@ _PREFIXES: dict[str, IdentityType | Literal["dn"]] = {
     "keyid": "keyid",
     "asn1dn": "dn",
     "dn": "dn",
+    "ipv4net": "unsupported",
+    "ipv6net": "unsupported",
+    "ipv4range": "unsupported",
+    "ipv6range": "unsupported",
+    "asn1gn": "unsupported",
+    "xmppaddr": "unsupported",
 }
-"""The prefixes of swanctl.conf(5), `local<suffix>.id`, and of other products."""
-
-
-def _of_kind(kind: IdentityType | Literal["dn"], value: str, prefix: str) -> Identity:
-    """The identity of a text with a type before it."""
-    if kind == "dn":
-        raise ValueError("a distinguished name needs auth_mode certs")
-    if kind == "keyid":
-        return _keyid(value)
-    if kind == "fqdn" and _FQDN.fullmatch(value):
-        return Identity("fqdn", value.lower())
-    if kind == "email" and _EMAIL.fullmatch(value):
-        return Identity("email", value.lower())
-    address = _address(value)
-    if address is not None and address.kind == kind:
-        return address
-    raise ValueError(f"'{prefix}:' needs {_VALUES[kind]} after it")
-
-
+"""The prefixes of swanctl.conf(5), `local<suffix>.id`, and of other products. Taken for a part of a key id, they would
+never match."""
 _VALUES: dict[str, str] = {
     "ipv4": "an IPv4 address",
     "ipv6": "an IPv6 address",
@@ -122,32 +118,68 @@ _VALUES: dict[str, str] = {
 }
 
 
+def _of_kind(kind: IdentityType | Literal["dn", "unsupported"], value: str, prefix: str) -> Identity:
+    """The identity of a text with a type before it."""
+    if kind == "dn":
+        raise ValueError("a distinguished name needs auth_mode certs")
+    if kind == "unsupported":
+        raise ValueError(f"identities of the type '{prefix}:' are not supported")
+    if value != value.strip():
+        raise ValueError(f"an identity cannot have a blank after '{prefix}:': remove it")
+    if kind == "keyid":
+        return Identity(kind, value)
+    if (kind == "fqdn" and _FQDN.fullmatch(value)) or (kind == "email" and _EMAIL.fullmatch(value)):
+        return Identity(kind, value.lower())
+    _check_address(value)
+    address = _address(value)
+    if address is None or address.kind != kind:
+        raise ValueError(f"'{prefix}:' needs {_VALUES[kind]} after it")
+    return address
+
+
+def _by_form(text: str) -> Identity:
+    """The identity of a text by its form. What has no other form is a key id."""
+    if text.startswith("keyid:"):
+        return Identity("keyid", text.removeprefix("keyid:"))
+    if address := _address(text):
+        return address
+    if text.startswith("@") and _FQDN.fullmatch(text[1:]):
+        return Identity("fqdn", text[1:].lower())
+    if _EMAIL.fullmatch(text):
+        return Identity("email", text.lower())
+    if _FQDN.fullmatch(text):
+        return Identity("fqdn", text.lower())
+    return Identity("keyid", text)
+
+
 def _address(text: str) -> Identity | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    if getattr(address, "scope_id", None):
-        raise ValueError("an identity that is an address cannot have a zone")
-    mapped = address.ipv4_mapped if address.version == 6 else None
-    if address.is_unspecified or (mapped and mapped.is_unspecified):
+    return Identity("ipv4" if address.version == 4 else "ipv6", address_text(address))
+
+
+def _check_address(text: str) -> None:
+    """Raises ValueError for an address that no identity can be, and for a text that is almost an address."""
+    host, slash, _ = text.partition("/")
+    if slash and _address(host):
+        raise ValueError("an identity that is an address cannot have a prefix length: it must name exactly one peer")
+    if _FOUR_NUMBERS.fullmatch(text) and not _address(text):
+        raise ValueError("four numbers with dots between them must be an IPv4 address")
+    if _address(text) and ipaddress.ip_address(text).is_unspecified:
         raise ValueError("the unspecified address means 'any peer': it must name exactly one peer")
-    if address.version == 4:
-        return Identity("ipv4", str(address))
-    # The form of RFC 5952 5, as charon writes it; `str` writes it since Python 3.13 only.
-    return Identity("ipv6", f"::ffff:{mapped}" if mapped else str(address))
 
 
-def _keyid(text: str) -> Identity:
+def _check_keyid(text: str) -> None:
     if not text:
         raise ValueError("'keyid:' needs a value after it")
     if re.match(r"\s*[A-Za-z]+\s*=", text):
         raise ValueError("a distinguished name needs auth_mode certs")
     if text.startswith(("#", "@", "{")):
         raise ValueError("a key id cannot begin with '#', '@' or '{'")
-    if not text.isascii() and len(text.encode()) > MAX_KEYID:
-        raise ValueError(f"a key id with other characters than ASCII has at most {MAX_KEYID} bytes in UTF-8")
-    return Identity("keyid", text)
+    if fault := length_fault(Identity("keyid", text)):
+        raise ValueError(fault)
 
 
 def is_peer_name(text: str) -> bool:

@@ -163,7 +163,6 @@ class IkeIdentity(AttributeType, frozen=True):
         if not is_storable(value):
             raise invalid(name, "an identity cannot contain control characters or line breaks")
         try:
-            identities.check_blanks(value)
             identities.parse(value)
         except ValueError as error:
             raise invalid(name, str(error)) from None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from linkspan.core.addresses import Address
+from linkspan.core.addresses import Address, canonical_host
 from linkspan.core.ipsec import identities
 from linkspan.core.ipsec.peer_addresses import peer_address_fault
 from linkspan.core.state.desired import Connection
@@ -56,8 +56,8 @@ _set = msgspec.structs.replace
 
 
 def peer_name_of(connection: Connection) -> str:
-    """The name of a connection's peer, in lower case for comparison; empty if the peer is an address."""
-    return connection.peer_address.lower() if identities.is_peer_name(connection.peer_address) else ""
+    """The name of a connection's peer in its canonical text; empty if the peer is an address."""
+    return canonical_host(connection.peer_address) if identities.is_peer_name(connection.peer_address) else ""
 
 
 def next_query_at(name: PeerName, all_up: bool) -> float:
