@@ -121,7 +121,11 @@ PHASES: dict[Phase, tuple[str, str, str]] = {
         "nothing is loaded, but a previous version that is up goes on; an edit tries again",
         "ERROR, or ACTIVE with a reason",
     ),
-    Phase.UNRESOLVED: ("the peer's name has no address", "the name is queried again", "DOWN"),
+    Phase.UNRESOLVED: (
+        "the peer's name has no address, or that of another connection with the same ends and networks",
+        "the name is queried again",
+        "DOWN",
+    ),
     Phase.LOADING: ("charon does not have this version yet", "it is being loaded, or adopted", "PENDING_…"),
     Phase.INITIATING: (
         "an attempt is in progress",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from linkspan.core.state.desired import Gateway
+from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.tunnel import peer_names
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.testing.fake_drivers import FakeDrivers, FakeResolver
@@ -151,3 +151,44 @@ def test_an_edit_to_an_unknown_name_ends_the_tunnel_to_the_former_peer(
     left.set_desired(replace(NAMED, revision=2))
     assert "cannot be resolved" in reason(left, "cannot")
     assert sas(left) == []
+
+
+SAME = replace(TO_RIGHT, id=connection(4, 1).id)
+"""Another connection to the same peer with the same networks, by the peer's address."""
+
+
+def test_the_name_of_another_connections_peer_is_reported_by_both(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest]
+) -> None:
+    left, right = start(), start(RIGHT)
+    right.set_desired(TO_LEFT)
+    left.set_desired(SAME, NAMED)
+    left.wait(SAME.id, "up")
+    before = sas(left)
+    world.names[NAME] = (TO_RIGHT.peer_address,)
+    assert f"the same peer and networks as connection {SAME.id}" in reason(left, "same peer")
+    eventually(lambda: left.state(SAME.id) == "up" and NAMED.id in left.reports[SAME.id].reason)
+    assert (left.state(NAMED.id), sas(left)) == ("down", before)
+    left.set_desired(NAMED, gone=(Gone("connection", SAME.id, 2, LEFT.id),))
+    left.wait(NAMED.id, "up")
+    assert left.reports[NAMED.id].reason == ""
+
+
+def test_a_restarted_agent_goes_on_with_the_connection_by_name(
+    world: FakeWorld, start: Callable[..., GatewayUnderTest]
+) -> None:
+    left, right = start(), start(RIGHT)
+    right.set_desired(TO_LEFT)
+    world.names[NAME] = (TO_RIGHT.peer_address,)
+    left.set_desired(NAMED)
+    left.wait(NAMED.id, "up")
+    before = sas(left)
+    left.set_desired(NAMED, SAME)
+    eventually(lambda: "same peer" in left.reports[SAME.id].reason if left.state(SAME.id) else False)
+    assert (left.state(NAMED.id), sas(left)) == ("up", before)
+    left.stop()
+    again = start()
+    again.set_desired(NAMED, SAME)
+    again.wait(NAMED.id, "up")
+    again.wait(SAME.id, "down")
+    assert sas(again) == before

@@ -15,7 +15,7 @@ import pytest
 
 from linkspan.core.tunnel import peer_names
 from tests.harness.nameserver import NameServer
-from tests.harness.ours import Link, Ours
+from tests.harness.ours import CONNECTIONS, Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.world import ping_with_retry, until
 
@@ -72,6 +72,28 @@ def test_the_tunnel_follows_the_dns_record(ours: Ours, new_peer: Callable[[], Pe
     second.wait_down()
     link.wait("ACTIVE")
     link.assert_pings()
+
+
+@pytest.mark.shows("connection.peer_address")
+@pytest.mark.parametrize("version", ["2", "1"])
+def test_the_name_of_another_connections_peer_is_reported_by_both(
+    ours: Ours, peer: Peer, files: Path, version: str
+) -> None:
+    load(peer, ours, version=version)
+    ike = {"ike_version": f"v{version}"}
+    first = ours.connect(peer, ike=ike, **IDS)
+    first.wait("ACTIVE")
+    second = ours.connect(peer, ike=ike, peer_address=NAME.upper(), **IDS)
+    second.wait_reason("cannot be resolved")
+    hosts(files, NAME, peer.v4)
+    second.wait_reason(f"the same peer and networks as connection {first.id}", 10.0)
+    first.wait_reason(f"connection {second.id} has the same peer and networks")
+    assert (first.status, len(peer.children())) == ("ACTIVE", 1)
+    first.assert_pings()
+    ours.delete(CONNECTIONS, first.id)
+    second.wait("ACTIVE", 10.0)
+    second.assert_pings()
+    assert second.reason == ""
 
 
 def passes_at(link: Link, peer: Peer, destination: str) -> None:

@@ -207,6 +207,7 @@ class GatewayTunnels:
         before, self._overlaps = self._overlaps, found
         self.changed |= before.rivals.keys() | self._overlaps.rivals.keys()
         self._charon.keep_traps_of(self.by_id)
+        self.changed.update(edited)
         for id in edited:
             self._charon.set_traps(id, traps(self.by_id[id]))
             if _has_configuration(self.by_id[id]):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection
+from linkspan.core.state.observed import ConnectionReport
 from linkspan.core.tunnel import lifecycle, reconcile, stray_sas
+from linkspan.core.tunnel import tunnel as tunnel_module
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa, Reconcile
 from linkspan.core.tunnel.events import Loaded, SasListed
 from linkspan.core.tunnel.sas import IkeSa
@@ -224,6 +226,45 @@ def test_by_ikev1_charon_rekeys_only_if_an_end_may_initiate() -> None:
     assert told(run(wanted(waits, other), held), waits, other) == [rekeys[False]], "an agent that starts anew"
     lifetime = waits.ike.lifetime
     assert all(config.rekey_time + config.over_time == lifetime for config in (*first.load, *one_begins.load))
+
+
+def test_of_two_connections_that_are_the_same_by_name_one_is_loaded() -> None:
+    address, name = connection(id=IDS[1]), connection(id=IDS[0], peer_name="vpn.example.org")
+    alone = run(wanted(name), {})
+    assert alone.fresh == (name.id,)
+    running = run(wanted(name), names(name), before=alone.tunnels)
+    both = run(wanted(name, address), names(name), before=running.tunnels)
+    assert (both.load, both.unload, both.inspect) == ((), (), ()), "what runs is not touched"
+    assert both.tunnels[address.id].config is None
+    again = run(wanted(name, address), names(name), before=both.tunnels)
+    assert again.tunnels == both.tunnels
+    adopted = run(wanted(name, address), names(name))
+    assert (adopted.keep, adopted.load, adopted.unload) == ((name.id,), (), ()), "nor by a restarted agent"
+    for tunnels in (both.tunnels, adopted.tunnels):
+        held = tunnel_report(tunnels[address.id])
+        assert (held.state, "the same peer" in held.reason) == ("down", True)
+    moved = replace(name, peer_address="198.51.100.9")
+    freed = run(wanted(moved, address), names(name), before=both.tunnels)
+    assert set(freed.fresh) == {name.id, address.id}
+    deleted = run(wanted(address), names(name), {name.id}, before=both.tunnels)
+    assert deleted.fresh == (address.id,)
+    assert ended(deleted, names(name)) == children(name)
+    for plan in (freed, deleted):
+        assert plan.tunnels[address.id].conflict.text == ""
+
+
+def tunnel_report(tunnel: Tunnel) -> ConnectionReport:
+    report = tunnel_module.report(tunnel, 1)
+    assert report is not None
+    return report
+
+
+def test_a_tunnel_that_is_up_says_which_connection_it_stands_for() -> None:
+    address, name = connection(id=IDS[0]), connection(id=IDS[1], peer_name="vpn.example.org", initiator="response-only")
+    plan = run(wanted(address, name), names(address), before={address.id: up(address)})
+    runs, held = tunnel_report(plan.tunnels[address.id]), tunnel_report(plan.tunnels[name.id])
+    assert (runs.state, name.id in runs.reason) == ("up", True)
+    assert (held.state, address.id in held.reason, "waits" in held.reason) == ("down", True, False)
 
 
 VERSIONS = st.builds(connection, id=st.sampled_from(IDS), peer_id=st.sampled_from(["a", "b"]), enabled=st.booleans())

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.addresses import Network, as_network, as_networks, canonical_host, contains, overlaps
+from linkspan.core.addresses import Network, as_network, as_networks, canonical_host, contains
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import algorithms, ends, shared_keys
+from linkspan.core.ipsec.selectors import selectors_overlap
 from linkspan.core.schema.attribute_types import is_uuid
 from linkspan.core.state.desired import Connection, Peer
 
@@ -282,7 +283,7 @@ def check_conflicts(
 def _conflict(connection: Connection, other: Connection, same_ends: bool) -> str:
     if same_ends and connection.auth_mode != other.auth_mode:
         return "the same identities and addresses with a different auth_mode"
-    if same_ends and _selectors_overlap(connection, other):
+    if same_ends and selectors_overlap(connection, other):
         return "the same identities and addresses with overlapping CIDRs"
     return ""
 
@@ -299,12 +300,3 @@ def _other_key(connection: Connection, in_use: Connection, same_identities: bool
     if same_identities:
         return "the same local_id and peer_id with a different psk"
     return "IKEv1 main mode selects keys by address, and it has a different psk for this peer_address"
-
-
-def _selectors_overlap(left: Connection, right: Connection) -> bool:
-    return _any_overlap(left.local_cidrs, right.local_cidrs) and _any_overlap(left.peer_cidrs, right.peer_cidrs)
-
-
-def _any_overlap(left: Sequence[str], right: Sequence[str]) -> bool:
-    others = as_networks(right)
-    return any(overlaps(network, other) for network in as_networks(left) for other in others)

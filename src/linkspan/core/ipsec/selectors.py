@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 import msgspec
 
-from linkspan.core.addresses import as_networks
+from linkspan.core.addresses import as_networks, overlaps
 from linkspan.core.state.desired import Connection
 
 
@@ -23,6 +24,16 @@ def pairs(connection: Connection) -> frozenset[SelectorPair]:
     return frozenset(
         SelectorPair(str(left), str(right)) for left in local for right in remote if left.version == right.version
     )
+
+
+def selectors_overlap(left: Connection, right: Connection) -> bool:
+    """True if a packet can match the selectors of two connections."""
+    return _any_overlap(left.local_cidrs, right.local_cidrs) and _any_overlap(left.peer_cidrs, right.peer_cidrs)
+
+
+def _any_overlap(left: Sequence[str], right: Sequence[str]) -> bool:
+    others = as_networks(right)
+    return any(overlaps(network, other) for network in as_networks(left) for other in others)
 
 
 def holds_gateways(pair: SelectorPair, connection: Connection) -> bool:

@@ -58,7 +58,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     `admin_reason`: what these keep from passing, set on the node (`core.state.admin_state`). `psk_ref`: an opaque name
     of the key, which changes with it. `psk_written_at`: when the key was written, in seconds on the database's clock.
     `psk_from`: the uuid of another connection whose later key is used instead, as the node finds
-    (`core.ipsec.shared_keys`).
+    (`core.ipsec.shared_keys`). `peer_name`: the peer's DNS name, once the node has put an address into its place.
     """
 
     id: str
@@ -79,6 +79,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     psk_ref: str
     psk_written_at: float = 0.0
     psk_from: str = ""
+    peer_name: str = ""
     ike: IkePolicy
     ipsec: IpsecPolicy
     admin_reason: str = ""

@@ -105,4 +105,5 @@ def with_address(connection: Connection, address: str, own: Iterable[str]) -> Co
     hosts = [ipaddress.ip_interface(interface).ip for interface in own]
     ours = [str(host) for host in hosts if host.version == version]
     keep = connection.local_address in ours or not ours
-    return _set(connection, peer_address=address, local_address=connection.local_address if keep else ours[0])
+    local_address = connection.local_address if keep else ours[0]
+    return _set(connection, peer_address=address, peer_name=connection.peer_address, local_address=local_address)

@@ -11,14 +11,17 @@ from collections.abc import Collection, Container, Iterable, Mapping
 import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec import overlaps, shared_keys
+from linkspan.core.ipsec import ends, overlaps, shared_keys
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig
 from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
-from linkspan.core.tunnel import fallback, peer_names
+from linkspan.core.tunnel import fallback, peer_conflicts, peer_names
+from linkspan.core.tunnel.peer_conflicts import PeerConflict
 from linkspan.core.tunnel.stray_sas import Needed
 from linkspan.core.tunnel.tunnel import Tunnel, Tunnels, configs, new_tunnel, refreshed, replaced
+
+_set = msgspec.structs.replace
 
 LoadedChildren = Mapping[str, frozenset[str]]
 """Names of the children that charon holds, by the name of their IKE connection."""
@@ -45,14 +48,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     keep: tuple[str, ...]
 
 
-def tunnel_for(connection: Connection, backend: Backend, node: Capabilities | None = None) -> Tunnel:
-    """The tunnel of a connection. It has no configuration if the connection is disabled or cannot work on this node, or
-    while its peer's name has no address. `node` as in `config.unsupported`."""
+def tunnel_for(
+    connection: Connection,
+    backend: Backend,
+    node: Capabilities | None = None,
+    conflict: PeerConflict = peer_conflicts.NONE,
+) -> Tunnel:
+    """The tunnel of a connection. It has no configuration if the connection is disabled or cannot work on this node,
+    while another one is in use instead, or while its peer's name has no address. `node` as in `config.unsupported`."""
     if not connection.enabled:
         return new_tunnel(connection, None, "")
     error = ipsec_config.unsupported(connection, backend, node)
-    config = None if error or peer_names.peer_name_of(connection) else ipsec_config.build(connection)
-    return new_tunnel(connection, config, error, can_trap=backend == "kernel")
+    absent = error or conflict.held or peer_names.peer_name_of(connection)
+    config = None if absent else ipsec_config.build(connection)
+    return _set(new_tunnel(connection, config, error, can_trap=backend == "kernel"), conflict=conflict)
 
 
 def reconcile(
@@ -68,8 +77,12 @@ def reconcile(
     `gone`: uuids of connections with a tombstone.
     """
     keyed = shared_keys.with_keys_in_use(desired)
-    found = overlaps.find(keyed.values())
-    after = {id: _next_tunnel(tunnels.get(id), connection, backend, node) for id, connection in keyed.items()}
+    conflicts = _peer_conflicts(tunnels, keyed, loaded, backend, node)
+    found = overlaps.find(connection for id, connection in keyed.items() if not _conflict(conflicts, id).held)
+    after = {
+        id: _next_tunnel(tunnels.get(id), connection, backend, node, _conflict(conflicts, id))
+        for id, connection in keyed.items()
+    }
     # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
     after = {id: _with_traps(tunnel, backend == "kernel" and id not in found.rivals) for id, tunnel in after.items()}
     ours = frozenset(after) | frozenset(gone)
@@ -94,19 +107,51 @@ def reconcile(
     )
 
 
-def _next_tunnel(old: Tunnel | None, connection: Connection, backend: Backend, node: Capabilities | None) -> Tunnel:
+def _next_tunnel(
+    old: Tunnel | None,
+    connection: Connection,
+    backend: Backend,
+    node: Capabilities | None,
+    conflict: PeerConflict,
+) -> Tunnel:
     if old is None:
-        return tunnel_for(connection, backend, node)
-    if old.connection is connection or old.connection == connection:
-        return old
-    new = tunnel_for(connection, backend, node)
+        return tunnel_for(connection, backend, node, conflict)
+    if (old.connection is connection or old.connection == connection) and old.conflict.held == conflict.held:
+        return old if old.conflict == conflict else _set(old, conflict=conflict)
+    new = tunnel_for(connection, backend, node, conflict)
     if old.config and old.config == new.config:
-        return refreshed(old, connection)
+        return _set(refreshed(old, connection), conflict=conflict)
     return replaced(old, new)
 
 
 def _with_traps(tunnel: Tunnel, can_trap: bool) -> Tunnel:
-    return tunnel if tunnel.can_trap == can_trap else msgspec.structs.replace(tunnel, can_trap=can_trap)
+    return tunnel if tunnel.can_trap == can_trap else _set(tunnel, can_trap=can_trap)
+
+
+def _peer_conflicts(
+    tunnels: Tunnels,
+    desired: Mapping[str, Connection],
+    loaded: LoadedChildren,
+    backend: Backend,
+    node: Capabilities | None,
+) -> dict[str, PeerConflict]:
+    """The conflicts by uuid. In use is what has a configuration; after a restart of the agent, what charon has."""
+    present = {ipsec_config.owner_of(child) for children in loaded.values() for child in children}
+
+    def in_use(connection: Connection) -> bool:
+        old = tunnels.get(connection.id)
+        if old is None:
+            return connection.id in present
+        return old.config is not None and ends.ends_of(old.connection) == ends.ends_of(connection)
+
+    def can_run(connection: Connection) -> bool:
+        return not ipsec_config.unsupported(connection, backend, node)
+
+    return peer_conflicts.find(desired.values(), in_use, can_run)
+
+
+def _conflict(conflicts: Mapping[str, PeerConflict], id: str) -> PeerConflict:
+    return conflicts.get(id, peer_conflicts.NONE)
 
 
 # --- configurations -----------------------------------------------------------------------------------------------

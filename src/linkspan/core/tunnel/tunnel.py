@@ -9,10 +9,11 @@ import msgspec
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import ConnectionReport
-from linkspan.core.tunnel import dpd, fallback, peer_refusals, pfs_check
+from linkspan.core.tunnel import dpd, fallback, peer_conflicts, peer_refusals, pfs_check
 from linkspan.core.tunnel.actions import Initiate
 from linkspan.core.tunnel.dpd import DpdState
 from linkspan.core.tunnel.ike_replacement import Replacements
+from linkspan.core.tunnel.peer_conflicts import PeerConflict
 from linkspan.core.tunnel.peer_refusals import FailedAttempt
 from linkspan.core.tunnel.pfs_check import PfsCheck
 
@@ -30,7 +31,8 @@ class Previous(msgspec.Struct, frozen=True):
 class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     """A connection on its gateway. Times are seconds on one monotonic clock; None means not set.
 
-    `config` is None while the connection is disabled, in `error`, or its peer's name has no address. `applied`: charon
+    `config` is None while the connection is disabled, in `error`, held by a `conflict`, or its peer's name has no
+    address. `applied`: charon
     has taken this revision, or has nothing to take. `up`: names of the children that carry traffic. `reason` and
     `code`: the newest cause. `failed_attempt`: the peer's newest one since the tunnel was up. `failures`: failed
     attempts in a row. `list_at`: a listing of the SAs is due after a cause. `can_trap`: traffic can make charon
@@ -43,6 +45,7 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     connection: Connection
     config: IkeConfig | None
     error: str = ""
+    conflict: PeerConflict = peer_conflicts.NONE
     previous: Previous | None = None
     pfs_check: PfsCheck = PfsCheck()
     replacements: Replacements = Replacements()
@@ -171,13 +174,20 @@ def has_dpd(tunnel: Tunnel) -> bool:
 def report(tunnel: Tunnel, generation: int) -> ConnectionReport | None:
     """The report for the API; None until the revision is applied."""
     plain = _report(tunnel, generation) if tunnel.applied else None
-    if plain is None or not tunnel.connection.psk_from or plain.state not in ("up", "down"):
+    if plain is None or plain.state not in ("up", "down"):
         return plain
-    note = (
+    own = "" if tunnel.conflict.held else plain.reason
+    return _set(plain, reason="; ".join(text for text in (own, tunnel.conflict.text, _key_note(tunnel)) if text))
+
+
+def _key_note(tunnel: Tunnel) -> str:
+    """The sentence about a key that is in use instead of the connection's own; empty without one."""
+    if not tunnel.connection.psk_from:
+        return ""
+    return (
         f"the psk of connection {tunnel.connection.psk_from}, which was changed later, is in use for both: "
         "change the psk of this connection too"
     )
-    return _set(plain, reason=f"{plain.reason}; {note}" if plain.reason else note)
 
 
 def _report(tunnel: Tunnel, generation: int) -> ConnectionReport:
