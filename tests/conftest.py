@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Assertions in these modules report the compared values, as in a test.
 pytest.register_assert_rewrite("tests.api.world", "tests.clients", "tests.harness")
 
+# Properties assert on values, not on speed: a busy machine must not fail them.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 # The profile of ./dev test --fast: the same properties with fewer examples.
-settings.register_profile("fast", max_examples=15)
+settings.register_profile("fast", settings.get_profile("suite"), max_examples=15)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

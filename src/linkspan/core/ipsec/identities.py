@@ -167,7 +167,7 @@ def _check_address(text: str) -> None:
         raise ValueError("an identity that is an address cannot have a prefix length: it must name exactly one peer")
     if _FOUR_NUMBERS.fullmatch(text) and not _address(text):
         raise ValueError("four numbers with dots between them must be an IPv4 address")
-    if _address(text) and ipaddress.ip_address(text).is_unspecified:
+    if (address := _address(text)) and address.text in ("0.0.0.0", "::", "::ffff:0:0"):  # noqa: S104 # compared
         raise ValueError("the unspecified address means 'any peer': it must name exactly one peer")
 
 

@@ -76,15 +76,7 @@ def reconcile(
 
     `gone`: uuids of connections with a tombstone.
     """
-    keyed = shared_keys.with_keys_in_use(desired)
-    conflicts = _peer_conflicts(tunnels, keyed, loaded, backend, node)
-    found = overlaps.find(connection for id, connection in keyed.items() if not _conflict(conflicts, id).held)
-    after = {
-        id: _next_tunnel(tunnels.get(id), connection, backend, node, _conflict(conflicts, id))
-        for id, connection in keyed.items()
-    }
-    # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
-    after = {id: _with_traps(tunnel, backend == "kernel" and id not in found.rivals) for id, tunnel in after.items()}
+    after, found = _next_tunnels(tunnels, desired, loaded, backend, node)
     ours = frozenset(after) | frozenset(gone)
     strangers = frozenset(map(ipsec_config.owner_of, frozenset().union(*loaded.values()))) - ours
     siblings = _siblings(after)
@@ -105,6 +97,25 @@ def reconcile(
         fresh=fresh,
         keep=keep,
     )
+
+
+def _next_tunnels(
+    tunnels: Tunnels,
+    desired: Mapping[str, Connection],
+    loaded: LoadedChildren,
+    backend: Backend,
+    node: Capabilities | None,
+) -> tuple[dict[str, Tunnel], Overlaps]:
+    keyed = shared_keys.with_keys_in_use(desired)
+    conflicts = _peer_conflicts(tunnels, keyed, loaded, backend, node)
+    found = overlaps.find(connection for id, connection in keyed.items() if not _conflict(conflicts, id).held)
+    after = {
+        id: _next_tunnel(tunnels.get(id), connection, backend, node, _conflict(conflicts, id))
+        for id, connection in keyed.items()
+    }
+    # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
+    traps = backend == "kernel"
+    return {id: _with_traps(tunnel, traps and id not in found.rivals) for id, tunnel in after.items()}, found
 
 
 def _next_tunnel(
