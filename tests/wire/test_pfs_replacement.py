@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import Ping, ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
@@ -22,8 +23,10 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 NO_PFS = {"esp_proposals": ["aes128-sha256"]}
 MINUTE = {"lifetime": {"units": "seconds", "value": 60}}
 KILOBYTES = {"lifetime": {"units": "kilobytes", "value": 100}}
-EXCHANGES = 2
-"""Ends of a key within the time of the test: after 48 or 54 s, and again; of the volume, more, and each as short."""
+LOST = 25 if esp_backend.detect() == "kernel" else 2
+"""Pings that two replacements may lose. The peer sends by the new SA as soon as it has answered, and this end takes it
+once it has computed the keys: user-mode Linux needs up to 0.2 s for that. Without a replacement 50 are lost each time.
+"""
 REASON = "the peer refuses pfs group14 at a rekey: before its key ends, a new IKE SA replaces it"
 
 
@@ -96,7 +99,7 @@ def watched(ours: Ours, new_peer: Callable[[], Peer], seconds: int) -> Iterator[
 
 @pytest.mark.timeout(240)
 def test_the_tunnel_goes_on_beyond_the_lifetime_of_its_key(ours: Ours, new_peer: Callable[[], Peer]) -> None:
-    """More than a minute, which a key lasts: no ping is lost, and the reason does not change meanwhile."""
+    """No second without it, and the reason does not change meanwhile."""
     with watched(ours, new_peer, 100) as cases:
         start = time.monotonic()
         while time.monotonic() < start + 98:
@@ -106,10 +109,42 @@ def test_the_tunnel_goes_on_beyond_the_lifetime_of_its_key(ours: Ours, new_peer:
             time.sleep(0.2)
         for name, case in cases.items():
             answer = case.pings.result()
-            # charon deletes the old IKE SA at once: a ping of each exchange may be on its way inside it.
-            assert answer.sent - answer.received <= EXCHANGES, (name, answer)
+            assert answer.sent - answer.received <= LOST, (name, answer)
             assert case.wire.plaintext == 0
             assert case.wire.esp >= 2 * answer.received, name
             assert not case.spis & spis(case.link), f"{name}: the first key is in use still"
             assert case.reasons == {("ACTIVE", REASON)}, name
             assert len(case.peer.sas()) == 1, name
+
+
+@pytest.mark.timeout(180)
+def test_children_of_other_connections_move_too(ours: Ours, peer: Peer) -> None:
+    """The second one agrees on pfs: its child joins the IKE SA, and is made anew with a key exchange of its own."""
+    second = "10.240.0.0/24"
+    peer.run("ip", "address", "add", "10.240.0.1/24", "dev", "lo")
+    first = {"local_ts": [peer.net4], "remote_ts": ["10.1.0.0/24"], "start_action": "none"} | NO_PFS
+    other = first | {"local_ts": [second], "esp_proposals": ["aes128-sha256-modp2048"]}
+    peer.load(ours.v4, ours.psk, children={"first": first, "other": other})
+    refused = ours.connect(peer, ipsec=MINUTE)
+    refused.wait_reason(REASON, 15.0)
+    agreed = ours.connect(peer, peer_cidrs=[second])
+    agreed.wait("ACTIVE")
+    assert len(peer.sas()) == 1, "they share an IKE SA"
+    before = spis(refused)
+    with ThreadPoolExecutor(2) as pool:
+        pings = [pool.submit(ping, ours.host, host, 70 * 50, 0.02, 1) for host in (peer.in4, "10.240.0.1")]
+        answers = [future.result() for future in pings]
+    for answer in answers:
+        assert answer.sent - answer.received <= LOST, answers
+    assert not before & spis(refused)
+    assert [link.status for link in (refused, agreed)] == ["ACTIVE", "ACTIVE"]
+    assert agreed.reason == ""
+
+
+def test_an_end_that_only_waits_says_that_the_tunnel_will_end(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk, child=NO_PFS)
+    link = ours.connect(peer, ipsec=MINUTE, initiator="response-only")
+    link.wait_reason("waits for the peer to initiate")
+    peer.initiate()
+    link.wait("ACTIVE")
+    link.wait_reason("the peer refuses pfs group14 at a rekey: the tunnel will end with its key", 10.0)

@@ -41,10 +41,6 @@ def files(ours: Ours) -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def addresses_of(ours: Ours) -> str:
-    return ours.world.inside(ours.gateway, "ip", "-o", "address")
-
-
 @pytest.fixture
 def annex(ours: Ours) -> Iterator[Callable[[], str]]:
     """Creates a second network on the router, with a host; returns the host's namespace."""
@@ -53,7 +49,7 @@ def annex(ours: Ours) -> Iterator[Callable[[], str]]:
 
     def make() -> str:
         network = user.request("POST", "/v2.0/networks", {"network": {"name": "annex"}})["network"]["id"]
-        undo.append(lambda: user.request("DELETE", f"/v2.0/networks/{network}"))
+        undo.append(functools.partial(user.request, "DELETE", f"/v2.0/networks/{network}"))
         for version, (cidr, _, _) in ANNEX.items():
             body = {"network_id": network, "cidr": cidr, "ip_version": version}
             interface = {"subnet_id": user.request("POST", "/v2.0/subnets", {"subnet": body})["subnet"]["id"]}
@@ -70,6 +66,11 @@ def annex(ours: Ours) -> Iterator[Callable[[], str]]:
     ours.clear()
     while undo:
         undo.pop()()
+
+
+def addresses_of(ours: Ours) -> str:
+    """Return the addresses of the gateway, as `ip address` lists them."""
+    return ours.world.inside(ours.gateway, "ip", "-o", "address")
 
 
 def wide(ours: Ours, peer: Peer, version: int, *cidrs: str, **values: Any) -> Link:

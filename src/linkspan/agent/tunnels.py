@@ -27,7 +27,7 @@ from linkspan.core.tunnel.actions import (
     Rekey,
     ReplaceIkeSa,
 )
-from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, RekeyDue, SaChanged
+from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, SaChanged
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
@@ -67,9 +67,6 @@ class GatewayTunnels:
 
         Of a refused attempt charon names none: it is for those that the peer may have meant.
         """
-        if isinstance(event, RekeyDue):
-            self.step_all([id for id, tunnel in self.by_id.items() if tunnel.pfs_check.refused], event)
-            return
         if isinstance(event, PeerRefused):
             connections = [tunnel.connection for tunnel in self.by_id.values()]
             for connection in peer_refusals.concerned(event, connections):

@@ -19,7 +19,6 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
-    RekeyDue,
     Retransmitted,
     SaChanged,
 )
@@ -115,7 +114,6 @@ class History:
             events.EventsLost(),
             Cause(about, self.random.choice(("auth-failed", "esp-proposal", "rekey-failed")), "why"),
             PeerRefused("198.51.100.2", "ike-proposal", "why", 1.8e9, 2),
-            RekeyDue(),
             SaChanged(about),
             Initiating(about),
             PeerSeen(about, number),

@@ -103,17 +103,11 @@ class Initiating(msgspec.Struct, frozen=True):
     about: str
 
 
-class RekeyDue(msgspec.Struct, frozen=True):
-    """A child has reached the time or the volume at which charon rekeys it; charon does not say which."""
-
-
 class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
 
-ConnectionEvent = (
-    SaChanged | Cause | PeerRefused | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating | RekeyDue
-)
+ConnectionEvent = SaChanged | Cause | PeerRefused | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating
 CharonEvent = ConnectionEvent | DaemonLost
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
@@ -232,7 +226,6 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
     (re.compile(r"DPD check timed out"), PeerTimedOut),
     (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Initiating(about)),
 )
-_REKEY_DUE: Final = re.compile(r"creating rekey job for CHILD_SA ")
 
 
 def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
@@ -258,8 +251,6 @@ def _children(section: dict[str, Any]) -> set[str]:
 
 def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ...]:
     """The events in one line of charon's log about the IKE SA with this name and unique id; a cause comes last."""
-    if not ike_name and _REKEY_DUE.match(line):
-        return (RekeyDue(),)
     connection = "" if ike_name == UNNAMED else ipsec_config.owner_of(ike_name)
     found: list[CharonEvent] = [
         sign(connection, number) for pattern, sign in _SIGNS if connection and pattern.match(line)

@@ -18,12 +18,13 @@ from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 INITIATOR, RESPONDER = 0.2, 0.1
 """The part of a key's lifetime that is left when an end of the IKE SA replaces it."""
-AGAIN = 15.0
+AGAIN = 3.0
 """Seconds after which a replacement that has not come about is asked for again."""
-TRYING = 1.0
-"""Seconds between two looks at an attempt with this peer, which may be the replacement itself."""
+BUSY = 0.25
+"""Seconds between two looks at an attempt with this peer, which may be the replacement itself, and at a child that
+charon tries to rekey: meanwhile charon puts off a replacement for ten seconds."""
 USED = 0.75
-"""The part of a volume after which it is replaced, once charon finds a rekey due: at 90 % less a random tenth."""
+"""The part of a volume after which it is replaced: charon tries to rekey at 90 % less a random tenth, and says so."""
 
 
 class Replacements(msgspec.Struct, frozen=True):
@@ -41,21 +42,25 @@ def due_replacements(
     `children`: the configurations by name of the children that the peer will not rekey. Other children in an IKE SA
     move with it. IKE SAs that are being replaced stay listed until charon has deleted them.
     """
-    is_trying = any(sa.state == "CONNECTING" for sa in sas)
+    is_busy = any(_is_busy(sa) for sa in sas)
     again_at, times, actions = dict[int, float](), list[float](), list[ReplaceIkeSa]()
     for sa in sas:
         requested = before.again_at.get(sa.unique_id)
         at = max(now + _seconds_left(sa, children), requested or 0.0)
         if requested is not None:
             again_at[sa.unique_id] = requested
-        if is_trying:
-            at = max(at, now + TRYING)
+        if is_busy:
+            at = max(at, now + BUSY)
         elif at <= now:
             actions.append(ReplaceIkeSa(sa.unique_id))
             at = again_at[sa.unique_id] = now + AGAIN
         times.append(at)
     due = min(times, default=math.inf)
     return Replacements(again_at, None if math.isinf(due) else due), tuple(actions)
+
+
+def _is_busy(sa: IkeSa) -> bool:
+    return sa.state == "CONNECTING" or any(child.state == "REKEYING" for child in sa.children)
 
 
 def _seconds_left(sa: IkeSa, children: Mapping[str, ChildConfig]) -> float:

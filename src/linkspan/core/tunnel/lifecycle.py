@@ -26,7 +26,6 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
-    RekeyDue,
     Retransmitted,
     SaChanged,
 )
@@ -115,7 +114,8 @@ def _cause(tunnel: Tunnel, event: Cause, now: float) -> Step:
     if event.code == "rekey-failed":
         # The line before it reads like a failed attempt, also when there was none.
         texts = {} if tunnel.attempt_ends_at is not None else {"reason": "", "code": ""}
-        return _set(tunnel, pfs_check=pfs_check.failed(tunnel.pfs_check), **texts), ()
+        # charon's own rekey shows that time or volume of the key are nearly used up (`ike_replacement`).
+        return _set(tunnel, pfs_check=pfs_check.failed(tunnel.pfs_check), **texts), (ListSas(),)
     if len(tunnel.up) == len(tunnel.config.children):
         return tunnel, ()
     if event.at is not None and not may_initiate(tunnel):
@@ -135,10 +135,6 @@ def _refused(tunnel: Tunnel, text: str, at: float, now: float) -> Tunnel:
     failed = peer_refusals.newest(tunnel.failed_attempt, text, at)
     tunnel = _set(tunnel, failed_attempt=failed, list_at=now + SETTLE)
     return tunnel if may_initiate(tunnel) else _set(tunnel, reason="", code="")
-
-
-def _rekey_due(tunnel: Tunnel, _event: RekeyDue, _now: float) -> Step:
-    return tunnel, (ListSas(),) if tunnel.pfs_check.refused else ()
 
 
 def _sa_changed(tunnel: Tunnel, _event: SaChanged, _now: float) -> Step:
@@ -183,7 +179,6 @@ _HANDLERS: Final[Mapping[type, Callable[[Tunnel, Any, float], Step]]] = {
     EventsLost: _events_lost,
     Cause: _cause,
     PeerRefused: _peer_refused,
-    RekeyDue: _rekey_due,
     SaChanged: _sa_changed,
     Initiating: _initiating,
     PeerSeen: _peer_seen,

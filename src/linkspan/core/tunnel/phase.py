@@ -18,7 +18,6 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
-    RekeyDue,
     Retransmitted,
     SaChanged,
 )
@@ -91,7 +90,6 @@ _HINTS: Final = (
     PeerRefused,
     PeerSeen,
     ProbeSent,
-    RekeyDue,
     Retransmitted,
     SaChanged,
     EventsLost,
