@@ -77,13 +77,16 @@ class Site:
 class Branch(Site):
     """Gateway 1 with a host on each of two attached networks, a hub behind `wide` prefixes, and another peer.
 
-    `exempt`: without it the gateway has no exemption. `wire` counts the packets on its outside link.
+    `exempt`: without it the gateway has no exemption. `narrowed`: all that the hub takes of `wide`. `wire` counts the
+    packets on the gateway's outside link.
     """
 
-    def __init__(self, machine: Machine, version: int, wide: tuple[str, ...], exempt: bool = True) -> None:
+    def __init__(
+        self, machine: Machine, version: int, wide: tuple[str, ...], exempt: bool = True, narrowed: str = ""
+    ) -> None:
         self.version = version
         ours, other = (network(version, BRANCH),), (network(version, OTHER),)
-        self.hub = Site(machine, HUB, [self._connection(HUB, BRANCH, wide, ours)], True)
+        self.hub = Site(machine, HUB, [self._connection(HUB, BRANCH, (narrowed,) if narrowed else wide, ours)], True)
         for address in ON_HUB:
             run(self.hub.name, "ip", "address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
         self.other = Site(machine, OTHER, [self._connection(OTHER, BRANCH, other, ours)], True)
@@ -182,6 +185,22 @@ def test_attached_networks_stay_reachable(branch: Callable[..., Branch], version
     assert ping(site.hosts[0], inside(version, HUB)) == 3
     assert site.wire.read().plaintext == 0
     assert site.wire.esp >= 6
+
+
+@pytest.mark.parametrize(("version", "attached"), [(4, "10.1.1.0/24"), (6, "2001:db8:1:1::/64")])
+def test_a_peer_that_narrows_the_selectors_to_an_attached_network_does_not_get_it(
+    branch: Callable[..., Branch], version: int, attached: str
+) -> None:
+    site = branch(version, ATTACHED[version][:1], True, attached)
+    address = f"{inside(version, BRANCH, 1, 99)}/{32 if version == 4 else 128}"
+    run(site.hub.name, "ip", "address", "add", address, "dev", "lo", *(["nodad"] if version == 6 else []))
+    site.hub.initiate(0)
+    site.wait_up(1)
+    assert site.between_attached() == [3] * 6
+    for sa in site.charon.sas():
+        site.charon.terminate_sa(sa.unique_id)
+    site.wait_up(0)
+    assert site.between_attached() == [3] * 6
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
