@@ -67,7 +67,8 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "peer_address": "the destination of IKE; the gateway resolves a name, and the tunnel follows a changed record",
         "peer_id": "the identity that the peer must authenticate as, of that ID type",
         "local_id": "the identity that the gateway sends, of that ID type",
-        "peer_cidrs": "the peer's traffic selectors, host bits masked; wider ones spare attached networks and peers",
+        "peer_cidrs": "the peer's traffic selectors, host bits masked; `status_reason` names what the peer leaves out; "
+        "wide ones spare attached networks and peers",
         "local_ep_group_id": "the local traffic selectors",
         "peer_ep_group_id": "the peer's traffic selectors",
         "psk": "authenticates both ends; a new key needs a new authentication; the last one for two ends is in use",

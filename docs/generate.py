@@ -20,7 +20,7 @@ from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
 from linkspan.core.errors import STATUS
 from linkspan.core.schema.resources import REQUIRED, RESOURCES, VPN, Attribute, Resource
-from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF
+from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF, BACKOFF_FOR_PART
 from linkspan.core.tunnel.events import SasListed
 from linkspan.core.tunnel.phase import CHARON_RESTARTED, EDITED, TRANSITIONS, Phase, Trigger
 from linkspan.settings import registry
@@ -139,8 +139,12 @@ PHASES: dict[Phase, tuple[str, str, str]] = {
     ),
     Phase.WAITING_FOR_PEER: ("this end must not initiate (response-only, or DPD action clear)", "waits", "DOWN"),
     Phase.WAITING_FOR_TRAFFIC: ("DPD action hold after the peer was dead", "charon initiates for traffic", "DOWN"),
-    Phase.PARTLY_UP: ("some children are up", "the missing ones are initiated", "ACTIVE, with a reason"),
-    Phase.UP: ("every child is up", "redundant SAs are deleted, pfs is verified", "ACTIVE"),
+    Phase.PARTLY_UP: (
+        "some pairs of networks are carried",
+        f"the missing ones are initiated, again after {BACKOFF[0]:.0f} to {BACKOFF_FOR_PART[-1]:.0f} s and at a rekey",
+        "ACTIVE, with a reason",
+    ),
+    Phase.UP: ("every pair of networks is carried", "redundant SAs are deleted, pfs is verified", "ACTIVE"),
     Phase.REPLACING: (
         "the previous version carries traffic",
         "the new version is initiated beside it",

@@ -22,6 +22,7 @@ from msgspec import Meta
 from linkspan.core import keystone_v3
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
+from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.schema import list_query, operations
 from linkspan.core.state import status
 from linkspan.core.suggestions import nearest
@@ -184,6 +185,13 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     bridges: Annotated[
         dict[str, str], _about("bridge of each external network that this node reaches, by network name")
     ] = {}
+    children: Annotated[
+        Count,
+        _about(
+            "child SAs that the agent initiates for the pairs of networks of one connection, "
+            "if the peer takes one pair in each; IKEv2 only"
+        ),
+    ] = MAX_CHILDREN
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,20 +6,25 @@ left gateway as `ours`, and their connections and peers are removed afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from linkspan.lab import fabric
+from linkspan.lab.fabric import ping
 from tests.harness import mutations
 from tests.harness.ours import Ours
 from tests.harness.peer import Peer
 from tests.harness.project_site import ProjectSite
-from tests.harness.world import World
+from tests.harness.world import World, until
 
 ROOT = Path(__file__).parents[2]
+ANNEX4, ANNEX6 = "10.11.0.0/24", "fd00:11::/64"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,3 +116,42 @@ def new_peer(service: World, ours: Ours) -> Iterator[Callable[[], Peer]]:
 def peer(new_peer: Callable[[], Peer]) -> Peer:
     """One peer."""
     return new_peer()
+
+
+class Annex(msgspec.Struct, frozen=True):
+    """A second network behind the gateway, with a host."""
+
+    subnets: dict[int, str]
+    host: str
+
+
+@pytest.fixture
+def annex(ours: Ours) -> Iterator[Annex]:
+    user, instance = ours.world.user, ours.world.lab["instance"]
+    network = user.request("POST", "/v2.0/networks", {"network": {"name": "annex"}})["network"]["id"]
+    subnets = {}
+    for version, cidr in ((4, ANNEX4), (6, ANNEX6)):
+        body = {"network_id": network, "cidr": cidr, "ip_version": version}
+        subnets[version] = user.request("POST", "/v2.0/subnets", {"subnet": body})["subnet"]["id"]
+        user.request("PUT", f"/v2.0/routers/{ours.router_id}/add_router_interface", {"subnet_id": subnets[version]})
+    until(lambda: "10.11.0.1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
+    until(lambda: "fd00:11::1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
+    addresses = ("10.11.0.10/24", "fd00:11::10/64")
+
+    def attach() -> bool:
+        """The gateway's interface joins the network's bridge a moment after it has its addresses."""
+        with contextlib.suppress(fabric.LabError):
+            hosts.append(fabric.make_host(instance, "annex", network, addresses, ("10.11.0.1", "fd00:11::1")))
+        return bool(hosts)
+
+    hosts: list[fabric.Host] = []
+    until(attach, 10.0)
+    (host,) = hosts
+    for gateway in ("10.11.0.1", "fd00:11::1"):
+        until(lambda gateway=gateway: ping(host.namespace, gateway, 1, timeout=1).received == 1, 5.0)  # type: ignore[misc]
+    yield Annex(subnets, host.namespace)
+    ours.clear()
+    fabric.remove(instance, "annex")
+    for subnet in subnets.values():
+        user.request("PUT", f"/v2.0/routers/{ours.router_id}/remove_router_interface", {"subnet_id": subnet})
+    user.request("DELETE", f"/v2.0/networks/{network}")

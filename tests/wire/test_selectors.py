@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 
-from linkspan.lab import fabric
 from linkspan.lab.fabric import ping
 from tests.harness.ours import LOCAL4, LOCAL6, Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import ping_with_retry, until
+from tests.wire.conftest import ANNEX4, Annex
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
-
-ANNEX4, ANNEX6 = "10.11.0.0/24", "fd00:11::/64"
-
-
-class Annex(msgspec.Struct, frozen=True):
-    """A second network behind the gateway, with a host."""
-
-    subnets: dict[int, str]
-    host: str
-
-
-@pytest.fixture
-def annex(ours: Ours) -> Iterator[Annex]:
-    user, instance = ours.world.user, ours.world.lab["instance"]
-    network = user.request("POST", "/v2.0/networks", {"network": {"name": "annex"}})["network"]["id"]
-    subnets = {}
-    for version, cidr in ((4, ANNEX4), (6, ANNEX6)):
-        body = {"network_id": network, "cidr": cidr, "ip_version": version}
-        subnets[version] = user.request("POST", "/v2.0/subnets", {"subnet": body})["subnet"]["id"]
-        user.request("PUT", f"/v2.0/routers/{ours.router_id}/add_router_interface", {"subnet_id": subnets[version]})
-    until(lambda: "10.11.0.1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
-    until(lambda: "fd00:11::1/" in ours.world.inside(ours.gateway, "ip", "-o", "address"), 10.0)
-    addresses = ("10.11.0.10/24", "fd00:11::10/64")
-    host = fabric.make_host(instance, "annex", network, addresses, ("10.11.0.1", "fd00:11::1"))
-    for gateway in ("10.11.0.1", "fd00:11::1"):
-        until(lambda gateway=gateway: ping(host.namespace, gateway, 1, timeout=1).received == 1, 5.0)  # type: ignore[misc]
-    yield Annex(subnets, host.namespace)
-    ours.clear()
-    fabric.remove(instance, "annex")
-    for subnet in subnets.values():
-        user.request("PUT", f"/v2.0/routers/{ours.router_id}/remove_router_interface", {"subnet_id": subnet})
-    user.request("DELETE", f"/v2.0/networks/{network}")
 
 
 def group(ours: Ours, type: str, *endpoints: str) -> str:

@@ -18,6 +18,7 @@ from linkspan.agent.convergence import Desired
 from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import capabilities
+from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
@@ -34,10 +35,11 @@ STOP_TIMEOUT = 20.0
 class Agent:
     """`run` returns after `stop`, which any thread or signal handler may call."""
 
-    def __init__(self, drivers: Drivers, api: ApiClient) -> None:
+    def __init__(self, drivers: Drivers, api: ApiClient, max_children: int = MAX_CHILDREN) -> None:
         self._drivers = drivers
         self._api = api
         self._log = structlog.get_logger("agent")
+        self._max_children = max_children
         self._outbox = Outbox()
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}
@@ -140,7 +142,9 @@ class Agent:
             stopping = self._stopping.pop(gateway.id, None)
             if stopping is not None:
                 stopping.join(STOP_TIMEOUT)
-            worker = self._workers[gateway.id] = GatewayWorker(gateway, self._drivers, self._outbox)
+            worker = self._workers[gateway.id] = GatewayWorker(
+                gateway, self._drivers, self._outbox, max_children=self._max_children
+            )
             worker.start()
         return worker
 

@@ -52,6 +52,7 @@ class Convergence:
         strays: StraySas,
         names: PeerNames,
         reports: Reports,
+        max_children: int,
     ) -> None:
         self._log = structlog.get_logger("agent.gateway").bind(gateway=reports.gateway.id)
         self._drivers = drivers
@@ -60,6 +61,7 @@ class Convergence:
         self._strays = strays
         self._names = names
         self._reports = reports
+        self._max_children = max_children
         self._guard_coverage = GuardCoverage(drivers.leak_guard, drivers.policy_bypass)
         self._mtus = MtuApplier(drivers.mtu_routing, drivers.backend)
         self._desired: Desired | None = None
@@ -161,7 +163,7 @@ class Convergence:
     def _plan(self, desired: Desired) -> Plan:
         tunnels = self._tunnels.by_id
         connections = self._names.replace_names(desired.connections, desired.gateway, tunnels)
-        node = self._drivers.backend, self._drivers.capabilities
+        node = self._drivers.backend, self._drivers.capabilities, self._max_children
         return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, *node)
 
     def _extend_guard(self, desired: Desired, plan: Plan) -> None:

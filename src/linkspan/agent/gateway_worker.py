@@ -26,6 +26,7 @@ from linkspan.agent.reports import Reports
 from linkspan.agent.schedule import Schedule
 from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
+from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
 from linkspan.core.tunnel.peer_names import Resolution
@@ -53,7 +54,12 @@ class GatewayWorker:
     """
 
     def __init__(
-        self, gateway: Gateway, drivers: Drivers, outbox: Outbox, clock: Callable[[], float] = time.monotonic
+        self,
+        gateway: Gateway,
+        drivers: Drivers,
+        outbox: Outbox,
+        clock: Callable[[], float] = time.monotonic,
+        max_children: int = MAX_CHILDREN,
     ) -> None:
         self._clock = clock
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
@@ -64,8 +70,9 @@ class GatewayWorker:
         self._strays = StraySas(self._charon, clock, self._schedule.request)
         self._tunnels = GatewayTunnels(self._charon, self._strays, clock, self._schedule.request)
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
+        reports = Reports(gateway, outbox)
         self._convergence = Convergence(
-            drivers, self._charon, self._tunnels, self._strays, self._names, Reports(gateway, outbox)
+            drivers, self._charon, self._tunnels, self._strays, self._names, reports, max_children
         )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 

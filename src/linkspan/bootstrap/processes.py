@@ -68,7 +68,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         settings.agent.bridge_namespace,
         settings.agent.bridges,
     )
-    agent = Agent(drivers, client)
+    agent = Agent(drivers, client, settings.agent.children)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         agent.stop(teardown)

@@ -23,7 +23,7 @@ from linkspan.core.tunnel.charon_events import (
     SaChanged,
 )
 from linkspan.core.tunnel.phase import CHARON_RESTARTED, EDITED, Phase, Trigger, phase_of
-from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
 from tests.core.samples import child, connection, ikev1, sa
 
 LENGTH = 100
@@ -134,6 +134,14 @@ class History:
         names = [part.name for part in config.children]
         held = names if self.random.random() < 0.4 else self.random.sample(names, self.random.randint(0, len(names)))
         state = self.random.choice(("ESTABLISHED", "ESTABLISHED", "ESTABLISHED", "CONNECTING"))
-        parts = (child(name, number=number, group=self.random.choice(("", "MODP_2048"))) for name in held)
+        parts = (self.child(name, number) for name in held)
         initiator = self.random.random() < 0.7
         return sa(config.name, *parts, state=state, initiator=initiator, unique_id=number + 1)
+
+    def child(self, name: str, number: int) -> ChildSa:
+        """A child SA with the selectors of its configuration, or with those that the peer has narrowed them to."""
+        found = child(name, number=number, group=self.random.choice(("", "MODP_2048")))
+        if self.random.random() < 0.7:
+            return found
+        remote = self.random.choice(("10.2.0.0/24", "10.3.0.0/24", "10.2.0.0/25", "10.2.0.0/24[tcp]"))
+        return msgspec.structs.replace(found, local_ts=("10.1.0.0/24",), remote_ts=(remote,))

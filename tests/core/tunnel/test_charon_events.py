@@ -154,7 +154,7 @@ def test_updown_events_ask_for_a_look() -> None:
     children = {f"{NAME}-7": {"name": NAME.encode()}}
     assert charon_events.from_event("child-updown", {peer: {"child-sas": children}}) == (SaChanged(ID, down=True),)
     rekeyed = {NAME: {"old": {"name": NAME.encode()}, "new": {"name": NAME.encode()}}}
-    assert charon_events.from_event("child-rekey", {peer: {"child-sas": rekeyed}}) == (SaChanged(ID),)
+    assert charon_events.from_event("child-rekey", {peer: {"child-sas": rekeyed}}) == (SaChanged(ID, rekeyed=True),)
 
 
 def test_a_log_event_is_read_as_a_line() -> None:

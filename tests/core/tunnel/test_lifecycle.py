@@ -134,10 +134,10 @@ def test_a_refusal_is_told_at_once_and_tried_again_later() -> None:
     why = Cause(tunnel.connection.id, "auth-failed", "the peer refused our authentication")
     tunnel, _ = play(tunnel, why)
     assert state(tunnel) == ("down", "the peer refused our authentication")
-    assert lifecycle.wake_at(tunnel) == lifecycle.SETTLE
-    tunnel, actions = play(tunnel, Tick(), now=lifecycle.SETTLE)
+    assert lifecycle.wake_at(tunnel) == attempts.SETTLE
+    tunnel, actions = play(tunnel, Tick(), now=attempts.SETTLE)
     assert actions == [ListSas()]
-    tunnel, _ = play(tunnel, SasListed(()), now=lifecycle.SETTLE)
+    tunnel, _ = play(tunnel, SasListed(()), now=attempts.SETTLE)
     assert tunnel.retry_at is not None
     assert 0.5 < tunnel.retry_at < 2.0
     tunnel, actions = play(tunnel, Tick(), now=tunnel.retry_at)
@@ -464,7 +464,8 @@ def test_several_children_are_up_with_a_reason_while_some_are_missing() -> None:
     assert len(actions) == 2
     first = sa(name(tunnel), child(cname(tunnel)))
     tunnel, _ = play(tunnel, SasListed((first,)), now=1.0)
-    assert state(tunnel) == ("up", "1 of 2 child SAs are not up")
+    missing = "1 of 2 pairs of networks are up; missing: 10.1.0.0/24 - 10.3.0.0/24"
+    assert state(tunnel) == ("up", missing)
 
 
 def test_what_charon_refuses_is_an_error_and_not_tried_again() -> None:

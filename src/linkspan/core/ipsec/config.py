@@ -15,13 +15,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from linkspan.core.addresses import canonical_host
 from linkspan.core.ipsec import algorithms, capabilities, identities
-from linkspan.core.ipsec.selectors import holds_gateways, pairs
+from linkspan.core.ipsec.selectors import SelectorPair, holds_gateways, pairs
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, IpsecPolicy
 from linkspan.core.state.observed import Backend, Capabilities
@@ -30,8 +30,12 @@ LAST_RESORT = 3600
 """Seconds after which charon declares an IKEv1 peer dead by itself, for the case that no agent runs. It is longer than
 usual DPD timeouts, so that the agent acts first, and much shorter than a day, because charon keeps a timer of that
 length for every probe."""
+MAX_CHILDREN = 256
+"""Default of `agent.children`: child SAs for the pairs of one connection, with a peer that takes one pair in each."""
 REKEY_PERCENT = 90
 """An SA is rekeyed at 90 % of its lifetime, less a random tenth so that both ends do not rekey at the same time."""
+_PAIR = "p"
+"""Start of the tag of a child for one pair; it sorts after the hexadecimal tag of the child for all of them."""
 
 
 class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +124,59 @@ def with_sibling_children(config: IkeConfig, siblings: Iterable[IkeConfig]) -> I
     return msgspec.structs.replace(config, children=tuple(children[name] for name in sorted(children)))
 
 
+def pairs_of(config: IkeConfig) -> tuple[SelectorPair, ...]:
+    """The pairs of selectors that the children of one connection are for, in order."""
+    found = (SelectorPair(left, right) for child in config.children for left, right in _products(child))
+    return tuple(dict.fromkeys(found))
+
+
+def with_pair_children(config: IkeConfig, limit: int) -> IkeConfig:
+    """The same with children for each pair beside the child for all of them, for a peer that takes one pair a child.
+
+    Only IKEv2 has the latter. It stays first, so that charon prefers it for what the peer initiates. `limit`: of the
+    pairs that get children of their own. Each gets two: the second one is initiated if the first one is up and carries
+    a part of the pair only.
+
+    charon does not initiate a child whose configuration equals that of one that is up in the same IKE SA, whatever its
+    name. So the name of a child for a pair depends on the pair and not on the list, and it is the same after an edit of
+    the list. And the children are rekeyed a moment before the child for all pairs and before each other, so that their
+    configurations differ.
+    """
+    if config.version == 1:
+        return config
+    whole = config.children[0]
+    earlier = "rekey_time" if whole.rekey_time else "rekey_bytes"
+    parts = (
+        msgspec.structs.replace(
+            whole,
+            name="",
+            local_ts=(pair.local,),
+            remote_ts=(pair.remote,),
+            **{earlier: getattr(whole, earlier) - number},
+        )
+        for pair in pairs_of(config)[:limit]
+        for number in (1, 2)
+    )
+    owner = owner_of(whole.name)
+    named = (msgspec.structs.replace(part, name=f"{owner}.{_PAIR}{_digest([config.name, part])}") for part in parts)
+    return msgspec.structs.replace(config, children=(whole, *named))
+
+
+def without_pair_children(config: IkeConfig) -> IkeConfig:
+    """The inverse of `with_pair_children`."""
+    return config if config.version == 1 else msgspec.structs.replace(config, children=config.children[:1])
+
+
+def is_pair_child(name: str) -> bool:
+    """True if a child is one of those that `with_pair_children` adds."""
+    return name.partition(".")[2].startswith(_PAIR)
+
+
+def same_version(one: IkeConfig, other: IkeConfig) -> bool:
+    """True if two configurations of a connection differ at most in additional children for single pairs."""
+    return without_pair_children(one) == without_pair_children(other)
+
+
 def without_rekey(config: IkeConfig) -> IkeConfig:
     """The same without rekeying, for a response-only end of IKEv1.
 
@@ -205,6 +262,14 @@ def _child(policy: IpsecPolicy, local: tuple[str, ...], remote: tuple[str, ...])
         rekey_bytes=volume * REKEY_PERCENT // 100,
         life_bytes=volume,
     )
+
+
+def _products(child: ChildConfig) -> Iterator[tuple[str, str]]:
+    """Every local selector with every remote one of the same IP version."""
+    for left in child.local_ts:
+        for right in child.remote_ts:
+            if (":" in left) == (":" in right):
+                yield left, right
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,12 +11,18 @@ from linkspan.core.tunnel import dpd
 from linkspan.core.tunnel.actions import Action, DeclarePeerDead, GiveUpSa, Initiate, Reconcile
 from linkspan.core.tunnel.dpd import DpdState
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.core.tunnel.tunnel import Tunnel, kept_previous, may_initiate
+from linkspan.core.tunnel.tunnel import Tunnel, children_to_initiate, kept_previous, may_initiate
 
+SETTLE = 0.05
+"""Seconds between a cause and the listing of what it left behind: charon logs before it acts."""
 ATTEMPT = 15.0
 """Seconds after which an attempt has failed, so that a peer that comes back is reached soon."""
 BACKOFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between attempts; the last delay repeats for ever."""
+BACKOFF_FOR_PART = (*BACKOFF, 60.0, 120.0, 300.0)
+"""The same for the missing part of a tunnel that is up: most often it has to wait until somebody edits the peer."""
+ANSWERS = 2.0
+"""Seconds without an answer after which an attempt for several pairs is over: charon asks for one after the other."""
 FATAL_TO_CHILD = frozenset({"esp-proposal", "selectors"})
 """Causes after which charon keeps an IKE SA that will never have a child."""
 
@@ -27,10 +33,10 @@ _set = msgspec.structs.replace
 def initiate_missing(tunnel: Tunnel, now: float) -> Step:
     """Starts an attempt for the children that are not up, if the tunnel may initiate."""
     assert tunnel.config
-    missing = [child.name for child in tunnel.config.children if child.name not in tunnel.up]
-    if not missing or not may_initiate(tunnel):
+    names = children_to_initiate(tunnel)
+    if not names or not may_initiate(tunnel):
         return tunnel, ()
-    actions = tuple(Initiate(tunnel.config.name, child) for child in missing)
+    actions = tuple(Initiate(tunnel.config.name, name) for name in names)
     return _set(tunnel, attempt_ends_at=now + ATTEMPT, retry_at=None, code=""), actions
 
 
@@ -40,14 +46,15 @@ def in_progress(tunnel: Tunnel, sas: list[IkeSa], now: float) -> bool:
         return False
     if any(sa.state == "CONNECTING" for sa in sas):
         return True
-    return any(sa.established for sa in sas) and tunnel.code not in FATAL_TO_CHILD
+    return any(sa.established for sa in sas) and (tunnel.by_pairs or tunnel.code not in FATAL_TO_CHILD)
 
 
 def back_off(tunnel: Tunnel, now: float) -> Tunnel:
     """Ends the attempt and sets the time of the next one, if the tunnel may initiate."""
     if not may_initiate(tunnel):
         return _set(tunnel, attempt_ends_at=None, retry_at=None)
-    delay = BACKOFF[min(tunnel.failures, len(BACKOFF) - 1)]
+    delays = BACKOFF_FOR_PART if tunnel.up else BACKOFF
+    delay = delays[min(tunnel.failures, len(delays) - 1)]
     # Both ends of a tunnel that failed together must not try again together: spread by id, reproducibly.
     key = tunnel.connection.id + tunnel.connection.local_address
     spread = 0.75 + zlib.crc32(key.encode()) % 512 / 1024
@@ -74,6 +81,7 @@ def down(tunnel: Tunnel, state: DpdState, reason: str, now: float) -> Tunnel:
         tunnel,
         dpd_state=state,
         up=frozenset(),
+        missing=(),
         previous=previous,
         reason=reason,
         failed_attempt=None,

@@ -35,10 +35,12 @@ CauseCode = Literal[
 
 
 class SaChanged(msgspec.Struct, frozen=True):
-    """Something happened to the SAs that `about` names: list them. `down`: they have ended."""
+    """Something happened to the SAs that `about` names: list them. `down`: they have ended. `rekeyed`: a child has been
+    rekeyed."""
 
     about: str
     down: bool = False
+    rekeyed: bool = False
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -178,8 +180,8 @@ _TABLE: Final[tuple[tuple[str, CauseCode, str], ...]] = (
     ),
     (
         (
-            r"received TS_UNACCEPTABLE notify|traffic selectors .* unacceptable|no matching CHILD_SA config found"
-            r"|received INVALID_ID_INFORMATION error notify"
+            r"received (TS_UNACCEPTABLE|SINGLE_PAIR_REQUIRED) notify|traffic selectors .* unacceptable"
+            r"|no matching CHILD_SA config found|received INVALID_ID_INFORMATION error notify"
             # IKEv1 in transport mode takes hosts only, and charon does not even ask the peer for networks.
             r"|traffic selector missing in configuration"
         ),
@@ -233,9 +235,9 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
     if name == "log":
         name, line = vici_text(message.get("ikesa-name", b"")), vici_text(message.get("msg", b""))
         return from_log(name, line, vici_integer(message, "ikesa-uniqueid"))
-    down = name.endswith("-updown") and "up" not in message
+    down, rekeyed = name.endswith("-updown") and "up" not in message, name == "child-rekey"
     return tuple(
-        SaChanged(about, down)
+        SaChanged(about, down, rekeyed)
         for key, value in message.items()
         if isinstance(value, dict) and key != UNNAMED
         for about in sorted(_children(value)) or (key,)

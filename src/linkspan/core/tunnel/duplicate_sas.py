@@ -5,11 +5,14 @@ Simultaneous initiation leaves two IKE SAs, or two children inside one; an end t
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 from collections.abc import Iterable
 
+from linkspan.core.ipsec.config import IkeConfig, is_pair_child
 from linkspan.core.tunnel.actions import Action, DeleteChildSa, DeleteIkeSa
-from linkspan.core.tunnel.sas import IkeSa
+from linkspan.core.tunnel.coverage import carrying_children, selector_pairs
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 SIMULTANEOUS = 5
 """Seconds between two IKE SAs that may stem from simultaneous initiation; a later one replaces a lost one."""
@@ -62,19 +65,42 @@ def delete(sa: IkeSa, children: frozenset[str]) -> tuple[Action, ...]:
 
 def redundant_children(sas: list[IkeSa], children: frozenset[str]) -> tuple[Action, ...]:
     """Deletes equal children inside one IKE SA, all but the one with the lowest SPI, if this end has the lower address.
+    Equal ones have the same selectors: a peer may create one child for each pair of a list.
 
     Both ends see the same SPIs, so they agree on the child that stays; the end with the lower address acts.
     """
     deletions: list[Action] = []
     for sa in sas:
-        for name in children if _is_lower(sa) else ():
-            equal = sorted(
-                (min(child.spi_in, child.spi_out), child.unique_id)
-                for child in sa.children
-                if child.name == name and child.state == "INSTALLED"
-            )
-            deletions += [DeleteChildSa(unique_id) for _, unique_id in equal[1:]]
+        equal: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[ChildSa]] = {}
+        for child in sa.children if _is_lower(sa) else ():
+            if child.name in children and child.state == "INSTALLED":
+                equal.setdefault(_identity(child), []).append(child)
+        for twins in equal.values():
+            twins.sort(key=lambda child: (min(child.spi_in, child.spi_out), child.unique_id))
+            deletions += [DeleteChildSa(child.unique_id) for child in twins[1:]]
     return tuple(deletions)
+
+
+def superfluous_children(config: IkeConfig, sas: Iterable[IkeSa]) -> tuple[Action, ...]:
+    """Deletes the children for single pairs with selectors that other children have too, the newest first.
+
+    The peer has narrowed a pair as before, or initiates it itself; this end alone initiates these children. A narrower
+    child stays beside a wider one: with user-space ESP both may have one route, which is lost with the first of them.
+    """
+    children = [child for child in carrying_children(config, sas) if child.state == "INSTALLED"]
+    carried = collections.Counter(pair for child in children for pair in selector_pairs(child))
+    deletions: list[Action] = []
+    for child in sorted(children, key=lambda child: -child.unique_id):
+        own = selector_pairs(child)
+        if config.version == 2 and is_pair_child(child.name) and all(carried[pair] > 1 for pair in own):
+            carried.subtract(own)
+            deletions.append(DeleteChildSa(child.unique_id))
+    return tuple(deletions)
+
+
+def _identity(child: ChildSa) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """What equal children have in common."""
+    return child.name, child.local_ts, child.remote_ts
 
 
 def _is_lower(sa: IkeSa) -> bool:

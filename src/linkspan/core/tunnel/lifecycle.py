@@ -18,7 +18,16 @@ import msgspec
 
 from linkspan.core.tunnel import dpd, peer_refusals, pfs_check
 from linkspan.core.tunnel.actions import ListSas
-from linkspan.core.tunnel.attempts import Step, down, give_up, initiate_missing, peer_dead
+from linkspan.core.tunnel.attempts import (
+    ANSWERS,
+    FATAL_TO_CHILD,
+    SETTLE,
+    Step,
+    down,
+    give_up,
+    initiate_missing,
+    peer_dead,
+)
 from linkspan.core.tunnel.charon_events import (
     Cause,
     Initiating,
@@ -42,10 +51,7 @@ from linkspan.core.tunnel.events import (
 )
 from linkspan.core.tunnel.listing import assess
 from linkspan.core.tunnel.phase import TRANSITIONS, phase_of
-from linkspan.core.tunnel.tunnel import Tunnel, has_dpd, may_initiate
-
-SETTLE = 0.05
-"""Seconds between a cause and the listing of what it left behind: charon logs before it acts."""
+from linkspan.core.tunnel.tunnel import Tunnel, has_dpd, is_complete, may_initiate
 
 _set = msgspec.structs.replace
 
@@ -73,7 +79,11 @@ def wake_at(tunnel: Tunnel) -> float | None:
 
 
 def _loaded(tunnel: Tunnel, _event: Loaded, now: float) -> Step:
-    return initiate_missing(_set(tunnel, applied=True, list_at=None), now)
+    tunnel = _set(tunnel, applied=True, list_at=None)
+    if tunnel.by_pairs and tunnel.previous and tunnel.previous.up:
+        # The children for pairs that both versions have are up already: the listing shows those that are missing.
+        return _set(tunnel, retry_at=now if may_initiate(tunnel) else None), (ListSas(),)
+    return initiate_missing(tunnel, now)
 
 
 def _adopted(tunnel: Tunnel, _event: Adopted, _now: float) -> Step:
@@ -116,16 +126,17 @@ def _cause(tunnel: Tunnel, event: Cause, now: float) -> Step:
         texts = {} if tunnel.attempt_ends_at is not None else {"reason": "", "code": ""}
         # charon's own rekey shows that time or volume of the key are nearly used up (`ike_replacement`).
         return _set(tunnel, pfs_check=pfs_check.failed(tunnel.pfs_check), **texts), (ListSas(),)
-    if len(tunnel.up) == len(tunnel.config.children):
+    if is_complete(tunnel):
         return tunnel, ()
     if event.at is not None and not may_initiate(tunnel):
         return _refused(tunnel, event.text, event.at, now), ()
-    return _set(tunnel, reason=event.text, code=event.code, list_at=now + SETTLE), ()
+    refused = tunnel.by_pairs and event.code in FATAL_TO_CHILD and tunnel.attempt_ends_at is not None
+    ends_at = now + ANSWERS if refused else tunnel.attempt_ends_at
+    return _set(tunnel, reason=event.text, code=event.code, list_at=now + SETTLE, attempt_ends_at=ends_at), ()
 
 
 def _peer_refused(tunnel: Tunnel, event: PeerRefused, now: float) -> Step:
-    assert tunnel.config
-    if len(tunnel.up) == len(tunnel.config.children):
+    if is_complete(tunnel):
         return tunnel, ()
     return _refused(tunnel, peer_refusals.words(event, tunnel.connection), event.at, now), ()
 
@@ -137,7 +148,11 @@ def _refused(tunnel: Tunnel, text: str, at: float, now: float) -> Tunnel:
     return tunnel if may_initiate(tunnel) else _set(tunnel, reason="", code="")
 
 
-def _sa_changed(tunnel: Tunnel, _event: SaChanged, _now: float) -> Step:
+def _sa_changed(tunnel: Tunnel, event: SaChanged, now: float) -> Step:
+    if event.rekeyed and tunnel.up and tunnel.missing and may_initiate(tunnel):
+        # A rekeyed child keeps its selectors: what it does not carry has to be asked for again.
+        retry_at = now if tunnel.attempt_ends_at is None else tunnel.retry_at
+        tunnel = _set(tunnel, failures=0, retry_at=retry_at)
     return tunnel, (ListSas(),)
 
 

@@ -7,10 +7,11 @@ import math
 import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec.config import IkeConfig
-from linkspan.core.tunnel import dpd, duplicate_sas, fallback, ike_replacement, pfs_check, sa_expiry
+from linkspan.core.ipsec.config import IkeConfig, pairs_of
+from linkspan.core.tunnel import coverage, dpd, duplicate_sas, fallback, ike_replacement, pfs_check, sa_expiry
 from linkspan.core.tunnel.actions import Action, DeleteIkeSa, Reconcile
-from linkspan.core.tunnel.attempts import ATTEMPT, Step, back_off, in_progress, peer_dead
+from linkspan.core.tunnel.attempts import ANSWERS, ATTEMPT, SETTLE, Step, back_off, in_progress, peer_dead
+from linkspan.core.tunnel.coverage import MissingPair
 from linkspan.core.tunnel.sas import IkeSa, newest_children
 from linkspan.core.tunnel.tunnel import (
     Previous,
@@ -18,10 +19,12 @@ from linkspan.core.tunnel.tunnel import (
     children,
     configs,
     has_dpd,
+    joined_pairs,
     kept_previous,
     may_initiate,
     running_children,
     running_configs,
+    split_into_pairs,
 )
 
 DUPLICATE = 10.0
@@ -71,39 +74,93 @@ def _check_peer(
 
 def _assess_children(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
     installed = frozenset(name for sa in sas for name in sa.installed)
-    wanted = frozenset(child.name for child in config.children)
-    if wanted <= installed:
-        return _complete(tunnel, config, sas, wanted, now)
-    return _incomplete(tunnel, config, sas, wanted & installed, installed, now)
+    up = frozenset(child.name for child in config.children) & installed
+    missing = coverage.missing_pairs(config, sas)
+    if not missing:
+        return _complete(tunnel, config, sas, up, now)
+    after, ended = _without_superseded(_with_running(tunnel, up, missing, installed), config, sas)
+    after, following = _incomplete(tunnel, after, config, sas, now)
+    return after, (*ended, *following)
 
 
-# --- some children are missing ------------------------------------------------------------------------------------
+# --- some pairs are missing ---------------------------------------------------------------------------------------
 
 
-def _incomplete(
-    before: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], up: frozenset[str], installed: frozenset[str], now: float
-) -> Step:
-    tunnel = _with_running(before, up, installed)
+def _incomplete(before: Tunnel, tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
     actions: tuple[Action, ...] = (Reconcile(),) if _carries(before.previous) and not _carries(tunnel.previous) else ()
     own = [sa for sa in sas if sa.name == config.name]
     idle = [sa for sa in own if sa.initiator and not sa.children]
+    superfluous = duplicate_sas.superfluous_children(config, sas)
     tunnel = _with_attempt_of_trap(tunnel, idle, now)
-    if in_progress(tunnel, own, now) or _is_backing_off(tunnel):
+    tunnel = _with_answers(before, tunnel, len(config.children), bool(superfluous), now)
+    actions += superfluous
+    if in_progress(tunnel, own, now):
+        return tunnel, actions
+    if tunnel.up and not _carries(tunnel.previous):
+        tunnel, deletions = _delete_duplicates(tunnel, config, sas, now)
+        actions += deletions
+    if _is_backing_off(tunnel):
         return tunnel, actions
     tunnel = _with_reason(before, tunnel)
-    deletions = tuple(DeleteIkeSa(sa.unique_id) for sa in idle)
-    return back_off(tunnel, now), deletions + actions
+    actions += tuple(DeleteIkeSa(sa.unique_id) for sa in idle)
+    tunnel, following = _next_attempt(tunnel, config, now)
+    return tunnel, actions + following
 
 
-def _with_running(before: Tunnel, up: frozenset[str], installed: frozenset[str]) -> Tunnel:
+def _with_running(
+    before: Tunnel, up: frozenset[str], missing: tuple[MissingPair, ...], installed: frozenset[str]
+) -> Tunnel:
     """The tunnel with the children that are installed, of its own version and the previous one."""
     previous = kept_previous(before, installed)
-    tunnel = _set(before, up=up, previous=previous, duplicate_until=None, overlap_until=None)
+    tunnel = _set(before, up=up, missing=missing if up else (), previous=previous, overlap_until=None)
+    tunnel = tunnel if up else _set(tunnel, duplicate_until=None)
     if not running_children(tunnel):
         return tunnel
     tunnel = _set(tunnel, dpd_state=dpd.resume(tunnel.dpd_state))
     # A peer that comes back with the previous version ends the cause from the time when nothing was up.
     return tunnel if running_children(before) else _set(tunnel, reason="", code="", failed_attempt=None)
+
+
+def _without_superseded(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...]) -> Step:
+    """Ends the previous version if the peer narrows this one, and the previous one carries nothing beside it."""
+    previous = tunnel.previous
+    if config.version == 1 or not tunnel.up or previous is None or not previous.up:
+        return tunnel, ()
+    if coverage.adds_to(config, previous.config, tunnel.missing, sas):
+        return tunnel, ()
+    tunnel = _set(tunnel, previous=None, applied=True)
+    return tunnel, _delete_other_versions(tunnel, config, sas)
+
+
+def _with_answers(before: Tunnel, tunnel: Tunnel, children: int, answered: bool, now: float) -> Tunnel:
+    """The tunnel with the end of its attempt, if the peer has created children. `children`: of the configuration.
+
+    An attempt for all children is over with the last of them. One that asks for the pairs of a list goes on while the
+    peer creates more of them.
+    """
+    if tunnel.attempt_ends_at is None or not tunnel.up:
+        return tunnel
+    if not tunnel.by_pairs:
+        return _set(tunnel, attempt_ends_at=None) if len(tunnel.up) == children else tunnel
+    if answered or not before.up or len(tunnel.missing) < len(before.missing):
+        return _set(tunnel, attempt_ends_at=now + ANSWERS)
+    return tunnel
+
+
+def _next_attempt(tunnel: Tunnel, config: IkeConfig, now: float) -> Step:
+    """Sets the time of the next attempt. It asks for single pairs if the peer has narrowed the list or refused it.
+
+    If the peer refuses the single pairs too, the attempt after that is for the list again.
+    """
+    if config.version == 1 or not may_initiate(tunnel):
+        return back_off(tunnel, now), ()
+    if tunnel.up and not tunnel.by_pairs:
+        tunnel = _set(split_into_pairs(tunnel), failures=0, attempt_ends_at=None, retry_at=now + SETTLE)
+        return tunnel, (Reconcile(),)
+    if not tunnel.up and tunnel.code == "selectors" and len(pairs_of(config)) > 1:
+        tunnel = joined_pairs(tunnel) if tunnel.by_pairs else split_into_pairs(tunnel)
+        return back_off(tunnel, now), (Reconcile(),)
+    return back_off(tunnel, now), ()
 
 
 def _with_attempt_of_trap(tunnel: Tunnel, idle: list[IkeSa], now: float) -> Tunnel:
@@ -137,7 +194,7 @@ def _complete(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], up: fro
     if tunnel.previous and tunnel.previous.up and config.version == 1:
         until = tunnel.overlap_until or now + OVERLAP
         if now < until:
-            return _set(tunnel, up=up, overlap_until=until, attempt_ends_at=None), ()
+            return _set(tunnel, up=up, missing=(), overlap_until=until, attempt_ends_at=None), ()
     actions = _delete_other_versions(tunnel, config, sas)
     stale = duplicate_sas.stale_attempts(sas, config.name)
     attempt_ends_at = (tunnel.attempt_ends_at or now + ATTEMPT) if stale else None
@@ -149,6 +206,7 @@ def _complete(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], up: fro
         overlap_until=None,
         applied=True,
         up=up,
+        missing=(),
         reason="",
         code="",
         failed_attempt=None,
@@ -157,12 +215,16 @@ def _complete(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], up: fro
         retry_at=None,
         dpd_state=dpd.resume(tunnel.dpd_state),
     )
-    tunnel, deletions = _delete_duplicates(tunnel, sas, now)
+    actions += duplicate_sas.superfluous_children(config, sas)
+    if tunnel.by_pairs and up == {config.children[0].name}:
+        # The peer takes the whole list again.
+        tunnel, actions = joined_pairs(tunnel), (*actions, Reconcile())
+    tunnel, deletions = _delete_duplicates(tunnel, config, sas, now)
     return tunnel, actions + deletions
 
 
-def _delete_duplicates(tunnel: Tunnel, sas: tuple[IkeSa, ...], now: float) -> Step:
-    complete = [sa for sa in sas if sa.established and tunnel.up <= sa.installed]
+def _delete_duplicates(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], now: float) -> Step:
+    complete = [sa for sa in sas if sa.established and coverage.missing_pairs(config, (sa,)) == tunnel.missing]
     twins = duplicate_sas.redundant_children(complete, tunnel.up)
     if len(complete) < 2 and not twins:
         return _set(tunnel, duplicate_until=None), ()

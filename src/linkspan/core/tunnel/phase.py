@@ -59,7 +59,7 @@ def phase_of(tunnel: Tunnel) -> Phase:
     if tunnel.previous and tunnel.previous.up:
         return Phase.REPLACING
     if tunnel.up:
-        return Phase.UP if len(tunnel.up) == len(tunnel.config.children) else Phase.PARTLY_UP
+        return Phase.PARTLY_UP if tunnel.missing else Phase.UP
     if not tunnel.applied:
         return Phase.LOADING
     if tunnel.attempt_ends_at is not None:

@@ -12,14 +12,22 @@ import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec import ends, overlaps, shared_keys
-from linkspan.core.ipsec.config import ChildConfig, IkeConfig
+from linkspan.core.ipsec.config import MAX_CHILDREN, ChildConfig, IkeConfig
 from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel import fallback, peer_conflicts, peer_names
 from linkspan.core.tunnel.peer_conflicts import PeerConflict
 from linkspan.core.tunnel.stray_sas import Needed
-from linkspan.core.tunnel.tunnel import Tunnel, Tunnels, configs, new_tunnel, refreshed, replaced
+from linkspan.core.tunnel.tunnel import (
+    Tunnel,
+    Tunnels,
+    configs,
+    new_tunnel,
+    refreshed,
+    replaced,
+    split_into_pairs,
+)
 
 _set = msgspec.structs.replace
 
@@ -52,6 +60,7 @@ def tunnel_for(
     connection: Connection,
     backend: Backend,
     node: Capabilities | None = None,
+    max_children: int = MAX_CHILDREN,
     conflict: PeerConflict = peer_conflicts.NONE,
 ) -> Tunnel:
     """The tunnel of a connection. It has no configuration if the connection is disabled or cannot work on this node,
@@ -61,7 +70,8 @@ def tunnel_for(
     error = ipsec_config.unsupported(connection, backend, node)
     absent = error or conflict.held or peer_names.peer_name_of(connection)
     config = None if absent else ipsec_config.build(connection)
-    return _set(new_tunnel(connection, config, error, can_trap=backend == "kernel"), conflict=conflict)
+    can_trap = backend == "kernel"
+    return _set(new_tunnel(connection, config, error, can_trap=can_trap, max_children=max_children), conflict=conflict)
 
 
 def reconcile(
@@ -71,12 +81,13 @@ def reconcile(
     loaded: LoadedChildren,
     backend: Backend,
     node: Capabilities | None = None,
+    max_children: int = MAX_CHILDREN,
 ) -> Plan:
     """The plan after which charon holds exactly the desired connections; it touches none that is as desired.
 
-    `gone`: uuids of connections with a tombstone.
+    `gone`: uuids of connections with a tombstone. `max_children`: of one connection whose peer takes one pair in each.
     """
-    after, found = _next_tunnels(tunnels, desired, loaded, backend, node)
+    after, found = _next_tunnels(tunnels, desired, loaded, backend, node, max_children)
     ours = frozenset(after) | frozenset(gone)
     strangers = frozenset(map(ipsec_config.owner_of, frozenset().union(*loaded.values()))) - ours
     siblings = _siblings(after)
@@ -105,34 +116,38 @@ def _next_tunnels(
     loaded: LoadedChildren,
     backend: Backend,
     node: Capabilities | None,
+    max_children: int,
 ) -> tuple[dict[str, Tunnel], Overlaps]:
     keyed = shared_keys.with_keys_in_use(desired)
     conflicts = _peer_conflicts(tunnels, keyed, loaded, backend, node)
     found = overlaps.find(connection for id, connection in keyed.items() if not _conflict(conflicts, id).held)
-    after = {
-        id: _next_tunnel(tunnels.get(id), connection, backend, node, _conflict(conflicts, id))
-        for id, connection in keyed.items()
-    }
-    # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
-    traps = backend == "kernel"
-    return {id: _with_traps(tunnel, traps and id not in found.rivals) for id, tunnel in after.items()}, found
+    after = {}
+    for id, connection in keyed.items():
+        new = tunnel_for(connection, backend, node, max_children, _conflict(conflicts, id))
+        tunnel = _next_tunnel(tunnels.get(id), new, loaded)
+        # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
+        after[id] = _with_traps(tunnel, backend == "kernel" and id not in found.rivals)
+    return after, found
 
 
-def _next_tunnel(
-    old: Tunnel | None,
-    connection: Connection,
-    backend: Backend,
-    node: Capabilities | None,
-    conflict: PeerConflict,
-) -> Tunnel:
+def _next_tunnel(old: Tunnel | None, new: Tunnel, loaded: LoadedChildren) -> Tunnel:
     if old is None:
-        return tunnel_for(connection, backend, node, conflict)
-    if (old.connection is connection or old.connection == connection) and old.conflict.held == conflict.held:
-        return old if old.conflict == conflict else _set(old, conflict=conflict)
-    new = tunnel_for(connection, backend, node, conflict)
-    if old.config and old.config == new.config:
-        return _set(refreshed(old, connection), conflict=conflict)
+        return split_into_pairs(new) if _is_loaded_by_pairs(new, loaded) else new
+    if old.connection == new.connection and old.conflict.held == new.conflict.held:
+        return old if old.conflict == new.conflict else _set(old, conflict=new.conflict)
+    if old.config and new.config and ipsec_config.same_version(old.config, new.config):
+        return _set(refreshed(old, new.connection), conflict=new.conflict)
     return replaced(old, new)
+
+
+def _is_loaded_by_pairs(tunnel: Tunnel, loaded: LoadedChildren) -> bool:
+    """True if an earlier run of the agent has found that the peer takes one pair a child."""
+    if tunnel.config is None or tunnel.config.version == 1:
+        return False
+    children = loaded.get(tunnel.config.name, ())
+    return any(
+        ipsec_config.is_pair_child(name) and ipsec_config.owner_of(name) == tunnel.connection.id for name in children
+    )
 
 
 def _with_traps(tunnel: Tunnel, can_trap: bool) -> Tunnel:

@@ -9,10 +9,12 @@ import msgspec
 
 UNNAMED = "(unnamed)"
 """charon's name of an IKE SA before it knows the connection."""
+CARRYING = frozenset({"INSTALLED", "REKEYING", "REKEYED"})
+"""States of a child SA that carries traffic."""
 
 
 class ChildSa(msgspec.Struct, frozen=True):
-    """A child SA as charon lists it."""
+    """A child SA as charon lists it. `local_ts`, `remote_ts`: its traffic selectors, in charon's notation."""
 
     name: str
     unique_id: int
@@ -33,11 +35,13 @@ class ChildSa(msgspec.Struct, frozen=True):
     """Of its own key exchange; empty if it had none (`core.tunnel.pfs_check`)."""
     life_left: int = -1
     """Seconds until charon deletes it if nobody rekeys it; -1 without such a time."""
+    local_ts: tuple[str, ...] = ()
+    remote_ts: tuple[str, ...] = ()
 
     @property
     def carries(self) -> bool:
         """True if it is installed and carries traffic."""
-        return self.state in ("INSTALLED", "REKEYING", "REKEYED")
+        return self.state in CARRYING
 
 
 class IkeSa(msgspec.Struct, frozen=True):
@@ -116,4 +120,6 @@ def _child_sa(section: dict[str, Any]) -> ChildSa:
         integrity=vici_text(section.get("integ-alg", b"")),
         group=vici_text(section.get("dh-group", b"")),
         life_left=vici_integer(section, "life-time", -1),
+        local_ts=tuple(map(vici_text, section.get("local-ts", ()))),
+        remote_ts=tuple(map(vici_text, section.get("remote-ts", ()))),
     )
