@@ -118,11 +118,12 @@ def _next_tunnels(
     node: Capabilities | None,
     max_children: int,
 ) -> tuple[dict[str, Tunnel], Overlaps]:
-    keyed = shared_keys.with_keys_in_use(desired)
-    conflicts = _peer_conflicts(tunnels, keyed, loaded, backend, node)
-    found = overlaps.find(connection for id, connection in keyed.items() if not _conflict(conflicts, id).held)
+    conflicts = _peer_conflicts(tunnels, desired, loaded, backend, node)
+    used = {id: connection for id, connection in desired.items() if not _conflict(conflicts, id).held}
+    keyed = shared_keys.with_keys_in_use(used)
+    found = overlaps.find(keyed.values())
     after = {}
-    for id, connection in keyed.items():
+    for id, connection in {**desired, **keyed}.items():
         new = tunnel_for(connection, backend, node, max_children, _conflict(conflicts, id))
         tunnel = _next_tunnel(tunnels.get(id), new, loaded)
         # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
