@@ -89,6 +89,9 @@ def test_a_peer_that_sends_it_with_every_ike_sa_does_not_make_two_connections_fl
         for link in (one, two):
             link.wait("ACTIVE")
     until(lambda: len(established(peer)) == 2, 20.0, lambda: str(peer.sas()))
+    # A rekey that checks pfs follows a new child.
+    for link in (one, two):
+        link.wait_rekeyed()
     settled = one.sas(), two.sas()
     time.sleep(3.0)
     assert [[sa["ike"] for sa in sas] for sas in settled] == [[sa["ike"] for sa in link.sas()] for link in (one, two)]

@@ -202,7 +202,7 @@ IDENTITIES = [
     ('odd "quoted" \\ {braces}; <angle> & more, #hash', 11),
     ("Zürich – 日本", 11),
     ("é" * 126, 11),
-    ("k " * 126, 11),
+    ("k " * 125 + "k", 11),
 ]
 
 
