@@ -21,13 +21,13 @@ MUTANTS: Final = WIRE / "mutants.json"
 """The last result of `./dev test --mutate`: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
     "the agent": ("test_backend.py", "test_leaks.py", "test_families.py", "test_survival.py", "test_nothing_left.py"),
-    "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_wide_selectors.py", "test_addresses.py"),
+    "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
+    "overlapping selectors": ("test_wide_selectors.py", "test_spares.py"),
     "peers": (
         "test_dpd_backends.py",
         "test_policies.py::test_ah_and_transport_in_the_kernel",
         "test_generations.py",
         "test_pfs.py",
-        "test_spares.py",
     ),
     "algorithms": ("test_policies.py::test_every_algorithm_of_each_policy_is_negotiated",),
 }

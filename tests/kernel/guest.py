@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UMLRUN = Path(os.environ.get("LINKSPAN_UMLRUN", ROOT.parent / "shared" / "kernel" / "umlrun"))
-SECONDS = 600
+SECONDS = 1200
 KEEP_MEMORY = "GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=268435456"
 """A page fault costs 75 microseconds inside, so memory that was freed, as by argon2 (64 MiB a password), is kept."""
 
