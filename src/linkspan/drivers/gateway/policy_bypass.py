@@ -21,16 +21,17 @@ from linkspan.core.ipsec import exemptions
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
-from linkspan.drivers.linux import netns
+from linkspan.drivers.linux import netns, xfrm
 from linkspan.drivers.ports import DriverError
 
 _DEADLINE: Final = 10.0
-_MARK: Final = "mark 0 mask 0x80000000"
+_MASK: Final = 0x80000000
+_MARK: Final = f"mark 0 mask {_MASK:#x}"
 """Selects packets without this bit, which nothing sets in a gateway."""
 _PRIORITY: Final = 1
 """The first of all; charon's own priorities are above 100,000."""
 _OUTBOUND: Final = re.compile(
-    rf"^src (\S+) dst (\S+)\s+dir out priority {_PRIORITY} .*\s+mark 0/0x80000000\s*$", re.MULTILINE
+    rf"^src (\S+) dst (\S+)\s+dir out priority {_PRIORITY} .*\s+mark 0/{_MASK:#x}\s*$", re.MULTILINE
 )
 
 
@@ -69,25 +70,30 @@ def parse(listing: str) -> frozenset[SelectorPair]:
     return frozenset(SelectorPair(*match.groups()) for match in _OUTBOUND.finditer(listing))
 
 
-def commands(present: frozenset[SelectorPair], wanted: frozenset[SelectorPair]) -> list[str]:
-    """Return the commands for `ip -batch` that lead from the present pairs to the wanted ones. Pure."""
-    # `update` creates a policy too, and so repairs a pair of which an interrupted change has left a part.
-    added = [f"xfrm policy update {policy} priority {_PRIORITY}" for pair in sorted(wanted) for policy in _of(pair)]
-    deleted = [f"xfrm policy delete {policy}" for pair in sorted(present - wanted) for policy in _of(pair)]
-    return [*(added if wanted - present else []), *deleted]
+def commands(wanted: Iterable[SelectorPair]) -> list[str]:
+    """Return the commands for `ip -batch` that exempt these pairs, whether or not they are exempt already. Pure."""
+    return [
+        f"xfrm policy update src {source} dst {destination} dir {direction} {_MARK} priority {_PRIORITY}"
+        for pair in sorted(wanted)
+        for source, destination, direction in _policies(pair)
+    ]
 
 
-def _of(pair: SelectorPair) -> Iterator[str]:
+def _policies(pair: SelectorPair) -> Iterator[tuple[str, str, xfrm.Direction]]:
     # The outbound policy comes last: by it the pair is found again.
-    for direction in ("in", "fwd"):
-        yield f"src {pair.remote} dst {pair.local} dir {direction} {_MARK}"
-    yield f"src {pair.local} dst {pair.remote} dir out {_MARK}"
+    yield pair.remote, pair.local, "in"
+    yield pair.remote, pair.local, "fwd"
+    yield pair.local, pair.remote, "out"
 
 
 def _change(wanted: frozenset[SelectorPair]) -> None:
-    batch = commands(_read(), wanted)
-    if batch:
-        _ip("-batch", "-", text="\n".join(batch) + "\n")
+    present = _read()
+    # All of them: an interrupted change may have left a part of a pair.
+    if wanted - present:
+        _ip("-batch", "-", text="\n".join(commands(wanted)) + "\n")
+    for pair in sorted(present - wanted):
+        for policy in _policies(pair):
+            xfrm.delete_policy(*policy, _MASK)
 
 
 def _read() -> frozenset[SelectorPair]:
