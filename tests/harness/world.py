@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from linkspan.cli.client import Client, load_cloud
 from linkspan.core.tunnel.sas import ChildSa
@@ -256,9 +256,13 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+PATIENCE: Final = 3.0 if os.environ.get("VM_GUEST") else 1.0
+"""Factor of the time that a condition has. In user-mode Linux a restarted agent needs several seconds."""
+
+
 def until(condition: Callable[[], bool], seconds: float, tell: Callable[[], str] = str) -> float:
     """Wait for a condition; return the seconds waited. Fails with the text that `tell` returns."""
-    start = time.monotonic()
+    start, seconds = time.monotonic(), seconds * PATIENCE
     while not condition():
         if time.monotonic() - start > seconds:
             raise AssertionError(f"not within {seconds} s: {tell()}")
