@@ -124,8 +124,11 @@ def _next_tunnels(
     found = overlaps.find(keyed.values())
     after = {}
     for id, connection in {**desired, **keyed}.items():
-        new = tunnel_for(connection, backend, node, max_children, _conflict(conflicts, id))
-        tunnel = _next_tunnel(tunnels.get(id), new, loaded)
+        tunnel, conflict = tunnels.get(id), _conflict(conflicts, id)
+        if tunnel is None or tunnel.connection != connection or tunnel.conflict.held != conflict.held:
+            tunnel = _next_tunnel(tunnel, tunnel_for(connection, backend, node, max_children, conflict), loaded)
+        elif tunnel.conflict != conflict:
+            tunnel = _set(tunnel, conflict=conflict)
         # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
         after[id] = _with_traps(tunnel, backend == "kernel" and id not in found.rivals)
     return after, found
@@ -134,8 +137,6 @@ def _next_tunnels(
 def _next_tunnel(old: Tunnel | None, new: Tunnel, loaded: LoadedChildren) -> Tunnel:
     if old is None:
         return split_into_pairs(new) if _is_loaded_by_pairs(new, loaded) else new
-    if old.connection == new.connection and old.conflict.held == new.conflict.held:
-        return old if old.conflict == new.conflict else _set(old, conflict=new.conflict)
     if old.config and new.config and ipsec_config.same_version(old.config, new.config):
         return _set(refreshed(old, new.connection), conflict=new.conflict)
     return replaced(old, new)
