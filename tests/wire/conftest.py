@@ -83,6 +83,18 @@ def ours(service: World) -> Iterator[Ours]:
 
 
 @pytest.fixture
+def files(ours: Ours) -> Iterator[Path]:
+    """The gateway's files in /etc/netns during a test. They are bind-mounted, so they are changed in place."""
+    directory = Path("/etc/netns") / ours.gateway
+    directory.mkdir(parents=True)
+    for name in ("hosts", "resolv.conf"):
+        (directory / name).write_text("")
+    yield directory
+    ours.clear()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
 def new_site(service: World) -> Iterator[Callable[..., ProjectSite]]:
     """Creates additional sites, each of a user: `new_site(name, user)`."""
     sites: list[ProjectSite] = []

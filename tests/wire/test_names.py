@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,6 @@ NAME, OTHER = "vpn.example.org", "other.example.org"
 UNUSED = "198.51.100.250"
 """Addresses as close as a peer's, so that the resolver keeps the record's order (RFC 6724 6, rule 9)."""
 IDS: dict[str, Any] = {"peer_id": "the peer", "local_id": "the gateway"}
-
-
-@pytest.fixture
-def files(ours: Ours) -> Iterator[Path]:
-    """The gateway's files in /etc/netns during a test. They are bind-mounted, so they are changed in place."""
-    directory = Path("/etc/netns") / ours.gateway
-    directory.mkdir(parents=True)
-    for name in ("hosts", "resolv.conf"):
-        (directory / name).write_text("")
-    yield directory
-    ours.clear()
-    shutil.rmtree(directory)
 
 
 def hosts(files: Path, name: str, *addresses: str) -> None:

@@ -6,7 +6,6 @@ tests/drivers/test_exempt_traffic has the leak tests, and the controls without e
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,18 +26,6 @@ NAME = "late.example.org"
 GATEWAY = {4: "10.1.0.1", 6: "fd00:1::1"}
 ANNEX = {4: ("10.61.0.0/24", "10.61.0.1", "10.61.0.10"), 6: ("fd00:61::/64", "fd00:61::1", "fd00:61::10")}
 """A second network of the router: prefix, the router's address, a host's."""
-
-
-@pytest.fixture
-def files(ours: Ours) -> Iterator[Path]:
-    """The gateway's files in /etc/netns during a test."""
-    directory = Path("/etc/netns") / ours.gateway
-    directory.mkdir(parents=True)
-    for name in ("hosts", "resolv.conf"):
-        (directory / name).write_text("")
-    yield directory
-    ours.clear()
-    shutil.rmtree(directory)
 
 
 @pytest.fixture
