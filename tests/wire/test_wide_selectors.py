@@ -136,7 +136,9 @@ def test_attached_networks_stay_beside_a_default_route_or_a_supernet(
     assert_beside((ours.host, GATEWAY[version]), (ours.gateway, host))
     second = annex()
     _, gateway, address = ANNEX[version]
+    # The gateway has the address before the network is exempt from the tunnel.
     until(lambda: ping(second, gateway, 1, timeout=1).received == 1, 10.0)
+    until(lambda: ping(ours.host, address, 1, timeout=1).received == 1, 10.0)
     assert_beside((ours.host, address), (second, host), (ours.host, gateway), (second, GATEWAY[version]))
     link.wait_rekeyed()
     link.assert_pings(peer.in4 if version == 4 else peer.in6)
