@@ -22,9 +22,11 @@ from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers.charon import vici_messages
 from linkspan.drivers.charon.vici import _Socket
-from tests.harness.world import World, until
+from tests.harness.world import World, frozen, until
 
 POLL = 0.002
+SETTLE = 0.3
+"""Seconds for the agent to handle what happened while it was stopped."""
 PATH = "/v2.0/vpn/ipsec-site-connections"
 KEYS = ("name", "vpnservice_id", "ikepolicy_id", "ipsecpolicy_id", "peer_address", "peer_id", "peer_cidrs", "psk")
 
@@ -100,7 +102,8 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         vici_messages.load_shared(ipsec_config.shared_key(connection, config)),
         vici_messages.load_conn(config),
     )
-    with _session(world) as session:
+    # The agent would end what it did not initiate.
+    with frozen(world.agent_pid), _session(world) as session:
         started = time.perf_counter()
         session.load_shared(key)
         session.load_conn(message)
@@ -109,7 +112,8 @@ def _bare(world: World, template: dict[str, Any], phase1: IkePolicy, phase2: Ips
         list(session.terminate({"ike": config.name, "timeout": "5000"}))
         session.unload_conn({"name": config.name})
         session.unload_shared({"id": config.name})
-    _wait_without_sas(world)
+        _wait_without_sas(world)
+    time.sleep(SETTLE)
     return took
 
 

@@ -56,8 +56,9 @@ def create(world: World, path: str, singular: str, **values: Any) -> tuple[str, 
 def test_a_connection_leaves_nothing_behind(world: World) -> None:
     side = world.lab["sites"]["left"]
     existing = world.connection(side["connection_id"])
-    # The child that the first rekey replaced stays listed for some seconds.
+    # The child that the first rekey replaced stays listed for some seconds, and so does the worker that made the rules.
     until(lambda: world.rekeyed("left") and len(gateway(world, "left")["sas"]) == 1, 20.0)
+    until(lambda: len(netns.processes(world.gateway("left"))) == 1, 20.0)
     before = gateway(world, "left")
     group = ("endpoint-groups", "endpoint_group")
     service = create(world, "vpnservices", "vpnservice", name="more", router_id=side["router_id"])

@@ -87,9 +87,10 @@ class Convergence:
         plan = self._plan(desired)
         self._extend_guard(desired, plan)
         self._replace_tunnels(plan)
-        self._apply_mtus(desired.gateway)
         self._block(self._tunnels.precedence(unknown=plan.keep))
         self._load(plan)
+        # While charon negotiates; what it reports is handled after this run.
+        self._apply_mtus(desired.gateway)
         unload = self._strays.leaving(plan.unload)
         for name in unload:
             self._charon.unload(name)

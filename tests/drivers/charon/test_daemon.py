@@ -24,7 +24,7 @@ from linkspan.drivers.linux import netns
 from linkspan.drivers.ports import Charon, DriverError
 from tests.drivers.conftest import RunningGateway
 from tests.drivers.machine import Machine, connection, eventually, gateway
-from tests.harness.world import freeze
+from tests.harness.world import freeze, until
 
 pytestmark = [pytest.mark.root, pytest.mark.wire]
 
@@ -133,7 +133,8 @@ def test_start_fails_if_a_plugin_is_loaded_that_is_not_allowed(
     monkeypatch.setattr(strongswan_conf, "allowed_plugins", lambda backend: allowed - {"counters"})
     with pytest.raises(DriverError, match="not allowed: counters"):
         drivers.charon(gateway(1)).start()
-    assert netns.processes(drivers.namespaces.name(gateway(1).id)) == []
+    # The worker that seals the namespace lingers.
+    until(lambda: not netns.processes(drivers.namespaces.name(gateway(1).id)), 10.0)
 
 
 def test_start_fails_and_names_missing_plugins(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

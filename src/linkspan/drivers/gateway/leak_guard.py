@@ -78,7 +78,7 @@ class NftLeakGuard:
         except ValueError as error:
             raise DriverError(f"the guard's pairs are invalid: {error}") from error
         except FileNotFoundError as error:
-            raise DriverError(f"there is no namespace {name} to guard, or no nft on this machine") from error
+            raise DriverError(f"there is no namespace {name} to guard") from error
 
     def _present(self, name: str, inode: int) -> PairSets:
         """Return the sets of this namespace: as applied last, or read from the kernel if that is unknown or failed."""

@@ -46,7 +46,7 @@ class PolicyRoutedMtu:
         self._clamped: dict[str, tuple[int, mss_clamp.MssByPair]] = {}
 
     def outside_mtu(self, gateway_id: str) -> int:
-        return self._inside(gateway_id, lambda: _link(interface_names.OUTSIDE).mtu)
+        return self._inside(gateway_id, lambda: netlink.mtu_of(interface_names.OUTSIDE))
 
     def apply(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> None:
         wanted = frozenset(mtus)
@@ -95,7 +95,7 @@ class PolicyRoutedMtu:
         if not any(mtu.route for mtu in mtus):
             return set(), set()
         user_space = self._backend == "user-space"
-        link = _link(_TUN if user_space else interface_names.OUTSIDE).index
+        link = netlink.index_of(_TUN if user_space else interface_names.OUTSIDE)
         tables = mtu_routes.route_tables(
             mtus, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _next_hops(gateway)
         )
@@ -114,14 +114,6 @@ def _next_hops(gateway: Gateway) -> dict[Network, str]:
         address = ipaddress.ip_address(hop)
         next_hops[_EVERYTHING[address.version]] = str(address)
     return next_hops | {ipaddress.ip_interface(address).network: "" for address in gateway.outside.addresses}
-
-
-def _link(name: str) -> netlink.Link:
-    with netlink.connect() as kernel:
-        link = kernel.link(name)
-    if link is None:
-        raise OSError(f"there is no link {name}")
-    return link
 
 
 def _rules(locals_: Iterable[Network], present: Iterable[PolicyRule]) -> dict[Network, PolicyRule]:

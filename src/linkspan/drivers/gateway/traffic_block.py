@@ -36,7 +36,7 @@ class NftTrafficBlock:
         try:
             netns.run_inside(self._namespace(gateway.id), lambda: nft.apply(text, _PURPOSE))
         except FileNotFoundError as error:
-            raise DriverError("there is no namespace to block traffic in, or no nft on this machine") from error
+            raise DriverError("there is no namespace to block traffic in") from error
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         name = self._namespace(gateway_id)

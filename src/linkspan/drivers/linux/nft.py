@@ -1,29 +1,24 @@
-"""Runs nft as a process in the calling thread's namespace.
-
-libnftables inside the agent would save 5 to 10 ms per call, but its crash would end the agent.
-"""
+"""Changes and lists the nftables rules of the calling thread's namespace."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.drivers.linux import nft_client, nft_server
 from linkspan.drivers.ports import DriverError
-
-_DEADLINE: Final = 10.0
 
 
 def apply(transaction: str, purpose: str) -> None:
     """Apply a transaction atomically. Raises DriverError, whose message names the `purpose`."""
-    _run(["-f", "-"], transaction, purpose)
+    _run(transaction, 0, purpose)
 
 
 def list_sets(table: str) -> list[dict[str, Any]]:
     """Return the sets of a table as nft lists them in JSON."""
-    listed = json.loads(_run(["-n", "-j", "list", "sets"], "", "list of sets"))["nftables"]
+    listed = json.loads(_run("list sets", nft_server.NUMERIC_JSON, "list of sets"))["nftables"]
     return [item["set"] for item in listed if item.get("set", {}).get("table") == table]
 
 
@@ -42,13 +37,13 @@ def element_command(verb: str, table: str, name: str, pairs: Iterable[SelectorPa
     return f"{verb} element {table} {name} {{ {listed} }}"
 
 
-def _run(arguments: list[str], text: str, purpose: str) -> str:
+def _run(commands: str, flags: int, purpose: str) -> str:
     try:
-        done = subprocess.run(
-            ["nft", *arguments], input=text, capture_output=True, text=True, timeout=_DEADLINE, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DriverError(f"nft did not answer within {_DEADLINE:.0f} s") from error
-    if done.returncode:
-        raise DriverError(f"nft refused the {purpose}: {done.stderr.strip().partition(chr(10))[0]}")
-    return done.stdout
+        result, output, errors = nft_client.ask(commands, flags)
+    except TimeoutError as error:
+        raise DriverError(f"nftables did not answer within {nft_server.DEADLINE} s") from error
+    except OSError as error:
+        raise DriverError(f"nftables cannot be asked for the {purpose}: {error}") from error
+    if result:
+        raise DriverError(f"nftables refused the {purpose}: {errors.strip().partition(chr(10))[0]}")
+    return output
