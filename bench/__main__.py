@@ -15,11 +15,12 @@ from pathlib import Path
 
 import structlog
 
-from bench import activation, api, concurrency, load, throughput
+from bench import activation, api, concurrency, crowd, load, throughput
 from bench.measure import Result, table
 
 BENCHES = {
     "load": load.run,
+    "crowd": crowd.run,
     "activation": activation.run,
     "api": api.run,
     "concurrency": concurrency.run,

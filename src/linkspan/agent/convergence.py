@@ -96,7 +96,7 @@ class Convergence:
             self._charon.unload(name)
         self._tunnels.step_all(plan.keep, events.Adopted())
         for id, reason in self._names.unresolved().items():
-            self._tunnels.step(id, events.Unresolved(reason))
+            self._tunnels.step_all([id], events.Unresolved(reason))
         left = self._strays.end(unload)
         self._guard_coverage.uncover(
             desired.gateway, self._tunnels.by_id, self._tunnels.changed, stray_sas.owners(left)

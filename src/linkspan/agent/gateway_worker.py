@@ -68,7 +68,7 @@ class GatewayWorker:
         self._schedule = Schedule(clock)
         self._charon = ManagedCharon(gateway.id, drivers.charon(gateway), self.send)
         self._strays = StraySas(self._charon, clock, self._schedule.request)
-        self._tunnels = GatewayTunnels(self._charon, self._strays, clock, self._schedule.request)
+        self._tunnels = GatewayTunnels(self._charon, self._strays, clock)
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
         reports = Reports(gateway, outbox)
         self._convergence = Convergence(
@@ -141,8 +141,7 @@ class GatewayWorker:
             return
         if self._charon.running:
             # While charon is down, queued events and timers would only fail again and delay the restart.
-            for event in connection_events:
-                self._tunnels.handle(event)
+            self._tunnels.handle(connection_events)
         while self._schedule.take():
             self._convergence.run()
             self._schedule.succeeded()

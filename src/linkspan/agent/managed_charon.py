@@ -163,9 +163,9 @@ class ManagedCharon:
             self._add_name(name)
         return sas
 
-    def sas_with_peers(self, configs: Iterable[IkeConfig]) -> tuple[IkeSa, ...]:
-        """The IKE SAs with the peers of these configurations, under whatever IKE connection."""
-        return self.sas({name for config in configs for name in self._names_by_peer.get(config.peer, ())})
+    def names_with_peers(self, configs: Iterable[IkeConfig]) -> frozenset[str]:
+        """The IKE connections that may have SAs with the peers of these configurations."""
+        return frozenset(name for config in configs for name in self._names_by_peer.get(config.peer, ()))
 
     def initiate(self, ike: str, child: str) -> str:
         """Initiate a child. The outcome arrives as events. Returns charon's words if it refuses to, else nothing."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Final
 
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.stray_sas import StraySas
 from linkspan.core.addresses import canonical_host
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.overlaps import Overlaps
-from linkspan.core.tunnel import dpd, events, lifecycle, peer_refusals, precedence, spares
+from linkspan.core.tunnel import charon_events, dpd, events, lifecycle, peer_refusals, precedence, spares
 from linkspan.core.tunnel.actions import (
     Action,
     DeclarePeerDead,
@@ -27,20 +28,25 @@ from linkspan.core.tunnel.actions import (
     Rekey,
     ReplaceIkeSa,
 )
-from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, SaChanged
+from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, PeerTimedOut, SaChanged
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.precedence import Precedence
+from linkspan.core.tunnel.sa_views import SaViews
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
 
 TunnelEvent = tuple[str, Event]
 """The uuid of a connection, and an event of its tunnel."""
 
 
+_NEEDS_LISTING: Final = (Cause, PeerRefused, PeerTimedOut)
+"""Events that are judged by what is up: a listing that the tunnel has asked for comes first."""
+
+
 class GatewayTunnels:
     """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ.
 
-    `request_reconcile` is called when a tunnel asks for charon's configurations to be reconciled. Methods raise
-    DriverError; events that were not handled by then are lost.
+    Tunnels that ask for a listing of SAs get it at the end of the call that made them ask: one listing for all with the
+    same peer. Methods raise DriverError; events that were not handled by then are lost.
     """
 
     def __init__(
@@ -48,45 +54,55 @@ class GatewayTunnels:
         charon: ManagedCharon,
         strays: StraySas,
         clock: Callable[[], float],
-        request_reconcile: Callable[[], None],
     ) -> None:
         self.by_id: dict[str, Tunnel] = {}
         self.changed: set[str] = set()
         self._charon = charon
         self._strays = strays
         self._clock = clock
-        self._request_reconcile = request_reconcile
         self._timers: list[tuple[float, str]] = []
+        self._unlisted: dict[str, None] = {}
         self._ids_by_peer: dict[str, set[str]] = {}
         self._overlaps = Overlaps()
 
     # -- events and timers ---------------------------------------------------------------------------------------
 
-    def handle(self, event: ConnectionEvent) -> None:
-        """Step the connection that an event of charon names, or all that share the IKE connection that it names.
+    def handle(self, happened: Iterable[ConnectionEvent]) -> None:
+        """Step the connections that events of charon are about."""
+        for event in charon_events.without_repeats(happened):
+            for id in self._concerned(event):
+                self._step(id, event)
+        self._list_sas()
+
+    def _concerned(self, event: ConnectionEvent) -> Iterable[str]:
+        """The connection that an event of charon names, or all that share the IKE connection that it names.
 
         Of a refused attempt charon names none: it is for those that the peer may have meant.
         """
         if isinstance(event, PeerRefused):
             connections = [tunnel.connection for tunnel in self.by_id.values()]
-            for connection in peer_refusals.concerned(event, connections):
-                self.step(connection.id, event)
-            return
+            return [connection.id for connection in peer_refusals.concerned(event, connections)]
         if isinstance(event, SaChanged) and not event.down and self._is_unexpected(event.about):
             self._strays.suspect()
         if event.about in self.by_id:
-            self.step(event.about, event)
-            return
-        for id in sorted(self._ids_by_peer.get(ipsec_config.peer_of(event.about), ())):
-            self.step(id, event)
+            return [event.about]
+        return sorted(self._ids_by_peer.get(ipsec_config.peer_of(event.about), ()))
 
     def _is_unexpected(self, about: str) -> bool:
         """True if charon names a connection that has no configuration, or an IKE connection that is not loaded."""
         tunnel = self.by_id.get(about)
         return tunnel.config is None if tunnel else about not in self._charon.loaded
 
-    def step(self, id: str, event: Event) -> None:
-        """Give an event to a connection's tunnel, and carry out all that follows. Unknown connections are ignored."""
+    def step_all(self, ids: Iterable[str], event: Event) -> None:
+        """Give one event to several tunnels."""
+        for id in ids:
+            self._step(id, event)
+        self._list_sas()
+
+    def _step(self, id: str, event: Event) -> None:
+        """Give an event to a connection's tunnel, and carry out what follows. Unknown connections are ignored."""
+        if id in self._unlisted and isinstance(event, _NEEDS_LISTING):
+            self._list_sas()
         pending = deque([(id, event)])
         while pending:
             id, event = pending.popleft()
@@ -103,11 +119,6 @@ class GatewayTunnels:
             if id in self._overlaps.rivals and spares.carried(before) != spares.carried(self.by_id[id]):
                 self._prefer(id)
 
-    def step_all(self, ids: Iterable[str], event: Event) -> None:
-        """Give one event to several tunnels."""
-        for id in ids:
-            self.step(id, event)
-
     def next_timer(self) -> float | None:
         """The time of the next `tick`, None if no timer is set."""
         return self._timers[0][0] if self._timers else None
@@ -115,12 +126,15 @@ class GatewayTunnels:
     def tick(self) -> None:
         """Step the tunnels whose timers have expired."""
         now = self._clock()
+        expired: dict[str, None] = {}
         while self._timers and self._timers[0][0] <= now:
-            _, id = heapq.heappop(self._timers)
+            expired[heapq.heappop(self._timers)[1]] = None
+        for id in expired:
             tunnel = self.by_id.get(id)
             due = lifecycle.wake_at(tunnel) if tunnel else None
             if due is not None and due <= now:
-                self.step(id, events.Tick())
+                self._step(id, events.Tick())
+        self._list_sas()
 
     def _set_timer(self, id: str) -> None:
         due = lifecycle.wake_at(self.by_id[id])
@@ -155,7 +169,7 @@ class GatewayTunnels:
         """Carry out one action of a connection's tunnel. Returns the events that follow from it."""
         match action:
             case ListSas():
-                return [self._list_sas(id)]
+                self._unlisted[id] = None
             case DeclarePeerDead():
                 address = canonical_host(self.by_id[id].connection.peer_address)
                 return [
@@ -173,19 +187,30 @@ class GatewayTunnels:
             case ReplaceIkeSa(number):
                 self._charon.replace(number)
             case Reconcile():
-                self._request_reconcile()
+                # What it has deleted may stay: a dead peer does not answer.
+                self._strays.suspect()
             case DeleteIkeSa() | DeleteChildSa():
                 self._charon.delete_sa(action)
         return ()
 
-    def _list_sas(self, id: str) -> TunnelEvent:
-        sas = self._charon.sas_with_peers(configs(self.by_id[id]))
-        self._strays.check(sas)
-        return id, events.SasListed(sas)
+    def _list_sas(self) -> None:
+        """List the SAs for the tunnels that have asked for it, until none asks again."""
+        while self._unlisted:
+            asking, self._unlisted = self._unlisted, {}
+            ids_by_names: dict[frozenset[str], list[str]] = {}
+            for id in (id for id in asking if id in self.by_id):
+                names = self._charon.names_with_peers(configs(self.by_id[id]))
+                ids_by_names.setdefault(names, []).append(id)
+            for names, ids in ids_by_names.items():
+                sas = self._charon.sas(names)
+                self._strays.check(sas)
+                views = SaViews(sas)
+                for id in ids:
+                    self._step(id, events.SasListed(views.of(id)))
 
     def _delete_if_given_up(self, id: str, number: int) -> None:
         """Delete an IKE SA whose peer is dead, unless another connection in it has not given it up."""
-        for sa in self._charon.sas_with_peers(configs(self.by_id[id])):
+        for sa in self._charon.sas(self._charon.names_with_peers(configs(self.by_id[id]))):
             owners = {ipsec_config.owner_of(child.name) for child in sa.children} & self.by_id.keys()
             watches = {owner: (self.by_id[owner].connection, self.by_id[owner].dpd_state) for owner in owners}
             if sa.unique_id == number and dpd.all_gave_up(sa, watches):
@@ -208,7 +233,8 @@ class GatewayTunnels:
         for id in edited:
             self._charon.set_traps(id, traps(self.by_id[id]))
             if _has_configuration(self.by_id[id]):
-                self.step(*self._list_sas(id))
+                self._unlisted[id] = None
+        self._list_sas()
 
     def reset(self) -> None:
         """Reset every tunnel: charon was started and has nothing loaded."""
@@ -218,8 +244,9 @@ class GatewayTunnels:
     def refresh(self) -> None:
         """List the SAs of every tunnel: events and timers may have been lost."""
         for id in [id for id, tunnel in self.by_id.items() if _has_configuration(tunnel)]:
-            self.step(id, events.EventsLost())
-            self.step(*self._list_sas(id))
+            self._step(id, events.EventsLost())
+            self._unlisted[id] = None
+        self._list_sas()
 
 
 def _has_configuration(tunnel: Tunnel) -> bool:

@@ -10,7 +10,7 @@ connections to one peer may share (`core.ipsec.config`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -111,6 +111,8 @@ class DaemonLost(msgspec.Struct, frozen=True):
 
 ConnectionEvent = SaChanged | Cause | PeerRefused | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating
 CharonEvent = ConnectionEvent | DaemonLost
+
+_SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
 
@@ -228,6 +230,19 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
     (re.compile(r"DPD check timed out"), PeerTimedOut),
     (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Initiating(about)),
 )
+
+
+def without_repeats(happened: Iterable[ConnectionEvent]) -> list[ConnectionEvent]:
+    """Events that were received together, without the signs of life that a later equal one makes superfluous.
+
+    An IKE SA of a thousand connections has one with each packet, and each is for all of them.
+    """
+    kept: dict[object, ConnectionEvent] = {}
+    for number, event in enumerate(happened):
+        key = event if isinstance(event, _SIGNS_OF_LIFE) else number
+        kept.pop(key, None)
+        kept[key] = event
+    return list(kept.values())
 
 
 def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
