@@ -20,13 +20,13 @@ from sqlalchemy import Engine
 from linkspan.store import revisions
 from linkspan.store.database.clock import Clock
 from linkspan.store.database.engine import reader, writer
-from linkspan.store.database.errors import Conflict, Unavailable, translated
+from linkspan.store.database.errors import Conflict, Unavailable, Unwritable, translated
 from linkspan.store.envelopes import Keyring
 from linkspan.store.rows import encryption_keys
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
-__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Values"]
+__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Unwritable", "Values"]
 
 
 def _nobody(revisions: dict[str, int]) -> None:
