@@ -7,6 +7,7 @@ the API is unreachable, everything that runs goes on.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -28,6 +29,8 @@ POLL = 30.0
 """Seconds after which desired state is read without a hint: the most that a lost hint costs."""
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to reach the API; the last one repeats."""
+TEARDOWN = signal.SIGUSR1
+"""The signal to remove the gateways and end. Not SIGTERM, which an agent gets for many reasons."""
 STOP_TIMEOUT = 20.0
 """Seconds to wait for a gateway's worker to end."""
 
@@ -47,6 +50,7 @@ class Agent:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._teardown = False
+        self._joined = False
         self._lease = 30.0
 
     def stop(self, teardown: bool) -> None:
@@ -79,6 +83,7 @@ class Agent:
     # -- desired state -------------------------------------------------------------------------------------------
 
     def _join(self) -> None:
+        """Wait until the API accepts this agent, or only lets it read, as while its disk is full."""
         failures = 0
         while not self._stop.is_set():
             try:
@@ -87,13 +92,19 @@ class Agent:
             except ApiUnreachable as error:
                 if error.final:
                     raise
-                failures = self._pause(failures, error)
+                refusal = error
+            try:
+                self._read(0)
+                return
+            except (ApiUnreachable, Mismatch):
+                failures = self._pause(failures, refusal)
 
     def _send_hello(self) -> None:
         drivers = self._drivers
         hello = Hello(drivers.backend, linkspan.__version__, drivers.charon_version, drivers.capabilities)
         welcome = self._api.hello(hello)
         self._lease = welcome.lease
+        self._joined = True
         self._log.info("joined", node=welcome.node_name, revision=welcome.revision)
 
     def _follow_desired(self) -> None:
@@ -179,22 +190,24 @@ class Agent:
         while not self._stop.is_set():
             batch = self._outbox.take(self._lease / 3)
             try:
-                self._api.report(batch)
-                if failures:
+                if not self._joined:
                     # The API was unreachable and may have lost its state: join again and report everything.
                     self._send_hello()
                     self._outbox.resend_all()
                     self._wake.set()
-                    failures = 0
+                self._api.report(batch)
+                failures = 0
                 self._outbox.delivered(batch)
             except ApiUnreachable as error:
+                self._joined = False
                 self._outbox.put_back(batch)
                 failures = self._pause(failures, error)
 
     def _pause(self, failures: int, error: Exception) -> int:
         if failures == 0 and not self._stop.is_set():
             self._log.warning("cannot exchange state with the API; tunnels stay as they are", error=str(error))
-        self._stop.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
+        # Never longer than a renewal of the lease is due, so that it outlasts an API that was away.
+        self._stop.wait(min(BACKOFF[min(failures, len(BACKOFF) - 1)], self._lease / 3))
         return failures + 1
 
     def _end(self) -> None:

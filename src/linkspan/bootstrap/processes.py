@@ -40,7 +40,7 @@ def run_api_server(settings: Settings) -> None:
 
 
 def run_agent(settings: Settings, teardown: bool) -> None:
-    """Runs this node's agent until SIGTERM or Ctrl-C."""
+    """Runs this node's agent until SIGTERM or Ctrl-C; until the signal `TEARDOWN`, which also removes the gateways."""
     from linkspan.agent.api_client import ApiClient, check_url
     from linkspan.settings import instance_id
 
@@ -58,7 +58,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     preflight.require_root("linkspan agent")
     preflight.require_tools(("ip", "nft", "charon-systemd"))
     wiring.configure_logging(settings)
-    from linkspan.agent.agent import Agent
+    from linkspan.agent.agent import TEARDOWN, Agent
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
@@ -70,9 +70,9 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     )
     agent = Agent(drivers, client, settings.agent.children)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        agent.stop(teardown)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        agent.stop(teardown or number == TEARDOWN)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, TEARDOWN):
+        signal.signal(number, stop)
     agent.run()
