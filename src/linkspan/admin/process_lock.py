@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -14,8 +15,7 @@ class ProcessLock:
 
     def __init__(self, path: Path, refusal: str) -> None:
         """Raises ClickException with `refusal` if another process holds the lock; `{holder}` in it is its pid."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = _open(path)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,6 +35,25 @@ class ProcessLock:
     def release(self) -> None:
         """Releases the lock."""
         os.close(self._file)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a lock needs no more
+
+
+def lock_node(directory: Path, name: str) -> ProcessLock:
+    """Locks a node's directory for one agent at a time. Raises ClickException."""
+    return ProcessLock(
+        directory / "lock",
+        f"the agent of node {name} already runs here (process {{holder}}): stop it, or give each agent a node and a "
+        "token of its own with 'linkspan node create NAME'",
+    )
 
 
 def lock_state(state: Path) -> ProcessLock:

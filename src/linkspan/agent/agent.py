@@ -14,7 +14,7 @@ import time
 import structlog
 
 import linkspan
-from linkspan.agent.api_client import ApiClient, ApiUnreachable
+from linkspan.agent.api_client import ApiClient, ApiUnreachable, NodeHeld
 from linkspan.agent.convergence import Desired
 from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
@@ -51,10 +51,12 @@ class Agent:
         self._stop = threading.Event()
         self._teardown = False
         self._joined = False
+        self._holds_node = False
         self._lease = 30.0
 
     def stop(self, teardown: bool) -> None:
-        """Have `run` return. With `teardown` the gateways are removed; without, every tunnel stays up."""
+        """Have `run` return. With `teardown` the gateways are removed, unless another agent holds the node; without,
+        every tunnel stays up."""
         self._teardown = teardown
         self._stop.set()
         self._wake.set()
@@ -88,6 +90,7 @@ class Agent:
         while not self._stop.is_set():
             try:
                 self._send_hello()
+                self._holds_node = True
                 return
             except ApiUnreachable as error:
                 if error.final:
@@ -95,6 +98,7 @@ class Agent:
                 refusal = error
             try:
                 self._read(0)
+                self._holds_node = True
                 return
             except (ApiUnreachable, Mismatch):
                 failures = self._pause(failures, refusal)
@@ -118,8 +122,19 @@ class Agent:
                 failures = self._pause(failures, error)
                 if isinstance(error, Mismatch):
                     self._state = desired.EMPTY
+                elif isinstance(error, NodeHeld):
+                    self._let_go()
                 continue
             self._wake.wait(POLL)
+
+    def _let_go(self) -> None:
+        """Another agent holds the node: leave the gateways as they are, and wait until this one may have them again."""
+        for worker in self._workers.values():
+            worker.send(Stop(teardown=False))
+        for worker in (*self._workers.values(), *self._stopping.values()):
+            worker.join(STOP_TIMEOUT)
+        self._workers, self._stopping, self._state, self._holds_node = {}, {}, desired.EMPTY, False
+        self._join()
 
     def _read(self, since: int) -> None:
         delta = self._api.desired(since)
@@ -200,6 +215,8 @@ class Agent:
                 self._outbox.delivered(batch)
             except ApiUnreachable as error:
                 self._joined = False
+                if isinstance(error, NodeHeld):
+                    self._wake.set()
                 self._outbox.put_back(batch)
                 failures = self._pause(failures, error)
 
@@ -216,7 +233,7 @@ class Agent:
             worker.send(Stop(teardown=self._teardown))
         for worker in (*self._workers.values(), *self._stopping.values()):
             worker.join(STOP_TIMEOUT)
-        if self._teardown:
+        if self._teardown and self._holds_node:
             for id in self._drivers.namespaces.present():
                 self._drivers.namespaces.remove(id)
         self._outbox.close()

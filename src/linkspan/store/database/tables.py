@@ -177,6 +177,8 @@ NODE: Final = Table(
     Column("created_at", Double, nullable=False),
     # `Capabilities` as JSON, null until a node has told them.
     Column("capabilities", WORDS),
+    # The agent that holds the node, in its own words: `core.state.observed.HOLDER_HEADER`.
+    Column("holder", WORDS),
     sqlite_with_rowid=False,
 )
 
