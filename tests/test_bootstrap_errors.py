@@ -13,7 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
-from linkspan.admin import preflight, supervisor
+from linkspan.admin import preflight
+from linkspan.admin.process_lock import lock_state
 from linkspan.bootstrap import command_line
 
 
@@ -224,11 +225,11 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 
 
 def test_a_state_directory_in_use_is_refused(tmp_path: Path) -> None:
-    lock = supervisor.StateLock(tmp_path)
+    lock = lock_state(tmp_path)
     with pytest.raises(click.ClickException, match=rf"already runs with the state directory .*process {os.getpid()}"):
-        supervisor.StateLock(tmp_path)
+        lock_state(tmp_path)
     lock.release()
-    supervisor.StateLock(tmp_path).release()
+    lock_state(tmp_path).release()
 
 
 def test_an_unexpected_error_is_one_line_too(

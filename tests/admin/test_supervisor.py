@@ -81,7 +81,7 @@ def test_an_exited_child_is_reported_in_one_line_and_restarted(tmp_path: Path) -
     supervisor.stop(lambda _: True, 5.0)
 
 
-def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_outlives_a_killed_supervisor_and_is_found(tmp_path: Path) -> None:
     script = f"""
 import os, sys, time
 from pathlib import Path
@@ -96,7 +96,77 @@ time.sleep(60)
         parent.stdout.readline()
         (leftover,) = leftover_processes(tmp_path)
         parent.kill()
-    until(lambda: not leftover.is_running())
+    until(is_orphan(leftover.pid))
+    assert leftover_processes(tmp_path) == [leftover]
+    terminate([leftover], 5.0)
+    assert leftover_processes(tmp_path) == []
+
+
+def restarted(supervisor: Supervisor) -> bool:
+    supervisor.restart_exited()
+    return True
+
+
+def is_orphan(pid: int) -> Callable[[], bool]:
+    return lambda: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) != os.getpid()
+
+
+def test_a_full_disk_ends_no_child_and_delays_its_record(tmp_path: Path) -> None:
+    reports: list[str] = []
+    supervisor = Supervisor(tmp_path, reports.append)
+    child = make_child(tmp_path, "api", SLEEP)
+    supervisor.start(child)
+    before = child.identity()
+    record = tmp_path / "run" / "children.new"
+    record.symlink_to("/dev/full")
+    assert before
+    before.signal(signal.SIGKILL)
+    until(lambda: supervisor.exited_child() is child)
+    until(lambda: restarted(supervisor) and child.identity() is not None)
+    assert leftover_processes(tmp_path) == [], "the record was written"
+    assert [report for report in reports if "No space left on device; everything goes on" in report] == reports[1:]
+    record.unlink()
+    supervisor.restart_exited()
+    assert leftover_processes(tmp_path) == [child.identity()]
+    supervisor.stop(lambda _: True, 5.0)
+
+
+def test_a_child_that_cannot_be_started_again_is_tried_again(tmp_path: Path) -> None:
+    reports: list[str] = []
+    program = tmp_path / "program"
+    program.symlink_to(sys.executable)
+    supervisor = Supervisor(tmp_path, reports.append)
+    child = make_child(tmp_path, "node-1", [str(program), *SLEEP[1:]])
+    supervisor.start(child)
+    program.unlink()
+    identity = child.identity()
+    assert identity
+    identity.signal(signal.SIGKILL)
+    until(lambda: restarted(supervisor) and len(reports) > 1)
+    assert "node-1 could not be started (No such file or directory); restarting in 0.5 s" in reports[1]
+    program.symlink_to(sys.executable)
+    until(lambda: restarted(supervisor) and child.identity() is not None)
+    supervisor.stop(lambda _: True, 5.0)
+
+
+def test_a_child_runs_without_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the place of the folder")
+    supervisor = Supervisor(tmp_path, print)
+    child = make_child(tmp_path, "api", SLEEP)
+    supervisor.start(child)
+    assert child.identity()
+    supervisor.stop(lambda _: True, 5.0)
+
+
+def test_a_child_that_was_not_recorded_is_found_by_its_settings_file(tmp_path: Path) -> None:
+    command = [*SLEEP, "--config", str(tmp_path / "run" / "node-1.toml")]
+    other = [*SLEEP, "--config", str(tmp_path / "elsewhere" / "node-1.toml")]
+    with subprocess.Popen(command) as ours, subprocess.Popen(other) as unrelated:
+        # Between fork and exec a child still has its parent's command line.
+        until(lambda: all(b"--config" in Path(f"/proc/{p.pid}/cmdline").read_bytes() for p in (ours, unrelated)))
+        assert [(found.name, found.pid) for found in leftover_processes(tmp_path)] == [("node-1", ours.pid)]
+        ours.kill()
+        unrelated.kill()
 
 
 def test_only_the_children_of_a_killed_run_are_found_and_ended(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Counts the statements that reach a database, at the database driver.
 
 SQLite reports its statements by a trace callback; psycopg's cursors are wrapped. Not counted: the start and end of
-transactions, the liveness check of pooled connections, and the periodic query of PostgreSQL's clock.
+transactions, the liveness check of pooled connections, and the periodic query of the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-_NOT_COUNTED = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", ";", "SELECT EXTRACT(EPOCH FROM CLOCK_TIMESTAMP())")
+_NOT_COUNTED = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", ";", "SELECT LEASE_CLOCK.AT")
 
 
 class Statements:

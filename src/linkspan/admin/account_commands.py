@@ -202,7 +202,7 @@ def _token_create(opener: Opener) -> click.Command:
 def _token_list(opener: Opener) -> click.Command:
     def handler(store: Store, format_: str) -> None:
         with store.read() as tx:
-            tokens, now = stored_tokens.static_tokens(tx), tx.now
+            tokens, now = stored_tokens.static_tokens(tx), tx.wall
         keys = ("id", "name", "user_name", "project_name")
         print_rows(
             [account_store.select_fields(row, keys) | {"expires": _expires(row["expires_at"], now)} for row in tokens],

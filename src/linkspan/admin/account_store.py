@@ -125,7 +125,7 @@ def create_token(
                 f"user '{user_name}' has no role in that project: see 'linkspan user grant', or use --project"
             )
         tokens.add_token(
-            tx, hash_token(token.encode()), user["id"], project_id, name, None if seconds is None else tx.now + seconds
+            tx, hash_token(token.encode()), user["id"], project_id, name, None if seconds is None else tx.wall + seconds
         )
         if token_file is not None:
             write_private(token_file, token + "\n", 0o400)

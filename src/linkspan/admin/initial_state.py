@@ -145,6 +145,8 @@ def _ensure_node(tx: Transaction, name: str, token_file: Path, known: bool) -> N
 
 
 def _replace(file: Path, text: str) -> None:
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return  # the next run on a full disk needs to write nothing
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     write_private(draft, text, 0o600)

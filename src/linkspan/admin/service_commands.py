@@ -35,6 +35,9 @@ def build(
     )
     once = click.Option(["--once"], is_flag=True, help="exit after the checks of the laboratory: 0 if all pass, else 1")
     no_lab = click.Option(["--no-lab"], is_flag=True, help="run the service without the laboratory")
+    clean = click.Option(
+        ["--clean"], is_flag=True, help="remove the gateways of an earlier run first; otherwise they are adopted"
+    )
     nodes = click.Option(
         ["--nodes"], type=click.IntRange(1, 16), default=1, metavar="N", help="number of agents (default 1)"
     )
@@ -51,7 +54,7 @@ def build(
         click.Command(
             "run",
             callback=run,
-            params=[config, state, port, nodes, once, no_lab],
+            params=[config, state, port, nodes, once, no_lab, clean],
             help="Run everything on this machine, with two sites as a laboratory, until Ctrl-C.",
             short_help="Run everything on this machine, with a laboratory.",
         ),

@@ -1,15 +1,14 @@
 """Starts, restarts and stops child processes, and finds the children that a killed supervisor left running.
 
-The kernel sends SIGTERM to each child when its parent dies (PR_SET_PDEATHSIG). Each child has a session of its own, so
+Children outlive a supervisor that is killed: only an intended stop ends them. Each child has a session of its own, so
 that Ctrl-C reaches only the supervisor, which stops its children in order. A file in the state directory records the
-children with their start times: a later run finds them there, and the start time distinguishes them from unrelated
-processes that got the same pid.
+children with their start times, which distinguish them from unrelated processes that got the same pid. A child that
+could not be recorded, as on a full disk, is found by the settings file in its command line. A disk that cannot be
+written, or a process that cannot be started, delays what needs it and ends nothing.
 """
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -19,14 +18,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import msgspec
 
 BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before an exited child is restarted. After `LONG_LIVED` seconds of running, the next delay is the first."""
 LONG_LIVED: Final = 60.0
-_PR_SET_PDEATHSIG: Final = 1
-_prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
+SETTINGS_OPTION: Final = "--config"
+"""The option before the settings file in the command of a child."""
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
@@ -58,30 +56,6 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in {"Z", "X"} else int(fields[19])
 
 
-class StateLock:
-    """Locks a state directory for one supervisor at a time. The kernel releases the lock when the process ends."""
-
-    def __init__(self, state: Path) -> None:
-        path = state / "run" / "lock"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise click.ClickException(
-                f"linkspan already runs with the state directory {state} (process {holder}): stop it, or give "
-                "another directory with --state DIR and another port with --port"
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Releases the lock."""
-        os.close(self._file)
-
-
 class ChildProcess:
     """A child process, with its command, environment and log file to restart it."""
 
@@ -96,10 +70,8 @@ class ChildProcess:
         self.restart_at = 0.0
 
     def start(self) -> None:
-        """Starts the process; its output is appended to the log file."""
-        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        parent = os.getpid()
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        """Starts the process; its output is appended to the log file, if there can be one. Raises OSError."""
+        descriptor = self._open_log()
         try:
             self.process = subprocess.Popen(
                 self.command,
@@ -108,12 +80,17 @@ class ChildProcess:
                 stderr=descriptor,
                 env=self.environment,
                 start_new_session=True,
-                # Only this system call runs between fork and exec, so no lock can be held there.
-                preexec_fn=lambda: _terminate_with_parent(parent),  # noqa: PLW1509
             )
         finally:
             os.close(descriptor)
         self.started_at = time.monotonic()
+
+    def _open_log(self) -> int:
+        try:
+            self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def identity(self) -> ProcessIdentity | None:
         """Returns the identity of the running process, None if it does not run."""
@@ -131,22 +108,17 @@ class ChildProcess:
         return lines[-1] if lines else ""
 
 
-def _terminate_with_parent(parent: int) -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 class Supervisor:
-    """Starts, restarts and stops children. `report` gets one line for each exit of a child."""
+    """Starts, restarts and stops children. `report` gets one line for each exit of a child or other fault."""
 
     def __init__(self, state: Path, report: Callable[[str], None]) -> None:
         self._record = state / "run" / "children.json"
         self._report = report
         self._children: list[ChildProcess] = []
+        self._recorded = True
 
     def start(self, child: ChildProcess) -> None:
-        """Starts a child and records it."""
+        """Starts a child and records it. Raises OSError."""
         self._children.append(child)
         child.start()
         self._write()
@@ -161,24 +133,38 @@ class Supervisor:
         for child in self._children:
             if child.process is None:
                 if now >= child.restart_at:
-                    child.start()
-                    self._write()
+                    self._restart(child, now)
                 continue
             code = child.process.poll()
             if code is None:
                 continue
             child.failures = 0 if now - child.started_at > LONG_LIVED else child.failures
-            delay = BACKOFF[min(child.failures, len(BACKOFF) - 1)]
-            child.failures += 1
-            child.process, child.restart_at = None, now + delay
-            self._report(f"{child.name} {_describe_exit(code)}; restarting in {delay:g} s (see {child.log})")
+            self._delay(child, now, _describe_exit(code))
+        if not self._recorded:
+            self._write()
 
-    def stop(self, selects: Callable[[str], bool], timeout: float) -> list[str]:
+    def _restart(self, child: ChildProcess, now: float) -> None:
+        try:
+            child.start()
+        except OSError as error:
+            self._delay(child, now, f"could not be started ({error.strerror})")
+        else:
+            self._write()
+
+    def _delay(self, child: ChildProcess, now: float, fault: str) -> None:
+        delay = BACKOFF[min(child.failures, len(BACKOFF) - 1)]
+        child.failures += 1
+        child.process, child.restart_at = None, now + delay
+        self._report(f"{child.name} {fault}; restarting in {delay:g} s (see {child.log})")
+
+    def stop(
+        self, selects: Callable[[str], bool], timeout: float, number: signal.Signals = signal.SIGTERM
+    ) -> list[str]:
         """Stops the children whose names are selected; returns the names of those killed after `timeout` seconds."""
         chosen = [child for child in self._children if selects(child.name) and child.process]
         for child in chosen:
             if child.process and child.process.poll() is None:
-                child.process.terminate()
+                child.process.send_signal(number)
         deadline = time.monotonic() + timeout
         killed = []
         for child in chosen:
@@ -195,11 +181,19 @@ class Supervisor:
         return killed
 
     def _write(self) -> None:
+        """Records the children. If that fails, it is reported once, and `restart_exited` tries again."""
         running = [identity for child in self._children if (identity := child.identity())]
         temporary = self._record.with_suffix(".new")
-        temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_bytes(msgspec.json.encode(running))
-        temporary.replace(self._record)
+        try:
+            temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_bytes(msgspec.json.encode(running))
+            temporary.replace(self._record)
+        except OSError as error:
+            if self._recorded:
+                self._report(f"cannot write {self._record}: {error.strerror}; everything goes on")
+            self._recorded = False
+        else:
+            self._recorded = True
 
 
 def _describe_exit(code: int) -> str:
@@ -212,14 +206,31 @@ def leftover_processes(state: Path) -> list[ProcessIdentity]:
         raw: Any = json.loads((state / "run" / "children.json").read_bytes())
         recorded = msgspec.convert(raw, list[ProcessIdentity])
     except (OSError, ValueError):
-        return []
-    return [identity for identity in recorded if identity.is_running()]
+        recorded = []
+    running = {identity.pid: identity for identity in recorded if identity.is_running()}
+    return list((_unrecorded(state) | running).values())
 
 
-def terminate(processes: Sequence[ProcessIdentity], timeout: float) -> None:
-    """Ends processes that are not children of this one: SIGTERM, then SIGKILL after `timeout` seconds."""
+def _unrecorded(state: Path) -> dict[int, ProcessIdentity]:
+    """Returns the processes whose settings file is one that a run with this state directory has written, by pid."""
+    folder = state.absolute() / "run"
+    processes = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        file = Path(arguments[arguments.index(SETTINGS_OPTION) + 1]) if SETTINGS_OPTION in arguments[:-1] else Path()
+        start = start_time(int(entry.name)) if file.parent == folder else None
+        if start is not None and int(entry.name) != os.getpid():
+            processes[int(entry.name)] = ProcessIdentity(file.stem, int(entry.name), start)
+    return processes
+
+
+def terminate(processes: Sequence[ProcessIdentity], timeout: float, number: signal.Signals = signal.SIGTERM) -> None:
+    """Ends processes that are not children of this one: by a signal, and by SIGKILL after `timeout` seconds."""
     for process in processes:
-        process.signal(signal.SIGTERM)
+        process.signal(number)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and any(process.is_running() for process in processes):
         time.sleep(0.02)

@@ -7,13 +7,14 @@ the API is unreachable, everything that runs goes on.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
 import structlog
 
 import linkspan
-from linkspan.agent.api_client import ApiClient, ApiUnreachable
+from linkspan.agent.api_client import ApiClient, ApiUnreachable, NodeHeld
 from linkspan.agent.convergence import Desired
 from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
@@ -28,6 +29,8 @@ POLL = 30.0
 """Seconds after which desired state is read without a hint: the most that a lost hint costs."""
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to reach the API; the last one repeats."""
+TEARDOWN = signal.SIGUSR1
+"""The signal to remove the gateways and end. Not SIGTERM, which an agent gets for many reasons."""
 STOP_TIMEOUT = 20.0
 """Seconds to wait for a gateway's worker to end."""
 
@@ -47,10 +50,13 @@ class Agent:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._teardown = False
+        self._joined = False
+        self._holds_node = False
         self._lease = 30.0
 
     def stop(self, teardown: bool) -> None:
-        """Have `run` return. With `teardown` the gateways are removed; without, every tunnel stays up."""
+        """Have `run` return. With `teardown` the gateways are removed, unless another agent holds the node; without,
+        every tunnel stays up."""
         self._teardown = teardown
         self._stop.set()
         self._wake.set()
@@ -79,21 +85,30 @@ class Agent:
     # -- desired state -------------------------------------------------------------------------------------------
 
     def _join(self) -> None:
+        """Wait until the API accepts this agent, or only lets it read, as while its disk is full."""
         failures = 0
         while not self._stop.is_set():
             try:
                 self._send_hello()
+                self._holds_node = True
                 return
             except ApiUnreachable as error:
                 if error.final:
                     raise
-                failures = self._pause(failures, error)
+                refusal = error
+            try:
+                self._read(0)
+                self._holds_node = True
+                return
+            except (ApiUnreachable, Mismatch):
+                failures = self._pause(failures, refusal)
 
     def _send_hello(self) -> None:
         drivers = self._drivers
         hello = Hello(drivers.backend, linkspan.__version__, drivers.charon_version, drivers.capabilities)
         welcome = self._api.hello(hello)
         self._lease = welcome.lease
+        self._joined = True
         self._log.info("joined", node=welcome.node_name, revision=welcome.revision)
 
     def _follow_desired(self) -> None:
@@ -107,8 +122,19 @@ class Agent:
                 failures = self._pause(failures, error)
                 if isinstance(error, Mismatch):
                     self._state = desired.EMPTY
+                elif isinstance(error, NodeHeld):
+                    self._let_go()
                 continue
             self._wake.wait(POLL)
+
+    def _let_go(self) -> None:
+        """Another agent holds the node: leave the gateways as they are, and wait until this one may have them again."""
+        for worker in self._workers.values():
+            worker.send(Stop(teardown=False))
+        for worker in (*self._workers.values(), *self._stopping.values()):
+            worker.join(STOP_TIMEOUT)
+        self._workers, self._stopping, self._state, self._holds_node = {}, {}, desired.EMPTY, False
+        self._join()
 
     def _read(self, since: int) -> None:
         delta = self._api.desired(since)
@@ -179,22 +205,26 @@ class Agent:
         while not self._stop.is_set():
             batch = self._outbox.take(self._lease / 3)
             try:
-                self._api.report(batch)
-                if failures:
+                if not self._joined:
                     # The API was unreachable and may have lost its state: join again and report everything.
                     self._send_hello()
                     self._outbox.resend_all()
                     self._wake.set()
-                    failures = 0
+                self._api.report(batch)
+                failures = 0
                 self._outbox.delivered(batch)
             except ApiUnreachable as error:
+                self._joined = False
+                if isinstance(error, NodeHeld):
+                    self._wake.set()
                 self._outbox.put_back(batch)
                 failures = self._pause(failures, error)
 
     def _pause(self, failures: int, error: Exception) -> int:
         if failures == 0 and not self._stop.is_set():
             self._log.warning("cannot exchange state with the API; tunnels stay as they are", error=str(error))
-        self._stop.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
+        # Never longer than a renewal of the lease is due, so that it outlasts an API that was away.
+        self._stop.wait(min(BACKOFF[min(failures, len(BACKOFF) - 1)], self._lease / 3))
         return failures + 1
 
     def _end(self) -> None:
@@ -203,7 +233,7 @@ class Agent:
             worker.send(Stop(teardown=self._teardown))
         for worker in (*self._workers.values(), *self._stopping.values()):
             worker.join(STOP_TIMEOUT)
-        if self._teardown:
+        if self._teardown and self._holds_node:
             for id in self._drivers.namespaces.present():
                 self._drivers.namespaces.remove(id)
         self._outbox.close()

@@ -16,7 +16,7 @@ import msgspec
 
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta
-from linkspan.core.state.observed import Hello, Report, Welcome
+from linkspan.core.state.observed import HOLDER_HEADER, Hello, Report, Welcome
 
 HINTS_TIMEOUT = 35.0
 """Seconds without data on the hint stream after which it counts as broken; the API sends a heartbeat every 10 s."""
@@ -28,6 +28,10 @@ class ApiUnreachable(Exception):
     def __init__(self, message: str, final: bool = False) -> None:
         super().__init__(message)
         self.final = final
+
+
+class NodeHeld(ApiUnreachable):
+    """Another agent holds the node of this one's token."""
 
 
 def check_url(url: str) -> None:
@@ -56,7 +60,8 @@ def _is_loopback(host: str) -> bool:
 class ApiClient:
     """The API as one node uses it. Safe to use from several threads."""
 
-    def __init__(self, url: str, token: str, ca_file: Path | None = None) -> None:
+    def __init__(self, url: str, token: str, ca_file: Path | None = None, holder: str = "") -> None:
+        """`holder`: which agent this is, see `HOLDER_HEADER`."""
         check_url(url)
         verify: ssl.SSLContext | bool = True
         if ca_file is not None:
@@ -66,7 +71,7 @@ class ApiClient:
                 raise ApiUnreachable(f"the CA file {ca_file} cannot be used: {error}", final=True) from error
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/agent/v1",
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}"} | ({HOLDER_HEADER: holder} if holder else {}),
             timeout=httpx.Timeout(10.0),
             verify=verify,
             # Desired state has keys: no proxy of the environment may see it, and no redirect may lead it elsewhere.
@@ -128,6 +133,8 @@ class ApiClient:
             raise ApiUnreachable(
                 "the API does not know this node's token: create one with 'linkspan node create NAME'", final=True
             )
+        if response.status_code == 409:
+            raise NodeHeld(response.text)
         if response.status_code >= 400:
             raise ApiUnreachable(f"the API answered {response.status_code}: {response.text[:200]}")
         return response

@@ -1,5 +1,5 @@
 """The agent protocol: hello, desired state, hints, reports. A node authenticates with its token and reads only its own
-state.
+state. Of several agents with one token the first holds the node until its lease ends; the others get a 409.
 
 Blocking handlers like all others, except for the hint stream, which holds no thread. The body of
 an agent's request is decoded into the types of `core.state.observed`; anything else is a 400. Without a known token the
@@ -19,7 +19,7 @@ from linkspan.api.http.notifications import Notifier, Subscription
 from linkspan.api.http.route import Receive, Route, Run, Send
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
-from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
+from linkspan.core.state.observed import HOLDER_HEADER, ConnectionReport, GatewayReport, Hello, Report, Welcome
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import delta as stored_delta
 from linkspan.store.nodes import registry
@@ -31,6 +31,7 @@ from linkspan.store.transaction import Transaction
 HEARTBEAT: Final = 10.0
 """Seconds without an event after which a hint stream sends a heartbeat."""
 LARGEST_REPORT: Final = 4 * 1024 * 1024
+LONGEST_HOLDER: Final = 200
 
 _T = TypeVar("_T")
 _UNKNOWN: Final = Response(401, b"", ())
@@ -63,7 +64,9 @@ class AgentProtocol:
             return _UNKNOWN
         with self._store.read() as tx:
             node = registry.node_by_token(tx, token)
-            return _UNKNOWN if node is None else answer(tx, node)
+            if node is None:
+                return _UNKNOWN
+            return _held(node) if _is_fenced(request, node) else answer(tx, node)
 
     def _written(self, request: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
         """Writes, as the node whose token a request carries. Without a known token no write transaction starts."""
@@ -81,7 +84,9 @@ class AgentProtocol:
         """Registers a node. The answer has its name, its revision and its lease."""
 
         def answer(tx: Transaction, node: NodeRow) -> Response:
-            revision = registry.hello(tx, node["id"], _decoded(_hello, request.body))
+            if registry.is_held_elsewhere(tx, node, _holder(request)):
+                return _held(node)
+            revision = registry.hello(tx, node["id"], _decoded(_hello, request.body), _holder(request))
             welcome = Welcome(node["id"], node["name"], revision, self._store.lease)
             return Response(200, encode(welcome))
 
@@ -101,6 +106,8 @@ class AgentProtocol:
         gone: list[str] = []
 
         def answer(tx: Transaction, node: NodeRow) -> Response:
+            if _is_fenced(request, node):
+                return _held(node)
             report = _decoded(_report, request.body)
             stored_reports.report(tx, node["id"], report)
             gone.extend(entry.id for entry in _entries(report) if entry.state == "gone")
@@ -128,10 +135,10 @@ class AgentProtocol:
                 {
                     "type": "http.response.start",
                     "status": response.status,
-                    "headers": [(b"content-length", b"0")],
+                    "headers": [(b"content-length", b"%d" % len(response.body))],
                 }
             )
-            await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": response.body})
             return
         node_id, _ = msgspec.json.decode(response.body)
         stream = self._notifier.subscribe(node_id)
@@ -188,6 +195,25 @@ def _token(request: Request) -> str | None:
     if scheme.lower() != b"bearer" or not token.strip():
         return None
     return hash_token(token.strip())
+
+
+def _holder(request: Request) -> str | None:
+    header = request.header(HOLDER_HEADER.lower().encode())
+    return header.decode("ascii", "replace")[:LONGEST_HOLDER] if header else None
+
+
+def _is_fenced(request: Request, node: NodeRow) -> bool:
+    """True if another agent than the caller has said hello as this node since."""
+    return node["holder"] not in (None, _holder(request))
+
+
+def _held(node: NodeRow) -> Response:
+    host = (node["holder"] or "").partition("/")[0]
+    text = (
+        f"node {node['name']} is held by another agent, on host {host}, until its lease ends: give each agent a node "
+        "and a token of its own with 'linkspan node create NAME'"
+    )
+    return Response(409, text.encode(), ((b"content-type", b"text/plain"),))
 
 
 def _since(request: Request) -> int:

@@ -114,7 +114,7 @@ class Discovery:
 
 def _node(node: NodeWithGateways, now: float) -> dict[str, Any]:
     shown: dict[str, Any] = {**node, "alive": node["lease_until"] >= now}
-    del shown["lease_until"]
+    del shown["lease_until"], shown["holder"]
     shown["capabilities"] = msgspec.to_builtins(node["capabilities"])
     return shown
 

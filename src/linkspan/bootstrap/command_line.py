@@ -107,20 +107,23 @@ def _agent(config: Path | None, state: Path | None, teardown: bool, **options: A
     run_agent(_settings(config, state=state, **{f"agent__{key}": value for key, value in options.items()}), teardown)
 
 
-def _run(config: Path | None, state: Path | None, port: int | None, nodes: int, once: bool, no_lab: bool) -> None:
+def _run(
+    config: Path | None, state: Path | None, port: int | None, nodes: int, once: bool, no_lab: bool, clean: bool
+) -> None:
     from linkspan.bootstrap.run_all import run_all
 
-    sys.exit(run_all(_settings(config, state=state, api__port=port), nodes=nodes, once=once, lab=not no_lab))
+    settings = _settings(config, state=state, api__port=port)
+    sys.exit(run_all(settings, nodes=nodes, once=once, lab=not no_lab, clean=clean))
 
 
 def _sweep(config: Path | None, state: Path | None) -> None:
-    from linkspan.admin.supervisor import StateLock
+    from linkspan.admin.process_lock import lock_state
     from linkspan.bootstrap.run_all import remove_leftovers
 
     settings = _settings(config, state=state)
     preflight.require_root("linkspan sweep")
     wiring.configure_logging(settings)
-    lock = StateLock(settings.state)
+    lock = lock_state(settings.state)
     remove_leftovers(settings)
     lock.release()
 

@@ -40,8 +40,10 @@ def run_api_server(settings: Settings) -> None:
 
 
 def run_agent(settings: Settings, teardown: bool) -> None:
-    """Runs this node's agent until SIGTERM or Ctrl-C."""
+    """Runs this node's agent until SIGTERM or Ctrl-C; until the signal `TEARDOWN`, which also removes the gateways."""
+    from linkspan.admin.process_lock import lock_node
     from linkspan.agent.api_client import ApiClient, check_url
+    from linkspan.drivers.linux.place import holder
     from linkspan.settings import instance_id
 
     check_url(settings.api_url)
@@ -54,25 +56,31 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"cannot read the token file {settings.token_file}: {error}") from None
-    client = ApiClient(settings.api_url, token, settings.agent.ca_file)
+    directory = settings.state.absolute() / "nodes" / settings.agent.name
+    instance = settings.agent.instance or instance_id(settings.state)
+    client = ApiClient(settings.api_url, token, settings.agent.ca_file, holder(instance, directory))
     preflight.require_root("linkspan agent")
     preflight.require_tools(("ip", "nft", "charon-systemd"))
+    lock = lock_node(directory, settings.agent.name)
     wiring.configure_logging(settings)
-    from linkspan.agent.agent import Agent
+    from linkspan.agent.agent import TEARDOWN, Agent
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
-        settings.agent.instance or instance_id(settings.state),
+        instance,
         settings.agent.name,
-        settings.state / "nodes" / settings.agent.name,
+        directory,
         settings.agent.bridge_namespace,
         settings.agent.bridges,
     )
     agent = Agent(drivers, client, settings.agent.children)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        agent.stop(teardown)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        agent.stop(teardown or number == TEARDOWN)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    agent.run()
+    for number in (signal.SIGTERM, signal.SIGINT, TEARDOWN):
+        signal.signal(number, stop)
+    try:
+        agent.run()
+    finally:
+        lock.release()

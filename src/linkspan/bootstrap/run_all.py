@@ -1,10 +1,15 @@
 """Runs the API, agents and the laboratory on one machine for `linkspan run`, and cleans up behind them.
 
+Only an intended stop removes gateways: Ctrl-C, SIGTERM, the end of `--once`, `linkspan sweep`, and a first start that
+fails. The agents remove theirs for a signal of their own (`agent.TEARDOWN`), so that SIGTERM from anybody else ends no
+tunnel. After any other end the gateways work on, and the next run adopts them.
+
 Imports are inside functions, see `command_line`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -28,7 +33,9 @@ if TYPE_CHECKING:
 
 TEARDOWN_TIMEOUT: Final = 25.0
 """Seconds for the agents to remove their gateways."""
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+DETACH_TIMEOUT: Final = 25.0
+"""Seconds for the processes of an earlier run to end without their gateways."""
 START_TIMEOUT: Final = 30.0
 """Seconds for the API and the agents to start."""
 
@@ -36,16 +43,27 @@ START_TIMEOUT: Final = 30.0
 def remove_leftovers(settings: Settings) -> None:
     """Removes processes, namespaces, links and rules that an earlier run of this installation left on the machine."""
     from linkspan.admin.supervisor import leftover_processes, terminate
+    from linkspan.agent.agent import TEARDOWN
     from linkspan.drivers.local import sweep
     from linkspan.settings import instance_id
 
-    terminate(leftover_processes(settings.state), TEARDOWN_TIMEOUT)
+    # The agents first: they report to the API what they remove.
+    agents = [process for process in leftover_processes(settings.state) if not _is_api(process.name)]
+    terminate(agents, TEARDOWN_TIMEOUT, TEARDOWN)
+    terminate(leftover_processes(settings.state), 5.0)
     sweep(settings.agent.instance or instance_id(settings.state))
     (settings.state / "lab.json").unlink(missing_ok=True)
 
 
-def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
-    """Runs the service until Ctrl-C or SIGTERM, with `once` until the laboratory is checked. Returns the exit code."""
+def _is_api(name: str) -> bool:
+    return name == "api"
+
+
+def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool, clean: bool) -> int:
+    """Runs the service until Ctrl-C or SIGTERM, with `once` until the laboratory is checked. Returns the exit code.
+
+    Gateways of an earlier run are adopted, with `clean` removed.
+    """
     preflight.require_root("linkspan run")
     preflight.require_tools(tuple(preflight.TOOLS))
     if settings.api.auth == "keystone":
@@ -56,29 +74,31 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool) -> int:
     wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
     wiring.load_policy(settings)
-    from linkspan.admin.supervisor import StateLock, Supervisor
+    from linkspan.admin.process_lock import lock_state
+    from linkspan.admin.supervisor import Supervisor, leftover_processes
     from linkspan.lab.progress import Progress
     from linkspan.telemetry import configure
 
     progress = Progress(sys.stderr)
-    lock = StateLock(settings.state)
-    preflight.listening_socket(settings.api.host, settings.api.port).close()
+    lock = lock_state(settings.state)
+    if not leftover_processes(settings.state):
+        preflight.listening_socket(settings.api.host, settings.api.port).close()
     configure(file=settings.state / "logs" / "run.log", terminal="off", level=settings.log.level)
     supervisor = Supervisor(settings.state, progress.say)
-    _raise_on_stop_signals()
+    _handle_signals()
+    run = _Run(settings, progress, supervisor, nodes)
     try:
-        with progress.step("clean up after an earlier run"):
-            remove_leftovers(settings)
-        return _Run(settings, progress, supervisor, nodes).run(once=once, lab=lab)
-    finally:
-        # A second Ctrl-C must not interrupt the cleanup that the first one started.
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        with progress.step("stop everything and clean up"):
-            supervisor.stop(lambda name: name != "api", TEARDOWN_TIMEOUT)
-            supervisor.stop(lambda name: name == "api", 5.0)
-            remove_leftovers(settings)
-            lock.release()
+        run.take_over(clean)
+        code = run.run(once=once, lab=lab)
+    except BaseException as error:
+        if run.holds_tunnels and not isinstance(error, KeyboardInterrupt):
+            progress.say("the gateways work on: 'linkspan run' adopts them, 'linkspan sweep' removes them")
+            raise
+        run.remove()
+        raise
+    run.remove()
+    lock.release()
+    return code
 
 
 def _command_name() -> str:
@@ -90,12 +110,17 @@ def _command_name() -> str:
     return name if shutil.which(name) == path else os.path.relpath(path)
 
 
-def _raise_on_stop_signals() -> None:
+def _handle_signals() -> None:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    def ignore(_number: int, _frame: FrameType | None) -> None:
+        """A handler and not SIG_IGN, which children would inherit."""
+
     for number in STOP_SIGNALS:
         signal.signal(number, interrupt)
+    # The terminal is gone, as after a broken SSH session: nobody has told the service to stop.
+    signal.signal(signal.SIGHUP, ignore)
 
 
 class _Run:
@@ -111,6 +136,37 @@ class _Run:
         self._nodes = [f"node-{number}" for number in range(1, nodes + 1)]
         self._instance = settings.agent.instance or instance_id(settings.state)
         self._url = settings.api_url
+        self.holds_tunnels = False
+        """True if an end that nobody intended must leave the gateways: they carried traffic before this run, or its
+        start is over."""
+
+    def take_over(self, clean: bool) -> None:
+        """Ends the processes that an earlier run left running, and leaves their gateways for this run's agents to
+        adopt. With `clean`, or if there are none, removes everything of an earlier run."""
+        from linkspan.admin.supervisor import leftover_processes, terminate
+        from linkspan.drivers.linux import interface_names, netns
+
+        prefix = interface_names.namespace_prefix(self._instance)
+        self.holds_tunnels = not clean and any(name.startswith(prefix) for name in netns.names())
+        if not self.holds_tunnels:
+            with self._progress.step("clean up after an earlier run"):
+                remove_leftovers(self._settings)
+            return
+        with self._progress.step("adopt what an earlier run left running"):
+            terminate(leftover_processes(self._settings.state), DETACH_TIMEOUT)
+        preflight.listening_socket(self._settings.api.host, self._settings.api.port).close()
+
+    def remove(self) -> None:
+        """Stops everything and removes the gateways, as intended."""
+        from linkspan.agent.agent import TEARDOWN
+
+        # A second Ctrl-C must not interrupt the cleanup that the first one started.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        with self._progress.step("stop everything and clean up"):
+            self._supervisor.stop(lambda name: not _is_api(name), TEARDOWN_TIMEOUT, TEARDOWN)
+            self._supervisor.stop(_is_api, 5.0)
+            remove_leftovers(self._settings)
 
     def run(self, *, once: bool, lab: bool) -> int:
         """Runs everything until a signal, or with `once` until the laboratory is checked. Returns the exit code."""
@@ -122,7 +178,7 @@ class _Run:
             self._start("api", "api")
             fabric = make_fabric(self._instance)
             for node in self._nodes:
-                self._start(node, "agent", "--teardown", node=node, fabric=fabric)
+                self._start(node, "agent", node=node, fabric=fabric)
             self._wait_until(self._api_is_healthy)
         with self._progress.step(f"{len(self._nodes)} node{'s' * (len(self._nodes) > 1)}"):
             self._wait_until(self._nodes_are_up)
@@ -131,7 +187,9 @@ class _Run:
             return code
         from linkspan.lab.report import hints
 
-        click.echo(hints(self._url, self._settings.state, _command_name(), description))
+        self.holds_tunnels = True
+        with contextlib.suppress(OSError):  # a full disk, or a terminal that is gone
+            click.echo(hints(self._url, self._settings.state, _command_name(), description))
         try:
             while True:
                 self._supervisor.restart_exited()
@@ -163,19 +221,21 @@ class _Run:
         import msgspec
 
         from linkspan.admin.account_store import write_private
-        from linkspan.admin.supervisor import ChildProcess
+        from linkspan.admin.supervisor import SETTINGS_OPTION, ChildProcess
         from linkspan.settings import PREFIX, to_toml
 
         settings, replace = self._settings, msgspec.structs.replace
         agent = replace(settings.agent, api=self._url, instance=self._instance)
         if node:
             agent = replace(agent, name=node, token_file=None, bridge_namespace=fabric)
-        file = settings.state / "run" / f"{name}.toml"
-        file.unlink(missing_ok=True)
+        file = settings.state.absolute() / "run" / f"{name}.toml"
         log = replace(settings.log, terminal="json", file="")
-        write_private(file, to_toml(replace(settings, state=settings.state.absolute(), agent=agent, log=log)), 0o600)
+        text = to_toml(replace(settings, state=settings.state.absolute(), agent=agent, log=log))
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.unlink(missing_ok=True)
+            write_private(file, text, 0o600)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
-        argv = [sys.executable, "-m", "linkspan.bootstrap", *command, "--config", str(file)]
+        argv = [sys.executable, "-m", "linkspan.bootstrap", *command, SETTINGS_OPTION, str(file)]
         self._supervisor.start(ChildProcess(name, argv, settings.state / "logs" / f"{name}.log", environment))
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:

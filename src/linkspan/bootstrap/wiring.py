@@ -147,6 +147,7 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
     from linkspan.core.checks.cross_resource import Limits
     from linkspan.core.checks.weak_algorithms import WeakChoices
     from linkspan.core.token_bucket import Rate
+    from linkspan.store.lease_ticker import LeaseTicker
     from linkspan.store.migrate import upgrade
 
     with open_database(settings, exclusive=True) as engine:
@@ -172,4 +173,5 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             bulk=limits.bulk,
             largest_body=limits.body,
         )
-        yield app, notifier
+        with LeaseTicker(store):
+            yield app, notifier

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -25,6 +26,8 @@ from linkspan.drivers.linux import esp_backend as esp
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 
 _log = structlog.get_logger("drivers.local")
+# In memory, as namespaces need it to be anyway: an agent can also start while the disk is full.
+_PROBE_IN: Final = "/run"
 
 
 class LocalDrivers:
@@ -99,7 +102,7 @@ def _probe(namespace: str, backend: Backend) -> tuple[str, Capabilities]:
     """Return version and capabilities of this machine's charon, started for a moment in a namespace of its own."""
     netns.create(namespace, lambda: None)
     try:
-        with tempfile.TemporaryDirectory(prefix="linkspan-probe-") as directory:
+        with tempfile.TemporaryDirectory(prefix="linkspan-probe-", dir=_PROBE_IN) as directory:
             charon = StrongswanCharon(Path(directory), namespace, backend)
             try:
                 charon.start()

@@ -86,14 +86,20 @@ def links(instance: str) -> frozenset[str]:
 
 
 def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str], gateways: Sequence[str]) -> Host:
-    """Create a host and attach it to the bridge of a network in the fabric. Raises LabError, OSError.
+    """Create a host and attach it to the bridge of a network in the fabric; a host that is attached stays as it is.
 
-    The bridge exists once a gateway has an interface on that network.
+    The bridge exists once a gateway has an interface on that network. Raises LabError, OSError.
     """
     namespace, fabric = host_namespace(instance, name), fabric_namespace(instance)
     port, bridge = _port(instance, name), interface_names.bridge(instance, network_id)
     if bridge not in links(instance):
         raise LabError(f"host {name} has no bridge to attach to: no gateway has an interface on its network yet")
+    host = Host(name, namespace, tuple(addresses), tuple(gateways))
+    if netns.exists(namespace):
+        if netns.run_inside(fabric, lambda: _is_attached(port, bridge)):
+            netns.run_inside(namespace, lambda: _route(gateways))
+            return host
+        remove(instance, name)
     home = os.open(netns.path(fabric), os.O_RDONLY | os.O_CLOEXEC)
     try:
         netns.create(namespace, lambda: _configure(port, home, addresses))
@@ -102,7 +108,7 @@ def make_host(instance: str, name: str, network_id: str, addresses: Sequence[str
     netns.run_inside(fabric, lambda: _attach(port, bridge, interface_names.OwnerMark(instance, "lab", name).text()))
     # Routes come last: the kernel drops the routes of a link without carrier.
     netns.run_inside(namespace, lambda: _route(gateways))
-    return Host(name, namespace, tuple(addresses), tuple(gateways))
+    return host
 
 
 def remove(instance: str, name: str) -> None:
@@ -146,6 +152,12 @@ def _attach(port: str, bridge_name: str, mark: str) -> None:
         if bridge is None or link is None:
             raise LabError(f"the bridge {bridge_name} was removed while a host was attached to it")
         kernel.change(link, ifalias=mark, master=bridge.index, state="up")
+
+
+def _is_attached(port: str, bridge_name: str) -> bool:
+    with netlink.connect() as kernel:
+        bridge, link = kernel.link(bridge_name), kernel.link(port)
+        return bridge is not None and link is not None and link.master == bridge.index
 
 
 def _route(gateways: Sequence[str]) -> None:

@@ -20,13 +20,13 @@ from sqlalchemy import Engine
 from linkspan.store import revisions
 from linkspan.store.database.clock import Clock
 from linkspan.store.database.engine import reader, writer
-from linkspan.store.database.errors import Conflict, Unavailable, translated
+from linkspan.store.database.errors import Conflict, Unavailable, Unwritable, translated
 from linkspan.store.envelopes import Keyring
 from linkspan.store.rows import encryption_keys
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
-__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Values"]
+__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Unwritable", "Values"]
 
 
 def _nobody(revisions: dict[str, int]) -> None:
@@ -46,14 +46,14 @@ class Store:
         lease: float,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """`lease` in seconds. `clock`: another clock than the database's (tests)."""
+        """`lease` in seconds. `clock`: another clock than the database's two (tests)."""
         self.lease = lease
         self.one_writer = engine.dialect.name == "sqlite"
         """True if writes wait for each other, so that more than one thread for them gains nothing."""
         self._engine = engine
         self._keyring = keyring
         self._on_commit = on_commit
-        self._clock = Clock(server=engine.dialect.name != "sqlite", other=clock)
+        self._clock = Clock(engine.dialect.name != "sqlite", lease, clock)
         self._dbapi = engine.dialect.loaded_dbapi
         self._reader = reader(engine)
         self._writer = writer(engine)
@@ -85,6 +85,11 @@ class Store:
             tx = Transaction(connection, self._keyring, self._clock, self.lease)
             yield tx
             revisions.flush(tx)
+
+    def advance_clock(self) -> None:
+        """Advances the lease clock: an API process does so all the time (`store.lease_ticker`)."""
+        with self._writing() as tx:
+            self._clock.advance(tx.connection)
 
     def close(self) -> None:
         """Closes every connection."""

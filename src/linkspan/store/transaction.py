@@ -40,15 +40,15 @@ class Transaction:
 
     @property
     def now(self) -> float:
-        """The database's clock, seconds; the same throughout the transaction."""
+        """The lease clock, seconds; the same throughout the transaction."""
         if self._now is None:
             self._now = self._clock.now(self.connection)
         return self._now
 
     @property
     def wall(self) -> float:
-        """Wall-clock time, seconds."""
-        return self._clock.wall(self.now)
+        """Wall-clock time, seconds since 1970."""
+        return self._clock.wall(self.connection)
 
     def rows(self, statement: Statement, **values: Any) -> Sequence[Any]:
         """The rows of a statement, as tuples."""

@@ -16,7 +16,7 @@ from linkspan.store.database import engine as engines
 from linkspan.store.database.engine import DatabaseLocked
 from linkspan.store.rows import reading as stored_reading
 from linkspan.store.rows import writing as stored_writing
-from linkspan.store.store import Store, Unavailable
+from linkspan.store.store import Store, Unavailable, Unwritable
 from tests.harness.databases import open_store
 
 HOLD = """
@@ -91,7 +91,7 @@ def test_a_full_disk_is_unavailable_and_recovers(url: str) -> None:
     with engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(Unavailable, match="full"):
+    with pytest.raises(Unwritable, match="The disk of the database is full: what exists works on"):
         fill(store)
     with store.read() as tx:
         before = len(stored_reading.find(tx, IKE_POLICY))
@@ -100,6 +100,19 @@ def test_a_full_disk_is_unavailable_and_recovers(url: str) -> None:
     with store.write() as tx:
         stored_writing.insert(tx, IKE_POLICY, {"project_id": "blue"})
         assert len(stored_reading.find(tx, IKE_POLICY)) == before + 1
+    engine.dispose()
+
+
+def test_a_read_only_database_is_unwritable_and_can_be_read(url: str) -> None:
+    engine = engines.connect(url, pool=1)
+    migrate.upgrade(engine)
+    store = open_store(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(Unwritable, match="its file or its disk is read-only"):
+        fill(store)
+    with store.read() as tx:
+        assert stored_reading.find(tx, IKE_POLICY) == []
     engine.dispose()
 
 

@@ -61,7 +61,7 @@ class TokenAuth:
             return known
         now = time.monotonic()
         with self._store.read() as tx:
-            row, at = tokens.find_token(tx, hash_token(text)), tx.now
+            row, at = tokens.find_token(tx, hash_token(text)), tx.wall
         token = None if row is None else effective(row)
         if token is None:
             self._cache.drop(digest)

@@ -88,7 +88,7 @@ class Credentials:
             "secret_hash": self._passwords.hash(secret),
         }
         with self._store.write() as tx:
-            if values["expires_at"] is not None and values["expires_at"] <= tx.now:
+            if values["expires_at"] is not None and values["expires_at"] <= tx.wall:
                 raise _bad("expires_at has to be in the future")
             if any(row["name"] == values["name"] for row in credentials.credentials_of(tx, caller.user_id)):
                 message = f"An application credential named '{values['name']}' exists already."

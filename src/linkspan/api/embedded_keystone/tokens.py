@@ -88,7 +88,7 @@ class Tokens:
             if user is None or user["password_hash"] != proof.user["password_hash"]:
                 raise unauthorized()
             project_id = _scope(tx, token_request, proof, user)
-            ends = tx.now + self._lifetime
+            ends = tx.wall + self._lifetime
             stored_tokens.add_token(
                 tx,
                 token_hash,
@@ -142,7 +142,7 @@ class Tokens:
         with self._store.read() as tx:
             credential = _credential(tx, request)
             user = credential and users.user(tx, credential["user_id"])
-            now = tx.now
+            now = tx.wall
         secret_hash = None if credential is None else credential["secret_hash"]
         good = self._passwords.check(secret_hash, request.secret.reveal())
         if not good or credential is None or user is None:

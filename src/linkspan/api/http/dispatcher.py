@@ -28,7 +28,7 @@ from linkspan.api.http.writer_thread import WriterThread
 from linkspan.core.authorization.policy import Policy
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.operations import MAX_BODY
-from linkspan.store.store import Conflict, Unavailable
+from linkspan.store.store import Conflict, Unavailable, Unwritable
 
 BODY_TIME: Final = 30.0
 """Seconds in which a body has to arrive."""
@@ -138,7 +138,8 @@ class Dispatcher:
             await sender.reply(error_response(problem, route.keystone))
         except Unavailable as error:
             _log.error("database unavailable", request_id=request_id, reason=str(error))
-            away = ApiError("ServiceUnavailable", "The database cannot be used now: try again")
+            text = str(error) if isinstance(error, Unwritable) else "The database cannot be used now: try again"
+            away = ApiError("ServiceUnavailable", text)
             await sender.reply(error_response(away, route.keystone))
         except Conflict:
             busy = ApiError("ServiceUnavailable", "Too many writes at a time: try again")

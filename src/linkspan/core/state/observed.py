@@ -21,6 +21,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     key_exchanges: tuple[str, ...]
 
 
+HOLDER_HEADER = "Linkspan-Agent"
+"""The header of each request of an agent that says which one it is: its host's name, a slash, and a digest of the place
+where its gateways are. Of agents with one node's token, only that place holds the node, until its lease ends."""
+
+
 class Hello(msgspec.Struct, frozen=True):
     """The agent's message when it joins. An agent without `capabilities` is older than they are."""
 

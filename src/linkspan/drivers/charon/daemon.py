@@ -248,7 +248,7 @@ class StrongswanCharon:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
-            (self._directory / strongswan_conf.FILE).write_text(strongswan_conf.render(self._backend))
+            _write_if_changed(self._directory / strongswan_conf.FILE, strongswan_conf.render(self._backend))
             if self._backend == "kernel":
                 # SAs and policies of an earlier charon would go on encrypting, or let plaintext pass.
                 netns.run_inside(self._namespace, _flush_xfrm)
@@ -329,6 +329,12 @@ class StrongswanCharon:
     def _leftovers(self) -> list[int]:
         """Return the pids of charons in the namespace that cannot be found by the socket, as after a failure."""
         return [pid for pid in netns.processes(self._namespace) if _is_charon(pid)]
+
+
+def _write_if_changed(file: Path, text: str) -> None:
+    # On a full disk charon can be started again with the file that it had.
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
 
 
 def _is_charon(pid: int) -> bool:

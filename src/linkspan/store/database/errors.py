@@ -22,6 +22,10 @@ class Unavailable(Exception):
     """The database cannot be reached or cannot write now (gone, full, overloaded): nothing is known to be written."""
 
 
+class Unwritable(Unavailable):
+    """The database can be read, but its disk is full, read-only or defective; the text is for users."""
+
+
 # A foreign key, a unique or a primary key; on PostgreSQL also: serialization failure, deadlock, lock not available.
 _CONFLICTS: Final = frozenset(
     {
@@ -37,6 +41,14 @@ _CONFLICTS: Final = frozenset(
 )
 
 
+_DISK: Final[dict[int | str | None, str]] = {
+    sqlite3.SQLITE_FULL: "The disk of the database is full",
+    sqlite3.SQLITE_READONLY: "The database cannot be written, because its file or its disk is read-only",
+    sqlite3.SQLITE_IOERR: "The disk of the database fails",
+    "53100": "The disk of the database is full",
+}
+
+
 @contextmanager
 def translated(dbapi: Any) -> Iterator[None]:
     """Errors of a driver, bare or wrapped by SQLAlchemy, -> `Conflict` and `Unavailable`."""
@@ -49,9 +61,16 @@ def translated(dbapi: Any) -> Iterator[None]:
         code = getattr(cause, "sqlite_errorcode", None) or getattr(cause, "sqlstate", None)
         if code in _CONFLICTS:
             raise Conflict(f"another transaction was faster ({type(cause).__name__} {code})") from error
+        if (fault := _disk_fault(code)) is not None:
+            raise Unwritable(f"{fault}: what exists works on, and can be changed when that is mended") from error
         if isinstance(cause, dbapi.OperationalError | dbapi.InterfaceError) and code != sqlite3.SQLITE_ERROR:
             raise Unavailable(f"the database does not answer: {_line(cause)}") from error
         raise
+
+
+def _disk_fault(code: int | str | None) -> str | None:
+    # SQLite's extended codes have the plain one in their lowest byte.
+    return _DISK.get(code & 0xFF if isinstance(code, int) else code)
 
 
 def _line(cause: object) -> str:

@@ -1,6 +1,7 @@
 """The tables: one per resource, generated from the registry, and those for nodes, revisions, accounts and keys.
 
-Times are seconds on the database's clock; JSON is text, returned exactly as written. Services and connections are
+Times of leases, grace periods and deletions are on the lease clock, others are wall-clock time
+(`store.database.clock`); JSON is text, returned exactly as written. Services and connections are
 deleted softly: `deleted_at` is set until `holder_id`, the node that still carries them, confirms. The database itself
 refuses a live reference to a deleted row: a `live_…` column is the reference while its row lives, and the foreign key
 is on it. Small tables are WITHOUT ROWID: one descent per look-up instead of two.
@@ -176,7 +177,19 @@ NODE: Final = Table(
     Column("created_at", Double, nullable=False),
     # `Capabilities` as JSON, null until a node has told them.
     Column("capabilities", WORDS),
+    # The agent that holds the node, in its own words: `core.state.observed.HOLDER_HEADER`.
+    Column("holder", WORDS),
     sqlite_with_rowid=False,
+)
+
+LEASE_CLOCK: Final = Table(
+    "lease_clock",
+    METADATA,
+    # One row: `core.state.lease_clock.LeaseClock`.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("wall", Double, nullable=False),
+    Column("amnesty", Double, nullable=False),
 )
 
 TABLES: Final[dict[str, Table]] = {resource.name: _noun(resource) for resource in RESOURCES}

@@ -148,7 +148,7 @@ def add_token(
         "credential_id": credential_id,
         "name": name,
         "methods": " ".join(methods),
-        "issued_at": tx.now,
+        "issued_at": tx.wall,
         "expires_at": expires_at,
     }
     tx.run(_add, **row)
@@ -157,7 +157,7 @@ def add_token(
 
 def find_token(tx: Transaction, token_hash: str) -> FoundToken | None:
     """The token with this SHA-256 hex digest; None if unknown or expired. One statement."""
-    rows = tx.rows(_find, hash=token_hash, now=tx.now)
+    rows = tx.rows(_find, hash=token_hash, now=tx.wall)
     if not rows:
         return None
     width = len(_columns)
@@ -193,4 +193,4 @@ def remove_issued(tx: Transaction, user_id: str) -> None:
 
 def remove_expired(tx: Transaction) -> int:
     """Removes the expired tokens; how many."""
-    return tx.run(_sweep, now=tx.now)
+    return tx.run(_sweep, now=tx.wall)

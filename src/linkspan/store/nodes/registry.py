@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final, TypedDict, cast
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from linkspan.core.state.observed import Capabilities, Hello
 from linkspan.store import revisions
+from linkspan.store.database.errors import Conflict
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import GATEWAY, NODE
 from linkspan.store.nodes import assignment, tombstones
@@ -18,7 +19,8 @@ from linkspan.store.transaction import Transaction
 
 
 class NodeRow(TypedDict):
-    """A node: `revision` its newest; `lease_until` on the database's clock; the rest as its last hello said."""
+    """A node: `revision` its newest; `lease_until` on the lease clock; the rest as its last hello said. `holder`: the
+    agent that holds it, None if none ever did or it did not say."""
 
     id: str
     name: str
@@ -27,6 +29,7 @@ class NodeRow(TypedDict):
     backend: str
     agent_version: str
     charon_version: str
+    holder: str | None
 
 
 class NodeWithGateways(NodeRow):
@@ -50,8 +53,12 @@ _gateways_of_node = (
 _all: Final = Statement(select(*_columns, _gateways_of_node, NODE.c.capabilities).order_by(NODE.c.name))
 _hello: Final = Statement(
     update(NODE)
-    .where(NODE.c.id == bindparam("node"))
+    .where(
+        NODE.c.id == bindparam("node"),
+        or_(NODE.c.holder.is_(None), NODE.c.holder == bindparam("holder_"), NODE.c.lease_until < bindparam("now")),
+    )
     .values(
+        holder=bindparam("holder_"),
         lease_until=bindparam("until"),
         backend=bindparam("backend"),
         agent_version=bindparam("agent"),
@@ -64,7 +71,16 @@ _hello: Final = Statement(
 
 def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
     """Adds a node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
-    node = NodeRow(id=new_id(), name=name, revision=0, lease_until=0.0, backend="", agent_version="", charon_version="")
+    node = NodeRow(
+        id=new_id(),
+        name=name,
+        revision=0,
+        lease_until=0.0,
+        backend="",
+        agent_version="",
+        charon_version="",
+        holder=None,
+    )
     tx.run(_add, **node, capabilities=None, token_hash=token_hash, created_at=tx.wall)
     return node
 
@@ -87,19 +103,31 @@ def _node(values: Sequence[Any]) -> NodeRow:
     return cast("NodeRow", dict(zip(_NODE, values, strict=True)))
 
 
-def hello(tx: Transaction, node_id: str, hello: Hello) -> int:
-    """Records what a node says of itself, extends its lease and assigns waiting gateways. Returns its revision."""
+def is_held_elsewhere(tx: Transaction, node: NodeRow, holder: str | None) -> bool:
+    """True if another agent than this one holds a node, and its lease has not ended."""
+    return node["holder"] not in (None, holder) and node["lease_until"] >= tx.now
+
+
+def hello(tx: Transaction, node_id: str, hello: Hello, holder: str | None = None) -> int:
+    """Records what a node says of itself, extends its lease and assigns waiting gateways. Returns its revision.
+
+    The agent that says so holds the node from now on. Raises `Conflict` if another one got it first.
+    """
     tombstones.purge(tx)
     assignment.assign_waiting(tx, node_id)
     revisions.flush(tx)
     # The node's own row last: whoever stamps locks gateways first and nodes then.
-    (revision,) = tx.first(
+    found = tx.first(
         _hello,
         node=node_id,
+        holder_=holder,
+        now=tx.now,
         until=tx.now + tx.lease,
         backend=hello.backend,
         agent=hello.agent_version,
         charon=hello.charon_version,
         capabilities=msgspec.json.encode(hello.capabilities).decode() if hello.capabilities else None,
     )
-    return int(revision)
+    if found is None:
+        raise Conflict(f"another agent holds node {node_id}")
+    return int(found[0])

@@ -1,0 +1,108 @@
+"""A peer that has restarted and initiates: the IKE SA in which it authenticates itself takes the place of the old one
+at once, long before the timeout of dead peer detection. Nothing that anybody could have sent ends a tunnel."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from typing import Any
+
+import pytest
+
+from linkspan.drivers.linux import netns
+from linkspan.lab.fabric import ping
+from tests.harness.ours import Ours
+from tests.harness.peer import Peer
+from tests.harness.world import until
+
+pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+LATE = {"action": "restart", "interval": 2, "timeout": 120}
+"""Dead peer detection that is of no help in the time of a test."""
+INFORMATIONAL, NOTIFY = 37, 41
+INVALID_IKE_SPI, INVALID_SPI, INITIAL_CONTACT = 4, 11, 16384
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("unique", ["replace", "never"])
+def test_a_restarted_peer_that_initiates_is_believed_at_once(ours: Ours, peer: Peer, version: str, unique: str) -> None:
+    """With `never` it does not even say that it has lost its IKE SAs (INITIAL_CONTACT)."""
+    peer.load(ours.v4, ours.psk, version=version[1:], unique=unique)
+    link = ours.connect(peer, ike={"ike_version": version}, dpd=LATE)
+    link.wait("ACTIVE")
+    before = {sa["uniqueid"] for sa in link.sas()}
+    peer.restart()
+    peer.load(ours.v4, ours.psk, version=version[1:], unique=unique)
+    peer.initiate()
+    until(lambda: ours.ping(peer.in4, 1).received == 1, 10.0, lambda: str(link.sas()))
+    until(lambda: not before & {sa["uniqueid"] for sa in link.sas()}, 10.0, lambda: str(link.sas()))
+    assert link.status == "ACTIVE"
+
+
+# --- what anybody can send ------------------------------------------------------------------------------------------
+
+
+def notify(initiator: bytes, responder: bytes, kind: int) -> bytes:
+    """An IKE message with a notify in plaintext (RFC 7296 3.1 and 3.10)."""
+    payload = struct.pack("!BBHBBH", 0, 0, 8, 1, 0, kind)
+    header = struct.pack("!8s8sBBBBII", initiator, responder, NOTIFY, 0x20, INFORMATIONAL, 0, 0, 28 + len(payload))
+    return header + payload
+
+
+def udp(port: int, payload: bytes) -> bytes:
+    """A datagram from and to the same port."""
+    return struct.pack("!HHHH", port, port, 8 + len(payload), 0) + payload
+
+
+def unreachable(source: str, destination: str, port: int) -> bytes:
+    """An ICMP error: this port of `destination` does not exist, where `source` has sent a datagram to."""
+    inner = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 100, 1, 0, 64, 17, 0, *map(socket.inet_aton, (source, destination)))
+    body = inner + struct.pack("!HHHH", port, port, 80, 0)
+    message = struct.pack("!BBHI", 3, 3, 0, 0) + body
+    padded = struct.unpack(f"!{len(message) // 2}H", message)
+    total = sum(padded)
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!BBHI", 3, 3, ~(total + (total >> 16)) & 0xFFFF, 0) + body
+
+
+def spoof(peer: Peer, target: str, sa: dict[str, Any], seconds: float, rate: int) -> int:
+    """Send notifies and ICMP errors from the peer's own address, with the SPIs of the IKE SA. Returns their number."""
+    spis = bytes.fromhex(sa["initiator-spi"].zfill(16)), bytes.fromhex(sa["responder-spi"].zfill(16))
+    kinds = [notify(*spis, kind) for kind in (INVALID_IKE_SPI, INVALID_SPI, INITIAL_CONTACT)]
+    packets = [(socket.IPPROTO_UDP, udp(500, message)) for message in kinds]
+    packets += [(socket.IPPROTO_UDP, udp(4500, bytes(4) + message)) for message in kinds]
+    packets += [(socket.IPPROTO_ICMP, unreachable(target, peer.v4, port)) for port in (500, 4500)]
+
+    def send() -> int:
+        sockets = {
+            protocol: socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+            for protocol in (socket.IPPROTO_UDP, socket.IPPROTO_ICMP)
+        }
+        sent, start = 0, time.monotonic()
+        while time.monotonic() - start < seconds:
+            for protocol, packet in packets:
+                sockets[protocol].sendto(packet, (target, 0))
+                sent += 1
+            time.sleep(max(0.0, start + sent / rate - time.monotonic()))
+        for each in sockets.values():
+            each.close()
+        return sent
+
+    return netns.run_inside(peer.namespace, send)
+
+
+def test_a_thousand_spoofed_messages_a_second_end_nothing(ours: Ours, peer: Peer) -> None:
+    peer.load(ours.v4, ours.psk, unique="no")
+    link = ours.connect(peer, dpd={"action": "restart", "interval": 1, "timeout": 5})
+    link.wait_rekeyed()
+    (before,) = link.listed()
+    with peer.recorder() as seen:
+        sent = spoof(peer, ours.v4, before["ike"], 8.0, 1000)
+    assert sent > 4000
+    spoofed = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == INFORMATIONAL]
+    assert len(spoofed) > sent / 4, "they did not get onto the wire as IKE messages"
+    (after,) = link.listed()
+    assert (after["ike"]["uniqueid"], after["spi-in"]) == (before["ike"]["uniqueid"], before["spi-in"])
+    assert link.status == "ACTIVE"
+    assert ping(ours.host, peer.in4, 10, 0.05).received == 10
