@@ -19,7 +19,7 @@ from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import capabilities
 from linkspan.core.ipsec.config import MAX_CHILDREN
-from linkspan.core.state import desired
+from linkspan.core.state import desired, drift
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.drivers.ports import Drivers
@@ -35,11 +35,18 @@ STOP_TIMEOUT = 20.0
 class Agent:
     """`run` returns after `stop`, which any thread or signal handler may call."""
 
-    def __init__(self, drivers: Drivers, api: ApiClient, max_children: int = MAX_CHILDREN) -> None:
+    def __init__(
+        self,
+        drivers: Drivers,
+        api: ApiClient,
+        max_children: int = MAX_CHILDREN,
+        comparison: float = drift.COMPARISON,
+    ) -> None:
         self._drivers = drivers
         self._api = api
         self._log = structlog.get_logger("agent")
         self._max_children = max_children
+        self._comparison = comparison
         self._outbox = Outbox()
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}
@@ -143,7 +150,11 @@ class Agent:
             if stopping is not None:
                 stopping.join(STOP_TIMEOUT)
             worker = self._workers[gateway.id] = GatewayWorker(
-                gateway, self._drivers, self._outbox, max_children=self._max_children
+                gateway,
+                self._drivers,
+                self._outbox,
+                max_children=self._max_children,
+                comparison=self._comparison,
             )
             worker.start()
         return worker

@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import zlib
 from collections.abc import Callable
 
 import msgspec
@@ -27,6 +28,7 @@ from linkspan.agent.schedule import Schedule
 from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec.config import MAX_CHILDREN
+from linkspan.core.state import drift
 from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
 from linkspan.core.tunnel.peer_names import Resolution
@@ -36,6 +38,10 @@ CLOCK_POLL = 0.02
 """Seconds between readings of a clock that is not the machine's own."""
 
 
+class NetworkChanged(msgspec.Struct, frozen=True):
+    """Another program may have changed the gateway's network."""
+
+
 class Stop(msgspec.Struct, frozen=True):
     """End the thread. With `teardown` the gateway is removed; without, everything that runs stays."""
 
@@ -43,7 +49,7 @@ class Stop(msgspec.Struct, frozen=True):
     tombstones: tuple[Gone, ...] = ()
 
 
-Message = Desired | Stop | Resolution | CharonEvent
+Message = Desired | Stop | NetworkChanged | Resolution | CharonEvent
 
 
 class GatewayWorker:
@@ -60,8 +66,12 @@ class GatewayWorker:
         outbox: Outbox,
         clock: Callable[[], float] = time.monotonic,
         max_children: int = MAX_CHILDREN,
+        comparison: float = drift.COMPARISON,
     ) -> None:
         self._clock = clock
+        self._comparison = comparison
+        fraction = zlib.crc32(gateway.id.encode()) / 2**32
+        self._comparisons = drift.first(clock(), comparison, fraction)
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stop: Stop | None = None
@@ -72,7 +82,15 @@ class GatewayWorker:
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
         reports = Reports(gateway, outbox)
         self._convergence = Convergence(
-            drivers, self._charon, self._tunnels, self._strays, self._names, reports, max_children
+            drivers,
+            self._charon,
+            self._tunnels,
+            self._strays,
+            self._names,
+            reports,
+            max_children,
+            clock,
+            lambda: self.send(NetworkChanged()),
         )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 
@@ -115,6 +133,7 @@ class GatewayWorker:
         """The time of the next timer."""
         times = (
             self._schedule.due,
+            self._comparisons.next,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
         )
@@ -139,6 +158,7 @@ class GatewayWorker:
         connection_events = [event for message in messages if (event := self._accept(message))]
         if self._stop:
             return
+        self._compare()
         if self._charon.running:
             # While charon is down, queued events and timers would only fail again and delay the restart.
             for event in connection_events:
@@ -146,13 +166,26 @@ class GatewayWorker:
         while self._schedule.take():
             self._convergence.run()
             self._schedule.succeeded()
+            self._comparisons = drift.noticed(self._comparisons, self._clock(), drift.SETTLED)
         self._convergence.block_traffic()
         self._names.query(self._tunnels.by_id)
         if self._charon.running:
             self._tunnels.tick()
             self._convergence.block_traffic()
+        if self._tunnels.came_up:
+            self._tunnels.came_up = False
+            self._comparisons = drift.noticed(self._comparisons, self._clock(), drift.SETTLED)
         if self._schedule.due is None:
             self._charon.answered()
+
+    def _compare(self) -> None:
+        """Look for changes of the gateway's network by other programs, if it is time."""
+        now = self._clock()
+        if now < self._comparisons.next:
+            return
+        self._comparisons = drift.compared(now, self._comparison)
+        if self._convergence.restore():
+            self._schedule.request()
 
     def _accept(self, message: Message) -> ConnectionEvent | None:
         """Take a message about the whole gateway. Returns the event of a message about connections."""
@@ -162,6 +195,8 @@ class GatewayWorker:
                 self._schedule.request()
             case Stop():
                 self._stop = message
+            case NetworkChanged():
+                self._comparisons = drift.noticed(self._comparisons, self._clock())
             case Resolution():
                 if self._names.accept(message):
                     self._schedule.request()

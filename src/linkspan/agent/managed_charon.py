@@ -94,6 +94,11 @@ class ManagedCharon:
         """End the row of missed deadlines."""
         self._timeouts = 0
 
+    def end(self) -> None:
+        """Stop charon, so that the next `ensure_running` starts it anew."""
+        self.running = False
+        self._driver.stop()
+
     def detach(self) -> None:
         """Leave charon running with everything that is up."""
         self._driver.detach()

@@ -37,7 +37,8 @@ TunnelEvent = tuple[str, Event]
 
 
 class GatewayTunnels:
-    """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ.
+    """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ. `came_up`: a
+    tunnel has come up since the owner cleared it.
 
     `request_reconcile` is called when a tunnel asks for charon's configurations to be reconciled. Methods raise
     DriverError; events that were not handled by then are lost.
@@ -52,6 +53,7 @@ class GatewayTunnels:
     ) -> None:
         self.by_id: dict[str, Tunnel] = {}
         self.changed: set[str] = set()
+        self.came_up = False
         self._charon = charon
         self._strays = strays
         self._clock = clock
@@ -96,6 +98,7 @@ class GatewayTunnels:
             after, actions = lifecycle.step(before, event, self._clock())
             self.by_id[id] = after
             self.changed.add(id)
+            self.came_up = self.came_up or bool(after.up - before.up)
             for action in actions:
                 pending.extend(self._carry_out(id, action))
             self._charon.set_traps(id, traps(self.by_id[id]))

@@ -59,6 +59,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     preflight.require_tools(("ip", "nft", "charon-systemd"))
     wiring.configure_logging(settings)
     from linkspan.agent.agent import Agent
+    from linkspan.drivers.linux import process
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
@@ -68,7 +69,8 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         settings.agent.bridge_namespace,
         settings.agent.bridges,
     )
-    agent = Agent(drivers, client, settings.agent.children)
+    process.raise_file_limit()
+    agent = Agent(drivers, client, settings.agent.children, settings.agent.comparison)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         agent.stop(teardown)

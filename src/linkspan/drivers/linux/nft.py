@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers.ports import DriverError
 
 _DEADLINE: Final = 10.0
+_pids: deque[int] = deque(maxlen=64)
 
 
 def apply(transaction: str, purpose: str) -> None:
@@ -25,6 +27,23 @@ def list_sets(table: str) -> list[dict[str, Any]]:
     """Return the sets of a table as nft lists them in JSON."""
     listed = json.loads(_run(["-n", "-j", "list", "sets"], "", "list of sets"))["nftables"]
     return [item["set"] for item in listed if item.get("set", {}).get("table") == table]
+
+
+def recent_pids() -> tuple[int, ...]:
+    """Return the pids of the nft processes that were run last: the kernel says which process changed its rules."""
+    return tuple(_pids)
+
+
+def list_table(name: str) -> list[dict[str, Any]]:
+    """Return all objects of a table of the family inet as nft lists them in JSON; none if there is no such table."""
+    try:
+        text = _run(["-n", "-j", "list", "table", "inet", name], "", "list of a table")
+    except DriverError as error:
+        if "No such file or directory" in str(error):
+            return []
+        raise
+    listed: list[dict[str, Any]] = json.loads(text)["nftables"]
+    return listed
 
 
 def pairs_in(pair_set: dict[str, Any]) -> Iterator[SelectorPair]:
@@ -43,12 +62,14 @@ def element_command(verb: str, table: str, name: str, pairs: Iterable[SelectorPa
 
 
 def _run(arguments: list[str], text: str, purpose: str) -> str:
-    try:
-        done = subprocess.run(
-            ["nft", *arguments], input=text, capture_output=True, text=True, timeout=_DEADLINE, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DriverError(f"nft did not answer within {_DEADLINE:.0f} s") from error
-    if done.returncode:
-        raise DriverError(f"nft refused the {purpose}: {done.stderr.strip().partition(chr(10))[0]}")
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["nft", *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        _pids.append(process.pid)
+        try:
+            output, errors = process.communicate(text, timeout=_DEADLINE)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise DriverError(f"nft did not answer within {_DEADLINE:.0f} s") from error
+    if process.returncode:
+        raise DriverError(f"nft refused the {purpose}: {errors.strip().partition(chr(10))[0]}")
+    return output
