@@ -192,6 +192,12 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "programs are noticed and undone at once"
         ),
     ] = drift.COMPARISON
+    liveness: Annotated[
+        Seconds,
+        _about(
+            "seconds between two questions to each charon whether it works; it is started anew after three unanswered"
+        ),
+    ] = drift.LIVENESS
     children: Annotated[
         Count,
         _about(

@@ -1,4 +1,4 @@
-"""A gateway's worker over fake drivers: another program changes the network."""
+"""A gateway's worker over fake drivers: another program changes the network, or charon hangs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from linkspan.core.state.drift import COMPARISON, NOTED, SETTLED
+from linkspan.agent.managed_charon import MAX_TIMEOUTS
+from linkspan.core.state.drift import COMPARISON, LIVENESS, NOTED, SETTLED
 from linkspan.core.state.observed import GatewayReport
 from linkspan.drivers.ports import DriverError
-from linkspan.testing.fake_drivers import FakeDrivers, FakeLeakGuard, FakeNamespaces, FakeNetworkWatch
+from linkspan.testing.fake_drivers import FakeCharon, FakeDrivers, FakeLeakGuard, FakeNamespaces, FakeNetworkWatch
 from linkspan.testing.fake_world import FakeWorld
 from tests.agent.test_gateway_worker import LEFT, RIGHT, TO_LEFT, TO_RIGHT, GatewayUnderTest
 from tests.drivers.machine import eventually
@@ -127,3 +128,50 @@ def test_a_change_that_nobody_noticed_is_found_by_comparing_and_the_reason_goes(
 
 def deaf(_watch: FakeNetworkWatch, _gateway_id: str, _deliver: object) -> None:
     raise DriverError("no sockets")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def idle(world: FakeWorld, clock: Clock) -> Iterator[GatewayUnderTest]:
+    """A gateway without connections, which has nothing to do but to ask its charon."""
+    gateway = GatewayUnderTest(FakeDrivers(world), LEFT, clock)
+    gateway.set_desired()
+    eventually(lambda: gateway.state(LEFT.id) == "ready")
+    clock.pass_(SETTLED)
+    yield gateway
+    world.freeze(LEFT.id, frozen=False)
+    gateway.stop()
+
+
+def test_a_hanging_charon_is_asked_stopped_and_started(world: FakeWorld, clock: Clock, idle: GatewayUnderTest) -> None:
+    daemon = world.daemons[GUARD]
+    world.freeze(LEFT.id)
+    clock.pass_(LIVENESS)
+    idle.wait(LEFT.id, "error")
+    assert "charon did not answer" in reason(idle, LEFT.id)
+
+    def restarted() -> bool:
+        clock.pass_(1.0)
+        return world.daemons.get(GUARD) not in (None, daemon)
+
+    eventually(restarted)
+    eventually(lambda: "charon did not answer and was started anew" in reason(idle, LEFT.id))
+    idle.wait(LEFT.id, "ready")
+
+
+def test_without_questions_a_hanging_charon_stays(
+    world: FakeWorld, clock: Clock, idle: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+    asked: list[int] = []
+    monkeypatch.setattr(FakeCharon, "ask", lambda _charon: asked.append(1))
+    daemon = world.daemons[GUARD]
+    world.freeze(LEFT.id)
+    for number in range(1, MAX_TIMEOUTS + 2):
+        clock.pass_(LIVENESS)
+        eventually(lambda number=number: len(asked) == number)  # type: ignore[misc]
+    assert (world.daemons[GUARD], idle.state(LEFT.id)) == (daemon, "ready")

@@ -662,3 +662,12 @@ def test_restoring_and_watching_need_a_namespace(environment: Environment) -> No
         drivers.leak_guard.restore(gateway(1), PAIRS)
     with pytest.raises(DriverError):
         drivers.network_watch.watch(gateway(1).id, lambda: None)
+
+
+def test_a_running_charon_answers_a_question_and_a_hanging_one_does_not(environment: Environment) -> None:
+    running = RunningGateway(environment.drivers(), 1, 2)
+    running.charon.ask()
+    environment.freeze(running.charon, running.gateway)
+    with pytest.raises(Unresponsive):
+        running.charon.ask()
+    environment.kill(running.charon, running.gateway)

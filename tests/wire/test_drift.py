@@ -1,18 +1,19 @@
-"""Another program removes parts of a gateway's network: the agent restores it within seconds and says what was
-missing, and nothing leaves in plaintext."""
+"""Another program removes parts of a gateway's network, or stops its charon: the agent restores it within seconds and
+says what was missing, and nothing leaves in plaintext."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from linkspan.drivers.charon.vici import CharonAbsent
 from linkspan.drivers.linux import esp_backend, interface_names, netns
 from linkspan.lab.fabric import ping
-from tests.harness.world import World, frozen, until
+from tests.harness.world import World, freeze, frozen, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -135,3 +136,17 @@ def test_flushed_policies_and_states_come_back(world: World, kind: str) -> None:
     damage(world, f"ip xfrm {kind} flush")
     until(lambda: "states or policies of IPsec" in reason(world), RESTORED, lambda: reason(world))
     until(lambda: answered(world), RESTORED)
+
+
+def test_a_charon_that_hangs_is_started_anew_and_others_go_on(world: World) -> None:
+    """Stopped at the right site; the left one's own charon answers all the time."""
+    until(world.one_tunnel, 40.0)
+    pid = world.charon_pid("right")
+    freeze(pid)
+    took = until(lambda: "charon did not answer and was started anew" in reason(world, "right"), 60.0)
+    print(f"a charon that hangs was started anew after {took:.1f} s")
+    assert not Path(f"/proc/{pid}").exists()
+    until(lambda: answered(world), 30.0)
+    for site in world.lab["sites"].values():
+        world.wait_status(site["connection_id"], "ACTIVE")
+    assert "did not answer" not in reason(world, "left")

@@ -19,8 +19,9 @@ from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import capabilities
 from linkspan.core.ipsec.config import MAX_CHILDREN
-from linkspan.core.state import desired, drift
+from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
+from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.drivers.ports import Drivers
 
@@ -40,13 +41,13 @@ class Agent:
         drivers: Drivers,
         api: ApiClient,
         max_children: int = MAX_CHILDREN,
-        comparison: float = drift.COMPARISON,
+        intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         self._drivers = drivers
         self._api = api
         self._log = structlog.get_logger("agent")
         self._max_children = max_children
-        self._comparison = comparison
+        self._intervals = intervals
         self._outbox = Outbox()
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}
@@ -154,7 +155,7 @@ class Agent:
                 self._drivers,
                 self._outbox,
                 max_children=self._max_children,
-                comparison=self._comparison,
+                intervals=self._intervals,
             )
             worker.start()
         return worker

@@ -239,6 +239,9 @@ class Convergence:
         self._guard_coverage.charon_started()
         if start.fresh:
             self._tunnels.reset()
+            if self._charon.was_stopped:
+                self._charon.was_stopped = False
+                self._note(f"charon did not answer and was started anew at {_now()}")
         else:
             self._names.adopt(self._charon.loaded, start.remotes)
 

@@ -30,6 +30,7 @@ from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.state import drift
 from linkspan.core.state.desired import Gateway, Gone
+from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
 from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
@@ -66,12 +67,13 @@ class GatewayWorker:
         outbox: Outbox,
         clock: Callable[[], float] = time.monotonic,
         max_children: int = MAX_CHILDREN,
-        comparison: float = drift.COMPARISON,
+        intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         self._clock = clock
-        self._comparison = comparison
+        self._intervals = intervals
         fraction = zlib.crc32(gateway.id.encode()) / 2**32
-        self._comparisons = drift.first(clock(), comparison, fraction)
+        self._comparisons = drift.first(clock(), intervals.comparison, fraction)
+        self._ask_at = clock() + intervals.liveness * fraction
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stop: Stop | None = None
@@ -134,6 +136,7 @@ class GatewayWorker:
         times = (
             self._schedule.due,
             self._comparisons.next,
+            self._ask_at if self._charon.running else None,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
         )
@@ -172,6 +175,7 @@ class GatewayWorker:
         if self._charon.running:
             self._tunnels.tick()
             self._convergence.block_traffic()
+            self._ask()
         if self._tunnels.came_up:
             self._tunnels.came_up = False
             self._comparisons = drift.noticed(self._comparisons, self._clock(), drift.SETTLED)
@@ -183,9 +187,15 @@ class GatewayWorker:
         now = self._clock()
         if now < self._comparisons.next:
             return
-        self._comparisons = drift.compared(now, self._comparison)
+        self._comparisons = drift.compared(now, self._intervals.comparison)
         if self._convergence.restore():
             self._schedule.request()
+
+    def _ask(self) -> None:
+        """Ask charon for a sign that it works, if it is time."""
+        if self._clock() >= self._ask_at:
+            self._ask_at = self._clock() + self._intervals.liveness
+            self._charon.ask()
 
     def _accept(self, message: Message) -> ConnectionEvent | None:
         """Take a message about the whole gateway. Returns the event of a message about connections."""

@@ -59,6 +59,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     preflight.require_tools(("ip", "nft", "charon-systemd"))
     wiring.configure_logging(settings)
     from linkspan.agent.agent import Agent
+    from linkspan.core.state.drift import Intervals
     from linkspan.drivers.linux import process
     from linkspan.drivers.local import LocalDrivers
 
@@ -69,8 +70,9 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         settings.agent.bridge_namespace,
         settings.agent.bridges,
     )
+    intervals = Intervals(settings.agent.comparison, settings.agent.liveness)
     process.raise_file_limit()
-    agent = Agent(drivers, client, settings.agent.children, settings.agent.comparison)
+    agent = Agent(drivers, client, settings.agent.children, intervals)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         agent.stop(teardown)

@@ -235,6 +235,9 @@ class Charon(Protocol):
     def peer_addresses(self) -> Mapping[str, str]:
         """Return the configured peer address of each loaded connection, by the connection's name."""
 
+    def ask(self) -> None:
+        """Ask charon for a sign that it works. Raises Unresponsive."""
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         """Return the IKE SAs, all or those of one connection name."""
 

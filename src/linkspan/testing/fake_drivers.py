@@ -386,6 +386,10 @@ class FakeCharon:
         with self._world.lock:
             return {name: config.remote_address for name, config in self._daemon().configs.items()}
 
+    def ask(self) -> None:
+        with self._world.lock:
+            self._daemon()
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:
             return tuple(sa.listed() for sa in self._daemon().sas if ike in ("", sa.config.name))

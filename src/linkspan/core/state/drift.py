@@ -12,6 +12,8 @@ import msgspec
 
 COMPARISON: Final = 300.0
 """Default of `agent.comparison`: seconds between two full comparisons."""
+LIVENESS: Final = 10.0
+"""Default of `agent.liveness`: seconds between two questions to charon."""
 SPACING: Final = 1.0
 """Least seconds between two comparisons, however many changes are noticed."""
 SETTLED: Final = 3.0
@@ -19,6 +21,16 @@ SETTLED: Final = 3.0
 NOTED: Final = 600.0
 """Seconds for which a status reason says what was restored."""
 _NAMED: Final = 5
+
+
+class Intervals(msgspec.Struct, frozen=True):
+    """Seconds between two full comparisons, and between two questions to charon."""
+
+    comparison: float = COMPARISON
+    liveness: float = LIVENESS
+
+
+DEFAULT_INTERVALS: Final = Intervals()
 
 
 class Comparisons(msgspec.Struct, frozen=True):
