@@ -32,6 +32,7 @@ def left(world: FakeWorld) -> Iterator[GatewayUnderTest]:
     gateway.set_desired(TO_RIGHT)
     right.set_desired(TO_LEFT)
     gateway.wait(TO_RIGHT.id, "up")
+    eventually(lambda: GUARD in world.ike_peers)
     yield gateway
     gateway.stop()
     right.stop()
@@ -43,12 +44,12 @@ def reason(gateway: GatewayUnderTest, id: str) -> str:
 
 
 def test_removed_rules_are_restored_and_both_reasons_say_so(world: FakeWorld, left: GatewayUnderTest) -> None:
-    guards, mtus = world.guards[GUARD], world.mtus[GUARD]
+    guards, mtus, peers = world.guards[GUARD], world.mtus[GUARD], world.ike_peers[GUARD]
     world.flush(LEFT.id)
     for id in (LEFT.id, TO_RIGHT.id):
-        eventually(lambda id=id: "table of the leak guard" in reason(left, id))  # type: ignore[misc]
+        eventually(lambda id=id: "table of the leak guard, table of the limit of IKE" in reason(left, id))  # type: ignore[misc]
         assert "table of the MSS clamp" in reason(left, id)
-    assert (world.guards[GUARD], world.mtus[GUARD]) == (guards, mtus)
+    assert (world.guards[GUARD], world.mtus[GUARD], world.ike_peers[GUARD]) == (guards, mtus, peers)
     assert left.state(TO_RIGHT.id) == "up"
 
 
@@ -116,6 +117,7 @@ def test_a_change_that_nobody_noticed_is_found_by_comparing_and_the_reason_goes(
     left.set_desired(TO_RIGHT)
     eventually(lambda: GUARD in world.guards and left.state(LEFT.id) == "ready")
     clock.pass_(SETTLED)
+    eventually(lambda: GUARD in world.ike_peers)
     world.flush(LEFT.id)
     clock.pass_(COMPARISON)
     eventually(lambda: "table of the leak guard" in reason(left, LEFT.id))
@@ -142,6 +144,7 @@ def idle(world: FakeWorld, clock: Clock) -> Iterator[GatewayUnderTest]:
     gateway.set_desired()
     eventually(lambda: gateway.state(LEFT.id) == "ready")
     clock.pass_(SETTLED)
+    eventually(lambda: GUARD in world.ike_peers)
     yield gateway
     world.freeze(LEFT.id, frozen=False)
     gateway.stop()

@@ -633,6 +633,7 @@ def test_what_is_as_applied_needs_no_restoring(environment: Environment) -> None
     drivers.network_watch.watch(gateway(1).id, lambda: None)
     drivers.leak_guard.apply(gateway(1), PAIRS)
     drivers.traffic_block.apply(gateway(1), Precedence())
+    drivers.ike_limit.apply(gateway(1), ["203.0.113.2", "2001:db8:ff::2"])
     drivers.mtu_routing.apply(gateway(1), ())
     drivers.policy_bypass.apply(gateway(1), PAIRS)
     for _ in range(2):
@@ -640,6 +641,7 @@ def test_what_is_as_applied_needs_no_restoring(environment: Environment) -> None
         assert drivers.leak_guard.restore(gateway(1), PAIRS) == ()
         assert drivers.namespaces.apply(gateway(1)) == ()
         assert drivers.traffic_block.restore(gateway(1), Precedence()) == ()
+        assert drivers.ike_limit.restore(gateway(1), ["203.0.113.2", "2001:db8:ff::2"]) == ()
         assert drivers.mtu_routing.restore(gateway(1), ()) == ()
         assert drivers.policy_bypass.restore(gateway(1), PAIRS) == ()
     drivers.network_watch.forget(gateway(1).id)
@@ -660,6 +662,8 @@ def test_restoring_and_watching_need_a_namespace(environment: Environment) -> No
     drivers = environment.drivers()
     with pytest.raises(DriverError):
         drivers.leak_guard.restore(gateway(1), PAIRS)
+    with pytest.raises(DriverError):
+        drivers.ike_limit.apply(gateway(1), ())
     with pytest.raises(DriverError):
         drivers.network_watch.watch(gateway(1).id, lambda: None)
 

@@ -30,6 +30,7 @@ from linkspan.core.tunnel import events, reconcile, stray_sas
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.reconcile import Plan
 from linkspan.core.tunnel.stray_sas import Stray
+from linkspan.core.tunnel.tunnel import peer_addresses
 from linkspan.drivers.ports import NAMESPACE, DriverError, Drivers, Unresponsive
 
 LOG_LIMIT = 20
@@ -80,6 +81,7 @@ class Convergence:
         self._namespace_of: Gateway | None = None
         self._events_lost = False
         self._blocked: Precedence | None = None
+        self._ike_peers: frozenset[str] | None = None
 
     def set_desired(self, desired: Desired) -> None:
         """Replace the desired state. Tombstones add up until they are answered."""
@@ -134,6 +136,7 @@ class Convergence:
             if NAMESPACE in missing:
                 self._forget_namespace()
                 return True
+            missing += self._limit_ike(gateway)
             missing += self._restoration.tunnels(gateway, self._blocked) if self._charon.running else ()
         except Unresponsive:
             raise
@@ -143,6 +146,16 @@ class Convergence:
         finally:
             self._restored(missing)
         return not self._charon.running or self._mtus.is_outdated
+
+    def _limit_ike(self, gateway: Gateway) -> tuple[str, ...]:
+        """Limit IKE of all but the gateway's peers. Returns what was missing of the limit, in words."""
+        peers = peer_addresses(self._tunnels.by_id.values())
+        if self._ike_peers == peers:
+            return self._drivers.ike_limit.restore(gateway, peers)
+        self._ike_peers = None
+        self._drivers.ike_limit.apply(gateway, peers)
+        self._ike_peers = peers
+        return ()
 
     def _restored(self, missing: Sequence[str]) -> None:
         """Say what was missing and is restored."""
@@ -154,7 +167,7 @@ class Convergence:
         """The namespace was made anew: nothing is in it, and charon runs in the one before, if at all."""
         self._guard_coverage.forget()
         self._mtus.forget()
-        self._blocked = None
+        self._blocked = self._ike_peers = None
         self._charon.running = False
 
     def _note(self, text: str) -> None:

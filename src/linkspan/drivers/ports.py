@@ -119,6 +119,19 @@ class MtuRouting(Protocol):
         """Return the applied MTUs; empty if there is no namespace. They outlive the agent and charon."""
 
 
+class IkeLimit(Protocol):
+    """Packet filter rules that limit IKE from addresses that are no peer's."""
+
+    def apply(self, gateway: Gateway, peers: Iterable[str]) -> None:
+        """Limit all addresses except those of these peers. Raises DriverError."""
+
+    def restore(self, gateway: Gateway, peers: Iterable[str]) -> tuple[str, ...]:
+        """Add what is missing or changed of the limit that was applied last. Returns it in words.
+
+        Raises DriverError.
+        """
+
+
 class CharonNetwork(Protocol):
     """What charon has put into the kernel of a gateway."""
 
@@ -286,6 +299,10 @@ class Drivers(Protocol):
     @property
     def traffic_block(self) -> TrafficBlock:
         """The traffic blocks of this node's gateways."""
+
+    @property
+    def ike_limit(self) -> IkeLimit:
+        """The limits of IKE of this node's gateways."""
 
     @property
     def charon_network(self) -> CharonNetwork:

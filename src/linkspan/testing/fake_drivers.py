@@ -52,6 +52,7 @@ class FakeDrivers:
         self.policy_bypass = FakePolicyBypass(world, node, backend)
         self.mtu_routing = FakeMtuRouting(world, node)
         self.traffic_block = FakeTrafficBlock(world, node)
+        self.ike_limit = FakeIkeLimit(world, node)
         self.charon_network = FakeCharonNetwork(world, node)
         self.network_watch = FakeNetworkWatch(world, node)
         self.resolver = FakeResolver(world)
@@ -97,6 +98,7 @@ class FakeNamespaces:
             self._world.bypasses.pop(key, None)
             self._world.mtus.pop(key, None)
             self._world.blocks.pop(key, None)
+            self._world.ike_peers.pop(key, None)
             self._world.damage.pop(key, None)
             self._world.nameless.discard(key)
 
@@ -215,6 +217,28 @@ class FakeTrafficBlock:
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
             return self._world.blocks.get((self._node, gateway_id), frozenset())
+
+
+class FakeIkeLimit:
+    """The `IkeLimit` of one node."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    def apply(self, gateway: Gateway, peers: Iterable[str]) -> None:
+        with self._world.lock:
+            if (self._node, gateway.id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway.id} to limit IKE in")
+            self._world.ike_peers[self._node, gateway.id] = frozenset(peers)
+
+    def restore(self, gateway: Gateway, peers: Iterable[str]) -> tuple[str, ...]:
+        wanted = frozenset(peers)
+        with self._world.lock:
+            if self._world.ike_peers.get((self._node, gateway.id)) == wanted:
+                return ()
+        self.apply(gateway, wanted)
+        return ("table of the limit of IKE",)
 
 
 class FakeCharonNetwork:

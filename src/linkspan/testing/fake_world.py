@@ -103,6 +103,7 @@ class FakeWorld:
         self.bypasses: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.mtus: dict[tuple[str, str], frozenset[PairMtu]] = {}
         self.blocks: dict[tuple[str, str], frozenset[SelectorPair]] = {}
+        self.ike_peers: dict[tuple[str, str], frozenset[str]] = {}
         self.damage: dict[tuple[str, str], frozenset[str]] = {}
         self.lost_routes: dict[tuple[str, str], frozenset[str]] = {}
         self.nameless: set[tuple[str, str]] = set()
@@ -130,7 +131,7 @@ class FakeWorld:
     def flush(self, gateway_id: str) -> None:
         """Remove all packet filter rules and IPsec policies of a gateway, as another program might."""
         with self.lock:
-            for state in (self.guards, self.guarded, self.bypasses, self.mtus, self.blocks):
+            for state in (self.guards, self.guarded, self.bypasses, self.mtus, self.blocks, self.ike_peers):
                 for key in [key for key in state if key[1] == gateway_id]:
                     del state[key]
             self._changed(gateway_id)

@@ -44,6 +44,15 @@ _SYSCTL_LINK: Final = (
 )
 
 
+_UNRESOLVED: Final = "8192"
+"""Bytes that may wait for the resolution of one neighbour's address: by default, those for one absent neighbour fill
+the send buffer of a socket, and so stop everything that charon sends (`drivers.gateway.ike_limit`)."""
+_SYSCTL_OUTSIDE: Final = (
+    (f"ipv4/neigh/{interface_names.OUTSIDE}/unres_qlen_bytes", _UNRESOLVED),
+    (f"ipv6/neigh/{interface_names.OUTSIDE}/unres_qlen_bytes", _UNRESOLVED),
+)
+
+
 class _Interface(msgspec.Struct, frozen=True):
     """The wanted state of one interface; `own_bridge`: this module creates and removes the bridge."""
 
@@ -177,6 +186,7 @@ class NetworkNamespaces:
                 ports = {self._port(gateway.id, name) for name in stale}
                 netns.run_inside(self._bridges_in, lambda: self._release(ports))
             links = self._connect(kernel, gateway.id, links, interfaces, mark, missing)
+            missing += [_described(key) for key, value in _SYSCTL_OUTSIDE if netlink.sysctl(key, value)]
             missing += _apply_addresses(kernel, links, interfaces)
             missing += main_routing.apply(kernel, gateway)
             missing += _apply_routes(kernel, links[interface_names.OUTSIDE], gateway.outside.next_hops)
