@@ -147,6 +147,13 @@ class Convergence:
             self._restored(missing)
         return not self._charon.running or self._mtus.is_outdated
 
+    def settle(self) -> None:
+        """Do what can wait until new tunnels are up: limit IKE, and look at charon's routes. Raises DriverError."""
+        gateway = self._namespace_of
+        if gateway and self._charon.running and not self._reports.network_error:
+            missing = [*self._limit_ike(gateway), *self._restoration.charon_routes(gateway, self._charon.all_sas())]
+            self._restored(missing)
+
     def _limit_ike(self, gateway: Gateway) -> tuple[str, ...]:
         """Limit IKE of all but the gateway's peers. Returns what was missing of the limit, in words."""
         peers = peer_addresses(self._tunnels.by_id.values())

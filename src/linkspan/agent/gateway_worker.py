@@ -72,6 +72,7 @@ class GatewayWorker:
         self._clock = clock
         self._intervals = intervals
         fraction = zlib.crc32(gateway.id.encode()) / 2**32
+        self._settle_at: float | None = None
         self._comparisons = drift.first(clock(), intervals.comparison, fraction)
         self._ask_at = clock() + intervals.liveness * fraction
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
@@ -136,6 +137,7 @@ class GatewayWorker:
         times = (
             self._schedule.due,
             self._comparisons.next,
+            self._settle_at,
             self._ask_at if self._charon.running else None,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
@@ -169,7 +171,7 @@ class GatewayWorker:
         while self._schedule.take():
             self._convergence.run()
             self._schedule.succeeded()
-            self._comparisons = drift.noticed(self._comparisons, self._clock(), drift.SETTLED)
+            self._settle_soon()
         self._convergence.block_traffic()
         self._names.query(self._tunnels.by_id)
         if self._charon.running:
@@ -178,7 +180,7 @@ class GatewayWorker:
             self._ask()
         if self._tunnels.came_up:
             self._tunnels.came_up = False
-            self._comparisons = drift.noticed(self._comparisons, self._clock(), drift.SETTLED)
+            self._settle_soon()
         if self._schedule.due is None:
             self._charon.answered()
 
@@ -186,10 +188,17 @@ class GatewayWorker:
         """Look for changes of the gateway's network by other programs, if it is time."""
         now = self._clock()
         if now < self._comparisons.next:
+            if self._settle_at is not None and now >= self._settle_at:
+                self._settle_at = None
+                self._convergence.settle()
             return
+        self._settle_at = None
         self._comparisons = drift.compared(now, self._intervals.comparison)
         if self._convergence.restore():
             self._schedule.request()
+
+    def _settle_soon(self) -> None:
+        self._settle_at = self._settle_at or self._clock() + drift.SETTLED
 
     def _ask(self) -> None:
         """Ask charon for a sign that it works, if it is time."""

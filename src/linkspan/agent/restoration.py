@@ -5,6 +5,8 @@ Each driver compares the machine with what was applied last. Used only on the th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from linkspan.agent.guard_coverage import GuardCoverage
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.mtu import MtuApplier
@@ -13,6 +15,7 @@ from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel import kernel_sas
 from linkspan.core.tunnel.actions import DeleteIkeSa
 from linkspan.core.tunnel.precedence import Precedence
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.ports import Drivers
 
 CHARONS_DEVICE = "the TUN device of charon, which is started anew"
@@ -44,6 +47,13 @@ class Restoration:
         missing += self._guard_coverage.restore_guard()
         return [*missing, *self._drivers.namespaces.apply(gateway)]
 
+    def charon_routes(self, gateway: Gateway, sas: Iterable[IkeSa]) -> tuple[str, ...]:
+        """Restore charon's routes for these SAs as far as they were seen before, and remember those that are there.
+
+        Returns what was missing, in words. Raises DriverError.
+        """
+        return self._drivers.charon_network.restore(gateway.id, kernel_sas.remote_networks(sas))
+
     def tunnels(self, gateway: Gateway, blocked: Precedence | None) -> list[str]:
         """Restore what belongs to tunnels, while charon runs. Returns what was missing, in words.
 
@@ -57,7 +67,7 @@ class Restoration:
             return [*missing, CHARONS_DEVICE]
         missing += self._mtus.restore(gateway)
         sas = self._charon.all_sas()
-        missing += self._drivers.charon_network.restore(gateway.id, kernel_sas.remote_networks(sas))
+        missing += self.charon_routes(gateway, sas)
         kernel = self._drivers.charon_network.kernel_sas(gateway.id)
         actions = kernel_sas.mend(sas, kernel, self._tunnels.by_id) if kernel else []
         for action in actions:

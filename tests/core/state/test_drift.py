@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linkspan.core.state import drift
-from linkspan.core.state.drift import SETTLED, SPACING, Comparisons
+from linkspan.core.state.drift import SPACING, Comparisons
 
 
 def test_the_first_comparisons_of_many_gateways_are_spread() -> None:
@@ -18,12 +18,6 @@ def test_a_change_is_looked_at_at_once_and_a_stream_of_changes_once_a_second() -
     again = drift.noticed(just, 30.1)
     assert again.next == 30.0 + SPACING
     assert drift.noticed(again, 30.5) == again
-
-
-def test_a_later_request_delays_nothing() -> None:
-    soon = drift.noticed(Comparisons(0.0, 60.0), 30.0)
-    assert drift.noticed(soon, 30.0, SETTLED) == soon
-    assert drift.noticed(Comparisons(0.0, 60.0), 30.0, SETTLED).next == 30.0 + SETTLED
 
 
 def test_the_sentence_names_the_first_five_each_once() -> None:

@@ -17,7 +17,7 @@ LIVENESS: Final = 10.0
 SPACING: Final = 1.0
 """Least seconds between two comparisons, however many changes are noticed."""
 SETTLED: Final = 3.0
-"""Seconds from a change of the agent's own, or of a tunnel, to the next comparison."""
+"""Seconds from a change of the agent's own, or of a tunnel, until what can wait is done."""
 NOTED: Final = 600.0
 """Seconds for which a status reason says what was restored."""
 _NAMED: Final = 5
@@ -45,9 +45,9 @@ def first(now: float, interval: float, fraction: float) -> Comparisons:
     return Comparisons(now, now + interval * fraction)
 
 
-def noticed(comparisons: Comparisons, now: float, delay: float = 0.0) -> Comparisons:
-    """Something may have changed: compare after the delay, but leave some time between two comparisons."""
-    return Comparisons(comparisons.last, min(comparisons.next, max(now + delay, comparisons.last + SPACING)))
+def noticed(comparisons: Comparisons, now: float) -> Comparisons:
+    """Something may have changed: compare at once, but leave some time between two comparisons."""
+    return Comparisons(comparisons.last, min(comparisons.next, max(now, comparisons.last + SPACING)))
 
 
 def compared(now: float, interval: float) -> Comparisons:
