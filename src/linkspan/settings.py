@@ -24,7 +24,7 @@ from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
 from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.schema import list_query, operations
-from linkspan.core.state import status
+from linkspan.core.state import drift, status
 from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
@@ -185,6 +185,19 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     bridges: Annotated[
         dict[str, str], _about("bridge of each external network that this node reaches, by network name")
     ] = {}
+    comparison: Annotated[
+        Seconds,
+        _about(
+            "seconds between two full comparisons of a gateway's network with what it should be; most changes by other "
+            "programs are noticed and undone at once"
+        ),
+    ] = drift.COMPARISON
+    liveness: Annotated[
+        Seconds,
+        _about(
+            "seconds between two questions to each charon whether it works; it is started anew after three unanswered"
+        ),
+    ] = drift.LIVENESS
     children: Annotated[
         Count,
         _about(

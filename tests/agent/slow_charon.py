@@ -449,6 +449,9 @@ class SlowCharon:
     def peer_addresses(self) -> Mapping[str, str]:
         return {name: one.config.remote_address for name, one in self._daemon().loaded.items()}
 
+    def ask(self) -> None:
+        self._daemon()
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         now = self._network.time.now
         return tuple(

@@ -622,3 +622,56 @@ def test_an_unknown_name_is_an_error(environment: Environment) -> None:
 def test_the_configured_peer_addresses_are_listed(environment: Environment) -> None:
     running = RunningGateway(environment.drivers(), 1, 2)
     assert running.charon.peer_addresses() == {running.config.name: running.config.remote_address}
+
+
+# -- drift -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_as_applied_needs_no_restoring(environment: Environment) -> None:
+    drivers = environment.drivers()
+    assert "the namespace" in drivers.namespaces.apply(gateway(1))
+    drivers.network_watch.watch(gateway(1).id, lambda: None)
+    drivers.leak_guard.apply(gateway(1), PAIRS)
+    drivers.traffic_block.apply(gateway(1), Precedence())
+    drivers.ike_limit.apply(gateway(1), ["203.0.113.2", "2001:db8:ff::2"])
+    drivers.mtu_routing.apply(gateway(1), ())
+    drivers.policy_bypass.apply(gateway(1), PAIRS)
+    for _ in range(2):
+        assert drivers.namespaces.reattach(gateway(1).id) == ()
+        assert drivers.leak_guard.restore(gateway(1), PAIRS) == ()
+        assert drivers.namespaces.apply(gateway(1)) == ()
+        assert drivers.traffic_block.restore(gateway(1), Precedence()) == ()
+        assert drivers.ike_limit.restore(gateway(1), ["203.0.113.2", "2001:db8:ff::2"]) == ()
+        assert drivers.mtu_routing.restore(gateway(1), ()) == ()
+        assert drivers.policy_bypass.restore(gateway(1), PAIRS) == ()
+    drivers.network_watch.forget(gateway(1).id)
+    drivers.network_watch.forget(gateway(1).id)
+
+
+def test_a_guard_of_fewer_pairs_is_restored(environment: Environment) -> None:
+    drivers = environment.drivers()
+    drivers.namespaces.apply(gateway(1))
+    drivers.leak_guard.apply(gateway(1), PAIRS)
+    environment.drivers().leak_guard.apply(gateway(1), frozenset(list(PAIRS)[:3]))
+    assert drivers.leak_guard.restore(gateway(1), PAIRS)
+    assert drivers.leak_guard.current(gateway(1).id) == PAIRS
+    assert drivers.leak_guard.restore(gateway(1), PAIRS) == ()
+
+
+def test_restoring_and_watching_need_a_namespace(environment: Environment) -> None:
+    drivers = environment.drivers()
+    with pytest.raises(DriverError):
+        drivers.leak_guard.restore(gateway(1), PAIRS)
+    with pytest.raises(DriverError):
+        drivers.ike_limit.apply(gateway(1), ())
+    with pytest.raises(DriverError):
+        drivers.network_watch.watch(gateway(1).id, lambda: None)
+
+
+def test_a_running_charon_answers_a_question_and_a_hanging_one_does_not(environment: Environment) -> None:
+    running = RunningGateway(environment.drivers(), 1, 2)
+    running.charon.ask()
+    environment.freeze(running.charon, running.gateway)
+    with pytest.raises(Unresponsive):
+        running.charon.ask()
+    environment.kill(running.charon, running.gateway)

@@ -1,7 +1,8 @@
 """A link between a bridge and one of its ports that delays packets, for kernels without netem.
 
-The port is detached from the bridge, and a thread forwards its frames, each after its own delay. So messages can
-overtake each other, as they do between the threads of a busy charon.
+The bridge forwards nothing from and to the port, and a thread does that, each frame after its own delay. So messages
+can overtake each other, as they do between the threads of a busy charon. The port stays the bridge's, where the agent
+wants it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class DelayedLink(Listener):
     def __enter__(self) -> Self:
         far, near = ENDS
         self._ip("link", "add", far, "type", "veth", "peer", "name", near)
-        self._ip("link", "set", self._port, "nomaster")
+        self._set_state("disabled")
         self._ip("link", "set", near, "master", self._bridge)
         for name in ENDS:
             self._ip("link", "set", name, "up")
@@ -49,7 +50,12 @@ class DelayedLink(Listener):
     ) -> None:
         super().__exit__(kind, error, trace)
         self._ip("link", "del", ENDS[0])
-        self._ip("link", "set", self._port, "promisc", "off", "master", self._bridge)
+        self._ip("link", "set", self._port, "promisc", "off")
+        self._set_state("forwarding")
+
+    def _set_state(self, state: str) -> None:
+        command = ["bridge", "link", "set", "dev", self._port, "state", state]
+        netns.run_inside(self._namespace, lambda: subprocess.run(command, check=True))
 
     def _ip(self, *arguments: str) -> None:
         netns.run_inside(self._namespace, lambda: subprocess.run(["ip", *arguments], check=True))

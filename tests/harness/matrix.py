@@ -21,6 +21,11 @@ MUTANTS: Final = WIRE / "mutants.json"
 """The last result of `./dev test --mutate`: {"attribute=way": the test that failed}."""
 KERNEL: Final = {
     "the agent": ("test_backend.py", "test_leaks.py", "test_families.py", "test_survival.py", "test_nothing_left.py"),
+    "drift": (
+        "test_drift.py::test_flushed_policies_and_states_come_back",
+        "test_drift.py::test_nothing_leaves_in_plaintext_when_the_rules_are_gone_and_the_tunnel_ends",
+        "test_drift.py::test_without_the_agent_everything_leaves_in_plaintext",
+    ),
     "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
     "overlapping selectors": ("test_wide_selectors.py", "test_spares.py"),
     "peers": (

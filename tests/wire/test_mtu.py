@@ -18,7 +18,7 @@ from linkspan.drivers.linux import esp_backend, netns
 from tests.harness.ours import LOCAL6, Ours
 from tests.harness.peer import Peer
 from tests.harness.segments import Syns, transfer
-from tests.harness.world import World, until
+from tests.harness.world import World, frozen, until
 from tests.wire.test_families import join
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -211,9 +211,10 @@ def test_a_bulk_transfer_completes_without_icmp(both: Both, address: str) -> Non
             assert wire.tally.protected > BULK / 1400
             assert wire.tally.plaintext == 0
         # Negative control: the same transfer without the clamp, with the same routes, and without ICMP too.
-        for side in ("left", "right"):
-            world.inside(world.gateway(side), "nft", "delete", "table", "inet", "linkspan-mtu")
-        assert transfer(*hosts, address, BULK, 4.0) < BULK / 4
+        with frozen(world.agent_pid):
+            for side in ("left", "right"):
+                world.inside(world.gateway(side), "nft", "delete", "table", "inet", "linkspan-mtu")
+            assert transfer(*hosts, address, BULK, 4.0) < BULK / 4
         for side in ("left", "right"):
             both.set(address, side, mtu=1310)
         until(lambda: "linkspan-mtu" in world.inside(world.gateway("left"), "nft", "list", "tables"), 5.0)

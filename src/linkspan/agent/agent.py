@@ -22,6 +22,7 @@ from linkspan.core.ipsec import capabilities
 from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
+from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.drivers.ports import Drivers
 
@@ -38,11 +39,18 @@ STOP_TIMEOUT = 20.0
 class Agent:
     """`run` returns after `stop`, which any thread or signal handler may call."""
 
-    def __init__(self, drivers: Drivers, api: ApiClient, max_children: int = MAX_CHILDREN) -> None:
+    def __init__(
+        self,
+        drivers: Drivers,
+        api: ApiClient,
+        max_children: int = MAX_CHILDREN,
+        intervals: Intervals = DEFAULT_INTERVALS,
+    ) -> None:
         self._drivers = drivers
         self._api = api
         self._log = structlog.get_logger("agent")
         self._max_children = max_children
+        self._intervals = intervals
         self._outbox = Outbox()
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}
@@ -169,7 +177,11 @@ class Agent:
             if stopping is not None:
                 stopping.join(STOP_TIMEOUT)
             worker = self._workers[gateway.id] = GatewayWorker(
-                gateway, self._drivers, self._outbox, max_children=self._max_children
+                gateway,
+                self._drivers,
+                self._outbox,
+                max_children=self._max_children,
+                intervals=self._intervals,
             )
             worker.start()
         return worker

@@ -6,7 +6,9 @@ compares anew and does what is left. Used only on the thread of the gateway's wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
 import msgspec
@@ -17,17 +19,19 @@ from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.mtu import MtuApplier
 from linkspan.agent.peer_names import PeerNames
 from linkspan.agent.reports import Reports
+from linkspan.agent.restoration import Restoration
 from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig
-from linkspan.core.state import admin_state
+from linkspan.core.state import admin_state, drift
 from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.tunnel import events, reconcile, stray_sas
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.reconcile import Plan
 from linkspan.core.tunnel.stray_sas import Stray
-from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
+from linkspan.core.tunnel.tunnel import peer_addresses
+from linkspan.drivers.ports import NAMESPACE, DriverError, Drivers, Unresponsive
 
 LOG_LIMIT = 20
 """More connections than this are loaded without reading charon's log, which makes loading faster."""
@@ -42,7 +46,9 @@ class Desired(msgspec.Struct, frozen=True):
 
 
 class Convergence:
-    """Has no desired state at first, and does nothing then."""
+    """Has no desired state at first, and does nothing then. `changed` is called, on any thread, after other programs
+    have changed the gateway's network.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,8 @@ class Convergence:
         names: PeerNames,
         reports: Reports,
         max_children: int,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
     ) -> None:
         self._log = structlog.get_logger("agent.gateway").bind(gateway=reports.gateway.id)
         self._drivers = drivers
@@ -62,13 +70,18 @@ class Convergence:
         self._names = names
         self._reports = reports
         self._max_children = max_children
+        self._clock = clock
+        self._changed = changed
+        self._note_ends_at = math.inf
         self._guard_coverage = GuardCoverage(drivers.leak_guard, drivers.policy_bypass)
         self._mtus = MtuApplier(drivers.mtu_routing, drivers.backend)
+        self._restoration = Restoration(drivers, charon, tunnels, self._guard_coverage, self._mtus)
         self._desired: Desired | None = None
         self._tombstones: dict[str, Gone] = {}
         self._namespace_of: Gateway | None = None
         self._events_lost = False
         self._blocked: Precedence | None = None
+        self._ike_peers: frozenset[str] | None = None
 
     def set_desired(self, desired: Desired) -> None:
         """Replace the desired state. Tombstones add up until they are answered."""
@@ -107,6 +120,79 @@ class Convergence:
             self._events_lost = False
         self._reports.ready()
 
+    def restore(self) -> bool:
+        """Compare the gateway's network with what was applied last, and restore it.
+
+        Returns whether a run has to follow. Raises DriverError.
+        """
+        gateway = self._namespace_of
+        if gateway is None:
+            return False
+        if self._clock() >= self._note_ends_at:
+            self._note("")
+        missing: list[str] = []
+        try:
+            missing += self._restoration.network(gateway)
+            self._set_network_error("")
+            if NAMESPACE in missing:
+                self._forget_namespace()
+                return True
+            missing += self._limit_ike(gateway)
+            missing += self._restoration.tunnels(gateway, self._blocked) if self._charon.running else ()
+        except Unresponsive:
+            raise
+        except DriverError as error:
+            self._set_network_error(str(error))
+            raise
+        finally:
+            self._restored(missing)
+        return not self._charon.running or self._mtus.is_outdated
+
+    def settle(self) -> None:
+        """Do what can wait until new tunnels are up: limit IKE, and look at charon's routes. Raises DriverError."""
+        gateway = self._namespace_of
+        if gateway and self._charon.running and not self._reports.network_error:
+            missing = [*self._limit_ike(gateway), *self._restoration.charon_routes(gateway, self._charon.all_sas())]
+            self._restored(missing)
+
+    def _limit_ike(self, gateway: Gateway) -> tuple[str, ...]:
+        """Limit IKE of all but the gateway's peers. Returns what was missing of the limit, in words."""
+        peers = peer_addresses(self._tunnels.by_id.values())
+        if self._ike_peers == peers:
+            return self._drivers.ike_limit.restore(gateway, peers)
+        self._ike_peers = None
+        self._drivers.ike_limit.apply(gateway, peers)
+        self._ike_peers = peers
+        return ()
+
+    def _restored(self, missing: Sequence[str]) -> None:
+        """Say what was missing and is restored."""
+        if missing:
+            self._log.warning("the gateway's network was changed by another program, restored", missing=missing)
+            self._note(drift.sentence(missing, _now()))
+
+    def _forget_namespace(self) -> None:
+        """The namespace was made anew: nothing is in it, and charon runs in the one before, if at all."""
+        self._guard_coverage.forget()
+        self._mtus.forget()
+        self._blocked = self._ike_peers = None
+        self._charon.running = False
+
+    def _note(self, text: str) -> None:
+        """Have every reason of the gateway say this for a while; empty to end that."""
+        self._note_ends_at = self._clock() + drift.NOTED
+        if self._reports.note != text:
+            self._reports.note = text
+            self._tunnels.changed |= self._tunnels.by_id.keys()
+            if not self._reports.network_error:
+                self._reports.ready()
+
+    def _set_network_error(self, text: str) -> None:
+        """Report connections down while the network is not whole, whatever charon says."""
+        if self._reports.network_error != text:
+            self._reports.network_error = text
+            self._tunnels.changed |= self._tunnels.by_id.keys()
+
     def block_traffic(self) -> None:
         """Block the traffic of tunnels that are down from going to another peer. Raises DriverError."""
         if self._blocked is not None:
@@ -134,6 +220,7 @@ class Convergence:
 
         Raises DriverError.
         """
+        self._drivers.network_watch.forget(self._reports.gateway.id)
         self._charon.stop(for_good=bool(tombstones))
         self._drivers.namespaces.remove(self._reports.gateway.id)
         if not tombstones:
@@ -144,10 +231,25 @@ class Convergence:
     # -- the steps of a run, in their order ------------------------------------------------------------------------
 
     def _ensure_namespace(self, gateway: Gateway) -> None:
-        if self._namespace_of is not gateway:
-            self._drivers.namespaces.apply(gateway)
-            self._guard_coverage.close(gateway)
-            self._namespace_of = self._reports.gateway = gateway
+        is_known = self._namespace_of is not None
+        if self._namespace_of is gateway and not self._reports.network_error:
+            return
+        missing = self._drivers.namespaces.apply(gateway)
+        if not is_known or NAMESPACE in missing:
+            self._watch(gateway)
+        if is_known and self._reports.network_error:
+            self._set_network_error("")
+            if NAMESPACE in missing:
+                self._forget_namespace()
+            self._restored(missing)
+        self._guard_coverage.close(gateway)
+        self._namespace_of = self._reports.gateway = gateway
+
+    def _watch(self, gateway: Gateway) -> None:
+        try:
+            self._drivers.network_watch.watch(gateway.id, self._changed)
+        except DriverError as error:
+            self._log.warning("changes of the gateway's network are found by comparing it only", error=str(error))
 
     def _ensure_charon(self) -> None:
         start = self._charon.ensure_running()
@@ -158,6 +260,9 @@ class Convergence:
         self._guard_coverage.charon_started()
         if start.fresh:
             self._tunnels.reset()
+            if self._charon.was_stopped:
+                self._charon.was_stopped = False
+                self._note(f"charon did not answer and was started anew at {_now()}")
         else:
             self._names.adopt(self._charon.loaded, start.remotes)
 
@@ -217,3 +322,7 @@ class Convergence:
         }
         self._reports.gone(tombstone for id, tombstone in self._tombstones.items() if id not in waiting)
         self._tombstones = waiting
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import zlib
 from collections.abc import Callable
 
 import msgspec
@@ -27,13 +28,19 @@ from linkspan.agent.schedule import Schedule
 from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec.config import MAX_CHILDREN
+from linkspan.core.state import drift
 from linkspan.core.state.desired import Gateway, Gone
+from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
 from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 
 CLOCK_POLL = 0.02
 """Seconds between readings of a clock that is not the machine's own."""
+
+
+class NetworkChanged(msgspec.Struct, frozen=True):
+    """Another program may have changed the gateway's network."""
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -43,7 +50,7 @@ class Stop(msgspec.Struct, frozen=True):
     tombstones: tuple[Gone, ...] = ()
 
 
-Message = Desired | Stop | Resolution | CharonEvent
+Message = Desired | Stop | NetworkChanged | Resolution | CharonEvent
 
 
 class GatewayWorker:
@@ -60,8 +67,14 @@ class GatewayWorker:
         outbox: Outbox,
         clock: Callable[[], float] = time.monotonic,
         max_children: int = MAX_CHILDREN,
+        intervals: Intervals = DEFAULT_INTERVALS,
     ) -> None:
         self._clock = clock
+        self._intervals = intervals
+        fraction = zlib.crc32(gateway.id.encode()) / 2**32
+        self._settle_at: float | None = None
+        self._comparisons = drift.first(clock(), intervals.comparison, fraction)
+        self._ask_at = clock() + intervals.liveness * fraction
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stop: Stop | None = None
@@ -72,7 +85,15 @@ class GatewayWorker:
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
         reports = Reports(gateway, outbox)
         self._convergence = Convergence(
-            drivers, self._charon, self._tunnels, self._strays, self._names, reports, max_children
+            drivers,
+            self._charon,
+            self._tunnels,
+            self._strays,
+            self._names,
+            reports,
+            max_children,
+            clock,
+            lambda: self.send(NetworkChanged()),
         )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 
@@ -115,6 +136,9 @@ class GatewayWorker:
         """The time of the next timer."""
         times = (
             self._schedule.due,
+            self._comparisons.next,
+            self._settle_at,
+            self._ask_at if self._charon.running else None,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
         )
@@ -139,19 +163,47 @@ class GatewayWorker:
         connection_events = [event for message in messages if (event := self._accept(message))]
         if self._stop:
             return
+        self._compare()
         if self._charon.running:
             # While charon is down, queued events and timers would only fail again and delay the restart.
             self._tunnels.handle(connection_events)
         while self._schedule.take():
             self._convergence.run()
             self._schedule.succeeded()
+            self._settle_soon()
         self._convergence.block_traffic()
         self._names.query(self._tunnels.by_id)
         if self._charon.running:
             self._tunnels.tick()
             self._convergence.block_traffic()
+            self._ask()
+        if self._tunnels.came_up:
+            self._tunnels.came_up = False
+            self._settle_soon()
         if self._schedule.due is None:
             self._charon.answered()
+
+    def _compare(self) -> None:
+        """Look for changes of the gateway's network by other programs, if it is time."""
+        now = self._clock()
+        if now < self._comparisons.next:
+            if self._settle_at is not None and now >= self._settle_at:
+                self._settle_at = None
+                self._convergence.settle()
+            return
+        self._settle_at = None
+        self._comparisons = drift.compared(now, self._intervals.comparison)
+        if self._convergence.restore():
+            self._schedule.request()
+
+    def _settle_soon(self) -> None:
+        self._settle_at = self._settle_at or self._clock() + drift.SETTLED
+
+    def _ask(self) -> None:
+        """Ask charon for a sign that it works, if it is time."""
+        if self._clock() >= self._ask_at:
+            self._ask_at = self._clock() + self._intervals.liveness
+            self._charon.ask()
 
     def _accept(self, message: Message) -> ConnectionEvent | None:
         """Take a message about the whole gateway. Returns the event of a message about connections."""
@@ -161,6 +213,8 @@ class GatewayWorker:
                 self._schedule.request()
             case Stop():
                 self._stop = message
+            case NetworkChanged():
+                self._comparisons = drift.noticed(self._comparisons, self._clock())
             case Resolution():
                 if self._names.accept(message):
                     self._schedule.request()

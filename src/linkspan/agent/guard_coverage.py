@@ -93,6 +93,18 @@ class GuardCoverage:
         self._apply(gateway)
         self._outside_open = not admin_state.outside_reason(gateway)
 
+    def forget(self) -> None:
+        """Apply everything again next time: the namespace may be another one."""
+        self._applied = self._bypassed = None
+
+    def restore_guard(self) -> tuple[str, ...]:
+        """Restore the guard as it was applied last. Returns what was missing, in words. Raises DriverError."""
+        return self._guard.restore(*self._applied) if self._applied else ()
+
+    def restore_bypass(self) -> tuple[str, ...]:
+        """Restore the bypass as it was applied last. Returns what was missing, in words. Raises DriverError."""
+        return self._bypass.restore(*self._bypassed) if self._bypassed else ()
+
     def _before_deletes(self, gateway: Gateway) -> Gateway:
         return admin_state.draining(gateway) if self._outside_open else gateway
 

@@ -35,7 +35,8 @@ class CharonStart(msgspec.Struct, frozen=True):
 
 
 class ManagedCharon:
-    """`running`: charon was started or adopted and has not failed since. `loaded`: IKE connections with their children.
+    """`running`: charon was started or adopted and has not failed since. `was_stopped`: it was stopped because it did
+    not answer, and nobody has said so yet. `loaded`: IKE connections with their children.
     `unloaded`: names of other IKE connections that may have SAs, because they had some when they were last listed.
 
     `deliver` takes charon's events, on another thread.
@@ -43,6 +44,7 @@ class ManagedCharon:
 
     def __init__(self, gateway_id: str, driver: Charon, deliver: Callable[[CharonEvent], None]) -> None:
         self.running = False
+        self.was_stopped = False
         self.loaded: dict[str, frozenset[str]] = {}
         self.unloaded: set[str] = set()
         self._driver = driver
@@ -86,13 +88,23 @@ class ManagedCharon:
         self.running = False
         self._timeouts += 1
         if self._timeouts >= MAX_TIMEOUTS:
-            self._log.error("charon does not answer, stopping it")
+            self._log.error("charon does not answer, stopping it", questions=self._timeouts)
             self._timeouts = 0
             self._try(self._driver.stop)
+            self.was_stopped = True
 
     def answered(self) -> None:
         """End the row of missed deadlines."""
         self._timeouts = 0
+
+    def ask(self) -> None:
+        """Ask charon for a sign that it works."""
+        self._driver.ask()
+
+    def end(self) -> None:
+        """Stop charon, so that the next `ensure_running` starts it anew."""
+        self.running = False
+        self._driver.stop()
 
     def detach(self) -> None:
         """Leave charon running with everything that is up."""

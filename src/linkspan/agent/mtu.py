@@ -13,9 +13,10 @@ from linkspan.drivers.ports import MtuRouting
 
 
 class MtuApplier:
-    """Used only on the thread of the gateway's worker."""
+    """Used only on the thread of the gateway's worker. `is_outdated`: the outside MTU has changed since `apply`."""
 
     def __init__(self, routing: MtuRouting, backend: Backend) -> None:
+        self.is_outdated = False
         self._routing = routing
         self._backend = backend
         self._outside_mtu = 0
@@ -26,6 +27,14 @@ class MtuApplier:
     def forget(self) -> None:
         """Apply everything again next time: routes may have gone with the network device of the previous charon."""
         self._applied = None
+
+    def restore(self, gateway: Gateway) -> tuple[str, ...]:
+        """Restore the MTUs that were applied last, if the outside MTU is the same. Returns what was missing, in words.
+
+        If it is another one, `is_outdated` is set until the next `apply`. Raises DriverError.
+        """
+        self.is_outdated = self._routing.outside_mtu(gateway.id) != self._outside_mtu
+        return self._routing.restore(*self._applied) if self._applied and not self.is_outdated else ()
 
     def effective(self, id: str) -> int | None:
         """The MTU of a connection in bytes, None if no tunnel is configured for it."""
@@ -39,6 +48,7 @@ class MtuApplier:
         for them.
         """
         outside_mtu = self._routing.outside_mtu(gateway.id)
+        self.is_outdated = False
         before = {id: computed[1] for id, computed in self._computed.items()}
         if outside_mtu != self._outside_mtu:
             self._outside_mtu, self._computed = outside_mtu, {}

@@ -21,16 +21,21 @@ _STOPPED = "the agent was stopped and removed its gateways"
 
 
 class Reports:
-    """`gateway`: the gateway as it is applied, at first the one that the worker was made for."""
+    """`gateway`: the gateway as it is applied, at first the one that the worker was made for. `note`: what was done to
+    it, for every reason. `network_error`: why its network cannot be restored, empty if it is whole.
+    """
 
     def __init__(self, gateway: Gateway, outbox: Outbox) -> None:
         self.gateway = gateway
+        self.note = ""
+        self.network_error = ""
         self._outbox = outbox
 
     def ready(self) -> None:
         """Report that the gateway is as desired, which may be down."""
-        reason = admin_state.outside_reason(self.gateway)
-        state: Literal["ready", "disabled"] = "disabled" if reason else "ready"
+        disabled = admin_state.outside_reason(self.gateway)
+        state: Literal["ready", "disabled"] = "disabled" if disabled else "ready"
+        reason = "; ".join(filter(None, (disabled, self.note)))
         self._outbox.put(GatewayReport(self.gateway.id, self.gateway.generation, self.gateway.revision, state, reason))
 
     def failed(self, desired: Gateway, reason: str) -> None:
@@ -47,10 +52,14 @@ class Reports:
         for state in tunnels:
             report = tunnel.report(state, self.gateway.generation)
             if report:
-                note = spare_note(state) if report.state == "up" else ""
-                reason = "; ".join(filter(None, (note, report.reason)))
+                spare = spare_note(state) if report.state == "up" else ""
+                reported = "down" if report.state == "up" and self.network_error else report.state
+                error = self.network_error if reported == "down" else ""
+                note = self.note if report.state in ("up", "down") else ""
+                reason = "; ".join(filter(None, (error, spare, report.reason, note)))
                 effective = effective_mtu(report.id)
-                self._outbox.put(msgspec.structs.replace(report, reason=reason, effective_mtu=effective))
+                changes = {"state": reported, "reason": reason, "effective_mtu": effective}
+                self._outbox.put(msgspec.structs.replace(report, **changes))
 
     def gone(self, tombstones: Iterable[Gone]) -> None:
         """Answer tombstones: nothing of these objects is left on this node."""

@@ -43,7 +43,8 @@ _NEEDS_LISTING: Final = (Cause, PeerRefused, PeerTimedOut)
 
 
 class GatewayTunnels:
-    """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ.
+    """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ. `came_up`: a
+    tunnel has come up since the owner cleared it.
 
     Tunnels that ask for a listing of SAs get it at the end of the call that made them ask: one listing for all with the
     same peer. Methods raise DriverError; events that were not handled by then are lost.
@@ -57,6 +58,7 @@ class GatewayTunnels:
     ) -> None:
         self.by_id: dict[str, Tunnel] = {}
         self.changed: set[str] = set()
+        self.came_up = False
         self._charon = charon
         self._strays = strays
         self._clock = clock
@@ -112,6 +114,7 @@ class GatewayTunnels:
             after, actions = lifecycle.step(before, event, self._clock())
             self.by_id[id] = after
             self.changed.add(id)
+            self.came_up = self.came_up or bool(after.up - before.up)
             for action in actions:
                 pending.extend(self._carry_out(id, action))
             self._charon.set_traps(id, traps(self.by_id[id]))

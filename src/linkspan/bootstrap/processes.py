@@ -64,6 +64,8 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     lock = lock_node(directory, settings.agent.name)
     wiring.configure_logging(settings)
     from linkspan.agent.agent import TEARDOWN, Agent
+    from linkspan.core.state.drift import Intervals
+    from linkspan.drivers.linux import process
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
@@ -73,7 +75,9 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         settings.agent.bridge_namespace,
         settings.agent.bridges,
     )
-    agent = Agent(drivers, client, settings.agent.children)
+    intervals = Intervals(settings.agent.comparison, settings.agent.liveness)
+    process.raise_file_limit()
+    agent = Agent(drivers, client, settings.agent.children, intervals)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         agent.stop(teardown or number == TEARDOWN)

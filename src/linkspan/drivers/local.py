@@ -16,10 +16,13 @@ from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.charon.vici import DEADLINE
 from linkspan.drivers.gateway import leak_guard
+from linkspan.drivers.gateway.charon_network import KernelCharonNetwork
 from linkspan.drivers.gateway.dns_resolver import NamespaceResolver
+from linkspan.drivers.gateway.ike_limit import NftIkeLimit
 from linkspan.drivers.gateway.leak_guard import NftLeakGuard
 from linkspan.drivers.gateway.mtu_routing import PolicyRoutedMtu
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
+from linkspan.drivers.gateway.network_watch import NetlinkWatch
 from linkspan.drivers.gateway.policy_bypass import XfrmPolicyBypass
 from linkspan.drivers.gateway.traffic_block import NftTrafficBlock
 from linkspan.drivers.linux import esp_backend as esp
@@ -56,6 +59,9 @@ class LocalDrivers:
         self.policy_bypass = XfrmPolicyBypass(self.backend, self.namespaces.name)
         self.mtu_routing = PolicyRoutedMtu(self.backend, self.namespaces.name)
         self.traffic_block = NftTrafficBlock(self.namespaces.name)
+        self.ike_limit = NftIkeLimit(self.namespaces.name)
+        self.charon_network = KernelCharonNetwork(self.backend, self.namespaces.name)
+        self.network_watch = NetlinkWatch(instance, node, self.backend, self.namespaces.name, bridges_in)
         self.resolver = NamespaceResolver(self.namespaces.name)
         probe = interface_names.namespace(instance, node, f"probe-{os.getpid()}")
         self.charon_version, self.capabilities = _probe(probe, self.backend)

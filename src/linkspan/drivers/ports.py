@@ -16,9 +16,13 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
+from linkspan.core.tunnel.kernel_sas import KernelSas
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
+
+NAMESPACE = "the namespace"
+"""What was missing if `Namespaces.apply` has made the namespace."""
 
 
 class DriverError(Exception):
@@ -32,12 +36,19 @@ class Unresponsive(DriverError):
 class Namespaces(Protocol):
     """Network namespaces of gateways, with their interfaces, addresses and default routes."""
 
-    def apply(self, gateway: Gateway) -> None:
+    def apply(self, gateway: Gateway) -> tuple[str, ...]:
         """Create or change the gateway's namespace: interfaces, addresses, routes, forwarding. Raises DriverError.
 
+        Returns what was missing, in words. What others have added stays.
         No route of charon's catches packets to attached networks, nor IKE, ESP and DNS that the gateway itself sends.
         Until the leak guard is applied for the first time, a new namespace forwards nothing, and lets only IKE, ESP and
         AH out.
+        """
+
+    def reattach(self, gateway_id: str) -> tuple[str, ...]:
+        """Give the namespace its name again if it has lost it; return what was missing, in words. Raises DriverError.
+
+        Everything in it goes on without a name. It is lost if this agent has not applied it yet.
         """
 
     def remove(self, gateway_id: str) -> None:
@@ -59,6 +70,12 @@ class LeakGuard(Protocol):
         Guard a connection's pairs before it is loaded, and until its SAs are deleted.
         """
 
+    def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
+        """Compare the machine with this guard, which was applied last, and add what is missing or changed.
+
+        Returns that in words. Raises DriverError.
+        """
+
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         """Return the guarded pairs; empty if there is no guard. The guard outlives the agent and charon."""
 
@@ -72,6 +89,9 @@ class PolicyBypass(Protocol):
         Apply before a connection with these pairs is loaded, and again after charon was started, which removes all
         policies. The leak guard applies to exempt packets too.
         """
+
+    def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
+        """Add what is missing of the exemptions that were applied last. Returns it in words. Raises DriverError."""
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         """Return the exempt pairs; always empty with user-space ESP, where no policy decides before the routes."""
@@ -89,8 +109,43 @@ class MtuRouting(Protocol):
         Each pair occurs once. Apply again after charon was started: the routes over its TUN device went with it.
         """
 
+    def restore(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> tuple[str, ...]:
+        """Add what is missing or changed of the MTUs that were applied last. Returns it in words.
+
+        Raises DriverError.
+        """
+
     def current(self, gateway_id: str) -> frozenset[PairMtu]:
         """Return the applied MTUs; empty if there is no namespace. They outlive the agent and charon."""
+
+
+class IkeLimit(Protocol):
+    """Packet filter rules that limit IKE from addresses that are no peer's."""
+
+    def apply(self, gateway: Gateway, peers: Iterable[str]) -> None:
+        """Limit all addresses except those of these peers. Raises DriverError."""
+
+    def restore(self, gateway: Gateway, peers: Iterable[str]) -> tuple[str, ...]:
+        """Add what is missing or changed of the limit that was applied last. Returns it in words.
+
+        Raises DriverError.
+        """
+
+
+class CharonNetwork(Protocol):
+    """What charon has put into the kernel of a gateway."""
+
+    def restore(self, gateway_id: str, remotes: frozenset[str]) -> tuple[str, ...]:
+        """Put routes to these remote networks back that were there at an earlier call, and the rule that leads to them.
+
+        Returns what was missing, in words. Raises DriverError.
+        """
+
+    def has_device(self, gateway_id: str) -> bool:
+        """Return False if charon's TUN device is gone, which a start of charon brings back. Raises DriverError."""
+
+    def kernel_sas(self, gateway_id: str) -> KernelSas | None:
+        """Return the kernel's states and policies; None with user-space ESP. Raises DriverError."""
 
 
 class TrafficBlock(Protocol):
@@ -99,8 +154,28 @@ class TrafficBlock(Protocol):
     def apply(self, gateway: Gateway, precedence: Precedence) -> None:
         """Block exactly this, in one change. Raises DriverError."""
 
+    def restore(self, gateway: Gateway, precedence: Precedence) -> tuple[str, ...]:
+        """Add what is missing or changed of the block that was applied last. Returns it in words.
+
+        Raises DriverError.
+        """
+
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         """Return the blocked pairs; empty if there is no namespace. They outlive the agent and charon."""
+
+
+class NetworkWatch(Protocol):
+    """Notices when others change the networks of gateways."""
+
+    def watch(self, gateway_id: str, deliver: Callable[[], None]) -> None:
+        """Call `deliver` soon after changes, once for several, on any thread. It must not block.
+
+        What changed is not said, and not every change is seen: so compare also without a call. Changes of this agent
+        are left out as far as they are known. Raises DriverError if the gateway has no namespace.
+        """
+
+    def forget(self, gateway_id: str) -> None:
+        """End the watch. No error if there is none."""
 
 
 class Charon(Protocol):
@@ -173,6 +248,9 @@ class Charon(Protocol):
     def peer_addresses(self) -> Mapping[str, str]:
         """Return the configured peer address of each loaded connection, by the connection's name."""
 
+    def ask(self) -> None:
+        """Ask charon for a sign that it works. Raises Unresponsive."""
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         """Return the IKE SAs, all or those of one connection name."""
 
@@ -221,6 +299,18 @@ class Drivers(Protocol):
     @property
     def traffic_block(self) -> TrafficBlock:
         """The traffic blocks of this node's gateways."""
+
+    @property
+    def ike_limit(self) -> IkeLimit:
+        """The limits of IKE of this node's gateways."""
+
+    @property
+    def charon_network(self) -> CharonNetwork:
+        """What the charons of this node's gateways have put into the kernel."""
+
+    @property
+    def network_watch(self) -> NetworkWatch:
+        """The watch over this node's gateways."""
 
     @property
     def resolver(self) -> Resolver:

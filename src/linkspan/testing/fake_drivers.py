@@ -18,10 +18,11 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
+from linkspan.core.tunnel.kernel_sas import KernelSas
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers.ports import DriverError, Unresponsive
+from linkspan.drivers.ports import NAMESPACE, DriverError, Unresponsive
 from linkspan.testing.fake_world import FakeDaemon, FakeWorld
 
 VERSION: Final = "5.9.8-fake"
@@ -51,6 +52,9 @@ class FakeDrivers:
         self.policy_bypass = FakePolicyBypass(world, node, backend)
         self.mtu_routing = FakeMtuRouting(world, node)
         self.traffic_block = FakeTrafficBlock(world, node)
+        self.ike_limit = FakeIkeLimit(world, node)
+        self.charon_network = FakeCharonNetwork(world, node)
+        self.network_watch = FakeNetworkWatch(world, node)
         self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
@@ -65,14 +69,23 @@ class FakeNamespaces:
         self._node = node
         self.refusal = ""
 
-    def apply(self, gateway: Gateway) -> None:
+    def apply(self, gateway: Gateway) -> tuple[str, ...]:
         if self.refusal:
             raise DriverError(self.refusal)
         with self._world.lock:
             key = (self._node, gateway.id)
+            missing = (*self.reattach(gateway.id), *sorted(self._world.damage.pop(key, ())))
+            missing += () if key in self._world.gateways else (NAMESPACE,)
             self._world.gateways[key] = gateway
             if key in self._world.daemons:
                 self._world.daemons[key].gateway = gateway
+            return missing
+
+    def reattach(self, gateway_id: str) -> tuple[str, ...]:
+        with self._world.lock:
+            lost = (self._node, gateway_id) in self._world.nameless
+            self._world.nameless.discard((self._node, gateway_id))
+        return ("the name of the namespace",) if lost else ()
 
     def remove(self, gateway_id: str) -> None:
         with self._world.lock:
@@ -85,6 +98,9 @@ class FakeNamespaces:
             self._world.bypasses.pop(key, None)
             self._world.mtus.pop(key, None)
             self._world.blocks.pop(key, None)
+            self._world.ike_peers.pop(key, None)
+            self._world.damage.pop(key, None)
+            self._world.nameless.discard(key)
 
     def present(self) -> frozenset[str]:
         with self._world.lock:
@@ -104,6 +120,13 @@ class FakeLeakGuard:
                 raise DriverError(f"there is no namespace of gateway {gateway.id} to guard")
             self._world.guards[self._node, gateway.id] = frozenset(pairs)
             self._world.guarded[self._node, gateway.id] = gateway
+
+    def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
+        wanted = frozenset(pairs)
+        if self.current(gateway.id) == wanted and (self._node, gateway.id) in self._world.guarded:
+            return ()
+        self.apply(gateway, wanted)
+        return ("table of the leak guard",)
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
@@ -125,6 +148,13 @@ class FakePolicyBypass:
             if (self._node, gateway.id) not in self._world.gateways:
                 raise DriverError(f"there is no namespace of gateway {gateway.id} to exempt traffic in")
             self._world.bypasses[self._node, gateway.id] = exemptions.exempt_pairs(gateway, pairs)
+
+    def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
+        wanted = exemptions.exempt_pairs(gateway, pairs) if self._backend == "kernel" else frozenset()
+        missing = wanted - self.current(gateway.id)
+        if missing:
+            self.apply(gateway, pairs)
+        return tuple(f"bypass policy from {pair.local} to {pair.remote}" for pair in sorted(missing))
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
@@ -149,6 +179,13 @@ class FakeMtuRouting:
             self._check(gateway.id)
             self._world.mtus[self._node, gateway.id] = frozenset(mtus)
 
+    def restore(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> tuple[str, ...]:
+        wanted = frozenset(mtus)
+        if self.current(gateway.id) == wanted:
+            return ()
+        self.apply(gateway, wanted)
+        return ("table of the MSS clamp",)
+
     def current(self, gateway_id: str) -> frozenset[PairMtu]:
         with self._world.lock:
             return self._world.mtus.get((self._node, gateway_id), frozenset())
@@ -171,9 +208,76 @@ class FakeTrafficBlock:
                 raise DriverError(f"there is no namespace of gateway {gateway.id} to block traffic in")
             self._world.blocks[self._node, gateway.id] = precedence.blocked
 
+    def restore(self, gateway: Gateway, precedence: Precedence) -> tuple[str, ...]:
+        if self.current(gateway.id) == precedence.blocked:
+            return ()
+        self.apply(gateway, precedence)
+        return ("table of the traffic block",)
+
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         with self._world.lock:
             return self._world.blocks.get((self._node, gateway_id), frozenset())
+
+
+class FakeIkeLimit:
+    """The `IkeLimit` of one node."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    def apply(self, gateway: Gateway, peers: Iterable[str]) -> None:
+        with self._world.lock:
+            if (self._node, gateway.id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway.id} to limit IKE in")
+            self._world.ike_peers[self._node, gateway.id] = frozenset(peers)
+
+    def restore(self, gateway: Gateway, peers: Iterable[str]) -> tuple[str, ...]:
+        wanted = frozenset(peers)
+        with self._world.lock:
+            if self._world.ike_peers.get((self._node, gateway.id)) == wanted:
+                return ()
+        self.apply(gateway, wanted)
+        return ("table of the limit of IKE",)
+
+
+class FakeCharonNetwork:
+    """The `CharonNetwork` of one node. `kernel`: what its kernels have, None with user-space ESP."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+        self.kernel: KernelSas | None = None
+
+    def restore(self, gateway_id: str, remotes: frozenset[str]) -> tuple[str, ...]:
+        with self._world.lock:
+            return tuple(sorted(self._world.lost_routes.pop((self._node, gateway_id), frozenset()) & remotes))
+
+    def has_device(self, gateway_id: str) -> bool:
+        with self._world.lock:
+            daemon = self._world.daemons.get((self._node, gateway_id))
+            return daemon is None or daemon.has_device
+
+    def kernel_sas(self, gateway_id: str) -> KernelSas | None:
+        return self.kernel
+
+
+class FakeNetworkWatch:
+    """The `NetworkWatch` of one node."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    def watch(self, gateway_id: str, deliver: Callable[[], None]) -> None:
+        with self._world.lock:
+            if (self._node, gateway_id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway_id} to watch")
+            self._world.watchers[self._node, gateway_id] = deliver
+
+    def forget(self, gateway_id: str) -> None:
+        with self._world.lock:
+            self._world.watchers.pop((self._node, gateway_id), None)
 
 
 class FakeResolver:
@@ -305,6 +409,10 @@ class FakeCharon:
     def peer_addresses(self) -> dict[str, str]:
         with self._world.lock:
             return {name: config.remote_address for name, config in self._daemon().configs.items()}
+
+    def ask(self) -> None:
+        with self._world.lock:
+            self._daemon()
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:

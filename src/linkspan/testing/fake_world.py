@@ -59,14 +59,15 @@ class FakeIkeSa:
 
 
 class FakeDaemon:
-    """A running charon. `frozen`: it runs and does not answer, as after SIGSTOP. `traps`: the configuration at the
-    time of `install`, by IKE connection and child."""
+    """A running charon. `frozen`: it runs and does not answer, as after SIGSTOP. `has_device`: its TUN device is there.
+    `traps`: the configuration at the time of `install`, by IKE connection and child."""
 
     def __init__(self, gateway: Gateway, backend: Backend) -> None:
         self.gateway = gateway
         self.backend: Backend = backend
         self.traps: dict[tuple[str, str], IkeConfig] = {}
         self.frozen = False
+        self.has_device = True
         self.configs: dict[str, IkeConfig] = {}
         self.keys: dict[str, SharedKey] = {}
         self.sas: list[FakeIkeSa] = []
@@ -102,6 +103,11 @@ class FakeWorld:
         self.bypasses: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.mtus: dict[tuple[str, str], frozenset[PairMtu]] = {}
         self.blocks: dict[tuple[str, str], frozenset[SelectorPair]] = {}
+        self.ike_peers: dict[tuple[str, str], frozenset[str]] = {}
+        self.damage: dict[tuple[str, str], frozenset[str]] = {}
+        self.lost_routes: dict[tuple[str, str], frozenset[str]] = {}
+        self.nameless: set[tuple[str, str]] = set()
+        self.watchers: dict[tuple[str, str], Callable[[], None]] = {}
         self.daemons: dict[tuple[str, str], FakeDaemon] = {}
         self._cut: set[frozenset[str]] = set()
         self._numbers = itertools.count(1)
@@ -121,6 +127,32 @@ class FakeWorld:
         with self.lock:
             for _, daemon in self._of(gateway_id):
                 daemon.frozen = frozen
+
+    def flush(self, gateway_id: str) -> None:
+        """Remove all packet filter rules and IPsec policies of a gateway, as another program might."""
+        with self.lock:
+            for state in (self.guards, self.guarded, self.bypasses, self.mtus, self.blocks, self.ike_peers):
+                for key in [key for key in state if key[1] == gateway_id]:
+                    del state[key]
+            self._changed(gateway_id)
+
+    def remove_from_network(self, gateway_id: str, *items: str) -> None:
+        """Remove interfaces, addresses or routes of a gateway, as another program might."""
+        with self.lock:
+            for key in [key for key in self.gateways if key[1] == gateway_id]:
+                self.damage[key] = self.damage.get(key, frozenset()) | {*items}
+            self._changed(gateway_id)
+
+    def remove_name(self, gateway_id: str) -> None:
+        """Remove the name of a gateway's namespace, as `ip netns delete` does."""
+        with self.lock:
+            self.nameless |= {key for key in self.gateways if key[1] == gateway_id}
+            self._changed(gateway_id)
+
+    def _changed(self, gateway_id: str) -> None:
+        for (_, id), deliver in list(self.watchers.items()):
+            if id == gateway_id:
+                deliver()
 
     def cut(self, address: str, other: str) -> None:
         """Drop all packets between two addresses; ends with DPD send a probe."""

@@ -98,7 +98,7 @@ def test_a_charon_in_a_deleted_namespace_is_replaced(machine: Machine) -> None:
     running = RunningGateway(drivers, 1, 2)
     before = real(running.charon).pid
     netns.delete(drivers.namespaces.name(running.gateway.id))
-    drivers.namespaces.apply(running.gateway)
+    machine.drivers().namespaces.apply(running.gateway)  # of a restarted agent, which knows only the name
     assert running.charon.start()
     assert real(running.charon).pid != before
     assert not Path(f"/proc/{before}/exe").exists()

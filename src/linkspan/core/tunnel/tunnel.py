@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -115,6 +115,11 @@ def refreshed(tunnel: Tunnel, connection: Connection) -> Tunnel:
     if not may_initiate(tunnel):
         return _set(tunnel, attempt_ends_at=None, retry_at=None)
     return tunnel if tunnel.attempt_ends_at is not None else _set(tunnel, failures=0, retry_at=0.0)
+
+
+def peer_addresses(tunnels: Iterable[Tunnel]) -> frozenset[str]:
+    """The addresses from which charon takes IKE: those of the versions that are loaded, or may still have SAs."""
+    return frozenset(config.remote_address for tunnel in tunnels for config in configs(tunnel))
 
 
 def split_into_pairs(tunnel: Tunnel) -> Tunnel:

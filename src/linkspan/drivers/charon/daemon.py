@@ -191,6 +191,9 @@ class StrongswanCharon:
         except (ValueError, TypeError, AttributeError) as error:
             raise Unresponsive(f"charon's list of SAs cannot be parsed: {error}") from error
 
+    def ask(self) -> None:
+        self.version()
+
     def version(self) -> str:
         """Return charon's version, as `5.9.8`."""
         return str(self._request("version")["version"].decode())

@@ -28,6 +28,7 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
 from linkspan.drivers.linux import interface_names, netns, nft
+from linkspan.drivers.linux.nft_tables import TableComparison
 from linkspan.drivers.ports import DriverError
 
 _NAME: Final = "linkspan"
@@ -64,6 +65,7 @@ class NftLeakGuard:
         self._backend = backend
         self._namespace = namespace
         self._applied: dict[str, tuple[int, PairSets]] = {}
+        self._comparison = TableComparison(_NAME, "leak guard")
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
         name = self._namespace(gateway.id)
@@ -79,6 +81,26 @@ class NftLeakGuard:
             raise DriverError(f"the guard's pairs are invalid: {error}") from error
         except FileNotFoundError as error:
             raise DriverError(f"there is no namespace {name} to guard") from error
+
+    def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
+        name, wanted = self._namespace(gateway.id), pair_sets(pairs)
+        texts = transactions(gateway.outside.addresses, {}, wanted, self._backend, closed_interfaces(gateway))
+        try:
+            found = self._comparison.differences(name, "".join(texts).splitlines())
+            if found:
+                self._applied.pop(name, None)
+                self._apply_or_rebuild(gateway, wanted, "".join(texts))
+        except OSError as error:
+            raise DriverError(f"the leak guard cannot be read: {error}") from error
+        return found
+
+    def _apply_or_rebuild(self, gateway: Gateway, wanted: PairSets, script: str) -> None:
+        """Change what is there; if it is such that nft refuses that, make the table anew."""
+        try:
+            self.apply(gateway, frozenset[SelectorPair]().union(*wanted.values()))
+        except DriverError:
+            anew = f"add table {_TABLE}\ndelete table {_TABLE}\nadd table {_TABLE}\n{script}"
+            netns.run_inside(self._namespace(gateway.id), lambda: nft.apply(anew, _PURPOSE))
 
     def _present(self, name: str, inode: int) -> PairSets:
         """Return the sets of this namespace: as applied last, or read from the kernel if that is unknown or failed."""

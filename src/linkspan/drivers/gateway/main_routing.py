@@ -20,7 +20,7 @@ from typing import Final
 
 from linkspan.core.ipsec import exemptions
 from linkspan.core.state.desired import Gateway
-from linkspan.drivers.linux.netlink import EVERYTHING, MAIN, Netlink, PolicyRule
+from linkspan.drivers.linux.netlink import EVERYTHING, MAIN, MAIN_PRIORITY, Netlink, PolicyRule
 
 _ATTACHED: Final = 90
 """Before the rules of `drivers.gateway.mtu_routing`, whose tables may have default routes too."""
@@ -29,13 +29,17 @@ _OWN: Final = 219
 _DNS: Final = 53
 
 
-def apply(kernel: Netlink, gateway: Gateway) -> None:
-    """Change the rules of the calling thread's namespace to those of this gateway."""
+def apply(kernel: Netlink, gateway: Gateway) -> list[str]:
+    """Change the rules of the calling thread's namespace to those of this gateway, beside the kernel's own for main.
+
+    Returns those that were missing, in words.
+    """
     present, wanted = {rule for rule in kernel.rules() if rule.table == MAIN}, rules(gateway)
     for rule in sorted(wanted - present):
         kernel.add_rule(rule)
     for rule in sorted(present - wanted):
         kernel.delete_rule(rule)
+    return [*map(str, sorted(wanted - present)), *kernel.restore_rules(MAIN_PRIORITY, MAIN)]
 
 
 def rules(gateway: Gateway) -> set[PolicyRule]:

@@ -20,9 +20,9 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.drivers.linux import nft
 from linkspan.drivers.linux.interface_names import INSIDE
 
-_NAME: Final = "linkspan-mtu"
-_PURPOSE: Final = "MSS clamp"
-_TABLE: Final = f"inet {_NAME}"
+NAME: Final = "linkspan-mtu"
+PURPOSE: Final = "MSS clamp"
+_TABLE: Final = f"inet {NAME}"
 _CHAIN: Final = f"{_TABLE} forward"
 _IP: Final = {4: "ip", 6: "ip6"}
 _BETWEEN_INSIDE: Final = f'iifname "{INSIDE}*" oifname "{INSIDE}*" accept'
@@ -41,12 +41,17 @@ def apply(present: MssByPair, wanted: MssByPair) -> None:
     """Change the present sizes to the wanted ones in the calling thread's namespace. Raises DriverError."""
     text = transaction(present, wanted)
     if text:
-        nft.apply(text, _PURPOSE)
+        nft.apply(text, PURPOSE)
+
+
+def rebuild(wanted: MssByPair) -> None:
+    """Make the table of the calling thread's namespace anew. Raises DriverError."""
+    nft.apply(f"add table {_TABLE}\ndelete table {_TABLE}\n{transaction({}, wanted)}", PURPOSE)
 
 
 def read_current() -> dict[SelectorPair, int]:
     """Read the sizes of the calling thread's namespace."""
-    return {pair: _size(mss_set["name"]) for mss_set in nft.list_sets(_NAME) for pair in nft.pairs_in(mss_set)}
+    return {pair: _size(mss_set["name"]) for mss_set in nft.list_sets(NAME) for pair in nft.pairs_in(mss_set)}
 
 
 def transaction(present: MssByPair, wanted: MssByPair) -> str:

@@ -26,6 +26,7 @@ from linkspan.core.state.observed import Backend
 from linkspan.drivers.gateway import mss_clamp
 from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.linux.netlink import MtuRoute, Netlink, PolicyRule
+from linkspan.drivers.linux.nft_tables import TableComparison
 from linkspan.drivers.ports import DriverError
 
 _TABLES: Final = 2_190_000
@@ -44,6 +45,7 @@ class PolicyRoutedMtu:
         self._backend = backend
         self._namespace = namespace
         self._clamped: dict[str, tuple[int, mss_clamp.MssByPair]] = {}
+        self._comparison = TableComparison(mss_clamp.NAME, mss_clamp.PURPOSE)
 
     def outside_mtu(self, gateway_id: str) -> int:
         return self._inside(gateway_id, lambda: netlink.mtu_of(interface_names.OUTSIDE))
@@ -52,6 +54,18 @@ class PolicyRoutedMtu:
         wanted = frozenset(mtus)
         name = self._namespace(gateway.id)
         self._inside(gateway.id, lambda: self._apply(gateway, name, wanted))
+
+    def restore(self, gateway: Gateway, mtus: Iterable[PairMtu]) -> tuple[str, ...]:
+        wanted = frozenset(mtus)
+        name = self._namespace(gateway.id)
+        sizes = mss_clamp.mss_by_pair(wanted)
+        try:
+            found = self._comparison.differences(name, mss_clamp.transaction({}, sizes).splitlines())
+        except OSError as error:
+            raise DriverError(f"the gateway's MTUs cannot be read: {error}") from error
+        if found:
+            self._inside(gateway.id, lambda: mss_clamp.rebuild(sizes))
+        return *found, *self._inside(gateway.id, lambda: self._apply(gateway, name, wanted))
 
     def current(self, gateway_id: str) -> frozenset[PairMtu]:
         if not netns.exists(self._namespace(gateway_id)):
@@ -64,7 +78,8 @@ class PolicyRoutedMtu:
         except (OSError, ValueError) as error:
             raise DriverError(f"the gateway's MTUs cannot be set: {error}") from error
 
-    def _apply(self, gateway: Gateway, name: str, wanted: frozenset[PairMtu]) -> None:
+    def _apply(self, gateway: Gateway, name: str, wanted: frozenset[PairMtu]) -> list[str]:
+        """Returns the rules and routes that were missing, in words."""
         inode = netns.path(name).stat().st_ino
         known = self._clamped.pop(name, None)
         present = known[1] if known and known[0] == inode else mss_clamp.read_current()
@@ -72,9 +87,9 @@ class PolicyRoutedMtu:
         mss_clamp.apply(present, sizes)
         self._clamped[name] = inode, sizes
         with netlink.connect(strict=True) as kernel:
-            self._route(kernel, gateway, wanted)
+            return self._route(kernel, gateway, wanted)
 
-    def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[PairMtu]) -> None:
+    def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[PairMtu]) -> list[str]:
         present_rules, present_routes = _present_rules(kernel), kernel.mtu_routes()
         rules, routes = self._wanted(gateway, wanted, present_rules)
         for route in sorted(routes - present_routes, key=_order):
@@ -87,6 +102,10 @@ class PolicyRoutedMtu:
         for route in present_routes - routes:
             if (route.table, route.network) not in kept:
                 kernel.delete_mtu_route(route)
+        return [
+            *map(str, sorted(rules - present_rules)),
+            *(f"route to {route.network} with MTU {route.mtu}" for route in routes - present_routes),
+        ]
 
     def _wanted(
         self, gateway: Gateway, mtus: frozenset[PairMtu], present: Iterable[PolicyRule]

@@ -3,15 +3,18 @@
 No state is kept outside the kernel: a namespace and its bridge ports carry owner marks, so a restarted agent finds its
 own, and several agents of an instance can share the machine. What stays is not touched: a second `apply` sends no
 change to the kernel, and an address that stays is never removed temporarily. A new namespace forwards nothing before
-the leak guard is applied for the first time (`seal`).
+the leak guard is applied for the first time (`seal`). A namespace that has lost its name, but still runs, gets it back:
+a descriptor is kept of each.
 
-Only what this module created is changed or removed: operators' bridges gain and lose ports, nothing else.
+Only what this module created is changed or removed: operators' bridges gain and lose ports, nothing else, and their own
+interfaces, addresses and routes in a namespace stay.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -21,9 +24,11 @@ from linkspan.core.state.desired import Gateway
 from linkspan.drivers.gateway import main_routing
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
-from linkspan.drivers.ports import DriverError
+from linkspan.drivers.ports import NAMESPACE, DriverError
 
 _FIRST_METRIC: Final = 100
+_OWN_LINK: Final = re.compile(f"{interface_names.OUTSIDE}|{interface_names.INSIDE}[0-9a-f]{{8}}")
+"""The names of a gateway's interfaces."""
 _SYSCTL_GLOBAL: Final = (("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1"))
 _SYSCTL_LINK: Final = (
     ("ipv4/conf/{}/rp_filter", "0"),  # a tunnel's inner packets arrive on an interface without a route back
@@ -36,6 +41,15 @@ _SYSCTL_LINK: Final = (
     ("ipv6/conf/{}/accept_redirects", "0"),
     ("ipv6/conf/{}/accept_dad", "0"),  # addresses are usable at once
     ("ipv6/conf/{}/ndisc_notify", "1"),
+)
+
+
+_UNRESOLVED: Final = "8192"
+"""Bytes that may wait for the resolution of one neighbour's address: by default, those for one absent neighbour fill
+the send buffer of a socket, and so stop everything that charon sends (`drivers.gateway.ike_limit`)."""
+_SYSCTL_OUTSIDE: Final = (
+    (f"ipv4/neigh/{interface_names.OUTSIDE}/unres_qlen_bytes", _UNRESOLVED),
+    (f"ipv6/neigh/{interface_names.OUTSIDE}/unres_qlen_bytes", _UNRESOLVED),
 )
 
 
@@ -69,23 +83,39 @@ class NetworkNamespaces:
         self._bridges_in = bridges_in
         self._bridges = dict(bridges or {})
         self._seal = seal
+        self._held: dict[str, int] = {}
 
     def name(self, gateway_id: str) -> str:
         """Return the name of a gateway's namespace, as in `ip netns`."""
         return interface_names.namespace(self._instance, self._node, gateway_id)
 
-    def apply(self, gateway: Gateway) -> None:
+    def apply(self, gateway: Gateway) -> tuple[str, ...]:
         name, mark = self.name(gateway.id), self._mark(gateway.id)
+        missing = [*self.reattach(gateway.id)]
         try:
             interfaces = self._interfaces(gateway)
             if not netns.exists(name):
                 netns.create(name, lambda: self._prepare(mark))
-            netns.run_inside(name, lambda: self._apply_inside(gateway, interfaces, mark))
+                missing.append(NAMESPACE)
+            if gateway.id not in self._held:
+                self._held[gateway.id] = netns.hold(name)
+            netns.run_inside(name, lambda: self._apply_inside(gateway, interfaces, mark, missing))
         except (OSError, ValueError) as error:
             raise DriverError(f"the gateway's network cannot be set up: {error}") from error
+        return tuple(missing)
+
+    def reattach(self, gateway_id: str) -> tuple[str, ...]:
+        fd = self._held.get(gateway_id)
+        try:
+            return ("the name of the namespace",) if fd and netns.attach(self.name(gateway_id), fd) else ()
+        except OSError as error:
+            raise DriverError(f"the gateway's namespace cannot get its name back: {error}") from error
 
     def remove(self, gateway_id: str) -> None:
         name = self.name(gateway_id)
+        self.reattach(gateway_id)
+        if fd := self._held.pop(gateway_id, None):
+            os.close(fd)
         if not netns.exists(name):
             return
         try:
@@ -110,6 +140,9 @@ class NetworkNamespaces:
 
     def _port(self, gateway_id: str, interface: str) -> str:
         return interface_names.bridge_port(self._instance, self._node, gateway_id, interface)
+
+    def _hardware(self, gateway_id: str, interface: str) -> str:
+        return interface_names.hardware_address(self._instance, self._node, gateway_id, interface)
 
     def _interfaces(self, gateway: Gateway) -> tuple[_Interface, ...]:
         outside = gateway.outside
@@ -138,44 +171,54 @@ class NetworkNamespaces:
         with netlink.connect() as kernel:
             _apply_loopback(kernel, kernel.links()["lo"], mark)
 
-    def _apply_inside(self, gateway: Gateway, interfaces: tuple[_Interface, ...], mark: str) -> None:
+    def _apply_inside(
+        self, gateway: Gateway, interfaces: tuple[_Interface, ...], mark: str, missing: list[str]
+    ) -> None:
+        """Add what is missing, and its descriptions to `missing`."""
         with netlink.connect() as kernel:
             links = kernel.links()
-            _apply_loopback(kernel, links["lo"], mark)
-            for key, value in _SYSCTL_GLOBAL:
-                netlink.sysctl(key, value)
-            _link_sysctls("all", "default")
-            veths = {link.name for link in links.values() if link.kind == "veth"}
+            missing += _apply_loopback(kernel, links["lo"], mark)
+            missing += [_described(key) for key, value in _SYSCTL_GLOBAL if netlink.sysctl(key, value)]
+            missing += _link_sysctls("all", "default")
+            veths = {link.name for link in links.values() if link.kind == "veth" and _OWN_LINK.fullmatch(link.name)}
             stale = veths - {interface.name for interface in interfaces}
             if stale:
                 ports = {self._port(gateway.id, name) for name in stale}
                 netns.run_inside(self._bridges_in, lambda: self._release(ports))
-            links = self._connect(kernel, links, interfaces, mark)
-            _apply_addresses(kernel, links, interfaces)
-            main_routing.apply(kernel, gateway)
-            _apply_routes(kernel, links[interface_names.OUTSIDE], gateway.outside.next_hops)
+            links = self._connect(kernel, gateway.id, links, interfaces, mark, missing)
+            missing += [_described(key) for key, value in _SYSCTL_OUTSIDE if netlink.sysctl(key, value)]
+            missing += _apply_addresses(kernel, links, interfaces)
+            missing += main_routing.apply(kernel, gateway)
+            missing += _apply_routes(kernel, links[interface_names.OUTSIDE], gateway.outside.next_hops)
 
     def _connect(
-        self, kernel: Netlink, links: dict[str, Link], interfaces: tuple[_Interface, ...], mark: str
+        self,
+        kernel: Netlink,
+        gateway_id: str,
+        links: dict[str, Link],
+        interfaces: tuple[_Interface, ...],
+        mark: str,
+        missing: list[str],
     ) -> dict[str, Link]:
-        broken = netns.run_inside(self._bridges_in, lambda: self._attach(links, interfaces, mark))
+        broken = netns.run_inside(self._bridges_in, lambda: self._attach(links, interfaces, mark, missing))
         if not broken:
             return links
+        missing += [f"interface {interface.name}" for interface in broken]
         bridges_fd = os.open(netns.path(self._bridges_in), os.O_RDONLY | os.O_CLOEXEC)
         try:
             for interface in broken:
                 if interface.name in links:
                     kernel.delete(links[interface.name])
-                kernel.add_veth(interface.name, interface.port, bridges_fd)
+                kernel.add_veth(interface.name, interface.port, bridges_fd, self._hardware(gateway_id, interface.name))
         finally:
             os.close(bridges_fd)
         new_links = kernel.links()
-        if netns.run_inside(self._bridges_in, lambda: self._attach(new_links, broken, mark)):
+        if netns.run_inside(self._bridges_in, lambda: self._attach(new_links, broken, mark, [])):
             raise OSError("an interface of the gateway and its bridge port are not peers")
         return new_links
 
     def _attach(
-        self, links: Mapping[str, Link], interfaces: tuple[_Interface, ...], mark: str
+        self, links: Mapping[str, Link], interfaces: tuple[_Interface, ...], mark: str, missing: list[str]
     ) -> tuple[_Interface, ...]:
         """Attach the interfaces' ports to their bridges; return the interfaces that have no port yet."""
         broken, former_bridges = [], set()
@@ -192,11 +235,15 @@ class NetworkNamespaces:
                     netlink.sysctl(f"ipv6/conf/{port.name}/disable_ipv6", "1")
                     kernel.change(port, ifalias=mark)
                 bridge = kernel.link(interface.bridge)
-                if bridge is None or port.master != bridge.index:
+                is_attached = bridge is not None and port.master == bridge.index
+                if not is_attached:
                     former_bridges.add(port.master)
+                if not is_attached or (interface.own_bridge and bridge and not bridge.up):
                     self._join(kernel, port, interface)
+                    missing.append(f"bridge {interface.bridge} of {interface.name}")
                 if not port.up:
                     kernel.change(port, state="up")
+                    missing.append(f"bridge port {port.name} of {interface.name} up")
             self._drop_bridges(kernel, former_bridges)
         return tuple(broken)
 
@@ -259,41 +306,54 @@ def _check_owner(port: Link, mark: str) -> None:
         raise OSError(f"the interface name {port.name} is in use by {port.alias}")
 
 
-def _link_sysctls(*links: str) -> None:
-    for link in links:
-        for key, value in _SYSCTL_LINK:
-            netlink.sysctl(key.format(link), value)
+def _described(key: str) -> str:
+    return f"sysctl net.{key.replace('/', '.')}"
 
 
-def _apply_loopback(kernel: Netlink, loopback: Link, mark: str) -> None:
+def _link_sysctls(*links: str) -> list[str]:
+    return [
+        _described(key.format(link))
+        for link in links
+        for key, value in _SYSCTL_LINK
+        if netlink.sysctl(key.format(link), value)
+    ]
+
+
+def _apply_loopback(kernel: Netlink, loopback: Link, mark: str) -> list[str]:
     if loopback.alias != mark:
         kernel.change(loopback, ifalias=mark)
-    if not loopback.up:
-        kernel.change(loopback, state="up")
+    if loopback.up:
+        return []
+    kernel.change(loopback, state="up")
+    return ["interface lo up"]
 
 
-def _apply_addresses(kernel: Netlink, links: Mapping[str, Link], interfaces: tuple[_Interface, ...]) -> None:
+def _apply_addresses(kernel: Netlink, links: Mapping[str, Link], interfaces: tuple[_Interface, ...]) -> list[str]:
+    missing: list[str] = []
     present = kernel.addresses()
     for interface in interfaces:
         link = links[interface.name]
-        _link_sysctls(interface.name)
-        now = present.get(link.index, set())
-        stale = now - interface.addresses
+        missing += _link_sysctls(interface.name)
+        now = present.get(link.index, {})
+        stale = {address for address, is_ours in now.items() if is_ours} - interface.addresses
         # The kernel keeps an IPv6 address once, whatever its prefix length: to change the length, delete it first. All
         # other addresses are deleted last.
         hosts = {address.partition("/")[0] for address in interface.addresses}
-        first = {address for address in stale if address.partition("/")[0] in hosts}
+        first = {address for address in now.keys() - interface.addresses if address.partition("/")[0] in hosts}
         for address in sorted(first):
             kernel.delete_address(link, address)
-        for address in sorted(interface.addresses - now):
+        for address in sorted(interface.addresses - now.keys()):
             kernel.add_address(link, address)
+            missing.append(f"address {address} on {interface.name}")
         for address in sorted(stale - first):
             kernel.delete_address(link, address)
         if not link.up:
             kernel.change(link, state="up")
+            missing.append(f"interface {interface.name} up")
+    return missing
 
 
-def _apply_routes(kernel: Netlink, outside: Link, next_hops: tuple[str, ...]) -> None:
+def _apply_routes(kernel: Netlink, outside: Link, next_hops: tuple[str, ...]) -> list[str]:
     hops = [ipaddress.ip_address(hop) for hop in next_hops]
     wanted = {
         DefaultRoute(hop.version, str(hop), outside.index, _FIRST_METRIC + number, True)
@@ -304,5 +364,6 @@ def _apply_routes(kernel: Netlink, outside: Link, next_hops: tuple[str, ...]) ->
         kernel.put_route(route)
     slots = {(route.version, route.metric) for route in wanted}
     for route in now - wanted:
-        if (route.version, route.metric) not in slots:
+        if route.ours and (route.version, route.metric) not in slots:
             kernel.delete_route(route)
+    return [f"default route via {route.next_hop}" for route in wanted - now]

@@ -58,6 +58,13 @@ class XfrmPolicyBypass:
         except (OSError, subprocess.SubprocessError) as error:
             raise DriverError(f"attached networks cannot be exempted from IPsec: {error}") from error
 
+    def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
+        wanted = exemptions.exempt_pairs(gateway, pairs) if self._backend == "kernel" else frozenset()
+        missing = wanted - self.current(gateway.id) if wanted else frozenset()
+        if missing:
+            self.apply(gateway, pairs)
+        return tuple(f"bypass policy from {pair.local} to {pair.remote}" for pair in sorted(missing))
+
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         name = self._namespace(gateway_id)
         if self._backend != "kernel" or not netns.exists(name):

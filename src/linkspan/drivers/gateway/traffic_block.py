@@ -15,6 +15,7 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.drivers.linux import interface_names, netns, nft
+from linkspan.drivers.linux.nft_tables import TableComparison
 from linkspan.drivers.ports import DriverError
 
 _NAME: Final = "linkspan-block"
@@ -30,6 +31,7 @@ class NftTrafficBlock:
 
     def __init__(self, namespace: Callable[[str], str]) -> None:
         self._namespace = namespace
+        self._comparison = TableComparison(_NAME, _PURPOSE)
 
     def apply(self, gateway: Gateway, precedence: Precedence) -> None:
         text = transaction(gateway.outside.addresses, precedence)
@@ -37,6 +39,16 @@ class NftTrafficBlock:
             netns.run_inside(self._namespace(gateway.id), lambda: nft.apply(text, _PURPOSE))
         except FileNotFoundError as error:
             raise DriverError("there is no namespace to block traffic in") from error
+
+    def restore(self, gateway: Gateway, precedence: Precedence) -> tuple[str, ...]:
+        script = transaction(gateway.outside.addresses, precedence) if precedence.blocked else ""
+        try:
+            found = self._comparison.differences(self._namespace(gateway.id), script.splitlines())
+        except OSError as error:
+            raise DriverError(f"the traffic block cannot be read: {error}") from error
+        if found:
+            self.apply(gateway, precedence)
+        return found
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         name = self._namespace(gateway_id)

@@ -33,10 +33,14 @@ _INTERFACE_REQUEST: Final = struct.Struct("16si20x")
 """struct ifreq: a name and an integer."""
 MAIN: Final = 254
 """The number of table main."""
+MAIN_PRIORITY: Final = 32766
+"""The priority of the kernel's own rule for table main."""
+CHARON: Final = 220
+"""The number of charon's table, and the priority of its rule."""
 EVERYTHING: Final = {4: "0.0.0.0/0", 6: "::/0"}
 """The prefix of all addresses, by IP version."""
 PROTOCOL: Final = 76
-"""The protocol number of Linkspan's routes and rules (unassigned, see rtnetlink(7))."""
+"""The protocol number of Linkspan's addresses, routes and rules (unassigned, see rtnetlink(7))."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -72,6 +76,16 @@ class MtuRoute(msgspec.Struct, frozen=True):
     mtu: int
 
 
+class TunnelRoute(msgspec.Struct, frozen=True):
+    """A route in charon's table; `link` is the name of its interface, "" = none."""
+
+    network: str
+    next_hop: str
+    link: str
+    source: str
+    protocol: int
+
+
 class PolicyRule(msgspec.Struct, frozen=True, order=True):
     """A rule that looks packets from source to destination up in a table (ip-rule(8)); both of one IP version.
 
@@ -86,6 +100,9 @@ class PolicyRule(msgspec.Struct, frozen=True, order=True):
     sent_here: bool = False
     protocol: int = 0
     port: int = 0
+
+    def __str__(self) -> str:
+        return f"rule {self.priority} from {self.source} to {self.destination}"
 
 
 class Netlink:
@@ -112,10 +129,16 @@ class Netlink:
         """Create a bridge. Raises FileExistsError if the name is in use."""
         self._request(f"create bridge {name}", "link", "add", ifname=name, kind="bridge")
 
-    def add_veth(self, name: str, peer: str, peer_namespace: int) -> None:
-        """Create a veth pair, the peer in the namespace of a file descriptor. Raises FileExistsError."""
+    def add_veth(self, name: str, peer: str, peer_namespace: int, hardware_address: str = "") -> None:
+        """Create a veth pair, the peer in the namespace of a file descriptor. Raises FileExistsError.
+
+        The kernel chooses the hardware address if none is given.
+        """
         other = {"ifname": peer, "net_ns_fd": peer_namespace}
-        self._request(f"create link {name} with peer {peer}", "link", "add", ifname=name, kind="veth", peer=other)
+        own = {"address": hardware_address} if hardware_address else {}
+        self._request(
+            f"create link {name} with peer {peer}", "link", "add", ifname=name, kind="veth", peer=other, **own
+        )
 
     def change(self, link: Link, **attributes: Any) -> None:
         """Change attributes of a link: `state`, `master`, `ifalias`."""
@@ -129,21 +152,25 @@ class Netlink:
             if error.errno != errno.ENODEV:
                 raise
 
-    def addresses(self) -> dict[int, set[str]]:
-        """Return addresses with prefix length by link index, without IPv6 link-local addresses."""
-        addresses: dict[int, set[str]] = {}
+    def addresses(self) -> dict[int, dict[str, bool]]:
+        """Return addresses with prefix length by link index, each with whether it is Linkspan's.
+
+        IPv6 link-local addresses are left out.
+        """
+        addresses: dict[int, dict[str, bool]] = {}
         for message in self._request("list addresses", "addr", "dump"):
             if message["family"] == socket.AF_INET6 and message["scope"] == _LINK_SCOPE:
                 continue
             address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            addresses.setdefault(message["index"], set()).add(f"{address}/{message['prefixlen']}")
+            is_ours = message.get_attr("IFA_PROTO") == PROTOCOL
+            addresses.setdefault(message["index"], {})[f"{address}/{message['prefixlen']}"] = is_ours
         return addresses
 
     def add_address(self, link: Link, address: str) -> None:
         """Add an address with prefix length, usable at once: without IPv6 duplicate address detection."""
         interface = ipaddress.ip_interface(address)
         flags = {"flags": _NODAD} if interface.version == 6 else {}
-        self._address(link, interface, "add", **flags)
+        self._address(link, interface, "add", proto=PROTOCOL, **flags)
 
     def delete_address(self, link: Link, address: str) -> None:
         """Remove an address with prefix length."""
@@ -197,6 +224,46 @@ class Netlink:
     def delete_mtu_route(self, route: MtuRoute) -> None:
         """Remove a route outside table main."""
         self._mtu_route(route, "del")
+
+    def tunnel_routes(self) -> dict[str, TunnelRoute]:
+        """Return the routes in charon's table by their network."""
+        names = {link.index: link.name for link in self.links().values()}
+        routes = {}
+        for version, everything in EVERYTHING.items():
+            for message in self._request("list routes", "route", "dump", family=_FAMILY[version], table=CHARON):
+                if message.get_attr("RTA_TABLE") != CHARON:
+                    continue
+                network = _network(message.get_attr("RTA_DST"), message["dst_len"], everything)
+                hop, source = message.get_attr("RTA_GATEWAY") or "", message.get_attr("RTA_PREFSRC") or ""
+                link = names.get(message.get_attr("RTA_OIF") or 0, "")
+                routes[network] = TunnelRoute(network, hop, link, source, message["proto"])
+        return routes
+
+    def put_tunnel_route(self, route: TunnelRoute, links: dict[str, Link]) -> bool:
+        """Add a route to charon's table; return whether its interface exists and the kernel takes it."""
+        network = ipaddress.ip_network(route.network)
+        link = links.get(route.link)
+        if link is None:
+            return False
+        attributes: dict[str, Any] = {"gateway": route.next_hop, "flags": _ONLINK} if route.next_hop else {}
+        attributes |= {"prefsrc": route.source} if route.source else {}
+        to = {"dst": "default" if network.prefixlen == 0 else route.network}
+        common = {"family": _FAMILY[network.version], "oif": link.index, "table": CHARON, "proto": route.protocol}
+        try:
+            self._request(f"add route to {network} in table {CHARON}", "route", "replace", **to, **common, **attributes)
+        except OSError:
+            return False
+        return True
+
+    def restore_rules(self, priority: int, table: int) -> list[str]:
+        """Add a rule that looks everything up in a table, where it is missing. Returns what was missing, in words."""
+        missing = []
+        for version, everything in EVERYTHING.items():
+            rules = self._request("list rules", "rule", "dump", family=_FAMILY[version])
+            if not any((rule.get_attr("FRA_PRIORITY") or 0) == priority for rule in rules):
+                self._request("add a rule", "rule", "add", family=_FAMILY[version], priority=priority, table=table)
+                missing.append(str(PolicyRule(priority, everything, everything, table)))
+        return missing
 
     def rules(self) -> set[PolicyRule]:
         """Return Linkspan's rules."""
@@ -311,14 +378,16 @@ def mtu_of(name: str) -> int:
     return size
 
 
-def sysctl(key: str, value: str) -> None:
-    """Write a value under /proc/sys/net if it differs; a key that the kernel does not have is ignored."""
+def sysctl(key: str, value: str) -> bool:
+    """Write a value under /proc/sys/net; return whether it differed. A key that the kernel does not have is ignored."""
     file = Path("/proc/sys/net", key)
     try:
-        if file.read_text().strip() != value:
-            file.write_text(value)
+        if file.read_text().strip() == value:
+            return False
+        file.write_text(value)
     except FileNotFoundError:
-        return
+        return False
+    return True
 
 
 def _network(address: str | None, length: int, everything: str) -> str:

@@ -83,18 +83,28 @@ def create(name: str, prepare: Callable[[], None]) -> None:
     def make() -> None:
         _call("unshare", _libc.unshare(_CLONE_NEWNET))
         prepare()
-        target = path(name)
-        if not exists(name):
-            target.unlink(missing_ok=True)
-        os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-        try:
-            _mount(f"/proc/self/task/{threading.get_native_id()}/ns/net", str(target), _MS_BIND)
-        except OSError:
-            target.unlink(missing_ok=True)
-            raise
+        _bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", name)
 
     _share_run_directory()
     _on_own_thread(make)
+
+
+def hold(name: str) -> int:
+    """Return a descriptor of a namespace, which lives until it is closed, also without a name."""
+    return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+
+
+def attach(name: str, fd: int) -> bool:
+    """Give a held namespace this name, also in the place of another one; return whether it did not have it."""
+    try:
+        if os.stat(path(name)).st_ino == os.fstat(fd).st_ino:
+            return False
+        delete(name)
+    except FileNotFoundError:
+        pass
+    _share_run_directory()
+    _bind(f"/proc/self/fd/{fd}", name)
+    return True
 
 
 def delete(name: str) -> None:
@@ -161,6 +171,18 @@ def _on_own_thread(function: Callable[[], T]) -> T:
     if failure:
         raise failure[0]
     return result[0]
+
+
+def _bind(source: str, name: str) -> None:
+    target = path(name)
+    if not exists(name):
+        target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    try:
+        _mount(source, str(target), _MS_BIND)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _share_run_directory() -> None:

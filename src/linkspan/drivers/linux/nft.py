@@ -22,6 +22,23 @@ def list_sets(table: str) -> list[dict[str, Any]]:
     return [item["set"] for item in listed if item.get("set", {}).get("table") == table]
 
 
+def recent_pids() -> tuple[int, ...]:
+    """Return the pids of the processes that ran the last commands: the kernel says which process changed its rules."""
+    return nft_client.recent_pids()
+
+
+def list_table(name: str) -> list[dict[str, Any]]:
+    """Return all objects of a table of the family inet as nft lists them in JSON; none if there is no such table."""
+    try:
+        text = _run(f"list table inet {name}", nft_server.NUMERIC_JSON, "list of a table")
+    except DriverError as error:
+        if "No such file or directory" in str(error):
+            return []
+        raise
+    listed: list[dict[str, Any]] = json.loads(text)["nftables"]
+    return listed
+
+
 def pairs_in(pair_set: dict[str, Any]) -> Iterator[SelectorPair]:
     """Return the pairs in a set whose name contains, after its first underscore, the prefix length of each side."""
     lengths = pair_set["name"].split("_")[1:3]

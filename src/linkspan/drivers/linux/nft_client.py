@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -22,6 +23,7 @@ _lock = threading.Lock()
 _connections: dict[tuple[int, int], socket.socket] = {}
 """Workers without a request, by device and inode of their namespace, which exists as long as they do."""
 _control: socket.socket | None = None
+_pids: deque[int] = deque(maxlen=64)
 
 
 class _NotBegun(Exception):
@@ -43,6 +45,11 @@ def ask(commands: str, flags: int = 0) -> tuple[int, str, str]:
         return _exchange(namespace, _connect(), commands.encode(), flags)
     except _NotBegun:
         raise OSError("the nftables server ends at once") from None
+
+
+def recent_pids() -> tuple[int, ...]:
+    """Return the pids of the workers that ran the last commands."""
+    return tuple(_pids)
 
 
 def _exchange(
@@ -69,7 +76,8 @@ def _send(connection: socket.socket, commands: bytes, flags: int) -> None:
     """Send a request, and wait until the worker begins. Raises _NotBegun if it has ended."""
     try:
         connection.sendall(nft_server.REQUEST.pack(flags, len(commands)) + commands)
-        nft_server.receive(connection, len(nft_server.BEGUN))
+        (pid,) = nft_server.BEGUN.unpack(nft_server.receive(connection, nft_server.BEGUN.size))
+        _pids.append(pid)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise _NotBegun from None
 

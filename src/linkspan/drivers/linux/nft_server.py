@@ -6,7 +6,7 @@ keeps its socket, and closes it LINGER seconds after its last command, when ther
 
 The server reads from its standard input, a socket, a message of one byte with two descriptors: a network namespace and
 a connection. It forks a worker for them, which shares the server's memory. A request on the connection has the
-output's flags and the commands; the answer has a byte when the worker begins, then the result of
+output's flags and the commands; the answer has the worker's pid when it begins, then the result of
 nft_run_cmd_from_buffer (libnftables(3)), its output and its errors. Everything ends when the asking process does.
 
 The file imports nothing but the standard library: it is run without the site-packages.
@@ -27,7 +27,8 @@ REQUEST = struct.Struct("!II")
 """Flags, number of bytes of the commands that follow."""
 RESULT = struct.Struct("!iII")
 """Result, number of bytes of the output and of the errors that follow."""
-BEGUN = b"+"
+BEGUN = struct.Struct("!I")
+"""The worker's pid."""
 NUMERIC_JSON = 1 << 4 | 0b1111 << 7
 """NFT_CTX_OUTPUT_JSON and NFT_CTX_OUTPUT_NUMERIC_ALL (nftables/libnftables.h)."""
 
@@ -94,7 +95,7 @@ def _answer(library: ctypes.CDLL, context: ctypes.c_void_p, connection: socket.s
     flags, size = REQUEST.unpack(receive(connection, REQUEST.size))
     commands = receive(connection, size)
     signal.alarm(DEADLINE)
-    connection.sendall(BEGUN)
+    connection.sendall(BEGUN.pack(os.getpid()))
     library.nft_ctx_output_set_flags(context, flags)
     result = library.nft_run_cmd_from_buffer(context, commands)
     output = library.nft_ctx_get_output_buffer(context) or b""
