@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from linkspan.core.state.desired import Gateway
+from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.drivers.gateway import main_routing
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
@@ -40,13 +40,15 @@ _SYSCTL_LINK: Final = (
 
 
 class _Interface(msgspec.Struct, frozen=True):
-    """The wanted state of one interface; `own_bridge`: this module creates and removes the bridge."""
+    """The wanted state of one interface; `own_bridge`: this module creates and removes the bridge; `mac`: "" leaves the
+    kernel's choice."""
 
     name: str
     port: str
     bridge: str
     own_bridge: bool
     addresses: frozenset[str]
+    mac: str
 
 
 class NetworkNamespaces:
@@ -113,22 +115,21 @@ class NetworkNamespaces:
 
     def _interfaces(self, gateway: Gateway) -> tuple[_Interface, ...]:
         outside = gateway.outside
-        wanted = [(interface_names.OUTSIDE, outside.network_id, outside.network_name, outside.addresses)]
-        wanted += [
-            (interface_names.inside_interface(inside.network_id), inside.network_id, "", inside.addresses)
-            for inside in gateway.inside
-        ]
-        if len({name for name, *_ in wanted}) < len(wanted):
+        wanted = {interface_names.inside_interface(inside.network_id): inside for inside in gateway.inside}
+        if len(wanted) < len(gateway.inside):
             raise ValueError("two inside networks have ids with the same first eight digits")
-        return tuple(self._interface(gateway.id, *values) for values in wanted)
+        return (
+            self._interface(gateway.id, interface_names.OUTSIDE, outside, outside.network_name),
+            *(self._interface(gateway.id, name, inside) for name, inside in wanted.items()),
+        )
 
     def _interface(
-        self, gateway: str, name: str, network: str, network_name: str, addresses: Collection[str]
+        self, gateway: str, name: str, wanted: OutsideInterface | InsideInterface, network_name: str = ""
     ) -> _Interface:
-        mapped = self._bridges.get(network_name) or self._bridges.get(network)
-        bridge = mapped or interface_names.bridge(self._instance, network)
-        normal = frozenset(str(ipaddress.ip_interface(address)) for address in addresses)
-        return _Interface(name, self._port(gateway, name), bridge, not mapped, normal)
+        mapped = self._bridges.get(network_name) or self._bridges.get(wanted.network_id)
+        bridge = mapped or interface_names.bridge(self._instance, wanted.network_id)
+        addresses = frozenset(str(ipaddress.ip_interface(address)) for address in wanted.addresses)
+        return _Interface(name, self._port(gateway, name), bridge, not mapped, addresses, wanted.mac_address)
 
     def _prepare(self, mark: str) -> None:
         self._seal()
@@ -277,6 +278,8 @@ def _apply_addresses(kernel: Netlink, links: Mapping[str, Link], interfaces: tup
     for interface in interfaces:
         link = links[interface.name]
         _link_sysctls(interface.name)
+        if interface.mac not in ("", link.address):
+            kernel.change(link, address=interface.mac)
         now = present.get(link.index, set())
         stale = now - interface.addresses
         # The kernel keeps an IPv6 address once, whatever its prefix length: to change the length, delete it first. All

@@ -35,7 +35,8 @@ PROTOCOL: Final = 76
 
 
 class Link(msgspec.Struct, frozen=True):
-    """An interface; `peer` is the index of a veth's other end, `master` that of the bridge, 0 = none; `mtu` bytes."""
+    """An interface; `peer` is the index of a veth's other end, `master` that of the bridge, 0 = none; `mtu` bytes;
+    `address`: its MAC address."""
 
     index: int
     name: str
@@ -45,6 +46,7 @@ class Link(msgspec.Struct, frozen=True):
     master: int
     peer: int
     mtu: int
+    address: str
 
 
 class DefaultRoute(msgspec.Struct, frozen=True):
@@ -113,7 +115,7 @@ class Netlink:
         self._request(f"create link {name} with peer {peer}", "link", "add", ifname=name, kind="veth", peer=other)
 
     def change(self, link: Link, **attributes: Any) -> None:
-        """Change attributes of a link: `state`, `master`, `ifalias`."""
+        """Change attributes of a link: `state`, `master`, `ifalias`, `address`."""
         self._request(f"change link {link.name}", "link", "set", index=link.index, **attributes)
 
     def delete(self, link: Link) -> None:
@@ -320,4 +322,5 @@ def _link(message: Any) -> Link:
         master=message.get_attr("IFLA_MASTER") or 0,
         peer=message.get_attr("IFLA_LINK") or 0,
         mtu=message.get_attr("IFLA_MTU"),
+        address=message.get_attr("IFLA_ADDRESS") or "",
     )
