@@ -16,6 +16,7 @@ from vici.exception import CommandException
 
 from tests.harness.ours import LOCAL4, Link, Ours
 from tests.harness.peer import Message, Peer
+from tests.harness.strongswan import needs_ikev1
 from tests.harness.world import until
 from tests.wire.conftest import ANNEX4, Annex
 from tests.wire.test_selectors import assert_blocked, assert_passes
@@ -182,6 +183,7 @@ def test_what_the_peer_does_not_carry_is_in_the_reason_and_asked_for_again(ours:
     assert ([f"{prefix}.0/25"], [LOCAL4]) not in carried
 
 
+@needs_ikev1
 def test_ikev1_says_and_asks_alike(ours: Ours, peer: Peer) -> None:
     half = peer.net4.replace("/24", "/25")
     peer.load(ours.v4, ours.psk, version="1", child={"local_ts": [half]})

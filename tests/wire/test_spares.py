@@ -16,6 +16,7 @@ import pytest
 from linkspan.lab.fabric import ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
+from tests.harness.strongswan import needs_ikev1
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -121,7 +122,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs_ikev1) if kind == "IKEv1" else kind for kind in KINDS])
 def test_each_kind_of_connection_has_a_spare(ours: Ours, new_peer: Callable[[], Peer], kind: str) -> None:
     options = KINDS[kind]
     family: int = options.get("family", 4)
