@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from linkspan.core.tunnel.listing import DUPLICATE
 from linkspan.lab.fabric import ping
 from tests.harness.delayed_link import DelayedLink
 from tests.harness.recorder import CREATE_CHILD_SA, INFORMATIONAL, Packet
@@ -15,14 +16,11 @@ from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
-SIMULTANEOUS, ROUNDS = 6, 12
+SIMULTANEOUS, ROUNDS = 6, 40
 PINGS, PACE = 20, 0.05
 RESPONSE = 0x20
 AT_MOST_LOST = 2
 """Pings in flight by the redundant IKE SA when it is deleted, in both directions."""
-FORGOTTEN = "destroying duplicate IKE_SA"
-"""Logged if the request of one end arrives after the IKE SA of the other is up: for its INITIAL_CONTACT charon forgets
-that one without a word to the peer. The peer may keep it and delete its own; then the tunnel is initiated again."""
 
 
 @pytest.fixture
@@ -53,6 +51,7 @@ def far(world: World) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("far")
+@pytest.mark.timeout(300)
 def test_simultaneous_initiation_results_in_one_tunnel(world: World, pool: ThreadPoolExecutor) -> None:
     ids = [site["connection_id"] for site in world.lab["sites"].values()]
     clients = [world.client("demo") for _ in ids]
@@ -66,29 +65,22 @@ def test_simultaneous_initiation_results_in_one_tunnel(world: World, pool: Threa
         assert rounds < ROUNDS, "too few simultaneous initiations"
         list(pool.map(lambda number: set_admin_state(number, False), (0, 1)))
         until(lambda: not world.spis("left") and not world.spis("right"), 10.0)
-        before, forgotten = responded(world), logged(world, FORGOTTEN)
+        before = responded(world)
         list(pool.map(lambda number: set_admin_state(number, True), (0, 1)))
         for id in ids:
             world.wait_status(id, "ACTIVE", 10.0)
         lost = ping(world.host("left"), "10.2.0.10", PINGS, PACE).lost
-        if logged(world, FORGOTTEN) == forgotten:
-            assert len(lost) <= AT_MOST_LOST, f"{lost} in round {rounds}\n{evidence(world)}"
-        else:
-            until(lambda: not ping(world.host("left"), "10.2.0.10", 3, PACE, 1).lost, 10.0, lambda: evidence(world))
-        until(world.one_tunnel, 5.0)
+        assert len(lost) <= AT_MOST_LOST, f"{lost} in round {rounds}\n{evidence(world)}"
+        # One end may go on to list an IKE SA that the other has forgotten for INITIAL_CONTACT.
+        until(world.one_tunnel, DUPLICATE + 5.0, lambda: evidence(world))
         simultaneous += responded(world) - before > 1
         rounds += 1
 
 
 def responded(world: World) -> int:
     """Return the number of IKE SAs that both ends have responded to."""
-    return logged(world, r"is initiating (?:an )?IKE_SA")
-
-
-def logged(world: World, pattern: str) -> int:
-    """Return how often both charons have logged a pattern."""
     logs = world.state.glob("**/gateways/*/charon.log")
-    return sum(len(re.findall(pattern, log.read_text())) for log in logs)
+    return sum(len(re.findall(r"is initiating (?:an )?IKE_SA", log.read_text())) for log in logs)
 
 
 def evidence(world: World) -> str:
