@@ -101,7 +101,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "ip_version": "the IP version of the CIDR; a differing one is refused",
         "cidr": "the prefix of the router's interface, and the local traffic selector of connections",
         "gateway_ip": "the address of the router's interface; without one it can have none",
-        "enable_dhcp": f"{INFORMATIONAL}stored for clients, which set it by default; no DHCP is served",
+        "enable_dhcp": f"{INFORMATIONAL}stored for clients, some of which always send true; no DHCP is served",
         "allocation_pools": "the addresses that routers are given on an external network",
     },
     "router": _LABELS
@@ -118,6 +118,6 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "device_id": "the router whose interface it is",
         "device_owner": "the gateway's outside interface or one of its inside interfaces",
         "fixed_ips": "the addresses of the gateway's interface",
-        "mac_address": f"{INFORMATIONAL}derived from the id; the gateway's interface has another",
+        "mac_address": "the MAC address of the gateway's interface, on every node; both ports of a network share it",
     },
 }

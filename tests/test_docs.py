@@ -22,7 +22,7 @@ def test_the_generated_pages_are_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-MAY_BE_INFORMATIONAL = {"network.mtu", "subnet.enable_dhcp", "port.mac_address"}
+MAY_BE_INFORMATIONAL = {"network.mtu", "subnet.enable_dhcp"}
 """No other attribute is taken or shown without an effect."""
 
 

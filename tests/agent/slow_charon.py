@@ -211,9 +211,11 @@ class Network:
     # -- IKE SAs -------------------------------------------------------------------------------------------------
 
     def connect(self, end: End) -> None:
-        self.request(end, lambda: self._receive_auth(end))
+        """With INITIAL_CONTACT if there is no other IKE SA between these identities (`unique = no`)."""
+        is_first = not any(_same_ends(other, end) for other in end.daemon.ends if other.state == "ESTABLISHED")
+        self.request(end, lambda: self._receive_auth(end, is_first))
 
-    def _receive_auth(self, end: End) -> bool:
+    def _receive_auth(self, end: End, is_first: bool) -> bool:
         mine = end.loaded.config
         daemon = self.daemons.get(mine.remote_address)
         if daemon is None:
@@ -227,6 +229,9 @@ class Network:
             self.respond(end, lambda: self._refused(end, "received AUTHENTICATION_FAILED notify error"))
             return True
         far = End(daemon, next(self.numbers), theirs, False, "ESTABLISHED", self.time.now, end)
+        for other in list(daemon.ends):
+            if is_first and other.state == "ESTABLISHED" and _same_ends(other, far):
+                self.forget(other)
         daemon.ends.append(far)
         end.other = far
         offered = end.pending.pop(0) if end.pending else None
@@ -474,6 +479,11 @@ class SlowCharon:
         if daemon is None:
             raise Unresponsive("charon does not run")
         return daemon
+
+
+def _same_ends(one: End, other: End) -> bool:
+    left, right = one.loaded.config, other.loaded.config
+    return (left.local_id, left.remote_id) == (right.local_id, right.remote_id)
 
 
 def _equal(one: IkeConfig, other: IkeConfig) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from linkspan.core.addresses import interface_mac
 from linkspan.core.checks import address_pool
 from linkspan.core.schema.resources import (
     CONNECTION,
@@ -111,7 +112,10 @@ class Crowds:
             ("network:router_gateway", self._network, self._subnet, str(_OUTSIDE[self._gateways + 1])),
         ):
             values = {"project_id": project, "network_id": net, "device_id": router["id"], "device_owner": owner}
-            values |= {"mac_address": "fa:16:3e:00:00:01", "fixed_ips": [{"subnet_id": sub, "ip_address": address}]}
+            values |= {
+                "mac_address": interface_mac(router["id"], net),
+                "fixed_ips": [{"subnet_id": sub, "ip_address": address}],
+            }
             writing.insert(tx, PORT, values)
         service = writing.insert(tx, SERVICE, {"project_id": project, "router_id": router["id"], "subnet_id": subnet})
         assignment.ensure_gateway(tx, router["id"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,10 @@ def guest(*command: str, seconds: int = SECONDS) -> str:
     return done.stdout
 
 
-def assert_passes(*tests: str) -> None:
-    """Assert that these tests, which need a real charon, pass inside."""
-    output = guest(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "wire", *tests)
+def assert_passes(*tests: str, environment: Mapping[str, str] | None = None) -> None:
+    """Assert that these tests, which need a real charon, pass inside, with additional environment variables."""
+    variables = [f"{name}={value}" for name, value in (environment or {}).items()]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "wire", *tests]
+    output = guest("/usr/bin/env", *variables, *command)
     assert " passed" in output
     assert " skipped" not in output, "skipped tests run nowhere else"

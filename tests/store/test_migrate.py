@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
+from linkspan.core.addresses import interface_mac
 from linkspan.store import migrate
 from linkspan.store.database import engine as engines
 from linkspan.store.database.tables import METADATA
@@ -35,6 +36,14 @@ CHANGE_0001 = """
     INSERT INTO change (node_id, kind, object_id, gateway_id, revision, deleted, at)
     VALUES ('n', 'connection', 'c', 'g', 7, false, 1.5)
 """
+PORTS_0007 = (
+    *(f"INSERT INTO network VALUES ('{id}', 'p', '', '', true, false, false, 1500, 0, 1, 1)" for id in ("n1", "n2")),
+    *(
+        f"INSERT INTO port VALUES ('{id}', 'p', '', '', '{network}', '{router}', 'network:router_interface', '[]', "
+        f"'fa:16:3e:00:00:01', 0, 1, 1)"
+        for id, network, router in (("a", "n1", "r1"), ("b", "n1", "r1"), ("c", "n2", "r1"), ("d", "n1", "r2"))
+    ),
+)
 OBSERVED_0001 = "INSERT INTO observed VALUES ('connection', 'c', 'n', 1, 2, 'up', '', 1.0, 1.0)"
 
 
@@ -129,6 +138,23 @@ def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> N
         ids = connection.execute(text("SELECT count(DISTINCT id) FROM token")).scalar()
     assert [tuple(row) for row in kept] == [("h1", "u", "p", "a", "", None), ("h2", "u", "p", "b", "", 7.5)]
     assert ids == 2
+
+
+def test_ports_of_a_router_on_a_network_get_one_mac_address(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        for row in PORTS_0007:
+            connection.execute(text(row))
+    assert migrate.upgrade(engine) is True
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT id, mac_address FROM port")).all()
+    macs = {row.id: row.mac_address for row in rows}
+    assert macs["a"] == macs["b"] == interface_mac("r1", "n1")
+    assert len({macs["a"], macs["c"], macs["d"]}) == 3
 
 
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:

@@ -15,6 +15,7 @@ from tests.harness.peer import Peer
 from tests.harness.project_site import ProjectSite
 from tests.harness.recorder import Recorder
 from tests.harness.world import World, ping_with_retry, until
+from tests.wire.conftest import Annex
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -61,6 +62,24 @@ def test_tunnels_follow_the_gateways_own_addresses(
 def hosts(peer: Peer) -> list[str]:
     """Return the remote hosts of the peer's IKE SAs with children."""
     return [sa["remote-host"] for sa in peer.sas() if sa.get("child-sas") and sa["state"] == "ESTABLISHED"]
+
+
+@pytest.mark.shows("port.mac_address")
+def test_neighbours_learn_the_mac_addresses_of_a_routers_ports(ours: Ours, peer: Peer, annex: Annex) -> None:
+    ports = ours.world.admin.request("GET", f"/v2.0/ports?device_id={ours.router_id}")["ports"]
+    macs = {fixed["ip_address"]: port["mac_address"] for port in ports for fixed in port["fixed_ips"]}
+    by_network = {port["network_id"]: port["mac_address"] for port in ports}
+    assert len(set(by_network.values())) == len(by_network) == 3
+    neighbours = [
+        (peer.namespace, ours.v4),
+        (peer.namespace, ours.v6),
+        (ours.host, "10.1.0.1"),
+        (ours.host, "fd00:1::1"),
+    ]
+    for namespace, address in (*neighbours, (annex.host, "10.11.0.1"), (annex.host, "fd00:11::1")):
+        ping(namespace, address, 1, timeout=1)
+        known = ours.world.inside(namespace, "ip", "neighbour", "show", "to", address)
+        assert f" lladdr {macs[address]} " in known
 
 
 def packed(address: str) -> bytes:

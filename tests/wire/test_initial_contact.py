@@ -15,6 +15,7 @@ import vici
 
 from tests.harness.ours import CONNECTIONS, Ours
 from tests.harness.peer import Peer
+from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -27,7 +28,7 @@ def established(peer: Peer) -> list[str]:
     return [sa["uniqueid"] for sa in peer.sas() if sa["state"] == "ESTABLISHED"]
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("version", [f"v{version}" for version in IKE_VERSIONS])
 def test_a_peer_keeps_nothing_of_before_our_charon_was_restarted(ours: Ours, peer: Peer, version: str) -> None:
     peer.load(ours.v4, ours.psk, version=version[1:], unique="no")
     link = ours.connect(peer, ike={"ike_version": version})

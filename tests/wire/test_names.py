@@ -16,6 +16,7 @@ from linkspan.core.tunnel import peer_names
 from tests.harness.nameserver import NameServer
 from tests.harness.ours import CONNECTIONS, Link, Ours
 from tests.harness.peer import Peer
+from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -62,7 +63,7 @@ def test_the_tunnel_follows_the_dns_record(ours: Ours, new_peer: Callable[[], Pe
 
 
 @pytest.mark.shows("connection.peer_address")
-@pytest.mark.parametrize("version", ["2", "1"])
+@pytest.mark.parametrize("version", IKE_VERSIONS)
 def test_the_name_of_another_connections_peer_is_reported_by_both(
     ours: Ours, peer: Peer, files: Path, version: str
 ) -> None:

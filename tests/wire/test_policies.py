@@ -25,8 +25,6 @@ from tests.harness.world import until
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 KERNEL = esp_backend.detect() == "kernel"
-SLOW = 4 if KERNEL else 1
-"""User-mode Linux is slow."""
 
 ENCRYPTION = {
     # API name: charon's keyword, its name of the algorithm, the listed key size
@@ -239,11 +237,11 @@ def run(ours: Ours, peer: Peer, number: int, case: Case) -> str:
         return seen == wanted
 
     try:
-        until(as_wanted, 15.0 * SLOW)
+        until(as_wanted, 15.0)
         # With a slow group one end may be up later than the other.
-        until(lambda: ours.ping(net.replace(".0/24", ".1"), 1).received == 1, 5.0 * SLOW)
+        until(lambda: ours.ping(net.replace(".0/24", ".1"), 1).received == 1, 5.0)
         # With user-space ESP a ping may be lost during the first rekey under load.
-        until(lambda: ours.ping(net.replace(".0/24", ".1"), 3).received == 3, 5.0 * SLOW)
+        until(lambda: ours.ping(net.replace(".0/24", ".1"), 3).received == 3, 5.0)
     except AssertionError:
         return f"{case}: {seen} instead of {wanted}; {link.reason}"
     arrived = sum(int(child["packets-in"]) for sa in listed(peer, name) for child in sa["child-sas"].values())
@@ -316,12 +314,12 @@ def test_version_and_mode_are_in_the_first_message(ours: Ours, peer: Peer) -> No
         link.assert_pings()
         peer.load(ours.v4, ours.psk, version="1")
         link.set_ike(phase1_negotiation_mode="main")
-        until(lambda: first(seen) == (1, MAIN_MODE), 10.0 * SLOW, lambda: str(link.shown))
-        until(lambda: (link.status, link.reason) == ("ACTIVE", ""), 15.0 * SLOW, lambda: str(link.shown))
+        until(lambda: first(seen) == (1, MAIN_MODE), 10.0, lambda: str(link.shown))
+        until(lambda: (link.status, link.reason) == ("ACTIVE", ""), 15.0, lambda: str(link.shown))
         peer.load(ours.v4, ours.psk)
         link.set_ike(ike_version="v2")
-        until(lambda: first(seen) == (2, IKE_SA_INIT), 10.0 * SLOW, lambda: str(link.shown))
-        until(lambda: [sa["version"] for sa in peer.sas()] == ["2"], 15.0 * SLOW, lambda: str(peer.sas()))
+        until(lambda: first(seen) == (2, IKE_SA_INIT), 10.0, lambda: str(link.shown))
+        until(lambda: [sa["version"] for sa in peer.sas()] == ["2"], 15.0, lambda: str(peer.sas()))
         link.wait("ACTIVE")
         link.assert_pings()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -61,3 +62,9 @@ def overlaps(left: Network, right: Network | None) -> bool:
 def contains(outer: Network, inner: Network) -> bool:
     """True if `inner` equals or is inside `outer`."""
     return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def interface_mac(router_id: str, network_id: str) -> str:
+    """The MAC address of a router's interface on a network, which all its ports there share: locally administered."""
+    digest = hashlib.sha256(f"{router_id} {network_id}".encode()).hexdigest()
+    return ":".join(("fa", *(digest[at : at + 2] for at in range(0, 10, 2))))

@@ -90,9 +90,10 @@ def test_another_projects_objects_are_not_found(site: LocalSite) -> None:
     "port.device_id",
     "port.device_owner",
     "port.fixed_ips",
+    "port.mac_address",
 )
 def test_addresses_reach_the_node(node: Node, api: Api) -> None:
-    """The interfaces of the gateway are its ports: their networks, addresses and prefix lengths."""
+    """The interfaces of the gateway are its ports: their networks, addresses, prefix lengths and MAC addresses."""
     outside = api.outside("198.51.100.0/29", "2001:db8::/64")
     inside = api.inside("10.1.0.0/22", gateway_ip="10.1.2.3")
     six = api.create("/subnets", "subnet", network_id=inside["network_id"], cidr="fd00:1::/56")
@@ -117,6 +118,12 @@ def test_addresses_reach_the_node(node: Node, api: Api) -> None:
     }
     shown = {fixed["ip_address"] for port in ports for fixed in port["fixed_ips"]}
     assert shown == {*own, "10.1.2.3", "fd00:1::1"}
+    macs = {(port["network_id"], port["mac_address"]) for port in ports}
+    assert macs == {(part["network_id"], part["mac_address"]) for part in (gateway["outside"], network)}
+    (other,) = api.get(f"/ports?device_id={api.router(outside)['id']}")["ports"]
+    assert len({other["mac_address"], *(mac for _, mac in macs)}) == 3
+    for first, *_ in (bytes.fromhex(mac.replace(":", "")) for _, mac in macs):
+        assert first & 3 == 2, "locally administered, of one station"
 
 
 @pytest.mark.shows("router.admin_state_up", "network.admin_state_up", "network.status", "router.status")

@@ -32,9 +32,14 @@ def test_whoever_initiates_again_has_lost_the_previous_one(lower: bool, late: bo
 def test_of_two_initiated_simultaneously_both_ends_keep_what_the_lower_address_initiated() -> None:
     at_lower = [one(1, 1, True), one(2, 0, False)]
     at_higher = [one(7, 1, True, lower=False), one(8, 0, False, lower=False)]
-    assert duplicate_sas.redundant_ike_sas(at_lower, UP, late=False) == ()
-    assert duplicate_sas.redundant_ike_sas(at_higher, UP, late=False) == (DeleteIkeSa(7),)
-    assert duplicate_sas.redundant_ike_sas(at_lower, UP, late=True) == (DeleteIkeSa(2),)
+    assert duplicate_sas.redundant_ike_sas(at_lower, UP, late=False) == (DeleteIkeSa(2),)
+    assert duplicate_sas.redundant_ike_sas(at_higher, UP, late=False) == ()
+
+
+def test_an_end_never_deletes_what_it_has_initiated_simultaneously() -> None:
+    """The other one may be dead: its initiator's charon forgets it for INITIAL_CONTACT, and sends no delete."""
+    at_higher = [one(7, 1, True, lower=False), one(8, 0, False, lower=False)]
+    assert duplicate_sas.redundant_ike_sas(at_higher, UP, late=True) == (DeleteIkeSa(8),)
 
 
 def test_an_ike_sa_that_carries_others_loses_the_child_alone() -> None:

@@ -142,6 +142,35 @@ def test_a_next_hop_may_be_outside_the_gateways_subnets(namespaces: NetworkNames
     assert defaults(namespaces.name(wanted.id)) == []
 
 
+def test_an_interface_has_the_mac_address_of_its_ports(namespaces: NetworkNamespaces) -> None:
+    """Also one that is up already: its peers learn the new one at once, and no address is removed."""
+    wanted = gateway(1)
+    namespaces.apply(wanted)
+    name, (network,) = namespaces.name(wanted.id), wanted.inside
+    inside = interface_names.inside_interface(network.network_id)
+    before = addresses(name)
+    kept, changed = ("fa:00:00:00:00:03",) * 2, wanted
+    for outside_mac, inside_mac in (("fa:00:00:00:00:01", "fa:00:00:00:00:02"), kept, ("", "")):
+        networks = (msgspec.structs.replace(network, mac_address=inside_mac),)
+        changed = msgspec.structs.replace(outside(wanted, mac_address=outside_mac), inside=networks)
+        with monitor(name) as messages:
+            namespaces.apply(changed)
+        assert (mac(name, "out0"), mac(name, inside)) == ((outside_mac, inside_mac) if inside_mac else kept)
+        assert addresses(name) == before
+        assert not [line for line in messages if line.startswith("Deleted")]
+    with monitor(name) as messages:
+        namespaces.apply(changed)
+    assert messages == []
+    namespaces.remove(wanted.id)
+    namespaces.apply(outside(wanted, mac_address="fa:00:00:00:00:01"))
+    assert mac(name, "out0") == "fa:00:00:00:00:01"
+
+
+def mac(name: str, interface: str) -> str:
+    (found,) = re.findall(r"link/ether (\S+)", run(name, "ip", "link", "show", interface))
+    return str(found)
+
+
 def test_invalid_values_raise_a_driver_error(namespaces: NetworkNamespaces) -> None:
     with pytest.raises(DriverError):
         namespaces.apply(outside(gateway(1), addresses=("203.0.113.300/24",)))

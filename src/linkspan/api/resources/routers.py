@@ -22,7 +22,7 @@ from linkspan.api.http.route import Route
 from linkspan.api.resources.collection import Collection, Hooks, change, find_live, read_again
 from linkspan.api.resources.networks import ACTIVE
 from linkspan.api.resources.vpn import check_distinguishable
-from linkspan.core.addresses import as_network, overlaps
+from linkspan.core.addresses import as_network, interface_mac, overlaps
 from linkspan.core.checks import address_pool, attached_networks, cross_resource
 from linkspan.core.errors import ApiError, invalid, invalid_input
 from linkspan.core.schema import examples
@@ -201,9 +201,8 @@ def _no_address(network_id: str) -> ApiError:
 
 
 def _port(router: Row, network_id: str, owner: str, fixed_ips: list[Fixed]) -> Values:
-    id = uuid.uuid4()
     return {
-        "id": str(id),
+        "id": str(uuid.uuid4()),
         "project_id": router["project_id"],
         "name": "",
         "description": "",
@@ -211,8 +210,7 @@ def _port(router: Row, network_id: str, owner: str, fixed_ips: list[Fixed]) -> V
         "device_id": router["id"],
         "device_owner": owner,
         "fixed_ips": fixed_ips,
-        # Neutron's prefix; the rest is as unique as the id that it comes from.
-        "mac_address": "fa:16:3e:" + ":".join(id.hex[at : at + 2] for at in (0, 2, 4)),
+        "mac_address": interface_mac(router["id"], network_id),
     }
 
 

@@ -224,7 +224,7 @@ _READ_ONLY: Final[dict[str, ExampleValues]] = {
         "device_id": IDS[ROUTER.name, "gateway"],
         "device_owner": INTERFACE_PORT,
         "fixed_ips": [_FIXED],
-        "mac_address": "fa:16:3e:5f:0c:7a",
+        "mac_address": "fa:97:3e:5f:0c:7a",
         "name": "",
         "description": "",
     },

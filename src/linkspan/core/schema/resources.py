@@ -431,7 +431,7 @@ PORT: Final = Resource(
         _read_only(
             "fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"
         ),
-        _read_only("mac_address", Text(), "MAC address"),
+        _read_only("mac_address", Text(), "MAC address of the router's interface on the network"),
     ),
 )
 

@@ -96,7 +96,7 @@ class Peer(msgspec.Struct, frozen=True, array_like=True):
 class OutsideInterface(msgspec.Struct, frozen=True):
     """The interface on the external network: addresses with prefix length, and next hops of the default routes.
 
-    `enabled`: the network's admin state.
+    `enabled`: the network's admin state. `mac_address`: that of its ports; "" leaves the kernel's choice.
     """
 
     network_id: str
@@ -104,14 +104,17 @@ class OutsideInterface(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     next_hops: tuple[str, ...]
     enabled: bool = True
+    mac_address: str = ""
 
 
 class InsideInterface(msgspec.Struct, frozen=True):
-    """An interface on an internal network: addresses with prefix length, one per subnet; the network's admin state."""
+    """An interface on an internal network: addresses with prefix length, one per subnet; the network's admin state; the
+    MAC address of its ports."""
 
     network_id: str
     addresses: tuple[str, ...]
     enabled: bool = True
+    mac_address: str = ""
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,16 +22,17 @@ def redundant_ike_sas(sas: list[IkeSa], children: frozenset[str], late: bool) ->
     """Deletes the redundant IKE SAs, or these `children` in them where they carry others too.
 
     Same initiator, or more than SIMULTANEOUS seconds apart: the older one, because its initiator has lost it.
-    Simultaneous initiation: the one initiated by the higher address; only that end acts, so that the two do not delete
-    each other's. With `late`, either end may act.
+    Simultaneous initiation: the one initiated by the higher address; only the end with the lower one acts, so that the
+    two do not delete each other's, and with `late` either. An end keeps its own, because only of that it knows that it
+    lives: for INITIAL_CONTACT charon forgets an IKE SA without a delete, and the peer goes on to list it.
     """
     newest = _newest(sas)
     lower = _is_lower(sas[0])
-    keep = newest[lower] if lower in newest else newest[not lower]
+    keep = newest[True] if True in newest else newest[False]
     return tuple(
         action
         for sa in sas
-        if sa is not keep and (late or sa is not newest.get(sa.initiator) or (sa.initiator and not lower))
+        if sa is not keep and (late or sa is not newest.get(sa.initiator) or lower)
         for action in delete(sa, children)
     )
 

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from linkspan.core.state.desired import Gateway
+from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.drivers.gateway import main_routing
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
@@ -54,13 +54,15 @@ _SYSCTL_OUTSIDE: Final = (
 
 
 class _Interface(msgspec.Struct, frozen=True):
-    """The wanted state of one interface; `own_bridge`: this module creates and removes the bridge."""
+    """The wanted state of one interface; `own_bridge`: this module creates and removes the bridge; `mac`: "" leaves the
+    kernel's choice."""
 
     name: str
     port: str
     bridge: str
     own_bridge: bool
     addresses: frozenset[str]
+    mac: str
 
 
 class NetworkNamespaces:
@@ -141,27 +143,23 @@ class NetworkNamespaces:
     def _port(self, gateway_id: str, interface: str) -> str:
         return interface_names.bridge_port(self._instance, self._node, gateway_id, interface)
 
-    def _hardware(self, gateway_id: str, interface: str) -> str:
-        return interface_names.hardware_address(self._instance, self._node, gateway_id, interface)
-
     def _interfaces(self, gateway: Gateway) -> tuple[_Interface, ...]:
         outside = gateway.outside
-        wanted = [(interface_names.OUTSIDE, outside.network_id, outside.network_name, outside.addresses)]
-        wanted += [
-            (interface_names.inside_interface(inside.network_id), inside.network_id, "", inside.addresses)
-            for inside in gateway.inside
-        ]
-        if len({name for name, *_ in wanted}) < len(wanted):
+        wanted = {interface_names.inside_interface(inside.network_id): inside for inside in gateway.inside}
+        if len(wanted) < len(gateway.inside):
             raise ValueError("two inside networks have ids with the same first eight digits")
-        return tuple(self._interface(gateway.id, *values) for values in wanted)
+        return (
+            self._interface(gateway.id, interface_names.OUTSIDE, outside, outside.network_name),
+            *(self._interface(gateway.id, name, inside) for name, inside in wanted.items()),
+        )
 
     def _interface(
-        self, gateway: str, name: str, network: str, network_name: str, addresses: Collection[str]
+        self, gateway: str, name: str, wanted: OutsideInterface | InsideInterface, network_name: str = ""
     ) -> _Interface:
-        mapped = self._bridges.get(network_name) or self._bridges.get(network)
-        bridge = mapped or interface_names.bridge(self._instance, network)
-        normal = frozenset(str(ipaddress.ip_interface(address)) for address in addresses)
-        return _Interface(name, self._port(gateway, name), bridge, not mapped, normal)
+        mapped = self._bridges.get(network_name) or self._bridges.get(wanted.network_id)
+        bridge = mapped or interface_names.bridge(self._instance, wanted.network_id)
+        addresses = frozenset(str(ipaddress.ip_interface(address)) for address in wanted.addresses)
+        return _Interface(name, self._port(gateway, name), bridge, not mapped, addresses, wanted.mac_address)
 
     def _prepare(self, mark: str) -> None:
         self._seal()
@@ -185,7 +183,7 @@ class NetworkNamespaces:
             if stale:
                 ports = {self._port(gateway.id, name) for name in stale}
                 netns.run_inside(self._bridges_in, lambda: self._release(ports))
-            links = self._connect(kernel, gateway.id, links, interfaces, mark, missing)
+            links = self._connect(kernel, links, interfaces, mark, missing)
             missing += [_described(key) for key, value in _SYSCTL_OUTSIDE if netlink.sysctl(key, value)]
             missing += _apply_addresses(kernel, links, interfaces)
             missing += main_routing.apply(kernel, gateway)
@@ -194,7 +192,6 @@ class NetworkNamespaces:
     def _connect(
         self,
         kernel: Netlink,
-        gateway_id: str,
         links: dict[str, Link],
         interfaces: tuple[_Interface, ...],
         mark: str,
@@ -209,7 +206,7 @@ class NetworkNamespaces:
             for interface in broken:
                 if interface.name in links:
                     kernel.delete(links[interface.name])
-                kernel.add_veth(interface.name, interface.port, bridges_fd, self._hardware(gateway_id, interface.name))
+                kernel.add_veth(interface.name, interface.port, bridges_fd, interface.mac)
         finally:
             os.close(bridges_fd)
         new_links = kernel.links()
@@ -334,6 +331,9 @@ def _apply_addresses(kernel: Netlink, links: Mapping[str, Link], interfaces: tup
     for interface in interfaces:
         link = links[interface.name]
         missing += _link_sysctls(interface.name)
+        if interface.mac not in ("", link.address):
+            kernel.change(link, address=interface.mac)
+            missing.append(f"MAC address {interface.mac} of {interface.name}")
         now = present.get(link.index, {})
         stale = {address for address, is_ours in now.items() if is_ours} - interface.addresses
         # The kernel keeps an IPv6 address once, whatever its prefix length: to change the length, delete it first. All

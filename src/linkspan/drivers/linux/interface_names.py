@@ -74,13 +74,6 @@ def bridge_port(instance: str, node: str, gateway: str, interface: str) -> str:
     return link_prefixes(instance)[1] + _digest(instance, node, gateway, interface)[:8]
 
 
-def hardware_address(instance: str, node: str, gateway: str, interface: str) -> str:
-    """Return the hardware address of a gateway's interface. One that is made anew has it too, so that its neighbours
-    find it at once."""
-    number = int(_digest(instance, node, gateway, interface)[:8], 36)
-    return ":".join(f"{byte:02x}" for byte in (2, *number.to_bytes(6, "big")[1:]))
-
-
 def inside_interface(network: str) -> str:
     """Return the name of an inside interface: the first eight hexadecimal digits of its network's id."""
     return INSIDE + network.replace("-", "")[:8]

@@ -44,7 +44,8 @@ PROTOCOL: Final = 76
 
 
 class Link(msgspec.Struct, frozen=True):
-    """An interface; `peer` is the index of a veth's other end, `master` that of the bridge, 0 = none; `mtu` bytes."""
+    """An interface; `peer` is the index of a veth's other end, `master` that of the bridge, 0 = none; `mtu` bytes;
+    `address`: its MAC address."""
 
     index: int
     name: str
@@ -54,6 +55,7 @@ class Link(msgspec.Struct, frozen=True):
     master: int
     peer: int
     mtu: int
+    address: str
 
 
 class DefaultRoute(msgspec.Struct, frozen=True):
@@ -129,19 +131,19 @@ class Netlink:
         """Create a bridge. Raises FileExistsError if the name is in use."""
         self._request(f"create bridge {name}", "link", "add", ifname=name, kind="bridge")
 
-    def add_veth(self, name: str, peer: str, peer_namespace: int, hardware_address: str = "") -> None:
+    def add_veth(self, name: str, peer: str, peer_namespace: int, mac: str = "") -> None:
         """Create a veth pair, the peer in the namespace of a file descriptor. Raises FileExistsError.
 
-        The kernel chooses the hardware address if none is given.
+        The kernel chooses the MAC address if none is given. One that is made anew with the same is found at once.
         """
         other = {"ifname": peer, "net_ns_fd": peer_namespace}
-        own = {"address": hardware_address} if hardware_address else {}
+        own = {"address": mac} if mac else {}
         self._request(
             f"create link {name} with peer {peer}", "link", "add", ifname=name, kind="veth", peer=other, **own
         )
 
     def change(self, link: Link, **attributes: Any) -> None:
-        """Change attributes of a link: `state`, `master`, `ifalias`."""
+        """Change attributes of a link: `state`, `master`, `ifalias`, `address`."""
         self._request(f"change link {link.name}", "link", "set", index=link.index, **attributes)
 
     def delete(self, link: Link) -> None:
@@ -417,4 +419,5 @@ def _link(message: Any) -> Link:
         master=message.get_attr("IFLA_MASTER") or 0,
         peer=message.get_attr("IFLA_LINK") or 0,
         mtu=message.get_attr("IFLA_MTU"),
+        address=message.get_attr("IFLA_ADDRESS") or "",
     )

@@ -32,6 +32,7 @@ class _InterfaceRow(msgspec.Struct):
     generation: int
     router_enabled: bool
     owner: str | None
+    mac_address: str
     network_id: str
     network_name: str
     network_enabled: bool
@@ -53,6 +54,7 @@ def _interface_rows() -> Statement:
         generation=GATEWAY.c.generation,
         router_enabled=_router.c.admin_state_up,
         owner=_port.c.device_owner,
+        mac_address=_port.c.mac_address,
         network_id=_network.c.id,
         network_name=_network.c.name,
         network_enabled=_network.c.admin_state_up,
@@ -97,16 +99,30 @@ def _outside(rows: Sequence[_InterfaceRow]) -> OutsideInterface:
     # One next hop per subnet, not per address.
     hops = dict.fromkeys(row.gateway_ip for row in own if row.gateway_ip)
     first = own[0]
-    return OutsideInterface(first.network_id, first.network_name, addresses, tuple(hops), bool(first.network_enabled))
+    return OutsideInterface(
+        network_id=first.network_id,
+        network_name=first.network_name,
+        addresses=addresses,
+        next_hops=tuple(hops),
+        enabled=bool(first.network_enabled),
+        mac_address=first.mac_address,
+    )
 
 
 def _inside(rows: Sequence[_InterfaceRow]) -> tuple[InsideInterface, ...]:
-    networks: dict[tuple[str, bool], list[str]] = {}
+    networks: dict[str, list[_InterfaceRow]] = {}
     for row in rows:
         if row.owner is not None and row.owner != GATEWAY_PORT and row.address is not None:
-            network = row.network_id, bool(row.network_enabled)
-            networks.setdefault(network, []).append(_with_prefix(row.address, row.cidr))
-    return tuple(InsideInterface(id, tuple(addresses), enabled) for (id, enabled), addresses in networks.items())
+            networks.setdefault(row.network_id, []).append(row)
+    return tuple(
+        InsideInterface(
+            network_id=id,
+            addresses=tuple(_with_prefix(row.address, row.cidr) for row in ports if row.address is not None),
+            enabled=bool(ports[0].network_enabled),
+            mac_address=ports[0].mac_address,
+        )
+        for id, ports in networks.items()
+    )
 
 
 def _with_prefix(address: str, cidr: str) -> str:
