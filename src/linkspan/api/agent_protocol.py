@@ -73,7 +73,8 @@ class AgentProtocol:
         with self._store.read() as tx:
             if registry.node_by_token(tx, token) is None:
                 return _UNKNOWN
-        with self._store.write() as tx:
+        # An agent says the same again until it has an answer.
+        with self._store.write(repeatable=True) as tx:
             node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 

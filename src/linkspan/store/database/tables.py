@@ -311,3 +311,13 @@ QUOTA: Final = Table(
     Column("resource", WORDS, primary_key=True),
     Column("most", Integer, nullable=False),
 )
+
+COMMIT_MARKER: Final = Table(
+    "commit_marker",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    # False: written by a look-up, so that the transaction cannot commit any more.
+    Column("committed", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
