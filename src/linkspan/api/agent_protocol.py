@@ -14,9 +14,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from linkspan.api.http.messages import Request, Response, encode
+from linkspan.api.http.messages import After, Request, Response, encode
 from linkspan.api.http.notifications import Notifier, Subscription
 from linkspan.api.http.route import Receive, Route, Run, Send
+from linkspan.api.renewals import Renewals
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report, Welcome
@@ -45,6 +46,7 @@ class AgentProtocol:
         self._store = store
         self._notifier = notifier
         self._heartbeat = heartbeat
+        self._renewals = Renewals(store)
 
     def routes(self) -> list[Route]:
         """All paths. They are public to the dispatcher, because a node is no user; the handlers check its token."""
@@ -97,7 +99,15 @@ class AgentProtocol:
         return self._as_node(request, answer)
 
     def reports(self, request: Request) -> Response:
-        """Stores a node's report. A report that an object is gone wakes the DELETE requests that wait for it."""
+        """Stores a node's report. A report without news extends the lease, together with those of other nodes."""
+        token = _token(request)
+        if token is None or _entries(_decoded(_report, request.body)):
+            return self.report(request)
+        return Response(204, b"", (), after=After(self._renewals.renew(token), self.report))
+
+    def report(self, request: Request) -> Response:
+        """Stores a node's report by itself. A report that an object is gone wakes the DELETE requests that wait for
+        it."""
 
         gone: list[str] = []
 

@@ -23,7 +23,7 @@ import structlog
 
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import NOBODY, Caller
-from linkspan.api.http.messages import Handler, Header, Request, Response, WaitFor, error_response, neutron_error
+from linkspan.api.http.messages import After, Handler, Header, Request, Response, WaitFor, error_response, neutron_error
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.http.writer_thread import WriterThread
@@ -184,6 +184,8 @@ class Dispatcher:
         if response is None:
             caller = await self._patiently(deadline, self._authenticators, self._auth.identify, request)
             response = await self._patiently(deadline, threads, self._answer_to, caller, route, request)
+        if response.after is not None and not await _is_done(response.after):
+            response = await self._patiently(deadline, threads, _answered, response.after.otherwise, request)
         if response.wait_for is not None:
             await self._settle(response.wait_for)
         await sender.reply(response)
@@ -207,15 +209,17 @@ class Dispatcher:
 
     def _answer(self, route: Route, request: Request) -> Response | None:
         """Answers a request that needs no caller, has one or has a cached one; None: it has to be identified first."""
+        assert route.handler is not None
         if route.public or request.caller is not NOBODY:
-            return _answered(route, request)
+            return _answered(route.handler, request)
         # Here and not on the event loop: there it made reads of many clients cost more CPU.
         caller = self._auth.cached(request)
         return None if caller is None else self._answer_to(caller, route, request)
 
     def _answer_to(self, caller: Caller, route: Route, request: Request) -> Response:
+        assert route.handler is not None
         request.caller = msgspec.structs.replace(caller, policy=self._policy)
-        return _answered(route, request)
+        return _answered(route.handler, request)
 
     def _threads(self, route: Route) -> Executor:
         if route.keystone:
@@ -253,11 +257,17 @@ class Dispatcher:
         return body
 
 
-def _answered(route: Route, request: Request) -> Response:
-    assert route.handler is not None
+async def _is_done(after: After) -> bool:
+    try:
+        return await asyncio.wrap_future(after.done)
+    except Unavailable:
+        return False  # tried again by itself, until the request's patience ends
+
+
+def _answered(handler: Handler, request: Request) -> Response:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return route.handler(request)
+            return handler(request)
         except Conflict:
             if attempt == ATTEMPTS:
                 raise
