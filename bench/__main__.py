@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import activation, api, concurrency, crowd, load, throughput
+from bench import activation, api, concurrency, crowd, fleet, load, throughput
 from bench.measure import Result, table
 
 BENCHES = {
@@ -25,6 +25,7 @@ BENCHES = {
     "api": api.run,
     "concurrency": concurrency.run,
     "throughput": throughput.run,
+    "fleet": fleet.run,
 }
 RESULTS = Path(__file__).parent / "results"
 

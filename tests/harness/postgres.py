@@ -14,9 +14,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -51,19 +52,59 @@ def programs() -> Path | None:
 class Server:
     """A running server."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, command: list[Any]) -> None:
+        self.folder = folder
+        self._command = command
         self._numbers = itertools.count()
         self._ready = False
 
     def url(self, name: str) -> str:
         """Return the URL of a database, for `engine.connect`."""
-        return f"postgresql://postgres@/{name}?host={self._folder}"
+        return f"postgresql://postgres@/{name}?host={self.folder}"
 
     def run(self, statement: str) -> None:
         """Run a statement in the database `postgres`."""
-        with psycopg.connect(host=str(self._folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def processes(self) -> list[int]:
+        """Return the pids of the postmaster and its children: the backends are among them."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
+
+    def backends(self) -> list[int]:
+        """Return the pids of the processes that serve a connection to `linkspan`."""
+        return [pid for pid in self.processes() if b": postgres linkspan" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def signal(self, number: signal.Signals, pids: list[int] | None = None) -> None:
+        """Send a signal to these or to all processes; SIGSTOP makes the server hang."""
+        for pid in self.processes() if pids is None else pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def start(self) -> None:
+        """Start the server, and wait until it takes connections."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+            )
+        _wait(self._process, self.folder)
+
+    def stop(self) -> None:
+        """End the server, also if it hangs."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("SELECT pg_promote()")
 
     @contextmanager
     def empty(self) -> Iterator[str]:
@@ -94,8 +135,28 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
+def server(settings: Mapping[str, str] = _SETTINGS) -> Iterator[Server]:
     """Start a server; remove it afterwards. Skips the test if PostgreSQL is not installed."""
+    initdb = ["initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+    with _started([*initdb, "--no-instructions"], settings) as running:
+        yield running
+
+
+REPLICATED = _SETTINGS | {"max_wal_senders": "4", "wal_level": "replica"}
+"""Settings of a primary with standbys."""
+
+
+@contextmanager
+def standby(primary: Server) -> Iterator[Server]:
+    """Start a hot standby of a server with the settings `REPLICATED`."""
+    copy = ["pg_basebackup", f"--host={primary.folder}", "--username=postgres", "--write-recovery-conf"]
+    with _started([*copy, "--checkpoint=fast", "--no-sync"], REPLICATED) as running:
+        yield running
+
+
+@contextmanager
+def _started(create: list[str], settings: Mapping[str, str]) -> Iterator[Server]:
+    """Create the folder of a server with a command that takes `--pgdata`, and start it."""
     where = programs()
     if where is None:
         pytest.skip(INSTALL)
@@ -109,44 +170,17 @@ def server() -> Iterator[Server]:
         # If this process is killed, the server is stopped too.
         prefix = ["setpriv", "--pdeathsig", "INT", *become, "--"]
         data = folder / "data"
-        initdb = subprocess.run(
-            [
-                *prefix,
-                where / "initdb",
-                f"--pgdata={data}",
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-                "--no-instructions",
-            ],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            check=False,
-        )
-        if initdb.returncode:
-            raise RuntimeError(f"initdb failed: {initdb.stderr.strip()}")
-        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*prefix, where / "postgres", "-D", data, "-k", folder, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-            )
+        command = [*prefix, str(where / create[0]), f"--pgdata={data}", *create[1:]]
+        created = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        if created.returncode:
+            raise RuntimeError(f"{create[0]} failed: {created.stderr.strip()}")
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        running = Server(folder, [*prefix, where / "postgres", "-D", data, "-k", folder, *options])
         try:
-            _wait(process, folder)
-            yield Server(folder)
+            running.start()
+            yield running
         finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            running.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,7 +1,8 @@
 """Counts the statements that reach a database, at the database driver.
 
 SQLite reports its statements by a trace callback; psycopg's cursors are wrapped. Not counted: the start and end of
-transactions, the liveness check of pooled connections, and the periodic query of the clock.
+transactions (the marker of a COMMIT is in the same message), the liveness check of pooled connections, and the periodic
+query of the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-_NOT_COUNTED = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", ";", "SELECT LEASE_CLOCK.AT")
+_NOT_COUNTED = (
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "INSERT INTO COMMIT_MARKER (ID, AT, COMMITTED) VALUES ('",
+    "PRAGMA",
+    ";",
+    "SELECT LEASE_CLOCK.AT",
+)
 
 
 class Statements:

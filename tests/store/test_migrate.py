@@ -121,6 +121,41 @@ def test_what_the_first_version_knew_of_objects_is_kept(empty: tuple[Engine, Eng
     assert [tuple(row) for row in stamped] == [("c", "n", 7, False, 1.5)]
 
 
+# Object, revision of its stamp, whether it is a tombstone; revision and state as its node reported; whether settled.
+STAMPS_0007: tuple[tuple[str, int, str, int, str, bool | None], ...] = (
+    ("up", 7, "false", 7, "up", True),
+    ("up later", 7, "false", 9, "up", True),
+    ("edited", 7, "false", 6, "up", None),
+    ("down", 7, "false", 7, "down", None),
+    ("in error", 7, "false", 7, "error", None),
+    ("gone", 7, "true", 1, "down", True),
+)
+
+
+def test_what_is_settled_is_known_after_an_upgrade(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        connection.execute(text("INSERT INTO node VALUES ('n', 'north', 'hash', 9, 0, 'kernel', '1', '6', 0, NULL)"))
+        for id, revision, deleted, reported, state, _ in STAMPS_0007:
+            connection.execute(
+                text(f"INSERT INTO change VALUES ('{id}', 'connection', 'n', 'g', {revision}, {deleted}, 1.5)")
+            )
+            connection.execute(
+                text(f"INSERT INTO observed VALUES ('{id}', 'connection', 'n', 1, {reported}, '{state}', '', 1, 1, 1)")
+            )
+    assert migrate.upgrade(engine) is True
+    with engine.connect() as connection:
+        settled = {
+            id: None if value is None else bool(value)
+            for id, value in connection.execute(text("SELECT object_id, settled FROM change"))
+        }
+    assert settled == {id: expected for id, *_, expected in STAMPS_0007}
+
+
 def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
     config = Config()

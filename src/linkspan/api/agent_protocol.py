@@ -14,9 +14,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from linkspan.api.http.messages import Request, Response, encode
+from linkspan.api.http.messages import After, Request, Response, encode
 from linkspan.api.http.notifications import Notifier, Subscription
 from linkspan.api.http.route import Receive, Route, Run, Send
+from linkspan.api.renewals import Renewals
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
 from linkspan.core.state.observed import HOLDER_HEADER, ConnectionReport, GatewayReport, Hello, Report, Welcome
@@ -46,6 +47,7 @@ class AgentProtocol:
         self._store = store
         self._notifier = notifier
         self._heartbeat = heartbeat
+        self._renewals = Renewals(store)
 
     def routes(self) -> list[Route]:
         """All paths. They are public to the dispatcher, because a node is no user; the handlers check its token."""
@@ -76,7 +78,8 @@ class AgentProtocol:
         with self._store.read() as tx:
             if registry.node_by_token(tx, token) is None:
                 return _UNKNOWN
-        with self._store.write() as tx:
+        # An agent says the same again until it has an answer.
+        with self._store.write(repeatable=True) as tx:
             node = registry.node_by_token(tx, token)
             return _UNKNOWN if node is None else answer(tx, node)
 
@@ -101,7 +104,19 @@ class AgentProtocol:
         return self._as_node(request, answer)
 
     def reports(self, request: Request) -> Response:
-        """Stores a node's report. A report that an object is gone wakes the DELETE requests that wait for it."""
+        """Stores a node's report. A report without news extends the lease, together with those of other nodes."""
+        token = _token(request)
+        if token is None or _entries(_decoded(_report, request.body)):
+            return self.report(request)
+
+        def answer(_tx: Transaction, _node: NodeRow) -> Response:
+            return Response(204, b"", (), after=After(self._renewals.renew(token), self.report))
+
+        return self._as_node(request, answer)
+
+    def report(self, request: Request) -> Response:
+        """Stores a node's report by itself. A report that an object is gone wakes the DELETE requests that wait for
+        it."""
 
         gone: list[str] = []
 

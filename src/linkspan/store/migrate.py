@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, exc, inspect, text
 
-from linkspan.store.database.engine import reader, writer
+from linkspan.store.database.engine import reader, wait_for_ever, writer
+from linkspan.store.database.errors import translated
 from linkspan.store.migrations import HEAD
 
 # Any number that nobody else uses as an advisory lock: two processes that start at once upgrade one after the other.
@@ -39,7 +40,7 @@ def _version(connection: Connection) -> str | None:
 def upgrade(engine: Engine) -> bool:
     """Brings a database to the newest version, all or nothing. Returns whether there was anything to do.
 
-    Raises `TooNew` if the database is ahead of this program.
+    Raises `TooNew` if the database is ahead of this program, `Unavailable` if it cannot be reached or written.
     """
     if version(engine) == HEAD:
         return False
@@ -50,7 +51,8 @@ def upgrade(engine: Engine) -> bool:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with writer(engine).begin() as connection:
+    with translated(engine.dialect.loaded_dbapi), writer(engine).begin() as connection:
+        wait_for_ever(connection)
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, cast, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, cast, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
@@ -95,6 +95,7 @@ def _write_stamps() -> Statement:
         "revision": field(4, CHANGE.c.revision.type),
         "deleted": field(5, CHANGE.c.deleted.type),
         "at": cast(bindparam("now"), CHANGE.c.at.type),
+        "settled": case((field(5, CHANGE.c.deleted.type), true())),
     }
     # SQLite cannot parse ON CONFLICT behind a SELECT without WHERE (lang_upsert.html, "Parsing Ambiguity").
     source = select(*columns.values()).select_from(stamps).where(true())

@@ -11,22 +11,47 @@ The store judges nothing: it knows no rule beyond "only this project's rows", an
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from linkspan.store import revisions
+from linkspan.store.database import commit_markers
 from linkspan.store.database.clock import Clock
 from linkspan.store.database.engine import reader, writer
-from linkspan.store.database.errors import Conflict, Unavailable, Unwritable, translated
+from linkspan.store.database.errors import (
+    Conflict,
+    Disconnected,
+    InDoubt,
+    OutcomeUnknown,
+    Unavailable,
+    Unwritable,
+    translated,
+)
+from linkspan.store.database.gate import PAUSE, Gate
 from linkspan.store.envelopes import Keyring
 from linkspan.store.rows import encryption_keys
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
-__all__ = ["Conflict", "Row", "Store", "Transaction", "Unavailable", "Unwritable", "Values"]
+__all__ = [
+    "Conflict",
+    "Disconnected",
+    "OutcomeUnknown",
+    "Row",
+    "Store",
+    "Transaction",
+    "Unavailable",
+    "Unwritable",
+    "Values",
+]
+
+RESOLVE: Final = 8.0
+"""Seconds in which the outcome of a transaction is looked up that lost its connection in its COMMIT."""
 
 
 def _nobody(revisions: dict[str, int]) -> None:
@@ -57,6 +82,7 @@ class Store:
         self._dbapi = engine.dialect.loaded_dbapi
         self._reader = reader(engine)
         self._writer = writer(engine)
+        self._gate = Gate()
         # SQLite has one writer: wait for it here, in order, and not in its busy handler that sleeps.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.one_writer else nullcontext()
         with self._writing() as tx:
@@ -65,26 +91,71 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """One read transaction: everything it reads is of one moment."""
-        with translated(self._dbapi), self._reader.connect() as connection, connection.begin():
+        with self._connected(self._reader) as connection:
             yield Transaction(connection, self._keyring, self._clock, self.lease)
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, *, repeatable: bool = False) -> Iterator[Transaction]:
         """One write transaction: commits at the end, rolls back on an exception; then tells `on_commit`.
 
-        Raises `Conflict` if another transaction got there first.
+        A COMMIT whose connection is lost is looked up, so that it either counts as done or was not done: `Conflict`, as
+        if another transaction got there first. Raises `OutcomeUnknown` if no database can say. `repeatable`: writing
+        it twice is the same as once, so that it may be repeated instead of looked up.
         """
-        with self._writing() as tx:
-            yield tx
-        if tx.revisions:
-            self._on_commit(dict(tx.revisions))
+        marker = None if repeatable or self.one_writer else str(uuid.uuid4())
+        revisions: dict[str, int] = {}
+        try:
+            with self._writing(marker) as tx:
+                revisions = tx.revisions
+                yield tx
+        except InDoubt as error:
+            if marker is None:
+                raise
+            if not self._has_committed(marker, error):
+                raise Conflict("the connection was lost before the transaction committed") from error
+        if revisions:
+            self._on_commit(dict(revisions))
 
     @contextmanager
-    def _writing(self) -> Iterator[Transaction]:
-        with translated(self._dbapi), self._turn, self._writer.connect() as connection, connection.begin():
+    def _writing(self, marker: str | None = None) -> Iterator[Transaction]:
+        with self._turn, self._connected(self._writer) as connection:
             tx = Transaction(connection, self._keyring, self._clock, self.lease)
             yield tx
             revisions.flush(tx)
+            if marker is not None:
+                try:
+                    with translated(self._dbapi):
+                        commit_markers.commit(connection, marker, tx.now)
+                except Disconnected as error:
+                    raise InDoubt(str(error)) from error
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
+        with translated(self._dbapi):
+            with self._gate.attempt(), translated(self._dbapi):
+                opened = engine.connect()
+            with opened as connection, connection.begin():
+                try:
+                    with translated(self._dbapi):
+                        yield connection
+                except Disconnected:
+                    # There is nothing to roll back any more, and nobody else shall get this connection.
+                    connection.invalidate()
+                    raise
+
+    def _has_committed(self, marker: str, error: InDoubt) -> bool:
+        """True if the transaction with this marker has committed, False if it never will. Raises `OutcomeUnknown`."""
+        deadline = time.monotonic() + RESOLVE
+        while True:
+            try:
+                with self._writing() as tx:
+                    committed = commit_markers.has_committed(tx.connection, marker, tx.now)
+            except (Conflict, Unavailable):
+                if time.monotonic() >= deadline:
+                    raise OutcomeUnknown(str(error)) from error
+                time.sleep(PAUSE)
+            else:
+                return committed
 
     def advance_clock(self) -> None:
         """Advances the lease clock: an API process does so all the time (`store.lease_ticker`)."""

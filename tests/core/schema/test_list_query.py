@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.core.errors import ApiError
-from linkspan.core.schema.list_query import PAGE, Query, for_store, is_computed, next_and_previous, page, parse
+from linkspan.core.schema.list_query import (
+    PAGE,
+    Query,
+    filters_by_computed,
+    first,
+    for_store,
+    next_and_previous,
+    page,
+    parse,
+    sorts_by_computed,
+)
 from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
@@ -119,7 +130,7 @@ def test_any_query_string_is_parsed_or_refused(resource: Resource, pairs: Pairs)
         return
     assert query.limit is not None
     assert 1 <= query.limit <= PAGE
-    part = for_store(resource, query, is_computed(resource, query))
+    part = for_store(resource, query, sorts_by_computed(resource, query))
     assert all(resource[name].filterable for name in part.filters)
     assert all(name in STANDARD_ATTRIBUTES or resource[name].filterable for name, _ in part.sort)
 
@@ -127,13 +138,32 @@ def test_any_query_string_is_parsed_or_refused(resource: Resource, pairs: Pairs)
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def test_filters_on_computed_attributes_are_left_to_page() -> None:
-    computed = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", ID)])
-    assert is_computed(SERVICE, computed)
-    assert for_store(SERVICE, computed, True) == Query(filters={"name": ("a",)})
+def test_computed_attributes_are_left_to_first_or_page() -> None:
+    filtered = parse(SERVICE, [("status", "ACTIVE"), ("name", "a"), ("limit", "3"), ("marker", ID)])
+    assert filters_by_computed(SERVICE, filtered)
+    assert not sorts_by_computed(SERVICE, filtered)
+    assert for_store(SERVICE, filtered, False) == Query(filters={"name": ("a",)}, limit=3, marker=ID)
+    ordered = parse(SERVICE, [("name", "a"), ("sort_key", "status"), ("sort_dir", "asc"), ("marker", ID)])
+    assert sorts_by_computed(SERVICE, ordered)
+    assert for_store(SERVICE, ordered, True) == Query(filters={"name": ("a",)})
     plain = parse(SERVICE, [("name", "a"), ("sort_key", "created_at"), ("sort_dir", "asc")])
-    assert not is_computed(SERVICE, plain)
-    assert for_store(SERVICE, plain, False) is plain
+    assert not filters_by_computed(SERVICE, plain)
+    assert not sorts_by_computed(SERVICE, plain)
+    assert for_store(SERVICE, plain, False) == plain
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_first_takes_no_more_than_it_needs(reverse: bool) -> None:
+    taken = []
+
+    def items() -> Iterator[dict[str, Any]]:
+        for number in range(100):
+            taken.append(number)
+            yield {"id": str(number), "status": "DOWN" if number % 3 else "ACTIVE"}
+
+    query = Query(filters={"status": ("ACTIVE",)}, limit=2, page_reverse=reverse)
+    assert [item["id"] for item in first(query, items())] == (["3", "0"] if reverse else ["0", "3"])
+    assert taken == [0, 1, 2, 3]
 
 
 ITEMS: list[dict[str, Any]] = [

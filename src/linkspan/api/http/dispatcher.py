@@ -3,35 +3,41 @@
 Concurrency: a request occupies one worker thread at most, and none while its body arrives, its answer is sent or a
 DELETE waits: a slow client delays only itself. Authentication that is not cached runs in a pool of its own. Where the
 database has one writer, writes have one thread of their own, so that logins and queued writes leave threads to read. A
-request that lost to another transaction is retried a few times. Errors become answers here and nowhere else; a client
+request that lost to another transaction is retried a few times, and one that finds no database until `PATIENCE` ends,
+without a thread in between. Errors become answers here and nowhere else; a client
 never sees a traceback. The dispatcher knows no path: it gets `Route`s, and finds them by two dictionary look-ups.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
 
 from linkspan.api.http.authenticator import Authenticator
-from linkspan.api.http.caller import Caller
-from linkspan.api.http.messages import Handler, Header, Request, Response, WaitFor, error_response, neutron_error
+from linkspan.api.http.caller import NOBODY, Caller
+from linkspan.api.http.messages import After, Handler, Header, Request, Response, WaitFor, error_response, neutron_error
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.http.writer_thread import WriterThread
 from linkspan.core.authorization.policy import Policy
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.operations import MAX_BODY
-from linkspan.store.store import Conflict, Unavailable, Unwritable
+from linkspan.store.store import Conflict, Disconnected, OutcomeUnknown, Unavailable, Unwritable
 
 BODY_TIME: Final = 30.0
 """Seconds in which a body has to arrive."""
+PATIENCE: Final = 8.0
+"""Seconds in which a request is tried again that finds no database: less than an agent waits for an answer."""
+PAUSE: Final = 0.25
+"""Seconds between such attempts."""
 ATTEMPTS: Final = 6
 """How often a request is tried that loses to other transactions."""
 THREADS: Final = 12
@@ -57,6 +63,7 @@ _IDENTITY: Final = (
 _BODIES: Final = frozenset({"POST", "PUT", "PATCH"})
 _WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
 
+_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -138,8 +145,7 @@ class Dispatcher:
             await sender.reply(error_response(problem, route.keystone))
         except Unavailable as error:
             _log.error("database unavailable", request_id=request_id, reason=str(error))
-            text = str(error) if isinstance(error, Unwritable) else "The database cannot be used now: try again"
-            away = ApiError("ServiceUnavailable", text)
+            away = ApiError("ServiceUnavailable", _unavailable(error))
             await sender.reply(error_response(away, route.keystone))
         except Conflict:
             busy = ApiError("ServiceUnavailable", "Too many writes at a time: try again")
@@ -173,29 +179,47 @@ class Dispatcher:
         if method in _BODIES:
             request.body = await self._body(request, receive, route.largest_body or self._largest)
         threads = self._threads(route)
-        response = await loop.run_in_executor(threads, self._answer, route, request)
+        deadline = loop.time() + PATIENCE
+        response = await self._patiently(deadline, threads, self._answer, route, request)
         if response is None:
-            caller = await loop.run_in_executor(self._authenticators, self._auth.identify, request)
-            response = await loop.run_in_executor(threads, self._answer_to, caller, route, request)
+            caller = await self._patiently(deadline, self._authenticators, self._auth.identify, request)
+            response = await self._patiently(deadline, threads, self._answer_to, caller, route, request)
+        if response.after is not None and not await _is_done(response.after):
+            response = await self._patiently(deadline, threads, _answered, response.after.otherwise, request)
         if response.wait_for is not None:
             await self._settle(response.wait_for)
         await sender.reply(response)
+
+    async def _patiently(
+        self, deadline: float, threads: Executor, function: Callable[..., _T], /, *arguments: Any
+    ) -> _T:
+        """Calls a function in a worker thread, and again until the deadline while it finds no database."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(threads, functools.partial(function, *arguments))
+            except Disconnected:
+                if self._notifier.closed or loop.time() + PAUSE > deadline:
+                    raise
+            await asyncio.sleep(PAUSE)
 
     async def _run(self, handler: Handler, request: Request) -> Response:
         """One handler in a worker thread, for streams."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, handler, request)
 
     def _answer(self, route: Route, request: Request) -> Response | None:
-        """Answers a request that needs no caller or has a cached one; None: the caller has to be identified first."""
-        if route.public:
-            return _answered(route, request)
+        """Answers a request that needs no caller, has one or has a cached one; None: it has to be identified first."""
+        assert route.handler is not None
+        if route.public or request.caller is not NOBODY:
+            return _answered(route.handler, request)
         # Here and not on the event loop: there it made reads of many clients cost more CPU.
         caller = self._auth.cached(request)
         return None if caller is None else self._answer_to(caller, route, request)
 
     def _answer_to(self, caller: Caller, route: Route, request: Request) -> Response:
+        assert route.handler is not None
         request.caller = msgspec.structs.replace(caller, policy=self._policy)
-        return _answered(route, request)
+        return _answered(route.handler, request)
 
     def _threads(self, route: Route) -> Executor:
         if route.keystone:
@@ -233,11 +257,17 @@ class Dispatcher:
         return body
 
 
-def _answered(route: Route, request: Request) -> Response:
-    assert route.handler is not None
+async def _is_done(after: After) -> bool:
+    try:
+        return await asyncio.wrap_future(after.done)
+    except Unavailable:
+        return False  # tried again by itself, until the request's patience ends
+
+
+def _answered(handler: Handler, request: Request) -> Response:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return route.handler(request)
+            return handler(request)
         except Conflict:
             if attempt == ATTEMPTS:
                 raise
@@ -309,6 +339,19 @@ def wrong_method(_call: Request) -> Response:
     """The answer of a path to a method that it does not have."""
     message = "The server could not comply with the request since it is either malformed or otherwise incorrect."
     return neutron_error("HTTPMethodNotAllowed", message, 405)
+
+
+_AWAY: Final = "The database cannot be used now: try again"
+_UNKNOWN: Final = (
+    "The database was lost while it stored this change, which may have been stored or not: look before you try again"
+)
+
+
+def _unavailable(error: Unavailable) -> str:
+    """The sentence about a database that cannot be used."""
+    if isinstance(error, Unwritable):
+        return str(error)
+    return _UNKNOWN if isinstance(error, OutcomeUnknown) else _AWAY
 
 
 _NO_RESOURCE: Final = Route("", "", not_found)

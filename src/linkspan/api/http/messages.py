@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -107,14 +108,28 @@ class WaitFor(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Response:
-    """One response. `wait_for`: the condition that it is delayed for, if any."""
+class After(msgspec.Struct, frozen=True):
+    """Work in another thread that the answer waits for, in no worker thread. If it comes to nothing, `otherwise` is the
+    handler of the request."""
 
-    __slots__ = ("body", "headers", "status", "wait_for")
+    done: Future[bool]
+    otherwise: Callable[[Request], Response]
+
+
+class Response:
+    """One response. `wait_for`, `after`: what it is delayed for, if anything."""
+
+    __slots__ = ("after", "body", "headers", "status", "wait_for")
 
     def __init__(
-        self, status: int, body: bytes = b"", headers: tuple[Header, ...] = (JSON,), wait_for: WaitFor | None = None
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: tuple[Header, ...] = (JSON,),
+        wait_for: WaitFor | None = None,
+        after: After | None = None,
     ) -> None:
+        self.after = after
         self.status = status
         self.body = body
         self.headers = headers

@@ -3,6 +3,9 @@
 A connection must deliver a request within `ARRIVAL` and accept a piece of its answer within `TAKING`, or it is closed.
 No thread is involved: a slow client costs a socket and a few kilobytes. The size of a body is the application's to
 limit.
+
+A client may send requests without waiting for answers (pipelining). Few of them are read ahead: each one that waits
+costs kilobytes, and one read of a socket can have thousands.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 ARRIVAL: Final = 60.0
@@ -18,6 +22,21 @@ TAKING: Final = 60.0
 """Seconds in which a client takes what is ready for it, 64 KB at a time, before it is cut off."""
 HEAD: Final = 64 * 1024
 """Bytes of a request line with headers."""
+AHEAD: Final = 8
+"""Requests of a connection that wait for the answers before theirs; the bytes of others stay as they are."""
+PART: Final = 1024
+"""Bytes that are parsed at a time, so that they hold few requests."""
+
+
+class _HeldFlow(FlowControl):
+    """Does not read on while there are bytes of requests that wait."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        """Reads on, unless held."""
+        if not self.held:
+            super().resume_reading()
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -35,10 +54,36 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
+        self.flow = self._held = _HeldFlow(transport)
+        self._unread = bytearray()
         self._expect()
 
     def data_received(self, data: bytes) -> None:
         """Part of a request, or several."""
+        self._unread += data
+        if not self._held.held:
+            self._parse()
+
+    def _parse(self) -> None:
+        """Parses what has arrived, until enough requests wait."""
+        while self._unread and len(self.pipeline) < AHEAD and not self.transport.is_closing():
+            part = bytes(self._unread[:PART])
+            del self._unread[:PART]
+            self._received(part)
+        self._held.held = bool(self._unread)
+        if self._held.held:
+            self.flow.pause_reading()
+            # It has arrived, although it is not read yet.
+            self._arrived()
+
+    def on_response_complete(self) -> None:
+        """The next request's turn."""
+        super().on_response_complete()
+        if self._held.held:
+            self._parse()
+            self.flow.resume_reading()
+
+    def _received(self, data: bytes) -> None:
         self._expect()
         self._began = False
         super().data_received(data)
@@ -60,10 +105,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of a request."""
+        self._arrived()
+        super().on_message_complete()
+
+    def _arrived(self) -> None:
         if self._arrival is not None:
             self._arrival.cancel()
             self._arrival = None
-        super().on_message_complete()
 
     def _expect(self) -> None:
         if self._arrival is None:
@@ -96,3 +144,6 @@ class TimedHttpProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        # What waits shall not live as long as the answer that is on its way.
+        self.pipeline.clear()
+        self._unread.clear()

@@ -1,13 +1,15 @@
 """List queries as values: filters, fields, sorting, paging. The store turns a query into one SQL statement.
 
 Attributes that are computed on reading (status, external addresses) are not columns: `for_store` leaves them out, and
-`page` applies the rest to the rows. This module knows no database, and of HTTP only the pairs of a query string.
+`first` or `page` applies the rest to the rows. This module knows no database, and of HTTP only the pairs of a query
+string.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -167,24 +169,36 @@ def _is_column(resource: Resource, name: str) -> bool:
     return attribute is not None and attribute.filterable
 
 
-def is_computed(resource: Resource, query: Query) -> bool:
-    """True if a query filters or sorts by computed attributes, so that `page` must be applied to the rows."""
-    return any(not _is_column(resource, name) for name in query.filters) or any(
-        name not in STANDARD_ATTRIBUTES and not _is_column(resource, name) for name, _ in query.sort
-    )
+def sorts_by_computed(resource: Resource, query: Query) -> bool:
+    """True if a query sorts by a computed attribute, so that `page` must be applied to all rows."""
+    return any(name not in STANDARD_ATTRIBUTES and not _is_column(resource, name) for name, _ in query.sort)
 
 
-def for_store(resource: Resource, query: Query, computed: bool) -> Query:
-    """The part of a query that the database can answer. If `computed`, `page` follows: no limit and no marker then."""
-    if not computed:
-        return query
+def filters_by_computed(resource: Resource, query: Query) -> bool:
+    """True if a query filters by a computed attribute, so that `first` must be applied to the rows in their order."""
+    return any(not _is_column(resource, name) for name in query.filters)
+
+
+def for_store(resource: Resource, query: Query, whole: bool) -> Query:
+    """The part of a query that the database can answer. If `whole`, `page` follows: no order, limit or marker then."""
     filters = {name: values for name, values in query.filters.items() if _is_column(resource, name)}
-    return Query(filters=filters, fields=query.fields)
+    return Query(filters=filters, fields=query.fields) if whole else msgspec.structs.replace(query, filters=filters)
+
+
+def _matches(query: Query, item: dict[str, Any]) -> bool:
+    return all(item.get(name) in values for name, values in query.filters.items())
+
+
+def first(query: Query, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The page of a query out of `items` that come in its order, with `page_reverse` backwards, from its marker on. It
+    takes no more of them than it needs."""
+    found = list(islice((item for item in items if _matches(query, item)), query.limit))
+    return found[::-1] if query.page_reverse else found
 
 
 def page(query: Query, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Applies a query to all `items`, which have their computed attributes."""
-    matching = [item for item in items if all(item.get(name) in values for name, values in query.filters.items())]
+    matching = [item for item in items if _matches(query, item)]
     matching.sort(key=lambda item: str(item["id"]))
     for name, descending in reversed(query.sort or (("name", False),)):
         matching.sort(key=lambda item, name=name: _order(item.get(name)), reverse=descending)  # type: ignore[misc]

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 
 BUSY: Final = 10.0
@@ -110,17 +110,25 @@ def _begin(connection: Connection) -> None:
     connection.connection.cursor().execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-# Milliseconds. Compiling queries to machine code pays for reports over millions of rows, not for ours.
+# Milliseconds. Compiling queries to machine code pays for reports over millions of rows, not for ours. Beyond the
+# limits for joins (8 tables) PostgreSQL takes them in the order of the statement, and would read whole tables.
 _SERVER_SETTINGS: Final[dict[str, Any]] = {
-    "lock_timeout": 10_000,
-    "statement_timeout": 30_000,
+    "lock_timeout": 5_000,
+    "statement_timeout": 8_000,
     "idle_in_transaction_session_timeout": 60_000,
     "jit": "off",
+    "join_collapse_limit": 20,
+    "from_collapse_limit": 20,
+    # Of a flash disk, not of a turning one: ours want few rows of large tables, by index.
+    "random_page_cost": 1.1,
 }
 
 
 def _postgresql(url: URL, pool: int) -> Engine:
-    return create_engine(
+    # Late: it imports psycopg, which SQLite does not need.
+    from linkspan.store.database import deadlines
+
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=pool,
         max_overflow=0,
@@ -132,7 +140,7 @@ def _postgresql(url: URL, pool: int) -> Engine:
         isolation_level="READ COMMITTED",
         hide_parameters=True,
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": 3,
             "application_name": "linkspan",
             "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items()),
             # A server that vanished is noticed within half a minute.
@@ -142,6 +150,17 @@ def _postgresql(url: URL, pool: int) -> Engine:
             "tcp_user_timeout": 30_000,
         },
     )
+    deadlines.install(engine)
+    return engine
+
+
+def wait_for_ever(connection: Connection) -> None:
+    """Lifts every deadline for the transaction of a connection: a migration may rewrite large tables."""
+    if connection.dialect.name == "postgresql":
+        driver: Any = connection.connection.dbapi_connection
+        driver.patience = None
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
 
 
 def reader(engine: Engine) -> Engine:

@@ -1,4 +1,4 @@
-"""Database errors as two exceptions: retry the transaction, or come back later.
+"""Database errors as a few exceptions: retry the transaction, wait for the database, or come back later.
 
 Every other error of a driver is a defect of the code and passes unchanged. Texts never contain a statement, a parameter
 or a row.
@@ -26,6 +26,19 @@ class Unwritable(Unavailable):
     """The database can be read, but its disk is full, read-only or defective; the text is for users."""
 
 
+class Disconnected(Unavailable):
+    """The server is gone, does not answer or takes no writes, as during a failover: a new connection may find one that
+    does. Nothing was written, unless the connection was lost in its COMMIT (`InDoubt`)."""
+
+
+class InDoubt(Disconnected):
+    """The connection was lost in its COMMIT: the transaction may have committed."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection was lost in its COMMIT, and no database could say in time whether the transaction committed."""
+
+
 # A foreign key, a unique or a primary key; on PostgreSQL also: serialization failure, deadlock, lock not available.
 _CONFLICTS: Final = frozenset(
     {
@@ -39,6 +52,11 @@ _CONFLICTS: Final = frozenset(
         "55P03",
     }
 )
+
+# Shut down by an operator, crashed, still starting, too many connections.
+_AWAY: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
+# A write on a standby; on some statements it is a feature that is not supported "during recovery".
+_READ_ONLY: Final = frozenset({"25006", "0A000"})
 
 
 _DISK: Final[dict[int | str | None, str]] = {
@@ -63,8 +81,16 @@ def translated(dbapi: Any) -> Iterator[None]:
             raise Conflict(f"another transaction was faster ({type(cause).__name__} {code})") from error
         if (fault := _disk_fault(code)) is not None:
             raise Unwritable(f"{fault}: what exists works on, and can be changed when that is mended") from error
+        if code in _READ_ONLY:
+            raise Disconnected(
+                f"the database takes no writes, it is a standby or read-only ({_line(cause)}): name its primary, or "
+                "all servers with target_session_attrs=read-write"
+            ) from error
         if isinstance(cause, dbapi.OperationalError | dbapi.InterfaceError) and code != sqlite3.SQLITE_ERROR:
-            raise Unavailable(f"the database does not answer: {_line(cause)}") from error
+            # Without a code: psycopg's own errors, of the connection. Class 08: the server's.
+            is_away = code is None or code in _AWAY or str(code).startswith("08")
+            kind = Disconnected if is_away else Unavailable
+            raise kind(f"the database does not answer: {_line(cause)}") from error
         raise
 
 

@@ -76,6 +76,8 @@ _INDEXED: Final = {
     (PORT.name, "device_id"),
     (PORT.name, "network_id"),
 }
+_SORTED: Final = {CONNECTION.name: ("peer_address", "peer_id", "created_at", "updated_at")}
+"""Columns by which long lists are filtered or sorted across projects, besides the name."""
 _REFERENCES: Final[dict[str, dict[str, str]]] = {
     CONNECTION.name: {
         "vpnservice_id": SERVICE.name,
@@ -139,6 +141,12 @@ def _live(name: str, target: str) -> Column[Any]:
     return Column(f"live_{name}", WORDS, only, ForeignKey(f"{target}.id"), index=True)
 
 
+def _partial(name: str, *columns: str, where: str, on_sqlite: str = "") -> Index:
+    """An index of the few rows that a condition selects: what looks for them does not read the others. `on_sqlite`: the
+    condition as SQLAlchemy writes it there."""
+    return Index(name, *columns, sqlite_where=text(on_sqlite or where), postgresql_where=text(where))
+
+
 def _noun(resource: Resource) -> Table:
     return Table(
         resource.name,
@@ -151,6 +159,12 @@ def _noun(resource: Resource) -> Table:
         # The order of lists, within a project and for who sees every project.
         Index(f"ix_{resource.name}_project_id", "project_id", "name", "id"),
         Index(f"ix_{resource.name}_name", "name", "id"),
+        *(Index(f"ix_{resource.name}_{name}", name, "id") for name in _SORTED.get(resource.name, ())),
+        *(
+            [_partial(f"ix_{resource.name}_deleted_at", "deleted_at", where="deleted_at IS NOT NULL")]
+            if resource.name in SOFT
+            else []
+        ),
     )
 
 
@@ -202,6 +216,13 @@ Index(
     postgresql_where=text(f"device_owner = '{GATEWAY_PORT}'"),
 )
 
+Index(
+    "ix_service_disabled",
+    TABLES[SERVICE.name].c.id,
+    sqlite_where=text("admin_state_up = 0"),
+    postgresql_where=text("NOT admin_state_up"),
+)
+
 ADDRESS: Final = Table(
     "address",
     METADATA,
@@ -219,6 +240,8 @@ GATEWAY: Final = Table(
     Column("node_id", WORDS, ForeignKey("node.id", ondelete="SET NULL"), index=True),
     Column("generation", BigInteger, nullable=False),
     Column("deleted_at", Double),
+    _partial("ix_gateway_deleted_at", "deleted_at", where="deleted_at IS NOT NULL"),
+    _partial("ix_gateway_waiting", "router_id", where="node_id IS NULL AND deleted_at IS NULL"),
     sqlite_with_rowid=False,
 )
 
@@ -236,8 +259,12 @@ CHANGE: Final = Table(
     Column("revision", BigInteger, nullable=False),
     Column("deleted", Boolean, nullable=False),
     Column("at", Double, nullable=False),
+    # True: a tombstone, or its node reported this revision as working. Null: the object may not be ACTIVE.
+    Column("settled", Boolean),
     _KINDS,
     Index("ix_change_node_id", "node_id", "revision"),
+    _partial("ix_change_at", "at", where="deleted", on_sqlite="deleted = 1"),
+    _partial("ix_change_unsettled", "kind", "object_id", where="settled IS NULL"),
     sqlite_with_rowid=False,
 )
 
@@ -323,4 +350,14 @@ QUOTA: Final = Table(
     Column("project_id", WORDS, primary_key=True),
     Column("resource", WORDS, primary_key=True),
     Column("most", Integer, nullable=False),
+)
+
+COMMIT_MARKER: Final = Table(
+    "commit_marker",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    # False: written by a look-up, so that the transaction cannot commit any more.
+    Column("committed", Boolean, nullable=False),
+    sqlite_with_rowid=False,
 )

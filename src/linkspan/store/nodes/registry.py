@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, update
 from linkspan.core.state.observed import Capabilities, Hello
 from linkspan.store import revisions
 from linkspan.store.database.errors import Conflict
-from linkspan.store.database.statements import Statement
+from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import GATEWAY, NODE
 from linkspan.store.nodes import assignment, tombstones
 from linkspan.store.rows.writing import new_id
@@ -67,6 +67,25 @@ _hello: Final = Statement(
     )
     .returning(NODE.c.revision)
 )
+
+
+@statement
+def _renew(count: int) -> Statement:
+    mine = NODE.alias("mine")
+    # Locked in the order of `revisions.flush`, which may increment some of them at the same time.
+    alive = select(mine.c.id).where(in_slots(mine.c.token_hash, "token", count), mine.c.lease_until >= bindparam("now"))
+    query = update(NODE).where(NODE.c.id.in_(alive.order_by(mine.c.id).with_for_update()))
+    return Statement(query.values(lease_until=bindparam("until")).returning(NODE.c.token_hash))
+
+
+def renew(tx: Transaction, token_hashes: Sequence[str]) -> set[str]:
+    """Extends the leases of the nodes with these tokens in one statement, and returns those that it has extended.
+
+    A lease that has ended is not: what waited for its node has to be completed first (`hello`, `reports.report`).
+    """
+    tokens = fill_slots("token", list(token_hashes))
+    rows = tx.rows(_renew(slot_count(list(token_hashes))), now=tx.now, until=tx.now + tx.lease, **tokens)
+    return {token_hash for (token_hash,) in rows}
 
 
 def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:

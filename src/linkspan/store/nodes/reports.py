@@ -6,11 +6,11 @@ older report never replaces a newer one. A report without news writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, null, select, true, update
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
@@ -39,6 +39,7 @@ class _Recorded(msgspec.Struct):
     object_id: str
     stamp: int
     deleted: bool
+    settled: bool | None
     node_id: str | None
     generation: int | None
     observed_by: str | None
@@ -56,6 +57,7 @@ _columns: Final = struct_columns(
     object_id=CHANGE.c.object_id,
     stamp=CHANGE.c.revision,
     deleted=CHANGE.c.deleted,
+    settled=CHANGE.c.settled,
     node_id=GATEWAY.c.node_id,
     generation=GATEWAY.c.generation,
     observed_by=OBSERVED.c.node_id,
@@ -94,6 +96,13 @@ def _recorded(kind: ObjectKind, count: int) -> Statement:
 
 _observe: Final = upsert(OBSERVED, "kind", "object_id")
 
+
+@statement
+def _settle(settled: bool | None, count: int) -> Statement:
+    query = update(CHANGE).where(in_slots(CHANGE.c.object_id, "id", count), CHANGE.c.kind == bindparam("of_kind"))
+    return Statement(query.where(CHANGE.c.node_id == bindparam("node")).values(settled=true() if settled else null()))
+
+
 Reported = GatewayReport | ConnectionReport
 
 
@@ -113,15 +122,24 @@ def report(tx: Transaction, node_id: str, report: Report) -> None:
     if lease_until < tx.now:
         tombstones.purge(tx)
     for kind, objects in _batches(report):
+        settled: dict[str, bool | None] = {}
         rows = [
             row
             for reported, recorded in _matched(tx, node_id, kind, objects)
             if reported.revision <= revision
-            for row in _take(tx, node_id, kind, reported, recorded)
+            for row in _take(tx, node_id, kind, reported, recorded, settled)
         ]
         tx.many(_observe, rows)
+        _record_settled(tx, node_id, kind, settled)
     # Last, as in `hello`.
     tx.run(_renew, node=node_id, until=tx.now + tx.lease)
+
+
+def _record_settled(tx: Transaction, node_id: str, kind: ObjectKind, settled: Mapping[str, bool | None]) -> None:
+    """Marks the stamps that are settled now, and those that are not any more."""
+    for value in (True, None):
+        for ids in chunks(id for id, now in settled.items() if now is value):
+            tx.run(_settle(value, slot_count(ids)), node=node_id, of_kind=kind, **fill_slots("id", ids))
 
 
 def _batches(report: Report) -> Iterator[tuple[ObjectKind, Sequence[Reported]]]:
@@ -140,8 +158,15 @@ def _matched(
             yield newest[recorded.object_id], recorded
 
 
-def _take(tx: Transaction, node_id: str, kind: ObjectKind, reported: Reported, recorded: _Recorded) -> Iterator[Values]:
-    """The row to keep for a report, if it counts."""
+def _take(
+    tx: Transaction,
+    node_id: str,
+    kind: ObjectKind,
+    reported: Reported,
+    recorded: _Recorded,
+    settled: dict[str, bool | None],
+) -> Iterator[Values]:
+    """The row to keep for a report, if it counts. Adds to `settled` whether its stamp is now, if that changes."""
     if reported.state == "gone":
         # A connection's id is used once: its tombstone alone says that it may go. A router's can come back.
         same_gateway = kind == "connection" or reported.generation == recorded.generation
@@ -160,6 +185,9 @@ def _take(tx: Transaction, node_id: str, kind: ObjectKind, reported: Reported, r
     ready_at = recorded.ready_at
     if reported.state in READY and (is_new or ready_at is None or recorded.state not in READY):
         ready_at = tx.now
+    is_settled = True if reported.state in READY and reported.revision >= recorded.stamp else None
+    if is_settled != (recorded.settled or None):
+        settled[reported.id] = is_settled
     yield {
         "kind": kind,
         "object_id": reported.id,

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, delete, select, update
 from linkspan.core.schema.resources import CONNECTION, SERVICE, Resource
 from linkspan.core.state.desired import ObjectKind
 from linkspan.store import revisions
+from linkspan.store.database import commit_markers
 from linkspan.store.database.errors import Conflict
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, TABLES
@@ -133,11 +134,12 @@ _purges: Final = (
     ),
     Statement(delete(CHANGE).where(CHANGE.c.deleted, CHANGE.c.at < bindparam("old"))),
     Statement(delete(GATEWAY).where(GATEWAY.c.deleted_at < bindparam("old"))),
+    commit_markers.purge,
 )
 
 
 def purge(tx: Transaction) -> None:
-    """Completes deletions whose node was lost, and removes tombstones that no node can need. Called before a lease is
-    extended."""
+    """Completes deletions whose node was lost, and removes tombstones and markers that nobody can need. Called before a
+    lease is extended."""
     for each in _purges:
         tx.run(each, now=tx.now, old=tx.now - KEEP_TOMBSTONES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Select,
@@ -28,11 +29,14 @@ from linkspan.core.schema.resources import CONNECTION, NETWORK, STANDARD_ATTRIBU
 from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import NODE, SOFT, TABLES, column_name
+from linkspan.store.rows import candidates
 from linkspan.store.rows.mapping import MAPPERS, Mapper
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
 _holder = NODE.alias("holder")
+PART: Final = 1000
+"""The most rows that `scan` reads at a time."""
 Shape = tuple[tuple[str, int, bool], ...]
 _LOWEST: Final[dict[str, Any]] = {"text": "", "integer": -(2**31), "boolean": False}
 
@@ -130,6 +134,15 @@ def _of_marker(mapper: Mapper, name: str, with_project: bool) -> ColumnElement[A
     return (query.where(_of_project(marker)) if with_project else query).scalar_subquery()
 
 
+def _equals(table: Any, column: ColumnElement[Any], count: int) -> ColumnElement[bool]:
+    """The column has one of so many values. References have an index of the live rows, and deleted rows are few."""
+    equal = in_slots(column, column.name, count)
+    live = table.c.get(f"live_{column.name}")
+    if live is None:
+        return equal
+    return or_(in_slots(live, column.name, count), and_(table.c.deleted_at.is_not(None), equal))
+
+
 @statement
 def _find(
     name: str,
@@ -139,13 +152,18 @@ def _find(
     limited: bool,
     marked: bool,
     reverse: bool,
+    not_active: bool = False,
+    bare: bool = False,
 ) -> Statement:
     mapper = MAPPERS[name]
     table = mapper.table
-    query = _visible(select(*mapper.columns).select_from(mapper.source), mapper, with_project)
+    rows = select(table.c.id) if bare else select(*mapper.columns).select_from(mapper.source)
+    query = _visible(rows, mapper, with_project)
+    if not_active:
+        query = query.where(candidates.may_not_be_active(table))
     for attribute, values, null in filters:
         column = table.c[column_name(mapper.stored[attribute])]
-        ways: list[ColumnElement[bool]] = [in_slots(column, column.name, values)] if values else []
+        ways: list[ColumnElement[bool]] = [_equals(table, column, values)] if values else []
         ways += [column.is_(None)] if null else []
         query = query.where(or_(false(), *ways))
     names = sort if "id" in dict(sort) else (*sort, ("id", False))
@@ -174,6 +192,70 @@ def iterate(
 ) -> Iterator[Row]:
     """Yields the rows of `find` while they are read, for results of any length. Consume them all, or leave the
     transaction."""
+    rows = _rows(tx, resource, query, project)
+    return reversed(list(rows)) if query.page_reverse else rows
+
+
+def scan(
+    tx: Transaction, resource: Resource, query: Query, project: str | None = None, statuses: tuple[Any, ...] = ()
+) -> Iterator[Row]:
+    """Yields all rows behind the marker in the order of a query, with `page_reverse` backwards, until its caller has
+    enough: `limit` is what it needs. With `statuses`, rows that cannot have one of them may be left out.
+
+    They are read in parts, so that no list is ever whole in memory; the first part is often enough.
+    """
+    not_active = bool(statuses) and candidates.excludes_active(resource, statuses)
+    if not_active and "id" not in query.filters:
+        few = candidates.few(tx, resource, statuses)
+        if few is not None:
+            yield from _by_id(tx, resource, query, project, few)
+            return
+    size = query.limit or PART
+    while True:
+        count, marker = 0, query.marker
+        for row in _rows(tx, resource, replace(query, limit=size), project, not_active):
+            count, marker = count + 1, row["id"]
+            yield row
+        if count < size:
+            return
+        query, size = replace(query, marker=marker), min(2 * size, PART)
+
+
+def _by_id(tx: Transaction, resource: Resource, query: Query, project: str | None, few: list[str]) -> Iterator[Row]:
+    """The rows of a query out of a few, by id. Their order is read first, from their table alone: joined to all that a
+    status needs, PostgreSQL would read whole tables for a thousand of them."""
+    if not few:
+        return
+    among = replace(query, filters=query.filters | {"id": tuple(few)}, limit=None)
+    ordered = [id for (id,) in _select(tx, resource, among, project, bare=True)]
+    start, size = 0, query.limit or PART
+    while start < len(ordered):
+        part = Query(filters={"id": tuple(ordered[start : start + size])}, fields=query.fields)
+        rows = {row["id"]: row for row in _rows(tx, resource, part, project)}
+        yield from (rows[id] for id in ordered[start : start + size] if id in rows)
+        start, size = start + size, min(2 * size, PART)
+
+
+def _rows(
+    tx: Transaction, resource: Resource, query: Query, project: str | None, not_active: bool = False
+) -> Iterator[Row]:
+    """The rows of a query, with `page_reverse` in the opposite order."""
+    mapper = MAPPERS[resource.name]
+    secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
+    found = _select(tx, resource, query, project, not_active=not_active)
+    return (mapper.row(values, tx, secrets) for values in found)
+
+
+def _select(
+    tx: Transaction,
+    resource: Resource,
+    query: Query,
+    project: str | None,
+    *,
+    not_active: bool = False,
+    bare: bool = False,
+) -> Iterator[Any]:
+    """The rows of a query as tuples, with `page_reverse` in the opposite order. `bare`: only their ids."""
     if resource.name in SOFT:
         revisions.flush(tx)
     mapper = MAPPERS[resource.name]
@@ -184,7 +266,7 @@ def iterate(
         values |= fill_slots(column_name(mapper.stored[name]), not_null)
         shape.append((name, slot_count(not_null), len(not_null) < len(query.filters[name])))
     sort = query.sort or (("name", False),)
-    found = tx.iterate(
+    return tx.iterate(
         _find(
             resource.name,
             project is not None,
@@ -193,9 +275,8 @@ def iterate(
             query.limit is not None,
             query.marker is not None,
             query.page_reverse,
+            not_active,
+            bare,
         ),
         **values,
     )
-    secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
-    rows = (mapper.row(values, tx, secrets) for values in found)
-    return reversed(list(rows)) if query.page_reverse else rows

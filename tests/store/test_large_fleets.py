@@ -1,0 +1,111 @@
+"""Statements that must not grow with the fleet find what they look for by an index, on both kinds of database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.resources import CONNECTION, SERVICE
+from linkspan.store.database.statements import Statement
+from linkspan.store.nodes import assignment, registry, tombstones
+from linkspan.store.rows import candidates, reading
+from tests.store.conftest import World
+
+INDEXES = {
+    "deleted connections": (tombstones._purges[0], "ix_connection_deleted_at"),
+    "deleted services": (tombstones._purges[1], "ix_service_deleted_at"),
+    "old tombstones": (tombstones._purges[2], "ix_change_at"),
+    "old gateways": (tombstones._purges[3], "ix_gateway_deleted_at"),
+    "old markers": (tombstones._purges[4], "ix_commit_marker_at"),
+    "waiting gateways": (assignment._waiting, "ix_gateway_"),
+    "candidates of connections": (candidates.ids_of(CONNECTION, ["DOWN"]), "ix_change_unsettled"),
+    "deleted candidates": (candidates.ids_of(CONNECTION, ["DOWN"]), "ix_connection_deleted_at"),
+    "connections in error": (candidates.ids_of(CONNECTION, ["ERROR"]), "ix_change_unsettled"),
+    "candidates of services": (candidates.ids_of(SERVICE, ["DOWN"]), "ix_change_unsettled"),
+    "disabled services": (candidates.ids_of(SERVICE, ["DOWN"]), "ix_service_disabled"),
+}
+VALUES: dict[str, Any] = {"now": 1.0, "old": 1.0, "most": 10}
+
+
+def plan(world: World, statement: Statement, values: dict[str, Any]) -> str:
+    """How the database would run a statement, with so few rows that PostgreSQL has to be told to use indexes."""
+    with world.store.write() as tx:
+        text, parameters = statement._parameters(tx.connection.dialect, values)
+        cursor = tx.connection.connection.cursor()
+        if tx.connection.dialect.name == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {text}", parameters)
+        else:
+            cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+        return "\n".join(str(row) for row in cursor.fetchall())
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_what_is_rare_has_an_index(world: World, name: str) -> None:
+    statement, index = INDEXES[name]
+    assert index in plan(world, statement, VALUES)
+
+
+def test_the_look_at_plans_sees_an_index_that_is_missing(world: World) -> None:
+    """The control."""
+    statement, index = INDEXES["deleted connections"]
+    with world.store.write() as tx:
+        tx.connection.connection.cursor().execute(f"DROP INDEX {index}")
+    try:
+        assert index not in plan(world, statement, VALUES)
+    finally:
+        with world.store.write() as tx:
+            tx.connection.connection.cursor().execute(
+                f"CREATE INDEX {index} ON connection (deleted_at) WHERE deleted_at IS NOT NULL"
+            )
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (Query(filters={"vpnservice_id": ("x",)}), "ix_connection_live_vpnservice_id"),
+        (Query(filters={"ikepolicy_id": ("x",)}), "ix_connection_live_ikepolicy_id"),
+        (Query(filters={"peer_address": ("x",)}), "ix_connection_peer_address"),
+        (Query(filters={"peer_id": ("x",)}), "ix_connection_peer_id"),
+        (Query(sort=(("created_at", False),), limit=10), "ix_connection_created_at"),
+        (Query(sort=(("created_at", True),), limit=10), "ix_connection_created_at"),
+        (Query(sort=(("updated_at", False),), limit=10), "ix_connection_updated_at"),
+        (Query(sort=(("peer_address", True),), limit=10), "ix_connection_peer_address"),
+        (Query(limit=10), "ix_connection_name"),
+    ],
+)
+def test_a_list_has_an_index(world: World, query: Query, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[tuple[Statement, dict[str, Any]]] = []
+    original = Statement._execute
+
+    def noted(self: Statement, connection: Any, values: dict[str, Any]) -> Any:
+        run.append((self, values))
+        return original(self, connection, values)
+
+    monkeypatch.setattr(Statement, "_execute", noted)
+    if world.store.one_writer and index.startswith("ix_connection_live"):
+        pytest.skip("SQLite keeps to the index of the list's order")
+    with world.store.read() as tx:
+        reading.find(tx, CONNECTION, query)
+    assert index in plan(world, *run[-1])
+
+
+def test_deleted_objects_are_still_found_by_what_they_reference(world: World) -> None:
+    node = world.node()
+    service = world.service()
+    row = world.connection(service["id"])
+    assert not world.delete(row["id"])
+    with world.store.read() as tx:
+        found = reading.find(tx, CONNECTION, Query(filters={"vpnservice_id": (service["id"],)}))
+        assert [each["id"] for each in found] == [row["id"]]
+        assert reading.find(tx, CONNECTION, Query(filters={"vpnservice_id": (node,)})) == []
+
+
+def test_many_leases_are_renewed_in_one_statement(world: World, database: Engine) -> None:
+    nodes = {f"hash-node-{number}": world.node(f"node-{number}") for number in range(200)}
+    with world.store.write() as tx:
+        assert registry.renew(tx, [*nodes, "unknown"]) == set(nodes)
+        assert tx.statements == 1
