@@ -120,7 +120,7 @@ def test_a_change_is_noticed_named_and_undone(network: Network, command: str) ->
     run(network.name, *command.split())
     eventually(lambda: network.noticed > 0, 2.0)
     assert INSIDE_THE_NAMESPACE[command] in network.restore()
-    eventually(lambda: network.state() == before, 3.0)
+    eventually(lambda: network.state() == before)
     assert network.restore() == ()
 
 

@@ -1,7 +1,7 @@
 """Notices of the kernel about changes in a network namespace: links, addresses, routes, rules, nftables and IPsec.
 
 Only the sender and the kind of each change are read. A change counts if it may have removed or altered something of
-Linkspan's, and was not made by this process or by an nft that it ran.
+Linkspan's, and was not made by this process, by an nft that it ran, or by charon in its own table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -86,7 +87,8 @@ def is_foreign(protocol: int, message: Notice) -> bool:
     if protocol == NETLINK_ROUTE:
         return message.sender & _PID != os.getpid() & _PID and _is_loss(message)
     if protocol == NETLINK_XFRM:
-        return message.kind in (_DELETED_STATE, _DELETED_POLICY, _FLUSHED_STATES, _FLUSHED_POLICIES)
+        is_loss = message.kind in (_DELETED_STATE, _DELETED_POLICY, _FLUSHED_STATES, _FLUSHED_POLICIES)
+        return is_loss and not _is_charon(message.sender)
     if message.kind >> 8 != _NFTABLES or message.sender in nft.recent_pids():
         return False
     return _attribute(message.body, _NFTABLES_HEADER, _TABLE).startswith(b"linkspan")
@@ -104,9 +106,17 @@ def link_change(message: Notice) -> LinkChange | None:
 def _is_loss(message: Notice) -> bool:
     if message.kind in (_NEW_ROUTE, _DELETED_ROUTE):
         table, protocol = message.body[_ROUTE_TABLE_AT], message.body[_ROUTE_PROTOCOL_AT]
-        is_ours = protocol == netlink.PROTOCOL or table == netlink.CHARON
+        is_ours = protocol == netlink.PROTOCOL or (table == netlink.CHARON and not _is_charon(message.sender))
         return is_ours if message.kind == _DELETED_ROUTE else bool(message.flags & _REPLACED)
     return message.kind in (_NEW_LINK, _DELETED_LINK, _DELETED_ADDRESS, _DELETED_RULE, _NEW_SETTINGS)
+
+
+def _is_charon(sender: int) -> bool:
+    """True if a charon made the change: the port number of its first socket is its pid."""
+    try:
+        return Path(f"/proc/{sender}/comm").read_text().startswith("charon")
+    except OSError:
+        return False
 
 
 def _attribute(body: bytes, offset: int, wanted: int) -> bytes:
