@@ -3,6 +3,9 @@
 Such a peer takes a child only as IKE_AUTH creates it, without a key exchange of its own (`core.tunnel.pfs_check`), and
 never rekeys it. A new IKE SA gives a new key by a new exchange, which is no less than `pfs` asks for, and charon makes
 it before it deletes the old one. The end that initiated the IKE SA acts first. Pure; times in seconds.
+
+The responder sends by a child of IKE_AUTH before its response has arrived (RFC 7296 2.8; only after a rekey it waits):
+what it sends until the initiator has the child too is lost, for about half a round trip on an idle machine.
 """
 
 from __future__ import annotations
