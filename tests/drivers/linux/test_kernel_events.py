@@ -10,6 +10,7 @@ from pathlib import Path
 
 from linkspan.drivers.linux import kernel_events, netlink
 from linkspan.drivers.linux.kernel_events import NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM, Notice
+from tests.drivers.machine import eventually
 
 DELETED_ROUTE, DELETED_ADDRESS, NEW_ADDRESS, DELETED_POLICY = 25, 21, 20, 0x14
 STRANGER = 2**22 - 1
@@ -40,7 +41,8 @@ def test_what_charon_removes_itself_does_not_count(tmp_path: Path) -> None:
     program = shutil.copy(shutil.which("sleep") or "", tmp_path / "charon-test")
     with subprocess.Popen([program, "60"]) as charon:
         try:
-            assert not route(netlink.CHARON, 4, charon.pid)
+            # The kernel names a process a moment after its program has been started.
+            eventually(lambda: not route(netlink.CHARON, 4, charon.pid))
             assert not kernel_events.is_foreign(NETLINK_XFRM, Notice(DELETED_POLICY, 0, charon.pid, b""))
         finally:
             charon.kill()
