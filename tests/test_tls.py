@@ -31,11 +31,11 @@ def test_agent_and_users_use_tls_and_verify_the_certificate(tmp_path: Path) -> N
     )
     world = World(tmp_path / "state", "--config", str(config))
     try:
-        url, token = world.lab["url"], (world.state / "nodes" / "node-1.token").read_text().strip()
+        url, token = world.lab["url"], world.other_node("another")
         assert url.startswith("https://")
         assert world.connection(world.lab["sites"]["left"]["connection_id"])["status"] == "ACTIVE"
         with closing(ApiClient(url, token, ours.authority)) as client:
-            assert client.hello(HELLO).node_name == "node-1"
+            assert client.hello(HELLO).node_name == "another"
         for ca_file in (None, other.authority):
             with closing(ApiClient(url, token, ca_file)) as client, pytest.raises(ApiUnreachable, match="certificate"):
                 client.hello(HELLO)

@@ -19,7 +19,15 @@ from tests.drivers.machine import Machine, eventually, gateway, inside_network, 
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
-GATEWAY = gateway(1, inside=2, next_hops=("203.0.113.254", "2001:db8:ff::fe"))
+PLAIN = gateway(1, inside=2, next_hops=("203.0.113.254", "2001:db8:ff::fe"))
+GATEWAY = msgspec.structs.replace(
+    PLAIN,
+    outside=msgspec.structs.replace(PLAIN.outside, mac_address="fa:16:3e:00:00:ff"),
+    inside=tuple(
+        msgspec.structs.replace(inside, mac_address=f"fa:16:3e:00:00:0{number}")
+        for number, inside in enumerate(PLAIN.inside)
+    ),
+)
 INSIDE = interface_names.inside_interface(inside_network(1, 0))
 PAIRS = frozenset({SelectorPair("10.1.0.0/24", "10.2.0.0/24"), SelectorPair("2001:db8:1::/64", "2001:db8:2::/64")})
 BLOCK = Precedence(frozenset({SelectorPair("10.1.0.0/24", "10.2.0.0/25")}), PAIRS)
@@ -101,6 +109,7 @@ INSIDE_THE_NAMESPACE = {
     f"ip link delete {INSIDE}": f"interface {INSIDE}",
     "ip link delete out0": "interface out0",
     "ip link set out0 down": "interface out0 up",
+    "ip link set out0 address 02:00:00:00:00:01": "MAC address fa:16:3e:00:00:ff of out0",
     f"ip address del 10.1.0.1/24 dev {INSIDE}": f"address 10.1.0.1/24 on {INSIDE}",
     "ip address flush dev out0 scope global": "address 203.0.113.1/24 on out0",
     "ip route del default": "default route via 203.0.113.254",

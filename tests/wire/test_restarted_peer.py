@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from linkspan.core.tunnel.duplicate_sas import SIMULTANEOUS
 from linkspan.drivers.linux import netns
 from linkspan.lab.fabric import ping
-from tests.harness.ours import Ours
+from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
 from tests.harness.world import until
 
@@ -24,13 +25,24 @@ INFORMATIONAL, NOTIFY = 37, 41
 INVALID_IKE_SPI, INVALID_SPI, INITIAL_CONTACT = 4, 11, 16384
 
 
+def is_older(ours: Ours, link: Link, seconds: float) -> bool:
+    """True if the connection's IKE SAs are older than this."""
+    with ours.charon() as charon:
+        ages = [sa.age for sa in charon.sas() if any(child.name.startswith(link.id) for child in sa.children)]
+    return bool(ages) and min(ages) > seconds
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("unique", ["replace", "never"])
 def test_a_restarted_peer_that_initiates_is_believed_at_once(ours: Ours, peer: Peer, version: str, unique: str) -> None:
-    """With `never` it does not even say that it has lost its IKE SAs (INITIAL_CONTACT)."""
+    """With `never` it does not even say that it has lost its IKE SAs (INITIAL_CONTACT).
+
+    Then an IKE SA of both ends' that is as young as this could stem from simultaneous initiation.
+    """
     peer.load(ours.v4, ours.psk, version=version[1:], unique=unique)
     link = ours.connect(peer, ike={"ike_version": version}, dpd=LATE)
     link.wait("ACTIVE")
+    until(lambda: is_older(ours, link, SIMULTANEOUS), SIMULTANEOUS + 10.0)
     before = {sa["uniqueid"] for sa in link.sas()}
     peer.restart()
     peer.load(ours.v4, ours.psk, version=version[1:], unique=unique)

@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from linkspan.core.state.observed import HOLDER_HEADER
+from linkspan.drivers.linux.place import holder
 from tests.harness.world import World
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -55,9 +57,12 @@ def test_a_node_gets_its_own_gateways_only(world: World) -> None:
     router = world.lab["sites"]["left"]["router_id"]
     own = (world.state / "nodes" / "node-1.token").read_text().strip()
     url = f"{world.lab['url']}/agent/v1/desired?since=0"
-    mine = httpx.get(url, headers={"Authorization": f"Bearer {own}"}, timeout=5)
+    agent = {HOLDER_HEADER: holder(world.lab["instance"], world.state.absolute() / "nodes" / "node-1")}
+    mine = httpx.get(url, headers={"Authorization": f"Bearer {own}"} | agent, timeout=5)
     assert mine.status_code == 200
     assert router in mine.text
+    elsewhere = httpx.get(url, headers={"Authorization": f"Bearer {own}"}, timeout=5)
+    assert (elsewhere.status_code, router in elsewhere.text) == (409, False)
     other = world.other_node("stranger")
     theirs = httpx.get(url, headers={"Authorization": f"Bearer {other}"}, timeout=5)
     assert "198.51.100" not in theirs.text

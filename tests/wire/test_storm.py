@@ -85,16 +85,24 @@ def test_a_peer_comes_up_meanwhile(ours: Ours, peer: Peer) -> None:
         print(f"a peer that initiates came up after {time.monotonic() - start:.2f} s")
 
 
+def limit(ours: Ours, flags: str, waiting: int) -> None:
+    """Change the flags of the limit's table, and the bytes that may wait for one neighbour."""
+    ours.world.inside(ours.gateway, "nft", f"add table inet linkspan-ike {flags}")
+    for version in (4, 6):
+        ours.world.inside(ours.gateway, "sysctl", "-qw", f"net.ipv{version}.neigh.out0.unres_qlen_bytes={waiting}")
+
+
 def test_without_the_limit_the_tunnel_stops(ours: Ours) -> None:
     """The control. The agent is stopped, so that it does not put the limit back."""
     world = ours.world
     until(world.one_tunnel, 40.0)
     with frozen(world.agent_pid):
-        world.inside(ours.gateway, "nft", "delete", "table", "inet", "linkspan-ike")
-        for version in (4, 6):
-            world.inside(ours.gateway, "sysctl", "-qw", f"net.ipv{version}.neigh.out0.unres_qlen_bytes=212992")
-        with storm(ours, absent(4)):
-            answer = pings(world)
+        limit(ours, "{ flags dormant; }", 212992)
+        try:
+            with storm(ours, absent(4)):
+                answer = pings(world)
+        finally:
+            limit(ours, "", 8192)
     print(f"without the limit: {answer.received} of {answer.sent} pings")
     assert answer.received < answer.sent // 2
     # charon would go on for minutes to send the answers that it has queued.
