@@ -66,8 +66,10 @@ def transaction(peers: Iterable[str]) -> str:
         f"add table {_TABLE}",
         f"add counter {_TABLE} dropped",
         f"add chain {_CHAIN} {{ type filter hook input priority -1; policy accept; }}",
+        # With kernel ESP nearly every packet is no UDP.
+        f"add rule {_CHAIN} meta l4proto != udp accept",
         f"add rule {_CHAIN} udp dport != {{ 500, 4500 }} accept",
-        # ESP in UDP; IKE has four zeros before it (RFC 3948 2.2). Nearly every packet is one of it.
+        # ESP in UDP; IKE has four zeros before it (RFC 3948 2.2). With user-space ESP nearly every packet is one of it.
         f"add rule {_CHAIN} udp dport 4500 @th,64,32 != 0 accept",
         f"add rule {_CHAIN} iifname != {interface_names.OUTSIDE} accept",
     ]
