@@ -56,3 +56,14 @@ def test_differences_are_named(listed: list[dict[str, Any]], expected: tuple[str
 def test_a_table_that_should_not_be_there_is_a_difference() -> None:
     assert nft_tables.differences(None, listing()) == ("table",)
     assert nft_tables.differences(None, []) == ()
+
+
+def test_what_only_the_order_of_changes_decides_is_no_change() -> None:
+    """An element that was gone for a while, a set that was made anew, and handles. Control: the order of rules."""
+    ports: dict[str, Any] = {"match": {"right": {"set": [500, 4500]}}}
+    turned: dict[str, Any] = {"match": {"right": {"set": [4500, 500]}}}
+    first = [*listing(elements=3), {"set": {"name": "more", "handle": 1}}, {"rule": {"chain": "out", "expr": [ports]}}]
+    other = [{"set": {"name": "more", "handle": 7}}, *listing(), {"rule": {"chain": "out", "expr": [turned]}}]
+    other[-2] = {"set": {"name": "pairs", "elem": [2, 0, 1]}}
+    assert nft_tables._digest(first) == nft_tables._digest(other)
+    assert nft_tables._digest(first) != nft_tables._digest([*first[:2], *reversed(first[2:])])

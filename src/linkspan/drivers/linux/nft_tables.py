@@ -128,11 +128,26 @@ def read_generation() -> int:
 
 
 def _digest(listed: Iterable[dict[str, Any]]) -> str:
-    """Return a digest of chains, rules and sets without what changes by itself: counters, and handles."""
-    kept = [
-        {key: value for key, value in content.items() if key != "handle"}
-        for item in listed
-        for kind, content in item.items()
-        if kind in ("table", "chain", "rule", "set")
-    ]
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    """Return a digest of chains, rules and sets without what changes by itself: counters, handles, and the order of
+    everything but the rules of a chain, which follows from the changes that led here."""
+    kept: dict[str, list[Any]] = {}
+    for item in listed:
+        for kind, content in item.items():
+            if kind in ("table", "chain", "rule", "set"):
+                place = f"rules of {content['chain']}" if kind == "rule" else f"{kind} {content['name']}"
+                kept.setdefault(place, []).append({key: value for key, value in content.items() if key != "handle"})
+    return hashlib.sha256(json.dumps(_ordered(kept), sort_keys=True).encode()).hexdigest()
+
+
+def _ordered(value: Any) -> Any:
+    """Return a value of a listing with the elements of its sets in one order."""
+    if isinstance(value, list):
+        return [_ordered(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: sorted(map(_ordered, content), key=json.dumps)
+        if key in ("set", "elem") and isinstance(content, list)
+        else _ordered(content)
+        for key, content in value.items()
+    }
