@@ -55,7 +55,7 @@ def run(quick: bool) -> list[Result]:
             ours=median(ours),
             bare=median(bare),
             unit="ms",
-            most=5.0,
+            most=3.0,
             note=f"{rounds} each; slowest {max(ours):.0f} ms and {max(bare):.0f} ms",
         )
     ]
