@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from linkspan.agent.convergence import Desired
+from linkspan.agent.gateway_worker import GatewayWorker
+from linkspan.agent.outbox import Outbox
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import (
     Connection,
@@ -38,6 +41,17 @@ def machine() -> Iterator[LocalDrivers]:
             sweep(instance)
     finally:
         sweep(instance)
+
+
+def ready_worker(drivers: LocalDrivers, gateway: Gateway) -> tuple[GatewayWorker, Outbox]:
+    """Return a worker whose gateway is ready and has no connections, and its reports."""
+    outbox = Outbox()
+    worker = GatewayWorker(gateway, drivers, outbox)
+    worker.start()
+    worker.send(Desired(gateway, {}, ()))
+    while not outbox.take(5.0).gateways:
+        pass
+    return worker, outbox
 
 
 def gateway(number: int) -> Gateway:

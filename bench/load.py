@@ -12,8 +12,7 @@ import vici
 from bench import gateways
 from bench.measure import Result, median
 from linkspan.agent.convergence import Desired
-from linkspan.agent.gateway_worker import GatewayWorker, Stop
-from linkspan.agent.outbox import Outbox
+from linkspan.agent.gateway_worker import Stop
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gateway
@@ -54,12 +53,7 @@ def _delta(gateway: Gateway) -> bytes:
 
 
 def _ours(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
-    outbox = Outbox()
-    worker = GatewayWorker(gateway, drivers, outbox)
-    worker.start()
-    worker.send(Desired(gateway, {}, ()))
-    while not outbox.take(5.0).gateways:
-        pass
+    worker, outbox = gateways.ready_worker(drivers, gateway)
     started = time.perf_counter()
     state = desired.merge(desired.EMPTY, desired.decode(body))
     worker.send(Desired(gateway, state.connections, ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +104,27 @@ def test_the_files_lead_to_the_tables(empty: tuple[Engine, Engine]) -> None:
     assert described(migrated) == described(created)
 
 
-def test_what_the_first_version_knew_of_objects_is_kept(empty: tuple[Engine, Engine]) -> None:
-    engine, _ = empty
+def scripts() -> Config:
+    """Alembic's configuration with the project's migrations."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    return config
+
+
+def upgrade_from(engine: Engine, version: str, rows: Iterable[str]) -> None:
+    """Fill a database of an older version by these statements, and upgrade it."""
+    config = scripts()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        for row in (NODE_0001, OBSERVED_0001, CHANGE_0001):
+        command.upgrade(config, version)
+        for row in rows:
             connection.execute(text(row))
     assert migrate.upgrade(engine) is True
+
+
+def test_what_the_first_version_knew_of_objects_is_kept(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    upgrade_from(engine, "0001", (NODE_0001, OBSERVED_0001, CHANGE_0001))
     with engine.connect() as connection:
         kept = connection.execute(text("SELECT object_id, state, effective_mtu FROM observed")).all()
         stamped = connection.execute(text("SELECT object_id, node_id, revision, deleted, at FROM change")).all()
@@ -134,20 +145,21 @@ STAMPS_0007: tuple[tuple[str, int, str, int, str, bool | None], ...] = (
 
 def test_what_is_settled_is_known_after_an_upgrade(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0007")
-        connection.execute(text("INSERT INTO node VALUES ('n', 'north', 'hash', 9, 0, 'kernel', '1', '6', 0, NULL)"))
-        for id, revision, deleted, reported, state, _ in STAMPS_0007:
-            connection.execute(
-                text(f"INSERT INTO change VALUES ('{id}', 'connection', 'n', 'g', {revision}, {deleted}, 1.5)")
-            )
-            connection.execute(
-                text(f"INSERT INTO observed VALUES ('{id}', 'connection', 'n', 1, {reported}, '{state}', '', 1, 1, 1)")
-            )
-    assert migrate.upgrade(engine) is True
+    upgrade_from(
+        engine,
+        "0007",
+        [
+            "INSERT INTO node VALUES ('n', 'north', 'hash', 9, 0, 'kernel', '1', '6', 0, NULL)",
+            *(
+                f"INSERT INTO change VALUES ('{id}', 'connection', 'n', 'g', {revision}, {deleted}, 1.5)"
+                for id, revision, deleted, *_ in STAMPS_0007
+            ),
+            *(
+                f"INSERT INTO observed VALUES ('{id}', 'connection', 'n', 1, {reported}, '{state}', '', 1, 1, 1)"
+                for id, _, _, reported, state, _ in STAMPS_0007
+            ),
+        ],
+    )
     with engine.connect() as connection:
         settled = {
             id: None if value is None else bool(value)
@@ -158,14 +170,7 @@ def test_what_is_settled_is_known_after_an_upgrade(empty: tuple[Engine, Engine])
 
 def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-        for row in PEOPLE_0002:
-            connection.execute(text(row))
-    assert migrate.upgrade(engine) is True
+    upgrade_from(engine, "0002", PEOPLE_0002)
     with engine.connect() as connection:
         kept = connection.execute(
             text("SELECT token_hash, user_id, project_id, name, methods, expires_at FROM token ORDER BY name")
@@ -177,14 +182,7 @@ def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> N
 
 def test_ports_of_a_router_on_a_network_get_one_mac_address(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0007")
-        for row in PORTS_0007:
-            connection.execute(text(row))
-    assert migrate.upgrade(engine) is True
+    upgrade_from(engine, "0007", PORTS_0007)
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT id, mac_address FROM port")).all()
     macs = {row.id: row.mac_address for row in rows}
@@ -202,9 +200,7 @@ def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:
 
 
 def test_head_is_the_newest_file() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    assert ScriptDirectory.from_config(scripts()).get_heads() == [HEAD]
 
 
 def test_a_newer_database_is_refused(empty: tuple[Engine, Engine]) -> None:

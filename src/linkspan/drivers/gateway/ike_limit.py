@@ -42,7 +42,7 @@ class NftIkeLimit:
         try:
             netns.run_inside(self._namespace(gateway.id), lambda: nft.apply(text, _PURPOSE))
         except FileNotFoundError as error:
-            raise DriverError("there is no namespace to limit IKE in, or no nft on this machine") from error
+            raise DriverError("there is no namespace to limit IKE in") from error
 
     def restore(self, gateway: Gateway, peers: Iterable[str]) -> tuple[str, ...]:
         wanted = frozenset(peers)

@@ -1,7 +1,7 @@
 """Notices of the kernel about changes in a network namespace: links, addresses, routes, rules, nftables and IPsec.
 
 Only the sender and the kind of each change are read. A change counts if it may have removed or altered something of
-Linkspan's, and was not made by this process, by an nft that it ran, or by charon in its own table.
+Linkspan's, and was not made by this process, by a worker of its nftables server, or by charon in its own table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from linkspan.drivers.linux import netlink, nft
+from linkspan.drivers.linux import netlink, nft_client
 
 NETLINK_ROUTE: Final = 0
 NETLINK_XFRM: Final = 6
@@ -89,7 +89,7 @@ def is_foreign(protocol: int, message: Notice) -> bool:
     if protocol == NETLINK_XFRM:
         is_loss = message.kind in (_DELETED_STATE, _DELETED_POLICY, _FLUSHED_STATES, _FLUSHED_POLICIES)
         return is_loss and not _is_charon(message.sender)
-    if message.kind >> 8 != _NFTABLES or message.sender in nft.recent_pids():
+    if message.kind >> 8 != _NFTABLES or message.sender in nft_client.recent_pids():
         return False
     return _attribute(message.body, _NFTABLES_HEADER, _TABLE).startswith(b"linkspan")
 

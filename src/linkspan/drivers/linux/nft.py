@@ -22,11 +22,6 @@ def list_sets(table: str) -> list[dict[str, Any]]:
     return [item["set"] for item in listed if item.get("set", {}).get("table") == table]
 
 
-def recent_pids() -> tuple[int, ...]:
-    """Return the pids of the processes that ran the last commands: the kernel says which process changed its rules."""
-    return nft_client.recent_pids()
-
-
 def list_table(name: str) -> list[dict[str, Any]]:
     """Return all objects of a table of the family inet as nft lists them in JSON; none if there is no such table."""
     try:
