@@ -10,8 +10,18 @@ import pytest
 from linkspan.agent.managed_charon import MAX_TIMEOUTS
 from linkspan.core.state.drift import COMPARISON, LIVENESS, NOTED, SETTLED
 from linkspan.core.state.observed import GatewayReport
+from linkspan.core.tunnel.coverage import selector_pairs
+from linkspan.core.tunnel.kernel_sas import KernelSas
+from linkspan.core.tunnel.sas import ChildSa
 from linkspan.drivers.ports import DriverError
-from linkspan.testing.fake_drivers import FakeCharon, FakeDrivers, FakeLeakGuard, FakeNamespaces, FakeNetworkWatch
+from linkspan.testing.fake_drivers import (
+    FakeCharon,
+    FakeCharonNetwork,
+    FakeDrivers,
+    FakeLeakGuard,
+    FakeNamespaces,
+    FakeNetworkWatch,
+)
 from linkspan.testing.fake_world import FakeWorld
 from tests.agent.test_gateway_worker import LEFT, RIGHT, TO_LEFT, TO_RIGHT, GatewayUnderTest
 from tests.drivers.machine import eventually
@@ -106,6 +116,30 @@ def test_charons_device_comes_back_with_a_start_of_charon(world: FakeWorld, left
     eventually(lambda: world.daemons.get(GUARD) not in (None, daemon))
     eventually(lambda: "the TUN device of charon" in reason(left, LEFT.id))
     left.wait(TO_RIGHT.id, "up")
+
+
+def test_a_rekey_while_the_network_is_compared_is_no_change_by_another_program(
+    world: FakeWorld, left: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """charon rekeys a child between its own listing and that of the kernel, which has the new child alone."""
+    rekeyed: list[int] = []
+
+    def read_late(*_: object) -> KernelSas:
+        daemon = world.daemons[GUARD]
+        for child in children():
+            rekeyed.append(child.unique_id)
+            world.rekey(daemon, child.unique_id)
+        spis = frozenset(int(spi, 16) for child in children() for spi in (child.spi_in, child.spi_out))
+        return KernelSas(spis, frozenset(pair for child in children() for pair in selector_pairs(child)))
+
+    def children() -> list[ChildSa]:
+        return [child for sa in world.daemons[GUARD].sas for child in sa.listed().children]
+
+    monkeypatch.setattr(FakeCharonNetwork, "kernel_sas", read_late)
+    world.flush(LEFT.id)
+    eventually(lambda: "table of the leak guard" in reason(left, TO_RIGHT.id))
+    assert rekeyed
+    assert "states or policies" not in reason(left, TO_RIGHT.id)
 
 
 def test_a_change_that_nobody_noticed_is_found_by_comparing_and_the_reason_goes(

@@ -152,7 +152,7 @@ class Convergence:
         """Do what can wait until new tunnels are up: limit IKE, and look at charon's routes. Raises DriverError."""
         gateway = self._namespace_of
         if gateway and self._charon.running and not self._reports.network_error:
-            missing = [*self._limit_ike(gateway), *self._restoration.charon_routes(gateway, self._charon.all_sas())]
+            missing = [*self._limit_ike(gateway), *self._restoration.charon_routes(gateway)]
             self._restored(missing)
 
     def _limit_ike(self, gateway: Gateway) -> tuple[str, ...]:

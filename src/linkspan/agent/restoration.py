@@ -5,8 +5,6 @@ Each driver compares the machine with what was applied last. Used only on the th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from linkspan.agent.guard_coverage import GuardCoverage
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.mtu import MtuApplier
@@ -14,8 +12,8 @@ from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.state.desired import Gateway
 from linkspan.core.tunnel import kernel_sas
 from linkspan.core.tunnel.actions import DeleteIkeSa
+from linkspan.core.tunnel.kernel_sas import LostChildren
 from linkspan.core.tunnel.precedence import Precedence
-from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.ports import Drivers
 
 CHARONS_DEVICE = "the TUN device of charon, which is started anew"
@@ -47,12 +45,14 @@ class Restoration:
         missing += self._guard_coverage.restore_guard()
         return [*missing, *self._drivers.namespaces.apply(gateway)]
 
-    def charon_routes(self, gateway: Gateway, sas: Iterable[IkeSa]) -> tuple[str, ...]:
-        """Restore charon's routes for these SAs as far as they were seen before, and remember those that are there.
+    def charon_routes(self, gateway: Gateway) -> tuple[str, ...]:
+        """Restore charon's routes as far as they were seen before, and remember those that are there.
 
         Returns what was missing, in words. Raises DriverError.
         """
-        return self._drivers.charon_network.restore(gateway.id, kernel_sas.remote_networks(sas))
+        return self._drivers.charon_network.restore(
+            gateway.id, lambda: kernel_sas.remote_networks(self._charon.all_sas())
+        )
 
     def tunnels(self, gateway: Gateway, blocked: Precedence | None) -> list[str]:
         """Restore what belongs to tunnels, while charon runs. Returns what was missing, in words.
@@ -66,13 +66,17 @@ class Restoration:
             self._charon.end()
             return [*missing, CHARONS_DEVICE]
         missing += self._mtus.restore(gateway)
-        sas = self._charon.all_sas()
-        missing += self.charon_routes(gateway, sas)
-        kernel = self._drivers.charon_network.kernel_sas(gateway.id)
-        actions = kernel_sas.mend(sas, kernel, self._tunnels.by_id) if kernel else []
+        missing += self.charon_routes(gateway)
+        actions = kernel_sas.mend(self._lost_children(gateway), self._tunnels.by_id)
         for action in actions:
             if isinstance(action, DeleteIkeSa):
                 self._charon.delete_sa(action)
             else:
                 self._charon.rekey(action.unique_id)
         return [*missing, *(("states or policies of IPsec, by rekeying",) if actions else ())]
+
+    def _lost_children(self, gateway: Gateway) -> LostChildren:
+        sas = self._charon.all_sas()
+        kernel = self._drivers.charon_network.kernel_sas(gateway.id)
+        lost = kernel_sas.lost_children(sas, kernel) if kernel else ()
+        return kernel_sas.still_installed(lost, self._charon.all_sas()) if lost else ()

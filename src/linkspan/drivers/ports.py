@@ -135,10 +135,12 @@ class IkeLimit(Protocol):
 class CharonNetwork(Protocol):
     """What charon has put into the kernel of a gateway."""
 
-    def restore(self, gateway_id: str, remotes: frozenset[str]) -> tuple[str, ...]:
-        """Put routes to these remote networks back that were there at an earlier call, and the rule that leads to them.
+    def restore(self, gateway_id: str, remotes: Callable[[], frozenset[str]]) -> tuple[str, ...]:
+        """Put routes back that were there at an earlier call, and the rule that leads to them.
 
-        Returns what was missing, in words. Raises DriverError.
+        `remotes` lists the remote networks that need one. It is asked before the kernel is read, and again if routes
+        are missing: those of tunnels that ended meanwhile are not put back. Returns what was missing, in words.
+        Raises DriverError, and what `remotes` raises.
         """
 
     def has_device(self, gateway_id: str) -> bool:

@@ -249,9 +249,10 @@ class FakeCharonNetwork:
         self._node = node
         self.kernel: KernelSas | None = None
 
-    def restore(self, gateway_id: str, remotes: frozenset[str]) -> tuple[str, ...]:
+    def restore(self, gateway_id: str, remotes: Callable[[], frozenset[str]]) -> tuple[str, ...]:
+        needed = remotes()
         with self._world.lock:
-            return tuple(sorted(self._world.lost_routes.pop((self._node, gateway_id), frozenset()) & remotes))
+            return tuple(sorted(self._world.lost_routes.pop((self._node, gateway_id), frozenset()) & needed))
 
     def has_device(self, gateway_id: str) -> bool:
         with self._world.lock:

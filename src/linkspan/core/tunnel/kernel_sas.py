@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -21,7 +21,10 @@ class KernelSas(msgspec.Struct, frozen=True):
     outbound: frozenset[SelectorPair]
 
 
-def lost_children(sas: Iterable[IkeSa], kernel: KernelSas) -> list[tuple[IkeSa, ChildSa]]:
+LostChildren = Sequence[tuple[IkeSa, ChildSa]]
+
+
+def lost_children(sas: Iterable[IkeSa], kernel: KernelSas) -> LostChildren:
     """The installed children without a state or a policy in the kernel.
 
     A policy belongs to whichever child has these selectors, so that a spare has one too. Selectors with protocols,
@@ -32,13 +35,22 @@ def lost_children(sas: Iterable[IkeSa], kernel: KernelSas) -> list[tuple[IkeSa, 
     ]
 
 
-def mend(sas: Iterable[IkeSa], kernel: KernelSas, tunnels: Tunnels) -> list[Rekey | DeleteIkeSa]:
+def still_installed(lost: LostChildren, sas: Iterable[IkeSa]) -> LostChildren:
+    """The lost children that charon lists as installed after the kernel was read, too.
+
+    charon may have rekeyed or deleted the others between its listing and the kernel's.
+    """
+    installed = {_identity(child) for sa in sas for child in sa.children if child.state == "INSTALLED"}
+    return [(sa, child) for sa, child in lost if _identity(child) in installed]
+
+
+def mend(lost: LostChildren, tunnels: Tunnels) -> list[Rekey | DeleteIkeSa]:
     """What brings the lost children back: a rekey, which installs everything anew.
 
     A response-only connection of IKEv1 must not initiate one. There the IKE SA is deleted, so that the peer initiates.
     """
     actions: list[Rekey | DeleteIkeSa] = []
-    for sa, child in lost_children(sas, kernel):
+    for sa, child in lost:
         tunnel = tunnels.get(ipsec_config.owner_of(child.name))
         waits = tunnel is not None and tunnel.connection.initiator == "response-only"
         is_v1 = tunnel is not None and tunnel.config is not None and tunnel.config.version == 1
@@ -49,6 +61,10 @@ def mend(sas: Iterable[IkeSa], kernel: KernelSas, tunnels: Tunnels) -> list[Reke
 def remote_networks(sas: Iterable[IkeSa]) -> frozenset[str]:
     """The remote networks of the installed children."""
     return frozenset(pair.remote for sa in sas for child in sa.children if child.carries for pair in _comparable(child))
+
+
+def _identity(child: ChildSa) -> tuple[int, str, str]:
+    return child.unique_id, child.spi_in, child.spi_out
 
 
 def _is_lost(child: ChildSa, kernel: KernelSas) -> bool:

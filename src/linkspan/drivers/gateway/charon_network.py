@@ -26,6 +26,7 @@ _DEADLINE: Final = 10.0
 _SPI: Final = re.compile(r"\bspi 0x([0-9a-f]+)")
 _POLICY: Final = re.compile(r"^src (\S+) dst (\S+)\s+dir out", re.MULTILINE)
 T = TypeVar("T")
+Remotes = Callable[[], frozenset[str]]
 
 
 class KernelCharonNetwork:
@@ -36,7 +37,7 @@ class KernelCharonNetwork:
         self._namespace = namespace
         self._seen: dict[str, dict[str, TunnelRoute]] = {}
 
-    def restore(self, gateway_id: str, remotes: frozenset[str]) -> tuple[str, ...]:
+    def restore(self, gateway_id: str, remotes: Remotes) -> tuple[str, ...]:
         name = self._namespace(gateway_id)
         return self._inside(name, lambda: self._restore(name, remotes))
 
@@ -54,16 +55,23 @@ class KernelCharonNetwork:
         except (OSError, subprocess.SubprocessError) as error:
             raise DriverError(f"the network of charon cannot be read: {error}") from error
 
-    def _restore(self, name: str, remotes: frozenset[str]) -> tuple[str, ...]:
-        seen = self._seen.get(name, {})
+    def _restore(self, name: str, remotes: Remotes) -> tuple[str, ...]:
+        seen = _needed(self._seen.get(name, {}), remotes)
         with netlink.connect(strict=True) as kernel:
             present = kernel.tunnel_routes()
-            lost = {network: route for network, route in seen.items() if network in remotes and network not in present}
+            if not seen.keys() <= present.keys():
+                seen = _needed(seen, remotes)
+            lost = [route for network, route in seen.items() if network not in present]
             links = kernel.links() if lost else {}
-            restored = [route for route in lost.values() if kernel.put_tunnel_route(route, links)]
+            restored = [route for route in lost if kernel.put_tunnel_route(route, links)]
             rules = kernel.restore_rules(netlink.CHARON, netlink.CHARON)
-        self._seen[name] = {network: route for network, route in seen.items() if network in remotes} | present
+        self._seen[name] = seen | present
         return *(f"route to {route.network} of charon" for route in restored), *rules
+
+
+def _needed(routes: dict[str, TunnelRoute], remotes: Remotes) -> dict[str, TunnelRoute]:
+    needed = remotes()
+    return {network: route for network, route in routes.items() if network in needed}
 
 
 def _has_device() -> bool:
