@@ -15,12 +15,13 @@ from pathlib import Path
 
 import structlog
 
-from bench import activation, api, concurrency, crowd, fleet, load, throughput
+from bench import activation, api, concurrency, crowd, density, fleet, load, throughput
 from bench.measure import Result, table
 
 BENCHES = {
     "load": load.run,
     "crowd": crowd.run,
+    "density": density.run,
     "activation": activation.run,
     "api": api.run,
     "concurrency": concurrency.run,

@@ -20,7 +20,7 @@ from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import capabilities
 from linkspan.core.ipsec.config import MAX_CHILDREN
-from linkspan.core.state import desired
+from linkspan.core.state import desired, machine_limits
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
 from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
@@ -55,6 +55,7 @@ class Agent:
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}
         self._state: NodeState = desired.EMPTY
+        self._needs = machine_limits.NOTHING
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._teardown = False
@@ -147,7 +148,16 @@ class Agent:
     def _read(self, since: int) -> None:
         delta = self._api.desired(since)
         self._state = desired.merge(self._state, delta)
+        self._raise_limits()
         self._distribute(delta)
+
+    def _raise_limits(self) -> None:
+        needs = machine_limits.needs(len(self._state.gateways), len(self._state.connections))
+        grown = machine_limits.at_least(self._needs, needs)
+        if grown != self._needs:
+            self._needs = grown
+            for refusal in self._drivers.machine_limits.ensure(grown):
+                self._log.warning("a limit of the machine is too low for its gateways", limit=refusal)
 
     def _distribute(self, delta: Delta) -> None:
         """Send each gateway that the delta changes its whole desired state."""

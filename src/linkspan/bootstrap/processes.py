@@ -65,7 +65,6 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     wiring.configure_logging(settings)
     from linkspan.agent.agent import TEARDOWN, Agent
     from linkspan.core.state.drift import Intervals
-    from linkspan.drivers.linux import process
     from linkspan.drivers.local import LocalDrivers
 
     drivers = LocalDrivers(
@@ -76,7 +75,6 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         settings.agent.bridges,
     )
     intervals = Intervals(settings.agent.comparison, settings.agent.liveness)
-    process.raise_file_limit()
     agent = Agent(drivers, client, settings.agent.children, intervals)
 
     def stop(number: int, _frame: FrameType | None) -> None:

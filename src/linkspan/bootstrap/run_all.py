@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from linkspan.settings import Settings
 
 TEARDOWN_TIMEOUT: Final = 25.0
-"""Seconds for the agents to remove their gateways."""
+"""Seconds for the agents to remove their gateways, and `TEARDOWN_PER_GATEWAY` more for each of them."""
+TEARDOWN_PER_GATEWAY: Final = 0.5
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 DETACH_TIMEOUT: Final = 25.0
 """Seconds for the processes of an earlier run to end without their gateways."""
@@ -49,10 +50,19 @@ def remove_leftovers(settings: Settings) -> None:
 
     # The agents first: they report to the API what they remove.
     agents = [process for process in leftover_processes(settings.state) if not _is_api(process.name)]
-    terminate(agents, TEARDOWN_TIMEOUT, TEARDOWN)
+    instance = settings.agent.instance or instance_id(settings.state)
+    terminate(agents, teardown_timeout(instance), TEARDOWN)
     terminate(leftover_processes(settings.state), 5.0)
-    sweep(settings.agent.instance or instance_id(settings.state))
+    sweep(instance)
     (settings.state / "lab.json").unlink(missing_ok=True)
+
+
+def teardown_timeout(instance: str) -> float:
+    """Returns the seconds in which the agents must have removed the gateways that are there."""
+    from linkspan.drivers.linux import interface_names, netns
+
+    prefix = interface_names.namespace_prefix(instance)
+    return TEARDOWN_TIMEOUT + TEARDOWN_PER_GATEWAY * sum(name.startswith(prefix) for name in netns.names())
 
 
 def _is_api(name: str) -> bool:
@@ -164,7 +174,7 @@ class _Run:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         with self._progress.step("stop everything and clean up"):
-            self._supervisor.stop(lambda name: not _is_api(name), TEARDOWN_TIMEOUT, TEARDOWN)
+            self._supervisor.stop(lambda name: not _is_api(name), teardown_timeout(self._instance), TEARDOWN)
             self._supervisor.stop(_is_api, 5.0)
             remove_leftovers(self._settings)
 

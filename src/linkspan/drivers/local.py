@@ -27,6 +27,7 @@ from linkspan.drivers.gateway.policy_bypass import XfrmPolicyBypass
 from linkspan.drivers.gateway.traffic_block import NftTrafficBlock
 from linkspan.drivers.linux import esp_backend as esp
 from linkspan.drivers.linux import interface_names, netlink, netns, process
+from linkspan.drivers.linux.machine_limits import KernelMachineLimits
 
 _log = structlog.get_logger("drivers.local")
 # In memory, as namespaces need it to be anyway: an agent can also start while the disk is full.
@@ -62,6 +63,7 @@ class LocalDrivers:
         self.ike_limit = NftIkeLimit(self.namespaces.name)
         self.charon_network = KernelCharonNetwork(self.backend, self.namespaces.name)
         self.network_watch = NetlinkWatch(instance, node, self.backend, self.namespaces.name, bridges_in)
+        self.machine_limits = KernelMachineLimits()
         self.resolver = NamespaceResolver(self.namespaces.name)
         probe = interface_names.namespace(instance, node, f"probe-{os.getpid()}")
         self.charon_version, self.capabilities = _probe(probe, self.backend)

@@ -14,6 +14,7 @@ from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
+from linkspan.core.state.machine_limits import MachineNeeds
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.kernel_sas import KernelSas
@@ -267,6 +268,13 @@ class Resolver(Protocol):
         """
 
 
+class MachineLimits(Protocol):
+    """The limits of the machine that all of its gateways share."""
+
+    def ensure(self, needs: MachineNeeds) -> tuple[str, ...]:
+        """Raise what is lower than this. Returns what could not be raised and what to do, a sentence each."""
+
+
 class Drivers(Protocol):
     """All drivers of a node. Several gateways use them concurrently, each from its own thread."""
 
@@ -313,6 +321,10 @@ class Drivers(Protocol):
     @property
     def network_watch(self) -> NetworkWatch:
         """The watch over this node's gateways."""
+
+    @property
+    def machine_limits(self) -> MachineLimits:
+        """The limits of this machine."""
 
     @property
     def resolver(self) -> Resolver:

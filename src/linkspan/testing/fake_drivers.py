@@ -16,6 +16,7 @@ from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
+from linkspan.core.state.machine_limits import MachineNeeds
 from linkspan.core.state.observed import Backend, Capabilities
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.kernel_sas import KernelSas
@@ -55,6 +56,7 @@ class FakeDrivers:
         self.ike_limit = FakeIkeLimit(world, node)
         self.charon_network = FakeCharonNetwork(world, node)
         self.network_watch = FakeNetworkWatch(world, node)
+        self.machine_limits = FakeMachineLimits()
         self.resolver = FakeResolver(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
@@ -279,6 +281,18 @@ class FakeNetworkWatch:
     def forget(self, gateway_id: str) -> None:
         with self._world.lock:
             self._world.watchers.pop((self._node, gateway_id), None)
+
+
+class FakeMachineLimits:
+    """The `MachineLimits` of a machine; `refusals`: what cannot be raised. `ensured`: what was asked for."""
+
+    def __init__(self) -> None:
+        self.refusals: tuple[str, ...] = ()
+        self.ensured: list[MachineNeeds] = []
+
+    def ensure(self, needs: MachineNeeds) -> tuple[str, ...]:
+        self.ensured.append(needs)
+        return self.refusals
 
 
 class FakeResolver:

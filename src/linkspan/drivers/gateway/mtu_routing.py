@@ -86,7 +86,7 @@ class PolicyRoutedMtu:
         sizes = mss_clamp.mss_by_pair(wanted)
         mss_clamp.apply(present, sizes)
         self._clamped[name] = inode, sizes
-        with netlink.connect(strict=True) as kernel:
+        with netlink.connect() as kernel:
             return self._route(kernel, gateway, wanted)
 
     def _route(self, kernel: Netlink, gateway: Gateway, wanted: frozenset[PairMtu]) -> list[str]:

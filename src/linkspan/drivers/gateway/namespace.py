@@ -275,7 +275,7 @@ class NetworkNamespaces:
                 mark = interface_names.read_mark(bridge.alias) if bridge else None
                 if not bridge or not mark or mark.instance != self._instance or not bridge.name.startswith(prefix):
                     continue
-                if not kernel.links(master=index):
+                if not netlink.has_ports(index):
                     kernel.delete(bridge)
 
 

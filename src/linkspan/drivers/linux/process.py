@@ -6,7 +6,6 @@ A process is signalled through a descriptor (pidfd), so a pid that the kernel ha
 from __future__ import annotations
 
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from collections.abc import Iterable
 from typing import Final
 
 _KILL_DEADLINE: Final = 5.0
-_MOST_FILES: Final = 65536
 """Enough for thousands of gateways."""
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -32,12 +30,6 @@ def terminate(pids: Iterable[int], patience: float = 0.0) -> None:
             continue
         finally:
             os.close(fd)
-
-
-def raise_file_limit() -> None:
-    """Let this process open as many files as it may: each gateway takes some."""
-    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, _MOST_FILES)), most))
 
 
 def adopt(child: subprocess.Popen[bytes]) -> None:
