@@ -24,10 +24,12 @@ INDEXES = {
     "candidates of connections": (candidates.ids_of(CONNECTION, ["DOWN"]), "ix_change_unsettled"),
     "deleted candidates": (candidates.ids_of(CONNECTION, ["DOWN"]), "ix_connection_deleted_at"),
     "connections in error": (candidates.ids_of(CONNECTION, ["ERROR"]), "ix_change_unsettled"),
+    "pending connections": (candidates.ids_of(CONNECTION, ["PENDING_UPDATE"]), "ix_change_unsettled"),
+    "pending services": (candidates.ids_of(SERVICE, ["PENDING_CREATE"]), "ix_change_unsettled"),
     "candidates of services": (candidates.ids_of(SERVICE, ["DOWN"]), "ix_change_unsettled"),
     "disabled services": (candidates.ids_of(SERVICE, ["DOWN"]), "ix_service_disabled"),
 }
-VALUES: dict[str, Any] = {"now": 1.0, "old": 1.0, "most": 10}
+VALUES: dict[str, Any] = {"now": 1.0, "since": 1.0, "old": 1.0, "most": 10}
 
 
 def plan(world: World, statement: Statement, values: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import CONNECTION, SERVICE, Resource
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
+from linkspan.core.state.status import GRACE
 from linkspan.store.nodes import reports
 from linkspan.store.rows import candidates, reading
 from linkspan.store.rows.mapping import Mapper
@@ -161,6 +162,24 @@ def test_a_page_reads_few_rows(open_api: OpenApi, rows_read: list[int], query: s
         found = api.get(f"{path(CONNECTION)}?limit=5&{query}")[CONNECTION.plural]
         assert len(found) == (3 if "DOWN" in query else 0 if "ERROR" in query or "DELETE" in query else 5)
         assert rows_read[0] <= most
+
+
+def test_what_changed_before_the_grace_period_is_no_candidate_for_pending(
+    open_api: OpenApi, rows_read: list[int]
+) -> None:
+    clock = Clock()
+    with open_api(store={"clock": clock, "lease": 10 * GRACE}) as api:
+        node = api.node()
+        site = LocalSite(api)
+        ids = [connect(site, number) for number in range(9)]
+        node.apply_desired()
+        say(node, "down", *ids[:3])
+        for passed, read in ((0.0, 3), (GRACE + 1, 0)):
+            clock.pass_(passed)
+            rows_read[0] = 0
+            assert api.get(f"{path(CONNECTION)}?limit=5&status=PENDING_UPDATE")[CONNECTION.plural] == []
+            assert rows_read[0] == read
+        assert len(api.get(f"{path(CONNECTION)}?limit=5&status=DOWN")[CONNECTION.plural]) == 3
 
 
 def test_without_candidates_every_row_is_read(

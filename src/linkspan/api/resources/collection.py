@@ -216,7 +216,7 @@ class Collection:
         stored = self._without_keys(list_query.for_store(resource, query, whole), caller)
         if not whole and scope != "nothing" and list_query.filters_by_computed(resource, query):
             project = caller.project_id if scope == "own" else None
-            rows = reading.scan(tx, resource, stored, project, query.filters.get("status", ()))
+            rows = reading.scan(tx, resource, stored, project, query.filters.get("status", ()), self._context.grace)
             return list_query.first(query, self._views(tx, rows, caller))
         shown = self._views(tx, visible(tx, resource, stored, caller), caller)
         return list_query.page(query, shown) if whole else shown

@@ -40,8 +40,10 @@ def _ids(name: str, parts: frozenset[str]) -> Statement:
     carried = carried.join(GATEWAY, GATEWAY.c.router_id == _service.c.live_router_id)
     waiting = select(table.c.id).select_from(carried)
     lost = select(table.c.id).select_from(carried.join(NODE, NODE.c.id == GATEWAY.c.node_id))
+    recent = or_(CHANGE.c.at > bindparam("since"), OBSERVED.c.applied_at > bindparam("since"))
     queries = {
         "unsettled": unsettled,
+        "pending": unsettled.outerjoin(OBSERVED, observed).where(recent),
         "in error": unsettled.join(OBSERVED, observed).where(OBSERVED.c.state == "error"),
         "waiting": waiting.where(GATEWAY.c.node_id.is_(None), GATEWAY.c.deleted_at.is_(None)),
         "lost": lost.where(NODE.c.lease_until < bindparam("now")),
@@ -58,8 +60,14 @@ _PARTS: Final = {
     SERVICE.name: frozenset({"unsettled", "waiting", "lost", "deleted", "disabled"}),
 }
 """All that may not be ACTIVE."""
-_ONLY: Final = {"ERROR": "in error", "PENDING_DELETE": "deleted"}
-"""Statuses that one part has."""
+_PENDING: Final = frozenset({"pending", "waiting"})
+_ONLY: Final = {
+    "ERROR": frozenset({"in error"}),
+    "PENDING_CREATE": _PENDING,
+    "PENDING_UPDATE": _PENDING,
+    "PENDING_DELETE": frozenset({"deleted"}),
+}
+"""Statuses that some parts have. What is pending was changed, or applied by its node, within the grace period."""
 
 
 def excludes_active(resource: Resource, statuses: Iterable[Any]) -> bool:
@@ -67,16 +75,19 @@ def excludes_active(resource: Resource, statuses: Iterable[Any]) -> bool:
     return resource.name in _PARTS and "ACTIVE" not in statuses
 
 
-def few(tx: Transaction, resource: Resource, statuses: Iterable[Any]) -> list[str] | None:
-    """The ids of all objects that may have one of these statuses; None if there are too many."""
-    rows = tx.rows(ids_of(resource, statuses), now=tx.now, most=MOST + 1)
+def few(tx: Transaction, resource: Resource, statuses: Iterable[Any], grace: float) -> list[str] | None:
+    """The ids of all objects that may have one of these statuses; None if there are too many. `grace`: seconds for
+    which an object is pending at most."""
+    rows = tx.rows(ids_of(resource, statuses), now=tx.now, since=tx.now - grace, most=MOST + 1)
     return None if len(rows) > MOST else sorted({id for (id,) in rows})
 
 
 def ids_of(resource: Resource, statuses: Iterable[Any]) -> Statement:
     """The statement of `few`."""
     wanted = set(statuses)
-    parts = frozenset(_ONLY[status] for status in wanted) if wanted <= _ONLY.keys() else _PARTS[resource.name]
+    only = [_ONLY.get(status, _PARTS[resource.name]) for status in wanted]
+    parts = frozenset[str]().union(*only)
+    parts -= {"pending", "in error"} if "unsettled" in parts else frozenset()
     found: Statement = _ids(resource.name, parts)
     return found
 

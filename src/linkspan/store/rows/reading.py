@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import True_
 
 from linkspan.core.schema.list_query import EVERYTHING, Query
 from linkspan.core.schema.resources import CONNECTION, NETWORK, STANDARD_ATTRIBUTES, Resource
+from linkspan.core.state import status
 from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import NODE, SOFT, TABLES, column_name
@@ -197,16 +198,22 @@ def iterate(
 
 
 def scan(
-    tx: Transaction, resource: Resource, query: Query, project: str | None = None, statuses: tuple[Any, ...] = ()
+    tx: Transaction,
+    resource: Resource,
+    query: Query,
+    project: str | None = None,
+    statuses: tuple[Any, ...] = (),
+    grace: float = status.GRACE,
 ) -> Iterator[Row]:
     """Yields all rows behind the marker in the order of a query, with `page_reverse` backwards, until its caller has
-    enough: `limit` is what it needs. With `statuses`, rows that cannot have one of them may be left out.
+    enough: `limit` is what it needs. With `statuses`, rows that cannot have one of them may be left out; `grace` as in
+    `core.state.status.compute`.
 
     They are read in parts, so that no list is ever whole in memory; the first part is often enough.
     """
     not_active = bool(statuses) and candidates.excludes_active(resource, statuses)
     if not_active and "id" not in query.filters:
-        few = candidates.few(tx, resource, statuses)
+        few = candidates.few(tx, resource, statuses, grace)
         if few is not None:
             yield from _by_id(tx, resource, query, project, few)
             return
