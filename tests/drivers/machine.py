@@ -170,9 +170,15 @@ def ping(namespace: str, target: str, source: str = "", count: int = 3) -> int:
 
 def host(machine: Machine, name: str, network: str, number: int, index: int = 0) -> str:
     """Create a host on an inside network of gateway N (10.N.x.10); return its namespace."""
+    addresses = (f"10.{number}.{index}.10/24", f"2001:db8:{number}:{index}::10/64")
+    return attach(machine, name, network, addresses, (f"10.{number}.{index}.1", f"2001:db8:{number}:{index}::1"))
+
+
+def attach(machine: Machine, name: str, network: str, addresses: tuple[str, ...], hops: tuple[str, ...]) -> str:
+    """Create a host on a network that has a bridge, with these addresses and next hops; return its namespace."""
     namespace = f"{interface_names.namespace_prefix(machine.instance)}{name}"
     netns.create(namespace, lambda: None)
-    port = f"h{number}{secrets.token_hex(3)}"
+    port = f"h{secrets.token_hex(4)}"
     home_fd = os.open(netns.path(machine.home), os.O_RDONLY)
 
     def inside() -> None:
@@ -180,11 +186,11 @@ def host(machine: Machine, name: str, network: str, number: int, index: int = 0)
             netlink.sysctl("ipv6/conf/default/accept_dad", "0")
             kernel.add_veth("eth0", port, home_fd)
             link = kernel.links()["eth0"]
-            kernel.add_address(link, f"10.{number}.{index}.10/24")
-            kernel.add_address(link, f"2001:db8:{number}:{index}::10/64")
+            for address in addresses:
+                kernel.add_address(link, address)
             kernel.change(link, state="up")
-            for version, hop in ((4, f"10.{number}.{index}.1"), (6, f"2001:db8:{number}:{index}::1")):
-                kernel.put_route(netlink.DefaultRoute(version, hop, link.index, 100, True))
+            for hop in hops:
+                kernel.put_route(netlink.DefaultRoute(6 if ":" in hop else 4, hop, link.index, 100, True))
 
     def outside() -> None:
         with netlink.connect() as kernel:

@@ -42,8 +42,7 @@ class Namespaces(Protocol):
 
         Returns what was missing, in words. What others have added stays.
         No route of charon's catches packets to attached networks, nor IKE, ESP and DNS that the gateway itself sends.
-        Until the leak guard is applied for the first time, a new namespace forwards nothing, and lets only IKE, ESP and
-        AH out.
+        Until the leak guard is applied for the first time, a new namespace forwards nothing, and lets only IKE out.
         """
 
     def reattach(self, gateway_id: str) -> tuple[str, ...]:
@@ -60,8 +59,8 @@ class Namespaces(Protocol):
 
 
 class LeakGuard(Protocol):
-    """Packet filter rules that keep protected traffic from leaving a gateway in plaintext, and all packets from passing
-    the interfaces of a router or network that is disabled."""
+    """Packet filter rules that let nothing but IPsec pass a gateway's outside interface, no spoofed packet enter from
+    inside, and no packet at all pass the interfaces of a router or network that is disabled."""
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
         """Guard exactly these pairs; close exactly the disabled interfaces of the gateway, also to IKE and ESP.

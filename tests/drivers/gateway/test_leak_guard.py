@@ -9,23 +9,40 @@ import msgspec
 import pytest
 
 from linkspan.core.ipsec.selectors import SelectorPair
-from linkspan.drivers.gateway import leak_guard
+from linkspan.drivers.gateway import guard_rules, leak_guard
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import Machine, gateway
 
-NEIGHBOURS = (
-    "ip6 hoplimit 255 icmpv6 type "
-    "{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"
+NEIGHBOURS = "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
+REPORTS = (
+    "ip6 saddr { ::, fe80::/10 } icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept"
+)
+ERRORS = (
+    (
+        "ip daddr 203.0.113.1 icmp type { destination-unreachable, time-exceeded, parameter-problem } "
+        "@th,160,32 0xcb007101 accept"
+    ),
+    (
+        "ip6 daddr 2001:db8:ff::1 icmpv6 type "
+        "{ destination-unreachable, packet-too-big, time-exceeded, parameter-problem } "
+        "@th,128,128 0x20010db800ff00000000000000000001 accept"
+    ),
 )
 replace = msgspec.structs.replace
-ADDRESSES = ("203.0.113.1/24", "2001:db8:ff::1/64")
+GATEWAY = gateway(1)
 A = SelectorPair("10.1.0.0/24", "10.2.0.0/24")
 B = SelectorPair("10.1.0.0/24", "10.3.0.0/24")
 C = SelectorPair("2001:db8:1::/64", "::/0")
 
 
+def rules(script: str, chain: str) -> list[str]:
+    """The rules that a script adds to a chain."""
+    start = f"add rule inet linkspan {chain} "
+    return [line.removeprefix(start) for line in script.splitlines() if line.startswith(start)]
+
+
 def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
-    fill, switch = leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A, C]), "user-space")
+    fill, switch = leak_guard.transactions(GATEWAY, {}, leak_guard.pair_sets([A, C]), "user-space")
     assert fill.splitlines() == [
         "add table inet linkspan",
         "add set inet linkspan pairs4_24_24 { type ipv4_addr . ipv4_addr; flags interval; }",
@@ -34,40 +51,81 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
         "add element inet linkspan pairs6_64_0 { 2001:db8:1::/64 . ::/0 }",
     ]
     assert "element" not in switch
-    assert switch.splitlines()[5:] == [
-        "flush chain inet linkspan outbound",
-        "add rule inet linkspan outbound ip saddr 203.0.113.1 udp sport 4500 accept",
-        "add rule inet linkspan outbound ip6 saddr 2001:db8:ff::1 udp sport 4500 accept",
-        "add rule inet linkspan outbound oifname != out0 accept",
-        f"add rule inet linkspan outbound {NEIGHBOURS}",
-        "add rule inet linkspan outbound ip saddr 203.0.113.1 udp sport { 500, 4500 } accept",
-        "add rule inet linkspan outbound ip saddr 203.0.113.1 meta l4proto { esp, ah } accept",
-        "add rule inet linkspan outbound ip6 saddr 2001:db8:ff::1 udp sport { 500, 4500 } accept",
-        "add rule inet linkspan outbound ip6 saddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
-        "add rule inet linkspan outbound ip saddr . ip daddr @pairs4_24_24 counter name dropped_out drop",
-        "add rule inet linkspan outbound ip6 saddr . ip6 daddr @pairs6_64_0 counter name dropped_out drop",
-        "add rule inet linkspan outbound ip saddr != { 203.0.113.1 } counter name dropped_out drop",
-        "add rule inet linkspan outbound ip6 saddr != { ::, fe80::/10, 2001:db8:ff::1 } counter name dropped_out drop",
-        "flush chain inet linkspan inbound",
-        "add rule inet linkspan inbound ip daddr 203.0.113.1 udp dport 4500 accept",
-        "add rule inet linkspan inbound ip6 daddr 2001:db8:ff::1 udp dport 4500 accept",
-        "add rule inet linkspan inbound iifname != out0 accept",
-        f"add rule inet linkspan inbound {NEIGHBOURS}",
-        "add rule inet linkspan inbound ip daddr 203.0.113.1 udp dport { 500, 4500 } accept",
-        "add rule inet linkspan inbound ip daddr 203.0.113.1 meta l4proto { esp, ah } accept",
-        "add rule inet linkspan inbound ip6 daddr 2001:db8:ff::1 udp dport { 500, 4500 } accept",
-        "add rule inet linkspan inbound ip6 daddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
-        "add rule inet linkspan inbound ip daddr . ip saddr @pairs4_24_24 counter name dropped_in drop",
-        "add rule inet linkspan inbound ip6 daddr . ip6 saddr @pairs6_64_0 counter name dropped_in drop",
+    assert rules(switch, "outbound") == [
+        "ip saddr 203.0.113.1 udp sport 4500 accept",
+        "ip6 saddr 2001:db8:ff::1 udp sport 4500 accept",
+        "oifname { lo, ipsec0, in00010000 } accept",
+        NEIGHBOURS,
+        REPORTS,
+        "ip saddr 203.0.113.1 udp sport { 500, 4500 } accept",
+        "ip saddr 203.0.113.1 meta l4proto { esp, ah } accept",
+        "ip6 saddr 2001:db8:ff::1 udp sport { 500, 4500 } accept",
+        "ip6 saddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
+        "ip saddr . ip daddr @pairs4_24_24 counter name dropped_out drop",
+        "ip6 saddr . ip6 daddr @pairs6_64_0 counter name dropped_out drop",
+        "ip saddr 203.0.113.1 meta l4proto { udp, tcp } th dport 53 accept",
+        "ip6 saddr 2001:db8:ff::1 meta l4proto { udp, tcp } th dport 53 accept",
+        "ip saddr 203.0.113.1 icmp type { echo-request, echo-reply } accept",
+        "ip6 saddr 2001:db8:ff::1 icmpv6 type { echo-request, echo-reply } accept",
+        "counter name dropped_out drop",
     ]
+    assert rules(switch, "forward") == [
+        "iifname != { lo, ipsec0, in00010000 } counter name dropped_in drop",
+        "oifname != { lo, ipsec0, in00010000 } counter name dropped_out drop",
+        "accept",
+    ]
+    assert rules(switch, "inbound") == [
+        "ip daddr 203.0.113.1 udp dport 4500 accept",
+        "ip6 daddr 2001:db8:ff::1 udp dport 4500 accept",
+        "iifname lo accept",
+        "ip saddr { 10.1.0.1, 203.0.113.1 } counter name dropped_in drop",
+        "ip6 saddr { 2001:db8:1::1, 2001:db8:ff::1 } counter name dropped_in drop",
+        "iifname ipsec0 ip saddr { 10.1.0.0/24 } counter name dropped_in drop",
+        "iifname ipsec0 ip6 saddr { 2001:db8:1::/64 } counter name dropped_in drop",
+        "iifname ipsec0 accept",
+        "iifname in00010000 ip saddr { 10.1.0.0/24 } accept",
+        "iifname in00010000 ip6 saddr { 2001:db8:1::/64, fe80::/10 } accept",
+        NEIGHBOURS,
+        "ip6 saddr fe80::/10 icmpv6 type mld-listener-query accept",
+        "iifname { lo, ipsec0, in00010000 } counter name dropped_in drop",
+        "ip daddr 203.0.113.1 udp dport { 500, 4500 } accept",
+        "ip daddr 203.0.113.1 meta l4proto { esp, ah } accept",
+        "ip6 daddr 2001:db8:ff::1 udp dport { 500, 4500 } accept",
+        "ip6 daddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
+        "ip daddr 203.0.113.1 ip frag-off & 0x1fff != 0 accept",
+        "ip6 daddr 2001:db8:ff::1 frag frag-off != 0 accept",
+        "ip daddr . ip saddr @pairs4_24_24 counter name dropped_in drop",
+        "ip6 daddr . ip6 saddr @pairs6_64_0 counter name dropped_in drop",
+        "ip daddr 203.0.113.1 meta l4proto { udp, tcp } th sport 53 accept",
+        "ip6 daddr 2001:db8:ff::1 meta l4proto { udp, tcp } th sport 53 accept",
+        *ERRORS,
+        "ip daddr 203.0.113.1 icmp type { echo-request, echo-reply } accept",
+        "ip6 daddr 2001:db8:ff::1 icmpv6 type { echo-request, echo-reply } accept",
+        "counter name dropped_in drop",
+    ]
+
+
+def test_chains_drop_whatever_no_rule_accepts() -> None:
+    (switch,) = leak_guard.transactions(GATEWAY, {}, {}, "kernel")
+    chains = [line for line in switch.splitlines() if line.startswith("add chain")]
+    assert [line.split()[4] for line in chains] == ["outbound", "forward", "inbound"]
+    assert all("policy drop" in line for line in chains)
+
+
+def test_prefixes_inside_one_another_are_one_element() -> None:
+    first, second = gateway(1, inside=2).inside
+    wide = replace(first, addresses=("10.1.0.1/24", "10.1.0.2/24", "10.1.0.3/16"))
+    (switch,) = leak_guard.transactions(replace(GATEWAY, inside=(wide, second)), {}, {}, "user-space")
+    assert "iifname in00010000 ip saddr { 10.1.0.0/16 } accept" in rules(switch, "inbound")
+    assert "iifname ipsec0 ip saddr { 10.1.0.0/16 } counter name dropped_in drop" in rules(switch, "inbound")
 
 
 def test_a_pair_that_stays_is_not_in_the_transaction() -> None:
-    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.pair_sets([A]), leak_guard.pair_sets([A, B]), "kernel")
+    (switch,) = leak_guard.transactions(GATEWAY, leak_guard.pair_sets([A]), leak_guard.pair_sets([A, B]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line] == [
         "add element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }"
     ]
-    (switch,) = leak_guard.transactions(ADDRESSES, leak_guard.pair_sets([A, B, C]), leak_guard.pair_sets([A]), "kernel")
+    (switch,) = leak_guard.transactions(GATEWAY, leak_guard.pair_sets([A, B, C]), leak_guard.pair_sets([A]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line or "delete" in line] == [
         "delete element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }",
         "delete set inet linkspan pairs6_64_0",
@@ -75,10 +133,17 @@ def test_a_pair_that_stays_is_not_in_the_transaction() -> None:
 
 
 def test_protected_packets_are_accepted_with_kernel_esp() -> None:
-    kernel = "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A]), "kernel"))
-    assert kernel.index("rt ipsec exists accept") < kernel.index("counter name dropped_out drop")
-    assert kernel.index("meta ipsec exists accept") < kernel.index("counter name dropped_in drop")
-    assert "ipsec" not in "".join(leak_guard.transactions(ADDRESSES, {}, leak_guard.pair_sets([A]), "user-space"))
+    _, kernel = leak_guard.transactions(GATEWAY, {}, leak_guard.pair_sets([A]), "kernel")
+    outbound, inbound = rules(kernel, "outbound"), rules(kernel, "inbound")
+    assert outbound.index("rt ipsec exists accept") < outbound.index("counter name dropped_out drop")
+    assert inbound.index("meta ipsec exists accept") < inbound.index("counter name dropped_in drop")
+    assert rules(kernel, "forward") == [
+        "iifname != { lo, in00010000 } meta ipsec missing counter name dropped_in drop",
+        "oifname != { lo, in00010000 } rt ipsec missing counter name dropped_out drop",
+        "accept",
+    ]
+    assert "ipsec0" not in kernel
+    assert " ipsec " not in "".join(leak_guard.transactions(GATEWAY, {}, leak_guard.pair_sets([A]), "user-space"))
 
 
 @pytest.mark.parametrize(
@@ -103,12 +168,13 @@ def test_closed_interfaces_are_dropped_before_all_other_rules(states: dict[str, 
             for interface, enabled in zip(wanted.inside, states.get("inside", (True, True)), strict=True)
         ),
     )
-    assert leak_guard.closed_interfaces(wanted) == closed
-    (switch,) = leak_guard.transactions(ADDRESSES, {}, {}, "kernel", closed)
+    assert guard_rules.closed_interfaces(wanted) == closed
+    (switch,) = leak_guard.transactions(wanted, {}, {}, "kernel")
     lines = switch.splitlines()
-    for chain, match in (("outbound", "oifname"), ("inbound", "iifname")):
+    for chain, match, way in (("outbound", "oifname", "out"), ("inbound", "iifname", "in")):
         first = lines[lines.index(f"flush chain inet linkspan {chain}") + 1]
-        assert (first == f"add rule inet linkspan {chain} {match} {closed} drop") == bool(closed)
+        wanted_rule = f"add rule inet linkspan {chain} {match} {closed} counter name dropped_{way} drop"
+        assert (first == wanted_rule) == bool(closed)
 
 
 @pytest.mark.parametrize("pair", [("10.1.0.0/24", "::/0"), ("10.1.0.1/24", "10.2.0.0/24"), ("x", "10.2.0.0/24")])

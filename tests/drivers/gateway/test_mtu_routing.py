@@ -77,10 +77,11 @@ class RoutedGateway:
         self.drivers.mtu_routing.apply(self.running.gateway, mtus)
 
     def snapshot(self) -> list[str]:
-        """Return all rules and routes except those that the kernel adds by itself, and the nftables ruleset."""
+        """Return all rules and routes except those that the kernel adds by itself, and the nftables ruleset without its
+        counters' values."""
         lines = [line for command in EVERYTHING for line in run(self.name, "ip", *command.split()).splitlines()]
         configured = [line for line in lines if "proto kernel" not in line]
-        return [*configured, run(self.name, "nft", "list", "ruleset")]
+        return [*configured, run(self.name, "nft", "--stateless", "list", "ruleset")]
 
     def rules(self) -> list[str]:
         """Return Linkspan's rules of both IP versions, in order."""

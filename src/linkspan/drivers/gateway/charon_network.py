@@ -17,11 +17,10 @@ from typing import Final, TypeVar
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel.kernel_sas import KernelSas
-from linkspan.drivers.linux import netlink, netns
+from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.linux.netlink import TunnelRoute
 from linkspan.drivers.ports import DriverError
 
-_TUN: Final = "ipsec0"
 _DEADLINE: Final = 10.0
 _SPI: Final = re.compile(r"\bspi 0x([0-9a-f]+)")
 _POLICY: Final = re.compile(r"^src (\S+) dst (\S+)\s+dir out", re.MULTILINE)
@@ -76,7 +75,7 @@ def _needed(routes: dict[str, TunnelRoute], remotes: Remotes) -> dict[str, Tunne
 
 def _has_device() -> bool:
     try:
-        return socket.if_nametoindex(_TUN) > 0
+        return socket.if_nametoindex(interface_names.TUN) > 0
     except OSError:
         return False
 

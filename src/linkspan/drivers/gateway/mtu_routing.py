@@ -31,7 +31,6 @@ from linkspan.drivers.ports import DriverError
 
 _TABLES: Final = 2_190_000
 """Linkspan's routing tables are numbered from the next one on."""
-_TUN: Final = "ipsec0"
 _LAST: Final = 219
 """The priority just before charon's. A rule comes as many places earlier as its prefix has bits: longest first."""
 _EVERYTHING: Final[dict[int, Network]] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
@@ -114,7 +113,7 @@ class PolicyRoutedMtu:
         if not any(mtu.route for mtu in mtus):
             return set(), set()
         user_space = self._backend == "user-space"
-        link = netlink.index_of(_TUN if user_space else interface_names.OUTSIDE)
+        link = netlink.index_of(interface_names.TUN if user_space else interface_names.OUTSIDE)
         tables = mtu_routes.route_tables(
             mtus, dict.fromkeys(_EVERYTHING.values(), "") if user_space else _next_hops(gateway)
         )

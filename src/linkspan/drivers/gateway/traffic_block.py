@@ -22,7 +22,6 @@ _NAME: Final = "linkspan-block"
 _TABLE: Final = f"inet {_NAME}"
 _CHAIN: Final = f"{_TABLE} outbound"
 _PURPOSE: Final = "traffic block"
-_TUN: Final = "ipsec0"
 _IP: Final = {4: "ip", 6: "ip6"}
 
 
@@ -70,7 +69,7 @@ def transaction(addresses: Iterable[str], precedence: Precedence) -> str:
         f"add table {_TABLE}",
         f"add counter {_TABLE} blocked",
         f"add chain {_CHAIN} {{ type filter hook postrouting priority -1; policy accept; }}",
-        f"add rule {_CHAIN} oifname != {{ {interface_names.OUTSIDE}, {_TUN} }} accept",
+        f"add rule {_CHAIN} oifname != {{ {interface_names.OUTSIDE}, {interface_names.TUN} }} accept",
     ]
     for address in (ipaddress.ip_interface(address).ip for address in addresses):
         lines.append(f"add rule {_CHAIN} {_IP[address.version]} saddr {address} udp sport {{ 500, 4500 }} accept")

@@ -17,6 +17,8 @@ OUTSIDE = "out0"
 """The name of the outside interface in every gateway."""
 INSIDE = "in"
 """The prefix of the names of inside interfaces."""
+TUN = "ipsec0"
+"""The name of charon's TUN device, with user-space ESP."""
 
 _MARK = "linkspan"
 
