@@ -5,6 +5,7 @@ Each test has a control with the guard's rules taken out, where the same packets
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.harness.probes import ICMP, ICMPV6, TCP, Arrivals, Wire, datagram, is
 
 pytestmark = [pytest.mark.root, pytest.mark.wire]
 
+STATION = b"\x02links"
+"""The link-layer address of whoever asks."""
 OUT = interface_names.OUTSIDE
 IN = interface_names.inside_interface(inside_network(1))
 BOTH = {"local_cidrs": ("10.1.0.0/24", "2001:db8:1::/64"), "peer_cidrs": ("10.2.0.0/24", "2001:db8:2::/64")}
@@ -216,6 +219,73 @@ def test_no_error_that_quotes_an_inner_packet_leaves_in_plaintext(ways: Ways, gu
     else:
         eventually(lambda: len(list(filter(is_plain, ways.out.frames()))) >= len(probes), 15.0)
     assert ways.out.has(text) == (not guarded)
+
+
+def resolve(wire: Wire, asker: str, target: str) -> None:
+    """Ask by ARP or neighbour discovery for the link-layer address of a target."""
+    left, right = ipaddress.ip_address(asker).packed, ipaddress.ip_address(target).packed
+    if ":" not in target:
+        wire.send(
+            bytes(b"\xff" * 6), struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + STATION + left + bytes(6) + right, 0x0806
+        )
+        return
+    body = struct.pack("!BBHI", 135, 0, 0, 0) + right + b"\x01\x01" + STATION
+    group = b"\xff\x02" + bytes(9) + b"\x01\xff" + right[-3:]
+    packet = datagram(asker, str(ipaddress.IPv6Address(group)), body, 255, ICMPV6)
+    wire.send(b"\x33\x33" + group[-4:], packet)
+
+
+def answers(wire: Wire, target: str) -> bool:
+    """True if an ARP reply or a neighbour advertisement for this address has been seen."""
+    packed = ipaddress.ip_address(target).packed
+    return any(
+        frame[12:22] == b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02" and frame[28:32] == packed
+        if len(packed) == 4
+        else frame[12:14] == b"\x86\xdd" and frame[20] == ICMPV6 and frame[54] == 136 and frame[62:78] == packed
+        for frame in wire.frames()
+    )
+
+
+@pytest.mark.parametrize("v", [0, 1], ids=["arp", "nd"])
+def test_no_interface_answers_for_an_address_of_another_one(ways: Ways, v: int) -> None:
+    """Questions are answered in their order, so an answer that is missing when the next one comes is not on its way."""
+    ways.drivers.leak_guard.apply(ways.gateway, ())
+    places = (
+        (ways.outsider, ROUTER[v], (OWN_INSIDE[v], NEAR[v]), OWN_OUTSIDE[v]),
+        (ways.near, NEAR[v], (OWN_OUTSIDE[v], BESIDE[v], "10.1.1.1" if v == 0 else "2001:db8:1:1::1"), OWN_INSIDE[v]),
+    )
+    for wire, asker, foreign, own in places:
+        for target in (*foreign, own):
+            resolve(wire, asker, target)
+        eventually(lambda wire=wire, own=own: answers(wire, own))  # type: ignore[misc]
+        assert not [target for target in foreign if answers(wire, target)]
+    # The control: settings by which interfaces answer for each other.
+    if v == 0:
+        for interface in ("all", OUT):
+            run(ways.name, "sysctl", "-q", "-w", f"net.ipv4.conf.{interface}.arp_ignore=0")
+    else:
+        run(ways.name, "sysctl", "-q", "-w", f"net.ipv6.conf.{OUT}.proxy_ndp=1")
+        run(ways.name, "ip", "neigh", "add", "proxy", OWN_INSIDE[v], "dev", OUT)
+    resolve(ways.outsider, ROUTER[v], OWN_INSIDE[v])
+    eventually(lambda: answers(ways.outsider, OWN_INSIDE[v]))
+    # What another program has set is named and set back.
+    changed = "net.ipv4.conf.all.arp_ignore" if v == 0 else f"net.ipv6.conf.{OUT}.proxy_ndp"
+    assert f"sysctl {changed}" in ways.drivers.namespaces.apply(ways.gateway)
+
+
+def test_the_gateway_asks_for_neighbours_with_the_address_of_the_interface(ways: Ways) -> None:
+    ways.unguard()
+    for announce in (2, 0):
+        for interface in ("all", OUT):
+            run(ways.name, "sysctl", "-q", "-w", f"net.ipv4.conf.{interface}.arp_announce={announce}")
+        ways.out.forget()
+        target = f"203.0.113.{90 + announce}"
+        run(ways.name, "ping", "-c", "1", "-W", "1", "-I", OWN_INSIDE[0], target)
+        packed = [ipaddress.ip_address(address).packed for address in (OWN_OUTSIDE[0], OWN_INSIDE[0], target)]
+        asked = {
+            frame[28:32] for frame in ways.out.frames() if frame[12:14] == b"\x08\x06" and frame[38:42] == packed[2]
+        }
+        assert asked == {packed[0 if announce else 1]}
 
 
 ERRORS_SEEN = """

@@ -32,11 +32,15 @@ _OWN_LINK: Final = re.compile(f"{interface_names.OUTSIDE}|{interface_names.INSID
 _SYSCTL_GLOBAL: Final = (("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1"))
 _SYSCTL_LINK: Final = (
     ("ipv4/conf/{}/rp_filter", "0"),  # a tunnel's inner packets arrive on an interface without a route back
+    ("ipv4/conf/{}/arp_ignore", "1"),  # no interface answers for an address of another one, as in IPv6
+    ("ipv4/conf/{}/arp_announce", "2"),  # and none asks with one
+    ("ipv4/conf/{}/proxy_arp", "0"),
     ("ipv4/conf/{}/accept_redirects", "0"),
     ("ipv4/conf/{}/send_redirects", "0"),
     ("ipv4/conf/{}/promote_secondaries", "1"),  # removing one address of a subnet keeps its others
     ("ipv4/conf/{}/arp_notify", "1"),  # a gateway that moved to this node announces its addresses
     ("ipv6/conf/{}/forwarding", "1"),
+    ("ipv6/conf/{}/proxy_ndp", "0"),
     ("ipv6/conf/{}/accept_ra", "0"),
     ("ipv6/conf/{}/accept_redirects", "0"),
     ("ipv6/conf/{}/accept_dad", "0"),  # addresses are usable at once
