@@ -192,6 +192,17 @@ def test_invalid_pairs_raise_a_driver_error(machine: Machine) -> None:
 
 
 @pytest.mark.root
+def test_an_address_with_a_zone_is_refused_as_it_may_contain_commands(machine: Machine) -> None:
+    drivers = machine.drivers()
+    drivers.namespaces.apply(gateway(1))
+    outside = replace(gateway(1).outside, addresses=("2001:db8:ff::1%a accept;/64",))
+    with pytest.raises(DriverError, match="an address has an IPv6 zone"):
+        drivers.ike_limit.apply(gateway(1), ["2001:db8:ff::2%a }; accept"])
+    with pytest.raises(DriverError, match="an address has an IPv6 zone"):
+        drivers.namespaces.apply(replace(gateway(1), outside=outside))
+
+
+@pytest.mark.root
 def test_a_thousand_pairs_are_applied_within_a_second(machine: Machine) -> None:
     """Prints the times; the bound is one that a busy machine keeps too."""
     drivers = machine.drivers()

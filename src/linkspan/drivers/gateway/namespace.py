@@ -163,6 +163,8 @@ class NetworkNamespaces:
         mapped = self._bridges.get(network_name) or self._bridges.get(wanted.network_id)
         bridge = mapped or interface_names.bridge(self._instance, wanted.network_id)
         addresses = frozenset(str(ipaddress.ip_interface(address)) for address in wanted.addresses)
+        if zones := [repr(address) for address in addresses if "%" in address]:
+            raise ValueError(f"an address has an IPv6 zone: {', '.join(zones)}")
         return _Interface(name, self._port(gateway, name), bridge, not mapped, addresses, wanted.mac_address)
 
     def _prepare(self, mark: str) -> None:

@@ -12,7 +12,12 @@ from linkspan.drivers.ports import DriverError
 
 
 def apply(transaction: str, purpose: str) -> None:
-    """Apply a transaction atomically. Raises DriverError, whose message names the `purpose`."""
+    """Apply a transaction atomically. Raises DriverError, whose message names the `purpose`.
+
+    A percent sign begins an IPv6 zone, after which an address may have any text, commands too; nothing else has one.
+    """
+    if "%" in transaction:
+        raise DriverError(f"the {purpose} is refused: an address has an IPv6 zone")
     _run(transaction, 0, purpose)
 
 
