@@ -133,12 +133,13 @@ def test_a_change_is_noticed_named_and_undone(network: Network, command: str) ->
     assert network.restore() == ()
 
 
-def test_a_changed_rule_of_the_guard_is_undone(network: Network) -> None:
+@pytest.mark.parametrize(("chain", "rule"), [("pairs_out", "@pairs4_24_24"), ("forward", "oifname")])
+def test_a_changed_rule_of_the_guard_is_undone(network: Network, chain: str, rule: str) -> None:
     """As many rules as before, and another one among them."""
     before = network.state()
-    listed = run(network.name, "nft", "-a", "list", "chain", "inet", "linkspan", "outbound")
-    handle = next(line.split()[-1] for line in listed.splitlines() if "@pairs4_24_24" in line)
-    run(network.name, *f"nft replace rule inet linkspan outbound handle {handle} accept".split())
+    listed = run(network.name, "nft", "-a", "list", "chain", "inet", "linkspan", chain)
+    handle = next(line.split()[-1] for line in listed.splitlines() if rule in line)
+    run(network.name, *f"nft replace rule inet linkspan {chain} handle {handle} accept".split())
     assert network.state() != before
     assert network.restore() == ("rules of the leak guard",)
     assert network.state() == before

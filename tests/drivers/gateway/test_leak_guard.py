@@ -9,7 +9,10 @@ import msgspec
 import pytest
 
 from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.state.desired import Gateway
+from linkspan.core.state.observed import Backend
 from linkspan.drivers.gateway import guard_rules, leak_guard
+from linkspan.drivers.gateway.leak_guard import PairSets
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import Machine, gateway
 
@@ -35,6 +38,14 @@ B = SelectorPair("10.1.0.0/24", "10.3.0.0/24")
 C = SelectorPair("2001:db8:1::/64", "::/0")
 
 
+def transactions(
+    wanted: Gateway, present: PairSets, pairs: PairSets, backend: Backend, known: bool = False
+) -> list[str]:
+    """The transactions for a gateway; `known`: the rules are those of the present sets already."""
+    present_rules = guard_rules.rules(wanted, present, backend) if known else {}
+    return leak_guard.transactions(guard_rules.rules(wanted, pairs, backend), present, pairs, present_rules)
+
+
 def rules(script: str, chain: str) -> list[str]:
     """The rules that a script adds to a chain."""
     start = f"add rule inet linkspan {chain} "
@@ -42,7 +53,7 @@ def rules(script: str, chain: str) -> list[str]:
 
 
 def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
-    fill, switch = leak_guard.transactions(GATEWAY, {}, leak_guard.pair_sets([A, C]), "user-space")
+    fill, switch = transactions(GATEWAY, {}, leak_guard.pair_sets([A, C]), "user-space")
     assert fill.splitlines() == [
         "add table inet linkspan",
         "add set inet linkspan pairs4_24_24 { type ipv4_addr . ipv4_addr; flags interval; }",
@@ -51,6 +62,14 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
         "add element inet linkspan pairs6_64_0 { 2001:db8:1::/64 . ::/0 }",
     ]
     assert "element" not in switch
+    assert rules(switch, "pairs_out") == [
+        "ip saddr . ip daddr @pairs4_24_24 counter name dropped_out drop",
+        "ip6 saddr . ip6 daddr @pairs6_64_0 counter name dropped_out drop",
+    ]
+    assert rules(switch, "pairs_in") == [
+        "ip daddr . ip saddr @pairs4_24_24 counter name dropped_in drop",
+        "ip6 daddr . ip6 saddr @pairs6_64_0 counter name dropped_in drop",
+    ]
     assert rules(switch, "outbound") == [
         "ip saddr 203.0.113.1 udp sport 4500 accept",
         "ip6 saddr 2001:db8:ff::1 udp sport 4500 accept",
@@ -61,8 +80,7 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
         "ip saddr 203.0.113.1 meta l4proto { esp, ah } accept",
         "ip6 saddr 2001:db8:ff::1 udp sport { 500, 4500 } accept",
         "ip6 saddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
-        "ip saddr . ip daddr @pairs4_24_24 counter name dropped_out drop",
-        "ip6 saddr . ip6 daddr @pairs6_64_0 counter name dropped_out drop",
+        "jump pairs_out",
         "ip saddr 203.0.113.1 meta l4proto { udp, tcp } th dport 53 accept",
         "ip6 saddr 2001:db8:ff::1 meta l4proto { udp, tcp } th dport 53 accept",
         "ip saddr 203.0.113.1 icmp type { echo-request, echo-reply } accept",
@@ -94,8 +112,7 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
         "ip6 daddr 2001:db8:ff::1 meta l4proto { esp, ah } accept",
         "ip daddr 203.0.113.1 ip frag-off & 0x1fff != 0 accept",
         "ip6 daddr 2001:db8:ff::1 frag frag-off != 0 accept",
-        "ip daddr . ip saddr @pairs4_24_24 counter name dropped_in drop",
-        "ip6 daddr . ip6 saddr @pairs6_64_0 counter name dropped_in drop",
+        "jump pairs_in",
         "ip daddr 203.0.113.1 meta l4proto { udp, tcp } th sport 53 accept",
         "ip6 daddr 2001:db8:ff::1 meta l4proto { udp, tcp } th sport 53 accept",
         *ERRORS,
@@ -106,26 +123,26 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
 
 
 def test_chains_drop_whatever_no_rule_accepts() -> None:
-    (switch,) = leak_guard.transactions(GATEWAY, {}, {}, "kernel")
+    (switch,) = transactions(GATEWAY, {}, {}, "kernel")
     chains = [line for line in switch.splitlines() if line.startswith("add chain")]
-    assert [line.split()[4] for line in chains] == ["outbound", "forward", "inbound"]
-    assert all("policy drop" in line for line in chains)
+    assert [line.split()[4] for line in chains] == ["pairs_out", "pairs_in", "outbound", "forward", "inbound"]
+    assert all("policy drop" in line for line in chains[2:])
 
 
 def test_prefixes_inside_one_another_are_one_element() -> None:
     first, second = gateway(1, inside=2).inside
     wide = replace(first, addresses=("10.1.0.1/24", "10.1.0.2/24", "10.1.0.3/16"))
-    (switch,) = leak_guard.transactions(replace(GATEWAY, inside=(wide, second)), {}, {}, "user-space")
+    (switch,) = transactions(replace(GATEWAY, inside=(wide, second)), {}, {}, "user-space")
     assert "iifname in00010000 ip saddr { 10.1.0.0/16 } accept" in rules(switch, "inbound")
     assert "iifname ipsec0 ip saddr { 10.1.0.0/16 } counter name dropped_in drop" in rules(switch, "inbound")
 
 
 def test_a_pair_that_stays_is_not_in_the_transaction() -> None:
-    (switch,) = leak_guard.transactions(GATEWAY, leak_guard.pair_sets([A]), leak_guard.pair_sets([A, B]), "kernel")
+    (switch,) = transactions(GATEWAY, leak_guard.pair_sets([A]), leak_guard.pair_sets([A, B]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line] == [
         "add element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }"
     ]
-    (switch,) = leak_guard.transactions(GATEWAY, leak_guard.pair_sets([A, B, C]), leak_guard.pair_sets([A]), "kernel")
+    (switch,) = transactions(GATEWAY, leak_guard.pair_sets([A, B, C]), leak_guard.pair_sets([A]), "kernel")
     assert [line for line in switch.splitlines() if "element" in line or "delete" in line] == [
         "delete element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }",
         "delete set inet linkspan pairs6_64_0",
@@ -133,7 +150,7 @@ def test_a_pair_that_stays_is_not_in_the_transaction() -> None:
 
 
 def test_protected_packets_are_accepted_with_kernel_esp() -> None:
-    _, kernel = leak_guard.transactions(GATEWAY, {}, leak_guard.pair_sets([A]), "kernel")
+    _, kernel = transactions(GATEWAY, {}, leak_guard.pair_sets([A]), "kernel")
     outbound, inbound = rules(kernel, "outbound"), rules(kernel, "inbound")
     assert outbound.index("rt ipsec exists accept") < outbound.index("counter name dropped_out drop")
     assert inbound.index("meta ipsec exists accept") < inbound.index("counter name dropped_in drop")
@@ -143,7 +160,23 @@ def test_protected_packets_are_accepted_with_kernel_esp() -> None:
         "accept",
     ]
     assert "ipsec0" not in kernel
-    assert " ipsec " not in "".join(leak_guard.transactions(GATEWAY, {}, leak_guard.pair_sets([A]), "user-space"))
+    assert " ipsec " not in "".join(transactions(GATEWAY, {}, leak_guard.pair_sets([A]), "user-space"))
+
+
+def test_a_connection_changes_no_rules_but_those_of_the_pairs() -> None:
+    one, two, three = (leak_guard.pair_sets(pairs) for pairs in ([A], [A, B], [A, C]))
+    (switch,) = transactions(GATEWAY, one, two, "kernel", known=True)
+    assert switch == "add element inet linkspan pairs4_24_24 { 10.1.0.0/24 . 10.3.0.0/24 }\n"
+    fill, switch = transactions(GATEWAY, one, three, "kernel", known=True)
+    assert "add set inet linkspan pairs6_64_0" in fill
+    assert [line.split()[:5] for line in switch.splitlines()] == [
+        [*verb.split(), "inet", "linkspan", chain]
+        for chain in ("pairs_out", "pairs_in")
+        for verb in ("flush chain", "add rule", "add rule")
+    ]
+    # Whoever applies the same again may want to have it back.
+    (switch,) = transactions(GATEWAY, one, one, "kernel", known=True)
+    assert rules(switch, "forward") != []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +202,7 @@ def test_closed_interfaces_are_dropped_before_all_other_rules(states: dict[str, 
         ),
     )
     assert guard_rules.closed_interfaces(wanted) == closed
-    (switch,) = leak_guard.transactions(wanted, {}, {}, "kernel")
+    (switch,) = transactions(wanted, {}, {}, "kernel")
     lines = switch.splitlines()
     for chain, match, way in (("outbound", "oifname", "out"), ("inbound", "iifname", "in")):
         first = lines[lines.index(f"flush chain inet linkspan {chain}") + 1]

@@ -19,7 +19,7 @@ add rule inet t out ip saddr . ip daddr @pairs drop
 add set inet t pairs { type ipv4_addr . ipv4_addr; flags interval; }
 add element inet t pairs { 10.1.0.0/24 . 10.2.0.0/24, 10.1.0.0/24 . 10.3.0.0/24 }
 """
-LAYOUT = Layout({"out": 2}, {"pairs": 2})
+LAYOUT = Layout({"out": 2}, {"pairs": 2}, frozenset({"out"}))
 
 
 def listing(rules: int = 2, elements: int = 2, **table: Any) -> list[dict[str, Any]]:

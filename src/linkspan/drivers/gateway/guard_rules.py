@@ -26,6 +26,9 @@ from linkspan.drivers.linux import interface_names
 
 COUNTERS: Final = ("dropped_out", "dropped_in")
 CHAINS: Final = {
+    # Chains of their own, so that a connection changes no other rules. They come first, because others refer to them.
+    "pairs_out": "",
+    "pairs_in": "",
     "outbound": "type filter hook postrouting priority 0; policy drop;",
     "forward": "type filter hook forward priority 0; policy drop;",
     "inbound": "type filter hook prerouting priority 0; policy drop;",
@@ -66,12 +69,14 @@ def rules(gateway: Gateway, pair_sets: Iterable[str], backend: Backend) -> dict[
     closed, names = closed_interfaces(gateway), tuple(pair_sets)
     outside = [ipaddress.ip_interface(address).ip for address in gateway.outside.addresses]
     return {
+        "pairs_out": [_pairs(name, "saddr", "daddr", _DROP_OUT) for name in names],
+        "pairs_in": [_pairs(name, "daddr", "saddr", _DROP_IN) for name in names],
         "outbound": [
             *([f"oifname {closed} {_DROP_OUT}"] if closed else []),
-            *_outbound(gateway, outside, names, backend),
+            *_outbound(gateway, outside, backend),
         ],
         "forward": _forward(gateway, backend),
-        "inbound": [*([f"iifname {closed} {_DROP_IN}"] if closed else []), *_inbound(gateway, outside, names, backend)],
+        "inbound": [*([f"iifname {closed} {_DROP_IN}"] if closed else []), *_inbound(gateway, outside, backend)],
     }
 
 
@@ -84,7 +89,7 @@ def closed_interfaces(gateway: Gateway) -> str:
     return _set(closed) if closed else ""
 
 
-def _outbound(gateway: Gateway, own: list[Address], pair_sets: Iterable[str], backend: Backend) -> list[str]:
+def _outbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[str]:
     return [
         *_tunnelled(own, "s", backend),
         f"oifname {_set(_trusted(gateway, backend))} accept",
@@ -92,7 +97,7 @@ def _outbound(gateway: Gateway, own: list[Address], pair_sets: Iterable[str], ba
         _NEIGHBOURS,
         _REPORTS,
         *_ipsec(own, "s"),
-        *(_pairs(name, "saddr", "daddr", _DROP_OUT) for name in pair_sets),
+        "jump pairs_out",
         *(f"{_own(address, 's')} meta l4proto {{ udp, tcp }} th dport 53 accept" for address in own),
         *(f"{_own(address, 's')} {_ECHO[address.version]}" for address in own),
         _DROP_OUT,
@@ -108,7 +113,7 @@ def _forward(gateway: Gateway, backend: Backend) -> list[str]:
     ]
 
 
-def _inbound(gateway: Gateway, own: list[Address], pair_sets: Iterable[str], backend: Backend) -> list[str]:
+def _inbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[str]:
     return [
         *_tunnelled(own, "d", backend),
         "iifname lo accept",
@@ -120,7 +125,7 @@ def _inbound(gateway: Gateway, own: list[Address], pair_sets: Iterable[str], bac
         f"iifname {_set(_trusted(gateway, backend))} {_DROP_IN}",
         *_ipsec(own, "d"),
         *_fragments(own),
-        *(_pairs(name, "daddr", "saddr", _DROP_IN) for name in pair_sets),
+        "jump pairs_in",
         *(f"{_own(address, 'd')} meta l4proto {{ udp, tcp }} th sport 53 accept" for address in own),
         *(f"{_own(address, 'd')} {_ERRORS[address.version].format(int(address))}" for address in own),
         *(f"{_own(address, 'd')} {_ECHO[address.version]}" for address in own),

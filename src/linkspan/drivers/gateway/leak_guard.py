@@ -22,6 +22,8 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
@@ -36,11 +38,21 @@ _TABLE: Final = f"inet {_NAME}"
 _CHAINS: Final = (
     f"add table {_TABLE}",
     *(f"add counter {_TABLE} {counter}" for counter in guard_rules.COUNTERS),
-    *(f"add chain {_TABLE} {chain} {{ {hook} }}" for chain, hook in guard_rules.CHAINS.items()),
+    *(f"add chain {_TABLE} {chain}" + (f" {{ {hook} }}" if hook else "") for chain, hook in guard_rules.CHAINS.items()),
 )
 
 PairSets = Mapping[str, frozenset[SelectorPair]]
 """Pairs by the name of their nftables set."""
+ChainRules = Mapping[str, list[str]]
+"""Rules by their chain."""
+
+
+class _Applied(msgspec.Struct, frozen=True):
+    """What was applied last, in the namespace with this inode; `rules` are empty where unknown."""
+
+    inode: int
+    sets: PairSets
+    rules: ChainRules
 
 
 class NftLeakGuard:
@@ -49,7 +61,7 @@ class NftLeakGuard:
     def __init__(self, backend: Backend, namespace: Callable[[str], str]) -> None:
         self._backend = backend
         self._namespace = namespace
-        self._applied: dict[str, tuple[int, PairSets]] = {}
+        self._applied: dict[str, _Applied] = {}
         self._comparison = TableComparison(_NAME, "leak guard")
 
     def apply(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> None:
@@ -57,10 +69,11 @@ class NftLeakGuard:
         try:
             inode = netns.path(name).stat().st_ino
             wanted = pair_sets(pairs)
+            rules = guard_rules.rules(gateway, wanted, self._backend)
             present = self._present(name, inode)
-            for text in transactions(gateway, present, wanted, self._backend):
+            for text in transactions(rules, present.sets, wanted, present.rules):
                 netns.run_inside(name, lambda text=text: nft.apply(text, _PURPOSE))  # type: ignore[misc]
-            self._applied[name] = inode, wanted
+            self._applied[name] = _Applied(inode, wanted, rules)
         except ValueError as error:
             raise DriverError(f"the guard's pairs are invalid: {error}") from error
         except FileNotFoundError as error:
@@ -68,7 +81,7 @@ class NftLeakGuard:
 
     def restore(self, gateway: Gateway, pairs: Iterable[SelectorPair]) -> tuple[str, ...]:
         name, wanted = self._namespace(gateway.id), pair_sets(pairs)
-        texts = transactions(gateway, {}, wanted, self._backend)
+        texts = transactions(guard_rules.rules(gateway, wanted, self._backend), {}, wanted)
         try:
             found = self._comparison.differences(name, "".join(texts).splitlines())
             if found:
@@ -86,10 +99,10 @@ class NftLeakGuard:
             anew = f"add table {_TABLE}\ndelete table {_TABLE}\nadd table {_TABLE}\n{script}"
             netns.run_inside(self._namespace(gateway.id), lambda: nft.apply(anew, _PURPOSE))
 
-    def _present(self, name: str, inode: int) -> PairSets:
-        """Return the sets of this namespace: as applied last, or read from the kernel if that is unknown or failed."""
+    def _present(self, name: str, inode: int) -> _Applied:
+        """Return what was applied last in this namespace, or the sets in the kernel if that is unknown or failed."""
         known = self._applied.pop(name, None)
-        return known[1] if known and known[0] == inode else netns.run_inside(name, _read)
+        return known if known and known.inode == inode else _Applied(inode, netns.run_inside(name, _read), {})
 
     def current(self, gateway_id: str) -> frozenset[SelectorPair]:
         name = self._namespace(gateway_id)
@@ -115,20 +128,27 @@ def pair_sets(pairs: Iterable[SelectorPair]) -> dict[str, frozenset[SelectorPair
     return {name: frozenset(grouped[name]) for name in sorted(grouped)}
 
 
-def transactions(gateway: Gateway, present: PairSets, wanted: PairSets, backend: Backend) -> list[str]:
-    """Return the nft transactions, one or two, that lead from the present sets to the wanted ones. Pure."""
+def transactions(
+    rules: ChainRules, present: PairSets, wanted: PairSets, present_rules: ChainRules | None = None
+) -> list[str]:
+    """Return the nft transactions, one or two, that lead from the present sets to the wanted ones. Pure.
+
+    Chains that have their rules already are left out, as far as anything else changes.
+    """
     new = {name: pairs for name, pairs in wanted.items() if name not in present}
     fill = [f"add table {_TABLE}"] if new else []
     for name, pairs in new.items():
         address = f"ipv{name[5]}_addr"
         fill.append(f"add set {_TABLE} {name} {{ type {address} . {address}; flags interval; }}")
         fill.append(nft.element_command("add", _TABLE, name, pairs))
-    switch = [*_CHAINS]
+    changed = {chain: lines for chain, lines in rules.items() if lines != (present_rules or {}).get(chain)}
+    changed = dict(rules) if present == wanted and not changed else changed
+    switch = [*_CHAINS] if len(changed) == len(rules) else []
     for name in sorted(wanted.keys() & present.keys()):
         # Deletes come first: an element that is added while it is still in the set would be deleted with it.
         switch += [nft.element_command("delete", _TABLE, name, gone)] if (gone := present[name] - wanted[name]) else []
         switch += [nft.element_command("add", _TABLE, name, more)] if (more := wanted[name] - present[name]) else []
-    switch += _rules(guard_rules.rules(gateway, wanted, backend))
+    switch += _rules(changed)
     switch += [f"delete set {_TABLE} {name}" for name in sorted(present.keys() - wanted.keys())]
     return [_script(lines) for lines in (fill, switch) if lines]
 

@@ -28,10 +28,12 @@ _DEADLINE: Final = 5.0
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What a table consists of: the number of rules of each chain, and of elements of each set."""
+    """What a table consists of: the number of rules of each chain, and of elements of each set; `hooked`: the chains
+    with a hook."""
 
     chains: dict[str, int]
     sets: dict[str, int]
+    hooked: frozenset[str] = frozenset()
 
 
 class _Compared(msgspec.Struct, frozen=True):
@@ -86,17 +88,19 @@ def layout(script: Iterable[str]) -> Layout | None:
     """Return what a script makes, None if it makes no table. Pure."""
     chains: dict[str, int] = {}
     sets: dict[str, int] = {}
+    hooked: set[str] = set()
     lines = [line.split() for line in script if line]
     for _, kind, _, _, name, *rest in (words for words in lines if words[0] == "add" and len(words) > 4):
         if kind == "chain":
             chains.setdefault(name, 0)
+            hooked |= {name} if "hook" in rest else set()
         elif kind == "rule":
             chains[name] = chains.get(name, 0) + 1
         elif kind == "set":
             sets.setdefault(name, 0)
         elif kind == "element":
             sets[name] = sets.get(name, 0) + sum(word.endswith(",") for word in rest) + 1
-    return Layout(chains, sets) if any(words[:2] == ["add", "table"] for words in lines) else None
+    return Layout(chains, sets, frozenset(hooked)) if any(words[:2] == ["add", "table"] for words in lines) else None
 
 
 def differences(wanted: Layout | None, listed: Iterable[dict[str, Any]]) -> tuple[str, ...]:
@@ -106,12 +110,12 @@ def differences(wanted: Layout | None, listed: Iterable[dict[str, Any]]) -> tupl
     if wanted is None or not tables:
         return ("table",) if bool(tables) != (wanted is not None) else ()
     found = ["table (dormant)"] if "flags" in tables[0] else []
-    hooks = {item["chain"]["name"] for item in items if "hook" in item.get("chain", {})}
+    hooks = {item["chain"]["name"]: "hook" in item["chain"] for item in items if "chain" in item}
     rules = Counter(item["rule"]["chain"] for item in items if "rule" in item)
     found += [
-        f"chain {chain}" if chain not in hooks else f"rules in chain {chain}"
+        f"chain {chain}" if hooks.get(chain) != (chain in wanted.hooked) else f"rules in chain {chain}"
         for chain, number in wanted.chains.items()
-        if chain not in hooks or rules[chain] != number
+        if hooks.get(chain) != (chain in wanted.hooked) or rules[chain] != number
     ]
     sets = {item["set"]["name"]: len(item["set"].get("elem", ())) for item in items if "set" in item}
     return (*found, *(f"set {name}" for name, number in wanted.sets.items() if sets.get(name) != number))
