@@ -59,7 +59,7 @@ def test_to_toml_is_read_back_by_load(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("stat = 'x'", "unknown setting 'stat'; did you mean 'state'?"),
-        ("[api]\nhosts = 'x'", "unknown setting 'api.hosts'; did you mean 'api.host'?"),
+        ("[api]\nhostt = 'x'", "unknown setting 'api.hostt'; did you mean 'api.host'?"),
         ("[nonsense]\nqqqq = 1", "unknown setting 'nonsense.qqqq'"),
         ("api = 3", "unknown setting 'api'"),
         ("[api]\nport = 0", "setting api.port cannot be '0'"),

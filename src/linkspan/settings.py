@@ -33,6 +33,8 @@ _CONNECTION: Final = ConnectionLimits()
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=2**23, le=2**40)]
 Quantity = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 PerSecond = Annotated[float, Meta(ge=0, le=1_000_000)]
 
@@ -84,7 +86,24 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "https://vpn.example.org, without a trailing slash; empty: the URL of each request",
         ),
     ] = ""
-    tls_cert: Annotated[Path | None, _about("certificate chain (PEM); with tls_key: serve HTTPS")] = None
+    tls_cert: Annotated[
+        Path | None,
+        _about("certificate chain (PEM); with tls_key: serve HTTPS; a new one is served when it is in place"),
+    ] = None
+    hosts: Annotated[
+        str,
+        _about(
+            "names by which clients reach the API, separated by commas, besides addresses, localhost and the host of "
+            "public_url; others in Host are refused; empty: any name, on a loopback address none"
+        ),
+    ] = ""
+    plain_http: Annotated[
+        Literal["refuse", "allow"],
+        _about(
+            "plain HTTP on an address that is not a loopback one, where it sends passwords and keys in plaintext; "
+            "allow: only where a proxy in front of it ends TLS"
+        ),
+    ] = "refuse"
     tls_key: Annotated[Path | None, _about("private key of tls_cert (PEM)")] = None
     grace: Annotated[Seconds, _about("seconds after which a new or changed connection that is not up is DOWN")] = (
         status.GRACE
@@ -110,6 +129,20 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     page: Annotated[Count, _about("objects in one response")] = list_query.PAGE
     bulk: Annotated[Count, _about("objects that one request may create")] = operations.MAX_BULK
     body: Annotated[Count, _about("size of a request's body, bytes")] = operations.MAX_BODY
+    bodies: Annotated[
+        Bytes,
+        _about(
+            "size of all request bodies in memory, bytes; beyond it requests get 503; callers that are not identified "
+            "yet have a quarter of it"
+        ),
+    ] = operations.MAX_BODIES
+    connections_per_address: Annotated[
+        Amount,
+        _about(
+            "open connections from one client address, of IPv6 from one /64; beyond it a new one takes the place of a "
+            "silent one; 0: as many as there may be, for a proxy whose address all clients share"
+        ),
+    ] = operations.MAX_CONNECTIONS
     project_rate: Annotated[
         PerSecond, _about("requests per second of one project, for each API process; 0: unlimited")
     ] = 0
@@ -119,13 +152,24 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     failure_rate: Annotated[
         PerSecond,
         _about(
-            "failed logins per second from one address; beyond it all logins from there get 429, valid ones too; "
-            "0: unlimited, necessary behind a proxy whose address all clients share"
+            "failed logins per second from one address; beyond it logins from there get 429, except those with a "
+            "credential that was valid before; 0: unlimited, necessary behind a proxy whose address all clients share"
         ),
     ] = 1
     failure_burst: Annotated[
         Count, _about("size of a burst of failed logins from one address, if failure_rate is not 0")
     ] = 100
+    name_failure_rate: Annotated[
+        PerSecond,
+        _about(
+            "failed logins per second with one name from one address; beyond it logins with that name from there get "
+            "429, except those with a credential that was valid before; 0: unlimited"
+        ),
+    ] = 0.2
+    name_failure_burst: Annotated[
+        Count,
+        _about("size of a burst of failed logins with one name from one address, if name_failure_rate is not 0"),
+    ] = 20
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +191,13 @@ class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """An external Keystone, for `api.auth = "keystone"`, and the service user that validates tokens there."""
 
     auth_url: Annotated[str, _about("URL of Keystone, such as https://keystone.example.org:5000/v3")] = ""
+    plain_http: Annotated[
+        Literal["refuse", "allow"],
+        _about(
+            "plain HTTP to an auth_url that is not a loopback address, which sends the service user's password and all "
+            "tokens in plaintext"
+        ),
+    ] = "refuse"
     public_url: Annotated[str, _about("URL of Keystone for clients, in each 401 response; empty: auth_url")] = ""
     username: Annotated[str, _about("service user; needs the role service or admin")] = "linkspan"
     password_file: Annotated[Path | None, _about("file with the service user's password")] = None

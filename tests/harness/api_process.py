@@ -65,8 +65,8 @@ def analyze(url: str) -> None:
 
 
 @contextmanager
-def running_api(state: Path, database: str, key_file: Path) -> Iterator[ApiProcess]:
-    """Start an API; stop it with SIGTERM afterwards."""
+def running_api(state: Path, database: str, key_file: Path, files: int = 0) -> Iterator[ApiProcess]:
+    """Start an API; stop it with SIGTERM afterwards. `files`: how many open files it may have, 0: the usual number."""
     port = free_port()
     config = state / f"api-{port}.toml"
     api = settings.ApiSettings(port=port, database=database, key_file=key_file)
@@ -75,7 +75,8 @@ def running_api(state: Path, database: str, key_file: Path) -> Iterator[ApiProce
     config.write_text(
         settings.to_toml(Settings(state=state, api=api, log=settings.LogSettings(level="error"), quota=quota))
     )
-    process = subprocess.Popen([sys.executable, "-m", "linkspan.bootstrap", "api", "--config", str(config)])
+    limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
+    process = subprocess.Popen([*limit, sys.executable, "-m", "linkspan.bootstrap", "api", "--config", str(config)])
     try:
         _wait(process, port)
         yield ApiProcess(port, process.pid)

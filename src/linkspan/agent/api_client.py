@@ -5,7 +5,6 @@ It knows HTTP and nothing of gateways. Errors are `ApiUnreachable`: one sentence
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from linkspan.core.addresses import is_loopback
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta
 from linkspan.core.state.observed import HOLDER_HEADER, Hello, Report, Welcome
@@ -41,20 +41,11 @@ def check_url(url: str) -> None:
         raise ApiUnreachable(
             f"{url!r} is not the URL of an API: write http://127.0.0.1:9696 or https://HOST:PORT", final=True
         )
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ApiUnreachable(
             f"{url} is plain HTTP to another machine and would send keys in plaintext: use https:// with a CA file",
             final=True,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ApiClient:

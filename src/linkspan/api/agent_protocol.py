@@ -36,6 +36,7 @@ LONGEST_HOLDER: Final = 200
 
 _T = TypeVar("_T")
 _UNKNOWN: Final = Response(401, b"", ())
+_ADMITTED: Final = Response(204, b"", ())
 _hello: Final = msgspec.json.Decoder(Hello)
 _report: Final = msgspec.json.Decoder(Report)
 
@@ -53,11 +54,16 @@ class AgentProtocol:
         """All paths. They are public to the dispatcher, because a node is no user; the handlers check its token."""
         root = "/agent/v1"
         return [
-            Route("POST", f"{root}/hello", self.hello, public=True, largest_body=LARGEST_REPORT),
+            Route("POST", f"{root}/hello", self.hello, public=True, admit=self.admit, largest_body=LARGEST_REPORT),
             Route("GET", f"{root}/desired", self.desired, public=True),
-            Route("POST", f"{root}/reports", self.reports, public=True, largest_body=LARGEST_REPORT),
+            Route("POST", f"{root}/reports", self.reports, public=True, admit=self.admit, largest_body=LARGEST_REPORT),
             Route("GET", f"{root}/hints", self.node, public=True, stream=self.hints),
         ]
+
+    def admit(self, request: Request) -> Response | None:
+        """Refuses a request without a node's token."""
+        response = self._as_node(request, lambda _tx, _node: _ADMITTED)
+        return response if response.status == 401 else None
 
     def _as_node(self, request: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
         """Reads, as the node whose token a request carries."""

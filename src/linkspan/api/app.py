@@ -6,7 +6,7 @@ It reads no configuration: `bootstrap.wiring` passes the store, the authenticato
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from linkspan.api.agent_protocol import HEARTBEAT, AgentProtocol
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
@@ -27,7 +27,7 @@ from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
 from linkspan.core.checks.weak_algorithms import WeakChoices
 from linkspan.core.schema import list_query
-from linkspan.core.schema.operations import MAX_BODY, MAX_BULK
+from linkspan.core.schema.operations import MAX_BODIES, MAX_BODY, MAX_BULK
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.state import status
 from linkspan.store.store import Store
@@ -73,14 +73,17 @@ def create_app(
     page: int = list_query.PAGE,
     bulk: int = MAX_BULK,
     largest_body: int = MAX_BODY,
+    bodies: int = MAX_BODIES,
     public_url: str = "",
+    hosts: Set[str] | None = None,
 ) -> Application:
     """The application. The store calls `notifier.publish` after its commits.
 
     `grace`: seconds that a connection may take to come up; `delete_wait`: seconds for which DELETE waits for a node;
     `heartbeat`: seconds between heartbeats on a hint stream; `policy`: None means the default rules; `page`: largest
     number of objects in one answer, `bulk`: in one request; `quotas`: default quotas by the API's names;
-    `largest_body`: bytes; `public_url`: the API's root as clients reach it, for links.
+    `largest_body`: bytes, `bodies`: of all bodies; `public_url`: the API's root as clients reach it, for links;
+    `hosts`: names in `Host`, None: any.
     """
     context = Context(
         store=store, notifier=notifier, grace=grace, delete_wait=delete_wait, page=page, bulk=bulk, quotas=quotas
@@ -96,7 +99,9 @@ def create_app(
         policy or policy_of(),
         one_writer=store.one_writer,
         largest_body=largest_body,
+        bodies=bodies,
         public_url=public_url,
+        hosts=hosts,
     )
     return Application(dispatcher, notifier)
 

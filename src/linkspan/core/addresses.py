@@ -34,6 +34,16 @@ def canonical_host(text: str) -> str:
         return text.lower().rstrip(".")
 
 
+def is_loopback(host: str) -> bool:
+    """True if a host is this machine: `localhost`, or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def as_network(value: Any) -> Network | None:
     """The network of a CIDR with host bits masked; None if the value is not a CIDR with a prefix length."""
     return _network(value) if isinstance(value, str) else None

@@ -34,6 +34,7 @@ STATUS: Final[dict[str, int]] = {
     "EndpointGroupInUse": 400,
     "Unauthorized": 401,
     "PolicyNotAuthorized": 403,
+    "HTTPForbidden": 403,
     "HTTPNotFound": 404,
     "VPNServiceNotFound": 404,
     "IKEPolicyNotFound": 404,

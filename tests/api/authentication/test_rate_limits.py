@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
-from linkspan.api.authentication.rate_limits import Buckets, RateLimited, RateLimits, source
+from linkspan.api.authentication import cache
+from linkspan.api.authentication.rate_limits import Buckets, RateLimited, RateLimits, claimed
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.caller import Caller
+from linkspan.api.http.client_address import client_key
 from linkspan.api.http.messages import Request
 from linkspan.api.http.notifications import Notifier
 from linkspan.core.errors import ApiError
 from linkspan.core.token_bucket import Rate
+from linkspan.store.identity import users
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
+from tests.api.quick_client import QuickClient
+from tests.api.users import PASSWORD, QUICK, by_credential, by_password, by_token, embedded, quick
 from tests.api.world import USERS, Api, ByName
 from tests.harness.databases import Clock
+
+__all__ = ["quick"]
 
 IKE = "/vpn/ikepolicies"
 MANY = (429, "TooManyRequests")
@@ -107,8 +115,8 @@ def test_cached_callers_count_once_and_are_limited_too() -> None:
     assert [outcome("alice", "192.0.2.1") for _ in range(3)] == ["alice", "alice", "TooManyRequests"]
     assert [outcome("bob", "192.0.2.1") for _ in range(3)] == ["bob", "bob", "TooManyRequests"]
     assert [outcome("x", "192.0.2.2") for _ in range(3)] == ["Unauthorized", "Unauthorized", "TooManyRequests"]
-    assert outcome("admin", "192.0.2.2") == "TooManyRequests", "the address is limited, whichever user it sends"
-    assert outcome("admin", "192.0.2.1") == "admin"
+    assert outcome("bob", "192.0.2.2") == "TooManyRequests", "the address is limited, whichever user it sends"
+    assert outcome("admin", "192.0.2.2") == "admin", "but nobody who is known"
 
 
 def test_the_advertised_wait_is_sufficient() -> None:
@@ -134,7 +142,7 @@ def test_the_advertised_wait_is_sufficient() -> None:
     ],
 )
 def test_ipv6_sources_are_grouped_by_64_bit_prefix(address: str, expected: str) -> None:
-    assert source(address) == expected
+    assert client_key(address) == expected
 
 
 def test_memory_is_bounded() -> None:
@@ -169,3 +177,119 @@ def test_logins_for_a_token_count_too(store: Store) -> None:
         assert response.json()["error"]["code"] == 429, "in Keystone's format"
         assert int(response.headers["retry-after"]) > 900
         assert client.get("/v2.0/networks").status_code == 429, "one address, one bucket"
+
+
+# --- whose failures count -----------------------------------------------------------------------------------------
+
+
+def login_body(identity: Any) -> bytes:
+    """Returns the body of a request for a token."""
+    return json.dumps({"auth": {"identity": identity}}).encode()
+
+
+LIMITS = RateLimits(failures=Rate(0.001, 10), names=Rate(0.001, 3))
+
+
+class Shared:
+    """Clients behind one address."""
+
+    def __init__(self, auth: EmbeddedKeystone, notifier: Notifier, store: Store, rates: RateLimits = LIMITS) -> None:
+        self.http = QuickClient(create_app(store, auth, notifier, rates=rates))
+
+    def basic(self, name: str, password: str) -> int:
+        """Returns the status of a request with a name and a password."""
+        return int(self.http.get("/v2.0/networks", auth=(name, password)).status_code)
+
+    def login(self, name: str, password: str) -> int:
+        """Returns the status of a login for a token."""
+        user = {"name": name, "domain": {"id": "default"}, "password": password}
+        return int(self.http.post("/v3/auth/tokens", json={"auth": {"identity": by_password(user)}}).status_code)
+
+    def token(self, token: str, path: str = "/v2.0/networks") -> int:
+        """Returns the status of a request with a token."""
+        return int(self.http.get(path, headers={"x-auth-token": token}).status_code)
+
+    def by_token(self, token: str) -> int:
+        """Returns the status of a login with a token."""
+        return int(self.http.post("/v3/auth/tokens", json={"auth": {"identity": by_token(token)}}).status_code)
+
+
+@pytest.fixture
+def shared(store: Store, quick: None) -> Shared:
+    auth = embedded(store)
+    with store.write() as tx:
+        for name in ("bob", "root"):
+            user = users.user_by_name(tx, name)
+            assert user is not None
+            # A hash of their own: with a common one they would be known together.
+            users.set_password(tx, user["id"], QUICK.hash(PASSWORD))
+    return Shared(auth, Notifier(), store)
+
+
+def test_a_name_that_fails_hinders_no_other_behind_its_address(shared: Shared) -> None:
+    assert [shared.basic("mallory", "wrong") for _ in range(100)] == [401] * 3 + [429] * 97
+    assert shared.basic("alice", PASSWORD) == 200
+    assert [shared.login("bob", "wrong") for _ in range(4)] == [401, 401, 401, 429]
+    assert (shared.login("bob", PASSWORD), shared.basic("bob", PASSWORD)) == (429, 429), "not known yet"
+    assert shared.login("root", PASSWORD) == 201
+    assert [shared.token("expired") for _ in range(4)] == [401, 401, 401, 429], "the same token again"
+
+
+@pytest.mark.parametrize("trust", [cache.TRUST, 0.0])
+def test_known_credentials_are_not_limited_by_the_failures_of_others(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, trust: float
+) -> None:
+    user = {"name": "alice", "domain": {"id": "default"}, "password": PASSWORD}
+    issued = shared.http.post("/v3/auth/tokens", json={"auth": {"identity": by_password(user)}})
+    token = issued.headers["x-subject-token"]
+    path = f"/v3/users/{issued.json()['token']['user']['id']}/application_credentials"
+    secret = {"name": "x", "secret": "a secret that is long"}
+    made = shared.http.post(path, json={"application_credential": secret}, headers={"x-auth-token": token}).json()
+    credential = by_credential(id=made["application_credential"]["id"], secret=secret["secret"])
+
+    def by_application_credential() -> int:
+        return int(shared.http.post("/v3/auth/tokens", json={"auth": {"identity": credential}}).status_code)
+
+    def known() -> list[int]:
+        answers = [shared.basic("alice", PASSWORD), shared.token(token), shared.token(token, "/v3/auth/catalog")]
+        return [*answers, shared.login("alice", PASSWORD), shared.by_token(token), by_application_credential()]
+
+    wanted = [200, 200, 200, 201, 201, 201]
+    assert known() == wanted
+    monkeypatch.setattr(cache, "TRUST", trust)
+    assert [shared.basic(f"name {number}", "wrong") for number in range(11)] == [401] * 10 + [429]
+    assert [shared.basic("alice", f"wrong {number}") for number in range(3)] == [429] * 3
+    assert known() == wanted
+    # The control: credentials that nobody has used before are limited, right ones too.
+    assert (shared.basic("bob", PASSWORD), shared.login("bob", PASSWORD), shared.token("x")) == (429, 429, 429)
+
+
+def test_a_password_that_was_changed_is_a_guess_again(shared: Shared, store: Store) -> None:
+    assert shared.basic("alice", PASSWORD) == 200
+    with store.write() as tx:
+        alice = users.user_by_name(tx, "alice")
+        assert alice is not None
+        users.set_password(tx, alice["id"], QUICK.hash("another password"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "TRUST", 0.0)
+        assert [shared.basic("alice", PASSWORD) for _ in range(5)] == [401, 401, 401, 429, 429]
+        assert shared.basic("alice", "another password") == 429
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({"authorization": "Basic YWxpY2U6eA=="}, b"", "name alice"),
+        ({"authorization": "Basic !"}, b"", "name Basic !"),
+        ({"x-auth-token": "t", "authorization": "Basic YWxpY2U6eA=="}, b"", "token t"),
+        ({}, b"", ""),
+        ({}, b"no JSON", ""),
+        ({}, login_body(by_password({"name": "alice", "password": "x"})), "name alice"),
+        ({}, login_body(by_password({"id": "7", "password": "x"})), "id 7"),
+        ({}, login_body(by_token("t")), "token t"),
+        ({}, login_body(by_credential(id="5", secret="x")), "id 5"),
+    ],
+)
+def test_whom_a_request_claims_to_come_from(headers: dict[str, str], body: bytes, expected: str) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert claimed(Request("POST", "/", headers=raw, body=body)) == expected

@@ -14,7 +14,7 @@ from linkspan.api.http.messages import Request
 from linkspan.api.resources.collection import Hooks
 from linkspan.store.store import Conflict, Store, Unavailable
 from tests.api.conftest import OpenApi
-from tests.api.world import Api, ByName
+from tests.api.world import CONNECTIONS, Api, ByName, LocalSite
 
 IKE = "/vpn/ikepolicies"
 
@@ -81,6 +81,24 @@ def test_identity_headers_never_reach_authentication(open_api: OpenApi) -> None:
         api.send("GET", IKE, headers=dict.fromkeys(IDENTITY_HEADERS, "admin"))
     assert b"authorization" in Watching.seen
     assert not {name.lower().encode() for name in IDENTITY_HEADERS} & set(Watching.seen)
+
+
+def test_no_answer_is_stored_by_a_cache(site: LocalSite) -> None:
+    api, node = site.api, site.api.node()
+    connection = site.connection(psk="a key that nobody else may see")
+    shown = api.send("GET", f"{CONNECTIONS}/{connection['id']}")
+    assert "a key that nobody else may see" in shown.text
+    answers = [
+        shown,
+        api.send("GET", CONNECTIONS),
+        api.send("PUT", f"{CONNECTIONS}/{connection['id']}", {"ipsec_site_connection": {"name": "x"}}),
+        api.send("GET", "//agent/v1/desired", headers=node.headers),
+        api.send("GET", f"{CONNECTIONS}/nothing"),
+        api.as_("stranger").send("GET", CONNECTIONS),
+        api.send("GET", "//openapi.json"),
+        api.send("DELETE", f"{CONNECTIONS}/{connection['id']}"),
+    ]
+    assert [answer.headers.get_list("cache-control") for answer in answers] == [["no-store"]] * len(answers)
 
 
 # --- errors -------------------------------------------------------------------------------------------------------

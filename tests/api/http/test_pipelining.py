@@ -19,12 +19,12 @@ from tests.api.serving import Served, served, wait_for
 from tests.api.world import BLUE
 from tests.harness.api_process import ApiProcess, filled_store, running_api
 
-SHORT = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-LONG = b"GET /v2.0/vpn/ikepolicies?limit=50 HTTP/1.1\r\nHost: x\r\nAuthorization: alice\r\n\r\n"
-BODY = b"POST /v2.0/vpn/ikepolicies HTTP/1.1\r\nHost: x\r\nAuthorization: alice\r\nContent-Length: 2\r\n\r\n{}"
-UNKNOWN = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
-REFUSED = b"GET /v2.0/networks HTTP/1.1\r\nHost: x\r\n\r\n"
-HEAD = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+SHORT = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LONG = b"GET /v2.0/vpn/ikepolicies?limit=50 HTTP/1.1\r\nHost: localhost\r\nAuthorization: alice\r\n\r\n"
+BODY = b"POST /v2.0/vpn/ikepolicies HTTP/1.1\r\nHost: localhost\r\nAuthorization: alice\r\nContent-Length: 2\r\n\r\n{}"
+UNKNOWN = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+REFUSED = b"GET /v2.0/networks HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEAD = b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 KINDS = {"short": SHORT, "long": LONG, "body": BODY, "unknown": UNKNOWN, "refused": REFUSED, "head": HEAD}
 MANY = 20_000
 CLIENTS = 10
@@ -102,7 +102,7 @@ def test_few_requests_wait(watched: None, running: Served, kind: str) -> None:
 def test_a_client_that_reads_gets_every_answer(running: Served, kind: str) -> None:
     count = 500
     with contextlib.closing(connect(int(running.url.rpartition(":")[2]))) as client:
-        last = SHORT.replace(b"Host: x", b"Host: x\r\nConnection: close")
+        last = SHORT.replace(b"Host: localhost", b"Host: x\r\nConnection: close")
         client.settimeout(60.0)
         client.sendall(KINDS[kind] * count + last)
         received = bytearray()

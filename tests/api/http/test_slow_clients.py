@@ -6,14 +6,18 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.api.http import dispatcher, slow_clients
+from linkspan.api.http import slow_clients
+from linkspan.api.http.arriving_body import ArrivingBody, BodyBudget
+from linkspan.api.http.dispatcher import THREADS, Dispatcher
+from linkspan.api.http.messages import Request, Response
+from linkspan.api.http.route import Route
 from linkspan.core.schema.resources import IKE_POLICY
 from linkspan.store.rows import writing
 from tests.api.serving import Served, served
@@ -128,21 +132,30 @@ def test_the_size_of_a_request_head_is_limited(running: Served) -> None:
     assert running.api.get("/vpn/ikepolicies?limit=1")
 
 
-async def _in_a_thread(self: dispatcher.Dispatcher, request: Any, receive: Any, largest: int) -> bytes:
-    """Reads a body in a worker thread, as a server does that assigns a thread to each request from its start."""
-    loop = asyncio.get_running_loop()
+def _read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads bodies in worker threads, as a server does that assigns a thread to each request from its start."""
+    pool, read = ThreadPoolExecutor(THREADS), ArrivingBody.read
 
-    def read() -> bytes:
-        message = asyncio.run_coroutine_threadsafe(dispatcher._rest(b"", receive, largest), loop)
-        return message.result(LONG)
+    async def reading(self: ArrivingBody, budget: BodyBudget) -> bytes:
+        loop = asyncio.get_running_loop()
+        message = read(self, budget)
+        return await loop.run_in_executor(pool, lambda: asyncio.run_coroutine_threadsafe(message, loop).result(LONG))
 
-    return await loop.run_in_executor(self._pool, read)
+    async def respond(self: Dispatcher, route: Route, request: Request) -> Response:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            pool, lambda: asyncio.run_coroutine_threadsafe(answer(self, route, request), loop).result(LONG)
+        )
+
+    answer = Dispatcher._respond
+    monkeypatch.setattr(ArrivingBody, "read", reading)
+    monkeypatch.setattr(Dispatcher, "_respond", respond)
 
 
 @pytest.mark.parametrize("protected", [True, False], ids=["as it is", "control: bodies in threads"])
 def test_slow_bodies_hold_no_thread(monkeypatch: pytest.MonkeyPatch, running: Served, protected: bool) -> None:
     if not protected:
-        monkeypatch.setattr(dispatcher.Dispatcher, "_body", _in_a_thread)
+        _read_in_a_thread(monkeypatch)
     opened = [connected(running, HEAD.format("POST", 10).encode() + b"{") for _ in range(50)]
     for connection in opened:
         connection.__enter__()

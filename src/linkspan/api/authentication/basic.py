@@ -1,6 +1,8 @@
 """HTTP Basic authentication, and the backend without authentication.
 
-Passwords are verified with argon2, which is slow on purpose, so a valid credential is cached for a short time.
+Passwords are verified with argon2, which is slow on purpose, so a valid credential is cached for a short time, and
+`passwords` remembers it for longer.
+
 `identify` blocks and runs in threads of its own; `cached` does not block. Authorization is elsewhere.
 """
 
@@ -16,6 +18,7 @@ from linkspan.api.authentication.cache import Cache
 from linkspan.api.authentication.passwords import Passwords
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
+from linkspan.core.addresses import is_loopback
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import implied
 from linkspan.store.identity import users
@@ -23,14 +26,11 @@ from linkspan.store.identity.users import UserRow
 from linkspan.store.store import Store
 
 LOCAL_PROJECT: Final = "00000000000000000000000000000001"
-VERIFIED: Final = 300.0
-"""Seconds for which a verified password is not verified again, while its hash is the same."""
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 def check_bind(host: str) -> None:
     """Raises ValueError, in one line, unless only this machine can reach a host: for `NoAuth`."""
-    if host not in _LOOPBACK:
+    if not is_loopback(host):
         raise ValueError(
             f"auth 'none' makes everybody an admin, so it listens on 127.0.0.1 only, not on {host}: "
             "use http_basic, or listen on 127.0.0.1"
@@ -47,21 +47,23 @@ class NoAuth:
         """Returns the admin."""
         return self._caller
 
+    def knows(self, request: Request) -> bool:
+        """Returns True: there are no credentials."""
+        return True
+
     def identify(self, request: Request) -> Caller:
         """Returns the admin. A token in the request is ignored."""
         return self._caller
 
 
 class _Known:
-    """A cached login. `verified`: when argon2 verified the password; `looked_up`: when the user was last read."""
+    """A cached login. `looked_up`: when the user was last read."""
 
-    __slots__ = ("caller", "looked_up", "password_hash", "verified")
+    __slots__ = ("caller", "looked_up")
 
-    def __init__(self, caller: Caller, password_hash: str, now: float) -> None:
+    def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.password_hash = password_hash
-        self.verified = now
-        self.looked_up = now
+        self.looked_up = time.monotonic()
 
 
 class BasicAuth:
@@ -77,29 +79,27 @@ class BasicAuth:
         known = self._cache.get(self._cache.digest(_header(request)))
         return known.caller if known is not None and _trusted(known, time.monotonic()) else None
 
+    def knows(self, request: Request) -> bool:
+        """Returns whether a Basic credential was verified before."""
+        return self._cache.get(self._cache.digest(_header(request))) is not None
+
     def identify(self, request: Request) -> Caller:
         """Returns a Basic credential's user. Raises ApiError Unauthorized; ServiceUnavailable at too many logins."""
         header = _header(request)
         digest = self._cache.digest(header)
-        now = time.monotonic()
         known = self._cache.get(digest)
-        if known is not None and _trusted(known, now):
+        if known is not None and _trusted(known, time.monotonic()):
             return known.caller
         name, password = _credentials(header)
         with self._store.read() as tx:
             user = users.user_by_name(tx, name)
-        if known is None or user is None or user["password_hash"] != known.password_hash or _old(known, now):
-            known = self._verified(user, password)
-            self._cache.put(digest, known)
-            return known.caller
-        known.caller, known.looked_up = _caller(user), now
-        return known.caller
-
-    def _verified(self, user: UserRow | None, password: str) -> _Known:
         password_hash = None if user is None else user["password_hash"]
-        if not self._passwords.check(password_hash, password) or user is None:
+        if not self._passwords.check(password_hash, password, request.left) or user is None:
+            self._cache.drop(digest)
             raise unauthorized()
-        return _Known(_caller(user), user["password_hash"], time.monotonic())
+        known = _Known(_caller(user))
+        self._cache.put(digest, known)
+        return known.caller
 
 
 def _header(request: Request) -> bytes:
@@ -111,10 +111,6 @@ def _header(request: Request) -> bytes:
 
 def _trusted(known: _Known, now: float) -> bool:
     return now - known.looked_up < cache.TRUST
-
-
-def _old(known: _Known, now: float) -> bool:
-    return now - known.verified > VERIFIED
 
 
 def _credentials(header: bytes) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -79,7 +80,7 @@ class Tokens:
     def issue(self, request: Request) -> Response:
         """A new token."""
         token_request = keystone_v3.parse_token_request(body.json_object(request.body))
-        proof = self._prove(token_request)
+        proof = self._prove(token_request, request.left)
         text = secrets.token_urlsafe(32).encode()
         token_hash = hash_token(text)
         with self._store.write() as tx:
@@ -104,20 +105,37 @@ class Tokens:
                 raise unauthorized()
         return self._response(request, token, text, 201)
 
-    def _prove(self, request: TokenRequest) -> _Proof:
+    def knows(self, request: Request) -> bool:
+        """Returns whether the proof in a request for a token was verified before."""
+        if not request.body:
+            return False
+        token_request = keystone_v3.parse_token_request(body.json_object(request.body))
+        secret = token_request.secret.reveal()
+        if token_request.method == "token":
+            return self._tokens.remembers(secret.encode())
+        with self._store.read() as tx:
+            if token_request.method == "password":
+                user = _user(tx, token_request.user)
+                stored = None if user is None else user["password_hash"]
+            else:
+                credential = _credential(tx, token_request)
+                stored = None if credential is None else credential["secret_hash"]
+        return stored is not None and self._passwords.knows(stored, secret)
+
+    def _prove(self, request: TokenRequest, left: Callable[[], bool]) -> _Proof:
         match request.method:
             case "password":
-                return self._by_password(request)
+                return self._by_password(request, left)
             case "token":
                 return self._by_token(request)
             case "application_credential":
-                return self._by_credential(request)
+                return self._by_credential(request, left)
 
-    def _by_password(self, request: TokenRequest) -> _Proof:
+    def _by_password(self, request: TokenRequest, left: Callable[[], bool]) -> _Proof:
         with self._store.read() as tx:
             user = _user(tx, request.user)
         password_hash = None if user is None else user["password_hash"]
-        if not self._passwords.check(password_hash, request.secret.reveal()) or user is None:
+        if not self._passwords.check(password_hash, request.secret.reveal(), left) or user is None:
             raise unauthorized()
         return _Proof(user=user, methods=("password",))
 
@@ -138,13 +156,13 @@ class Tokens:
             ends=token.expires_at,
         )
 
-    def _by_credential(self, request: TokenRequest) -> _Proof:
+    def _by_credential(self, request: TokenRequest, left: Callable[[], bool]) -> _Proof:
         with self._store.read() as tx:
             credential = _credential(tx, request)
             user = credential and users.user(tx, credential["user_id"])
             now = tx.wall
         secret_hash = None if credential is None else credential["secret_hash"]
-        good = self._passwords.check(secret_hash, request.secret.reveal())
+        good = self._passwords.check(secret_hash, request.secret.reveal(), left)
         if not good or credential is None or user is None:
             raise unauthorized()
         ends = credential["expires_at"]

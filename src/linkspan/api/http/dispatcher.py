@@ -1,7 +1,8 @@
 """The one ASGI application behind every path: HTTP becomes a `Request`, and a `Response` becomes HTTP.
 
 Concurrency: a request occupies one worker thread at most, and none while its body arrives, its answer is sent or a
-DELETE waits: a slow client delays only itself. Authentication that is not cached runs in a pool of its own. Where the
+DELETE waits: a slow client delays only itself. A body that does not come together with its head is read after the
+caller is identified (`arriving_body`). Authentication that is not cached runs in a pool of its own. Where the
 database has one writer, writes have one thread of their own, so that logins and queued writes leave threads to read. A
 request that lost to another transaction is retried a few times, and one that finds no database until `PATIENCE` ends,
 without a thread in between. Errors become answers here and nowhere else; a client
@@ -14,26 +15,27 @@ import asyncio
 import functools
 import time
 import uuid
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Set
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
 
+from linkspan.api.http.arriving_body import STRANGERS, ArrivingBody, BodyBudget
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import NOBODY, Caller
 from linkspan.api.http.messages import After, Handler, Header, Request, Response, WaitFor, error_response, neutron_error
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
+from linkspan.api.http.same_site import SameSite
+from linkspan.api.http.slow_clients import LEFT
 from linkspan.api.http.writer_thread import WriterThread
 from linkspan.core.authorization.policy import Policy
 from linkspan.core.errors import ApiError
-from linkspan.core.schema.operations import MAX_BODY
+from linkspan.core.schema.operations import MAX_BODIES, MAX_BODY
 from linkspan.store.store import Conflict, Disconnected, OutcomeUnknown, Unavailable, Unwritable
 
-BODY_TIME: Final = 30.0
-"""Seconds in which a body has to arrive."""
 PATIENCE: Final = 8.0
 """Seconds in which a request is tried again that finds no database: less than an agent waits for an answer."""
 PAUSE: Final = 0.25
@@ -41,7 +43,10 @@ PAUSE: Final = 0.25
 ATTEMPTS: Final = 6
 """How often a request is tried that loses to other transactions."""
 THREADS: Final = 12
-"""Worker threads for requests, and as many for authentication."""
+"""Worker threads for requests."""
+AUTHENTICATORS: Final = 48
+"""Threads for authentication: more than may wait for argon2 (`passwords`), so that a look-up in the database never
+waits for it."""
 PIECE: Final = 64 * 1024
 """Bytes of an answer that are handed to the server at a time."""
 
@@ -60,6 +65,7 @@ _IDENTITY: Final = (
     b"x-trust",
     b"openstack-system-scope",
 )
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 _BODIES: Final = frozenset({"POST", "PUT", "PATCH"})
 _WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
 
@@ -84,18 +90,24 @@ class Dispatcher:
         *,
         one_writer: bool = False,
         largest_body: int = MAX_BODY,
+        bodies: int = MAX_BODIES,
         public_url: str = "",
+        hosts: Set[str] | None = None,
     ) -> None:
-        """`one_writer`: writes wait for each other anyway, so they get one thread; `largest_body`: bytes."""
+        """`one_writer`: writes wait for each other anyway, so they get one thread; `largest_body`: bytes of a body,
+        `bodies`: of all bodies in memory; `hosts`: see `same_site`."""
         self._auth = auth
         self._notifier = notifier
         self._policy = policy
         self._public_url = public_url
+        self._sites = SameSite(hosts, public_url)
         self._largest = largest_body
+        self._bodies = BodyBudget(bodies)
+        self._strangers = BodyBudget(bodies // STRANGERS)
         self._pool = ThreadPoolExecutor(THREADS, "api")
         # More threads than the one that may write would only contend for the interpreter, and leave none to read.
         self._writers: Executor = WriterThread("api-writer") if one_writer else self._pool
-        self._authenticators = ThreadPoolExecutor(THREADS, "api-auth")
+        self._authenticators = ThreadPoolExecutor(AUTHENTICATORS, "api-auth")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._table.setdefault(route.path, {})[route.method] = route
@@ -172,12 +184,46 @@ class Dispatcher:
             request_id=request_id,
             source=(scope.get("client") or ("",))[0],
             public_url=self._public_url,
+            left=scope.get(LEFT, _never),
         )
+        self._sites.check(request)
         if route.stream is not None:
             await route.stream(request, receive, sender.send, self._run)
             return
-        if method in _BODIES:
-            request.body = await self._body(request, receive, route.largest_body or self._largest)
+        if method not in _BODIES or route.bodiless:
+            await sender.reply(await self._respond(route, request))
+            return
+        body = ArrivingBody(request, receive, route.largest_body or self._largest)
+        try:
+            budget = self._strangers
+            if not await body.came_with_head(budget):
+                refusal = await self._admit(route, request)
+                if refusal is not None:
+                    await sender.reply(refusal)
+                    return
+                if route.admit is not None or not route.public:
+                    budget = self._bodies
+            request.body = await body.read(budget)
+            response = await self._respond(route, request)
+        finally:
+            body.release()
+        await sender.reply(response)
+
+    async def _admit(self, route: Route, request: Request) -> Response | None:
+        """Identifies the caller of a request before its body is read. Returns the refusal, if any; raises ApiError."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        if route.admit is not None:
+            return await self._patiently(deadline, self._pool, route.admit, request)
+        if not route.public:
+            caller = await self._patiently(deadline, self._pool, self._auth.cached, request)
+            if caller is None:
+                caller = await self._patiently(deadline, self._authenticators, self._auth.identify, request)
+            request.caller = self._with_policy(caller)
+        return None
+
+    async def _respond(self, route: Route, request: Request) -> Response:
+        """The response to a request that is complete."""
+        loop = asyncio.get_running_loop()
         threads = self._threads(route)
         deadline = loop.time() + PATIENCE
         response = await self._patiently(deadline, threads, self._answer, route, request)
@@ -188,7 +234,7 @@ class Dispatcher:
             response = await self._patiently(deadline, threads, _answered, response.after.otherwise, request)
         if response.wait_for is not None:
             await self._settle(response.wait_for)
-        await sender.reply(response)
+        return response
 
     async def _patiently(
         self, deadline: float, threads: Executor, function: Callable[..., _T], /, *arguments: Any
@@ -218,8 +264,11 @@ class Dispatcher:
 
     def _answer_to(self, caller: Caller, route: Route, request: Request) -> Response:
         assert route.handler is not None
-        request.caller = msgspec.structs.replace(caller, policy=self._policy)
+        request.caller = self._with_policy(caller)
         return _answered(route.handler, request)
+
+    def _with_policy(self, caller: Caller) -> Caller:
+        return msgspec.structs.replace(caller, policy=self._policy)
 
     def _threads(self, route: Route) -> Executor:
         if route.keystone:
@@ -240,21 +289,10 @@ class Dispatcher:
         finally:
             self._notifier.forget(wait_for.waiter)
 
-    async def _body(self, request: Request, receive: Receive, largest: int) -> bytes:
-        length = request.header(b"content-length")
-        if length is not None and (not length.isdigit() or len(length) > 12 or int(length) > largest):
-            raise _too_large(largest)
-        message = await receive()
-        body = _part(message)
-        if message.get("more_body"):
-            try:
-                return await asyncio.wait_for(_rest(body, receive, largest), BODY_TIME)
-            except TimeoutError:
-                text = f"The request body did not arrive within {BODY_TIME:.0f} seconds"
-                raise ApiError("BadRequest", text) from None
-        if len(body) > largest:
-            raise _too_large(largest)
-        return body
+
+def _never() -> bool:
+    """The answer of a server that does not notice that clients leave."""
+    return False
 
 
 async def _is_done(after: After) -> bool:
@@ -276,29 +314,6 @@ def _answered(handler: Handler, request: Request) -> Response:
     raise AssertionError
 
 
-async def _rest(first: bytes, receive: Receive, largest: int) -> bytes:
-    parts, size, more = [first], len(first), True
-    while more:
-        message = await receive()
-        parts.append(_part(message))
-        size += len(parts[-1])
-        if size > largest:
-            raise _too_large(largest)
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _too_large(largest: int) -> ApiError:
-    return ApiError("RequestTooLarge", f"A request body can have {largest} bytes at most")
-
-
-def _part(message: MutableMapping[str, Any]) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ApiError("BadRequest", "The client left before its request was complete")
-    part: bytes = message.get("body", b"")
-    return part
-
-
 class _Sender:
     """The way back to one client: puts the request's id on the answer, and answers once."""
 
@@ -311,7 +326,10 @@ class _Sender:
         """An ASGI message."""
         if message["type"] == "http.response.start":
             self._started = True
-            message["headers"] = [*message["headers"], self._id]
+            headers = message["headers"]
+            # Keys, tokens and passwords are in many answers, and nothing here gains from a cache between.
+            stored = () if any(name == b"cache-control" for name, _ in headers) else (_NO_STORE,)
+            message["headers"] = [*headers, *stored, self._id]
         await self._send(message)
 
     async def reply(self, response: Response) -> None:
@@ -354,9 +372,9 @@ def _unavailable(error: Unavailable) -> str:
     return _UNKNOWN if isinstance(error, OutcomeUnknown) else _AWAY
 
 
-_NO_RESOURCE: Final = Route("", "", not_found)
-_NOTHING: Final = Route("", "", not_found, public=True)
-_WRONG_METHOD: Final = Route("", "", wrong_method)
+_NO_RESOURCE: Final = Route("", "", not_found, bodiless=True)
+_NOTHING: Final = Route("", "", not_found, public=True, bodiless=True)
+_WRONG_METHOD: Final = Route("", "", wrong_method, bodiless=True)
 _BROKEN: Final = neutron_error(
     "HTTPInternalServerError", "Request Failed: internal server error while processing your request.", 500
 )

@@ -29,13 +29,15 @@ encode: Final = msgspec.json.Encoder().encode
 
 class Request:
     """One request. `id`: the part of the path in the place of the route's `{id}`, "" if it has none; `source`: the
-    client's address; `caller`: set by the dispatcher after authentication."""
+    client's address; `left`: returns whether the client has left; `caller`: set by the dispatcher after
+    authentication."""
 
     __slots__ = (
         "body",
         "caller",
         "headers",
         "id",
+        "left",
         "method",
         "path",
         "public_url",
@@ -60,6 +62,7 @@ class Request:
         request_id: str = "",
         source: str = "",
         public_url: str = "",
+        left: Callable[[], bool] = lambda: False,
     ) -> None:
         self.method = method
         self.path = path
@@ -72,6 +75,7 @@ class Request:
         self.request_id = request_id
         self.source = source
         self.public_url = public_url
+        self.left = left
         self.caller = NOBODY
 
     def header(self, name: bytes) -> bytes | None:

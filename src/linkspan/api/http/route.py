@@ -29,6 +29,10 @@ class Route(msgspec.Struct, frozen=True):
     handler: Handler | None = None
     public: bool = False
     """True if no caller is required; handlers of agents check their token themselves."""
+    admit: Callable[[Request], Response | None] | None = None
+    """Of a public route with credentials of its own: refuses a request before its body is read; None admits it."""
+    bodiless: bool = False
+    """True if it answers without looking at the body, which is then not read."""
     stream: Stream | None = None
     largest_body: int = 0
     """Bytes; 0: the server's own limit."""

@@ -1,10 +1,12 @@
 """The HTTP server around the application: uvicorn, which ends hint streams when it stops.
 
-Without that the server would wait for streams that never end by themselves.
+Without that the server would wait for streams that never end by themselves. A certificate that is replaced on disk is
+served to new connections from then on (`certificate`).
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import resource
 import socket
@@ -14,14 +16,19 @@ from typing import Final
 
 import uvicorn
 
+from linkspan.api.http.certificate import Certificate
+from linkspan.api.http.connections import RESERVE, ConnectionTable
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiApplication
 from linkspan.api.http.slow_clients import TimedHttpProtocol
+from linkspan.core.schema.operations import MAX_CONNECTIONS
 
 STOPPING: Final = 5.0
 """Seconds that requests in flight get to end."""
 FILES: Final = 65_536
 """The most open files that are asked for: every client that is slow or silent holds one, and most shells give 1,024."""
+RELOAD: Final = 10
+"""Tenths of a second between two looks at the files of the certificate."""
 GARBAGE: Final = 20_000
 """Objects that are made before the garbage collector looks at them: a long answer has that many."""
 
@@ -29,9 +36,16 @@ GARBAGE: Final = 20_000
 class Server(uvicorn.Server):
     """A uvicorn server that wakes all waiters of the notifier before it stops."""
 
-    def __init__(self, config: uvicorn.Config, notifier: Notifier) -> None:
+    def __init__(self, config: uvicorn.Config, notifier: Notifier, certificate: Certificate | None) -> None:
         super().__init__(config)
         self._notifier = notifier
+        self._certificate = certificate
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if self._certificate is not None and counter % RELOAD == 0:
+            self._certificate.refresh()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM and SIGINT."""
@@ -45,13 +59,22 @@ class Server(uvicorn.Server):
 
 
 def server(
-    app: AsgiApplication, notifier: Notifier, *, tls_cert: Path | None = None, tls_key: Path | None = None
+    app: AsgiApplication,
+    notifier: Notifier,
+    *,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    per_address: int = MAX_CONNECTIONS,
 ) -> Server:
-    """A server for an application; give its `run` the sockets to listen on."""
+    """A server for an application; give its `run` the sockets to listen on. `per_address`: connections from one
+    address, 0: any number."""
+    certificate = Certificate(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(files - RESERVE, files // 2)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=TimedHttpProtocol,
+        http=functools.partial(TimedHttpProtocol, table=ConnectionTable(limit, per_address)),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -60,10 +83,9 @@ def server(
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(STOPPING),
-        ssl_certfile=tls_cert,
-        ssl_keyfile=tls_key,
+        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
     )
-    return Server(config, notifier)
+    return Server(config, notifier, certificate)
 
 
 def serve(
@@ -73,6 +95,7 @@ def serve(
     *,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    per_address: int = MAX_CONNECTIONS,
 ) -> None:
     """Serves on a listening socket until SIGTERM or SIGINT."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -81,4 +104,4 @@ def serve(
     # than after every 700 of them.
     gc.freeze()
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
-    server(app, notifier, tls_cert=tls_cert, tls_key=tls_key).run(sockets=[listener])
+    server(app, notifier, tls_cert=tls_cert, tls_key=tls_key, per_address=per_address).run(sockets=[listener])

@@ -4,6 +4,8 @@ A connection must deliver a request within `ARRIVAL` and accept a piece of its a
 No thread is involved: a slow client costs a socket and a few kilobytes. The size of a body is the application's to
 limit.
 
+How many connections there may be is `connections`' to say.
+
 A client may send requests without waiting for answers (pipelining). Few of them are read ahead: each one that waits
 costs kilobytes, and one read of a socket can have thousands.
 """
@@ -11,17 +13,23 @@ costs kilobytes, and one read of a socket can have thousands.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from linkspan.api.http.connections import ConnectionTable
 
 ARRIVAL: Final = 60.0
 """Seconds from a request's first byte to its last, and from a connection to its first request."""
 TAKING: Final = 60.0
 """Seconds in which a client takes what is ready for it, 64 KB at a time, before it is cut off."""
 HEAD: Final = 64 * 1024
-"""Bytes of a request line with headers."""
+"""Bytes of a request line with headers, and of everything in a body that is not content: trailers, sizes of chunks."""
+HEADERS: Final = 100
+"""Headers of a request, trailers included."""
+LEFT: Final = "linkspan.left"
+"""Key of the ASGI scope: a function without parameters that returns whether the client has left."""
 AHEAD: Final = 8
 """Requests of a connection that wait for the answers before theirs; the bytes of others stay as they are."""
 PART: Final = 1024
@@ -40,12 +48,22 @@ class _HeldFlow(FlowControl):
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. `table`: all connections of its server, if they are limited."""
+
+    def __init__(self, *arguments: Any, table: ConnectionTable | None = None, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._table = table
 
     _arrival: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
     _head: int | None = 0
     """Bytes of a head that is not complete; None while there is none."""
+    _overhead = 0
+    """Bytes that came with the present body and are not its content."""
+    had_request = False
+    """True if a request was answered."""
+    _address = ""
+    _lost = False
     _began = False
     """True if the head started in the data at hand: what else is in there belongs to another request."""
 
@@ -56,7 +74,24 @@ class TimedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = self._held = _HeldFlow(transport)
         self._unread = bytearray()
+        self._address = self.client[0] if self.client else ""
+        if self._table is not None and not self._table.add(self, self._address):
+            transport.abort()
+            return
         self._expect()
+
+    @property
+    def waits_for_client(self) -> bool:
+        """True if no whole request is there that needs an answer."""
+        cycle: RequestResponseCycle | None = self.__dict__["cycle"]  # None before the first request
+        return cycle is None or cycle.response_complete or (cycle.more_body and not self.pipeline)
+
+    def drop(self) -> None:
+        """Closes the connection at once."""
+        self.transport.abort()
+
+    def _left(self) -> bool:
+        return self._lost or self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         """Part of a request, or several."""
@@ -78,6 +113,10 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The next request's turn."""
+        self.had_request = True
+        if self.cycle.response_complete:
+            # Of a request that was answered before its body was read: nobody will.
+            self.cycle.body = bytearray()
         super().on_response_complete()
         if self._held.held:
             self._parse()
@@ -86,21 +125,36 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def _received(self, data: bytes) -> None:
         self._expect()
         self._began = False
+        self._overhead += len(data)
         super().data_received(data)
         if self._head is not None and not self._began:
             self._head += len(data)
             if self._head > HEAD and not self.transport.is_closing():
                 self.send_400_response("The request line and its headers are too long.")
+        elif self._overhead > HEAD:
+            self.transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or a trailer. An error makes the parser refuse the request."""
+        if len(self.headers) >= HEADERS:
+            raise ValueError(f"more than {HEADERS} headers")
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Content of a body."""
+        self._overhead = max(0, self._overhead - len(body))
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self.scope[LEFT] = self._left  # type: ignore[typeddict-unknown-key]
         self._head, self._began = 0, True
         self._expect()
 
     def on_headers_complete(self) -> None:
         """All of a request but its body."""
-        self._head = None
+        self._head, self._overhead = None, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -140,6 +194,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
+        self._lost = True
+        if self._table is not None:
+            self._table.remove(self, self._address)
         for timer in (self._arrival, self._taking):
             if timer is not None:
                 timer.cancel()

@@ -21,7 +21,7 @@ from linkspan.core.schema.resources import (
     Resource,
 )
 
-ANY: Final = ("Unauthorized", "TooManyRequests", "ServiceUnavailable")
+ANY: Final = ("Unauthorized", "HTTPForbidden", "TooManyRequests", "ServiceUnavailable")
 """Errors of every request that needs authentication."""
 ANY_BODY: Final = ("BadRequest", "HTTPBadRequest", "InvalidInput", "MalformedRequestBody", "RequestTooLarge")
 """Errors of every request with a body."""
@@ -145,6 +145,7 @@ MEANING: Final[dict[str, str]] = {
     "EndpointGroupInUse": "A connection references the endpoint group",
     "Unauthorized": "The credentials are missing or wrong",
     "PolicyNotAuthorized": "The policy rules do not allow it",
+    "HTTPForbidden": "The request comes from a page of another site, or names a host that is not the API's",
     "HTTPNotFound": "The path or the object does not exist",
     "VPNServiceNotFound": "The VPN service does not exist, or belongs to another project",
     "IKEPolicyNotFound": "The IKE policy does not exist, or belongs to another project",
@@ -175,6 +176,6 @@ MEANING: Final[dict[str, str]] = {
     "RevisionNumberConstraintFailed": "The revision of the object is not the one in If-Match",
     "RequestTooLarge": "The body is too large",
     "TooManyRequests": "Too many requests: try again after the seconds of Retry-After",
-    "ServiceUnavailable": "The database is unavailable: try again",
+    "ServiceUnavailable": "The database is unavailable, or too many requests are in progress: try again",
 }
 """Type -> meaning, without the details that a message adds (object, value)."""

@@ -22,6 +22,10 @@ MAX_BULK: Final = 100
 for it."""
 MAX_BODY: Final = 65_536
 """Default of `limits.body`: the most bytes of a request body."""
+MAX_BODIES: Final = 64 * 1024 * 1024
+"""Default of `limits.bodies`: the most bytes of all request bodies in memory."""
+MAX_CONNECTIONS: Final = 512
+"""Default of `limits.connections_per_address`."""
 
 
 class RequestLine(msgspec.Struct, frozen=True):
