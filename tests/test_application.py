@@ -16,7 +16,7 @@ IKE, GROUPS = "/v2.0/vpn/ikepolicies", "/v2.0/vpn/endpoint-groups"
 
 def status_codes(state: Path, settings: dict[str, Any], *requests: tuple[str, str, Any]) -> list[int]:
     """Sends requests to an API with these settings and without authentication; returns the status codes."""
-    overrides = {"state": state, "api.auth": "none", "log.terminal": "off"} | settings
+    overrides = {"state": state, "api.auth": "none", "log.terminal": "off", "api.hosts": "testserver"} | settings
     with wiring.open_application(load(environment={}, overrides=overrides)) as (app, _), TestClient(app) as client:
         return [client.request(method, path, json=body).status_code for method, path, body in requests]
 
@@ -53,7 +53,13 @@ def test_a_setting_changes_the_response(
 def test_limits_page_is_the_size_of_a_page(tmp_path: Path) -> None:
     settings = load(
         environment={},
-        overrides={"state": tmp_path, "api.auth": "none", "log.terminal": "off", "limits.page": 2},
+        overrides={
+            "state": tmp_path,
+            "api.auth": "none",
+            "api.hosts": "testserver",
+            "log.terminal": "off",
+            "limits.page": 2,
+        },
     )
     with wiring.open_application(settings) as (app, _), TestClient(app) as client:
         client.post(IKE, json={"ikepolicies": [{}] * 3})
@@ -61,8 +67,18 @@ def test_limits_page_is_the_size_of_a_page(tmp_path: Path) -> None:
 
 
 def test_failed_logins_from_an_address_are_limited(tmp_path: Path) -> None:
-    overrides = {"state": tmp_path, "log.terminal": "off", "limits.failure_burst": 2, "limits.failure_rate": 0.001}
+    limits = {"limits.failure_burst": 2, "limits.failure_rate": 0.001}
+    overrides = {"state": tmp_path, "log.terminal": "off", "api.hosts": "testserver"} | limits
     settings = load(environment={}, overrides=overrides)
     with wiring.open_application(settings) as (app, _), TestClient(app) as client:
-        codes = [client.get(IKE, auth=("mallory", "wrong")).status_code for _ in range(3)]
+        codes = [client.get(IKE, auth=(f"mallory {number}", "wrong")).status_code for number in range(3)]
     assert codes == [401, 401, 429]
+
+
+def test_failed_logins_with_a_name_are_limited(tmp_path: Path) -> None:
+    limits = {"limits.name_failure_burst": 2, "limits.name_failure_rate": 0.001}
+    overrides = {"state": tmp_path, "log.terminal": "off", "api.hosts": "testserver"} | limits
+    settings = load(environment={}, overrides=overrides)
+    with wiring.open_application(settings) as (app, _), TestClient(app) as client:
+        names = ("mallory", "mallory", "mallory", "eve")
+        assert [client.get(IKE, auth=(name, "wrong")).status_code for name in names] == [401, 401, 429, 401]

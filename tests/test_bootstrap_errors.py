@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from linkspan.admin import preflight
 from linkspan.admin.process_lock import lock_state
-from linkspan.bootstrap import command_line
+from linkspan.bootstrap import command_line, wiring
+from linkspan.settings import load
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -79,8 +82,6 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["api", "--config", "absent.toml"], "cannot read the settings file absent.toml"),
         (["api", "--auth", "none", "--host", "0.0.0.0"], "admin"),
         (["api", "--auth", "keystone"], "needs keystone.auth_url"),
-        (["api", "--host", "192.0.2.1", "--port", "1"], "cannot listen on 192.0.2.1 port 1"),
-        (["api", "--host", "no such host", "--port", "1"], "cannot listen on no such host"),
         (["db", "upgrade", "--database", "mysql://h/x"], "cannot use a mysql database"),
         (["db", "upgrade", "--database", "nonsense"], "invalid database URL"),
         (["db", "upgrade", "--database", "postgresql://127.0.0.1:1/x"], "the database"),
@@ -99,6 +100,140 @@ def test_a_failure_is_exit_code_1_and_names_the_remedy(
     code, shown = run(capsys, *arguments)
     assert code == 1
     assert words in shown
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_an_address_that_is_not_here_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("LINKSPAN_API_PLAIN_HTTP", "allow")
+    code, shown = run(capsys, "api", "--host", host, "--port", "1")
+    assert code == 1
+    assert f"cannot listen on {host} port 1" in shown
+
+
+HOSTS = ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "vpn.example.org", ""]
+
+
+@pytest.mark.parametrize("auth", ["http_basic", "keystone"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_plain_http_on_other_addresses_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, auth: str
+) -> None:
+    Path("secret").write_text("password of the service user\n", encoding="ascii")
+    monkeypatch.setenv("LINKSPAN_KEYSTONE_AUTH_URL", "https://keystone.example.org/v3")
+    monkeypatch.setenv("LINKSPAN_KEYSTONE_PASSWORD_FILE", "secret")
+    Path("secret").chmod(0o600)
+    code, shown = run(capsys, "api", "--auth", auth, "--host", host, "--port", "1")
+    assert code == 1
+    assert " ".join(f"plain HTTP on {host} would send passwords and keys in plaintext".split()) in shown
+    assert "set api.tls_cert and api.tls_key" in shown
+    assert "api.plain_http = 'allow'" in shown
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_plain_http_on_loopback_addresses_is_accepted(host: str) -> None:
+    wiring.check_authentication(load(environment={}, overrides={"api.host": host}))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"api.plain_http": "allow"}, {"api.tls_cert": Path("c.pem"), "api.tls_key": Path("k.pem")}]
+)
+def test_other_addresses_are_accepted_with_tls_or_by_a_setting(settings: dict[str, Any]) -> None:
+    wiring.check_authentication(load(environment={}, overrides={"api.host": "0.0.0.0"} | settings))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h", "http://192.0.2.1:5000/v3", "http://[2001:db8::1]/v3", "http://127.0.0.1.example.org", "HTTP://h"],
+)
+def test_a_keystone_over_plain_http_is_refused(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    lines = f"[api]\nauth = 'keystone'\n[keystone]\nauth_url = '{url}'\npassword_file = 'x.toml'\n"
+    Path("x.toml").write_text(lines, encoding="ascii")
+    Path("x.toml").chmod(0o600)
+    code, shown = run(capsys, "api", "--config", "x.toml", "--port", "1")
+    assert code == 1
+    assert "plain HTTP to another machine" in shown or "needs keystone.auth_url" in shown
+    secret = preflight.check_keystone("http://h", "linkspan", Path("x.toml"), None, plain_http=True)
+    assert secret.reveal() == lines.strip()
+    preflight.check_keystone("http://127.0.0.1:5000/v3", "linkspan", Path("x.toml"), None)
+
+
+# --- files that others can read or change -----------------------------------------------------------------------------
+
+
+def _stop(_command: str) -> None:
+    raise click.ClickException("stopped by the test")
+
+
+def test_files_that_others_can_use_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command_line.execute(["db", "upgrade"]) == 0
+    assert command_line.execute(["node", "create", "node-1", "--token-file", ".linkspan/nodes/node-1.token"]) == 0
+    for name in ("policy.yaml", "settings.toml", "password", "key.pem", "cert.pem"):
+        Path(name).write_text("", encoding="ascii")
+        Path(name).chmod(0o600)
+    keystone = ["--auth", "keystone"]
+    environment = {
+        "LINKSPAN_API_POLICY_FILE": "policy.yaml",
+        "LINKSPAN_API_TLS_KEY": "key.pem",
+        "LINKSPAN_API_TLS_CERT": "cert.pem",
+        "LINKSPAN_KEYSTONE_PASSWORD_FILE": "password",
+    }
+    api = ["api", "--config", "settings.toml"]
+    agent = ["agent", "--api", "http://127.0.0.1:1"]
+    users = ["user", "list"]
+    cases: list[tuple[str, int, list[str]]] = [
+        (".linkspan", 0o777, api),
+        (".linkspan", 0o1777, agent),
+        (".linkspan", 0o770, users),
+        (".linkspan/keys", 0o777, api),
+        (".linkspan/nodes", 0o722, agent),
+        (".linkspan/linkspan.db", 0o666, api),
+        (".linkspan/linkspan.db", 0o660, users),
+        (".linkspan/keys/seal", 0o440, users),
+        (".linkspan/nodes/node-1.token", 0o604, agent),
+        (".linkspan/nodes/node-1.token", 0o620, agent),
+        ("policy.yaml", 0o646, api),
+        ("policy.yaml", 0o664, api),
+        ("settings.toml", 0o666, api),
+        ("password", 0o644, [*api, *keystone]),
+        ("key.pem", 0o644, api),
+        ("cert.pem", 0o666, api),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        # Where an agent would begin to work.
+        patch.setattr(preflight, "require_root", _stop)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for name, mode, command in cases:
+            path = Path(name)
+            right = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode)
+            code, shown = run(capsys, *command)
+            path.chmod(right)
+            assert (name, oct(mode), code) == (name, oct(mode), 1)
+            assert f"{name}: run 'chmod" in shown
+            assert "others can" in shown
+            # The control: with its own mode it is not what is refused.
+            command_line.execute(command)
+            assert "others can" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own files of other users")
+@pytest.mark.root
+def test_files_of_other_users_are_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command_line.execute(["db", "upgrade"]) == 0
+    assert command_line.execute(["user", "list"]) == 0
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    Path("policy.yaml").write_text("", encoding="ascii")
+    monkeypatch.setenv("LINKSPAN_API_POLICY_FILE", "policy.yaml")
+    for name in (".linkspan", ".linkspan/keys/seal", ".linkspan/keys", ".linkspan/linkspan.db", "policy.yaml"):
+        os.chown(name, 65534, -1)
+        code, shown = run(capsys, "api", "--port", "1") if "seal" not in name else run(capsys, "user", "list")
+        os.chown(name, 0, -1)
+        assert (name, code) == (name, 1)
+        assert "belongs to the user 65534: run 'chown 0 " in shown
+        assert name in shown
 
 
 def test_an_unknown_setting_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -127,6 +262,7 @@ def test_an_unusable_certificate_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, cert: str, key: str | None, words: str
 ) -> None:
     (tmp_path / "cert.pem").write_text("no PEM\n", encoding="ascii")
+    (tmp_path / "cert.pem").chmod(0o600)
     lines = ["[api]", f'tls_cert = "{cert}"', *([f'tls_key = "{key}"'] if key else [])]
     (tmp_path / "x.toml").write_text("\n".join(lines), encoding="ascii")
     code, shown = run(capsys, "api", "--config", "x.toml")
@@ -138,15 +274,16 @@ def test_an_unusable_certificate_is_refused(
     ("lines", "words"),
     [
         ("auth_url = 'keystone:5000'", "needs keystone.auth_url, such as"),
-        ("auth_url = 'http://h:5000/v3'", "needs keystone.password_file, with the password of linkspan"),
-        ("auth_url = 'http://h'\npassword_file = 'absent'", "cannot read the password file absent"),
-        ("auth_url = 'http://h'\npassword_file = 'x.toml'\nca_file = 'x.toml'", "x.toml contains no CA certificates"),
+        ("auth_url = 'https://h:5000/v3'", "needs keystone.password_file, with the password of linkspan"),
+        ("auth_url = 'https://h'\npassword_file = 'absent'", "cannot read the password file absent"),
+        ("auth_url = 'https://h'\npassword_file = 'x.toml'\nca_file = 'x.toml'", "x.toml contains no CA certificates"),
     ],
 )
 def test_incomplete_settings_for_keystone_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, lines: str, words: str
 ) -> None:
     (tmp_path / "x.toml").write_text(f"[api]\nauth = 'keystone'\n[keystone]\n{lines}\n", encoding="ascii")
+    (tmp_path / "x.toml").chmod(0o600)
     code, shown = run(capsys, "api", "--config", "x.toml")
     assert code == 1
     assert words in shown
@@ -157,8 +294,9 @@ def test_keystone_without_keystoneauth1_is_refused(
 ) -> None:
     monkeypatch.setitem(sys.modules, "keystoneauth1", None)
     Path("x.toml").write_text(
-        "[api]\nauth = 'keystone'\n[keystone]\nauth_url = 'http://h'\npassword_file = 'x.toml'\n", encoding="ascii"
+        "[api]\nauth = 'keystone'\n[keystone]\nauth_url = 'https://h'\npassword_file = 'x.toml'\n", encoding="ascii"
     )
+    Path("x.toml").chmod(0o600)
     code, shown = run(capsys, "api", "--config", "x.toml")
     assert code == 1
     assert "install linkspan[keystone]" in shown

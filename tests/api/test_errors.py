@@ -15,7 +15,7 @@ from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POL
 from tests.api.authentication import test_rate_limits
 from tests.api.conftest import OpenApi
 from tests.api.embedded_keystone import test_embedded_keystone
-from tests.api.http import test_dispatcher
+from tests.api.http import test_dispatcher, test_same_site
 from tests.api.refusals import (
     GROUPS,
     IKE,
@@ -598,6 +598,7 @@ INVENTORY: Final[dict[str, Row]] = {
 
 TESTED_ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
     # These cases need an API with other settings.
+    "HTTPForbidden": test_same_site.test_requests_of_other_sites_are_refused,
     "TooManyRequests": test_rate_limits.test_requests_of_a_project_are_limited,
     "ServiceUnavailable": test_dispatcher.test_a_database_error_is_a_503,
     "HTTPConflict": test_embedded_keystone.test_credentials_belong_to_one_user,

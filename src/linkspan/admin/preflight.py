@@ -12,9 +12,11 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
+from linkspan.core.addresses import is_loopback
 from linkspan.core.secret import Secret
 
 TOOLS: Final = {
@@ -76,11 +78,28 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
         ) from None
 
 
-def check_keystone(auth_url: str, username: str, password_file: Path | None, ca_file: Path | None) -> Secret:
+def check_plain_http(host: str) -> None:
+    """Checks that plain HTTP on this address stays on this machine. Raises ClickException."""
+    if not is_loopback(host):
+        raise click.ClickException(
+            f"plain HTTP on {host} would send passwords and keys in plaintext: set api.tls_cert and api.tls_key, or "
+            "api.plain_http = 'allow' if a proxy in front of it ends TLS"
+        )
+
+
+def check_keystone(
+    auth_url: str, username: str, password_file: Path | None, ca_file: Path | None, *, plain_http: bool = False
+) -> Secret:
     """Checks the settings for an external Keystone; returns the service user's password. Raises ClickException."""
     if not auth_url.startswith(("http://", "https://")):
         raise click.ClickException(
             "auth 'keystone' needs keystone.auth_url, such as https://keystone.example.org:5000/v3"
+        )
+    url = urlsplit(auth_url)
+    if url.scheme == "http" and not plain_http and not is_loopback(url.hostname or ""):
+        raise click.ClickException(
+            f"keystone.auth_url {auth_url} is plain HTTP to another machine and would send a password and tokens in "
+            "plaintext: use https://, or set keystone.plain_http = 'allow'"
         )
     if password_file is None:
         raise click.ClickException(f"auth 'keystone' needs keystone.password_file, with the password of {username}")

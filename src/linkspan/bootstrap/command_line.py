@@ -90,8 +90,10 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
 
 
 def _settings(config: Path | None, **overrides: Any) -> Settings:
+    from linkspan.admin import file_checks
     from linkspan.settings import load
 
+    file_checks.check_trusted(config, "settings file")
     return load(config, overrides={key.replace("__", "."): value for key, value in overrides.items()})
 
 

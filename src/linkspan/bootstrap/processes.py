@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from linkspan.admin import preflight
+from linkspan.admin import file_checks, preflight
 from linkspan.bootstrap import wiring
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def run_api_server(settings: Settings) -> None:
     """Runs the API server until SIGTERM or Ctrl-C."""
+    wiring.check_files(settings)
     wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
     wiring.load_policy(settings)
@@ -36,7 +37,14 @@ def run_api_server(settings: Settings) -> None:
         from linkspan.api.http.server import serve
 
         structlog.get_logger("api").info("api starts", host=settings.api.host, port=settings.api.port)
-        serve(app, notifier, listener, tls_cert=settings.api.tls_cert, tls_key=settings.api.tls_key)
+        serve(
+            app,
+            notifier,
+            listener,
+            tls_cert=settings.api.tls_cert,
+            tls_key=settings.api.tls_key,
+            per_address=settings.limits.connections_per_address,
+        )
 
 
 def run_agent(settings: Settings, teardown: bool) -> None:
@@ -47,6 +55,9 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     from linkspan.settings import instance_id
 
     check_url(settings.api_url)
+    file_checks.check_state(settings.state)
+    file_checks.check_secret(settings.token_file, "token file")
+    file_checks.check_trusted(settings.agent.ca_file, "CA file")
     try:
         token = settings.token_file.read_text(encoding="ascii").strip()
     except FileNotFoundError:

@@ -81,6 +81,7 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool, clean: boo
             "linkspan run creates its own users, which an external Keystone does not know: "
             "with auth 'keystone' start 'linkspan api' and 'linkspan agent'"
         )
+    wiring.check_files(settings)
     wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
     wiring.load_policy(settings)

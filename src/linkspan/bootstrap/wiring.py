@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from linkspan.admin import preflight
+from linkspan.admin import file_checks, preflight
+from linkspan.core.addresses import is_loopback
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -30,10 +31,14 @@ def open_database(settings: Settings, *, exclusive: bool = False) -> Iterator[En
     """Opens the database. `exclusive` locks a SQLite file against other processes that open it so."""
     from linkspan.store.database import engine as engines
 
+    file_checks.check_state(settings.state)
     try:
         engine = engines.connect(settings.database_url)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    file = engines.database_file(engine)
+    if file is not None:
+        file_checks.check_database(file)
     lock = engines.lock(engine) if exclusive else None
     try:
         yield engine
@@ -67,10 +72,32 @@ def upgrade_database(settings: Settings) -> str:
     return "upgraded the database to the newest version" if changed else "the database is already at the newest version"
 
 
+def check_files(settings: Settings) -> None:
+    """Checks the files that the API trusts. Raises ClickException."""
+    api = settings.api
+    with open_database(settings):
+        pass  # the state directory and the database
+    file_checks.check_trusted(api.policy_file, "policy file")
+    file_checks.check_trusted(api.tls_cert, "certificate")
+    file_checks.check_secret(api.tls_key, "TLS key")
+    file_checks.check_secret(settings.keystone.password_file, "password file")
+
+
+def host_names(settings: Settings) -> frozenset[str] | None:
+    """Returns the names that clients may send in `Host`; None: any."""
+    names = frozenset(name.strip() for name in settings.api.hosts.split(",") if name.strip())
+    return names if names or is_loopback(settings.api.host) else None
+
+
 def check_authentication(settings: Settings) -> None:
-    """Checks the settings for authentication; `none` is for loopback addresses only. Raises ClickException."""
+    """Checks the settings for authentication; `none` is for loopback addresses only, and plain HTTP by default.
+
+    Raises ClickException.
+    """
     if settings.api.auth == "keystone":
         create_keystone_client(settings)
+    if settings.api.auth != "none" and settings.api.tls_cert is None and settings.api.plain_http == "refuse":
+        preflight.check_plain_http(settings.api.host)
     if settings.api.auth == "none":
         from linkspan.api.authentication.basic import check_bind
 
@@ -92,7 +119,13 @@ def create_keystone_client(settings: Settings) -> Keystone:
     from linkspan.api.authentication.keystone_client import Keystone, KeystoneauthMissing
 
     keystone = settings.keystone
-    password = preflight.check_keystone(keystone.auth_url, keystone.username, keystone.password_file, keystone.ca_file)
+    password = preflight.check_keystone(
+        keystone.auth_url,
+        keystone.username,
+        keystone.password_file,
+        keystone.ca_file,
+        plain_http=keystone.plain_http == "allow",
+    )
     try:
         return Keystone(
             keystone.auth_url,
@@ -168,10 +201,13 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             rates=RateLimits(
                 project=Rate(limits.project_rate, limits.project_burst),
                 failures=Rate(limits.failure_rate, limits.failure_burst),
+                names=Rate(limits.name_failure_rate, limits.name_failure_burst),
             ),
             page=limits.page,
             bulk=limits.bulk,
             largest_body=limits.body,
+            bodies=limits.bodies,
+            hosts=host_names(settings),
         )
         with LeaseTicker(store):
             yield app, notifier

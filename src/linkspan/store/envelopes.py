@@ -108,7 +108,12 @@ def load_keyring(path: Path, *, make: bool = True) -> Keyring:
     except OSError as error:
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from None
     with os.fdopen(file, "rb") as stream:
-        if stat.S_IMODE(os.fstat(file).st_mode) & 0o077:
+        status = os.fstat(file)
+        if status.st_uid not in (0, os.geteuid()):
+            raise KeyFileError(
+                f"the key file {path} belongs to the user {status.st_uid}: run 'chown {os.geteuid()} {path}'"
+            )
+        if stat.S_IMODE(status.st_mode) & 0o077:
             raise KeyFileError(f"others can read the key file {path}: run 'chmod 0400 {path}'")
         text = stream.read().decode("ascii", "replace")
     return Keyring(parse(text.splitlines(), str(path)))
