@@ -6,11 +6,13 @@ responses have Keystone's format.
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,63 @@ def test_a_malformed_keystone_response_is_a_503(store: Store, response: Any) -> 
     assert "something else than a token" in logs[0]["reason"]
 
 
+GOOD = (200, json.dumps(token_info()).encode())
+ODD: dict[str, tuple[int, bytes]] = {
+    "no JSON": (200, b"<html>"),
+    "no token": (200, b"{}"),
+    "an array": (200, b"[]"),
+    "nothing": (200, b""),
+    "broken UTF-8": (200, b"\xff\xfe{"),
+    "a token without a user": (200, json.dumps(token_info(user=...)).encode()),
+    "roles of another shape": (200, json.dumps(token_info(roles={"a": 1})).encode()),
+    "a time of another kind": (200, json.dumps(token_info("soon")).encode()),
+    "400": (400, b"{}"),
+    "409": (409, b"{}"),
+    "418": (418, b"teapot"),
+    "500": (500, b"Internal Server Error"),
+}
+AWAY = {"502": (502, b""), "503": (503, b""), "504": (504, b"")}
+
+
+class OddKeystone(BaseHTTPRequestHandler):
+    """A Keystone that accepts the service user, and answers about a token as the token's name says."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self._reply(201, json.dumps(token_info()).encode())
+
+    def do_GET(self) -> None:
+        name = self.headers["x-subject-token"].replace("_", " ")
+        self._reply(*(ODD | AWAY).get(name, GOOD))
+
+    def _reply(self, code: int, body: bytes) -> None:
+        self.send_response(code)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("x-subject-token", "service")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Logs nothing."""
+
+
+def test_an_odd_answer_concerns_only_its_token(store: Store) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OddKeystone) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = Keystone(f"http://127.0.0.1:{server.server_port}/v3", "linkspan", Secret("x"), "service", timeout=5.0)
+        try:
+            for number, kind in enumerate(ODD):
+                api = Api(store, client)
+                assert (kind, api.code(kind.replace(" ", "_"))) == (kind, 503)
+                assert (kind, api.code(f"good-{number}")) == (kind, 200)
+            for kind in AWAY:
+                # The control: what concerns every token is not asked about again for a while.
+                api = Api(store, client)
+                assert (kind, api.code(kind), api.code("good")) == (kind, 503, 503)
+        finally:
+            server.shutdown()
+
+
 def test_a_token_is_not_cached_beyond_its_expiry(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     class FixedResponse:
         def validate(self, token: str) -> Any:
@@ -341,7 +400,9 @@ def test_the_settings_configure_the_keystone(cloud: Served, users: Client, tmp_p
         "password_file": tmp_path / "password",
         "project": "admin",
     }
-    overrides = {"state": tmp_path / "state", "api.auth": "keystone"} | {f"keystone.{k}": v for k, v in options.items()}
+    overrides = {"state": tmp_path / "state", "api.auth": "keystone", "api.hosts": "testserver"} | {
+        f"keystone.{k}": v for k, v in options.items()
+    }
     with (
         wiring.open_application(load(environment={}, overrides=overrides)) as (app, _notifier),
         TestClient(app) as http,

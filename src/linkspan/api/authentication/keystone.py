@@ -4,6 +4,7 @@ A valid token is cached for `ttl` seconds, never beyond its expiry. For as long 
 and for as long a revoked token still works. While Keystone is unreachable a token that is not cached gets a 503, not a
 401, because its validity is unknown. An invalid token is cached for a few seconds. Few threads at a time wait for
 Keystone, and none for a while after it did not answer, so that an outage does not delay requests with cached tokens.
+After an answer that cannot be used only the request with that token fails.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 import structlog
 
 from linkspan.api.authentication.cache import Cache
-from linkspan.api.authentication.keystone_client import KeystoneUnreachable
+from linkspan.api.authentication.keystone_client import KeystoneUnreachable, OddAnswer
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request, Unauthorized
 from linkspan.core import keystone_v3
@@ -42,7 +43,8 @@ class TokenValidator(Protocol):
     """A Keystone, see `keystone_client`."""
 
     def validate(self, token: str) -> Any:
-        """Returns Keystone's description of a token, None if the token is not valid. Raises KeystoneUnreachable."""
+        """Returns Keystone's description of a token, None if the token is not valid. Raises KeystoneUnreachable;
+        OddAnswer if that says nothing about other tokens."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -113,6 +115,11 @@ class KeystoneAuth:
             self._away_until = time.monotonic() + RETRY
             _log.warning("keystone cannot be asked", reason=str(error))
             raise _unavailable() from None
+        except OddAnswer as error:
+            _log.warning("keystone's answer about a token cannot be used", reason=str(error))
+            raise ApiError(
+                "ServiceUnavailable", "Keystone's answer about this token cannot be used: try again"
+            ) from None
         finally:
             self._turns.release()
 
@@ -135,7 +142,7 @@ def _read(body: Any) -> keystone_v3.ValidatedToken:
     try:
         return keystone_v3.parse_validated_token(body)
     except ValueError as error:
-        raise KeystoneUnreachable(f"it answered something else than a token: {error}") from None
+        raise OddAnswer(f"it answered something else than a token: {error}") from None
 
 
 def _unavailable() -> ApiError:

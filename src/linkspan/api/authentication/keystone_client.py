@@ -20,6 +20,10 @@ class KeystoneUnreachable(Exception):
     """Keystone is unreachable or refuses the service user. The text gives the reason, in one line."""
 
 
+class OddAnswer(Exception):
+    """Keystone's answer about one token cannot be used. The text gives the reason, in one line."""
+
+
 class KeystoneauthMissing(Exception):
     """keystoneauth1 is not installed; the text says how to get it."""
 
@@ -46,6 +50,13 @@ class Keystone:
         except ImportError:
             raise KeystoneauthMissing("auth 'keystone' needs keystoneauth1: install linkspan[keystone]") from None
         self._exceptions = exceptions
+        # What concerns every token: no connection, or a Keystone that is overloaded.
+        self._away = (
+            exceptions.ConnectionError,
+            exceptions.BadGateway,
+            exceptions.ServiceUnavailable,
+            exceptions.GatewayTimeout,
+        )
         self._url = f"{auth_url.rstrip('/').removesuffix('/v3')}/v3"
         auth = v3.Password(
             auth_url=self._url,
@@ -59,9 +70,9 @@ class Keystone:
         self._session = session.Session(auth=auth, verify=str(ca_file) if ca_file else True, timeout=timeout)
 
     def validate(self, token: str) -> Any:
-        """Returns Keystone's description of a token, None if it is not valid. Raises KeystoneUnreachable."""
+        """Returns Keystone's description of a token, None if it is not valid. Raises KeystoneUnreachable, OddAnswer."""
+        self._login()
         try:
-            self._login()
             answer = self._session.get(
                 f"{self._url}/auth/tokens?nocatalog", headers={"X-Subject-Token": token}, log=False, redirect=False
             )
@@ -74,8 +85,10 @@ class Keystone:
             raise KeystoneUnreachable(
                 "our own user may not validate tokens there: give it the role service or admin"
             ) from None
+        except self._away as error:
+            raise KeystoneUnreachable(_line(error)) from None
         except (self._exceptions.ClientException, ValueError) as error:
-            raise KeystoneUnreachable(" ".join(str(error).split()) or type(error).__name__) from None
+            raise OddAnswer(_line(error)) from None
 
     def _login(self) -> None:
         """Gets the service user's token if there is none. Here, unlike in `validate`, a 404 means a wrong URL."""
@@ -83,3 +96,11 @@ class Keystone:
             self._session.get_token()
         except self._exceptions.NotFound:
             raise KeystoneUnreachable(f"there is no Keystone v3 at {self._url}") from None
+        except self._exceptions.Unauthorized:
+            raise KeystoneUnreachable("it does not accept our own user: see the settings keystone.*") from None
+        except (self._exceptions.ClientException, ValueError) as error:
+            raise KeystoneUnreachable(_line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
