@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,16 @@ def test_an_unknown_project_is_refused(linkspan: LocalCommands, arguments: tuple
     assert "no project named 'green': see 'linkspan project list'" in linkspan.fails(*arguments)
 
 
+def test_a_short_password_is_refused(linkspan: LocalCommands, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("elevenchars\n", encoding="ascii")
+    for command in (("create", "eve", "--project", "blue"), ("set-password", "ada")):
+        assert "at least 12 characters" in linkspan.fails("user", *command, "--password-file", str(file))
+    assert [row["name"] for row in linkspan.json("user", "list")] == ["ada"]
+    file.write_text("elevenchars!\n", encoding="ascii")
+    linkspan("user", "create", "eve", "--project", "blue", "--password-file", str(file))
+
+
 def test_only_an_empty_project_is_deleted(linkspan: LocalCommands) -> None:
     with linkspan.store() as store:
         id = project_id(store, "blue")
@@ -196,7 +207,15 @@ def test_a_token_is_printed_once_and_not_stored(linkspan: LocalCommands) -> None
     assert len(token) >= 43
     assert linkspan.accepts(token)
     (row,) = linkspan.json("token", "list")
-    assert row | {"id": 0} == {"id": 0, "name": "ci", "user_name": "ada", "project_name": "blue", "expires": "never"}
+    assert row | {"id": 0} == {
+        "id": 0,
+        "name": "ci",
+        "user_name": "ada",
+        "project_name": "blue",
+        "expires": row["expires"],
+    }
+    days = (datetime.fromisoformat(row["expires"]).timestamp() - time.time()) / 86_400
+    assert 89 < days <= 90, "the default"
     assert token not in linkspan("token", "list")
     for file in linkspan.state.rglob("*"):
         assert not file.is_file() or token.encode() not in file.read_bytes()
@@ -220,10 +239,11 @@ def test_a_token_expires(linkspan: LocalCommands) -> None:
         linkspan("token", "create", "--user", "ada", "--name", "a", "--expires", "1s").removeprefix("token: ").strip()
     )
     linkspan("token", "create", "--user", "ada", "--name", "b", "--expires", "30d")
+    linkspan("token", "create", "--user", "ada", "--name", "c", "--expires", "never")
     time.sleep(1.1)
     assert not linkspan.accepts(short)
-    first, second = (row["expires"] for row in linkspan.json("token", "list"))
-    assert first == "expired"
+    first, second, third = (row["expires"] for row in linkspan.json("token", "list"))
+    assert (first, third) == ("expired", "never")
     assert second > time.strftime("%Y-%m-%dT", time.gmtime(time.time() + 29 * 86_400))
     for wrong in ("soon", "-1d", "0d", "5", "1y"):
         assert "not a duration such as" in linkspan.fails(

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from keystoneauth1 import loading
 from keystoneauth1.session import Session
+from sqlalchemy import update
 
 from linkspan.admin import account_store
 from linkspan.admin.initial_state import bootstrap_state
@@ -23,6 +24,7 @@ from linkspan.api.http.server import server
 from linkspan.core.state.status import LEASE
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
+from linkspan.store.database.tables import TOKEN
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import verify_password
@@ -157,23 +159,58 @@ def test_a_foreign_clouds_file_is_not_overwritten(store: Store, tmp_path: Path) 
     assert (tmp_path / "clouds.yaml").read_text() == "something else"
 
 
+ONE, TWO = "correct horse", "battery staple"
+
+
+@pytest.mark.parametrize("password", ["", "x", "elevenchars", "äöüäöüäöüäö"])
+def test_a_short_password_is_refused(store: Store, password: str) -> None:
+    account_store.create_project(store, "p")
+    account_store.create_user(store, "u", "exactly 12 .", "p", ("member",))
+    with pytest.raises(click.ClickException, match="at least 12 characters"):
+        account_store.create_user(store, "v", password, "p", ("member",))
+    with pytest.raises(click.ClickException, match="at least 12 characters"):
+        account_store.set_password(store, "u", password)
+    with store.read() as tx:
+        (user,) = users.all_users(tx)
+    assert verify_password(user["password_hash"], "exactly 12 .")
+
+
+def test_the_static_token_is_renewed_in_time(store: Store, tmp_path: Path) -> None:
+    start(store, tmp_path)
+    text = (tmp_path / "clouds.yaml").read_text()
+    with store.read() as tx:
+        (token,) = tokens.static_tokens(tx)
+        now = tx.wall
+    assert token["expires_at"] is not None
+    assert 89 < (token["expires_at"] - now) / 86_400 <= 90
+    start(store, tmp_path)
+    assert (tmp_path / "clouds.yaml").read_text() == text
+    with store.write() as tx:
+        tx.connection.execute(update(TOKEN).values(expires_at=now + 44 * 86_400))
+    start(store, tmp_path)
+    assert (tmp_path / "clouds.yaml").read_text() != text
+    with store.read() as tx:
+        (renewed,) = tokens.static_tokens(tx)
+    assert renewed["id"] != token["id"]
+
+
 def test_projects_users_and_passwords(store: Store, tmp_path: Path) -> None:
     account_store.create_project(store, "p")
-    account_store.create_user(store, "u", "one", "p", ("reader",))
-    account_store.set_password(store, "u", "two")
+    account_store.create_user(store, "u", ONE, "p", ("reader",))
+    account_store.set_password(store, "u", TWO)
     with store.read() as tx:
         row = users.user_by_name(tx, "u")
     assert row is not None
-    assert verify_password(row["password_hash"], "two")
-    assert not verify_password(row["password_hash"], "one")
+    assert verify_password(row["password_hash"], TWO)
+    assert not verify_password(row["password_hash"], ONE)
     with pytest.raises(click.ClickException, match="exists already"):
         account_store.create_project(store, "p")
     with pytest.raises(click.ClickException, match="exists already"):
-        account_store.create_user(store, "u", "x", "p", ("member",))
+        account_store.create_user(store, "u", ONE, "p", ("member",))
     with pytest.raises(click.ClickException, match="no project named"):
-        account_store.create_user(store, "v", "x", "q", ("member",))
+        account_store.create_user(store, "v", ONE, "q", ("member",))
     with pytest.raises(click.ClickException, match="no user named"):
-        account_store.set_password(store, "v", "x")
+        account_store.set_password(store, "v", ONE)
 
 
 def test_a_node_whose_token_cannot_be_written_is_not_created(store: Store, tmp_path: Path) -> None:

@@ -130,12 +130,13 @@ def test_a_secret_from_standard_input(
     linkspan: Linkspan, site: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("conn")
-    monkeypatch.setattr("sys.stdin", io.StringIO("from stdin\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("from standard input\n"))
     linkspan(*connect(site, name, "--psk", "-", third=80))
     assert linkspan.errors == ""
-    assert linkspan.json("connection", "show", name, "--show-secrets")["psk"] == "from stdin"
+    assert linkspan.json("connection", "show", name, "--show-secrets")["psk"] == "from standard input"
     linkspan("connection", "set", name, "--psk", "visible")
     assert "visible to every user of this machine" in linkspan.errors
+    assert "warning: the pre-shared key is short" in linkspan.errors
     linkspan("connection", "delete", name)
 
 

@@ -17,11 +17,11 @@ from linkspan.admin.shared_options import (
     format_option,
     given_or_new_password,
     name_argument,
-    parse_duration,
+    parse_lifetime,
     password_option,
     print_rows,
 )
-from linkspan.core.keystone_v3 import ROLES
+from linkspan.core.keystone_v3 import ROLES, STATIC_DAYS
 from linkspan.store.identity import tokens as stored_tokens
 from linkspan.store.identity import users as stored_users
 from linkspan.store.store import Store
@@ -185,9 +185,10 @@ def _token_create(opener: Opener) -> click.Command:
         click.Option(["--name"], default="", help="name of the token in the list"),
         click.Option(
             ["--expires"],
-            callback=parse_duration,
+            default=f"{STATIC_DAYS}d",
+            callback=parse_lifetime,
             metavar="TIME",
-            help="lifetime, such as 12h or 30d (default: unlimited)",
+            help=f"lifetime, such as 12h or 30d, or never (default {STATIC_DAYS}d)",
         ),
         click.Option(
             ["--token-file"],

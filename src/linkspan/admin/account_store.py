@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from linkspan.core.schema.resources import RESOURCES
+from linkspan.core.secret import SHORTEST
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
@@ -45,9 +46,16 @@ def create_project(store: Store, name: str, description: str = "") -> ProjectRow
         return users.add_project(tx, name, description=description)
 
 
+def _hashed(password: str) -> str:
+    """Returns the hash of a new password. Raises ClickException if it is too short."""
+    if len(password) < SHORTEST:
+        raise click.ClickException(f"the password is too short: give at least {SHORTEST} characters")
+    return hash_password(password)
+
+
 def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> UserRow:
-    """Creates a user with these roles in a project. Raises ClickException if the name is taken."""
-    hashed = hash_password(password)
+    """Creates a user with these roles in a project. Raises ClickException: name taken, short password."""
+    hashed = _hashed(password)
     with store.write() as tx:
         if users.user_by_name(tx, name) is not None:
             raise click.ClickException(f"a user named '{name}' exists already: see 'linkspan user set-password'")
@@ -63,8 +71,8 @@ def get_user(tx: Transaction, name: str) -> UserRow:
 
 
 def set_password(store: Store, name: str, password: str) -> None:
-    """Sets a user's password. Raises ClickException if the user does not exist."""
-    hashed = hash_password(password)
+    """Sets a user's password. Raises ClickException if the user does not exist or the password is short."""
+    hashed = _hashed(password)
     with store.write() as tx:
         users.set_password(tx, get_user(tx, name)["id"], hashed)
 

@@ -1,7 +1,8 @@
 """Creates the initial state of a state directory: projects, users, nodes with their tokens, and a clouds.yaml with a
 cloud for each authentication method, for OpenStack's own tools and the `linkspan` command.
 
-A repeated call updates only the URL: passwords and tokens stay the same. Nothing here prints a secret.
+A repeated call updates only the URL: passwords stay the same, and so does the token for half of its life. Nothing here
+prints a secret.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 from linkspan.admin import clouds
 from linkspan.admin.account_store import generate_password, write_private
 from linkspan.admin.clouds import DEMO_USER, PROJECTS, USERS, CloudSecrets
-from linkspan.core.keystone_v3 import REGION
+from linkspan.core.keystone_v3 import REGION, STATIC_DAYS
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import UserRow, hash_password
@@ -81,15 +82,19 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
 
 
 def _ensure_token(tx: Transaction, saved: CloudSecrets) -> None:
-    """Ensures that the static token of the clouds.yaml is in the database. A new one takes the place of a lost one."""
-    if saved.token and tokens.find_token(tx, hash_token(saved.token.encode())) is not None:
+    """Ensures that the static token of the clouds.yaml is in the database, and for a while yet. A new one takes the
+    place of a lost one."""
+    lifetime = STATIC_DAYS * 86_400.0
+    found = tokens.find_token(tx, hash_token(saved.token.encode())) if saved.token else None
+    if found is not None and (found["expires_at"] is None or found["expires_at"] > tx.wall + lifetime / 2):
         return
     for row in tokens.static_tokens(tx):
         if (row["user_name"], row["name"]) == (DEMO_USER, CLOUDS_FILE):
             tokens.remove_static_token(tx, row["id"])
     saved.token = secrets.token_urlsafe(32)
     user = _demo_user(tx)
-    tokens.add_token(tx, hash_token(saved.token.encode()), user["id"], user["project_id"], CLOUDS_FILE)
+    token_hash = hash_token(saved.token.encode())
+    tokens.add_token(tx, token_hash, user["id"], user["project_id"], CLOUDS_FILE, tx.wall + lifetime)
 
 
 def _ensure_credential(tx: Transaction, saved: CloudSecrets, secret_hash: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from linkspan.admin import account_store
+from linkspan.core.secret import SHORTEST
 from linkspan.store.store import Store
 
 Opener = Callable[..., AbstractContextManager[Store]]
@@ -55,6 +56,11 @@ def format_option() -> click.Option:
     return click.Option(["-f", "--format", "format_"], type=click.Choice(("table", "json")), default="table")
 
 
+def parse_lifetime(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Converts a duration, or `never`, to seconds; None: without an end. A callback of options. Raises BadParameter."""
+    return None if value == "never" else parse_duration(ctx, param, value)
+
+
 def parse_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """Converts a duration such as 30d to seconds; a callback of options. Raises BadParameter."""
     if value is None:
@@ -71,7 +77,8 @@ def password_option() -> click.Option:
         ["--password-file"],
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="file that contains the password; -: standard input. Without it a password is generated and printed once",
+        help=f"file that contains the password, {SHORTEST} characters or more; -: standard input. Without it a "
+        "password is generated and printed once",
     )
 
 

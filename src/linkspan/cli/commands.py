@@ -15,6 +15,7 @@ from linkspan.cli import options, render, resolve
 from linkspan.cli.client import Client, clouds_file, load_cloud
 from linkspan.core.checks import weak_algorithms
 from linkspan.core.schema.resources import IKE_POLICY, IPSEC_POLICY, RESOURCES, ROUTER, SUBNET, Resource
+from linkspan.core.secret import SHORTEST
 
 CommandHandler = Callable[..., None]
 
@@ -96,6 +97,13 @@ def _print(resource: Resource, item: dict[str, Any], format_: str, show_secrets:
         render.print_details(shown)
 
 
+def _warn_of_short_key(body: dict[str, Any]) -> None:
+    """Warns of a short pre-shared key in a request."""
+    key = body.get("psk")
+    if isinstance(key, str) and len(key) < SHORTEST:
+        click.echo(f"warning: the pre-shared key is short: {SHORTEST} characters or more are hard to guess", err=True)
+
+
 def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
     """Warns of the weak algorithms that a request has just selected."""
     if resource is not IKE_POLICY and resource is not IPSEC_POLICY:
@@ -149,6 +157,7 @@ def _create(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, show_secrets: bool = False, **values: Any) -> None:
         body = {resource.singular: options.request_body(client, resource, values)}
         response = client.request("POST", resolve.collection_path(resource), body)
+        _warn_of_short_key(body[resource.singular])
         _warn(resource, None, response[resource.singular])
         _print(resource, response[resource.singular], format_, show_secrets)
 
@@ -168,6 +177,7 @@ def _set(resource: Resource) -> click.Command:
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
         answer = client.request("PUT", resolve.member_path(resource, item["id"]), {resource.singular: body})
+        _warn_of_short_key(body)
         _warn(resource, item, answer[resource.singular])
 
     parameters = [_name_or_id(), *options.options(resource, create=False)]

@@ -24,6 +24,8 @@ NEVER: Final = "9999-12-31T23:59:59.000000Z"
 """The expiry of a static token, which has none: clients require a time."""
 TOKEN_LIFETIME: Final = 3600.0
 """Default of `api.token_lifetime`, seconds; the same as Keystone's."""
+STATIC_DAYS: Final = 90
+"""Days that a static token lasts unless its maker says otherwise."""
 REGION: Final = "RegionOne"
 """Default of `api.region`."""
 _IDS: Final = uuid.UUID("6e1c4f7a-4d0c-5a43-9a44-0f1c2f4a6f0e")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hmac
+from typing import Final
+
+SHORTEST: Final = 12
+"""Characters of a password, and of a secret of an application credential, at least. A pre-shared key may be shorter,
+because its other end may be a device that takes no longer one; then there is a warning."""
 
 
 class Secret:

@@ -623,6 +623,8 @@ def test_credentials_expire(client: Client, mine: Credentials, clock: Clock, unc
         {"expires_at": "2020-01-01T00:00:00Z"},
         {"access_rules": [{"path": "/", "method": "GET", "service": "network"}]},
         {"secret": 5},
+        {"secret": "elevenchars"},
+        {"secret": "x"},
     ],
 )
 def test_invalid_credentials_are_refused(mine: Credentials, values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from linkspan.core.checks.weak_algorithms import WeakChoices
 from tests.api.conftest import OpenApi
-from tests.api.world import BLUE, Api
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 IKE, IPSEC = "/vpn/ikepolicies", "/vpn/ipsecpolicies"
 BAD = (400, "HTTPBadRequest")
@@ -116,3 +117,21 @@ def test_a_setting_restores_neutrons_defaults(open_api: OpenApi) -> None:
         "pfs": "group5",
         "transform_protocol": "esp",
     }
+
+
+def test_a_short_pre_shared_key_is_accepted_with_a_warning(site: LocalSite) -> None:
+    def warnings(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [entry["id"] for entry in logs if entry["event"] == "a pre-shared key is short"]
+
+    with capture_logs() as logs:
+        short = site.connection(psk="elevenchars")["id"]
+        path = f"{CONNECTIONS}/{short}"
+        assert warnings(logs) == [short]
+        site.api.update(path, "ipsec_site_connection", name="renamed")
+        site.api.update(path, "ipsec_site_connection", psk="elevenchars")
+        assert warnings(logs) == [short], "only when the key is new"
+        site.api.update(path, "ipsec_site_connection", psk="twelve chars")
+        assert warnings(logs) == [short]
+        site.api.update(path, "ipsec_site_connection", psk="x")
+        assert warnings(logs) == [short, short]
+    assert "elevenchars" not in repr(logs)

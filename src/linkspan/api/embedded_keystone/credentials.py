@@ -27,6 +27,7 @@ from linkspan.api.http.messages import Request, Response, no_content, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError
+from linkspan.core.secret import SHORTEST
 from linkspan.store.identity import credentials
 from linkspan.store.identity.credentials import CredentialRow
 from linkspan.store.store import Store, Values
@@ -82,6 +83,8 @@ class Credentials:
             raise _bad("application_credential has to be an object")
         values = _values(raw, caller.roles)
         secret = _text(raw, "secret") or secrets.token_urlsafe(48)
+        if len(secret) < SHORTEST:
+            raise _bad(f"secret has to have at least {SHORTEST} characters")
         values |= {
             "user_id": caller.user_id,
             "project_id": caller.project_id,

@@ -12,6 +12,7 @@ from linkspan.api.openapi.crud import parameter
 from linkspan.core import keystone_v3
 from linkspan.core.schema import error_responses, examples
 from linkspan.core.schema.attribute_types import nullable
+from linkspan.core.secret import SHORTEST
 
 LONGEST: Final = 255
 """Characters of a text that a credential has."""
@@ -19,6 +20,7 @@ LONGEST: Final = 255
 _TEXT: Final = {"type": "string"}
 _NAMED: Final = {"type": "string", "minLength": 1, "pattern": r"^[^\x00]*$"}
 _SHORT: Final = {"type": ["string", "null"], "maxLength": LONGEST, "pattern": r"^[^\x00]*$"}
+_NEW_SECRET: Final = _SHORT | {"pattern": rf"^([^\x00]{{{SHORTEST},}})?$"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _NULL: Final = {"type": "null"}
 _URL: Final = {"type": "string", "format": "uri"}
@@ -187,7 +189,7 @@ _NEW: Final[Schema] = {
             "properties": {
                 "name": _SHORT | {"type": "string", "minLength": 1},
                 "description": _SHORT,
-                "secret": described(_SHORT, "nothing: one is made"),
+                "secret": described(_NEW_SECRET, "nothing: one is made"),
                 "roles": described(nullable(_many(_ROLE)), "nothing: all that the user has in the project"),
                 "unrestricted": described(
                     {"type": ["boolean", "null"]}, "true: it may create and delete other credentials"

@@ -43,6 +43,7 @@ from linkspan.core.schema.resources import (
     SUBNET,
     Resource,
 )
+from linkspan.core.secret import SHORTEST
 from linkspan.core.state import status
 from linkspan.core.state.desired import Connection, Peer
 from linkspan.store import revisions
@@ -273,6 +274,18 @@ class Connections(Hooks):
             tx, service["router_id"], [row["id"]], networks, before=lambda entry: replace(entry, **ends)
         )
         return changed
+
+    def after_commit(self, request: Request, rows: list[Row], before: Row | None) -> None:
+        for row in rows:
+            key = row["psk"]
+            if key is not None and len(key.reveal()) < SHORTEST and (before is None or before["psk"] != key):
+                _log.warning(
+                    "a pre-shared key is short",
+                    request_id=request.request_id,
+                    id=row["id"],
+                    project_id=row["project_id"],
+                    recommended=SHORTEST,
+                )
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         id: str = row["id"]
