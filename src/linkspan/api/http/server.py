@@ -21,6 +21,7 @@ from linkspan.api.http.connections import RESERVE, ConnectionTable
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiApplication
 from linkspan.api.http.slow_clients import TimedHttpProtocol
+from linkspan.api.http.tls_listener import TlsListener
 from linkspan.core.schema.operations import MAX_CONNECTIONS
 
 STOPPING: Final = 5.0
@@ -36,10 +37,28 @@ GARBAGE: Final = 20_000
 class Server(uvicorn.Server):
     """A uvicorn server that wakes all waiters of the notifier before it stops."""
 
-    def __init__(self, config: uvicorn.Config, notifier: Notifier, certificate: Certificate | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, notifier: Notifier, table: ConnectionTable, certificate: Certificate | None
+    ) -> None:
         super().__init__(config)
         self._notifier = notifier
+        self._open = table
         self._certificate = certificate
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens; with a certificate by listeners of our own."""
+        if self._certificate is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        context = self._certificate.context
+        listeners = [TlsListener(listener, context, self._protocol, self._open) for listener in sockets or ()]
+        self.servers = listeners  # type: ignore[assignment]  # uvicorn only closes them and waits for that
+
+    def _protocol(self) -> TimedHttpProtocol:
+        return TimedHttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, table=self._open
+        )
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
@@ -70,11 +89,11 @@ def server(
     address, 0: any number."""
     certificate = Certificate(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = max(files - RESERVE, files // 2)
+    table = ConnectionTable(max(files - RESERVE, files // 2), per_address)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=functools.partial(TimedHttpProtocol, table=ConnectionTable(limit, per_address)),  # type: ignore[arg-type]
+        http=functools.partial(TimedHttpProtocol, table=table),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -83,9 +102,8 @@ def server(
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(STOPPING),
-        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
     )
-    return Server(config, notifier, certificate)
+    return Server(config, notifier, table, certificate)
 
 
 def serve(

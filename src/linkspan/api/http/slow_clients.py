@@ -13,6 +13,7 @@ costs kilobytes, and one read of a socket can have thousands.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -53,6 +54,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, table: ConnectionTable | None = None, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._table = table
+        self.before: Callable[[], None] | None = None
+        """Called before the connection is added to the table."""
 
     _arrival: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
@@ -75,6 +78,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.flow = self._held = _HeldFlow(transport)
         self._unread = bytearray()
         self._address = self.client[0] if self.client else ""
+        if self.before is not None:
+            self.before()
         if self._table is not None and not self._table.add(self, self._address):
             transport.abort()
             return
