@@ -57,7 +57,7 @@ def served(
         stop()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Waits for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from linkspan.api.http import slow_clients
+from linkspan.api.http import dispatcher, slow_clients
 from linkspan.api.http.arriving_body import STRANGERS, ArrivingBody, BodyBudget
 from tests.api.http.test_pipelining import process, resident
 from tests.api.serving import Served, served, wait_for
@@ -35,7 +35,21 @@ WAITS = 0.5
 
 
 @pytest.fixture
-def running(database: Engine) -> Iterator[Served]:
+def budgets(monkeypatch: pytest.MonkeyPatch) -> list[BodyBudget]:
+    """The budgets of the server that starts next: that of known callers, and that of strangers."""
+    made: list[BodyBudget] = []
+
+    class Noted(BodyBudget):
+        def __init__(self, total: int) -> None:
+            super().__init__(total)
+            made.append(self)
+
+    monkeypatch.setattr(dispatcher, "BodyBudget", Noted)
+    return made
+
+
+@pytest.fixture
+def running(database: Engine, budgets: list[BodyBudget]) -> Iterator[Served]:
     """A server whose budget is a few bodies."""
     with served(database, bodies=SMALL_BUDGET) as server:
         yield server
@@ -110,10 +124,11 @@ def test_a_body_in_parts_of_a_known_caller_is_read(running: Served, expects: boo
     assert [policy["name"] for policy in running.api.get("/vpn/ikepolicies")["ikepolicies"]] == ["slow"]
 
 
-def test_a_body_beyond_the_budget_is_a_503_until_another_ends(running: Served) -> None:
+def test_a_body_beyond_the_budget_is_a_503_until_another_ends(running: Served, budgets: list[BodyBudget]) -> None:
     request = head("POST", IKE, 65_000, "Authorization: alice")
     with ExitStack() as stack:
         held = [stack.enter_context(sent(running.url, request, b"{" * PIECE)) for _ in range(SMALL_BUDGET // PIECE)]
+        wait_for(lambda: budgets[0].left == SMALL_BUDGET - len(held) * PIECE)
         refused = stack.enter_context(sent(running.url, request, b"{" * PIECE))
         answer = refused.recv(1 << 16)
         assert b" 503 " in answer.partition(b"\r\n")[0]
@@ -123,15 +138,12 @@ def test_a_body_beyond_the_budget_is_a_503_until_another_ends(running: Served) -
             with pytest.raises(BlockingIOError):
                 client.recv(1)
 
-    def accepted() -> bool:
-        return running.api.send("POST", "/vpn/ikepolicies", {"ikepolicy": {}}).status_code == 201
-
-    wait_for(accepted)
+    wait_for(lambda: budgets[0].left == SMALL_BUDGET)
     with sent(running.url, request, b"{" * PIECE, b"{" * 5000) as client:
         assert status(client) == 400, "read to its end: the bodies of those that left count no more"
 
 
-def test_logins_leave_room_to_known_callers(database: Engine, quick: None) -> None:
+def test_logins_leave_room_to_known_callers(database: Engine, quick: None, budgets: list[BodyBudget]) -> None:
     with served(database, embedded, bodies=SMALL_BUDGET) as running, ExitStack() as stack:
         http = running.api.client
         good = {"auth": ("alice", "correct horse")}
@@ -140,6 +152,7 @@ def test_logins_leave_room_to_known_callers(database: Engine, quick: None) -> No
         number = SMALL_BUDGET // STRANGERS // PIECE
         for _ in range(number):
             stack.enter_context(sent(running.url, request, b"{" * PIECE))
+        wait_for(lambda: budgets[1].left == SMALL_BUDGET // STRANGERS - number * PIECE)
         refused = stack.enter_context(sent(running.url, request, b"{" * PIECE))
         assert status(refused) == 503
         large = {"ikepolicy": {"description": "x" * 60_000}}
