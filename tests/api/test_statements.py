@@ -50,10 +50,6 @@ class Member:
         """Returns the member."""
         return self.identify(request)
 
-    def knows(self, request: Request) -> bool:
-        """Returns True."""
-        return True
-
     def identify(self, request: Request) -> Caller:
         """Returns the member."""
         return Caller("1", "alice", self.project, frozenset({"member"}))

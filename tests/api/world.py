@@ -37,10 +37,6 @@ class ByName:
         """Returns None: nothing is cached."""
         return None
 
-    def knows(self, request: Request) -> bool:
-        """Returns False: nothing is cached."""
-        return False
-
     def identify(self, request: Request) -> Caller:
         """Returns the user named in the header."""
         name = (request.header(b"authorization") or b"").decode()

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from linkspan.api.app import create_app
 from linkspan.api.authentication import cache
-from linkspan.api.authentication.rate_limits import Buckets, RateLimited, RateLimits, claimed
+from linkspan.api.authentication.rate_limits import LOOKS, Buckets, RateLimited, RateLimits, claimed
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.client_address import client_key
@@ -53,10 +53,11 @@ def test_failed_authentication_is_limited_per_address(open_api: OpenApi) -> None
     with open_api(rates=RateLimits(failures=Rate(0.001, 3))) as api:
         assert {api.send("GET", IKE).status_code for _ in range(10)} == {200}, "successes do not count"
         assert [api.as_("stranger").send("GET", IKE).status_code for _ in range(4)] == [401, 401, 401, 429]
-        response = api.send("GET", IKE)
+        response = api.as_("bob").send("GET", IKE)
         assert (response.status_code, response.json()["NeutronError"]["type"]) == MANY, (
             "the address is limited, whichever user it sends"
         )
+        assert api.send("GET", IKE).status_code == 200, "but none that was right before"
         assert int(response.headers["retry-after"]) > 900
         # The agents' API is not limited: nobody can guess a node's token.
         assert api.node().hello()
@@ -115,8 +116,8 @@ def test_cached_callers_count_once_and_are_limited_too() -> None:
     assert [outcome("alice", "192.0.2.1") for _ in range(3)] == ["alice", "alice", "TooManyRequests"]
     assert [outcome("bob", "192.0.2.1") for _ in range(3)] == ["bob", "bob", "TooManyRequests"]
     assert [outcome("x", "192.0.2.2") for _ in range(3)] == ["Unauthorized", "Unauthorized", "TooManyRequests"]
-    assert outcome("bob", "192.0.2.2") == "TooManyRequests", "the address is limited, whichever user it sends"
-    assert outcome("admin", "192.0.2.2") == "admin", "but nobody who is known"
+    assert outcome("admin", "192.0.2.2") == "TooManyRequests", "the address is limited, whichever user it sends"
+    assert outcome("admin", "192.0.2.1") == "admin"
 
 
 def test_the_advertised_wait_is_sufficient() -> None:
@@ -264,6 +265,49 @@ def test_known_credentials_are_not_limited_by_the_failures_of_others(
     assert (shared.basic("bob", PASSWORD), shared.login("bob", PASSWORD), shared.token("x")) == (429, 429, 429)
 
 
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_right_guess_from_another_address_is_limited(is_cached: bool) -> None:
+    """Otherwise a limited client could try passwords until it finds one that is known."""
+
+    class CachingAuth(ByName):
+        def cached(self, request: Request) -> Caller | None:
+            return self.identify(request) if is_cached and request.header(b"authorization") == b"alice" else None
+
+    limited = RateLimited(CachingAuth(), RateLimits(failures=Rate(0.001, 2)), Clock())
+
+    def outcome(user: str, address: str) -> str:
+        request = request_of(user, address)
+        try:
+            return (limited.cached(request) or limited.identify(request)).name
+        except ApiError as problem:
+            return problem.type
+
+    assert limited.identify(request_of("alice", "192.0.2.1")).name == "alice"
+    for address in ("192.0.2.1", "192.0.2.2"):
+        assert [outcome(f"x{number}", address) for number in range(3)] == ["Unauthorized"] * 2 + ["TooManyRequests"]
+    assert (outcome("alice", "192.0.2.1"), outcome("alice", "192.0.2.2")) == ("alice", "TooManyRequests")
+
+
+def test_guesses_of_a_limited_address_are_bounded() -> None:
+    clock = Clock()
+    limited = RateLimited(ByName(), RateLimits(failures=Rate(0.001, 1)), clock)
+
+    def is_known() -> bool:
+        try:
+            return limited.identify(request_of("alice", "192.0.2.1")).name == "alice"
+        except ApiError:
+            return False
+
+    assert is_known()
+    for number in range(int(LOOKS.burst) + 1):
+        assert is_known(), "right ones do not count"
+        with pytest.raises(ApiError):
+            limited.identify(request_of(f"x{number}", "192.0.2.1"))
+    assert not is_known()
+    clock.pass_(1.0)
+    assert is_known()
+
+
 def test_a_password_that_was_changed_is_a_guess_again(shared: Shared, store: Store) -> None:
     assert shared.basic("alice", PASSWORD) == 200
     with store.write() as tx:
@@ -292,4 +336,4 @@ def test_a_password_that_was_changed_is_a_guess_again(shared: Shared, store: Sto
 )
 def test_whom_a_request_claims_to_come_from(headers: dict[str, str], body: bytes, expected: str) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    assert claimed(Request("POST", "/", headers=raw, body=body)) == expected
+    assert claimed(Request("POST", "/", headers=raw, body=body))[0] == expected

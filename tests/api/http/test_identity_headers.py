@@ -89,10 +89,6 @@ class RecordingBackend:
         """Returns the caller that the wrapped backend has cached."""
         return self._record(request).cached(request)
 
-    def knows(self, request: Any) -> Any:
-        """Returns whether the wrapped backend knows the credential."""
-        return self._record(request).knows(request)
-
     def identify(self, request: Any) -> Any:
         """Returns the caller that the wrapped backend identifies."""
         return self._record(request).identify(request)

@@ -47,10 +47,6 @@ class NoAuth:
         """Returns the admin."""
         return self._caller
 
-    def knows(self, request: Request) -> bool:
-        """Returns True: there are no credentials."""
-        return True
-
     def identify(self, request: Request) -> Caller:
         """Returns the admin. A token in the request is ignored."""
         return self._caller
@@ -78,10 +74,6 @@ class BasicAuth:
         """Returns a cached Basic credential's user. Raises ApiError Unauthorized without a credential."""
         known = self._cache.get(self._cache.digest(_header(request)))
         return known.caller if known is not None and _trusted(known, time.monotonic()) else None
-
-    def knows(self, request: Request) -> bool:
-        """Returns whether a Basic credential was verified before."""
-        return self._cache.get(self._cache.digest(_header(request))) is not None
 
     def identify(self, request: Request) -> Caller:
         """Returns a Basic credential's user. Raises ApiError Unauthorized; ServiceUnavailable at too many logins."""

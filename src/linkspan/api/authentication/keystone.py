@@ -70,10 +70,6 @@ class KeystoneAuth:
         malformed."""
         return self._cached(self._good.digest(self._text(request)))
 
-    def knows(self, request: Request) -> bool:
-        """Returns whether Keystone has accepted a token before."""
-        return self._good.get(self._good.digest(self._text(request))) is not None
-
     def identify(self, request: Request) -> Caller:
         """Returns the caller of `X-Auth-Token`. Raises ApiError Unauthorized, also for a token without a project, and
         ServiceUnavailable while Keystone is unreachable."""

@@ -49,22 +49,12 @@ class Passwords:
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._workers = ThreadPoolExecutor(AT_ONCE, "argon2", initializer=_yield_processors)
 
-    def knows(self, password_hash: str, password: str) -> bool:
-        """Returns whether a password was verified against this hash before."""
-        digest = self._digest(password_hash, password)
-        used = self._known.get(digest)
-        now = time.monotonic()
-        if used is None or now - used > REMEMBERED:
-            return False
-        self._known.put(digest, now)
-        return True
-
     def check(self, password_hash: str | None, password: str, left: Callable[[], bool] = _stays) -> bool:
         """Returns whether a password matches a hash. None means an unknown user: False, after the same time.
 
         `left` returns whether the client has left. Raises ApiError ServiceUnavailable under too many logins.
         """
-        if password_hash is not None and self.knows(password_hash, password):
+        if password_hash is not None and self._knows(password_hash, password):
             return True
         good = self._in_turn(verify_password, password_hash or self._unknown_user, password, left=left)
         if not good or password_hash is None:
@@ -76,6 +66,16 @@ class Passwords:
         """Returns the hash to store. Raises ApiError ServiceUnavailable under too many logins."""
         hashed: str = self._in_turn(hash_password, password, left=_stays)
         return hashed
+
+    def _knows(self, password_hash: str, password: str) -> bool:
+        """Returns whether a password was verified against this hash before."""
+        digest = self._digest(password_hash, password)
+        used = self._known.get(digest)
+        now = time.monotonic()
+        if used is None or now - used > REMEMBERED:
+            return False
+        self._known.put(digest, now)
+        return True
 
     def _digest(self, password_hash: str, password: str) -> bytes:
         # The hash has a salt of its own, so this is the password of one user.

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from linkspan.api.authentication.cache import Cache
 from linkspan.api.http import body
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import Caller
@@ -31,6 +32,10 @@ from linkspan.core.token_bucket import Rate, TokenBucket
 
 ROOM: Final = 10_000
 """Buckets that are kept, for projects and for addresses each."""
+LOOKS: Final = Rate(20.0, 1000)
+"""How often a request of a limited address is looked up among the credentials that were right before: each of them that
+is not there may be a guess."""
+_FAILED: Final = "Too many failed attempts to authenticate from this address"
 
 MonotonicClock = Callable[[], float]
 _T = TypeVar("_T")
@@ -83,48 +88,78 @@ class Buckets:
             return seconds
 
 
+class _Keys(msgspec.Struct, frozen=True):
+    """What a request is counted under. `credential` is a digest of address, name and credential; None: it has none."""
+
+    address: str
+    name: str
+    credential: bytes | None
+
+
 class Failures:
     """Limits failed authentications, so that guessing passwords does not cost a core.
 
     First by address and name, then by address: who fails with one name hinders nobody else behind an address. A
-    credential that was verified before is no guess and is never refused for the failures of others.
+    credential that was right before, from the same address, is no guess and is not refused for the failures of others.
+    From another address it would be one: who is limited could otherwise try passwords until one is known.
     """
 
-    def __init__(self, rates: RateLimits, knows: Callable[[Request], bool], clock: MonotonicClock) -> None:
+    def __init__(self, rates: RateLimits, clock: MonotonicClock) -> None:
+        self._is_off = rates.names.unlimited and rates.failures.unlimited
         self._names = Buckets(rates.names, clock)
         self._addresses = Buckets(rates.failures, clock)
-        self._knows = knows
+        self._looks = Buckets(LOOKS, clock)
+        self._known: Cache[bool] = Cache()
 
     def counted(self, authenticate: Callable[[Request], _T], request: Request) -> _T:
         """Authenticates a request and counts a failure. Raises ApiError TooManyRequests before that."""
-        address, claim = self._keys(request)
-        wait = max(self._names.wait(claim), self._addresses.wait(address))
-        if wait and not self._is_known(request):
-            _require(wait, "Too many failed attempts to authenticate from this address")
-        try:
+        if self._is_off:
             return authenticate(request)
+        keys = self._keys(request)
+        self._require(keys)
+        try:
+            answer = authenticate(request)
         except ApiError as problem:
             if problem.type == "Unauthorized":
-                self._names.take(claim)
-                self._addresses.take(address)
+                self._names.take(keys.name)
+                self._addresses.take(keys.address)
+                if keys.credential is not None:
+                    self._known.drop(keys.credential)
             raise
+        if keys.credential is not None:
+            self._known.put(keys.credential, True)
+        return answer
+
+    def require(self, request: Request) -> None:
+        """Raises ApiError TooManyRequests for a guess beyond the limits, also for one that is right."""
+        if not self._is_off:
+            self._require(self._keys(request))
 
     def refused(self, problem: ApiError, request: Request) -> ApiError:
         """Counts a failure that took no effort to find. Returns what to raise."""
-        address, claim = self._keys(request)
-        wait = max(self._names.take(claim), self._addresses.take(address))
-        return problem if not wait else _too_many("Too many failed attempts to authenticate from this address", wait)
+        keys = self._keys(request)
+        wait = max(self._names.take(keys.name), self._addresses.take(keys.address))
+        return _too_many(_FAILED, wait) if wait else problem
 
-    def _is_known(self, request: Request) -> bool:
-        try:
-            return self._knows(request)
-        except ApiError:
+    def _require(self, keys: _Keys) -> None:
+        wait = max(self._names.wait(keys.name), self._addresses.wait(keys.address))
+        if wait and not self._is_known(keys):
+            raise _too_many(_FAILED, wait)
+
+    def _is_known(self, keys: _Keys) -> bool:
+        if keys.credential is None or self._looks.wait(keys.address):
             return False
+        if self._known.get(keys.credential):
+            return True
+        self._looks.take(keys.address)
+        return False
 
-    def _keys(self, request: Request) -> tuple[str, str]:
+    def _keys(self, request: Request) -> _Keys:
         address = client_key(request.source)
+        name, secret = claimed(request)
+        credential = self._known.digest(f"{address} {name} {secret}".encode()) if name else None
         # A digest, because a name may be as long as a header.
-        return address, hashlib.sha256(f"{address} {claimed(request)}".encode()).hexdigest()
+        return _Keys(address, hashlib.sha256(f"{address} {name}".encode()).hexdigest(), credential)
 
 
 class RateLimited:
@@ -133,7 +168,7 @@ class RateLimited:
     def __init__(self, auth: Authenticator, rates: RateLimits, clock: MonotonicClock = time.monotonic) -> None:
         self._auth = auth
         self._projects = Buckets(rates.project, clock)
-        self._failures = Failures(rates, auth.knows, clock)
+        self._failures = Failures(rates, clock)
 
     def cached(self, request: Request) -> Caller | None:
         """Returns the cached caller; None: not cached, nothing counted. Raises ApiError as `identify` does."""
@@ -141,11 +176,10 @@ class RateLimited:
             caller = self._auth.cached(request)
         except ApiError as problem:
             raise self._failures.refused(problem, request) from None
-        return None if caller is None else self._admitted(caller)
-
-    def knows(self, request: Request) -> bool:
-        """Returns whether the credential was verified before."""
-        return self._auth.knows(request)
+        if caller is None:
+            return None
+        self._failures.require(request)
+        return self._admitted(caller)
 
     def identify(self, request: Request) -> Caller:
         """Returns the caller of a request. Raises ApiError Unauthorized, TooManyRequests."""
@@ -161,23 +195,26 @@ class RateLimited:
         return msgspec.structs.replace(route, handler=functools.partial(self._failures.counted, route.handler))
 
 
-def claimed(request: Request) -> str:
-    """Returns whom a request claims to come from: the user of a password, else the token itself; "" without either."""
+def claimed(request: Request) -> tuple[str, str]:
+    """Returns whom a request claims to come from, the user of a password, else the token itself, and the secret; ""
+    without either."""
     token = request.header(b"x-auth-token")
     if token is not None:
-        return f"token {token.decode('latin-1')}"
+        return f"token {token.decode('latin-1')}", ""
     header = request.header(b"authorization")
     if header is not None:
-        return f"name {basic_name(header)}"
+        return f"name {basic_name(header)}", header.decode("latin-1")
     if not request.body:
-        return ""
+        return "", ""
     try:
         login = keystone_v3.parse_token_request(body.json_object(request.body))
     except ApiError:
-        return ""
+        return "", ""
+    secret = login.secret.reveal()
     if login.method == "token":
-        return f"token {login.secret.reveal()}"
-    return f"name {login.user.name}" if login.user.name else f"id {login.user.id or login.credential_id}"
+        return f"token {secret}", ""
+    name = f"name {login.user.name}" if login.user.name else f"id {login.user.id or login.credential_id}"
+    return name, f"{login.credential_name} {secret}"
 
 
 def basic_name(header: bytes) -> str:

@@ -39,14 +39,6 @@ class TokenAuth:
         known = self._cached(self._cache.digest(_text(request)))
         return None if known is None else _with_project(known)
 
-    def knows(self, request: Request) -> bool:
-        """Returns whether a token was found before."""
-        return self.remembers(_text(request))
-
-    def remembers(self, token: bytes) -> bool:
-        """Returns whether a token was found before."""
-        return self._cache.get(self._cache.digest(token)) is not None
-
     def identify(self, request: Request) -> Caller:
         """Returns the caller of `X-Auth-Token`. Raises ApiError Unauthorized, also for a token without a project."""
         return _with_project(self._known(_text(request)))

@@ -33,9 +33,8 @@ class EmbeddedKeystone:
         self._basic = BasicAuth(store, passwords)
         self._tokens = TokenAuth(store)
         guard = Authentication(self._tokens, self._basic)
-        self._logins = Tokens(store, self._tokens, passwords, guard, region=region, lifetime=lifetime)
         self._parts = (
-            self._logins,
+            Tokens(store, self._tokens, passwords, guard, region=region, lifetime=lifetime),
             Users(store, guard),
             Credentials(store, passwords, guard),
         )
@@ -43,12 +42,6 @@ class EmbeddedKeystone:
     def cached(self, request: Request) -> Caller | None:
         """Returns the caller of a cached credential. Raises ApiError Unauthorized."""
         return self._backend(request).cached(request)
-
-    def knows(self, request: Request) -> bool:
-        """Returns whether the credential in the headers of a request, else in its body, was verified before."""
-        if request.header(b"x-auth-token") is None and request.header(b"authorization") is None:
-            return self._logins.knows(request)
-        return self._backend(request).knows(request)
 
     def identify(self, request: Request) -> Caller:
         """Returns the caller of a token, else of a name and a password. Raises ApiError Unauthorized."""

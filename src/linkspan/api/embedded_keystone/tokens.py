@@ -105,23 +105,6 @@ class Tokens:
                 raise unauthorized()
         return self._response(request, token, text, 201)
 
-    def knows(self, request: Request) -> bool:
-        """Returns whether the proof in a request for a token was verified before."""
-        if not request.body:
-            return False
-        token_request = keystone_v3.parse_token_request(body.json_object(request.body))
-        secret = token_request.secret.reveal()
-        if token_request.method == "token":
-            return self._tokens.remembers(secret.encode())
-        with self._store.read() as tx:
-            if token_request.method == "password":
-                user = _user(tx, token_request.user)
-                stored = None if user is None else user["password_hash"]
-            else:
-                credential = _credential(tx, token_request)
-                stored = None if credential is None else credential["secret_hash"]
-        return stored is not None and self._passwords.knows(stored, secret)
-
     def _prove(self, request: TokenRequest, left: Callable[[], bool]) -> _Proof:
         match request.method:
             case "password":

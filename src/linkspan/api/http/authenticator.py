@@ -18,8 +18,5 @@ class Authenticator(Protocol):
         to refuse the request.
         """
 
-    def knows(self, request: Request) -> bool:
-        """Returns whether the credential was verified here before, so that it is no guess. May read the database."""
-
     def identify(self, request: Request) -> Caller:
         """Returns the caller of a request; may block. Raises ApiError Unauthorized."""
