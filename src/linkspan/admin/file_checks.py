@@ -70,4 +70,6 @@ def _status(path: Path | None) -> os.stat_result | None:
 def _check_owner(path: Path, what: str, status: os.stat_result) -> None:
     user = os.geteuid()
     if status.st_uid not in (0, user) and str(status.st_uid) != os.environ.get("SUDO_UID"):
-        raise click.ClickException(f"the {what} {path} belongs to the user {status.st_uid}: run 'chown {user} {path}'")
+        raise click.ClickException(
+            f"the {what} {path} belongs to the user {status.st_uid}: run 'chown {user} {path}', or this as that user"
+        )

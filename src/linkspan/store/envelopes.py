@@ -109,9 +109,11 @@ def load_keyring(path: Path, *, make: bool = True) -> Keyring:
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from None
     with os.fdopen(file, "rb") as stream:
         status = os.fstat(file)
-        if status.st_uid not in (0, os.geteuid()):
+        user = os.geteuid()
+        if status.st_uid not in (0, user):
             raise KeyFileError(
-                f"the key file {path} belongs to the user {status.st_uid}: run 'chown {os.geteuid()} {path}'"
+                f"the key file {path} belongs to the user {status.st_uid}: run 'chown {user} {path}', or this as that "
+                "user"
             )
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise KeyFileError(f"others can read the key file {path}: run 'chmod 0400 {path}'")
