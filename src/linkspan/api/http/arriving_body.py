@@ -1,9 +1,9 @@
 """A request's body as it arrives, within a budget for the bodies of all requests.
 
 The dispatcher identifies the caller before it reads a body that has not come together with its head. Until then the
-server has read at most the 64 KiB that it reads ahead for any connection. Bodies of callers that are not identified,
-such as logins, have a budget of their own, so that strangers leave room to everybody else. All of it runs on the event
-loop.
+server holds what it reads ahead for any connection, 64 KiB and the rest of one read; it drops that with the answer.
+Bodies of callers that are not identified, such as logins, have a budget of their own, so that strangers leave room to
+everybody else. All of it runs on the event loop.
 """
 
 from __future__ import annotations
