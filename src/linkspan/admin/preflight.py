@@ -23,6 +23,7 @@ TOOLS: Final = {
     "ip": "iproute2",
     "nft": "nftables",
     "charon-systemd": "charon-systemd",
+    "unshare": "util-linux",
     "fping": "fping",
 }
 """Programs that a node needs, and the Debian packages that contain them."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 def run_api_server(settings: Settings) -> None:
     """Runs the API server until SIGTERM or Ctrl-C."""
+    from linkspan.drivers.linux import process
+
+    process.forbid_core_dumps()
     wiring.check_files(settings)
     wiring.check_authentication(settings)
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
@@ -51,9 +54,11 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     """Runs this node's agent until SIGTERM or Ctrl-C; until the signal `TEARDOWN`, which also removes the gateways."""
     from linkspan.admin.process_lock import lock_node
     from linkspan.agent.api_client import ApiClient, check_url
+    from linkspan.drivers.linux import process
     from linkspan.drivers.linux.place import holder
     from linkspan.settings import instance_id
 
+    process.forbid_core_dumps()
     check_url(settings.api_url)
     file_checks.check_state(settings.state)
     file_checks.check_secret(settings.token_file, "token file")
@@ -71,7 +76,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     instance = settings.agent.instance or instance_id(settings.state)
     client = ApiClient(settings.api_url, token, settings.agent.ca_file, holder(instance, directory))
     preflight.require_root("linkspan agent")
-    preflight.require_tools(("ip", "nft", "charon-systemd"))
+    preflight.require_tools(("ip", "nft", "charon-systemd", "unshare"))
     lock = lock_node(directory, settings.agent.name)
     wiring.configure_logging(settings)
     from linkspan.agent.agent import TEARDOWN, Agent

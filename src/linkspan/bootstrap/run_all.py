@@ -74,6 +74,9 @@ def run_all(settings: Settings, *, nodes: int, once: bool, lab: bool, clean: boo
 
     Gateways of an earlier run are adopted, with `clean` removed.
     """
+    from linkspan.drivers.linux import process
+
+    process.forbid_core_dumps()
     preflight.require_root("linkspan run")
     preflight.require_tools(tuple(preflight.TOOLS))
     if settings.api.auth == "keystone":

@@ -1,19 +1,23 @@
-"""Ends processes without the races of pids, and reaps child processes.
+"""Ends processes without the races of pids, reaps child processes, and limits this one.
 
 A process is signalled through a descriptor (pidfd), so a pid that the kernel has reused meanwhile is never signalled.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 _KILL_DEADLINE: Final = 5.0
-"""Enough for thousands of gateways."""
+_SET_DUMPABLE: Final = 4
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -30,6 +34,23 @@ def terminate(pids: Iterable[int], patience: float = 0.0) -> None:
             continue
         finally:
             os.close(fd)
+
+
+def executable(pid: int) -> str:
+    """Return the name of the program that a process runs; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return ""
+
+
+def forbid_core_dumps() -> None:
+    """Let no file have this process's memory with its keys; other processes of its uid cannot look into it either."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        code = ctypes.CDLL(None, use_errno=True).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+        if code:
+            raise OSError(ctypes.get_errno(), "prctl")
 
 
 def adopt(child: subprocess.Popen[bytes]) -> None:
