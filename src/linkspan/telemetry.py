@@ -2,15 +2,19 @@
 
 Every entry is scrubbed before it reaches a sink: a `Secret`, and each value under a name such as psk, password, token
 or authorization, becomes `***`, also inside text from other libraries. Records of the standard library's loggers
-(uvicorn, SQLAlchemy) take the same path. Nothing here uses the network.
+(uvicorn, SQLAlchemy) take the same path. Nothing here uses the network. A file never exceeds `LIMIT`, also one that
+standard error is appended to; what it had by then is kept once, under the name with `.1`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
+import stat
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -21,6 +25,8 @@ from structlog.typing import EventDict, WrappedLogger
 from linkspan.core.secret import Secret
 
 HIDDEN: Final = "***"
+LIMIT: Final = 16 << 20
+"""Bytes of a log file."""
 _SECRET_NAME = re.compile(r"(?:^|[_-])(?:psk|passw(?:or)?d|passphrase|token|authorization|secret)$", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
     r"""(?ix) ( \b(?:psk|password|token|authorization) ["']? \s*[:=]\s* (?:b?["'])? (?:basic\s+|bearer\s+)? )
@@ -54,13 +60,14 @@ def configure(*, file: Path | None = None, terminal: str = "human", level: str =
     Returns a function that closes the file.
     """
     sinks: list[Sink] = []
-    stream = _open(file) if file else None
-    if stream is not None:
-        sinks.append(_json_sink(stream))
+    log = _LogFile(file) if file else None
+    stderr = _appended_file() or sys.stderr
+    if log is not None:
+        sinks.append(_json_sink(log))
     if terminal == "human":
-        sinks.append(_human_sink(sys.stderr))
+        sinks.append(_human_sink(stderr))
     elif terminal == "json":
-        sinks.append(_json_sink(sys.stderr))
+        sinks.append(_json_sink(stderr))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -77,14 +84,50 @@ def configure(*, file: Path | None = None, terminal: str = "human", level: str =
     for library in ("httpx", "httpcore"):
         # They log a line for every request, and an agent sends one every few seconds.
         logging.getLogger(library).setLevel(logging.WARNING)
-    return stream.close if stream else lambda: None
+    return log.close if log else lambda: None
 
 
-def _open(path: Path) -> TextIO:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Logs name customers' networks: only their owner may read them.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+class _LogFile:
+    """A log file of bounded size. It keeps its inode, to which other processes may append too."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
+        self._lock = threading.Lock()
+        # Logs name customers' networks: only their owner may read them.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._open = True
+
+    def write(self, text: str) -> None:
+        data = text.encode(errors="replace")[-LIMIT:]
+        with self._lock:
+            if not self._open:
+                raise ValueError("the log file is closed")
+            if os.fstat(self._descriptor).st_size + len(data) > LIMIT:
+                self._start_anew()
+            os.write(self._descriptor, data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        with self._lock:
+            if self._open:
+                self._open = False
+                os.close(self._descriptor)
+
+    def _start_anew(self) -> None:
+        older = self._path.with_name(f"{self._path.name}.1")
+        try:
+            older.unlink(missing_ok=True)
+            size = os.fstat(self._descriptor).st_size
+            copy = os.open(older, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.sendfile(copy, self._descriptor, max(0, size - LIMIT), LIMIT)
+            finally:
+                os.close(copy)
+        finally:  # a full disk costs the older one
+            os.ftruncate(self._descriptor, 0)
 
 
 def _scrubber(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -108,7 +151,7 @@ class _FanOut:
         raise structlog.DropEvent
 
 
-def _json_sink(stream: TextIO) -> Sink:
+def _json_sink(stream: _LogFile | TextIO) -> Sink:
     render = structlog.processors.JSONRenderer(sort_keys=False, default=str)
 
     def write(event: EventDict) -> None:
@@ -117,7 +160,20 @@ def _json_sink(stream: TextIO) -> Sink:
     return write
 
 
-def _human_sink(stream: TextIO) -> Sink:
+def _appended_file() -> _LogFile | None:
+    """The file that standard error is appended to, as a supervisor has it done; None for anything else."""
+    try:
+        descriptor = sys.stderr.fileno()
+        status, flags = os.fstat(descriptor), fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 # may have a suffix
+        if stat.S_ISREG(status.st_mode) and flags & os.O_APPEND and os.path.samestat(status, path.stat()):
+            return _LogFile(path)
+    except (OSError, ValueError):  # none, or a test's
+        return None
+    return None
+
+
+def _human_sink(stream: _LogFile | TextIO) -> Sink:
     def write(event: EventDict) -> None:
         stream.write(format_line(event) + "\n")
         stream.flush()
