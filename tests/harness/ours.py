@@ -152,7 +152,7 @@ class Ours:
 def raw_charon(ours: Ours) -> Iterator[vici.Session]:
     """Open a raw VICI session with the gateway's charon."""
     (directory,) = ours.world.state.glob(f"**/gateways/{ours.router_id}")
-    with vici_session(directory / "vici") as session:
+    with vici_session(directory / "charon.vici") as session:
         yield session
 
 

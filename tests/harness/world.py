@@ -20,6 +20,7 @@ from typing import Any, Final
 from linkspan.cli.client import Client, load_cloud
 from linkspan.core.tunnel.sas import ChildSa
 from linkspan.drivers.charon.daemon import StrongswanCharon
+from linkspan.drivers.charon.vici import CharonAbsent
 from linkspan.drivers.linux import esp_backend, interface_names, netns
 from linkspan.lab.fabric import Ping
 from linkspan.lab.packet_counter import PacketCounter
@@ -147,6 +148,15 @@ class World:
                 return pid
         raise AssertionError(f"no charon in gateway {side}")
 
+    def charon_answers(self, side: str) -> bool:
+        """True if the charon of a site's gateway answers on its socket."""
+        try:
+            with self.charon(side) as charon:
+                charon.sas()
+        except CharonAbsent:
+            return False
+        return True
+
     def charon(self, side: str) -> AbstractContextManager[StrongswanCharon]:
         """Open a session with the charon of a site's gateway."""
         return self.charon_of(self.lab["sites"][side]["router_id"], self.gateway(side))
@@ -179,6 +189,14 @@ class World:
         """True if both ends have one and the same pair of SPIs, and the first rekey is over."""
         left, right = self.spis("left"), self.spis("right")
         return self.rekeyed() and len(left) == 1 and [(spi_out, spi_in) for spi_in, spi_out in left] == right
+
+    def is_negotiating(self) -> bool:
+        """True if an IKE SA of the two sites is neither up nor gone."""
+        for side in ("left", "right"):
+            with self.charon(side) as charon:
+                if any(sa.state != "ESTABLISHED" for sa in charon.sas()):
+                    return True
+        return False
 
     def gateway(self, side: str) -> str:
         """Return the namespace of a site's gateway."""

@@ -22,7 +22,7 @@ def test_kernel_esp_is_detected() -> None:
 def test_the_driver_tests_pass_with_kernel_esp() -> None:
     names = (
         *("test_contract", "test_packets", "test_exempt_traffic", "test_transport"),
-        *("charon/test_daemon", "gateway/test_main_routing", "gateway/test_mtu_routing"),
+        *("charon/test_daemon", "charon/test_confinement", "gateway/test_main_routing", "gateway/test_mtu_routing"),
     )
     # The other tests of the ways through a gateway are about neighbours and rules, which are the same.
     assert_passes(

@@ -74,6 +74,6 @@ def test_only_their_owner_can_read_files_with_secrets(world: World) -> None:
     assert modes["seal"] == 0o400
     assert modes["node-1.token"] & 0o077 == 0
     assert modes["clouds.yaml"] & 0o077 == 0
-    sockets = list(world.state.rglob("vici"))
+    sockets = list(world.state.rglob("charon.vici"))
     assert len(sockets) == 2
     assert all(path.stat().st_mode & 0o077 == 0 for path in sockets)

@@ -232,18 +232,22 @@ class Convergence:
 
     def _ensure_namespace(self, gateway: Gateway) -> None:
         is_known = self._namespace_of is not None
-        if self._namespace_of is gateway and not self._reports.network_error:
+        is_as_applied = self._namespace_of is gateway and not self._reports.network_error
+        if is_as_applied and not self._is_namespace_outdated(gateway):
             return
         missing = self._drivers.namespaces.apply(gateway)
         if not is_known or NAMESPACE in missing:
             self._watch(gateway)
+        if is_known and NAMESPACE in missing:
+            self._forget_namespace()
         if is_known and self._reports.network_error:
             self._set_network_error("")
-            if NAMESPACE in missing:
-                self._forget_namespace()
             self._restored(missing)
         self._guard_coverage.close(gateway)
         self._namespace_of = self._reports.gateway = gateway
+
+    def _is_namespace_outdated(self, gateway: Gateway) -> bool:
+        return not self._charon.running and self._drivers.namespaces.is_outdated(gateway.id)
 
     def _watch(self, gateway: Gateway) -> None:
         try:

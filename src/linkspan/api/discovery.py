@@ -6,7 +6,7 @@ Neutron too.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -16,6 +16,7 @@ from linkspan.api.http.operation import Operation, Schema, closed
 from linkspan.api.http.route import Route
 from linkspan.core.authorization import policy
 from linkspan.core.schema.resources import RESOURCES
+from linkspan.core.state.observed import Isolation
 from linkspan.store.identity import users
 from linkspan.store.nodes import registry
 from linkspan.store.nodes.registry import NodeWithGateways
@@ -156,6 +157,7 @@ _NODE: Final = closed(
             closed(
                 **{name: {"type": "boolean"} for name in ("ikev1", "ah", "transport", "traps")},
                 **{name: _list(_TEXT) for name in ("encryption", "integrity", "key_exchanges")},
+                isolation={"enum": list(get_args(Isolation))},
             ),
         ]
     },

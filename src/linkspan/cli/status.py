@@ -23,7 +23,7 @@ from linkspan.core.schema.resources import CONNECTION, SERVICE
 INTERVAL: Final = 1.0
 CONNECTION_COLUMNS: Final = ("connection", "status", "age", "peer", "reason")
 SERVICE_COLUMNS: Final = ("service", "status", "age", "address", "reason")
-NODE_COLUMNS: Final = ("node", "state", "esp", "gateways", "strongswan")
+NODE_COLUMNS: Final = ("node", "state", "esp", "gateways", "strongswan", "isolation")
 
 Board = dict[str, list[dict[str, Any]]]
 """The rows of each table of `linkspan status`: connections, services, nodes."""
@@ -71,6 +71,7 @@ def _nodes(client: Client) -> list[dict[str, Any]]:
             "esp": item["backend"] or "",
             "gateways": item["gateways"],
             "strongswan": item["charon_version"] or "",
+            "isolation": (item.get("capabilities") or {}).get("isolation", ""),
         }
         for item in answer["nodes"]
     ]

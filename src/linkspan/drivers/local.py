@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from linkspan.core.ipsec.capabilities import from_charon
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend, Capabilities
+from linkspan.drivers.charon import confinement
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.charon.vici import DEADLINE
 from linkspan.drivers.gateway import leak_guard
@@ -26,7 +28,7 @@ from linkspan.drivers.gateway.network_watch import NetlinkWatch
 from linkspan.drivers.gateway.policy_bypass import XfrmPolicyBypass
 from linkspan.drivers.gateway.traffic_block import NftTrafficBlock
 from linkspan.drivers.linux import esp_backend as esp
-from linkspan.drivers.linux import interface_names, netlink, netns, process
+from linkspan.drivers.linux import interface_names, netlink, netns, process, user_namespace
 from linkspan.drivers.linux.machine_limits import KernelMachineLimits
 
 _log = structlog.get_logger("drivers.local")
@@ -55,7 +57,17 @@ class LocalDrivers:
         self._state = state.absolute()
         self._deadline = deadline
         self.backend: Backend = esp.detect()
-        self.namespaces = NetworkNamespaces(instance, node, bridges_in, bridges, leak_guard.drop_everything)
+        refusal = user_namespace.refusal()
+        if refusal:
+            _log.warning("no user namespaces here: charon keeps rights over the node's network", kernel=refusal)
+        self.namespaces = NetworkNamespaces(
+            instance,
+            node,
+            bridges_in,
+            bridges,
+            leak_guard.drop_everything,
+            (lambda _name: None) if refusal else confinement.uid,
+        )
         self.leak_guard = NftLeakGuard(self.backend, self.namespaces.name)
         self.policy_bypass = XfrmPolicyBypass(self.backend, self.namespaces.name)
         self.mtu_routing = PolicyRoutedMtu(self.backend, self.namespaces.name)
@@ -66,7 +78,8 @@ class LocalDrivers:
         self.machine_limits = KernelMachineLimits()
         self.resolver = NamespaceResolver(self.namespaces.name)
         probe = interface_names.namespace(instance, node, f"probe-{os.getpid()}")
-        self.charon_version, self.capabilities = _probe(probe, self.backend)
+        self.charon_version, capabilities = _probe(probe, self.backend, None if refusal else confinement.uid(probe))
+        self.capabilities = msgspec.structs.replace(capabilities, isolation="partial" if refusal else "full")
 
     def charon(self, gateway: Gateway) -> StrongswanCharon:
         name = self.namespaces.name(gateway.id)
@@ -106,9 +119,9 @@ def _sweep_links(instance: str) -> None:
                 kernel.delete(link)
 
 
-def _probe(namespace: str, backend: Backend) -> tuple[str, Capabilities]:
+def _probe(namespace: str, backend: Backend, owner: int | None) -> tuple[str, Capabilities]:
     """Return version and capabilities of this machine's charon, started for a moment in a namespace of its own."""
-    netns.create(namespace, lambda: None)
+    netns.create(namespace, lambda: None, owner)
     try:
         with tempfile.TemporaryDirectory(prefix="linkspan-probe-", dir=_PROBE_IN) as directory:
             charon = StrongswanCharon(Path(directory), namespace, backend)

@@ -51,6 +51,12 @@ class Namespaces(Protocol):
         Everything in it goes on without a name. It is lost if this agent has not applied it yet.
         """
 
+    def is_outdated(self, gateway_id: str) -> bool:
+        """True if the namespace leaves charon more rights than a new one would, and none runs in it.
+
+        `apply` then makes it anew. A charon of an earlier version goes on with everything that is up.
+        """
+
     def remove(self, gateway_id: str) -> None:
         """Remove the namespace, its interfaces and the bridges without other ports. No error if there is none."""
 

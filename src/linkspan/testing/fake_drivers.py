@@ -35,6 +35,7 @@ COMPLETE: Final = Capabilities(
     encryption=tuple(algorithms.ENCRYPTION),
     integrity=tuple(algorithms.INTEGRITY),
     key_exchanges=tuple(algorithms.GROUPS),
+    isolation="full",
 )
 """The capabilities of a node without a lack."""
 
@@ -82,6 +83,9 @@ class FakeNamespaces:
             if key in self._world.daemons:
                 self._world.daemons[key].gateway = gateway
             return missing
+
+    def is_outdated(self, gateway_id: str) -> bool:
+        return False
 
     def reattach(self, gateway_id: str) -> tuple[str, ...]:
         with self._world.lock:

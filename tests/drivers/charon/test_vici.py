@@ -26,9 +26,9 @@ Answer = Callable[[socket.socket], None]
 @contextmanager
 def serving(directory: Path, answer: Answer) -> Iterator[None]:
     """Listen on the directory's socket and handle each connection with `answer`."""
-    (directory / "vici").unlink(missing_ok=True)
+    (directory / "charon.vici").unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(directory / "vici"))
+        listener.bind(str(directory / "charon.vici"))
         listener.listen()
 
         def serve() -> None:
@@ -103,7 +103,7 @@ def test_connecting_fails_without_a_listener(tmp_path: Path) -> None:
     with pytest.raises(CharonAbsent):
         CommandSession(tmp_path / "nowhere")
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / "vici"))
+        dead.bind(str(tmp_path / "charon.vici"))
     with pytest.raises(CharonAbsent):
         EventSession(tmp_path, ("log",), lambda name, content: None, lambda: None)
 

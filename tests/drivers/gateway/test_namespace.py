@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from linkspan.core.state.desired import Gateway, InsideInterface
+from linkspan.drivers.gateway import namespace
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
 from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.local import sweep
@@ -352,3 +354,16 @@ def test_a_function_inside_a_namespace_does_not_move_its_caller(machine: Machine
         netns.run_inside("ls-missing", lambda: None)
     with pytest.raises(FileExistsError):
         netns.create(machine.home, lambda: None)
+
+
+def test_an_older_kernel_limits_what_waits_for_a_neighbour_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hides the setting in the namespace of another user; here another name for it stands for that."""
+    files = [key for key, _ in namespace._SYSCTL_OUTSIDE]
+    monkeypatch.setattr(namespace, "_SYSCTL_OUTSIDE", [(f"{file}-hidden", "8192") for file in files])
+    drivers = machine.drivers()
+    drivers.namespaces.apply(gateway(1))
+    name = drivers.namespaces.name(gateway(1).id)
+    waiting = [int(netns.run_inside(name, Path("/proc/sys/net", file).read_text)) for file in files]
+    assert all(0 < size <= 8192 for size in waiting), waiting

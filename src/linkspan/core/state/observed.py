@@ -7,6 +7,9 @@ from typing import Literal
 import msgspec
 
 Backend = Literal["kernel", "user-space"]
+Isolation = Literal["full", "partial", "none"]
+"""Rights of the charons of a node outside of their gateways: none; over the node's network, as its kernel has no user
+namespaces; those of root, as the agent is older than their isolation."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +22,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     encryption: tuple[str, ...]
     integrity: tuple[str, ...]
     key_exchanges: tuple[str, ...]
+    isolation: Isolation = "none"
 
 
 HOLDER_HEADER = "Linkspan-Agent"

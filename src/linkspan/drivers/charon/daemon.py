@@ -1,22 +1,24 @@
 """One gateway's charon: its directory, process, commands and events.
 
-charon-systemd runs inside the gateway's namespace and outlives the agent, which finds it by its VICI socket: the
-kernel reports the pid of the listener, so there is no pid file that could be stale. The configuration file is the same
-for every gateway; everything that users configure, pre-shared keys above all, goes through VICI. Every command has a
-deadline. This module decides nothing: to restart, initiate or give up is the agent's decision.
+charon-systemd runs inside the gateway's namespace, confined (`drivers.charon.confinement`), and outlives the agent,
+which finds it by its VICI socket: the kernel reports pid and uid of the listener, so there is no pid file that could be
+stale. charon owns its directory, so what is in there is not trusted. The configuration is the same for every gateway;
+everything that users configure, pre-shared keys above all, goes through VICI. Every command has a deadline. This module
+decides nothing: to restart, initiate or give up is the agent's decision.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import structlog
 
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.state.observed import Backend
@@ -25,17 +27,29 @@ from linkspan.core.tunnel import sas as tunnel_sas
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_attempts import PeerAttempts
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers.charon import strongswan_conf, vici_messages
-from linkspan.drivers.charon.vici import DEADLINE, SOCKET, CharonAbsent, CommandRefused, CommandSession, EventSession
-from linkspan.drivers.linux import netns, process
+from linkspan.drivers.charon import confinement, log_file, strongswan_conf, vici_messages
+from linkspan.drivers.charon.strongswan_conf import LOG, SOCKET
+from linkspan.drivers.charon.vici import (
+    DEADLINE,
+    CharonAbsent,
+    CommandRefused,
+    CommandSession,
+    EventSession,
+    ListeningProcess,
+    restrict,
+)
+from linkspan.drivers.linux import netns, process, xfrm
 from linkspan.drivers.ports import DriverError, Unresponsive
 
 _START_DEADLINE: Final = 15.0
 _STOP_DEADLINE: Final = 5.0
-_LOG_READ: Final = 16384
-"""Bytes of the log's end that have what a command just caused."""
-_UNNAMED_LINE: Final = re.compile(r"\S+ \d+\[(?:IKE|CFG|KNL|LIB)\] (?![<])(?!vici )(.+)")
+_PROGRAM: Final = "charon-systemd"
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FORMER_SOCKET: Final = "vici"
+"""The name of the socket of a charon that an earlier version has started."""
+_FORMER_FILES: Final = ("strongswan.conf", "charon.out")
+_STRANGER: Final = "another process than the gateway's charon listens on its socket"
+_log = structlog.get_logger("drivers.charon")
 
 T = TypeVar("T")
 
@@ -47,30 +61,41 @@ class StrongswanCharon:
         self._directory = directory
         self._namespace = namespace
         self._backend = backend
+        self._uid = confinement.uid(namespace)
         self._deadline = deadline
         self._commands: CommandSession | None = None
         self._events: EventSession | None = None
 
     @property
     def pid(self) -> int:
-        """The pid of the process that listens on the socket. Raises CharonAbsent if there is none."""
-        return self._connected().pid
+        """The pid of charon, which listens on the socket. Raises CharonAbsent if there is none."""
+        return self._connected().listener.pid
 
     def start(self) -> bool:
         self.detach()
         process.reap()
+        self._rename_former_socket()
         if self._adopt():
             return False
-        if (self._directory / SOCKET).exists():
-            process.terminate(self._leftovers())
+        process.terminate(self._leftovers())
         self._prepare()
+        output = os.memfd_create("charon.out")
         try:
-            self._wait(self._spawn())
+            self._run(output)
+        finally:
+            os.close(output)
+        return True
+
+    def _run(self, output: int) -> None:
+        child = self._spawn(output)
+        try:
+            self._wait(child, output)
             self._check_plugins()
         except DriverError:
             self.stop()
+            if child.poll() is None:
+                process.terminate([child.pid])
             raise
-        return True
 
     def stop(self) -> None:
         if not (self._directory / SOCKET).exists():
@@ -111,6 +136,9 @@ class StrongswanCharon:
         self._events = EventSession(
             self._directory, charon_events.EVENTS, hand_over, lambda: deliver(charon_events.DaemonLost())
         )
+        if not self._is_ours(self._events.listener):
+            self._events.stop()
+            raise Unresponsive(_STRANGER)
 
     @contextmanager
     def without_log(self) -> Iterator[None]:
@@ -140,9 +168,11 @@ class StrongswanCharon:
         try:
             self._request("initiate", {"ike": ike, "child": child, "timeout": "-1"})
         except CommandRefused as error:
-            raise CommandRefused(f"{error}{self._reason_in_log(child)}") from error
+            reason = log_file.reason(self._directory, child)
+            raise CommandRefused(f"{error} ({reason})" if reason else str(error)) from error
 
     def install(self, ike: str, child: str) -> None:
+        self._forget_acquires()
         if (ike, child) not in self.traps():
             self._request("install", {"ike": ike, "child": child})
 
@@ -192,6 +222,7 @@ class StrongswanCharon:
             raise Unresponsive(f"charon's list of SAs cannot be parsed: {error}") from error
 
     def ask(self) -> None:
+        log_file.rotate(self._directory)
         self.version()
 
     def version(self) -> str:
@@ -216,10 +247,19 @@ class StrongswanCharon:
 
     def _terminate(self, selection: dict[str, str], timeout: str = "1000") -> None:
         # charon may refuse although the SA is gone: "no matching SAs", or no response from the peer.
-        try:
+        with suppress(CommandRefused):
             self._request("terminate", selection | {"force": "yes", "timeout": timeout})
-        except CommandRefused:
+        self._forget_acquires()
+
+    def _forget_acquires(self) -> None:
+        """Let traffic initiate again at once. The kernel sends no further acquire for 30 s after one, also after the
+        attempt was given up, and in the namespace of a gateway that cannot be set (xfrm_acq_expires)."""
+        if self._backend != "kernel":
             return
+        try:
+            netns.run_inside(self._namespace, xfrm.forget_acquires)
+        except OSError as error:
+            _log.warning("traffic initiates with a delay", namespace=self._namespace, error=str(error))
 
     def _request(self, command: str, message: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._use(lambda commands: commands.request(command, message))
@@ -233,90 +273,99 @@ class StrongswanCharon:
 
     def _connected(self) -> CommandSession:
         if self._commands is None:
-            self._commands = CommandSession(self._directory, self._deadline)
+            session = CommandSession(self._directory, self._deadline)
+            if not self._is_ours(session.listener):
+                session.close()
+                raise Unresponsive(_STRANGER)
+            self._commands = session
         return self._commands
+
+    def _is_ours(self, listener: ListeningProcess) -> bool:
+        """True if a process is the charon of this gateway, also one that an earlier version has started as root."""
+        if not netns.is_inside(listener.pid, self._namespace):
+            return False
+        return listener.uid == self._uid or (listener.uid == 0 and not netns.has_owner(self._namespace))
 
     def _adopt(self) -> bool:
         """True if a charon runs in this namespace and answers. Raises Unresponsive if it runs and does not answer."""
         try:
-            if netns.is_inside(self.pid, self._namespace):
+            session = CommandSession(self._directory, self._deadline)
+            if self._is_ours(session.listener):
+                self._commands = session
                 self.version()
+                if session.listener.uid != self._uid:
+                    _log.warning("charon of an earlier version is not confined", namespace=self._namespace)
                 return True
         except CharonAbsent:
             return False  # none runs, or it ended during the command
-        self.stop()  # it runs in a deleted namespace of the same name
+        session.close()
+        if self._is_charon(session.listener.pid):  # it runs in a deleted namespace of the same name
+            process.terminate([session.listener.pid], _STOP_DEADLINE)
         return False
+
+    def _rename_former_socket(self) -> None:
+        with suppress(OSError):
+            (self._directory / _FORMER_SOCKET).rename(self._directory / SOCKET)
 
     def _prepare(self) -> None:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
-            _write_if_changed(self._directory / strongswan_conf.FILE, strongswan_conf.render(self._backend))
+            for name in _FORMER_FILES:
+                with suppress(OSError):
+                    (self._directory / name).unlink()
+            for name in ("", LOG):
+                with suppress(FileNotFoundError):
+                    os.chown(self._directory / name, self._uid, self._uid, follow_symlinks=False)
             if self._backend == "kernel":
                 # SAs and policies of an earlier charon would go on encrypting, or let plaintext pass.
                 netns.run_inside(self._namespace, _flush_xfrm)
         except (OSError, subprocess.SubprocessError) as error:
             raise DriverError(f"charon's directory or kernel state cannot be prepared: {error}") from error
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = ["ip", "netns", "exec", self._namespace, *_unconfined(), "charon-systemd"]
-        output = os.open(self._directory / "charon.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def _spawn(self, output: int) -> subprocess.Popen[bytes]:
+        program = shutil.which(_PROGRAM, path=_PATH)
+        if program is None:
+            raise DriverError(f"charon cannot be started: there is no {_PROGRAM} in {_PATH}")
         try:
-            child = subprocess.Popen(
-                command,
-                cwd=self._directory,
-                env={"PATH": _PATH, "STRONGSWAN_CONF": strongswan_conf.FILE},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                umask=0o077,
+            child = confinement.start(
+                program,
+                [],
+                self._namespace,
+                self._directory,
+                strongswan_conf.render(self._backend),
+                output,
+                tun=self._backend == "user-space",
             )
         except OSError as error:
             raise DriverError(f"charon cannot be started: {error}") from error
-        finally:
-            os.close(output)
         process.adopt(child)
         return child
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> None:
+    def _wait(self, child: subprocess.Popen[bytes], output: int) -> None:
         end = time.monotonic() + _START_DEADLINE
         while time.monotonic() < end:
             if child.poll() is not None:
-                raise DriverError(f"charon ended at once: {self._log_tail()}")
+                raise DriverError(f"charon ended at once: {self._last_words(output)}")
             try:
                 self._connected()
                 break
             except CharonAbsent:
                 time.sleep(0.005)
         else:
-            raise DriverError(f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._log_tail()}")
-        (self._directory / SOCKET).chmod(0o600)
+            raise DriverError(
+                f"charon did not open its socket within {_START_DEADLINE:.0f} s: {self._last_words(output)}"
+            )
+        try:
+            restrict(self._directory)
+        except OSError as error:
+            raise DriverError(f"charon's socket cannot be restricted to its owner: {error}") from error
         self.version()
 
-    def _reason_in_log(self, child: str) -> str:
-        """Return what charon logged after the command to initiate a child, outside of any IKE SA, in parentheses.
-
-        VICI only says that it failed.
-        """
-        try:
-            with (self._directory / strongswan_conf.LOG).open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_READ))
-                text = log.read().decode(errors="replace")
-        except OSError:
-            return ""
-        _, command, after = text.rpartition(f"vici initiate CHILD_SA '{child}'\n")
-        lines = after.splitlines() if command else ()
-        found = (match[1] for line in lines if (match := _UNNAMED_LINE.match(line)))
-        return next((f" ({line})" for line in found), "")
-
-    def _log_tail(self) -> str:
-        lines = []
-        for name in (strongswan_conf.LOG, "charon.out"):
-            try:
-                lines += (self._directory / name).read_text(errors="replace").splitlines()[-1:]
-            except OSError:
-                continue
+    def _last_words(self, output: int) -> str:
+        """Return the last line of charon's log, and of what it printed."""
+        printed = os.pread(output, os.fstat(output).st_size, 0).decode(errors="replace")
+        lines = [line for text in (log_file.tail(self._directory), printed) for line in text.splitlines()[-1:]]
         return " / ".join(lines) or "it logged nothing"
 
     def _check_plugins(self) -> None:
@@ -331,20 +380,14 @@ class StrongswanCharon:
 
     def _leftovers(self) -> list[int]:
         """Return the pids of charons in the namespace that cannot be found by the socket, as after a failure."""
-        return [pid for pid in netns.processes(self._namespace) if _is_charon(pid)]
+        return [pid for pid in netns.processes(self._namespace) if self._is_charon(pid)]
 
-
-def _write_if_changed(file: Path, text: str) -> None:
-    # On a full disk charon can be started again with the file that it had.
-    if not file.exists() or file.read_text() != text:
-        file.write_text(text)
-
-
-def _is_charon(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/exe").readlink().name.startswith("charon")
-    except OSError:
-        return False
+    def _is_charon(self, pid: int) -> bool:
+        try:
+            uid = os.stat(f"/proc/{pid}").st_uid
+        except OSError:
+            return False
+        return uid == self._uid or process.executable(pid).startswith("charon")
 
 
 def _strings(values: Any) -> list[str]:
@@ -354,12 +397,3 @@ def _strings(values: Any) -> list[str]:
 def _flush_xfrm() -> None:
     commands = b"xfrm state flush\nxfrm policy flush\n"
     subprocess.run(["ip", "-batch", "-"], input=commands, check=True, capture_output=True, timeout=DEADLINE)
-
-
-def _unconfined() -> list[str]:
-    """Return the command prefix that disables AppArmor: the packaged profile lets charon read only /etc."""
-    try:
-        enabled = Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
-    except OSError:
-        return []
-    return ["aa-exec", "-p", "unconfined", "--"] if enabled and shutil.which("aa-exec", path=_PATH) else []

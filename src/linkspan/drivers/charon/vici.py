@@ -19,18 +19,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 import vici.exception
 import vici.protocol
 import vici.session
 
+from linkspan.drivers.charon.strongswan_conf import SOCKET
 from linkspan.drivers.charon.vici_messages import ViciMessage
 from linkspan.drivers.ports import DriverError, Unresponsive
-
-SOCKET: Final = "vici"
-"""The socket's name in charon's directory."""
 
 DEADLINE: Final = 5.0
 """Seconds that a command may take before charon counts as unresponsive."""
@@ -47,13 +45,38 @@ class CharonAbsent(Unresponsive):
     """No process listens on the socket."""
 
 
+class ListeningProcess(NamedTuple):
+    """The process that listens on a socket, as the kernel names it (unix(7), SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def restrict(directory: Path) -> None:
+    """Let only its owner connect to the socket, which charon makes for its group too. Raises OSError."""
+    fd = _open(directory)
+    try:
+        Path(f"/proc/self/fd/{fd}").chmod(0o600)
+    finally:
+        os.close(fd)
+
+
+def _open(directory: Path) -> int:
+    # charon may put anything into its directory: a link from there leads nowhere.
+    return os.open(directory / SOCKET, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
 class CommandSession:
-    """A session for commands. The constructor connects; raises CharonAbsent if no process listens."""
+    """A session for commands with the process `listener`.
+
+    The constructor connects; raises CharonAbsent if no process listens.
+    """
 
     def __init__(self, directory: Path, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
         self._socket = _Socket(directory, deadline)
-        self.pid = self._socket.peer()
+        self.listener = self._socket.listener()
         self._session = vici.session.Session(self._socket)
 
     def request(self, command: str, message: ViciMessage | None = None) -> ViciMessage:
@@ -111,6 +134,7 @@ class EventSession:
         self._ended = ended
         self._stopped = False
         self._socket = _Socket(directory, DEADLINE)
+        self.listener = self._socket.listener()
         self._transport = vici.protocol.Transport(self._socket)
         early: list[Any] = []
         try:
@@ -184,11 +208,11 @@ class _Socket:
         self._end: float | None = None
         self._raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._raw.settimeout(seconds)
-        # A unix socket's path is limited to 108 bytes; connecting through a descriptor of its directory avoids that.
+        # A unix socket's path is limited to 108 bytes; connecting through a descriptor avoids that.
         try:
-            fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = _open(directory)
             try:
-                self._raw.connect(f"/proc/self/fd/{fd}/{SOCKET}")
+                self._raw.connect(f"/proc/self/fd/{fd}")
             finally:
                 os.close(fd)
         except OSError as error:
@@ -198,11 +222,10 @@ class _Socket:
             raise Unresponsive(f"charon accepts no connection: {error.strerror or error}") from error
         self.set_deadline(seconds)
 
-    def peer(self) -> int:
-        """Return the pid of the listening process (unix(7), SO_PEERCRED)."""
+    def listener(self) -> ListeningProcess:
+        """Return the listening process."""
         size = struct.calcsize("3i")
-        pid: int = struct.unpack("3i", self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0]
-        return pid
+        return ListeningProcess(*struct.unpack("3i", self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
 
     def set_deadline(self, seconds: float | None) -> None:
         """Limit all further reads and writes together to this time; None: no limit."""

@@ -15,10 +15,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import subprocess
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.drivers.gateway import main_routing
@@ -26,6 +29,7 @@ from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
 from linkspan.drivers.ports import NAMESPACE, DriverError
 
+_log = structlog.get_logger("drivers.gateway")
 _FIRST_METRIC: Final = 100
 _OWN_LINK: Final = re.compile(f"{interface_names.OUTSIDE}|{interface_names.INSIDE}[0-9a-f]{{8}}")
 """The names of a gateway's interfaces."""
@@ -73,7 +77,8 @@ class NetworkNamespaces:
     """The `Namespaces` of one node; see `drivers.ports`.
 
     `bridges_in`: the namespace of the bridges ("" = the agent's own). `bridges` maps a network's name or id to an
-    existing bridge. `seal` runs inside a new namespace before it has a name.
+    existing bridge. `seal` runs inside a new namespace before it has a name. `owner` returns the uid of the user
+    namespace that a new namespace, of this name, belongs to; None for the machine's own.
     """
 
     def __init__(
@@ -83,12 +88,14 @@ class NetworkNamespaces:
         bridges_in: str = netns.CURRENT,
         bridges: Mapping[str, str] | None = None,
         seal: Callable[[], None] = lambda: None,
+        owner: Callable[[str], int | None] = lambda _name: None,
     ) -> None:
         self._instance = interface_names.check_instance(instance)
         self._node = node
         self._bridges_in = bridges_in
         self._bridges = dict(bridges or {})
         self._seal = seal
+        self._owner = owner
         self._held: dict[str, int] = {}
 
     def name(self, gateway_id: str) -> str:
@@ -100,13 +107,16 @@ class NetworkNamespaces:
         missing = [*self.reattach(gateway.id)]
         try:
             interfaces = self._interfaces(gateway)
+            if self.is_outdated(gateway.id):
+                _log.warning("the namespace of an earlier version is made anew", gateway=gateway.id, namespace=name)
+                self.remove(gateway.id)
             if not netns.exists(name):
-                netns.create(name, lambda: self._prepare(mark))
+                netns.create(name, lambda: self._prepare(mark), self._owner(name))
                 missing.append(NAMESPACE)
             if gateway.id not in self._held:
                 self._held[gateway.id] = netns.hold(name)
             netns.run_inside(name, lambda: self._apply_inside(gateway, interfaces, mark, missing))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise DriverError(f"the gateway's network cannot be set up: {error}") from error
         return tuple(missing)
 
@@ -140,6 +150,12 @@ class NetworkNamespaces:
             if mark and (mark.instance, mark.node) == (self._instance, self._node):
                 gateways.add(mark.gateway)
         return frozenset(gateways)
+
+    def is_outdated(self, gateway_id: str) -> bool:
+        name = self.name(gateway_id)
+        if self._owner(name) is None or not netns.exists(name) or netns.has_owner(name):
+            return False
+        return not any(process.executable(pid).startswith("charon") for pid in netns.processes(name))
 
     def _mark(self, gateway_id: str) -> str:
         return interface_names.OwnerMark(self._instance, self._node, gateway_id).text()
@@ -190,7 +206,7 @@ class NetworkNamespaces:
                 ports = {self._port(gateway.id, name) for name in stale}
                 netns.run_inside(self._bridges_in, lambda: self._release(ports))
             links = self._connect(kernel, links, interfaces, mark, missing)
-            missing += [_described(key) for key, value in _SYSCTL_OUTSIDE if netlink.sysctl(key, value)]
+            missing += _limit_unresolved()
             missing += _apply_addresses(kernel, links, interfaces)
             missing += main_routing.apply(kernel, gateway)
             missing += _apply_routes(kernel, links[interface_names.OUTSIDE], gateway.outside.next_hops)
@@ -311,6 +327,17 @@ def _check_owner(port: Link, mark: str) -> None:
 
 def _described(key: str) -> str:
     return f"sysctl net.{key.replace('/', '.')}"
+
+
+def _limit_unresolved() -> list[str]:
+    """Apply `_UNRESOLVED`. Return what was missing."""
+    missing = [_described(key) for key, value in _SYSCTL_OUTSIDE if netlink.sysctl(key, value)]
+    if not Path("/proc/sys/net", _SYSCTL_OUTSIDE[0][0]).exists():
+        # Kernels before 6.1 hide it in the namespace of another user, and ip(8) counts in packets.
+        for table in ("arp_cache", "ndisc_cache"):
+            command = ["ip", "ntable", "change", "name", table, "dev", interface_names.OUTSIDE, "queue", "3"]
+            subprocess.run(command, check=True, capture_output=True, timeout=10)
+    return missing
 
 
 def _link_sysctls(*links: str) -> list[str]:

@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from linkspan.drivers.linux import user_namespace
+
 RUN: Final = Path("/run/netns")
 CURRENT: Final = ""
 """The name that stands for the namespace of the program itself."""
 
 _CLONE_NEWNET: Final = 0x40000000
+_CLONE_NEWPID: Final = 0x20000000
 _MNT_DETACH: Final = 2
 _MS_BIND: Final = 4096
 _MS_REC: Final = 16384
@@ -74,10 +77,21 @@ def run_in_throwaway(function: Callable[[], T]) -> T:
     return _on_own_thread(run)
 
 
-def create(name: str, prepare: Callable[[], None]) -> None:
+def run_with_new_pids(function: Callable[[], T]) -> T:
+    """Run a function whose first child process begins a process namespace, in which it sees itself and its own only."""
+
+    def run() -> T:
+        _call("unshare", _libc.unshare(_CLONE_NEWPID))
+        return function()
+
+    return _on_own_thread(run)
+
+
+def create(name: str, prepare: Callable[[], None], owner: int | None = None) -> None:
     """Create a namespace: run `prepare` inside, then give it its name, so that it never appears half prepared.
 
-    Raises FileExistsError if the name is in use, OSError if the kernel refuses.
+    With `owner`, it belongs to a user namespace with this uid alone (`drivers.linux.user_namespace`). Raises
+    FileExistsError if the name is in use, OSError if the kernel refuses.
     """
 
     def make() -> None:
@@ -85,8 +99,34 @@ def create(name: str, prepare: Callable[[], None]) -> None:
         prepare()
         _bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", name)
 
+    def make_owned(source: Path) -> None:
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _call("setns", _libc.setns(fd, _CLONE_NEWNET))
+        finally:
+            os.close(fd)
+        prepare()
+        _bind(str(source), name)
+
     _share_run_directory()
-    _on_own_thread(make)
+    if owner is None:
+        _on_own_thread(make)
+        return
+    with user_namespace.network(owner) as source:
+        _on_own_thread(lambda: make_owned(source))
+
+
+def has_owner(name: str) -> bool:
+    """True if a namespace belongs to a user namespace of its own. OSError without a namespace."""
+    fd = hold(name)
+    try:
+        owner = user_namespace.owner_of(fd)
+    finally:
+        os.close(fd)
+    try:
+        return not user_namespace.is_ours(owner)
+    finally:
+        os.close(owner)
 
 
 def hold(name: str) -> int:
