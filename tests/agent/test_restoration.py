@@ -212,3 +212,22 @@ def test_without_questions_a_hanging_charon_stays(
         clock.pass_(LIVENESS)
         eventually(lambda number=number: len(asked) == number)  # type: ignore[misc]
     assert (world.daemons[GUARD], idle.state(LEFT.id)) == (daemon, "ready")
+
+
+def test_a_namespace_of_an_earlier_version_is_made_anew_when_its_charon_ends(
+    world: FakeWorld, left: GatewayUnderTest
+) -> None:
+    """Everything is applied again, and nobody is blamed for it. Until then everything goes on."""
+    namespaces = left.drivers.namespaces
+    guards, mtus = world.guards[GUARD], world.mtus[GUARD]
+    namespaces.outdated.add(LEFT.id)
+    left.set_desired(TO_RIGHT)
+    eventually(lambda: left.state(TO_RIGHT.id) == "up")
+    assert namespaces.outdated
+    world.kill(LEFT.id)
+    eventually(lambda: not namespaces.outdated)
+    left.wait(TO_RIGHT.id, "up")
+    eventually(lambda: GUARD in world.mtus)
+    assert (world.guards[GUARD], world.mtus[GUARD]) == (guards, mtus)
+    eventually(lambda: GUARD in world.ike_peers)
+    assert "another program" not in reason(left, TO_RIGHT.id)

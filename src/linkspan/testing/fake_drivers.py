@@ -65,16 +65,21 @@ class FakeDrivers:
 
 
 class FakeNamespaces:
-    """The `Namespaces` of one node. With `refusal` set, `apply` fails with this message."""
+    """The `Namespaces` of one node. With `refusal` set, `apply` fails with this message. `outdated`: gateways whose
+    namespace is of an earlier version."""
 
     def __init__(self, world: FakeWorld, node: str) -> None:
         self._world = world
         self._node = node
         self.refusal = ""
+        self.outdated: set[str] = set()
 
     def apply(self, gateway: Gateway) -> tuple[str, ...]:
         if self.refusal:
             raise DriverError(self.refusal)
+        if self.is_outdated(gateway.id):
+            self.remove(gateway.id)
+            self.outdated.discard(gateway.id)
         with self._world.lock:
             key = (self._node, gateway.id)
             missing = (*self.reattach(gateway.id), *sorted(self._world.damage.pop(key, ())))
@@ -85,7 +90,7 @@ class FakeNamespaces:
             return missing
 
     def is_outdated(self, gateway_id: str) -> bool:
-        return False
+        return gateway_id in self.outdated and (self._node, gateway_id) not in self._world.daemons
 
     def reattach(self, gateway_id: str) -> tuple[str, ...]:
         with self._world.lock:
