@@ -163,8 +163,8 @@ class _Tables:
             }
 
     def _address_rows(self) -> Iterator[Values]:
-        for _, id, _, _, subnet, address in self._interfaces():
-            yield {"subnet_id": subnet, "ip_address": address, "port_id": id}
+        for _, id, _, network, subnet, address in self._interfaces():
+            yield {"subnet_id": subnet, "ip_address": address, "port_id": id, "network_id": network}
 
     def _service_values(self) -> Iterator[Values]:
         for number, id in enumerate(self.services):

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from linkspan.core.addresses import CIDR_PATTERN, as_network
+from linkspan.core.addresses import CIDR_PATTERN, address_fault, as_network, network_fault
 from linkspan.core.errors import invalid, invalid_input
 
 
@@ -229,8 +229,23 @@ def as_integer(value: Any) -> int | None:
     return None
 
 
+class IpAddress(AttributeType, frozen=True):
+    """An address in its one text: without a zone or a prefix length, in the form of RFC 5952."""
+
+    def convert(self, name: str, value: Any) -> str:
+        if fault := address_fault(value):
+            raise invalid(name, f"'{value}' {fault}")
+        return str(value)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "ip", "pattern": "^[0-9a-f.:]+$", "maxLength": 45}
+
+    def shown(self) -> Schema:
+        return {"type": "string", "format": "ip"}
+
+
 class Cidrs(AttributeType, frozen=True):
-    """A list of distinct CIDRs, stored as written; a string is a list of one."""
+    """A list of distinct CIDRs, each in its one text, which may have host bits; a string is a list of one."""
 
     @property
     def column(self) -> Column:
@@ -242,9 +257,9 @@ class Cidrs(AttributeType, frozen=True):
             raise invalid(name, f"'{value}' is not a list")
         networks = set()
         for item in items:
+            if fault := network_fault(item):
+                raise invalid(name, f"'{item}' {fault}")
             network = as_network(item)
-            if network is None:
-                raise invalid(name, f"'{item}' is not a valid IP subnet")
             if network in networks:
                 raise invalid(name, f"Duplicate items in the list: '{item}'")
             networks.add(network)

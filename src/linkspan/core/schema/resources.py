@@ -18,6 +18,7 @@ from linkspan.core.schema.attribute_types import (
     Cidrs,
     Endpoints,
     Integer,
+    IpAddress,
     Json,
     Text,
     Uuid,
@@ -113,7 +114,7 @@ _STATUS: Final = (
     _read_only("status_reason", Text(), "reason if the status is not as desired, in one sentence", stored=False),
 )
 _ID: Final = Uuid().schema()
-_IP: Final = Text(format="ip").shown()
+_IP: Final = IpAddress().shown()
 _ADMIN: Final = Attribute(
     name="admin_state_up", kind=Boolean(), help="administrative state; false: no packet is forwarded", default=True
 )
@@ -376,7 +377,7 @@ SUBNET: Final = Resource(
         Attribute(name="cidr", kind=Text(max_length=64, format="cidr"), help="address range, as a CIDR", put=False),
         Attribute(
             name="gateway_ip",
-            kind=Text(max_length=64, format="ip"),
+            kind=IpAddress(),
             help="address of the router; default: the first of the range; null: none",
             put=False,
             default=None,

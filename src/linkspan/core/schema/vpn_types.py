@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
+from linkspan.core.addresses import address_fault
 from linkspan.core.errors import ApiError, invalid
-from linkspan.core.ipsec import identities
+from linkspan.core.ipsec import ends, identities
 from linkspan.core.ipsec.peer_addresses import peer_address_fault
 from linkspan.core.schema.attribute_types import (
     MAX_INT,
@@ -131,6 +132,8 @@ class PeerAddress(AttributeType, frozen=True):
         if not isinstance(value, str):
             raise invalid(name, f"'{value}' is not a valid string")
         if fault := peer_address_fault(value):
+            raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} {fault}")
+        if ends.host(value) is not None and (fault := address_fault(value)):
             raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} {fault}")
         return value
 

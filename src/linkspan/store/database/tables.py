@@ -229,6 +229,9 @@ ADDRESS: Final = Table(
     Column("subnet_id", WORDS, ForeignKey("subnet.id"), primary_key=True),
     Column("ip_address", WORDS, primary_key=True),
     Column("port_id", WORDS, ForeignKey("port.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("network_id", WORDS, ForeignKey("network.id"), nullable=False),
+    # On one wire an address has one owner, whatever its subnet.
+    Index("uq_address_network_id", "network_id", "ip_address", unique=True),
     sqlite_with_rowid=False,
 )
 

@@ -57,7 +57,7 @@ def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
     parameters |= {"revision_number": 1, "created_at": wall, "updated_at": wall}
     tx.run(_insert(resource.name, tuple(parameters)), **parameters)
     if resource.name == PORT.name:
-        ports.take_addresses(tx, id, row["fixed_ips"])
+        ports.take_addresses(tx, row)
     return mapper.created(row, wall)
 
 
@@ -91,12 +91,12 @@ def update(tx: Transaction, resource: Resource, id: str, values: Values) -> Row:
     statement = _update(resource.name, tuple(sorted(parameters)))
     if not tx.run(statement, **parameters, id_=id, updated_at=tx.wall):
         raise KeyError(f"{resource.name} {id} is not there")
-    if resource.name == PORT.name and "fixed_ips" in chosen:
-        ports.free_addresses(tx, id)
-        ports.take_addresses(tx, id, chosen["fixed_ips"])
     row = reading.get(tx, resource, id)
     if row is None:
         raise KeyError(f"{resource.name} {id} is not there")
+    if resource.name == PORT.name and "fixed_ips" in chosen:
+        ports.free_addresses(tx, id)
+        ports.take_addresses(tx, row)
     return row
 
 
