@@ -62,15 +62,26 @@ class Keyring:
         return Envelope(self.current, nonce + self._keys[self.current].encrypt(nonce, text, about))
 
     def open(self, key_id: str, ciphertext: bytes, project: str, id: str, field: str) -> Secret:
-        """The secret in an envelope. Raises `KeyFileError` if key, row or field is not the one it was sealed for."""
+        """The secret in an envelope. Raises `KeyFileError` if the envelope is damaged, or key, row or field is not the
+        one it was sealed for."""
         key = self._keys.get(key_id)
         if key is None:
             raise KeyFileError(f"the {field} of {id} is under key {key_id}, which is not in the key file")
         try:
             text = key.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], f"{project}|{id}|{field}".encode())
-        except InvalidTag:
+            return Secret(text.decode())
+        except (InvalidTag, ValueError):
             raise KeyFileError(f"the {field} of {id} does not open: it was not sealed for this row") from None
-        return Secret(text.decode())
+
+    def try_open(
+        self, key_id: str | None, ciphertext: bytes, project: str, id: str, field: str
+    ) -> tuple[Secret | None, str]:
+        """The secret in an envelope; or None, and a sentence that says why it cannot be read and what to do. Whoever
+        reads many objects goes on with the others."""
+        try:
+            return self.open(key_id or "", ciphertext, project, id, field), ""
+        except KeyFileError as error:
+            return None, f"the stored {field} cannot be read ({error}): write it again"
 
     def name(self, secret: Secret, project: str) -> str:
         """A name that does not tell a secret and is the same for the same secret of a project.

@@ -262,7 +262,8 @@ def check_conflicts(
         return
     earlier = before or {}
     both_ends = [ends.ends_of(connection) for connection in connections]
-    in_use = shared_keys.in_use(connection for connection in connections if connection.id not in changed_ids)
+    unchanged = (entry for entry in connections if entry.id not in changed_ids and not entry.fault)
+    in_use = shared_keys.in_use(unchanged)
     for index, connection in enumerate(connections):
         if connection.id not in changed_ids:
             continue

@@ -59,6 +59,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     of the key, which changes with it. `psk_written_at`: when the key was written, in seconds on the database's clock.
     `psk_from`: the uuid of another connection whose later key is used instead, as the node finds
     (`core.ipsec.shared_keys`). `peer_name`: the peer's DNS name, once the node has put an address into its place.
+    `fault`: why the API could not read it in full, with the remedy: it is not loaded, and reported as an error.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     ike: IkePolicy
     ipsec: IpsecPolicy
     admin_reason: str = ""
+    fault: str = ""
 
 
 class Peer(msgspec.Struct, frozen=True, array_like=True):
