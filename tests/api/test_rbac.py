@@ -153,7 +153,7 @@ class MatrixColumn:
         self.owner = api.as_(OWNERS[role] if own else "bob")
         self.project = USERS[self.owner.user].project_id
         # Each row creates objects, in total more than the default quotas allow.
-        api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1)
+        api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1, vpnservice=-1)
         self.site = LocalSite(self.owner)
         self.own = own
         self._number = itertools.count(1)

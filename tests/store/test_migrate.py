@@ -232,6 +232,23 @@ def test_an_address_has_one_owner_on_a_network(empty: tuple[Engine, Engine]) -> 
             connection.execute(text("INSERT INTO address VALUES ('t', '2001:db8::2', 'b', 'net')"))
 
 
+def test_a_project_keeps_what_it_has_when_quotas_come(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    rows = [
+        *(
+            f"INSERT INTO router VALUES ('{p}{n}', '{p}', '', '', true, 0, 1, 1)"
+            for p in ("many", "own")
+            for n in range(12)
+        ),
+        *(f"INSERT INTO router VALUES ('few{n}', 'few', '', '', true, 0, 1, 1)" for n in range(10)),
+        "INSERT INTO quota VALUES ('own', 'router', 11)",
+    ]
+    upgrade_from(engine, "0013", rows)
+    with engine.connect() as connection:
+        quotas = connection.execute(text("SELECT project_id, resource, most FROM quota")).all()
+    assert {tuple(row) for row in quotas} == {("own", "router", 11), ("many", "router", 12)}
+
+
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
     migrate.upgrade(engine)

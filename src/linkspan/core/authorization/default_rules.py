@@ -121,6 +121,9 @@ def _rules_of(resource: Resource) -> Iterator[Rule]:
             if item.privileged and settable:
                 help = f"set {item.name} to a value other than {item.default}"
                 yield Rule(f"{name}:{item.name}", "rule:admin_only", help, requests, target)
+            for part in item.privileged_parts if settable else ():
+                help = f"choose the {part} of {item.name}"
+                yield Rule(f"{name}:{item.name}:{part}", "rule:admin_only", help, requests, target)
 
 
 def _other_rules() -> Iterator[Rule]:

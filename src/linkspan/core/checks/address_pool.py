@@ -7,6 +7,7 @@ state: addresses in use are parameters, as text.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from linkspan.core.addresses import Address, Network, address_fault, as_network, network_fault, overlaps
@@ -78,6 +79,29 @@ def allocation_pools(network: Network, gateway: str | None) -> list[Pool]:
     if int(gateway_address) < int(last):
         ranges.append(_pool(gateway_address + 1, last))
     return ranges
+
+
+def check_pools(pools: Sequence[Pool], network: Network, gateway: str | None) -> None:
+    """Raises ApiError for pools that are not ranges of host addresses of the network, overlap, or hold the gateway's
+    address. Types and messages are Neutron's."""
+    ranges = []
+    for pool in pools:
+        start, end = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
+        text = f"{start}-{end}"
+        if start.version != network.version or end.version != network.version or int(start) > int(end):
+            raise ApiError("InvalidAllocationPool", f"The allocation pool {text} is not valid.")
+        if not is_usable(start, network) or not is_usable(end, network):
+            message = f"The allocation pool {text} spans beyond the subnet cidr {network}."
+            raise ApiError("OutOfBoundsAllocationPool", message)
+        if gateway is not None and int(start) <= int(ipaddress.ip_address(gateway)) <= int(end):
+            message = f"Gateway ip {gateway} conflicts with allocation pool {text}."
+            raise ApiError("GatewayConflictWithAllocationPools", message)
+        ranges.append((int(start), int(end), text))
+    ranges.sort()
+    for (_, end_of_first, first), (start_of_second, _, second) in itertools.pairwise(ranges):
+        if start_of_second <= end_of_first:
+            message = f"Found overlapping allocation pools {first} {second} for subnet {network}."
+            raise ApiError("OverlappingAllocationPools", message)
 
 
 def _pool(start: Address, end: Address) -> Pool:

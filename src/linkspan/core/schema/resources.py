@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core.ipsec import algorithms
+from linkspan.core.schema.allocation_pools import AllocationPools
 from linkspan.core.schema.attribute_types import (
     AttributeType,
     Boolean,
@@ -48,7 +49,8 @@ STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDIN
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     """An attribute. `post` and `put`: a client may set it on create and on update; `stored`: it is a column of the
-    resource's table; `privileged`: only an admin may set a value other than the default."""
+    resource's table; `privileged`: only an admin may set a value other than the default; `privileged_parts`: keys of
+    its object that only an admin may set."""
 
     name: str
     kind: AttributeType
@@ -59,6 +61,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool = False
     stored: bool = True
     privileged: bool = False
+    privileged_parts: tuple[str, ...] = ()
     nullable: bool = False
     """Null is one of its values."""
 
@@ -384,8 +387,11 @@ SUBNET: Final = Resource(
             nullable=True,
         ),
         Attribute(name="enable_dhcp", kind=Boolean(), help="stored for clients; no DHCP is served", default=True),
-        _read_only(
-            "allocation_pools", Json(items=closed(start=_IP, end=_IP)), "ranges from which addresses are allocated"
+        Attribute(
+            name="allocation_pools",
+            kind=AllocationPools(),
+            help="ranges from which addresses are allocated: [{start, end}]; default: all but gateway_ip",
+            default=None,
         ),
     ),
 )
@@ -405,7 +411,8 @@ ROUTER: Final = Resource(
         Attribute(
             name="external_gateway_info",
             kind=GatewayInfo(),
-            help="external gateway: {network_id, external_fixed_ips}",
+            help="external gateway: {network_id, external_fixed_ips}; addresses are chosen by admins only",
+            privileged_parts=("external_fixed_ips",),
             default=None,
             stored=False,
             nullable=True,
