@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from linkspan.core import printable
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.secret import SHORTEST
 from linkspan.store.identity import tokens, users
@@ -38,8 +39,15 @@ def get_project(tx: Transaction, name: str) -> ProjectRow:
     return project
 
 
+def _check_name(name: str) -> None:
+    if not name or (char := printable.unprintable(name)):
+        shown = f"has a character that is not printable ({printable.name_of(char)})" if name else "is empty"
+        raise click.ClickException(f"the name '{printable.harmless(name)}' {shown}")
+
+
 def create_project(store: Store, name: str, description: str = "") -> ProjectRow:
-    """Creates a project. Raises ClickException if the name is taken."""
+    """Creates a project. Raises ClickException if the name is taken or not printable."""
+    _check_name(name)
     with store.write() as tx:
         if users.project(tx, name=name) is not None:
             raise click.ClickException(f"a project named '{name}' exists already")
@@ -54,7 +62,8 @@ def _hashed(password: str) -> str:
 
 
 def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> UserRow:
-    """Creates a user with these roles in a project. Raises ClickException: name taken, short password."""
+    """Creates a user with these roles in a project. Raises ClickException: bad or taken name, short password."""
+    _check_name(name)
     hashed = _hashed(password)
     with store.write() as tx:
         if users.user_by_name(tx, name) is not None:

@@ -184,7 +184,10 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"linkspan: {' '.join(message.split())}", err=True)
+    from linkspan.core.printable import one_line
+
+    # Some of it may be a server's words.
+    click.echo(f"linkspan: {one_line(' '.join(message.split()))}", err=True)
     return code
 
 

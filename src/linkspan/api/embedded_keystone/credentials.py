@@ -27,6 +27,7 @@ from linkspan.api.http.messages import Request, Response, no_content, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError
+from linkspan.core.schema.attribute_types import text_fault
 from linkspan.core.secret import SHORTEST
 from linkspan.store.identity import credentials
 from linkspan.store.identity.credentials import CredentialRow
@@ -150,6 +151,8 @@ def _text(raw: Mapping[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value:
         raise _bad(f"{key} has to be a text of at most {LONGEST} characters")
+    if key != "secret" and (fault := text_fault(value, "\t\n\r" if key == "description" else "")):
+        raise _bad(f"{key}: {fault}")
     return value
 
 

@@ -21,7 +21,7 @@ from linkspan.core.schema.attribute_types import (
     check_keys,
     closed,
     integer_schema,
-    is_storable,
+    text_fault,
 )
 from linkspan.core.state.desired import DpdAction
 
@@ -163,8 +163,8 @@ class IkeIdentity(AttributeType, frozen=True):
             raise invalid(name, f"'{value}' is not a valid string")
         if not value and self.optional:
             return value
-        if not is_storable(value):
-            raise invalid(name, "an identity cannot contain control characters or line breaks")
+        if fault := text_fault(value):
+            raise invalid(name, fault)
         try:
             identities.parse(value)
         except ValueError as error:
