@@ -23,7 +23,7 @@ from linkspan.store.identity.tokens import hash_token
 from linkspan.store.rows import writing
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.store import Store, Values
-from linkspan.store.transaction import Transaction
+from linkspan.store.transaction import Transaction, new_ordered_id
 from tests.harness.crowd import Crowd, Crowds
 
 PER_GATEWAY: Final = 50
@@ -89,7 +89,7 @@ class _Tables:
             [writing.new_id() for _ in range(count)] for _ in range(4)
         )
         self._ports = [(writing.new_id(), writing.new_id()) for _ in range(count)]
-        self.connections = [writing.new_ordered_id() for _ in range(size)]
+        self.connections = [new_ordered_id() for _ in range(size)]
 
     def all(self) -> Iterator[tuple[str, Iterator[Values]]]:
         """Yield the tables' names and rows."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Set
 
 from linkspan.api.agent_protocol import HEARTBEAT, AgentProtocol
+from linkspan.api.authentication.failed_logins import AuditedLogins, FailedLogins
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
 from linkspan.api.discovery import Discovery
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
@@ -18,6 +19,7 @@ from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.openapi import document
 from linkspan.api.resources import vpn
+from linkspan.api.resources.audit import AuditTrail
 from linkspan.api.resources.collection import DELETE_WAIT, Collection, Context, Hooks
 from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.quotas import Quotas
@@ -90,11 +92,13 @@ def create_app(
     )
     hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
     limited = RateLimited(authenticator, rates or RateLimits())
+    audited = AuditedLogins(limited, FailedLogins(store))
     keystone = authenticator.routes() if isinstance(authenticator, EmbeddedKeystone) else []
-    routes = _routes(context, hooks, [limited.guarded(route) for route in keystone], heartbeat)
+    keystone = [audited.guarded(limited.guarded(route)) for route in keystone]
+    routes = _routes(context, hooks, keystone, audited, heartbeat)
     dispatcher = Dispatcher(
         routes,
-        limited,
+        audited,
         notifier,
         policy or policy_of(),
         one_writer=store.one_writer,
@@ -106,12 +110,16 @@ def create_app(
     return Application(dispatcher, notifier)
 
 
-def _routes(context: Context, vpn_hooks: list[Hooks], keystone: list[Route], heartbeat: float) -> list[Route]:
+def _routes(
+    context: Context, vpn_hooks: list[Hooks], keystone: list[Route], audited: AuditedLogins, heartbeat: float
+) -> list[Route]:
     store = context.store
     hooks = [*vpn_hooks, Networks(), Subnets(), Ports()]
     collections = [*(Collection(hook, context) for hook in hooks), RouterCollection(Routers(), context)]
     if {collection.resource.name for collection in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
-    routes += [*Quotas(store, context.quotas).routes(), *keystone, *Discovery(store).routes()]
-    return [*routes, *document.routes(routes), *AgentProtocol(store, context.notifier, heartbeat).routes()]
+    routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
+    routes += [*keystone, *Discovery(store).routes()]
+    agents = AgentProtocol(store, context.notifier, heartbeat).routes()
+    return [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]

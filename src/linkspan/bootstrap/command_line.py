@@ -69,6 +69,8 @@ def root() -> click.Group:
         group.add_command(command)
     for command in (*commands.build(), status.command(), laboratory.group()):
         group.add_command(command)
+    trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
+    group.add_command(_LazyGroup("audit", trail, _audit))
     for name, help in (
         ("db", "the database"),
         ("node", "gateway nodes and their tokens"),
@@ -128,6 +130,14 @@ def _sweep(config: Path | None, state: Path | None) -> None:
     lock = lock_state(settings.state)
     remove_leftovers(settings)
     lock.release()
+
+
+def _audit() -> click.Group:
+    from linkspan.cli import audit
+
+    group = _admin("audit")
+    group.add_command(audit.list_command())
+    return group
 
 
 def _admin(name: str) -> click.Group:

@@ -47,6 +47,7 @@ class Keyring:
             raise KeyFileError("a keyring needs at least one key, each of 32 bytes")
         self._keys = {id: AESGCM(key) for id, key in keys.items()}
         self.current = next(iter(keys))
+        self._sealing = {id: hmac.digest(key, b"linkspan: audit trail", "sha256") for id, key in keys.items()}
         self._naming = hmac.digest(keys[self.current], b"linkspan: names of secrets", "sha256")
 
     @property
@@ -89,6 +90,17 @@ class Keyring:
         Nodes compare names: connections to one peer with one key share its IKE SA, and a new key is a new name.
         """
         return hmac.digest(self._naming, f"{project}|{secret.reveal()}".encode(), "sha256").hex()[:16]
+
+    def seal_audit(self, text: bytes) -> tuple[str, str]:
+        """The id of the sealing key, and its seal of a text of the audit trail."""
+        return self.current, self._audit_seal(self.current, text)
+
+    def sealed_audit(self, key_id: str, seal: str, text: bytes) -> bool:
+        """True if a seal was made with the key of this id."""
+        return key_id in self._keys and hmac.compare_digest(self._audit_seal(key_id, text), seal)
+
+    def _audit_seal(self, key_id: str, text: bytes) -> str:
+        return hmac.digest(self._sealing[key_id], text, "sha256").hex()
 
     def proof(self, key_id: str) -> bytes:
         """A known text under a key, kept in the database to recognise the key by."""

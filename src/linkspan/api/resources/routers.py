@@ -272,6 +272,7 @@ class RouterCollection(Collection):
             attached_networks.check_interface(subnet["id"], subnet["cidr"], peer_networks)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
+            self._audit(tx, request, "add_router_interface", router, ["subnet_id"])
         return ok(_interface(router, port))
 
     def remove_interface(self, request: Request) -> Response:
@@ -293,6 +294,7 @@ class RouterCollection(Collection):
                 _refuse_interface_in_use(tx, router["id"], fixed["subnet_id"])
             writing.remove(tx, PORT, port["id"])
             revisions.touch(tx, gateways=[router["id"]])
+            self._audit(tx, request, "remove_router_interface", router, ["subnet_id"])
         return ok(_interface(router, port))
 
     def _interface_ids(self, request: Request, action: PolicyAction) -> tuple[str, str]:

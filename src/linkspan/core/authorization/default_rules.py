@@ -128,6 +128,10 @@ def _rules_of(resource: Resource) -> Iterator[Rule]:
 
 def _other_rules() -> Iterator[Rule]:
     yield Rule("get_node", "rule:admin_only", "read the gateway nodes", ("GET /v2.0/linkspan/nodes",), ())
+    trail = ("GET /v2.0/linkspan/audit",)
+    yield Rule(
+        "get_audit", ADMIN_OR_READER, "read the entries of the audit trail of a project, or of all", trail, OWNER
+    )
     path = "/v2.0/quotas/{id}"
     reads = tuple(f"GET {url}" for url in (path, f"{path}/default", f"{path}/details", "/v2.0/quotas"))
     yield Rule("get_quota", ADMIN_OR_READER, "read the quotas of a project, or of all projects", reads, OWNER)
