@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -125,11 +126,18 @@ CHANGES = (
 )
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_every_change_shows(database: Engine, change: str) -> None:
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+def test_every_change_shows(database: Engine) -> None:
     store = sealed(database)
-    forge(database, change)
-    assert verdict(store).fault
+    for change in CHANGES:
+        with suppress(Undone), store.write() as tx:
+            tx.connection.execute(text(change))
+            assert audit.verify(tx).fault, change
+            raise Undone
+    assert verdict(store).fault == ""
 
 
 def test_a_chain_that_is_made_anew_shows(database: Engine) -> None:

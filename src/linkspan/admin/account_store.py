@@ -191,7 +191,8 @@ def delete_token(store: Store, id: str) -> None:
 
 
 def create_node(store: Store, name: str, token_file: Path) -> None:
-    """Creates a node and the file with its token. Raises ClickException if either exists."""
+    """Creates a node and the file with its token. Raises ClickException if either exists, or for a bad name."""
+    _check_name(name)
     token = secrets.token_urlsafe(32)
     try:
         with store.write() as tx:
