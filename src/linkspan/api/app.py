@@ -36,11 +36,13 @@ from linkspan.store.store import Store
 
 
 class Application:
-    """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` lives as long as the event loop."""
+    """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` and `failed` live as long as the event
+    loop."""
 
-    def __init__(self, dispatcher: Dispatcher, notifier: Notifier) -> None:
+    def __init__(self, dispatcher: Dispatcher, notifier: Notifier, failed: FailedLogins) -> None:
         self.dispatcher = dispatcher
         self._notifier = notifier
+        self._failed = failed
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one HTTP request, or the lifespan of the server."""
@@ -56,6 +58,7 @@ class Application:
         await receive()
         self._notifier.close()
         self.dispatcher.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._failed.close)
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -92,7 +95,8 @@ def create_app(
     )
     hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
     limited = RateLimited(authenticator, rates or RateLimits())
-    audited = AuditedLogins(limited, FailedLogins(store))
+    failed = FailedLogins(store)
+    audited = AuditedLogins(limited, failed)
     keystone = authenticator.routes() if isinstance(authenticator, EmbeddedKeystone) else []
     keystone = [audited.guarded(limited.guarded(route)) for route in keystone]
     routes = _routes(context, hooks, keystone, audited, heartbeat)
@@ -107,7 +111,7 @@ def create_app(
         public_url=public_url,
         hosts=hosts,
     )
-    return Application(dispatcher, notifier)
+    return Application(dispatcher, notifier, failed)
 
 
 def _routes(

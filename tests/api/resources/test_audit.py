@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_a_flood_of_failures_is_bounded(api: Api) -> None:
 
     for number in range(10_000):
         failed.add(Stranger(number))  # type: ignore[arg-type] # all that it reads
-    failed.write()
+    failed.close()
     found = api.as_("admin").get("/linkspan/audit?action=login_failed")["audit"]
     assert len(found) <= failed_logins.MOST + 1
     assert sum(entry["count"] for entry in found) == 10_000
@@ -246,7 +247,7 @@ def test_failed_logins_are_only_shown_to_admins(api: Api) -> None:
         },
     )()
     failed.add(request("alice"))
-    failed.write()
+    failed.close()
     assert entries(api) == []
     (entry,) = entries(api.as_("admin"))
     assert (entry["action"], entry["user_name"], entry["source"]) == ("login_failed", "alice", "192.0.2.1")
@@ -273,3 +274,12 @@ def test_admins_project_is_another(api: Api) -> None:
     api.as_("admin").ike()
     assert entries(api) == []
     assert [entry["project_id"] for entry in entries(api.as_("admin"))] == [ADMIN]
+
+
+def test_what_is_gathered_is_written_when_the_api_stops(open_api: OpenApi, database: Engine) -> None:
+    """And nothing writes afterwards: the thread ends with the application."""
+    with open_api() as api:
+        assert api.client.get("/v2.0/networks", headers=basic("mallory", NEEDLE)).status_code == 401
+    assert not [thread for thread in threading.enumerate() if thread.name == "api-failed-logins"]
+    with database.connect() as opened:
+        assert opened.execute(text("SELECT user_name FROM audit")).scalars().all() == ["mallory"]

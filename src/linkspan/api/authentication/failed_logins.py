@@ -11,7 +11,6 @@ import base64
 import binascii
 import functools
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -38,7 +37,7 @@ _log = structlog.get_logger()
 
 
 class FailedLogins:
-    """Writes failed logins. Thread-safe; its thread starts with the first one, and does not outlive the process."""
+    """Writes failed logins, until `close`. Thread-safe; its thread starts with the first one."""
 
     def __init__(self, store: Store, gather: float = GATHER) -> None:
         self._store = store
@@ -46,7 +45,8 @@ class FailedLogins:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], tuple[Actor, int]] = {}
         self._awake = threading.Event()
-        self._started = False
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def add(self, request: Request) -> None:
         """Counts a request whose credentials were refused."""
@@ -58,15 +58,24 @@ class FailedLogins:
             first = _OTHERS if key == ("", "") else Actor("", name, "", request.request_id, request.source)
             actor, count = self._counts.get(key, (first, 0))
             self._counts[key] = actor, count + 1
-            if not self._started:
-                self._started = True
-                threading.Thread(target=self._work, name="api-failed-logins", daemon=True).start()
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._work, name="api-failed-logins", daemon=True)
+                self._thread.start()
         self._awake.set()
 
+    def close(self) -> None:
+        """Writes what is left, and ends the thread. Twice equals once."""
+        self._closed.set()
+        self._awake.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
     def _work(self) -> None:
-        while True:
+        while not self._closed.is_set():
             self._awake.wait()
-            time.sleep(self._gather)
+            self._closed.wait(self._gather)
             self._awake.clear()
             self.write()
 
