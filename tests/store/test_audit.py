@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +19,7 @@ from linkspan.store.audit import Actor
 from linkspan.store.audit_ticker import AuditTicker
 from linkspan.store.envelopes import Keyring
 from linkspan.store.store import Store
-from linkspan.store.transaction import Transaction
+from linkspan.store.transaction import Transaction, new_ordered_id
 from tests.harness.databases import open_store
 from tests.harness.statements import Statements
 
@@ -242,3 +244,14 @@ def test_many_writers_and_chains_make_one(database: Engine) -> None:
     store.seal_audit()
     found = verdict(store)
     assert (found.head.number, found.unsealed, found.fault) == (120, 0, "")
+
+
+def test_ids_are_in_the_order_in_which_they_were_made() -> None:
+    ids = []
+    for _ in range(50):
+        ids.append(new_ordered_id())
+        before = time.time_ns()
+        while time.time_ns() - before < 2_000:
+            pass
+    assert ids == sorted(ids)
+    assert {uuid.UUID(id).version for id in ids} == {7}

@@ -26,12 +26,14 @@ KEEP_TOMBSTONES: Final = 30 * 86_400.0
 
 
 def new_ordered_id() -> str:
-    """A new id that is greater than those made before this millisecond: UUID version 7 (RFC 9562 5.7).
+    """A new id that is greater than those made a microsecond before: UUID version 7 with more digits of the clock
+    (RFC 9562 5.7, 6.2 method 3).
 
     What was made together then lies together in every index, in which random ids of 100,000 connections are found one
     by one in memory that no cache holds.
     """
-    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    number = milliseconds << 80 | (rest * 4096 // 1_000_000) << 64 | secrets.randbits(64)
     return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
