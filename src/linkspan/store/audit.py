@@ -2,7 +2,7 @@
 
 The row of an entry is in the transaction of what it tells, so there is none without the other. Its place in the chain
 it gets later: `seal` numbers what was committed since, in one transaction that holds the row of the head. A chain made
-in the mutations themselves would have them wait for each other's commits (docs/adr/0018). The head, which has the
+in the mutations themselves would have them wait for each other's commits (docs/adr/0019). The head, which has the
 newest hash, is sealed with a key of the key file: who can only write the database cannot make another chain.
 """
 
