@@ -110,10 +110,13 @@ class AuditedLogins:
         return self._audited(self._auth.identify, request)
 
     def guarded(self, route: Route) -> Route:
-        """A route whose handler authenticates by itself."""
+        """A route whose handler authenticates by itself, before it reads a body or after."""
         assert route.handler is not None
         handler: Callable[[Request], Response] = functools.partial(self._audited, route.handler)
-        return msgspec.structs.replace(route, handler=handler)
+        if route.admit is None:
+            return msgspec.structs.replace(route, handler=handler)
+        admit: Callable[[Request], Response | None] = functools.partial(self._audited, route.admit)
+        return msgspec.structs.replace(route, handler=handler, admit=admit)
 
     def _audited(self, authenticate: Callable[[Request], _T], request: Request) -> _T:
         try:
