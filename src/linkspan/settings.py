@@ -32,6 +32,7 @@ _CONNECTION: Final = ConnectionLimits()
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=2**23, le=2**40)]
@@ -109,6 +110,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         status.GRACE
     )
     lease: Annotated[Seconds, _about("seconds after its last report after which a node counts as lost")] = status.LEASE
+    audit_retention: Annotated[Days, _about("days for which entries of the audit trail are kept; 0: for ever")] = 365
     policy_defaults: Annotated[
         Literal["safe", "neutron"],
         _about("algorithms of a policy that does not name them; neutron: sha1, group5 and IKEv1, as Neutron documents"),

@@ -22,6 +22,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from linkspan.core.printable import one_line
 from linkspan.core.secret import Secret
 
 HIDDEN: Final = "***"
@@ -193,7 +194,8 @@ def format_line(event: Mapping[str, Any]) -> str:
         details,
         f"({exception})" if exception else "",
     ]
-    return " ".join(part for part in parts if part).replace("\n", " ")
+    # Peers choose some of it: their identities, for example.
+    return one_line(" ".join(part for part in parts if part))
 
 
 class _Bridge(logging.Handler):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+import uuid
+from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import msgspec
@@ -11,7 +15,9 @@ import pytest
 from sqlalchemy import Engine
 
 from linkspan.agent.api_client import ApiClient, ApiUnreachable
+from linkspan.api.http.notifications import MOST_STREAMS
 from linkspan.core.state.observed import Hello
+from tests.api.conftest import OpenApi
 from tests.api.serving import served, wait_for
 from tests.api.world import CONNECTIONS, Api, LocalSite
 
@@ -92,8 +98,114 @@ def test_an_empty_report_is_accepted_as_a_liveness_signal(api: Api) -> None:
 
 def test_a_large_report_is_accepted(api: Api) -> None:
     node = api.node()
-    reports = [{"id": f"{n:036}", "generation": 1, "revision": 1, "state": "up"} for n in range(1500)]
+    reports = [{"id": str(uuid.UUID(int=n)), "generation": 1, "revision": 1, "state": "up"} for n in range(1500)]
     assert node.send("POST", "/reports", content=msgspec.json.encode({"connections": reports})).status_code == 204
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------
+
+
+def report_of(connection: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """A report of a connection."""
+    return {"id": connection["id"], "generation": 1, "revision": 1, "state": "down"} | values
+
+
+REASONS = {
+    "x" * 3_900_000: "x" * 999 + "…",
+    "one\x1b[2Jtwo": "one<U+001B>[2Jtwo",
+    "one\x00two": "one<U+0000>two",
+    "one\x9b2Jtwo": "one<U+009B>2Jtwo",
+    "one\u202etwo": "one<U+202E>two",
+    "one\ntwo\r": "one<U+000A>two<U+000D>",
+    "one\u200btwo": "one<U+200B>two",
+    "\x1b" * 1000: "<U+001B>" * 124 + "<U+001B…",
+    "the peer's word: ünïcode 🔒": "the peer's word: ünïcode 🔒",
+}
+
+
+def test_a_reason_is_bounded_and_printable(open_api: OpenApi) -> None:
+    with open_api(grace=0.0) as api:
+        node = api.node()
+        node.hello()
+        connection = LocalSite(api).connection()
+        revision = node.desired()["revision"]
+        for reason, shown in REASONS.items():
+            body = {"connections": [report_of(connection, revision=revision, reason=reason)]}
+            assert node.send("POST", "/reports", content=msgspec.json.encode(body)).status_code == 204
+            read = api.get(f"{CONNECTIONS}/{connection['id']}")["ipsec_site_connection"]["status_reason"]
+            assert read == shown, reason[:100]
+
+
+BAD_REPORTS: tuple[dict[str, Any], ...] = (
+    {"effective_mtu": 2**70},
+    {"effective_mtu": 65_536},
+    {"effective_mtu": -1},
+    {"revision": 2**70},
+    {"revision": 2**63},
+    {"revision": -1},
+    {"generation": 2**64},
+    {"id": "../../etc"},
+    {"id": "\x00"},
+    {"id": "x" * 1_000_000},
+    {"id": "0D1C7C3E-6A55-4B8C-9A56-2F6F5A9F0B11"},
+    {"id": "0d1c7c3e-6a55-4b8c-9a56-2f6f5a9f0b11\n"},
+    {"reason": 7},
+)
+
+
+def test_what_a_node_reports_has_bounds(api: Api) -> None:
+    node, site = api.node(), LocalSite(api)
+    node.hello()
+    connection = site.connection()
+    for values in BAD_REPORTS:
+        body = json.dumps({"connections": [report_of(connection, **values)]}).encode()
+        assert node.send("POST", "/reports", content=body).status_code == 400, str(values)[:100]
+    control = json.dumps({"connections": [report_of(connection, effective_mtu=1400)]}).encode()
+    assert node.send("POST", "/reports", content=control).status_code == 204
+
+
+NO_REPORTS = (
+    b"[" * 100_000,
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'{"connections":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001,
+    json.dumps({"connections": [{}] * 10_001}).encode(),
+    b'{"gateways": [{"id": "\\ud800"}]}',
+    b"\xff",
+    b"9" * 10_000,
+    b"null",
+)
+
+
+def test_what_is_no_report_is_refused(api: Api) -> None:
+    node = api.node()
+    for body in NO_REPORTS:
+        for path in ("/reports", "/hello"):
+            assert node.send("POST", path, content=body).status_code == 400, body[:100]
+
+
+BAD_HELLOS: tuple[dict[str, Any], ...] = (
+    {"agent_version": "1\x1b[2J"},
+    {"agent_version": "1" * 65},
+    {"charon_version": "6\x00"},
+    {"charon_version": "6\u202e"},
+    {"backend": "none"},
+    {"capabilities": {"encryption": ["x" * 65]}},
+    {"capabilities": {"encryption": ["x"] * 257}},
+    {"capabilities": {"encryption": ["\x9b"]}},
+)
+
+
+def test_what_a_node_says_of_itself_has_bounds(api: Api) -> None:
+    node = api.node()
+    listed: dict[str, Any] = {"ikev1": True, "ah": True, "transport": True, "traps": True}
+    listed |= {name: ["aes-128"] for name in ("encryption", "integrity", "key_exchanges")}
+    hello: dict[str, Any] = {"backend": "kernel", "agent_version": "1", "charon_version": "6", "capabilities": listed}
+    assert node.send("POST", "/hello", content=json.dumps(hello).encode()).status_code == 200
+    for values in BAD_HELLOS:
+        changed = values | ({"capabilities": listed | values["capabilities"]} if "capabilities" in values else {})
+        answer = node.send("POST", "/hello", content=json.dumps(hello | changed).encode())
+        assert answer.status_code == 400, str(values)[:100]
 
 
 # --- hints: over a real server ------------------------------------------------------------------------------------
@@ -140,6 +252,26 @@ def test_a_stream_gets_keepalives_and_is_removed_after_it_closes(database: Engin
             received = [next(lines) for _ in range(8)]
         assert received == ["event: revision", "data: 0", "", ": alive", "", ": alive", "", ": alive"]
         wait_for(lambda: not service.api.notifier._streams)
+
+
+def test_the_oldest_streams_of_a_node_end(database: Engine) -> None:
+    """One node holds few streams, and the newest ones go on."""
+    with served(database, heartbeat=0.1) as service, ExitStack() as opened:
+        node = service.api.node()
+        url = f"{service.url}/agent/v1/hints"
+        streams = []
+        for _ in range(MOST_STREAMS + 2):
+            stream = opened.enter_context(httpx.stream("GET", url, headers=node.headers))
+            # One after the other, so that their order is known.
+            lines = stream.iter_lines()
+            assert next(lines) == "event: revision"
+            streams.append(lines)
+        for lines in streams[:2]:
+            assert set(lines) <= {"data: 0", "", ": alive"}
+        assert len(service.api.notifier._streams[node.hello()["node_id"]]) == MOST_STREAMS
+        LocalSite(service.api)
+        for lines in streams[2:]:
+            assert "data: 1" in lines
 
 
 def test_a_server_stops_while_a_delete_waits(database: Engine) -> None:

@@ -133,7 +133,7 @@ def test_interface_changes_of_a_gateway_reach_the_node(node: Node, site: LocalSi
         "network_id": site.outside["id"],
         "external_fixed_ips": [{"ip_address": "198.51.100.77"}],
     }
-    api.update(f"/routers/{site.router['id']}", "router", external_gateway_info=info)
+    api.as_("admin").update(f"/routers/{site.router['id']}", "router", external_gateway_info=info)
     delta = node.desired(delta["revision"])
     assert delta["gateways"][0]["outside"]["addresses"] == ["198.51.100.77/24"]
     assert [(row["id"], row["local_address"]) for row in delta["connections"]] == [(connection["id"], "198.51.100.77")]

@@ -46,6 +46,13 @@ _INTERFACE: Final = {"subnet_id": id_of(lambda populated: populated.site.subnet)
 _OPEN_INTERFACE: Final = {"subnet_id": id_of(lambda populated: populated.open.subnet)}
 _ROUTER_ID = id_of(lambda populated: populated.site.router)
 
+
+def _pools(*ends: str) -> list[RequestCase]:
+    """A request for pools of a subnet, by their starts and ends."""
+    pools = [{"start": start, "end": end} for start, end in zip(ends[::2], ends[1::2], strict=True)]
+    return [at("PUT", path_of("/subnets", lambda populated: populated.loose), {"subnet": {"allocation_pools": pools}})]
+
+
 Row = tuple[int, str, list[RequestCase]]
 
 MATRIX: Final[dict[str, Row]] = {
@@ -347,6 +354,14 @@ MATRIX: Final[dict[str, Row]] = {
             group(type="subnet", endpoints=[UNKNOWN]),
             group(type="subnet", endpoints=lambda populated: [populated.foreign.subnet["id"]]),
         ],
+    ),
+    "allocation pool that ends before it starts": (400, "InvalidAllocationPool", _pools("10.3.0.9", "10.3.0.8")),
+    "allocation pool beyond the subnet": (400, "OutOfBoundsAllocationPool", _pools("10.3.0.9", "10.3.1.8")),
+    "allocation pool with the gateway": (409, "GatewayConflictWithAllocationPools", _pools("10.3.0.1", "10.3.0.8")),
+    "allocation pools that overlap": (
+        409,
+        "OverlappingAllocationPools",
+        _pools("10.3.0.5", "10.3.0.9", "10.3.0.8", "10.3.0.8"),
     ),
     "group deleted while in use": (
         400,

@@ -100,6 +100,9 @@ def held(api: Api) -> Any:
     ):
         shown.append([(item["name"], item.get("revision_number")) for item in api.get(path)[key]])
     shown.append(api.as_("admin").get("/quotas/" + "b1" * 16)["quota"]["ikepolicy"])
+    # Each change has its entry, and only one.
+    trail = api.as_("admin").get("/linkspan/audit")["audit"]
+    shown.append(sorted((entry["action"], entry["resource"]) for entry in trail))
     return shown
 
 

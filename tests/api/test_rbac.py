@@ -51,6 +51,13 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "user": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
     "public": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
     "admin": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    # entries of the owner's project
+    "audit": {
+        "admin": ("seen", "seen"),
+        "member": ("seen", "unseen"),
+        "reader": ("seen", "unseen"),
+        "unknown role": (403, 403),
+    },
     "every quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
     # quotas of the owner's project
     "quota": {"admin": (200, 200), "member": (200, 403), "reader": (200, 403), "unknown role": (403, 403)},
@@ -93,6 +100,7 @@ def rows() -> Iterator[Row]:
     for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant"):
         yield Row("GET", f"/v2.0/{path}", "user")
     yield Row("GET", "/v2.0/linkspan/nodes", "admin")
+    yield Row("GET", "/v2.0/linkspan/audit", "audit")
     yield Row("GET", "/v2.0/quotas", "every quota")
     for path in ("/v2.0/quotas/{id}", "/v2.0/quotas/{id}/default", "/v2.0/quotas/{id}/details"):
         yield Row("GET", path, "quota")
@@ -153,7 +161,7 @@ class MatrixColumn:
         self.owner = api.as_(OWNERS[role] if own else "bob")
         self.project = USERS[self.owner.user].project_id
         # Each row creates objects, in total more than the default quotas allow.
-        api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1)
+        api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1, vpnservice=-1)
         self.site = LocalSite(self.owner)
         self.own = own
         self._number = itertools.count(1)
@@ -189,6 +197,9 @@ class MatrixColumn:
         expected = self._expected(row.action, row.resource)[0 if self.own else 1]
         if row.resource:
             yield from getattr(self, f"_{row.action}")(row, BY_NAME[row.resource], expected)
+            return
+        if row.action == "audit":
+            yield from self._audit(row, expected)
             return
         path = row.path.replace("{id}", self.project if "/quotas/" in row.path else "vpnaas")
         response = self.caller.send(
@@ -291,6 +302,21 @@ class MatrixColumn:
     def _interfaces(self, router: dict[str, Any]) -> int:
         return len(self.owner.get(f"/ports?device_id={router['id']}")["ports"])
 
+    def _audit(self, row: Row, expected: Result) -> Iterator[str]:
+        created = self.make(BY_NAME["ike_policy"])
+        response = self.caller.send("GET", f"/{row.path}")
+        if isinstance(expected, int) or response.status_code != 200:
+            yield from self._status(response, expected if isinstance(expected, int) else 200)
+            return
+        entries = response.json()["audit"]
+        if (created["id"] in {entry["object_id"] for entry in entries}) != (expected == "seen"):
+            yield f"not {expected}"
+        if self.role != "admin":
+            if {entry["project_id"] for entry in entries} - {USERS[self.caller.user].project_id}:
+                yield "another project's entry"
+            if any(entry["source"] for entry in entries):
+                yield "an address of a client"
+
     def _collection(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         response = self.caller.send(row.method, f"/{row.path}", {} if row.method == "PUT" else None)
         yield from self._status(response, expected)
@@ -365,6 +391,7 @@ def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> 
         "list",
         "show",
         "quota",
+        "audit",
     }
 
 

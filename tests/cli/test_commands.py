@@ -56,6 +56,15 @@ def connect(site: dict[str, str], name: str, *more: str, third: int = 77) -> lis
     ]  # fmt: skip
 
 
+def test_the_audit_trail_is_listed(linkspan: Linkspan) -> None:
+    name = unique("ike")
+    id = linkspan.json("ike-policy", "create", name)["id"]
+    linkspan("ike-policy", "delete", name)
+    newest = linkspan.json("audit", "list", "--object", id)
+    assert [(entry["action"], entry["fields"]) for entry in newest] == [("delete", []), ("create", ["name"])]
+    assert id in linkspan("audit", "list", "--limit", "2", "--resource", "ike_policy")
+
+
 def test_a_policy_is_created_listed_shown_changed_and_deleted(linkspan: Linkspan) -> None:
     name = unique("ike")
     policy = linkspan.json("ike-policy", "create", name, "--ike-version", "v1", "--description", "a b")

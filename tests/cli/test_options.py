@@ -11,7 +11,7 @@ import pytest
 
 from linkspan.cli import options, render
 from linkspan.cli.client import Client, CliError, Cloud
-from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, ROUTER
+from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, ROUTER, SUBNET
 
 NOWHERE = Client(Cloud(name="none", url="http://127.0.0.1:1"))
 ID = "0" * 8 + "-0000-4000-8000-000000000000"
@@ -20,6 +20,19 @@ ID = "0" * 8 + "-0000-4000-8000-000000000000"
 def names(resource: Any, *, create: bool) -> set[str]:
     parameters = options.options(resource, create=create)
     return {flag for item in parameters for flag in (*item.opts, *item.secondary_opts)}
+
+
+def test_pools_become_ranges() -> None:
+    given = {"allocation_pools": ("10.1.0.20-10.1.0.29", "fd00::10 - fd00::1f")}
+    assert options.request_body(NOWHERE, SUBNET, given) == {
+        "allocation_pools": [
+            {"start": "10.1.0.20", "end": "10.1.0.29"},
+            {"start": "fd00::10", "end": "fd00::1f"},
+        ]
+    }
+    for text in ("10.1.0.20", "-", "10.1.0.20-", ""):
+        with pytest.raises(click.BadParameter, match="START-END"):
+            options.request_body(NOWHERE, SUBNET, {"allocation_pools": (text,)})
 
 
 @pytest.mark.parametrize("resource", [r for r in RESOURCES if r.writable], ids=lambda r: r.name)

@@ -48,8 +48,10 @@ GATEWAY = Gateway(
     id=GATEWAY_ID,
     revision=1,
     generation=1,
-    outside=OutsideInterface("5f1a", "internet", ("198.51.100.1/24",), ("198.51.100.254",)),
-    inside=(InsideInterface("6f1a", ("10.1.0.1/24",)),),
+    outside=OutsideInterface(
+        "5f1a0000-0000-4000-8000-000000000000", "internet", ("198.51.100.1/24",), ("198.51.100.254",)
+    ),
+    inside=(InsideInterface("6f1a0000-0000-4000-8000-000000000000", ("10.1.0.1/24",)),),
 )
 
 

@@ -70,8 +70,8 @@ def running_api(state: Path, database: str, key_file: Path, files: int = 0) -> I
     port = free_port()
     config = state / f"api-{port}.toml"
     api = settings.ApiSettings(port=port, database=database, key_file=key_file)
-    # A crowd exceeds the default quota of a project.
-    quota = settings.QuotaSettings(ipsec_site_connection=-1)
+    # A crowd exceeds the default quotas of a project.
+    quota = settings.QuotaSettings(**dict.fromkeys(settings.QuotaSettings.__struct_fields__, -1))
     config.write_text(
         settings.to_toml(Settings(state=state, api=api, log=settings.LogSettings(level="error"), quota=quota))
     )

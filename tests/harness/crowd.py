@@ -34,7 +34,7 @@ from linkspan.store.nodes import assignment, registry, reports
 from linkspan.store.rows import writing
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.store import Store, Values
-from linkspan.store.transaction import Transaction
+from linkspan.store.transaction import Transaction, new_ordered_id
 
 PASSWORD = "correct horse battery staple"
 NEW = "new-"
@@ -146,7 +146,7 @@ def _subnet(tx: Transaction, project: str, network: str, cidr: str) -> str:
 def _connection(crowd: Crowd, number: int, gateway: int) -> Values:
     peer = str(_PEERS[number])
     return {
-        "id": writing.new_ordered_id(),
+        "id": new_ordered_id(),
         "project_id": crowd.project,
         "name": f"site-{number:06}",
         "vpnservice_id": crowd.services[gateway],

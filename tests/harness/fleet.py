@@ -23,7 +23,7 @@ from linkspan.store.identity.tokens import hash_token
 from linkspan.store.rows import writing
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.store import Store, Values
-from linkspan.store.transaction import Transaction
+from linkspan.store.transaction import Transaction, new_ordered_id
 from tests.harness.crowd import Crowd, Crowds
 
 PER_GATEWAY: Final = 50
@@ -89,7 +89,7 @@ class _Tables:
             [writing.new_id() for _ in range(count)] for _ in range(4)
         )
         self._ports = [(writing.new_id(), writing.new_id()) for _ in range(count)]
-        self.connections = [writing.new_ordered_id() for _ in range(size)]
+        self.connections = [new_ordered_id() for _ in range(size)]
 
     def all(self) -> Iterator[tuple[str, Iterator[Values]]]:
         """Yield the tables' names and rows."""
@@ -163,8 +163,8 @@ class _Tables:
             }
 
     def _address_rows(self) -> Iterator[Values]:
-        for _, id, _, _, subnet, address in self._interfaces():
-            yield {"subnet_id": subnet, "ip_address": address, "port_id": id}
+        for _, id, _, network, subnet, address in self._interfaces():
+            yield {"subnet_id": subnet, "ip_address": address, "port_id": id, "network_id": network}
 
     def _service_values(self) -> Iterator[Values]:
         for number, id in enumerate(self.services):

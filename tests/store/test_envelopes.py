@@ -70,6 +70,9 @@ def test_an_envelope_opens_only_for_its_row() -> None:
         ring.open("b", sealed.ciphertext, "blue", "1", "psk")
     with pytest.raises(KeyFileError):
         ring.open("a", sealed.ciphertext[:-1], "blue", "1", "psk")
+    assert ring.try_open("a", sealed.ciphertext, "blue", "1", "psk") == (Secret(NEEDLE), "")
+    assert ring.try_open("a", b"", "blue", "1", "psk")[0] is None
+    assert "write it again" in ring.try_open(None, sealed.ciphertext, "blue", "1", "psk")[1]
 
 
 def test_several_keys(database: Engine) -> None:
@@ -96,12 +99,12 @@ def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None
     swap = text("UPDATE connection SET psk = (SELECT c.psk FROM connection c WHERE c.id = :of) WHERE id = :id")
     with database.begin() as connection:
         connection.execute(swap, {"id": one["id"], "of": two["id"]})
-    with pytest.raises(KeyFileError, match="not sealed for this row"), world.store.read() as tx:
-        reading.get(tx, CONNECTION, one["id"])
-    with world.store.read() as tx:  # negative control: the other one is untouched
-        row = reading.get(tx, CONNECTION, two["id"])
-    assert row is not None
-    assert row["psk"] == two["psk"]
+    with world.store.read() as tx:
+        broken, row = (reading.get(tx, CONNECTION, id) for id in (one["id"], two["id"]))
+    assert broken is not None
+    assert (broken["psk"], "not sealed for this row" in broken.fault) == (None, True)
+    assert row is not None  # negative control: the other one is untouched
+    assert (row["psk"], row.fault) == (two["psk"], "")
 
 
 def test_a_key_has_one_name_that_does_not_tell_it(world: World) -> None:

@@ -16,6 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from linkspan.core.addresses import interface_mac
 from linkspan.store import migrate
@@ -42,6 +43,22 @@ PORTS_0007 = (
         f"INSERT INTO port VALUES ('{id}', 'p', '', '', '{network}', '{router}', 'network:router_interface', '[]', "
         f"'fa:16:3e:00:00:01', 0, 1, 1)"
         for id, network, router in (("a", "n1", "r1"), ("b", "n1", "r1"), ("c", "n2", "r1"), ("d", "n1", "r2"))
+    ),
+)
+ZONED_0012 = (
+    "INSERT INTO node VALUES ('n', 'north', 'hash', 7, 0, 'kernel', '1', '6', 0, NULL, NULL)",
+    "INSERT INTO network VALUES ('net', 'p', '', '', true, false, false, 1500, 0, 1, 1)",
+    "INSERT INTO subnet VALUES ('s', 'p', '', '', 'net', 6, '2001:db8::/64', NULL, true, '[]', 0, 1, 1)",
+    *(
+        f"INSERT INTO port VALUES ('{id}', 'p', '', '', 'net', '{router}', 'network:router_gateway', "
+        f"""'[{{"subnet_id":"s","ip_address":"{address}"}}]', 'fa:16:3e:00:00:01', 0, 1, 1)"""
+        for id, router, address in (("a", "r1", "2001:db8::2"), ("b", "r2", "2001:db8::2%a"))
+    ),
+    "INSERT INTO address VALUES ('s', '2001:db8::2', 'a')",
+    "INSERT INTO address VALUES ('s', '2001:db8::2%a', 'b')",
+    *(
+        f"INSERT INTO change VALUES ('{id}', '{kind}', 'n', '{router}', 5, false, 1.5, true)"
+        for id, kind, router in (("r1", "gateway", "r1"), ("r2", "gateway", "r2"), ("c", "connection", "r2"))
     ),
 )
 OBSERVED_0001 = "INSERT INTO observed VALUES ('connection', 'c', 'n', 1, 2, 'up', '', 1.0, 1.0)"
@@ -188,6 +205,48 @@ def test_ports_of_a_router_on_a_network_get_one_mac_address(empty: tuple[Engine,
     macs = {row.id: row.mac_address for row in rows}
     assert macs["a"] == macs["b"] == interface_mac("r1", "n1")
     assert len({macs["a"], macs["c"], macs["d"]}) == 3
+
+
+def test_a_zone_is_no_second_text_of_an_address_after_an_upgrade(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    upgrade_from(engine, "0012", ZONED_0012)
+    with engine.connect() as connection:
+        addresses = connection.execute(text("SELECT network_id, ip_address, port_id FROM address")).all()
+        ports = connection.execute(text("SELECT id, fixed_ips FROM port")).all()
+        stamps = connection.execute(text("SELECT object_id, revision FROM change")).all()
+        revision = connection.execute(text("SELECT revision FROM node")).scalar()
+    assert [tuple(row) for row in addresses] == [("net", "2001:db8::2", "a")]
+    assert {row.id: "2001:db8::2" in row.fixed_ips for row in ports} == {"a": True, "b": False}
+    # The node that runs the second gateway has to take the address away.
+    assert {row.object_id: row.revision for row in stamps} == {"r1": 5, "r2": 8, "c": 8}
+    assert revision == 8
+
+
+def test_an_address_has_one_owner_on_a_network(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    upgrade_from(engine, "0012", ZONED_0012)
+    second = "INSERT INTO subnet VALUES ('t', 'p', '', '', 'net', 6, '2001:db8::/32', NULL, true, '[]', 0, 1, 1)"
+    with engine.begin() as connection:
+        connection.execute(text(second))
+        with pytest.raises(IntegrityError):
+            connection.execute(text("INSERT INTO address VALUES ('t', '2001:db8::2', 'b', 'net')"))
+
+
+def test_a_project_keeps_what_it_has_when_quotas_come(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    rows = [
+        *(
+            f"INSERT INTO router VALUES ('{p}{n}', '{p}', '', '', true, 0, 1, 1)"
+            for p in ("many", "own")
+            for n in range(12)
+        ),
+        *(f"INSERT INTO router VALUES ('few{n}', 'few', '', '', true, 0, 1, 1)" for n in range(10)),
+        "INSERT INTO quota VALUES ('own', 'router', 11)",
+    ]
+    upgrade_from(engine, "0013", rows)
+    with engine.connect() as connection:
+        quotas = connection.execute(text("SELECT project_id, resource, most FROM quota")).all()
+    assert {tuple(row) for row in quotas} == {("own", "router", 11), ("many", "router", 12)}
 
 
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:

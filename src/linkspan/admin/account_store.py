@@ -7,6 +7,7 @@ password or token is output once: to a file that only its owner can read, or to 
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,12 @@ from typing import Any
 
 import click
 
+from linkspan.core import printable
+from linkspan.core.audit import AuditAction
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.secret import SHORTEST
+from linkspan.store import audit
+from linkspan.store.audit import Actor
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
@@ -38,12 +43,38 @@ def get_project(tx: Transaction, name: str) -> ProjectRow:
     return project
 
 
+def _audit(
+    tx: Transaction,
+    action: AuditAction,
+    resource: str,
+    id: str,
+    project_id: str | None = "",
+    fields: Sequence[str] = (),
+) -> None:
+    """Writes what a command of this machine does to the audit trail, under the name of its user here."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = ""
+    audit.record(tx, Actor(f"uid:{uid}", name), action, resource, id, project_id, fields)
+
+
+def _check_name(name: str) -> None:
+    if not name or (char := printable.unprintable(name)):
+        shown = f"has a character that is not printable ({printable.name_of(char)})" if name else "is empty"
+        raise click.ClickException(f"the name '{printable.harmless(name)}' {shown}")
+
+
 def create_project(store: Store, name: str, description: str = "") -> ProjectRow:
-    """Creates a project. Raises ClickException if the name is taken."""
+    """Creates a project. Raises ClickException if the name is taken or not printable."""
+    _check_name(name)
     with store.write() as tx:
         if users.project(tx, name=name) is not None:
             raise click.ClickException(f"a project named '{name}' exists already")
-        return users.add_project(tx, name, description=description)
+        project = users.add_project(tx, name, description=description)
+        _audit(tx, "create", "project", project["id"], project["id"], ("name", "description"))
+        return project
 
 
 def _hashed(password: str) -> str:
@@ -54,12 +85,15 @@ def _hashed(password: str) -> str:
 
 
 def create_user(store: Store, name: str, password: str, project_name: str, roles: Sequence[str]) -> UserRow:
-    """Creates a user with these roles in a project. Raises ClickException: name taken, short password."""
+    """Creates a user with these roles in a project. Raises ClickException: bad or taken name, short password."""
+    _check_name(name)
     hashed = _hashed(password)
     with store.write() as tx:
         if users.user_by_name(tx, name) is not None:
             raise click.ClickException(f"a user named '{name}' exists already: see 'linkspan user set-password'")
-        return users.add_user(tx, name, hashed, get_project(tx, project_name)["id"], tuple(roles))
+        user = users.add_user(tx, name, hashed, get_project(tx, project_name)["id"], tuple(roles))
+        _audit(tx, "create", "user", user["id"], user["project_id"], ("name", "password", "roles"))
+        return user
 
 
 def get_user(tx: Transaction, name: str) -> UserRow:
@@ -74,13 +108,17 @@ def set_password(store: Store, name: str, password: str) -> None:
     """Sets a user's password. Raises ClickException if the user does not exist or the password is short."""
     hashed = _hashed(password)
     with store.write() as tx:
-        users.set_password(tx, get_user(tx, name)["id"], hashed)
+        user = get_user(tx, name)
+        users.set_password(tx, user["id"], hashed)
+        _audit(tx, "update", "user", user["id"], user["project_id"], ("password",))
 
 
 def delete_user(store: Store, name: str) -> None:
     """Deletes a user. Raises ClickException if the user does not exist."""
     with store.write() as tx:
-        users.remove_user(tx, get_user(tx, name)["id"])
+        user = get_user(tx, name)
+        users.remove_user(tx, user["id"])
+        _audit(tx, "delete", "user", user["id"], user["project_id"])
 
 
 def grant_roles(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
@@ -88,6 +126,7 @@ def grant_roles(store: Store, name: str, project_name: str, roles: Sequence[str]
     with store.write() as tx:
         user, project_id = get_user(tx, name), get_project(tx, project_name)["id"]
         users.set_roles(tx, user["id"], project_id, {*user["grants"].get(project_id, ()), *roles})
+        _audit(tx, "grant", "user", user["id"], project_id, ("roles",))
 
 
 def revoke_roles(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
@@ -102,6 +141,7 @@ def revoke_roles(store: Store, name: str, project_name: str, roles: Sequence[str
                 f"user '{name}' does not have {what} in project '{project_name}': see 'linkspan user list'"
             )
         users.set_roles(tx, user["id"], project_id, granted - set(roles) if roles else ())
+        _audit(tx, "revoke", "user", user["id"], project_id, ("roles",))
 
 
 def delete_project(store: Store, name: str) -> list[str]:
@@ -115,6 +155,7 @@ def delete_project(store: Store, name: str) -> list[str]:
         user_names = [row["name"] for row in users.all_users(tx) if row["project_id"] == id]
         quotas.reset_quotas(tx, id)
         users.remove_project(tx, id)
+        _audit(tx, "delete", "project", id, id)
         return user_names
 
 
@@ -135,6 +176,7 @@ def create_token(
         tokens.add_token(
             tx, hash_token(token.encode()), user["id"], project_id, name, None if seconds is None else tx.wall + seconds
         )
+        _audit(tx, "create", "token", user["id"], project_id, ("name", "expires_at"))
         if token_file is not None:
             write_private(token_file, token + "\n", 0o400)
     return token
@@ -145,16 +187,19 @@ def delete_token(store: Store, id: str) -> None:
     with store.write() as tx:
         if not tokens.remove_static_token(tx, id):
             raise click.ClickException(f"no static token with the id '{id}': see 'linkspan token list'")
+        _audit(tx, "delete", "token", id)
 
 
 def create_node(store: Store, name: str, token_file: Path) -> None:
-    """Creates a node and the file with its token. Raises ClickException if either exists."""
+    """Creates a node and the file with its token. Raises ClickException if either exists, or for a bad name."""
+    _check_name(name)
     token = secrets.token_urlsafe(32)
     try:
         with store.write() as tx:
             if any(node["name"] == name for node in registry.all_nodes(tx)):
                 raise click.ClickException(f"a node named '{name}' exists already")
-            registry.add_node(tx, name, hash_token(token.encode()))
+            node = registry.add_node(tx, name, hash_token(token.encode()))
+            _audit(tx, "create", "node", node["id"], fields=("name",))
             # Inside the transaction: without its token file the node could never connect.
             write_private(token_file, token + "\n", 0o400)
     except Conflict:

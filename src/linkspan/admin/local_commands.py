@@ -1,4 +1,4 @@
-"""The commands on the machine itself: `linkspan db|node|user|project|token|policy`.
+"""The commands on the machine itself: `linkspan db|node|audit|user|project|token|policy`.
 
 They use the database directly, so they need its settings but no running API. A user who can read the state directory
 may run all of them.
@@ -14,6 +14,7 @@ import click
 from linkspan.admin import account_commands, account_store, policy
 from linkspan.admin.shared_options import Opener, command, database_options, format_option, name_argument, print_rows
 from linkspan.core.ipsec import capabilities
+from linkspan.store import audit
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
@@ -34,9 +35,28 @@ def build(opener: Opener, upgrade: Callable[..., str]) -> list[click.Command]:
             ],
         ),
         click.Group("node", help="Gateway nodes.", commands=[_node_create(opener), _node_list(opener)]),
+        click.Group("audit", help="The audit trail.", commands=[_audit_verify(opener)]),
         *account_commands.build(opener),
         policy.group(),
     ]
+
+
+def _audit_verify(opener: Opener) -> click.Command:
+    def handler(store: Store) -> None:
+        store.seal_audit()
+        with store.read() as tx:
+            verdict = audit.verify(tx)
+        head = verdict.head
+        if verdict.fault:
+            raise click.ClickException(f"the audit trail is not whole: {verdict.fault}")
+        # To keep elsewhere: a trail that was set back to an earlier state has a smaller number.
+        click.echo(
+            f"entries {head.base + 1} to {head.number} are whole; {verdict.unsealed} wait for their place; "
+            f"newest hash: {head.hash}"
+        )
+
+    about = "Check that no entry of the audit trail was changed, removed or inserted; fails if one was."
+    return command(opener, "verify", about, handler, [])
 
 
 def _node_create(opener: Opener) -> click.Command:

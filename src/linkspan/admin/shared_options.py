@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from linkspan.admin import account_store
+from linkspan.core.printable import harmless_json, one_line
 from linkspan.core.secret import SHORTEST
 from linkspan.store.store import Store
 
@@ -102,10 +103,10 @@ def given_or_new_password(file: Path | None) -> Iterator[str]:
 def print_rows(rows: list[dict[str, Any]], format_: str) -> None:
     """Prints rows as JSON, or one line per row."""
     if format_ == "json":
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(harmless_json(json.dumps(rows, indent=2, ensure_ascii=False)))
         return
     for row in rows:
-        click.echo("  ".join(_text(value) for value in row.values()))
+        click.echo(one_line("  ".join(_text(value) for value in row.values())))
 
 
 def _text(value: Any) -> str:

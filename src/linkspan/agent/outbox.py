@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report, with_bounded_reason
 
 BATCH = 500
 """Most objects in one batch: keeps its body far below the API's limit."""
@@ -25,7 +25,8 @@ class Outbox:
         self._closed = False
 
     def put(self, report: GatewayReport | ConnectionReport) -> None:
-        """Have a report delivered, unless it equals the previous one of its object."""
+        """Have a report delivered, unless it equals the previous one of its object. Its reason is bounded."""
+        report = with_bounded_reason(report)
         kind = "gateway" if isinstance(report, GatewayReport) else "connection"
         box: dict[str, GatewayReport] | dict[str, ConnectionReport]
         box = self._gateways if kind == "gateway" else self._connections

@@ -14,10 +14,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from linkspan.api.http.body import check_depth
 from linkspan.api.http.messages import After, Request, Response, encode
 from linkspan.api.http.notifications import Notifier, Subscription
 from linkspan.api.http.route import Receive, Route, Run, Send
 from linkspan.api.renewals import Renewals
+from linkspan.core import printable
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
 from linkspan.core.state.observed import HOLDER_HEADER, ConnectionReport, GatewayReport, Hello, Report, Welcome
@@ -176,7 +178,7 @@ class AgentProtocol:
 
     async def _stream(self, stream: Subscription, disconnected: asyncio.Future[Any], send: Send) -> None:
         sent = -1
-        while not self._notifier.closed and not disconnected.done():
+        while not (self._notifier.closed or disconnected.done() or stream.superseded):
             stream.event.clear()
             if stream.revision != sent:
                 sent = stream.revision
@@ -220,7 +222,7 @@ def _token(request: Request) -> str | None:
 
 def _holder(request: Request) -> str | None:
     header = request.header(HOLDER_HEADER.lower().encode())
-    return header.decode("ascii", "replace")[:LONGEST_HOLDER] if header else None
+    return printable.bounded(header.decode("ascii", "replace"), LONGEST_HOLDER) if header else None
 
 
 def _is_fenced(request: Request, node: NodeRow) -> bool:
@@ -246,6 +248,8 @@ def _since(request: Request) -> int:
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    # What is in no type is skipped level by level, on the stack.
+    check_depth(body)
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Set
 
 from linkspan.api.agent_protocol import HEARTBEAT, AgentProtocol
+from linkspan.api.authentication.failed_logins import AuditedLogins, FailedLogins
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
 from linkspan.api.discovery import Discovery
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
@@ -18,6 +19,7 @@ from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.openapi import document
 from linkspan.api.resources import vpn
+from linkspan.api.resources.audit import AuditTrail
 from linkspan.api.resources.collection import DELETE_WAIT, Collection, Context, Hooks
 from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.quotas import Quotas
@@ -34,11 +36,13 @@ from linkspan.store.store import Store
 
 
 class Application:
-    """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` lives as long as the event loop."""
+    """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` and `failed` live as long as the event
+    loop."""
 
-    def __init__(self, dispatcher: Dispatcher, notifier: Notifier) -> None:
+    def __init__(self, dispatcher: Dispatcher, notifier: Notifier, failed: FailedLogins) -> None:
         self.dispatcher = dispatcher
         self._notifier = notifier
+        self._failed = failed
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one HTTP request, or the lifespan of the server."""
@@ -54,6 +58,7 @@ class Application:
         await receive()
         self._notifier.close()
         self.dispatcher.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._failed.close)
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -90,11 +95,14 @@ def create_app(
     )
     hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
     limited = RateLimited(authenticator, rates or RateLimits())
+    failed = FailedLogins(store)
+    audited = AuditedLogins(limited, failed)
     keystone = authenticator.routes() if isinstance(authenticator, EmbeddedKeystone) else []
-    routes = _routes(context, hooks, [limited.guarded(route) for route in keystone], heartbeat)
+    keystone = [audited.guarded(limited.guarded(route)) for route in keystone]
+    routes = _routes(context, hooks, keystone, audited, heartbeat)
     dispatcher = Dispatcher(
         routes,
-        limited,
+        audited,
         notifier,
         policy or policy_of(),
         one_writer=store.one_writer,
@@ -103,15 +111,19 @@ def create_app(
         public_url=public_url,
         hosts=hosts,
     )
-    return Application(dispatcher, notifier)
+    return Application(dispatcher, notifier, failed)
 
 
-def _routes(context: Context, vpn_hooks: list[Hooks], keystone: list[Route], heartbeat: float) -> list[Route]:
+def _routes(
+    context: Context, vpn_hooks: list[Hooks], keystone: list[Route], audited: AuditedLogins, heartbeat: float
+) -> list[Route]:
     store = context.store
     hooks = [*vpn_hooks, Networks(), Subnets(), Ports()]
     collections = [*(Collection(hook, context) for hook in hooks), RouterCollection(Routers(), context)]
     if {collection.resource.name for collection in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
-    routes += [*Quotas(store, context.quotas).routes(), *keystone, *Discovery(store).routes()]
-    return [*routes, *document.routes(routes), *AgentProtocol(store, context.notifier, heartbeat).routes()]
+    routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
+    routes += [*keystone, *Discovery(store).routes()]
+    agents = AgentProtocol(store, context.notifier, heartbeat).routes()
+    return [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]

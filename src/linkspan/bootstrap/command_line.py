@@ -69,6 +69,8 @@ def root() -> click.Group:
         group.add_command(command)
     for command in (*commands.build(), status.command(), laboratory.group()):
         group.add_command(command)
+    trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
+    group.add_command(_LazyGroup("audit", trail, _audit))
     for name, help in (
         ("db", "the database"),
         ("node", "gateway nodes and their tokens"),
@@ -130,6 +132,14 @@ def _sweep(config: Path | None, state: Path | None) -> None:
     lock.release()
 
 
+def _audit() -> click.Group:
+    from linkspan.cli import audit
+
+    group = _admin("audit")
+    group.add_command(audit.list_command())
+    return group
+
+
 def _admin(name: str) -> click.Group:
     from linkspan.admin import local_commands
 
@@ -184,7 +194,10 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"linkspan: {' '.join(message.split())}", err=True)
+    from linkspan.core.printable import one_line
+
+    # Some of it may be a server's words.
+    click.echo(f"linkspan: {one_line(' '.join(message.split()))}", err=True)
     return code
 
 

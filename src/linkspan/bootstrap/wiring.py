@@ -180,6 +180,7 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
     from linkspan.core.checks.cross_resource import Limits
     from linkspan.core.checks.weak_algorithms import WeakChoices
     from linkspan.core.token_bucket import Rate
+    from linkspan.store.audit_ticker import AuditTicker
     from linkspan.store.lease_ticker import LeaseTicker
     from linkspan.store.migrate import upgrade
 
@@ -209,5 +210,5 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             bodies=limits.bodies,
             hosts=host_names(settings),
         )
-        with LeaseTicker(store):
+        with LeaseTicker(store), AuditTicker(store, settings.api.audit_retention * 86_400.0):
             yield app, notifier

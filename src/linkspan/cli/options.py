@@ -16,6 +16,7 @@ import click
 from linkspan.cli.client import Client, CliError
 from linkspan.cli.resolve import find_id
 from linkspan.core.schema import attribute_types
+from linkspan.core.schema.allocation_pools import AllocationPools
 from linkspan.core.schema.resources import (
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -88,6 +89,9 @@ def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
         metavar = "CIDR" if isinstance(kind, attribute_types.Cidrs) else "CIDR|NAME|ID"
         common["help"] += "; repeat for several"
         return [click.Option([flag, name], multiple=True, metavar=metavar, help=common["help"])]
+    if isinstance(kind, AllocationPools):
+        metavar, text = "START-END", "range from which addresses are allocated; repeat for several"
+        return [click.Option([flag, name], multiple=True, metavar=metavar, help=text)]
     required = create and attribute.default is REQUIRED
     return [click.Option([flag, name], required=required, type=_type(attribute), metavar=_metavar(attribute), **common)]
 
@@ -103,6 +107,7 @@ def flag_of(attribute: Attribute) -> str:
         "endpoints": "endpoint",
         "router:external": "external",
         "external_gateway_info": "external-gateway",
+        "allocation_pools": "allocation-pool",
         "phase1_negotiation_mode": "phase1-mode",
     }
     return "--" + special.get(attribute.name, attribute.name.replace("_", "-"))
@@ -162,6 +167,8 @@ def _value(client: Client, attribute: Attribute, value: Any, values: Mapping[str
         return {"network_id": find_id(client, NETWORK, value)}
     if attribute.name == "endpoints" and values.get("type") in ENDPOINT_KINDS:
         return [find_id(client, ENDPOINT_KINDS[values["type"]], item) for item in value]
+    if isinstance(attribute.kind, AllocationPools):
+        return [parse_range(flag_of(attribute), item) for item in value]
     if isinstance(attribute.kind, Lifetime | DeadPeerDetection):
         return parse_pairs(flag_of(attribute), value)
     return list(value) if isinstance(value, tuple) else value
@@ -176,6 +183,14 @@ def parse_pairs(flag: str, text: str) -> dict[str, Any]:
             raise click.BadParameter(f"'{text}' is not of the form key=value,key=value", param_hint=f"'{flag}'")
         values[key] = int(value) if value.isascii() and value.isdigit() else value
     return values
+
+
+def parse_range(flag: str, text: str) -> dict[str, str]:
+    """Parses `first-last` into a pool. Raises BadParameter for any other form."""
+    start, dash, end = (part.strip() for part in text.partition("-"))
+    if not start or not dash or not end:
+        raise click.BadParameter(f"'{text}' is not of the form START-END", param_hint=f"'{flag}'")
+    return {"start": start, "end": end}
 
 
 def read_secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:

@@ -1,7 +1,8 @@
 """Prints objects: as JSON, as aligned plain text in a pipe, or as a coloured table on a terminal.
 
-Secrets are hidden in every format unless --show-secrets is given. No value is truncated: on a terminal a long value is
-wrapped, in a pipe it stays on its line.
+Secrets are hidden in every format unless --show-secrets is given. Characters that could command a terminal, or make a
+text look like another one, are named in their places, whoever the server is. No value is truncated: on a terminal a
+long value is wrapped, in a pipe it stays on its line.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from linkspan.core.printable import harmless, harmless_json
 from linkspan.core.schema.resources import Resource
 
 HIDDEN: Final = "***"
@@ -35,7 +37,7 @@ def hide_secrets(resource: Resource, item: Mapping[str, Any]) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """Prints a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(harmless_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -79,14 +81,14 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={format_value(item)}" for key, item in value.items())
+        return ", ".join(f"{format_value(key)}={format_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return (
             "\n".join(map(format_value, value))
             if any(isinstance(item, Mapping) for item in value)
             else ", ".join(map(format_value, value))
         )
-    return str(value)
+    return harmless(str(value), "\n\t")
 
 
 def format_age(then: str | None, now: datetime | None = None) -> str:

@@ -25,6 +25,41 @@ def address_text(address: Address) -> str:
     return f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}" if mapped else str(address)
 
 
+_MAPPED: Final[Network] = ipaddress.ip_network("::ffff:0:0/96")
+"""IPv4-mapped IPv6 addresses: a second text of each IPv4 address."""
+
+
+def address_fault(value: Any) -> str:
+    """The reason why a value is not the one text of an address, for a sentence that begins with it; empty if it is.
+
+    Texts are what the database compares, so two texts of one address would be two addresses.
+    """
+    try:
+        address = ipaddress.ip_address(value) if isinstance(value, str) else None
+    except ValueError:
+        address = None
+    if address is None:
+        return "is not a valid IP address"
+    if getattr(address, "scope_id", None) is not None:
+        return "is not a valid IP address here: it has a zone"
+    if address in _MAPPED:
+        return "is an IPv4-mapped address: write the IPv4 address"
+    canonical = address_text(address)
+    return "" if value == canonical else f"is not a valid IP address in its canonical form: write '{canonical}'"
+
+
+def network_fault(value: Any) -> str:
+    """The reason why a value is not a CIDR whose address and prefix length have their one text, as in `address_fault`.
+    Host bits are no fault."""
+    if (network := as_network(value)) is None:
+        return "is not a valid IP subnet"
+    if contains(_MAPPED, network):
+        return "is a network of IPv4-mapped addresses: write the IPv4 network"
+    host = address_text(ipaddress.ip_address(value.partition("/")[0]))
+    canonical = f"{host}/{network.prefixlen}"
+    return "" if value == canonical else f"is not a valid IP subnet in its canonical form: write '{canonical}'"
+
+
 @functools.lru_cache(maxsize=65_536)
 def canonical_host(text: str) -> str:
     """The one text of an address, or of a DNS name: in lower case and without a final dot."""

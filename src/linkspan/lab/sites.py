@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from linkspan.core.checks import quota
 from linkspan.core.schema.resources import (
     CONNECTION,
     IKE_POLICY,
@@ -99,6 +100,7 @@ def host_address(cidr: str) -> str:
 
 def build(admin: Api, user: Api, psk: Secret | None = None) -> Lab:
     """Create the laboratory's objects. `admin` creates the external network, `user` all others."""
+    _lift_quotas(admin, user)
     internet = ensure(admin, NETWORK, INTERNET, **{"router:external": True})
     _subnets(admin, INTERNET, internet["id"], INTERNET_CIDRS)
     ike = ensure(user, IKE_POLICY, "lab-ike")
@@ -114,6 +116,12 @@ def build(admin: Api, user: Api, psk: Secret | None = None) -> Lab:
         ipsec_policy_id=ipsec["id"],
         sites=sites,
     )
+
+
+def _lift_quotas(admin: Api, user: Api) -> None:
+    """The laboratory is for trying: its project may have as many objects as the machine carries."""
+    project = user.request("GET", "/v2.0/quotas/tenant")["tenant"]["tenant_id"]
+    admin.request("PUT", f"/v2.0/quotas/{project}", {"quota": dict.fromkeys(quota.COUNTED, quota.UNLIMITED)})
 
 
 def _subnets(api: Api, prefix: str, network_id: str, cidrs: Sequence[str]) -> list[dict[str, Any]]:

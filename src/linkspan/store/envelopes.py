@@ -47,6 +47,7 @@ class Keyring:
             raise KeyFileError("a keyring needs at least one key, each of 32 bytes")
         self._keys = {id: AESGCM(key) for id, key in keys.items()}
         self.current = next(iter(keys))
+        self._sealing = {id: hmac.digest(key, b"linkspan: audit trail", "sha256") for id, key in keys.items()}
         self._naming = hmac.digest(keys[self.current], b"linkspan: names of secrets", "sha256")
 
     @property
@@ -62,15 +63,26 @@ class Keyring:
         return Envelope(self.current, nonce + self._keys[self.current].encrypt(nonce, text, about))
 
     def open(self, key_id: str, ciphertext: bytes, project: str, id: str, field: str) -> Secret:
-        """The secret in an envelope. Raises `KeyFileError` if key, row or field is not the one it was sealed for."""
+        """The secret in an envelope. Raises `KeyFileError` if the envelope is damaged, or key, row or field is not the
+        one it was sealed for."""
         key = self._keys.get(key_id)
         if key is None:
             raise KeyFileError(f"the {field} of {id} is under key {key_id}, which is not in the key file")
         try:
             text = key.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], f"{project}|{id}|{field}".encode())
-        except InvalidTag:
+            return Secret(text.decode())
+        except (InvalidTag, ValueError):
             raise KeyFileError(f"the {field} of {id} does not open: it was not sealed for this row") from None
-        return Secret(text.decode())
+
+    def try_open(
+        self, key_id: str | None, ciphertext: bytes, project: str, id: str, field: str
+    ) -> tuple[Secret | None, str]:
+        """The secret in an envelope; or None, and a sentence that says why it cannot be read and what to do. Whoever
+        reads many objects goes on with the others."""
+        try:
+            return self.open(key_id or "", ciphertext, project, id, field), ""
+        except KeyFileError as error:
+            return None, f"the stored {field} cannot be read ({error}): write it again"
 
     def name(self, secret: Secret, project: str) -> str:
         """A name that does not tell a secret and is the same for the same secret of a project.
@@ -78,6 +90,17 @@ class Keyring:
         Nodes compare names: connections to one peer with one key share its IKE SA, and a new key is a new name.
         """
         return hmac.digest(self._naming, f"{project}|{secret.reveal()}".encode(), "sha256").hex()[:16]
+
+    def seal_audit(self, text: bytes) -> tuple[str, str]:
+        """The id of the sealing key, and its seal of a text of the audit trail."""
+        return self.current, self._audit_seal(self.current, text)
+
+    def sealed_audit(self, key_id: str, seal: str, text: bytes) -> bool:
+        """True if a seal was made with the key of this id."""
+        return key_id in self._keys and hmac.compare_digest(self._audit_seal(key_id, text), seal)
+
+    def _audit_seal(self, key_id: str, text: bytes) -> str:
+        return hmac.digest(self._sealing[key_id], text, "sha256").hex()
 
     def proof(self, key_id: str) -> bytes:
         """A known text under a key, kept in the database to recognise the key by."""

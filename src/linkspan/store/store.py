@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
-from linkspan.store import revisions
+from linkspan.store import audit, revisions
 from linkspan.store.database import commit_markers
 from linkspan.store.database.clock import Clock
 from linkspan.store.database.engine import reader, writer
@@ -122,6 +122,7 @@ class Store:
             tx = Transaction(connection, self._keyring, self._clock, self.lease)
             yield tx
             revisions.flush(tx)
+            audit.flush(tx)
             if marker is not None:
                 try:
                     with translated(self._dbapi):
@@ -161,6 +162,20 @@ class Store:
         """Advances the lease clock: an API process does so all the time (`store.lease_ticker`)."""
         with self._writing() as tx:
             self._clock.advance(tx.connection)
+
+    def seal_audit(self) -> int:
+        """Chains the entries of the audit trail that were committed meanwhile; how many. An API process does so all the
+        time."""
+        with self.read() as tx:
+            if audit.is_sealed(tx):
+                return 0
+        with self._writing() as tx:
+            return audit.seal(tx)
+
+    def purge_audit(self, retention: float) -> int:
+        """Removes the entries of the audit trail that are older than this, seconds; how many."""
+        with self._writing() as tx:
+            return audit.purge(tx, tx.wall - retention)
 
     def close(self) -> None:
         """Closes every connection."""

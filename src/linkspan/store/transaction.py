@@ -5,6 +5,9 @@ The functions of the store take it as their first argument.
 
 from __future__ import annotations
 
+import secrets
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -22,10 +25,22 @@ KEEP_TOMBSTONES: Final = 30 * 86_400.0
 """Seconds for which a node that was away can still learn that an object is gone."""
 
 
+def new_ordered_id() -> str:
+    """A new id that is greater than those made a microsecond before: UUID version 7 with more digits of the clock
+    (RFC 9562 5.7, 6.2 method 3).
+
+    What was made together then lies together in every index, in which random ids of 100,000 connections are found one
+    by one in memory that no cache holds.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    number = milliseconds << 80 | (rest * 4096 // 1_000_000) << 64 | secrets.randbits(64)
+    return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
+
+
 class Transaction:
     """One transaction. `live` and `dead` are the objects that `revisions.flush` has to stamp; `revisions` are the nodes
-    stamped so far. `statements` counts what was sent to the database. Not for more than one thread, and not beyond its
-    `with` block."""
+    stamped so far. `audited` are the entries that `audit.flush` has to write. `statements` counts what was sent to the
+    database. Not for more than one thread, and not beyond its `with` block."""
 
     def __init__(self, connection: Connection, keyring: Keyring, clock: Clock, lease: float) -> None:
         self.connection = connection
@@ -34,6 +49,7 @@ class Transaction:
         self.live: set[tuple[ObjectKind, str]] = set()
         self.dead: set[tuple[str, ObjectKind, str, str]] = set()
         self.revisions: dict[str, int] = {}
+        self.audited: list[list[Any]] = []
         self.statements = 0
         self._clock = clock
         self._now: float | None = None

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from linkspan.api.http.notifications import Notifier
+from linkspan.api.http.notifications import MOST_STREAMS, Notifier
 
 
 def call_in_thread(call: Any, *args: Any) -> None:
@@ -89,3 +89,16 @@ def test_notifying_without_a_running_loop_does_nothing() -> None:
     asyncio.run(once())
     notifier.changed(["a"])
     notifier.close()
+
+
+def test_a_node_has_few_streams_and_the_newest_ones() -> None:
+    notifier = Notifier()
+    streams = [notifier.subscribe("north") for _ in range(300)]
+    other = notifier.subscribe("south")
+    assert [stream.superseded for stream in streams] == [True] * (300 - MOST_STREAMS) + [False] * MOST_STREAMS
+    assert not other.superseded
+    notifier.publish({"north": 7, "south": 3})
+    assert [stream.revision for stream in streams] == [0] * (300 - MOST_STREAMS) + [7] * MOST_STREAMS
+    assert other.revision == 3
+    for stream in streams:
+        notifier.unsubscribe(stream)

@@ -91,7 +91,7 @@ RULES = (
     "distinguished name",
     "unspecified address",
     "'keyid:' needs",
-    "broken Unicode",
+    "not printable",
     # Ranges of numbers that are sent as text, and limits that are settings.
     "is too small",
     "is too large",

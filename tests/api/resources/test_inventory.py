@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from linkspan.core.authorization.policy import policy_of
+from tests.api.conftest import OpenApi
 from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 
 UNKNOWN = "3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000"
@@ -85,7 +87,7 @@ def test_a_network_is_deleted_with_its_subnets(api: Api) -> None:
         ),
         ({"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.254"}, "10.1.0.254", [("10.1.0.1", "10.1.0.253")], 4),
         ({"cidr": "10.1.0.0/31"}, "10.1.0.0", [("10.1.0.1", "10.1.0.1")], 4),
-        ({"cidr": "FD00:1::/64"}, "fd00:1::1", [("fd00:1::2", "fd00:1::ffff:ffff:ffff:ffff")], 6),
+        ({"cidr": "fd00:1::/64"}, "fd00:1::1", [("fd00:1::2", "fd00:1::ffff:ffff:ffff:ffff")], 6),
     ],
 )
 def test_a_subnet(
@@ -115,7 +117,7 @@ def test_a_subnet(
         ({"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.255"}, INPUT),
         ({"cidr": "10.1.0.0/24", "gateway_ip": "x"}, BAD),
         ({"cidr": "10.1.0.0/24", "gateway_ip": 7}, BAD),
-        ({"cidr": "fd00::/64", "gateway_ip": "fd00::1%eth0"}, INPUT),
+        ({"cidr": "fd00::/64", "gateway_ip": "fd00::1%eth0"}, BAD),
         ({"cidr": "10.1.0.0/24", "dns_nameservers": ["9.9.9.9"]}, BAD),
         ({"cidr": "10.1.0.0/24", "network_id": UNKNOWN}, (404, "NetworkNotFound")),
     ],
@@ -183,7 +185,7 @@ def test_a_gateway_is_set_moved_and_cleared(api: Api) -> None:
         ("network:router_gateway", updated["external_gateway_info"]["external_fixed_ips"])
     ]
     info = {"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.9"}]}
-    moved = api.update(path, "router", external_gateway_info=info)
+    moved = api.as_("admin").update(path, "router", external_gateway_info=info)
     assert moved["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] == "198.51.100.9"
     nothing: tuple[Any, ...] = ({}, None)
     for empty in nothing:
@@ -194,7 +196,8 @@ def test_a_gateway_is_set_moved_and_cleared(api: Api) -> None:
 def test_gateways_are_refused(api: Api) -> None:
     outside = api.outside()
     lan = api.create("/networks", "network", name="lan")
-    empty = api.as_("admin").create("/networks", "network", name="empty", **{"router:external": True})
+    admin = api.as_("admin")
+    empty = admin.create("/networks", "network", name="empty", **{"router:external": True})
     subnet_id = api.get(f"/networks/{outside['id']}")["network"]["subnets"][0]
     api.router(outside)
     rows: list[tuple[Any, tuple[int, str]]] = [
@@ -211,7 +214,7 @@ def test_gateways_are_refused(api: Api) -> None:
         ({"network_id": empty["id"]}, (409, "IpAddressGenerationFailure")),
         ({"network_id": outside["id"], "external_fixed_ips": [{"subnet_id": UNKNOWN}]}, INPUT),
         ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "10.0.0.1"}]}, INPUT),
-        ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "rubbish"}]}, INPUT),
+        ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "rubbish"}]}, BAD),
         ({"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.1"}]}, INPUT),
         (
             {
@@ -233,7 +236,7 @@ def test_gateways_are_refused(api: Api) -> None:
         ),
     ]
     for info, expected in rows:
-        assert api.refused("POST", "/routers", {"router": {"external_gateway_info": info}}) == expected, info
+        assert admin.refused("POST", "/routers", {"router": {"external_gateway_info": info}}) == expected, info
     assert len(api.get("/routers")["routers"]) == 1
 
 
@@ -371,4 +374,121 @@ def test_a_new_address_can_cause_a_conflict(site: LocalSite) -> None:
     info = {"network_id": site.outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.50"}]}
     body = {"router": {"external_gateway_info": info}}
     expected = (409, "IPsecSiteConnectionConflict")
-    assert site.api.refused("PUT", f"/routers/{site.router['id']}", body) == expected
+    assert site.api.as_("admin").refused("PUT", f"/routers/{site.router['id']}", body) == expected
+
+
+# --- what a project can take of the external network --------------------------------------------------------------
+
+
+def test_only_admins_choose_external_addresses(api: Api) -> None:
+    outside = api.outside()
+    admin, denied = api.as_("admin"), (403, "PolicyNotAuthorized")
+    subnet_id = api.get(f"/networks/{outside['id']}")["network"]["subnets"][0]
+    router = api.router(outside)
+    path = f"/routers/{router['id']}"
+    choices: list[list[dict[str, str]]] = [
+        [{"ip_address": "198.51.100.77"}],
+        [{"subnet_id": subnet_id}],
+        [{"subnet_id": subnet_id, "ip_address": "198.51.100.77"}],
+        [{"ip_address": f"198.51.100.{number}"} for number in range(20, 36)],
+        [*router["external_gateway_info"]["external_fixed_ips"], {"ip_address": "198.51.100.77"}],
+    ]
+    for choice in choices:
+        info = {"network_id": outside["id"], "external_fixed_ips": choice}
+        body = {"router": {"external_gateway_info": info}}
+        assert api.refused("POST", "/routers", body) == denied
+        if choice[0].keys() != {"subnet_id"}:
+            assert api.refused("PUT", path, body) == denied
+        assert api.as_("reader").refused("POST", "/routers", body) == denied
+        # The control; the last choice has an address that is in use.
+        answer = admin.send("POST", "/routers", body)
+        assert answer.status_code == (409 if choice is choices[-1] else 201)
+        if answer.status_code == 201:
+            admin.delete(f"/routers/{answer.json()['router']['id']}")
+    # What a project has it may send back, and no choice is none.
+    for same in (router["external_gateway_info"], {"network_id": outside["id"], "external_fixed_ips": []}):
+        assert api.update(path, "router", external_gateway_info=same)["external_gateway_info"]["network_id"]
+    assert api.get(path)["router"]["external_gateway_info"] == router["external_gateway_info"]
+
+
+def test_a_policy_file_can_let_members_choose(open_api: OpenApi) -> None:
+    rules = {"create_router:external_gateway_info:external_fixed_ips": "rule:admin_or_project_member"}
+    with open_api(policy=policy_of(rules)) as api:
+        outside = api.outside()
+        info = {"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.51.100.77"}]}
+        router = api.create("/routers", "router", external_gateway_info=info)
+        assert router["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] == "198.51.100.77"
+
+
+def test_allocation_pools_reserve_the_rest(api: Api) -> None:
+    admin = api.as_("admin")
+    network = admin.create("/networks", "network", name="internet", **{"router:external": True})
+    pools = [{"start": "198.51.100.20", "end": "198.51.100.21"}, {"start": "198.51.100.10", "end": "198.51.100.10"}]
+    values = {"network_id": network["id"], "cidr": "198.51.100.0/24"}
+    subnet = admin.create("/subnets", "subnet", **values, allocation_pools=pools)
+    assert subnet["allocation_pools"] == pools
+    taken = [api.router(network) for _ in range(3)]
+    addresses = [router["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] for router in taken]
+    assert addresses == ["198.51.100.20", "198.51.100.21", "198.51.100.10"]
+    body = {"router": {"external_gateway_info": {"network_id": network["id"]}}}
+    assert api.refused("POST", "/routers", body) == (409, "IpAddressGenerationFailure")
+    # Narrower pools take nothing away from those who have an address.
+    narrow = [{"start": "198.51.100.30", "end": "198.51.100.30"}]
+    path = f"/subnets/{subnet['id']}"
+    assert admin.update(path, "subnet", allocation_pools=narrow)["allocation_pools"] == narrow
+    assert api.get(f"/routers/{taken[0]['id']}")["router"] == taken[0]
+    assert api.router(network)["external_gateway_info"]["external_fixed_ips"][0]["ip_address"] == "198.51.100.30"
+    assert api.refused("PUT", path, {"subnet": {"allocation_pools": pools}})[0] in (403, 404)
+    # An admin reaches the reserved ones.
+    info = {"network_id": network["id"], "external_fixed_ips": [{"ip_address": "198.51.100.99"}]}
+    admin.create("/routers", "router", external_gateway_info=info)
+
+
+POOLS: list[tuple[Any, tuple[int, str]]] = [
+    ("x", BAD),
+    (None, BAD),
+    ([{}], BAD),
+    ([{"start": "10.1.0.5"}], BAD),
+    ([{"start": "10.1.0.5", "end": "10.1.0.6", "color": 1}], BAD),
+    ([{"start": "10.1.0.5", "end": "10.1.0.06"}], BAD),
+    ([{"start": "10.1.0.5%a", "end": "10.1.0.6"}], BAD),
+    ([{"start": "10.1.0.5", "end": 7}], BAD),
+    ([{"start": "10.1.0.5", "end": "10.1.0.5"}] * 65, BAD),
+    ([{"start": "10.1.0.6", "end": "10.1.0.5"}], (400, "InvalidAllocationPool")),
+    ([{"start": "10.1.0.5", "end": "fd00::7"}], (400, "InvalidAllocationPool")),
+    ([{"start": "10.1.0.5", "end": "10.1.1.5"}], (400, "OutOfBoundsAllocationPool")),
+    ([{"start": "10.1.0.0", "end": "10.1.0.5"}], (400, "OutOfBoundsAllocationPool")),
+    ([{"start": "10.1.0.5", "end": "10.1.0.255"}], (400, "OutOfBoundsAllocationPool")),
+    ([{"start": "10.1.0.1", "end": "10.1.0.5"}], (409, "GatewayConflictWithAllocationPools")),
+    (
+        [{"start": "10.1.0.9", "end": "10.1.0.12"}, {"start": "10.1.0.5", "end": "10.1.0.9"}],
+        (409, "OverlappingAllocationPools"),
+    ),
+]
+
+
+def test_allocation_pools_are_refused(api: Api) -> None:
+    subnet = api.inside("10.1.0.0/24", allocation_pools=[])
+    assert subnet["allocation_pools"] == []
+    network = api.create("/networks", "network", name="lan")
+    for pools, expected in POOLS:
+        body: dict[str, Any] = {"allocation_pools": pools}
+        assert api.refused("PUT", f"/subnets/{subnet['id']}", {"subnet": body}) == expected, pools
+        body |= {"network_id": network["id"], "cidr": "10.1.0.0/24"}
+        assert api.refused("POST", "/subnets", {"subnet": body}) == expected, pools
+
+
+def test_by_default_a_project_has_ten_routers_and_ten_services(api: Api) -> None:
+    outside = api.outside()
+    routers = [api.router(outside) for _ in range(10)]
+    body = {"router": {"external_gateway_info": {"network_id": outside["id"]}}}
+    assert api.refused("POST", "/routers", body) == (409, "OverQuota")
+    for _ in range(10):
+        api.service(routers[0])
+    service: dict[str, Any] = {"vpnservice": {"router_id": routers[0]["id"], "subnet_id": None}}
+    assert api.refused("POST", "/vpn/vpnservices", service) == (409, "OverQuota")
+    # Others have their own, and an admin gives more.
+    api.as_("bob").router(outside)
+    api.as_("admin").update(f"/quotas/{BLUE}", "quota", router=-1, vpnservice=11)
+    api.router(outside)
+    api.service(routers[0])

@@ -63,7 +63,7 @@ def test_a_full_pool_has_no_free_address() -> None:
 
 @pytest.mark.parametrize(
     ("text", "network"),
-    [("10.1.0.0/24", "10.1.0.0/24"), ("FD00:0:0::/64", "fd00::/64"), ("10.0.0.1/32", "10.0.0.1/32")],
+    [("10.1.0.0/24", "10.1.0.0/24"), ("fd00::/64", "fd00::/64"), ("10.0.0.1/32", "10.0.0.1/32")],
 )
 def test_valid_cidrs_are_parsed(text: str, network: str) -> None:
     assert str(address_pool.parse_cidr(text, None)) == network
@@ -72,7 +72,23 @@ def test_valid_cidrs_are_parsed(text: str, network: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "10.1.0.0", "10.1.0.7/24", "0.0.0.0/0", "::/0", "fd00::1/64", "224.0.0.0/4", "127.0.0.0/8", "::/128"],
+    [
+        "",
+        "x",
+        "10.1.0.0",
+        "10.1.0.7/24",
+        "0.0.0.0/0",
+        "::/0",
+        "fd00::1/64",
+        "224.0.0.0/4",
+        "127.0.0.0/8",
+        "::/128",
+        "FD00::/64",
+        "fd00:0::/64",
+        "10.1.0.0/024",
+        "fd00::%a/64",
+        "::ffff:10.1.0.0/120",
+    ],
 )
 def test_invalid_cidrs_are_refused(text: str) -> None:
     with pytest.raises(ApiError) as caught:
@@ -87,9 +103,22 @@ def test_any_text_is_parsed_or_refused(text: str, version: int | None) -> None:
         assert version in (None, network.version)
 
 
-@pytest.mark.parametrize("address", ["10.1.0.0", "10.1.0.255", "10.1.0.1", "10.2.0.1", "fd00::1", "x", "10.1.0.9"])
+@pytest.mark.parametrize(
+    "address", ["10.1.0.0", "10.1.0.255", "10.1.0.1", "10.2.0.1", "fd00::1", "x", "10.1.0.9", "10.1.0.7/24"]
+)
 def test_unavailable_addresses_are_refused(address: str) -> None:
     subnet = {"cidr": "10.1.0.0/24", "gateway_ip": "10.1.0.1"}
     assert address_pool.check_fixed_address("10.1.0.7", subnet, {"10.1.0.9"}) == "10.1.0.7"
     with pytest.raises(ApiError):
         address_pool.check_fixed_address(address, subnet, {"10.1.0.9"})
+
+
+@pytest.mark.parametrize("address", ["fd00::7%a", "fd00::7%", "fd00:0::7", "FD00::7", "fd00::7/64", "fd00::0007"])
+def test_an_address_has_one_text(address: str) -> None:
+    subnet = {"cidr": "fd00::/64", "gateway_ip": "fd00::1"}
+    assert address_pool.check_fixed_address("fd00::7", subnet, ()) == "fd00::7"
+    assert address_pool.gateway_ip(ipaddress.ip_network("fd00::/64"), "fd00::7") == "fd00::7"
+    with pytest.raises(ApiError, match="is not a valid IP address"):
+        address_pool.check_fixed_address(address, subnet, ())
+    with pytest.raises(ApiError, match="is not a valid IP address"):
+        address_pool.gateway_ip(ipaddress.ip_network("fd00::/64"), address)

@@ -296,6 +296,13 @@ def test_the_message_for_a_bad_endpoint_is_neutrons() -> None:
     assert caught.value.message == "Endpoint '10.0.0.0/33' is invalid for group type 'cidr': Invalid CIDR"
 
 
+@pytest.mark.parametrize("endpoint", ["FD00::/64", "fd00:0::/64", "10.0.0.0/024", "::ffff:10.0.0.0/120", "fd00::%a/64"])
+def test_an_endpoint_has_one_text(endpoint: str) -> None:
+    cross_resource.check_endpoint_group("cidr", ["10.0.0.9/24", "fd00::a5/64"])
+    with pytest.raises(ApiError, match="Invalid CIDR"):
+        cross_resource.check_endpoint_group("cidr", [endpoint])
+
+
 def test_a_missing_subnet_of_a_group_is_refused() -> None:
     cross_resource.check_subnets_exist([SUBNET], {SUBNET: {}})
     with pytest.raises(ApiError) as caught:

@@ -139,7 +139,10 @@ def test_the_lower_mtu_of_a_shared_pair_applies() -> None:
 
 
 def test_a_report_without_an_mtu_is_decoded() -> None:
-    report = msgspec.json.decode(b'{"id": "x", "generation": 1, "revision": 2, "state": "up"}', type=ConnectionReport)
+    report = msgspec.json.decode(
+        b'{"id": "0d1c7c3e-6a55-4b8c-9a56-2f6f5a9f0b11", "generation": 1, "revision": 2, "state": "up"}',
+        type=ConnectionReport,
+    )
     assert report.effective_mtu is None
 
 

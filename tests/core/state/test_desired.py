@@ -81,7 +81,7 @@ def test_a_delta_from_another_revision_is_refused() -> None:
 
 def test_encoding_keeps_everything_with_the_key() -> None:
     delta = Delta(
-        since=0, revision=1, gateways=(GATEWAY,), connections=(CONNECTION,), gone=(), count=2, digest="whatever"
+        since=0, revision=1, gateways=(GATEWAY,), connections=(CONNECTION,), gone=(), count=2, digest="0" * 64
     )
     decoded = desired.decode(desired.encode(delta))
     assert decoded == delta
@@ -100,3 +100,92 @@ def test_a_tombstone_removes_a_gateway() -> None:
         digest=desired.digest(()),
     )
     assert desired.merge(state, delta).gateways == {}
+
+
+# --- what a message can contain -----------------------------------------------------------------------------------
+
+GOOD = Delta(
+    since=0,
+    revision=1,
+    gateways=(GATEWAY,),
+    connections=(CONNECTION,),
+    gone=(Gone("connection", CONNECTION.id, 1, GATEWAY.id),),
+    count=2,
+    digest="0" * 64,
+)
+BAD_IDS = (
+    "../../../etc",
+    "",
+    "x",
+    "a/b",
+    CONNECTION.id.upper(),
+    f"{CONNECTION.id}\n",
+    f"{CONNECTION.id}/..",
+    ".",
+    "\x00",
+)
+BAD: dict[str, tuple[object, ...]] = {
+    "gateways.id": BAD_IDS,
+    "gateways.revision": (-1, 2**64, "1"),
+    "gateways.generation": (-1, 2**64),
+    "gateways.outside.network_id": ("..", "a" * 300),
+    "gateways.outside.network_name": ("n" * 256,),
+    "gateways.outside.mac_address": ("fa:16", "x" * 17, "fa:16:3e:00:00:01\n"),
+    "gateways.outside.addresses": (
+        ["2001:db8::2%a/64"],
+        ["2001:db8::2"],
+        ["2001:DB8::2/64"],
+        ["198.51.100.1/33"],
+        ["rubbish"],
+        ["::ffff:198.51.100.1/120"],
+        [""],
+    ),
+    "gateways.outside.next_hops": (["198.51.100.254/24"], ["fe80::1%eth0"], ["; rm"], [""]),
+    "gateways.inside.network_id": ("..", ""),
+    "gateways.inside.addresses": (["fd00::1%a/64"], ["10.1.0.1"], ["10.1.0.01/24"]),
+    "connections.id": BAD_IDS,
+    "connections.gateway_id": BAD_IDS,
+    "connections.local_address": ("198.51.100.1/24", "2001:db8::2%a", "rubbish"),
+    "connections.peer_address": ("", "a b", "x" * 254, "198.51.100.2\n", "a;b", "2001:db8::2%a"),
+    "connections.peer_id": ("x" * 256,),
+    "connections.local_id": ("x" * 256,),
+    "connections.local_cidrs": (["10.1.0.0"], ["fd00::%a/64"], ["rubbish"]),
+    "connections.peer_cidrs": (["10.1.0.0/33"], ["0.0.0.0/0 accept"]),
+    "connections.mtu": (2**40, "1500"),
+    "connections.psk": ("x" * 1025, 7, None),
+    "connections.psk_from": ("x",),
+    "connections.fault": ("x" * 1001,),
+    "connections.ike.encryption_algorithm": ("aes 128", "x" * 33, "aes-128\n", "AES"),
+    "connections.ike.lifetime": (-1, 2**64),
+    "connections.ike.ike_version": ("v3",),
+    "connections.dpd.timeout": (-1,),
+    "connections.dpd.action": ("explode",),
+    "gone.id": BAD_IDS,
+    "gone.gateway_id": BAD_IDS,
+    "gone.kind": ("node",),
+    "digest": ("", "0" * 63, "g" * 64),
+    "count": (-1,),
+    "revision": (-1, 2**70),
+}
+
+
+@pytest.mark.parametrize(("place", "value"), [(place, value) for place, values in BAD.items() for value in values])
+def test_what_the_api_sends_is_typed_at_decoding(place: str, value: object) -> None:
+    assert desired.decode(desired.encode(GOOD)) == GOOD
+    message = msgspec.json.decode(desired.encode(GOOD))
+    inner, *names = message, *place.split(".")
+    for name in names[:-1]:
+        inner = inner[name]
+        inner = inner[0] if isinstance(inner, list) else inner
+    assert names[-1] in inner
+    inner[names[-1]] = value
+    with pytest.raises(msgspec.DecodeError):
+        desired.decode(msgspec.json.encode(message))
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"", b"7", b"\xff"]
+)
+def test_what_is_no_delta_is_refused(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        desired.decode(body)

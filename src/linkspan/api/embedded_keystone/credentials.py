@@ -8,7 +8,7 @@ are refused, because they would not be enforced.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from linkspan.api.authentication.passwords import Passwords
@@ -26,8 +26,12 @@ from linkspan.api.http import body
 from linkspan.api.http.messages import Request, Response, no_content, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
+from linkspan.core.audit import AuditAction
 from linkspan.core.errors import ApiError
+from linkspan.core.schema.attribute_types import text_fault
 from linkspan.core.secret import SHORTEST
+from linkspan.store import audit
+from linkspan.store.audit import Actor
 from linkspan.store.identity import credentials
 from linkspan.store.identity.credentials import CredentialRow
 from linkspan.store.store import Store, Values
@@ -97,14 +101,31 @@ class Credentials:
                 message = f"An application credential named '{values['name']}' exists already."
                 raise ApiError("HTTPConflict", message)
             row = credentials.add_credential(tx, values)
+            fields = raw.keys() & {"name", "description", "secret", "roles", "unrestricted", "expires_at"}
+            _audit(tx, request, "create", caller, row, fields)
         return ok({"application_credential": _shown(request, row) | {"secret": secret}}, 201)
 
     def delete(self, request: Request, caller: KeystoneCaller) -> Response:
         """Removes a credential; tokens that were issued for it become invalid within seconds."""
         _require_free(caller)
         with self._store.write() as tx:
-            credentials.remove_credential(tx, _one(tx, request, caller)["id"])
+            row = _one(tx, request, caller)
+            credentials.remove_credential(tx, row["id"])
+            _audit(tx, request, "delete", caller, row)
         return no_content()
+
+
+def _audit(
+    tx: Transaction,
+    request: Request,
+    action: AuditAction,
+    caller: KeystoneCaller,
+    row: CredentialRow,
+    fields: Iterable[str] = (),
+) -> None:
+    name = caller.token.user_name if caller.token else ""
+    actor = Actor(caller.user_id, name, caller.project_id or "", request.request_id, request.source)
+    audit.record(tx, actor, action, "application_credential", row["id"], row["project_id"], fields)
 
 
 def _require_free(caller: KeystoneCaller) -> None:
@@ -150,6 +171,8 @@ def _text(raw: Mapping[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value:
         raise _bad(f"{key} has to be a text of at most {LONGEST} characters")
+    if key != "secret" and (fault := text_fault(value, "\t\n\r" if key == "description" else "")):
+        raise _bad(f"{key}: {fault}")
     return value
 
 

@@ -24,9 +24,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 def parse(body: bytes) -> Any:
     """The JSON in a body. Raises ApiError: MalformedRequestBody, or HTTPBadRequest over a limit."""
-    # Before it is decoded: how deep the decoder goes depends on the version of Python and on the stack of the thread.
-    if _is_nested_deeper(body, DEPTH):
-        raise ApiError("HTTPBadRequest", f"The request body is nested deeper than {DEPTH} levels")
+    check_depth(body)
     try:
         value = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -35,6 +33,13 @@ def parse(body: bytes) -> Any:
     if keys and keys != sum(1 for colon in _WORD.findall(body) if colon):
         raise ApiError("HTTPBadRequest", "The request body gives the same key twice")
     return value
+
+
+def check_depth(body: bytes) -> None:
+    """Raises ApiError for JSON that is nested too deep. Called before it is decoded: how deep the decoder goes depends
+    on the version of Python and on the stack of the thread."""
+    if _is_nested_deeper(body, DEPTH):
+        raise ApiError("HTTPBadRequest", f"The request body is nested deeper than {DEPTH} levels")
 
 
 def _is_nested_deeper(body: bytes, most: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 
 class Waiter:
@@ -32,14 +32,20 @@ class Waiter:
         return True
 
 
-class Subscription(Waiter):
-    """A hint stream. `revision`: the newest revision of its node that was published."""
+MOST_STREAMS: Final = 4
+"""Hint streams of one node. An agent has one; those of connections that are lost and not closed yet stay a while."""
 
-    __slots__ = ("revision",)
+
+class Subscription(Waiter):
+    """A hint stream. `revision`: the newest revision of its node that was published. `superseded`: newer ones of the
+    same node have taken its place, so that it ends."""
+
+    __slots__ = ("revision", "superseded")
 
     def __init__(self, node_id: str) -> None:
         super().__init__(node_id)
         self.revision = 0
+        self.superseded = False
 
 
 _Waiting = TypeVar("_Waiting", bound=Waiter)
@@ -50,8 +56,9 @@ class Notifier:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[str, set[Subscription]] = {}
-        self._waiters: dict[str, set[Waiter]] = {}
+        # In the order in which they began.
+        self._streams: dict[str, dict[Subscription, None]] = {}
+        self._waiters: dict[str, dict[Waiter, None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
@@ -90,7 +97,7 @@ class Notifier:
         """Registers a waiter for a key. Call it before the commit whose confirmation it waits for. From any thread."""
         waiter = Waiter(key)
         with self._lock:
-            self._waiters.setdefault(key, set()).add(waiter)
+            self._waiters.setdefault(key, {})[waiter] = None
         return waiter
 
     def forget(self, waiter: Waiter) -> None:
@@ -98,10 +105,16 @@ class Notifier:
         _discard(self._lock, self._waiters, waiter)
 
     def subscribe(self, node_id: str) -> Subscription:
-        """Registers a hint stream."""
+        """Registers a hint stream. A node has at most `MOST_STREAMS`: the oldest ones end."""
         stream = Subscription(node_id)
         with self._lock:
-            self._streams.setdefault(node_id, set()).add(stream)
+            streams = self._streams.setdefault(node_id, {})
+            streams[stream] = None
+            superseded = list(streams)[:-MOST_STREAMS]
+            for old in superseded:
+                old.superseded = True
+                del streams[old]
+        self._wake(superseded)
         return stream
 
     def unsubscribe(self, stream: Subscription) -> None:
@@ -117,10 +130,10 @@ class Notifier:
         self._wake([*streams, *waiters])
 
 
-def _discard(lock: threading.Lock, table: dict[str, set[_Waiting]], waiter: _Waiting) -> None:
+def _discard(lock: threading.Lock, table: dict[str, dict[_Waiting, None]], waiter: _Waiting) -> None:
     with lock:
         group = table.get(waiter.key)
         if group is not None:
-            group.discard(waiter)
+            group.pop(waiter, None)
             if not group:
                 del table[waiter.key]

@@ -15,12 +15,14 @@ import msgspec
 
 from linkspan.api.attributes import Attributes, echo
 from linkspan.api.http import body
+from linkspan.api.http.actors import actor_of
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request, Response, WaitFor, encode, no_content, ok
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import Route
 from linkspan.api.openapi.crud import Crud
 from linkspan.api.resources.quotas import require_room
+from linkspan.core.audit import AuditAction
 from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError
 from linkspan.core.schema import list_query, node_relevance
@@ -29,7 +31,7 @@ from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.operations import MAX_BULK, PolicyAction
 from linkspan.core.schema.resources import CONNECTION, Resource
 from linkspan.core.state import status
-from linkspan.store import revisions
+from linkspan.store import audit, revisions
 from linkspan.store.rows import dependencies, reading, writing
 from linkspan.store.rows.row import Row
 from linkspan.store.store import Store
@@ -272,6 +274,8 @@ class Collection:
                 for prefix, converted, raw in zip(prefixes, values, members, strict=True)
             ]
             self.hooks.after_create(tx, rows, self._context.quotas)
+            for row, raw in zip(rows, members, strict=True):
+                self._audit(tx, request, "create", row, raw)
             self.hooks.complete(tx, rows)
             now = tx.now
         self.hooks.after_commit(request, rows, None)
@@ -289,6 +293,8 @@ class Collection:
             values = node_relevance.differences(before, self._attributes.for_update(raw, before))
             policy.require_values(caller, "update", self.resource, before, values)
             row = self.hooks.update(tx, caller, before, values, raw)
+            if changed := {*values, *(name for name in raw if before.get(name) != row.get(name))}:
+                self._audit(tx, request, "update", row, changed)
             self.hooks.complete(tx, [row])
             now = tx.now
         self.hooks.after_commit(request, [row], before)
@@ -303,6 +309,8 @@ class Collection:
             with self._store.write() as tx:
                 row = self._owned(tx, request, "delete")
                 key = self.hooks.delete(tx, request.caller, row)
+                if not row.is_deleted:
+                    self._audit(tx, request, "delete", row)
                 if key is None:
                     return no_content()
                 # Before the commit: the node's confirmation may come right after it.
@@ -312,6 +320,11 @@ class Collection:
                 notifier.forget(waiter)
             raise
         return no_content(WaitFor(waiter, lambda: not self._present(row["id"]), self._context.delete_wait))
+
+    def _audit(
+        self, tx: Transaction, request: Request, action: AuditAction, row: Row, fields: Iterable[str] = ()
+    ) -> None:
+        audit.record(tx, actor_of(request), action, self.resource.name, row["id"], row["project_id"], fields)
 
     def _present(self, id: str) -> bool:
         with self._store.read() as tx:

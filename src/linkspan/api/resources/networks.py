@@ -82,15 +82,20 @@ class Subnets(Hooks):
         if "gateway_ip" not in raw or raw["gateway_ip"] is not None:
             wanted = raw.get("gateway_ip")
             gateway = address_pool.gateway_ip(cidr, wanted if wanted is None else str(wanted))
-        values |= {
-            "cidr": str(cidr),
-            "ip_version": cidr.version,
-            "gateway_ip": gateway,
-            "allocation_pools": address_pool.allocation_pools(cidr, gateway),
-        }
+        pools = values["allocation_pools"]
+        if pools is None:
+            pools = address_pool.allocation_pools(cidr, gateway)
+        address_pool.check_pools(pools, cidr, gateway)
+        values |= {"cidr": str(cidr), "ip_version": cidr.version, "gateway_ip": gateway, "allocation_pools": pools}
         row = writing.insert(tx, SUBNET, values)
         row["router:external"] = network["router:external"]
         return row
+
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
+        if "allocation_pools" in values:
+            cidr = address_pool.parse_cidr(row["cidr"], row["ip_version"])
+            address_pool.check_pools(values["allocation_pools"], cidr, row["gateway_ip"])
+        return super().update(tx, caller, row, values, raw)
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         refuse_subnet_in_use(tx, row["id"])

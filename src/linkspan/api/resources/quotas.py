@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from linkspan.api.http import body
+from linkspan.api.http.actors import actor_of
 from linkspan.api.http.messages import Request, Response, no_content, ok
 from linkspan.api.http.operation import Operation, Schema, closed, described, ref
 from linkspan.api.http.route import Route
@@ -19,6 +20,7 @@ from linkspan.core.errors import ApiError
 from linkspan.core.schema import error_responses, examples
 from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Text, integer_schema
 from linkspan.core.schema.resources import Resource
+from linkspan.store import audit
 from linkspan.store.rows import quotas, reading
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
@@ -116,6 +118,8 @@ class Quotas:
             for name, limit in limits.items() if check else ():
                 quota.check_room(name, limit, reading.count(tx, quota.COUNTED[name], project))
             quotas.set_quotas(tx, project, {quota.COUNTED[name].name: limit for name, limit in limits.items()})
+            if limits:
+                audit.record(tx, actor_of(request), "update", "quota", project, project, limits)
             return ok({"quota": self._limits(quotas.of_project(tx, project))})
 
     def delete(self, request: Request) -> Response:
@@ -124,6 +128,7 @@ class Quotas:
         with self._store.write() as tx:
             if not quotas.reset_quotas(tx, project):
                 raise ApiError("TenantQuotaNotFound", f"Quota for tenant {project} could not be found.")
+            audit.record(tx, actor_of(request), "delete", "quota", project, project)
         return no_content()
 
     def _limits(self, own: Mapping[str, int]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from linkspan.api.resources.collection import Collection, Hooks, change, find_li
 from linkspan.api.resources.networks import ACTIVE
 from linkspan.api.resources.vpn import check_distinguishable
 from linkspan.core.addresses import as_network, interface_mac, overlaps
+from linkspan.core.authorization import policy
 from linkspan.core.checks import address_pool, attached_networks, cross_resource
 from linkspan.core.errors import ApiError, invalid, invalid_input
 from linkspan.core.schema import examples
@@ -57,6 +58,7 @@ class Routers(Hooks):
 
     def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
         wanted = _gateway_info(raw.get("external_gateway_info"))
+        _require_choice(caller, "create", values, wanted)
         row = writing.insert(tx, ROUTER, values)
         if wanted:
             _add_gateway(tx, caller, row, wanted)
@@ -106,6 +108,13 @@ def _gateway_info(value: Any) -> Mapping[str, Any]:
     return wanted
 
 
+def _require_choice(caller: Caller, action: PolicyAction, target: Values, wanted: Mapping[str, Any]) -> None:
+    """Raises ApiError PolicyNotAuthorized if the caller chooses addresses and may not: all projects share the external
+    network, and its provider decides who has which address."""
+    if wanted.get("external_fixed_ips"):
+        policy.require_part(caller, action, ROUTER, target, "external_gateway_info:external_fixed_ips")
+
+
 def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str, Any]) -> bool:
     """Sets, moves or removes the gateway. Returns True if something changed."""
     current = row["external_gateway_info"]
@@ -118,6 +127,7 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
     same_network = current is not None and current["network_id"] == wanted["network_id"]
     if same_network and _fulfilled(wanted["external_fixed_ips"], current["external_fixed_ips"]):
         return False
+    _require_choice(caller, "update", row, wanted)
     if current is not None:
         _remove_gateway(tx, row["id"])
     added = _add_gateway(tx, caller, row, wanted)
@@ -262,6 +272,7 @@ class RouterCollection(Collection):
             attached_networks.check_interface(subnet["id"], subnet["cidr"], peer_networks)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
             revisions.touch(tx, gateways=[router["id"]])
+            self._audit(tx, request, "add_router_interface", router, ["subnet_id"])
         return ok(_interface(router, port))
 
     def remove_interface(self, request: Request) -> Response:
@@ -283,6 +294,7 @@ class RouterCollection(Collection):
                 _refuse_interface_in_use(tx, router["id"], fixed["subnet_id"])
             writing.remove(tx, PORT, port["id"])
             revisions.touch(tx, gateways=[router["id"]])
+            self._audit(tx, request, "remove_router_interface", router, ["subnet_id"])
         return ok(_interface(router, port))
 
     def _interface_ids(self, request: Request, action: PolicyAction) -> tuple[str, str]:

@@ -121,10 +121,17 @@ def _rules_of(resource: Resource) -> Iterator[Rule]:
             if item.privileged and settable:
                 help = f"set {item.name} to a value other than {item.default}"
                 yield Rule(f"{name}:{item.name}", "rule:admin_only", help, requests, target)
+            for part in item.privileged_parts if settable else ():
+                help = f"choose the {part} of {item.name}"
+                yield Rule(f"{name}:{item.name}:{part}", "rule:admin_only", help, requests, target)
 
 
 def _other_rules() -> Iterator[Rule]:
     yield Rule("get_node", "rule:admin_only", "read the gateway nodes", ("GET /v2.0/linkspan/nodes",), ())
+    trail = ("GET /v2.0/linkspan/audit",)
+    yield Rule(
+        "get_audit", ADMIN_OR_READER, "read the entries of the audit trail of a project, or of all", trail, OWNER
+    )
     path = "/v2.0/quotas/{id}"
     reads = tuple(f"GET {url}" for url in (path, f"{path}/default", f"{path}/details", "/v2.0/quotas"))
     yield Rule("get_quota", ADMIN_OR_READER, "read the quotas of a project, or of all projects", reads, OWNER)

@@ -194,11 +194,19 @@ def require_values(
     for name, default in _PRIVILEGED[resource.name]:
         if values.get(name, default) == default:
             continue
-        name_of_rule = rule_name(resource, action)
-        if not caller.policy.allows(caller, f"{name_of_rule}:{name}", target):
-            raise ApiError(
-                "PolicyNotAuthorized", f"(rule:{name_of_rule} and rule:{name_of_rule}:{name}) is disallowed by policy"
-            )
+        _require_part(caller, rule_name(resource, action), name, target)
+
+
+def require_part(
+    caller: PolicySubject, action: PolicyAction, resource: Resource, target: Mapping[str, Any], part: str
+) -> None:
+    """Raises ApiError PolicyNotAuthorized unless the caller may set a privileged part, as `attribute:key`."""
+    _require_part(caller, rule_name(resource, action), part, target)
+
+
+def _require_part(caller: PolicySubject, rule: str, part: str, target: Mapping[str, Any]) -> None:
+    if not caller.policy.allows(caller, f"{rule}:{part}", target):
+        raise ApiError("PolicyNotAuthorized", f"(rule:{rule} and rule:{rule}:{part}) is disallowed by policy")
 
 
 def secrets_scope(caller: PolicySubject, resource: Resource) -> RuleScope:

@@ -7,9 +7,10 @@ state: addresses in use are parameters, as text.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from linkspan.core.addresses import Address, Network, as_network, overlaps
+from linkspan.core.addresses import Address, Network, address_fault, as_network, network_fault, overlaps
 from linkspan.core.errors import ApiError, invalid, invalid_input
 
 Pool = dict[str, str]
@@ -20,10 +21,10 @@ def parse_cidr(text: str, version: int | None) -> Network:
     network = as_network(text)
     if network is None or network.prefixlen == 0:
         raise invalid("cidr", f"'{text}' is not a valid IP subnet")
-    if str(network) != text.lower() and text.partition("/")[0] != str(network.network_address):
-        exact = ipaddress.ip_interface(text).ip
-        if exact != network.network_address:
-            raise invalid("cidr", f"'{text}' isn't a recognized IP subnet cidr, '{network}' is recommended")
+    if fault := network_fault(text):
+        raise invalid("cidr", f"'{text}' {fault}")
+    if text != str(network):
+        raise invalid("cidr", f"'{text}' isn't a recognized IP subnet cidr, '{network}' is recommended")
     if network.is_multicast or network.is_loopback or network.is_unspecified:
         raise invalid("cidr", f"'{text}' cannot be the range of a subnet")
     if version is not None and version != network.version:
@@ -59,13 +60,11 @@ def gateway_ip(network: Network, requested: str | None) -> str:
     """The router's address on a subnet: the requested one, else the first. Raises ApiError."""
     if requested is None:
         return str(first_and_last(network)[0])
-    try:
-        address = ipaddress.ip_address(requested)
-    except ValueError:
-        raise invalid("gateway_ip", f"'{requested}' is not a valid IP address") from None
-    if not is_usable(address, network) or getattr(address, "scope_id", None):
+    if fault := address_fault(requested):
+        raise invalid("gateway_ip", f"'{requested}' {fault}")
+    if not is_usable(ipaddress.ip_address(requested), network):
         raise invalid_input("Gateway is not valid on subnet")
-    return str(address)
+    return requested
 
 
 def allocation_pools(network: Network, gateway: str | None) -> list[Pool]:
@@ -80,6 +79,29 @@ def allocation_pools(network: Network, gateway: str | None) -> list[Pool]:
     if int(gateway_address) < int(last):
         ranges.append(_pool(gateway_address + 1, last))
     return ranges
+
+
+def check_pools(pools: Sequence[Pool], network: Network, gateway: str | None) -> None:
+    """Raises ApiError for pools that are not ranges of host addresses of the network, overlap, or hold the gateway's
+    address. Types and messages are Neutron's."""
+    ranges = []
+    for pool in pools:
+        start, end = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
+        text = f"{start}-{end}"
+        if start.version != network.version or end.version != network.version or int(start) > int(end):
+            raise ApiError("InvalidAllocationPool", f"The allocation pool {text} is not valid.")
+        if not is_usable(start, network) or not is_usable(end, network):
+            message = f"The allocation pool {text} spans beyond the subnet cidr {network}."
+            raise ApiError("OutOfBoundsAllocationPool", message)
+        if gateway is not None and int(start) <= int(ipaddress.ip_address(gateway)) <= int(end):
+            message = f"Gateway ip {gateway} conflicts with allocation pool {text}."
+            raise ApiError("GatewayConflictWithAllocationPools", message)
+        ranges.append((int(start), int(end), text))
+    ranges.sort()
+    for (_, end_of_first, first), (start_of_second, _, second) in itertools.pairwise(ranges):
+        if start_of_second <= end_of_first:
+            message = f"Found overlapping allocation pools {first} {second} for subnet {network}."
+            raise ApiError("OverlappingAllocationPools", message)
 
 
 def _pool(start: Address, end: Address) -> Pool:
@@ -98,14 +120,12 @@ def lowest_free(pools: Sequence[Pool], used: Container[str]) -> str | None:
 
 
 def check_fixed_address(requested: str, subnet: Mapping[str, str | None], used: Container[str]) -> str:
-    """A requested address of a subnet, normalized. Raises ApiError if it is invalid or in use."""
+    """A requested address of a subnet. Raises ApiError if it is invalid or in use."""
+    if fault := address_fault(requested):
+        raise invalid("external_fixed_ips", f"'{requested}' {fault}")
     network = as_network(subnet["cidr"])
-    try:
-        address = ipaddress.ip_address(requested)
-    except ValueError:
-        raise invalid("external_fixed_ips", f"'{requested}' is not a valid IP address") from None
-    if network is None or not is_usable(address, network) or str(address) == subnet["gateway_ip"]:
+    if network is None or not is_usable(ipaddress.ip_address(requested), network) or requested == subnet["gateway_ip"]:
         raise invalid_input(f"IP address {requested} is not a valid IP for the specified subnet")
-    if str(address) in used:
-        raise ApiError("IpAddressGenerationFailure", f"The IP address {address} is in use.")
-    return str(address)
+    if requested in used:
+        raise ApiError("IpAddressGenerationFailure", f"The IP address {requested} is in use.")
+    return requested

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from linkspan.core.addresses import Network, as_network, as_networks, canonical_host, contains
+from linkspan.core.addresses import Network, as_network, as_networks, canonical_host, contains, network_fault
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.ipsec import algorithms, ends, shared_keys
 from linkspan.core.ipsec.selectors import selectors_overlap
@@ -186,8 +186,8 @@ def check_endpoint_group(type: str, endpoints: Sequence[str], name: str = "", li
 def _member(type: str, endpoint: str) -> tuple[Any, str]:
     match type:
         case "cidr":
-            network = as_network(endpoint)
-            return network, "" if network else "Invalid CIDR"
+            network, fault = as_network(endpoint), network_fault(endpoint)
+            return network, f"Invalid CIDR, it {fault}" if network and fault else fault and "Invalid CIDR"
         case "vlan":
             valid = endpoint.isascii() and endpoint.isdigit() and len(endpoint) < 5 and 1 <= int(endpoint) <= 4094
             return endpoint.lstrip("0"), "" if valid else "Invalid VLAN ID"
@@ -262,7 +262,8 @@ def check_conflicts(
         return
     earlier = before or {}
     both_ends = [ends.ends_of(connection) for connection in connections]
-    in_use = shared_keys.in_use(connection for connection in connections if connection.id not in changed_ids)
+    unchanged = (entry for entry in connections if entry.id not in changed_ids and not entry.fault)
+    in_use = shared_keys.in_use(unchanged)
     for index, connection in enumerate(connections):
         if connection.id not in changed_ids:
             continue

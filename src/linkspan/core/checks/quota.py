@@ -20,9 +20,14 @@ COUNTED: Final[dict[str, Resource]] = {resource.singular: resource for resource 
 DEFAULTS: Final[dict[str, int]] = {
     **dict.fromkeys(COUNTED, UNLIMITED),
     "ipsec_site_connection": 1000,
+    "vpnservice": 10,
+    "router": 10,
+    "network": 100,
+    "subnet": 100,
 }
-"""Default quotas. Only connections are limited by default, because each one costs memory and packets of a gateway.
-Neutron's default of ten routers would be too low, since here every site has a router."""
+"""Default quotas. Those of the inventory are Neutron's: a router with a gateway takes an address of the external
+network, which all projects share. Services bound a project's gateways, each of which is a charon on a node. A
+connection costs memory and packets of its gateway."""
 
 _OTHER_NAMES: Final = frozenset({"tenant_id", "project_id", "force", "check_limit"})
 """Other names in the same object. `force` and `check_limit` say whether a quota may be below the usage."""

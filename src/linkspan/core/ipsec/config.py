@@ -207,6 +207,8 @@ def unsupported(connection: Connection, backend: Backend, node: Capabilities | N
 
     Without `node` its strongSwan counts as complete.
     """
+    if connection.fault:
+        return connection.fault
     ipsec = connection.ipsec
     for attribute, text in (("peer_id", connection.peer_id), ("local_id", connection.local_id)):
         if fault := identities.length_fault(identities.stored(text)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 from typing import Final
 
 from linkspan.core.addresses import Network
@@ -25,6 +26,8 @@ _IMPOSSIBLE: Final[tuple[tuple[Network, str], ...]] = (
 """Networks without a possible peer, the more specific one first. The networks for documentation are taken: examples
 and laboratories use them."""
 
+_HEXADECIMAL: Final = re.compile("0x[0-9a-f]*")
+
 
 @functools.lru_cache(maxsize=4096)
 def peer_address_fault(text: str) -> str:
@@ -34,8 +37,10 @@ def peer_address_fault(text: str) -> str:
     except ValueError:
         if not identities.is_peer_name(text):
             return "is not an address or a DNS name"
-        labels = text.lower().rstrip(".").split(".")
-        return "names this host (RFC 6761 6.3): the peer is another one" if labels[-1] == "localhost" else ""
+        last = text.lower().rstrip(".").rpartition(".")[2]
+        if _HEXADECIMAL.fullmatch(last):
+            return "ends in a number, which resolvers take for an IPv4 address: write the address"
+        return "names this host (RFC 6761 6.3): the peer is another one" if last == "localhost" else ""
     if getattr(address, "scope_id", None):
         return "has a zone: the address of a peer cannot have one"
     return next(

@@ -17,6 +17,8 @@ from linkspan.core.state.desired import Connection
 
 def share(one: Connection, other: Connection) -> bool:
     """True if charon cannot hold a key for each of two connections of one gateway."""
+    if one.fault or other.fault:
+        return False
     return not _finds(one).isdisjoint(_finds(other))
 
 
@@ -34,8 +36,9 @@ def in_use(connections: Iterable[Connection]) -> dict[str, Connection]:
 
 
 def with_keys_in_use(connections: Mapping[str, Connection]) -> dict[str, Connection]:
-    """The connections of a gateway, by uuid, each with the key in use for it. Disabled ones load no key."""
-    used = in_use(connection for connection in connections.values() if connection.enabled)
+    """The connections of a gateway, by uuid, each with the key in use for it. Disabled and faulty ones load no key."""
+    loaded = (connection for connection in connections.values() if connection.enabled and not connection.fault)
+    used = in_use(loaded)
     return {uuid: _with_key(connection, used.get(uuid, connection)) for uuid, connection in connections.items()}
 
 

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from linkspan.core.addresses import CIDR_PATTERN, as_network
+from linkspan.core import printable
+from linkspan.core.addresses import CIDR_PATTERN, address_fault, as_network, network_fault
 from linkspan.core.errors import invalid, invalid_input
 
 
@@ -90,8 +91,8 @@ class Text(AttributeType, frozen=True):
             raise invalid(name, f"'{value}' exceeds maximum length of {self.max_length}")
         if len(value) < self.min_length:
             raise invalid(name, "an empty string is not allowed")
-        if not is_storable(value, _CONTROLS[self.controls]):
-            raise invalid(name, "the text contains control characters or broken Unicode")
+        if fault := text_fault(value, _CONTROLS[self.controls]):
+            raise invalid(name, fault)
         return value
 
     def schema(self) -> Schema:
@@ -108,23 +109,19 @@ class Text(AttributeType, frozen=True):
 
 
 _PATTERNS: Final = {
-    "none": r"^[^\x00-\x1f\x7f]*$",
-    "lines": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$",
+    "none": printable.pattern(r"\x00-\x1f"),
+    "lines": printable.pattern(r"\x00-\x08\x0b\x0c\x0e-\x1f"),
 }
-_CONTROLS: Final = {
-    "none": frozenset[str](),
-    "lines": frozenset("\t\n\r"),
-    "any": frozenset(map(chr, range(32))) | {"\x7f"},
-}
+_CONTROLS: Final = {"none": "", "lines": "\t\n\r", "any": None}
 
 
-def is_storable(text: str, controls: frozenset[str] = frozenset()) -> bool:
-    """True if a text has no control characters other than `controls`, and no surrogates."""
-    if text.isprintable():
-        return True
-    return not any(
-        ((char < " " or char == "\x7f") and char not in controls) or "\ud800" <= char <= "\udfff" for char in text
-    )
+def text_fault(text: str, controls: str | None = "") -> str:
+    """The reason why a text cannot be stored: a character that is not printable, nor one of `controls`; empty if it can
+    be. With None every character can be, but for halves of surrogate pairs, which no encoding has."""
+    char = printable.unprintable(text, controls or "")
+    if char and controls is None:
+        char = next((char for char in text if "\ud800" <= char <= "\udfff"), "")
+    return f"the text has a character that is not printable ({printable.name_of(char)})" if char else ""
 
 
 class Choice(AttributeType, frozen=True):
@@ -229,8 +226,23 @@ def as_integer(value: Any) -> int | None:
     return None
 
 
+class IpAddress(AttributeType, frozen=True):
+    """An address in its one text: without a zone or a prefix length, in the form of RFC 5952."""
+
+    def convert(self, name: str, value: Any) -> str:
+        if fault := address_fault(value):
+            raise invalid(name, f"'{value}' {fault}")
+        return str(value)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "ip", "pattern": "^[0-9a-f.:]+$", "maxLength": 45}
+
+    def shown(self) -> Schema:
+        return {"type": "string", "format": "ip"}
+
+
 class Cidrs(AttributeType, frozen=True):
-    """A list of distinct CIDRs, stored as written; a string is a list of one."""
+    """A list of distinct CIDRs, each in its one text, which may have host bits; a string is a list of one."""
 
     @property
     def column(self) -> Column:
@@ -242,9 +254,9 @@ class Cidrs(AttributeType, frozen=True):
             raise invalid(name, f"'{value}' is not a list")
         networks = set()
         for item in items:
+            if fault := network_fault(item):
+                raise invalid(name, f"'{item}' {fault}")
             network = as_network(item)
-            if network is None:
-                raise invalid(name, f"'{item}' is not a valid IP subnet")
             if network in networks:
                 raise invalid(name, f"Duplicate items in the list: '{item}'")
             networks.add(network)

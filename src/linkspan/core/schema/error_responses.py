@@ -52,6 +52,12 @@ _CONNECTION: Final = (
     # The limit of connections per gateway.
     "OverQuota",
 )
+_POOLS: Final = (
+    "InvalidAllocationPool",
+    "OutOfBoundsAllocationPool",
+    "OverlappingAllocationPools",
+    "GatewayConflictWithAllocationPools",
+)
 _EXTERNAL_GATEWAY: Final = ("NetworkNotFound", "IpAddressGenerationFailure")
 
 _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
@@ -79,7 +85,8 @@ _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
     ),
     (ENDPOINT_GROUP.name, "delete"): ("EndpointGroupInUse",),
     (NETWORK.name, "delete"): ("NetworkInUse", "SubnetInUse"),
-    (SUBNET.name, "create"): ("NetworkNotFound",),
+    (SUBNET.name, "create"): ("NetworkNotFound", *_POOLS),
+    (SUBNET.name, "update"): _POOLS,
     (SUBNET.name, "delete"): ("SubnetInUse",),
     (ROUTER.name, "create"): _EXTERNAL_GATEWAY,
     (ROUTER.name, "update"): (
@@ -143,6 +150,10 @@ MEANING: Final[dict[str, str]] = {
     "InvalidEndpointInEndpointGroup": "An endpoint does not match the type of the group, or is a duplicate",
     "NonExistingSubnetInEndpointGroup": "A subnet of the endpoint group does not exist",
     "EndpointGroupInUse": "A connection references the endpoint group",
+    "InvalidAllocationPool": "The start of an allocation pool is after its end, or of another IP version",
+    "OutOfBoundsAllocationPool": "An allocation pool has addresses that are no host addresses of the subnet",
+    "OverlappingAllocationPools": "Two allocation pools have an address in common",
+    "GatewayConflictWithAllocationPools": "An allocation pool has the address of the subnet's gateway",
     "Unauthorized": "The credentials are missing or wrong",
     "PolicyNotAuthorized": "The policy rules do not allow it",
     "HTTPForbidden": "The request comes from a page of another site, or names a host that is not the API's",

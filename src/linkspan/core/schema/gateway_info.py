@@ -12,8 +12,8 @@ from linkspan.core.errors import invalid
 from linkspan.core.schema.attribute_types import (
     AttributeType,
     Column,
+    IpAddress,
     Schema,
-    Text,
     Uuid,
     check_keys,
     closed,
@@ -22,7 +22,9 @@ from linkspan.core.schema.attribute_types import (
 
 MAX_FIXED_IPS: Final = 16
 """The most addresses that a client may set for one gateway."""
-_FIXED: Final = {"subnet_id": Uuid().schema(), "ip_address": Text(format="ip").shown()}
+_ADDRESS: Final = IpAddress()
+_FIXED: Final = {"subnet_id": Uuid().schema(), "ip_address": _ADDRESS.schema()}
+_SHOWN: Final = _FIXED | {"ip_address": _ADDRESS.shown()}
 
 
 class GatewayInfo(AttributeType, frozen=True):
@@ -45,6 +47,9 @@ class GatewayInfo(AttributeType, frozen=True):
         fixed_ips = value.get("external_fixed_ips")
         if fixed_ips is not None and not _are_fixed_ips(fixed_ips):
             raise invalid(name, "external_fixed_ips is not a list of {subnet_id, ip_address}")
+        for fixed_ip in fixed_ips or ():
+            if "ip_address" in fixed_ip:
+                _ADDRESS.convert("external_fixed_ips", fixed_ip["ip_address"])
         return {"network_id": value["network_id"].lower(), "external_fixed_ips": fixed_ips or []}
 
     def schema(self) -> Schema:
@@ -61,7 +66,7 @@ class GatewayInfo(AttributeType, frozen=True):
     def shown(self) -> Schema:
         return closed(
             network_id=Uuid().schema(),
-            external_fixed_ips={"type": "array", "items": closed(**_FIXED)},
+            external_fixed_ips={"type": "array", "items": closed(**_SHOWN)},
             enable_snat={"const": False},
         )
 

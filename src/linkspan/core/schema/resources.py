@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core.ipsec import algorithms
+from linkspan.core.schema.allocation_pools import AllocationPools
 from linkspan.core.schema.attribute_types import (
     AttributeType,
     Boolean,
@@ -18,6 +19,7 @@ from linkspan.core.schema.attribute_types import (
     Cidrs,
     Endpoints,
     Integer,
+    IpAddress,
     Json,
     Text,
     Uuid,
@@ -47,7 +49,8 @@ STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDIN
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     """An attribute. `post` and `put`: a client may set it on create and on update; `stored`: it is a column of the
-    resource's table; `privileged`: only an admin may set a value other than the default."""
+    resource's table; `privileged`: only an admin may set a value other than the default; `privileged_parts`: keys of
+    its object that only an admin may set."""
 
     name: str
     kind: AttributeType
@@ -58,6 +61,7 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool = False
     stored: bool = True
     privileged: bool = False
+    privileged_parts: tuple[str, ...] = ()
     nullable: bool = False
     """Null is one of its values."""
 
@@ -113,7 +117,7 @@ _STATUS: Final = (
     _read_only("status_reason", Text(), "reason if the status is not as desired, in one sentence", stored=False),
 )
 _ID: Final = Uuid().schema()
-_IP: Final = Text(format="ip").shown()
+_IP: Final = IpAddress().shown()
 _ADMIN: Final = Attribute(
     name="admin_state_up", kind=Boolean(), help="administrative state; false: no packet is forwarded", default=True
 )
@@ -376,15 +380,18 @@ SUBNET: Final = Resource(
         Attribute(name="cidr", kind=Text(max_length=64, format="cidr"), help="address range, as a CIDR", put=False),
         Attribute(
             name="gateway_ip",
-            kind=Text(max_length=64, format="ip"),
+            kind=IpAddress(),
             help="address of the router; default: the first of the range; null: none",
             put=False,
             default=None,
             nullable=True,
         ),
         Attribute(name="enable_dhcp", kind=Boolean(), help="stored for clients; no DHCP is served", default=True),
-        _read_only(
-            "allocation_pools", Json(items=closed(start=_IP, end=_IP)), "ranges from which addresses are allocated"
+        Attribute(
+            name="allocation_pools",
+            kind=AllocationPools(),
+            help="ranges from which addresses are allocated: [{start, end}]; default: all but gateway_ip",
+            default=None,
         ),
     ),
 )
@@ -404,7 +411,8 @@ ROUTER: Final = Resource(
         Attribute(
             name="external_gateway_info",
             kind=GatewayInfo(),
-            help="external gateway: {network_id, external_fixed_ips}",
+            help="external gateway: {network_id, external_fixed_ips}; addresses are chosen by admins only",
+            privileged_parts=("external_fixed_ips",),
             default=None,
             stored=False,
             nullable=True,

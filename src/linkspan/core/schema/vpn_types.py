@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
+from linkspan.core.addresses import address_fault
 from linkspan.core.errors import ApiError, invalid
-from linkspan.core.ipsec import identities
+from linkspan.core.ipsec import ends, identities
 from linkspan.core.ipsec.peer_addresses import peer_address_fault
 from linkspan.core.schema.attribute_types import (
     MAX_INT,
@@ -20,7 +21,7 @@ from linkspan.core.schema.attribute_types import (
     check_keys,
     closed,
     integer_schema,
-    is_storable,
+    text_fault,
 )
 from linkspan.core.state.desired import DpdAction
 
@@ -132,6 +133,8 @@ class PeerAddress(AttributeType, frozen=True):
             raise invalid(name, f"'{value}' is not a valid string")
         if fault := peer_address_fault(value):
             raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} {fault}")
+        if ends.host(value) is not None and (fault := address_fault(value)):
+            raise ApiError("VPNPeerAddressNotResolved", f"Peer address {value} {fault}")
         return value
 
     def schema(self) -> Schema:
@@ -160,8 +163,8 @@ class IkeIdentity(AttributeType, frozen=True):
             raise invalid(name, f"'{value}' is not a valid string")
         if not value and self.optional:
             return value
-        if not is_storable(value):
-            raise invalid(name, "an identity cannot contain control characters or line breaks")
+        if fault := text_fault(value):
+            raise invalid(name, fault)
         try:
             identities.parse(value)
         except ValueError as error:

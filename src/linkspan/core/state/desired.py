@@ -9,15 +9,22 @@ delta never deletes an object; only a tombstone in `gone` does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
+from linkspan.core.addresses import address_fault, as_network
 from linkspan.core.secret import Secret
+from linkspan.core.state.bounds import Counter, Digest, Keyword, Number, ObjectId, OptionalId, Reason, ShortText
 
 ObjectKind = Literal["gateway", "connection"]
 DpdAction = Literal["hold", "clear", "restart", "disabled", "restart-by-peer"]
+_Mac = Annotated[str, Meta(pattern=r"^([0-9a-f]{2}(:[0-9a-f]{2}){5})?\Z")]
+_Host = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._:-]{1,253}\Z")]
+_LONGEST_KEY: Final = 1024
+"""Characters of a pre-shared key."""
 
 
 class IkePolicy(msgspec.Struct, frozen=True):
@@ -25,10 +32,10 @@ class IkePolicy(msgspec.Struct, frozen=True):
 
     ike_version: Literal["v1", "v2"]
     phase1_negotiation_mode: Literal["main", "aggressive"]
-    encryption_algorithm: str
-    auth_algorithm: str
-    pfs: str
-    lifetime: int
+    encryption_algorithm: Keyword
+    auth_algorithm: Keyword
+    pfs: Keyword
+    lifetime: Counter
 
 
 class IpsecPolicy(msgspec.Struct, frozen=True):
@@ -36,19 +43,19 @@ class IpsecPolicy(msgspec.Struct, frozen=True):
 
     transform_protocol: Literal["esp", "ah", "ah-esp"]
     encapsulation_mode: Literal["tunnel", "transport"]
-    encryption_algorithm: str
-    auth_algorithm: str
-    pfs: str
+    encryption_algorithm: Keyword
+    auth_algorithm: Keyword
+    pfs: Keyword
     lifetime_units: Literal["seconds", "kilobytes"]
-    lifetime: int
+    lifetime: Counter
 
 
 class Dpd(msgspec.Struct, frozen=True):
     """Dead peer detection; `interval` and `timeout` in seconds."""
 
     action: DpdAction
-    interval: int
-    timeout: int
+    interval: Counter
+    timeout: Counter
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,30 +66,32 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     of the key, which changes with it. `psk_written_at`: when the key was written, in seconds on the database's clock.
     `psk_from`: the uuid of another connection whose later key is used instead, as the node finds
     (`core.ipsec.shared_keys`). `peer_name`: the peer's DNS name, once the node has put an address into its place.
+    `fault`: why the API could not read it in full, with the remedy: it is not loaded, and reported as an error.
     """
 
-    id: str
-    gateway_id: str
-    revision: int
+    id: ObjectId
+    gateway_id: ObjectId
+    revision: Counter
     enabled: bool
     local_address: str
-    local_id: str
-    peer_address: str
-    peer_id: str
+    local_id: ShortText
+    peer_address: _Host
+    peer_id: ShortText
     local_cidrs: tuple[str, ...]
     peer_cidrs: tuple[str, ...]
-    mtu: int
+    mtu: Number
     initiator: Literal["bi-directional", "response-only"]
     dpd: Dpd
     auth_mode: Literal["psk", "certs"]
     psk: Secret
-    psk_ref: str
+    psk_ref: ShortText
     psk_written_at: float = 0.0
-    psk_from: str = ""
-    peer_name: str = ""
+    psk_from: OptionalId = ""
+    peer_name: ShortText = ""
     ike: IkePolicy
     ipsec: IpsecPolicy
-    admin_reason: str = ""
+    admin_reason: Reason = ""
+    fault: Reason = ""
 
 
 class Peer(msgspec.Struct, frozen=True, array_like=True):
@@ -99,31 +108,31 @@ class OutsideInterface(msgspec.Struct, frozen=True):
     `enabled`: the network's admin state. `mac_address`: that of its ports; "" leaves the kernel's choice.
     """
 
-    network_id: str
-    network_name: str
+    network_id: OptionalId
+    network_name: ShortText
     addresses: tuple[str, ...]
     next_hops: tuple[str, ...]
     enabled: bool = True
-    mac_address: str = ""
+    mac_address: _Mac = ""
 
 
 class InsideInterface(msgspec.Struct, frozen=True):
     """An interface on an internal network: addresses with prefix length, one per subnet; the network's admin state; the
     MAC address of its ports."""
 
-    network_id: str
+    network_id: ObjectId
     addresses: tuple[str, ...]
     enabled: bool = True
-    mac_address: str = ""
+    mac_address: _Mac = ""
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """A router with VPN services, on its node. `id`: the router's; `generation` fences the assignment to the node;
     `enabled`: the router's admin state."""
 
-    id: str
-    revision: int
-    generation: int
+    id: ObjectId
+    revision: Counter
+    generation: Counter
     outside: OutsideInterface
     inside: tuple[InsideInterface, ...]
     enabled: bool = True
@@ -133,21 +142,21 @@ class Gone(msgspec.Struct, frozen=True):
     """A tombstone: the node must remove this object; `gateway_id`: the gateway on which it ran."""
 
     kind: ObjectKind
-    id: str
-    revision: int
-    gateway_id: str
+    id: ObjectId
+    revision: Counter
+    gateway_id: ObjectId
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
     """All objects stamped after `since`, and count and digest of all objects that the node then has."""
 
-    since: int
-    revision: int
+    since: Counter
+    revision: Counter
     gateways: tuple[Gateway, ...]
     connections: tuple[Connection, ...]
     gone: tuple[Gone, ...]
-    count: int
-    digest: str
+    count: Counter
+    digest: Digest
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -195,8 +204,34 @@ def encode(delta: Delta) -> bytes:
 
 
 def decode(body: bytes) -> Delta:
-    """The inverse of `encode`. Raises msgspec.ValidationError if the text is not a delta."""
-    return msgspec.json.decode(body, type=Delta, dec_hook=_wrap)
+    """The inverse of `encode`. Raises msgspec.DecodeError if the text is not a delta, or a value is not what its type
+    says: an id becomes part of a path here, and an address part of a rule."""
+    try:
+        delta = msgspec.json.decode(body, type=Delta, dec_hook=_wrap)
+    except RecursionError:
+        raise msgspec.DecodeError("the text is nested too deep") from None
+    if fault := next(_address_faults(delta), ""):
+        raise msgspec.ValidationError(fault)
+    return delta
+
+
+def _address_faults(delta: Delta) -> Iterator[str]:
+    """A sentence for each address or network that is none, or has another text than its own."""
+    for gateway in delta.gateways:
+        outside = gateway.outside
+        for address in (*outside.addresses, *(each for inside in gateway.inside for each in inside.addresses)):
+            host, _, _ = address.partition("/")
+            if fault := address_fault(host) or ("" if as_network(address) else "has no prefix length"):
+                yield f"gateway {gateway.id}: '{address}' {fault}"
+        yield from (
+            f"gateway {gateway.id}: '{hop}' {fault}" for hop in outside.next_hops if (fault := address_fault(hop))
+        )
+    for connection in delta.connections:
+        if connection.local_address and (fault := address_fault(connection.local_address)):
+            yield f"connection {connection.id}: '{connection.local_address}' {fault}"
+        for cidr in (*connection.local_cidrs, *connection.peer_cidrs):
+            if as_network(cidr) is None:
+                yield f"connection {connection.id}: '{cidr}' is not a network"
 
 
 def _reveal(value: Any) -> Any:
@@ -206,6 +241,9 @@ def _reveal(value: Any) -> Any:
 
 
 def _wrap(type_: type, value: Any) -> Any:
-    if type_ is Secret and isinstance(value, str):
+    if type_ is Secret:
+        if not isinstance(value, str) or len(value) > _LONGEST_KEY:
+            # msgspec makes a ValidationError of it, without the value.
+            raise ValueError(f"a key is a text of at most {_LONGEST_KEY} characters")
         return Secret(value)
     raise NotImplementedError(f"cannot decode {type_.__name__}")

@@ -1,15 +1,31 @@
-"""The observed state of a node: the messages of the agent to the API, as types that both use."""
+"""The observed state of a node: the messages of the agent to the API, as types that both use.
+
+Everything has bounds: a node is a machine of its own, and the API believes it no more than it has to.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
+
+from linkspan.core import printable
+from linkspan.core.state.bounds import Counter, ObjectId
 
 Backend = Literal["kernel", "user-space"]
 Isolation = Literal["full", "partial", "none"]
 """Rights of the charons of a node outside of their gateways: none; over the node's network, as its kernel has no user
 namespaces; those of root, as the agent is older than their isolation."""
+Word = Annotated[str, Meta(pattern=r"^[ -~]{0,64}\Z")]
+"""A version, or the name of an algorithm."""
+Words = Annotated[tuple[Word, ...], Meta(max_length=256)]
+Mtu = Annotated[int, Meta(ge=0, le=65_535)]
+
+LONGEST_REASON: Final = 1000
+"""Characters of a reason. Parts of it are words of peers and of other programs."""
+MOST_REPORTS: Final = 10_000
+"""Gateways, or connections, in one report."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +35,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     ah: bool
     transport: bool
     traps: bool
-    encryption: tuple[str, ...]
-    integrity: tuple[str, ...]
-    key_exchanges: tuple[str, ...]
+    encryption: Words
+    integrity: Words
+    key_exchanges: Words
     isolation: Isolation = "none"
 
 
@@ -34,18 +50,18 @@ class Hello(msgspec.Struct, frozen=True):
     """The agent's message when it joins. An agent without `capabilities` is older than they are."""
 
     backend: Backend
-    agent_version: str
-    charon_version: str
+    agent_version: Word
+    charon_version: Word
     capabilities: Capabilities | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True):
     """The API's response to `Hello`: name and id of the node, its desired revision, and the lease in seconds."""
 
-    node_id: str
-    node_name: str
-    revision: int
-    lease: float
+    node_id: ObjectId
+    node_name: Annotated[str, Meta(max_length=255)]
+    revision: Counter
+    lease: Annotated[float, Meta(gt=0)]
 
 
 class GatewayReport(msgspec.Struct, frozen=True):
@@ -54,9 +70,9 @@ class GatewayReport(msgspec.Struct, frozen=True):
     `disabled`: the admin state of its router or external network is down.
     """
 
-    id: str
-    generation: int
-    revision: int
+    id: ObjectId
+    generation: Counter
+    revision: Counter
     state: Literal["ready", "disabled", "error", "gone"]
     reason: str = ""
 
@@ -69,16 +85,26 @@ class ConnectionReport(msgspec.Struct, frozen=True):
     desired, such as missing child SAs. `effective_mtu`: bytes, None while nothing is configured.
     """
 
-    id: str
-    generation: int
-    revision: int
+    id: ObjectId
+    generation: Counter
+    revision: Counter
     state: Literal["up", "down", "disabled", "error", "gone"]
     reason: str = ""
-    effective_mtu: int | None = None
+    effective_mtu: Mtu | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
     """A batch of reports. Every report, even an empty one, renews the lease."""
 
-    gateways: tuple[GatewayReport, ...] = ()
-    connections: tuple[ConnectionReport, ...] = ()
+    gateways: Annotated[tuple[GatewayReport, ...], Meta(max_length=MOST_REPORTS)] = ()
+    connections: Annotated[tuple[ConnectionReport, ...], Meta(max_length=MOST_REPORTS)] = ()
+
+
+_Reported = TypeVar("_Reported", bound=GatewayReport | ConnectionReport)
+
+
+def with_bounded_reason(report: _Reported) -> _Reported:
+    """The report with a reason that is printable and no longer than `LONGEST_REASON`. It is not refused for that: one
+    report would keep all others from being delivered."""
+    reason = printable.bounded(report.reason, LONGEST_REASON)
+    return report if reason == report.reason else msgspec.structs.replace(report, reason=reason)

@@ -43,7 +43,7 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the status of a connection or service depends on.
 
     `revision`: node revision of the last change of the object; `changed_at`: its time; `enabled`: the admin state (of a
-    connection: together with its service's).
+    connection: together with its service's). `fault`: why it cannot be read from the database, with the remedy.
     """
 
     deleted: bool
@@ -52,6 +52,7 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: float
     node: Node | None
     observed: Observed | None
+    fault: str = ""
 
 
 def compute(inputs: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
@@ -59,6 +60,8 @@ def compute(inputs: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
     report = inputs.observed
     if inputs.deleted:
         return "PENDING_DELETE", "waits for its node to confirm the deletion"
+    if inputs.fault:
+        return "ERROR", inputs.fault
     never = report is None or report.ready_at is None
     pending: Status = "PENDING_CREATE" if never else "PENDING_UPDATE"
     if inputs.node is None:

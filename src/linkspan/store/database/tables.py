@@ -229,6 +229,9 @@ ADDRESS: Final = Table(
     Column("subnet_id", WORDS, ForeignKey("subnet.id"), primary_key=True),
     Column("ip_address", WORDS, primary_key=True),
     Column("port_id", WORDS, ForeignKey("port.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("network_id", WORDS, ForeignKey("network.id"), nullable=False),
+    # On one wire an address has one owner, whatever its subnet.
+    Index("uq_address_network_id", "network_id", "ip_address", unique=True),
     sqlite_with_rowid=False,
 )
 
@@ -360,4 +363,43 @@ COMMIT_MARKER: Final = Table(
     # False: written by a look-up, so that the transaction cannot commit any more.
     Column("committed", Boolean, nullable=False),
     sqlite_with_rowid=False,
+)
+
+AUDIT: Final = Table(
+    "audit",
+    METADATA,
+    # Ordered by time: UUIDs of version 7.
+    Column("id", WORDS, primary_key=True),
+    # Null until the entry has its place in the chain.
+    Column("number", BigInteger),
+    Column("at", Double, nullable=False),
+    Column("action", WORDS, nullable=False),
+    Column("resource", WORDS, nullable=False),
+    Column("object_id", WORDS, nullable=False),
+    Column("project_id", WORDS, nullable=False),
+    Column("user_id", WORDS, nullable=False),
+    Column("user_name", WORDS, nullable=False),
+    Column("user_project_id", WORDS, nullable=False),
+    Column("request_id", WORDS, nullable=False),
+    Column("source", WORDS, nullable=False),
+    Column("fields", WORDS, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("hash", WORDS),
+    Index("ix_audit_project_id", "project_id", "id"),
+    Index("uq_audit_number", "number", unique=True),
+    _partial("ix_audit_unsealed", "id", where="number IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+AUDIT_HEAD: Final = Table(
+    "audit_head",
+    METADATA,
+    # One row: `core.audit.Head`, and its seal under a key of the key file.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("base", BigInteger, nullable=False),
+    Column("base_hash", WORDS, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", WORDS, nullable=False),
+    Column("key_id", WORDS, nullable=False),
+    Column("seal", WORDS, nullable=False),
 )

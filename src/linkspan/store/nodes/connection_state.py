@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -180,9 +181,11 @@ def connections(tx: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
 
 def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> Connection:
     local, peer = _selectors(row, subnets)
-    secret = Secret("")
+    secret, fault = Secret(""), ""
     if row.psk is not None:
-        secret = tx.keyring.open(row.psk_key_id, bytes(row.psk), row.project_id, row.id, "psk")
+        opened, fault = tx.keyring.try_open(row.psk_key_id, bytes(row.psk), row.project_id, row.id, "psk")
+        # Nobody can know the key of a connection without one, also not where it is loaded by mistake.
+        secret = opened or Secret(secrets.token_hex(32))
     return Connection(
         id=row.id,
         gateway_id=row.router_id,
@@ -201,6 +204,7 @@ def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> 
         psk=secret,
         psk_ref=row.psk_ref or "",
         psk_written_at=row.psk_written_at or 0.0,
+        fault=fault,
         ike=_ike_policy(
             row.ike_version,
             row.ike_mode,

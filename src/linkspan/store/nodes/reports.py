@@ -14,7 +14,7 @@ from sqlalchemy import and_, bindparam, null, select, true, update
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
-from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report
+from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report, with_bounded_reason
 from linkspan.store.database.statements import (
     Statement,
     chunks,
@@ -125,7 +125,7 @@ def report(tx: Transaction, node_id: str, report: Report) -> None:
         settled: dict[str, bool | None] = {}
         rows = [
             row
-            for reported, recorded in _matched(tx, node_id, kind, objects)
+            for reported, recorded in _matched(tx, node_id, kind, [with_bounded_reason(entry) for entry in objects])
             if reported.revision <= revision
             for row in _take(tx, node_id, kind, reported, recorded, settled)
         ]

@@ -75,12 +75,17 @@ class Mapper:
         self._row = _row_maker(plain, self._json, booleans)
 
     def row(self, values: Sequence[Any], tx: Transaction, with_secrets: bool = True) -> Row:
-        """The row of a tuple of `columns`."""
+        """The row of a tuple of `columns`. Without secrets, too, it knows whether they can be read: a status follows
+        from that, whoever asks for it."""
         row = self._row(values)
-        if with_secrets:
-            for at, name in enumerate(self.secrets):
-                start = len(self.names) + 2 * at
-                row[name] = _open(tx, row, name, values[start], values[start + 1])
+        for at, name in enumerate(self.secrets):
+            ciphertext, key_id = values[len(self.names) + 2 * at :][:2]
+            secret = None
+            if ciphertext is not None:
+                secret, fault = tx.keyring.try_open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
+                row.fault = row.fault or fault
+            if with_secrets:
+                row[name] = secret
         if self._complete is not None:
             self._complete(row, values[self.base :])
         return row
@@ -160,12 +165,6 @@ def _row_maker(plain: Sequence[str], json: Sequence[str], booleans: Sequence[str
     return make
 
 
-def _open(tx: Transaction, row: Row, name: str, ciphertext: Any, key_id: Any) -> Secret | None:
-    if ciphertext is None:
-        return None
-    return tx.keyring.open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
-
-
 def _seal(tx: Transaction, name: str, value: Any, project: str, id: str) -> Values:
     if value is None:
         return {name: None, f"{name}_key_id": None, f"{name}_ref": None, f"{name}_written_at": None}
@@ -211,6 +210,7 @@ class _Carried(msgspec.Struct):
         """The inputs of the row's status."""
         return StatusInputs(
             deleted=self.deleted_at is not None,
+            fault=row.fault,
             enabled=enabled,
             revision=self.changed_revision or 0,
             changed_at=row["created_at"].timestamp() if self.changed_at is None else self.changed_at,

@@ -5,8 +5,8 @@ An address is a row of its own beside the port's `fixed_ips`, so that no two por
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from sqlalchemy import bindparam, case, delete, exists, insert, select
 
@@ -35,13 +35,18 @@ def ports_of(tx: Transaction, router_id: str) -> list[Row]:
     return [MAPPERS[PORT.name].row(each, tx) for each in tx.rows(_ports_of, router=router_id)]
 
 
-def take_addresses(tx: Transaction, port_id: str, fixed_ips: Iterable[dict[str, str]] | None) -> None:
-    """Takes addresses for a port; one that is taken makes the transaction a `Conflict`."""
+def take_addresses(tx: Transaction, port: Mapping[str, Any]) -> None:
+    """Takes the addresses of a port; one that is taken on its network makes the transaction a `Conflict`."""
     tx.many(
         _take,
         [
-            {"subnet_id": fixed["subnet_id"], "ip_address": fixed["ip_address"], "port_id": port_id}
-            for fixed in fixed_ips or ()
+            {
+                "subnet_id": fixed["subnet_id"],
+                "ip_address": fixed["ip_address"],
+                "port_id": port["id"],
+                "network_id": port["network_id"],
+            }
+            for fixed in port["fixed_ips"] or ()
         ],
     )
 

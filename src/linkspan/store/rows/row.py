@@ -23,6 +23,8 @@ class Row(dict[str, Any]):
     router_id: str | None = None
     """The router whose gateway carries the object; None for resources that no gateway carries and in a row from
     `writing.insert`."""
+    fault: str = ""
+    """The reason that a secret of the object cannot be read, with the remedy; the secret is None then."""
     peer_networks: tuple[str, ...] = ()
     """The CIDRs of a new connection's peer; empty in all other rows."""
 

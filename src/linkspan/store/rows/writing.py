@@ -6,8 +6,6 @@ what the database refuses: a reference to something that is gone is a `Conflict`
 
 from __future__ import annotations
 
-import secrets
-import time
 import uuid
 from typing import Final
 
@@ -21,7 +19,7 @@ from linkspan.store.database.tables import SOFT, TABLES
 from linkspan.store.rows import ports, reading
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.rows.row import Row
-from linkspan.store.transaction import Transaction, Values
+from linkspan.store.transaction import Transaction, Values, new_ordered_id
 
 _INVENTORY: Final = frozenset(resource.name for resource in (NETWORK, SUBNET, ROUTER, PORT))
 
@@ -29,16 +27,6 @@ _INVENTORY: Final = frozenset(resource.name for resource in (NETWORK, SUBNET, RO
 def new_id() -> str:
     """A new id, random."""
     return str(uuid.uuid4())
-
-
-def new_ordered_id() -> str:
-    """A new id that is greater than those made before this millisecond: UUID version 7 (RFC 9562 5.7).
-
-    What was made together then lies together in every index, in which random ids of 100,000 connections are found one
-    by one in memory that no cache holds.
-    """
-    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-    return str(uuid.UUID(int=number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
 @statement
@@ -57,7 +45,7 @@ def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
     parameters |= {"revision_number": 1, "created_at": wall, "updated_at": wall}
     tx.run(_insert(resource.name, tuple(parameters)), **parameters)
     if resource.name == PORT.name:
-        ports.take_addresses(tx, id, row["fixed_ips"])
+        ports.take_addresses(tx, row)
     return mapper.created(row, wall)
 
 
@@ -91,12 +79,12 @@ def update(tx: Transaction, resource: Resource, id: str, values: Values) -> Row:
     statement = _update(resource.name, tuple(sorted(parameters)))
     if not tx.run(statement, **parameters, id_=id, updated_at=tx.wall):
         raise KeyError(f"{resource.name} {id} is not there")
-    if resource.name == PORT.name and "fixed_ips" in chosen:
-        ports.free_addresses(tx, id)
-        ports.take_addresses(tx, id, chosen["fixed_ips"])
     row = reading.get(tx, resource, id)
     if row is None:
         raise KeyError(f"{resource.name} {id} is not there")
+    if resource.name == PORT.name and "fixed_ips" in chosen:
+        ports.free_addresses(tx, id)
+        ports.take_addresses(tx, row)
     return row
 
 
