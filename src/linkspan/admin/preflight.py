@@ -35,10 +35,15 @@ def require_root(command: str) -> None:
         raise click.ClickException(f"{command} needs root, for network namespaces and charon: run it with sudo")
 
 
+def missing_tools(names: Sequence[str]) -> list[str]:
+    """Returns those of these programs that are not installed."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    return [name for name in names if shutil.which(name, path=path) is None]
+
+
 def require_tools(names: Sequence[str]) -> None:
     """Checks that these programs are installed. Raises ClickException that names the missing packages."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
-    missing = [name for name in names if shutil.which(name, path=path) is None]
+    missing = missing_tools(names)
     if missing:
         packages = " ".join(TOOLS[name] for name in missing)
         raise click.ClickException(

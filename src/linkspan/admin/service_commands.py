@@ -1,4 +1,4 @@
-"""Declares the commands that run the service, `linkspan api|agent|run|sweep`, with their options.
+"""Declares the commands that run the service, `linkspan api|agent|run|sweep|doctor`, with their options.
 
 Their callbacks are parameters. A setting without an option comes from the settings file or the environment.
 """
@@ -12,7 +12,11 @@ import click
 
 
 def build(
-    api: Callable[..., None], agent: Callable[..., None], run: Callable[..., None], sweep: Callable[..., None]
+    api: Callable[..., None],
+    agent: Callable[..., None],
+    run: Callable[..., None],
+    sweep: Callable[..., None],
+    doctor: Callable[..., None],
 ) -> list[click.Command]:
     """Builds the commands from their callbacks."""
     path = click.Path(path_type=Path)
@@ -64,5 +68,13 @@ def build(
             params=[config, state],
             help="Remove what crashed agents of this installation left behind: namespaces, processes, links, rules.",
             short_help="Remove what crashed agents left behind.",
+        ),
+        click.Command(
+            "doctor",
+            callback=doctor,
+            params=[config, state],
+            help="Examine this machine: programs, fixes of strongSwan, what gateways can do, clock, API, permissions, "
+            "limits. Changes nothing. Exits with 1 if something is at fault.",
+            short_help="Examine this machine and say what to do.",
         ),
     ]

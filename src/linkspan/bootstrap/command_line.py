@@ -65,7 +65,7 @@ def root() -> click.Group:
     )
     about = f"Linkspan {linkspan.__version__}: site-to-site IPsec VPN as a service."
     group = click.Group("linkspan", help=about, params=[version])
-    for command in service_commands.build(_api, _agent, _run, _sweep):
+    for command in service_commands.build(_api, _agent, _run, _sweep, _doctor):
         group.add_command(command)
     for command in (*commands.build(), status.command(), laboratory.group()):
         group.add_command(command)
@@ -130,6 +130,12 @@ def _sweep(config: Path | None, state: Path | None) -> None:
     lock = lock_state(settings.state)
     remove_leftovers(settings)
     lock.release()
+
+
+def _doctor(config: Path | None, state: Path | None) -> None:
+    from linkspan.bootstrap import doctor
+
+    sys.exit(doctor.run(_settings(config, state=state)))
 
 
 def _audit() -> click.Group:

@@ -99,6 +99,17 @@ def test_what_cannot_be_raised_is_said_with_the_command(machine: Machine, key: s
     assert f"sysctl -w {key.replace('/', '.')}=" in refusal
 
 
+def test_a_look_changes_nothing(machine: Machine) -> None:
+    machine.write("kernel/pid_max", 16)
+    (machine.sysctl / "kernel" / "pid_max").chmod(0o400)
+    machine.limit_cgroup("system.slice", "100")
+    refusals = machine.limits.refusals(needs(neighbours=4096, threads=4096))
+    assert machine.read("net/ipv4/neigh/default/gc_thresh3") == THRESHOLDS["gc_thresh3"]
+    assert machine.read("kernel/pid_max") == 16
+    assert ["pids.max" in refusal for refusal in refusals] == [True]  # root may write a file that is read-only
+    assert machine.limits.refusals(NOTHING) == ()
+
+
 @pytest.mark.parametrize(
     ("own", "limited"),
     [

@@ -5,6 +5,7 @@ The neighbour tables are the important one: when theirs is full, charon's packet
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,12 @@ _TABLES: Final = ("net/ipv4/neigh/default", "net/ipv6/neigh/default")
 class KernelMachineLimits:
     """The `MachineLimits` of one node; see `drivers.ports`. The paths are those of proc(5) and cgroups(7)."""
 
-    def __init__(self, sysctl: Path = _SYSCTL, cgroups: Path = _CGROUPS, own_cgroups: Path = _OWN_CGROUPS) -> None:
+    def __init__(
+        self,
+        sysctl: Path = _SYSCTL,
+        cgroups: Path = _CGROUPS,
+        own_cgroups: Path = _OWN_CGROUPS,
+    ) -> None:
         self._sysctl = sysctl
         self._cgroups = cgroups
         self._own_cgroups = own_cgroups
@@ -35,24 +41,39 @@ class KernelMachineLimits:
             *_raise_files(needs.files),
         )
 
+    def refusals(self, needs: MachineNeeds) -> tuple[str, ...]:
+        """Return what `ensure` could not raise of the machine's limits, without changing any."""
+        keys = [(f"{table}/gc_thresh3", 2 * needs.neighbours) for table in _TABLES]
+        keys += [("kernel/threads-max", needs.threads), ("kernel/pid_max", needs.threads)]
+        low = [(key, now, value) for key, value in keys if (now := self._read(key)) is not None and now < value]
+        return (
+            *(_refusal(key, now, value, "it is read-only") for key, now, value in low if not self._is_writable(key)),
+            *self._check_cgroups(needs.threads),
+        )
+
+    def _is_writable(self, key: str) -> bool:
+        return os.access(self._sysctl / key, os.W_OK)
+
+    def _read(self, key: str) -> int | None:
+        """The value of a limit; None without it, as in a network namespace other than the machine's first."""
+        try:
+            return int((self._sysctl / key).read_text())
+        except (OSError, ValueError):
+            return None
+
     def _raise_table(self, table: str, entries: int) -> Iterator[str]:
         """Let a neighbour table keep `entries` for good, and twice as many for a moment."""
         for name, value in (("gc_thresh3", 2 * entries), ("gc_thresh2", entries), ("gc_thresh1", entries // 2)):
             yield from self._raise(f"{table}/{name}", value)
 
     def _raise(self, key: str, value: int) -> Iterator[str]:
-        file = self._sysctl / key
-        try:
-            now = int(file.read_text())
-        except (OSError, ValueError):
-            return  # not in a network namespace other than the machine's first
-        if now >= value:
+        now = self._read(key)
+        if now is None or now >= value:
             return
         try:
-            file.write_text(str(value))
+            (self._sysctl / key).write_text(str(value))
         except OSError as error:
-            name = key.replace("/", ".")
-            yield f"{name} is {now} and cannot be raised ({error.strerror}): set it with 'sysctl -w {name}={value}'"
+            yield _refusal(key, now, value, str(error.strerror))
 
     def _check_cgroups(self, threads: int) -> Iterator[str]:
         for file in self._limits_of_cgroups():
@@ -75,6 +96,11 @@ class KernelMachineLimits:
                 own = self._cgroups / controllers / path.lstrip("/")
                 folders = [own, *own.parents]
                 yield from (folder / "pids.max" for folder in folders[: folders.index(self._cgroups / controllers)])
+
+
+def _refusal(key: str, now: int, value: int, reason: str) -> str:
+    name = key.replace("/", ".")
+    return f"{name} is {now} and cannot be raised ({reason}): set it with 'sysctl -w {name}={value}'"
 
 
 def _raise_files(files: int) -> Iterator[str]:
