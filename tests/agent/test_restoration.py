@@ -142,6 +142,17 @@ def test_a_rekey_while_the_network_is_compared_is_no_change_by_another_program(
     assert "states or policies" not in reason(left, TO_RIGHT.id)
 
 
+def test_the_device_of_a_charon_that_has_died_was_not_removed_by_another_program(
+    world: FakeWorld, left: GatewayUnderTest
+) -> None:
+    """The kernel says that the device is gone before the end of charon's event stream is seen."""
+    daemon = world.daemons.pop(GUARD)
+    world.watchers[GUARD]()
+    eventually(lambda: world.daemons.get(GUARD) not in (None, daemon))
+    left.wait(TO_RIGHT.id, "up")
+    assert "the TUN device of charon" not in reason(left, TO_RIGHT.id) + reason(left, LEFT.id)
+
+
 def test_a_change_that_nobody_noticed_is_found_by_comparing_and_the_reason_goes(
     world: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

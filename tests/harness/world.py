@@ -186,9 +186,11 @@ class World:
         return sorted((child.spi_in, child.spi_out) for child in children if child.state == "INSTALLED")
 
     def one_tunnel(self) -> bool:
-        """True if both ends have one and the same pair of SPIs, and the first rekey is over."""
+        """True if both ends have one and the same pair of SPIs, the first rekey is over, and no other IKE SA is being
+        negotiated, which would replace the tunnel."""
         left, right = self.spis("left"), self.spis("right")
-        return self.rekeyed() and len(left) == 1 and [(spi_out, spi_in) for spi_in, spi_out in left] == right
+        same = len(left) == 1 and [(spi_out, spi_in) for spi_in, spi_out in left] == right
+        return same and self.rekeyed() and not self.is_negotiating()
 
     def is_negotiating(self) -> bool:
         """True if an IKE SA of the two sites is neither up nor gone."""

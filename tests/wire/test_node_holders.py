@@ -56,7 +56,7 @@ def log(world: World) -> str:
 
 
 def test_a_second_agent_with_the_same_directory_is_refused_at_once(world: World) -> None:
-    until(world.one_tunnel, 15.0)
+    until(world.one_tunnel, 30.0)
     spis = world.spis("left"), world.spis("right")
     second = subprocess.run(
         [*AGENT, "--config", str(world.state / "run" / "node-1.toml")],
@@ -74,7 +74,7 @@ def test_a_second_agent_with_the_same_directory_is_refused_at_once(world: World)
 def test_a_second_agent_with_another_directory_is_refused_and_touches_nothing(
     world: World, tmp_path: Path, end: signal.Signals
 ) -> None:
-    until(world.one_tunnel, 15.0)
+    until(world.one_tunnel, 30.0)
     spis = world.spis("left"), world.spis("right")
     config = tmp_path / "second.toml"
     first = (world.state / "run" / "node-1.toml").read_text()
@@ -97,7 +97,7 @@ def test_a_second_agent_with_another_directory_is_refused_and_touches_nothing(
 
 
 def test_an_agent_that_lost_its_node_lets_go_and_takes_it_again(world: World) -> None:
-    until(world.one_tunnel, 15.0)
+    until(world.one_tunnel, 30.0)
     spis = world.spis("left"), world.spis("right")
     token = (world.state / "nodes" / "node-1.token").read_text().strip()
     headers = {"authorization": f"Bearer {token}", HOLDER_HEADER: "elsewhere/1"}

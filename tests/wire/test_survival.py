@@ -17,8 +17,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 
 
 def test_no_ping_is_lost_when_the_agent_is_killed(world: World) -> None:
-    # An attempt of the other end that is under way would replace the tunnel.
-    until(lambda: world.one_tunnel() and not world.is_negotiating(), 30.0)
+    until(world.one_tunnel, 30.0)
     before = world.spis("left"), world.spis("right")
     pid = world.agent_pid
     with ThreadPoolExecutor(1) as pool, world.wire() as wire:

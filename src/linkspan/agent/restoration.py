@@ -57,12 +57,13 @@ class Restoration:
     def tunnels(self, gateway: Gateway, blocked: Precedence | None) -> list[str]:
         """Restore what belongs to tunnels, while charon runs. Returns what was missing, in words.
 
-        Raises DriverError.
+        Raises DriverError; Unresponsive if charon has died.
         """
         missing = [*self._guard_coverage.restore_bypass()]
         if blocked is not None:
             missing += self._drivers.traffic_block.restore(gateway, blocked)
         if not self._drivers.charon_network.has_device(gateway.id):
+            self._charon.ask()  # a charon that has died took its device along, and nobody else did
             self._charon.end()
             return [*missing, CHARONS_DEVICE]
         missing += self._mtus.restore(gateway)

@@ -268,7 +268,7 @@ class FakeCharonNetwork:
     def has_device(self, gateway_id: str) -> bool:
         with self._world.lock:
             daemon = self._world.daemons.get((self._node, gateway_id))
-            return daemon is None or daemon.has_device
+            return daemon is not None and daemon.has_device
 
     def kernel_sas(self, gateway_id: str) -> KernelSas | None:
         return self.kernel
