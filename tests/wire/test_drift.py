@@ -3,15 +3,19 @@ says what was missing, and nothing leaves in plaintext."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from linkspan.drivers.charon.vici import CharonAbsent
-from linkspan.drivers.linux import esp_backend, interface_names, netns
+from linkspan.drivers.linux import esp_backend, interface_names, kernel_events, netns
+from linkspan.drivers.linux.kernel_events import GROUPS
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, freeze, frozen, until
 
@@ -136,6 +140,30 @@ def test_flushed_policies_and_states_come_back(world: World, kind: str) -> None:
     damage(world, f"ip xfrm {kind} flush")
     until(lambda: "states or policies of IPsec" in reason(world), RESTORED, lambda: reason(world))
     until(lambda: answered(world), RESTORED)
+
+
+def test_what_charon_changes_itself_is_no_change_by_another_program(world: World) -> None:
+    until(world.one_tunnel, 40.0)
+    protocols = [kernel_events.NETLINK_ROUTE, *[kernel_events.NETLINK_XFRM] * (esp_backend.detect() == "kernel")]
+    sockets = netns.run_inside(
+        world.gateway("left"),
+        lambda: {protocol: kernel_events.subscribe(protocol, GROUPS[protocol]) for protocol in protocols},
+    )
+    with world.charon("right") as charon:
+        for sa in charon.sas():
+            charon.terminate_sa(sa.unique_id)
+    until(world.one_tunnel, 40.0)
+    notices = [(protocol, notice) for protocol, kernel in sockets.items() for notice in received(kernel)]
+    by_charon = [(protocol, notice) for protocol, notice in notices if notice.sender == 1]
+    assert {protocol for protocol, _ in by_charon} == {*protocols}, notices
+    assert not any(kernel_events.is_foreign(protocol, notice) for protocol, notice in by_charon)
+
+
+def received(kernel: socket.socket) -> Iterator[kernel_events.Notice]:
+    """Yield the messages that wait at a socket, and close it."""
+    with kernel, contextlib.suppress(BlockingIOError):
+        while True:
+            yield from kernel_events.messages(kernel.recv(65536))
 
 
 def test_a_charon_that_hangs_is_started_anew_and_others_go_on(world: World) -> None:

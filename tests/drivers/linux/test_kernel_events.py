@@ -47,6 +47,7 @@ def test_what_charon_removes_itself_does_not_count(tmp_path: Path) -> None:
         finally:
             charon.kill()
     assert route(netlink.CHARON, 4, charon.pid)
+    assert not route(netlink.CHARON, 4, 1), "process 1 of its own namespace"
     assert kernel_events.is_foreign(NETLINK_XFRM, Notice(DELETED_POLICY, 0, STRANGER, b""))
 
 

@@ -30,6 +30,7 @@ GROUPS: Final = {NETLINK_ROUTE: NETWORK, NETLINK_XFRM: (3, 4), NETLINK_NETFILTER
 _HEADER: Final = struct.Struct("=IHHII")
 _PID: Final = 0x3FFFFF
 """The bits of a port number in which pyroute2 has the pid."""
+_FIRST_PROCESS: Final = 1
 _REPLACED: Final = 0x100
 _NEW_LINK, _DELETED_LINK, _NEW_ROUTE, _DELETED_ROUTE = 16, 17, 24, 25
 _DELETED_ADDRESS, _DELETED_RULE, _NEW_SETTINGS = 21, 33, 80
@@ -112,7 +113,10 @@ def _is_loss(message: Notice) -> bool:
 
 
 def _is_charon(sender: int) -> bool:
-    """True if a charon made the change: the port number of its first socket is its pid."""
+    """True if a charon made the change: the port number of its first socket is its pid, in its own process namespace
+    if it is isolated (netlink(7))."""
+    if sender == _FIRST_PROCESS:
+        return True
     try:
         return Path(f"/proc/{sender}/comm").read_text().startswith("charon")
     except OSError:
