@@ -62,6 +62,8 @@ class World:
         self.lab: dict[str, Any] = json.loads((state / "lab.json").read_text())
         self.user = self.client("demo")
         self.admin = self.client("admin")
+        # Both ends initiate. An attempt of which a packet was lost comes up later, and would replace the tunnel.
+        until(lambda: not self.is_negotiating(), 15.0)
 
     @property
     def output(self) -> str:

@@ -24,7 +24,11 @@ ADDRESS_SPACE = 1 << 40
 """Bytes, far more than charon uses, and too few to be given the pages below the first one that may be mapped."""
 
 _READ_ONLY = ("usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin")
-_FILES = ("etc/ld.so.cache", "etc/ssl/openssl.cnf", "etc/pki/tls/openssl.cnf", "etc/crypto-policies", "etc/localtime")
+_FILES = (
+    *("etc/ld.so.cache", "etc/ssl/openssl.cnf", "etc/pki/tls/openssl.cnf", "etc/crypto-policies", "etc/localtime"),
+    # Their names are in selectors that charon lists.
+    *("etc/protocols", "etc/services"),
+)
 _DEVICES = ("null", "random", "urandom")
 _ROOT = "/sys"
 """The private root is made over a directory of which nothing is needed in it."""
