@@ -65,16 +65,19 @@ def analyze(url: str) -> None:
 
 
 @contextmanager
-def running_api(state: Path, database: str, key_file: Path, files: int = 0) -> Iterator[ApiProcess]:
-    """Start an API; stop it with SIGTERM afterwards. `files`: how many open files it may have, 0: the usual number."""
+def running_api(
+    state: Path, database: str, key_file: Path, files: int = 0, per_address: int = 0
+) -> Iterator[ApiProcess]:
+    """Start an API; stop it with SIGTERM afterwards. `files`: how many open files it may have, 0: the usual number;
+    `per_address`: connections from one address, 0: any number, since all clients of a test have the same one."""
     port = free_port()
     config = state / f"api-{port}.toml"
     api = settings.ApiSettings(port=port, database=database, key_file=key_file)
     # A crowd exceeds the default quotas of a project.
     quota = settings.QuotaSettings(**dict.fromkeys(settings.QuotaSettings.__struct_fields__, -1))
-    config.write_text(
-        settings.to_toml(Settings(state=state, api=api, log=settings.LogSettings(level="error"), quota=quota))
-    )
+    limits = settings.LimitSettings(connections_per_address=per_address)
+    log = settings.LogSettings(level="error")
+    config.write_text(settings.to_toml(Settings(state=state, api=api, log=log, quota=quota, limits=limits)))
     limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
     process = subprocess.Popen([*limit, sys.executable, "-m", "linkspan.bootstrap", "api", "--config", str(config)])
     try:

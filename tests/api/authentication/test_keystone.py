@@ -12,9 +12,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from starlette.testclient import TestClient
@@ -75,11 +76,13 @@ def keystone(cloud: Served) -> CountingKeystone:
 
 
 class Api:
-    """The API under test, which authenticates with the Keystone."""
+    """The API under test, which authenticates with the Keystone. `clients`: they are closed after each test."""
+
+    clients: ClassVar[ExitStack]
 
     def __init__(self, store: Store, keystone: Any, **more: Any) -> None:
         self.auth = KeystoneAuth(keystone, "https://keystone.example.org/v3", **more)
-        self.http = TestClient(create_app(store, self.auth, Notifier()))
+        self.http = self.clients.enter_context(TestClient(create_app(store, self.auth, Notifier())))
 
     def get(self, token: str, path: str = SERVICES, **headers: str) -> Any:
         """Sends a GET with a token."""
@@ -89,6 +92,13 @@ class Api:
         """Returns the status of a request with a token."""
         code: int = self.get(token).status_code
         return code
+
+
+@pytest.fixture(autouse=True)
+def clients(store: Store) -> Iterator[None]:
+    """Stops the applications of a test before its database goes."""
+    with ExitStack() as Api.clients:
+        yield
 
 
 @pytest.fixture

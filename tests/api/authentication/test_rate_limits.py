@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -216,7 +217,7 @@ class Shared:
 
 
 @pytest.fixture
-def shared(store: Store, quick: None) -> Shared:
+def shared(store: Store, quick: None) -> Iterator[Shared]:
     auth = embedded(store)
     with store.write() as tx:
         for name in ("bob", "root"):
@@ -224,7 +225,9 @@ def shared(store: Store, quick: None) -> Shared:
             assert user is not None
             # A hash of their own: with a common one they would be known together.
             users.set_password(tx, user["id"], QUICK.hash(PASSWORD))
-    return Shared(auth, Notifier(), store)
+    shared = Shared(auth, Notifier(), store)
+    with shared.http:
+        yield shared
 
 
 def test_a_name_that_fails_hinders_no_other_behind_its_address(shared: Shared) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from linkspan.api.http.connections import ConnectionTable
+from linkspan.core.schema.operations import MAX_CONNECTIONS
 from tests.harness.api_process import ApiProcess, filled_store, running_api
 
 FILES = 256
@@ -93,7 +94,7 @@ def process(tmp_path: Path) -> Iterator[ApiProcess]:
     url = f"sqlite:///{tmp_path / 'linkspan.db'}"
     with filled_store(url, tmp_path / "seal"):
         pass
-    with running_api(tmp_path, url, tmp_path / "seal", FILES) as api:
+    with running_api(tmp_path, url, tmp_path / "seal", FILES, MAX_CONNECTIONS) as api:
         yield api
 
 

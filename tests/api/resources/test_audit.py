@@ -276,10 +276,17 @@ def test_admins_project_is_another(api: Api) -> None:
     assert [entry["project_id"] for entry in entries(api.as_("admin"))] == [ADMIN]
 
 
+def writers() -> set[threading.Thread]:
+    """Returns the threads that write failed logins."""
+    return {thread for thread in threading.enumerate() if thread.name == "api-failed-logins"}
+
+
 def test_what_is_gathered_is_written_when_the_api_stops(open_api: OpenApi, database: Engine) -> None:
     """And nothing writes afterwards: the thread ends with the application."""
+    before = writers()
     with open_api() as api:
         assert api.client.get("/v2.0/networks", headers=basic("mallory", NEEDLE)).status_code == 401
-    assert not [thread for thread in threading.enumerate() if thread.name == "api-failed-logins"]
+        assert writers() - before
+    assert not writers() - before
     with database.connect() as opened:
         assert opened.execute(text("SELECT user_name FROM audit")).scalars().all() == ["mallory"]

@@ -37,14 +37,13 @@ _log = structlog.get_logger()
 
 
 class FailedLogins:
-    """Writes failed logins, until `close`. Thread-safe; its thread starts with the first one."""
+    """Writes failed logins, until `close`. Thread-safe; its thread runs while there are any to write."""
 
     def __init__(self, store: Store, gather: float = GATHER) -> None:
         self._store = store
         self._gather = gather
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], tuple[Actor, int]] = {}
-        self._awake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -61,23 +60,23 @@ class FailedLogins:
             if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._work, name="api-failed-logins", daemon=True)
                 self._thread.start()
-        self._awake.set()
 
     def close(self) -> None:
         """Writes what is left, and ends the thread. Twice equals once."""
-        self._closed.set()
-        self._awake.set()
         with self._lock:
+            self._closed.set()
             thread = self._thread
         if thread is not None:
             thread.join()
 
     def _work(self) -> None:
-        while not self._closed.is_set():
-            self._awake.wait()
+        while True:
             self._closed.wait(self._gather)
-            self._awake.clear()
             self.write()
+            with self._lock:
+                if self._closed.is_set() or not self._counts:
+                    self._thread = None
+                    return
 
     def write(self) -> None:
         """Writes what was gathered."""
