@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 def entries(state: Path) -> list[tuple[str, str, str]]:
     """Action, resource and fields of every entry, in the order of the chain."""
-    with sqlite3.connect(state / "linkspan.db") as connection:
+    with closing(sqlite3.connect(state / "linkspan.db")) as connection, connection:
         return connection.execute("SELECT action, resource, fields FROM audit ORDER BY number").fetchall()
 
 
@@ -52,7 +53,7 @@ def test_each_command_that_changes_something_has_an_entry(tmp_path: Path, capsys
         ("delete", "user", "[]"),
         ("delete", "project", "[]"),
     ]
-    with sqlite3.connect(tmp_path / "linkspan.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "linkspan.db")) as connection, connection:
         assert connection.execute("SELECT DISTINCT user_id FROM audit").fetchall() == [(f"uid:{os.getuid()}",)]
         assert "a password of some length" not in str(connection.execute("SELECT * FROM audit").fetchall())
 
@@ -62,7 +63,7 @@ def test_a_change_of_the_trail_is_found(tmp_path: Path, capsys: pytest.CaptureFi
     for name in ("blue", "red", "green"):
         linkspan("project", "create", name)
     assert "entries 1 to 3 are whole; 0 wait" in linkspan("audit", "verify")
-    with sqlite3.connect(tmp_path / "linkspan.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "linkspan.db")) as connection, connection:
         connection.execute("DELETE FROM audit WHERE number = 2")
     assert "the audit trail is not whole: entry 2 is missing" in linkspan.fails("audit", "verify")
 
