@@ -21,6 +21,7 @@ from typing import Any
 from bench.measure import Result, cpu_seconds
 from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, NETWORK, ROUTER, SERVICE, SUBNET
 from linkspan.core.state import drift
+from linkspan.drivers.linux import process
 from linkspan.lab import sites
 from tests.harness.world import World, until
 
@@ -123,7 +124,7 @@ def _active(world: World) -> int:
 
 def _charons(world: World) -> int:
     """Return the number of charons that the agent has started."""
-    return sum(name.startswith("charon") for name in map(_program, _descendants(world.agent_pid)))
+    return sum(name.startswith("charon") for name in map(process.executable, _descendants(world.agent_pid)))
 
 
 def _memory(world: World) -> float:
@@ -187,12 +188,6 @@ def _log(world: World) -> list[dict[str, Any]]:
 def _times(world: World, known: int, name: str) -> list[float]:
     events = [event for event in _log(world)[known:] if event["event"] == name]
     return [datetime.fromisoformat(event["timestamp"]).timestamp() for event in events]
-
-
-def _program(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/exe").readlink().name
-    return ""
 
 
 def _descendants(pid: int) -> list[int]:

@@ -18,7 +18,6 @@ from linkspan.api.openapi.crud import parameter
 from linkspan.core.audit import AuditAction, AuditEntry
 from linkspan.core.errors import ApiError
 from linkspan.core.schema import list_query
-from linkspan.core.schema.attribute_types import as_integer
 from linkspan.store import audit
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
@@ -64,10 +63,7 @@ class AuditTrail:
         limit, marker = self._page, None
         for name, value in request.parameters():
             if name == "limit":
-                number = as_integer(value)
-                if number is None or number < 0:
-                    raise ApiError("BadRequest", f"Bad limit '{value}': it has to be an integer 0 or greater")
-                limit = min(number or self._page, self._page)
+                limit = list_query.page_limit([value], self._page)
             elif name == "marker":
                 marker = value
             elif name in audit.FILTERS and "\x00" not in value:

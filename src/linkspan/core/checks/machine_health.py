@@ -66,8 +66,8 @@ def findings(facts: MachineFacts, is_older: IsOlder) -> Iterator[Finding]:
     yield _isolation(facts)
     yield _clock(facts)
     yield _api(facts)
-    yield _many("files", facts.exposed, "nobody else can use the state directory", "warning")
-    yield _many("limits", facts.limits, "the machine's limits suffice for its gateways", "warning")
+    yield _all_faults("files", facts.exposed, "nobody else can use the state directory")
+    yield _all_faults("limits", facts.limits, "the machine's limits suffice for its gateways")
 
 
 def strongswan(version: str, is_older: IsOlder) -> Finding:
@@ -136,5 +136,5 @@ def _api(facts: MachineFacts) -> Finding:
     return Finding("API", "ok", "answers")
 
 
-def _many(subject: str, faults: tuple[str, ...], fine: str, level: Level) -> Finding:
-    return Finding(subject, level, "; ".join(faults)) if faults else Finding(subject, "ok", fine)
+def _all_faults(subject: str, faults: tuple[str, ...], fine: str) -> Finding:
+    return Finding(subject, "warning", "; ".join(faults)) if faults else Finding(subject, "ok", fine)

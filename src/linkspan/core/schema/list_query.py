@@ -65,7 +65,7 @@ def parse(
         filters=filters,
         fields=tuple(field for field in values_of.get("fields", ()) if field),
         sort=_sort(resource, values_of.get("sort_key", []), values_of.get("sort_dir", []), extra),
-        limit=_limit(values_of.get("limit"), max_page),
+        limit=page_limit(values_of.get("limit"), max_page),
         marker=_marker(values_of["marker"][-1]) if values_of.get("marker") else None,
         page_reverse=values_of.get("page_reverse", [""])[-1].lower() == "true",
     )
@@ -152,7 +152,9 @@ def _sort(
     return tuple(sort.items())
 
 
-def _limit(values: Sequence[str] | None, max_page: int) -> int:
+def page_limit(values: Sequence[str] | None, max_page: int) -> int:
+    """The most objects in one answer, from the values of `limit`; 0 and none stand for `max_page`. Raises ApiError
+    BadRequest."""
     if not values:
         return max_page
     text = values[-1].strip()

@@ -21,7 +21,8 @@ from linkspan.drivers.linux import netns, user_namespace
 CONFIGURATION: Final = "/etc/strongswan.conf"
 _LAUNCHER: Final = "import sys; sys.path.append(sys.argv[1]); import launcher; launcher.main(int(sys.argv[2]))"
 """Imported, so that it is compiled once."""
-_PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for."""
 
 
 def uid(namespace: str) -> int:
@@ -48,7 +49,7 @@ def start(
         fields = {
             "program": program,
             "arguments": arguments,
-            "environment": {"PATH": _PATH, "STRONGSWAN_CONF": CONFIGURATION},
+            "environment": {"PATH": PATH, "STRONGSWAN_CONF": CONFIGURATION},
             "uid": uid(namespace),
             "network": network,
             "owner": owner if confined else -1,
@@ -63,7 +64,7 @@ def start(
         return netns.run_with_new_pids(
             lambda: subprocess.Popen(
                 command,
-                env={"PATH": _PATH},
+                env={"PATH": PATH},
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -44,7 +44,6 @@ from linkspan.drivers.ports import DriverError, Unresponsive
 _START_DEADLINE: Final = 15.0
 _STOP_DEADLINE: Final = 5.0
 _PROGRAM: Final = "charon-systemd"
-_PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FORMER_SOCKET: Final = "vici"
 """The name of the socket of a charon that an earlier version has started."""
 _FORMER_FILES: Final = ("strongswan.conf", "charon.out")
@@ -324,9 +323,9 @@ class StrongswanCharon:
             raise DriverError(f"charon's directory or kernel state cannot be prepared: {error}") from error
 
     def _spawn(self, output: int) -> subprocess.Popen[bytes]:
-        program = shutil.which(_PROGRAM, path=_PATH)
+        program = shutil.which(_PROGRAM, path=confinement.PATH)
         if program is None:
-            raise DriverError(f"charon cannot be started: there is no {_PROGRAM} in {_PATH}")
+            raise DriverError(f"charon cannot be started: there is no {_PROGRAM} in {confinement.PATH}")
         try:
             child = confinement.start(
                 program,

@@ -22,12 +22,7 @@ _TABLES: Final = ("net/ipv4/neigh/default", "net/ipv6/neigh/default")
 class KernelMachineLimits:
     """The `MachineLimits` of one node; see `drivers.ports`. The paths are those of proc(5) and cgroups(7)."""
 
-    def __init__(
-        self,
-        sysctl: Path = _SYSCTL,
-        cgroups: Path = _CGROUPS,
-        own_cgroups: Path = _OWN_CGROUPS,
-    ) -> None:
+    def __init__(self, sysctl: Path = _SYSCTL, cgroups: Path = _CGROUPS, own_cgroups: Path = _OWN_CGROUPS) -> None:
         self._sysctl = sysctl
         self._cgroups = cgroups
         self._own_cgroups = own_cgroups
