@@ -28,47 +28,37 @@ class KernelMachineLimits:
         self._own_cgroups = own_cgroups
 
     def ensure(self, needs: MachineNeeds) -> tuple[str, ...]:
-        return (
-            *(word for table in _TABLES for word in self._raise_table(table, needs.neighbours)),
-            *self._raise("kernel/threads-max", needs.threads),
-            *self._raise("kernel/pid_max", needs.threads),
-            *self._check_cgroups(needs.threads),
-            *_raise_files(needs.files),
-        )
+        return (*self._raise(needs), *self._check_cgroups(needs.threads), *_raise_files(needs.files))
 
     def refusals(self, needs: MachineNeeds) -> tuple[str, ...]:
         """Return what `ensure` could not raise of the machine's limits, without changing any."""
-        keys = [(f"{table}/gc_thresh3", 2 * needs.neighbours) for table in _TABLES]
-        keys += [("kernel/threads-max", needs.threads), ("kernel/pid_max", needs.threads)]
-        low = [(key, now, value) for key, value in keys if (now := self._read(key)) is not None and now < value]
+        low = ((file, now, value) for file, now, value in self._low(needs) if not os.access(file, os.W_OK))
         return (
-            *(_refusal(key, now, value, "it is read-only") for key, now, value in low if not self._is_writable(key)),
+            *(self._refusal(file, now, value, "it is read-only") for file, now, value in low),
             *self._check_cgroups(needs.threads),
         )
 
-    def _is_writable(self, key: str) -> bool:
-        return os.access(self._sysctl / key, os.W_OK)
+    def _raise(self, needs: MachineNeeds) -> Iterator[str]:
+        for file, now, value in self._low(needs):
+            try:
+                file.write_text(str(value))
+            except OSError as error:
+                yield self._refusal(file, now, value, str(error.strerror))
 
-    def _read(self, key: str) -> int | None:
-        """The value of a limit; None without it, as in a network namespace other than the machine's first."""
-        try:
-            return int((self._sysctl / key).read_text())
-        except (OSError, ValueError):
-            return None
+    def _low(self, needs: MachineNeeds) -> Iterator[tuple[Path, int, int]]:
+        """Yield the limits that are too low: file, value, and the value that is needed."""
+        for key, value in _values(needs):
+            file = self._sysctl / key
+            try:
+                now = int(file.read_text())
+            except (OSError, ValueError):
+                continue  # not in a network namespace other than the machine's first
+            if now < value:
+                yield file, now, value
 
-    def _raise_table(self, table: str, entries: int) -> Iterator[str]:
-        """Let a neighbour table keep `entries` for good, and twice as many for a moment."""
-        for name, value in (("gc_thresh3", 2 * entries), ("gc_thresh2", entries), ("gc_thresh1", entries // 2)):
-            yield from self._raise(f"{table}/{name}", value)
-
-    def _raise(self, key: str, value: int) -> Iterator[str]:
-        now = self._read(key)
-        if now is None or now >= value:
-            return
-        try:
-            (self._sysctl / key).write_text(str(value))
-        except OSError as error:
-            yield _refusal(key, now, value, str(error.strerror))
+    def _refusal(self, file: Path, now: int, value: int, reason: str) -> str:
+        name = str(file.relative_to(self._sysctl)).replace("/", ".")
+        return f"{name} is {now} and cannot be raised ({reason}): set it with 'sysctl -w {name}={value}'"
 
     def _check_cgroups(self, threads: int) -> Iterator[str]:
         for file in self._limits_of_cgroups():
@@ -93,9 +83,15 @@ class KernelMachineLimits:
                 yield from (folder / "pids.max" for folder in folders[: folders.index(self._cgroups / controllers)])
 
 
-def _refusal(key: str, now: int, value: int, reason: str) -> str:
-    name = key.replace("/", ".")
-    return f"{name} is {now} and cannot be raised ({reason}): set it with 'sysctl -w {name}={value}'"
+def _values(needs: MachineNeeds) -> Iterator[tuple[str, int]]:
+    """Yield each limit's key and its least value. A neighbour table keeps as many entries as are needed for good, and
+    twice as many for a moment."""
+    for table in _TABLES:
+        yield f"{table}/gc_thresh3", 2 * needs.neighbours
+        yield f"{table}/gc_thresh2", needs.neighbours
+        yield f"{table}/gc_thresh1", needs.neighbours // 2
+    yield "kernel/threads-max", needs.threads
+    yield "kernel/pid_max", needs.threads
 
 
 def _raise_files(files: int) -> Iterator[str]:
