@@ -135,6 +135,7 @@ def test_a_rekey_while_the_network_is_compared_is_no_change_by_another_program(
     def children() -> list[ChildSa]:
         return [child for sa in world.daemons[GUARD].sas for child in sa.listed().children]
 
+    monkeypatch.setattr(left.drivers, "backend", "kernel")
     monkeypatch.setattr(FakeCharonNetwork, "kernel_sas", read_late)
     world.flush(LEFT.id)
     eventually(lambda: "table of the leak guard" in reason(left, TO_RIGHT.id))

@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from linkspan.core import printable
-from linkspan.core.audit import AuditAction
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.secret import SHORTEST
 from linkspan.store import audit
@@ -43,21 +42,14 @@ def get_project(tx: Transaction, name: str) -> ProjectRow:
     return project
 
 
-def _audit(
-    tx: Transaction,
-    action: AuditAction,
-    resource: str,
-    id: str,
-    project_id: str | None = "",
-    fields: Sequence[str] = (),
-) -> None:
-    """Writes what a command of this machine does to the audit trail, under the name of its user here."""
+def _operator() -> Actor:
+    """Returns whoever runs a command of this machine, under the name of its user here, for the audit trail."""
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = ""
-    audit.record(tx, Actor(f"uid:{uid}", name), action, resource, id, project_id, fields)
+    return Actor(f"uid:{uid}", name)
 
 
 def _check_name(name: str) -> None:
@@ -73,7 +65,7 @@ def create_project(store: Store, name: str, description: str = "") -> ProjectRow
         if users.project(tx, name=name) is not None:
             raise click.ClickException(f"a project named '{name}' exists already")
         project = users.add_project(tx, name, description=description)
-        _audit(tx, "create", "project", project["id"], project["id"], ("name", "description"))
+        audit.record(tx, _operator(), "create", "project", project["id"], project["id"], ("name", "description"))
         return project
 
 
@@ -92,7 +84,7 @@ def create_user(store: Store, name: str, password: str, project_name: str, roles
         if users.user_by_name(tx, name) is not None:
             raise click.ClickException(f"a user named '{name}' exists already: see 'linkspan user set-password'")
         user = users.add_user(tx, name, hashed, get_project(tx, project_name)["id"], tuple(roles))
-        _audit(tx, "create", "user", user["id"], user["project_id"], ("name", "password", "roles"))
+        audit.record(tx, _operator(), "create", "user", user["id"], user["project_id"], ("name", "password", "roles"))
         return user
 
 
@@ -110,7 +102,7 @@ def set_password(store: Store, name: str, password: str) -> None:
     with store.write() as tx:
         user = get_user(tx, name)
         users.set_password(tx, user["id"], hashed)
-        _audit(tx, "update", "user", user["id"], user["project_id"], ("password",))
+        audit.record(tx, _operator(), "update", "user", user["id"], user["project_id"], ("password",))
 
 
 def delete_user(store: Store, name: str) -> None:
@@ -118,7 +110,7 @@ def delete_user(store: Store, name: str) -> None:
     with store.write() as tx:
         user = get_user(tx, name)
         users.remove_user(tx, user["id"])
-        _audit(tx, "delete", "user", user["id"], user["project_id"])
+        audit.record(tx, _operator(), "delete", "user", user["id"], user["project_id"])
 
 
 def grant_roles(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
@@ -126,7 +118,7 @@ def grant_roles(store: Store, name: str, project_name: str, roles: Sequence[str]
     with store.write() as tx:
         user, project_id = get_user(tx, name), get_project(tx, project_name)["id"]
         users.set_roles(tx, user["id"], project_id, {*user["grants"].get(project_id, ()), *roles})
-        _audit(tx, "grant", "user", user["id"], project_id, ("roles",))
+        audit.record(tx, _operator(), "grant", "user", user["id"], project_id, ("roles",))
 
 
 def revoke_roles(store: Store, name: str, project_name: str, roles: Sequence[str]) -> None:
@@ -141,7 +133,7 @@ def revoke_roles(store: Store, name: str, project_name: str, roles: Sequence[str
                 f"user '{name}' does not have {what} in project '{project_name}': see 'linkspan user list'"
             )
         users.set_roles(tx, user["id"], project_id, granted - set(roles) if roles else ())
-        _audit(tx, "revoke", "user", user["id"], project_id, ("roles",))
+        audit.record(tx, _operator(), "revoke", "user", user["id"], project_id, ("roles",))
 
 
 def delete_project(store: Store, name: str) -> list[str]:
@@ -155,7 +147,7 @@ def delete_project(store: Store, name: str) -> list[str]:
         user_names = [row["name"] for row in users.all_users(tx) if row["project_id"] == id]
         quotas.reset_quotas(tx, id)
         users.remove_project(tx, id)
-        _audit(tx, "delete", "project", id, id)
+        audit.record(tx, _operator(), "delete", "project", id, id)
         return user_names
 
 
@@ -176,7 +168,7 @@ def create_token(
         tokens.add_token(
             tx, hash_token(token.encode()), user["id"], project_id, name, None if seconds is None else tx.wall + seconds
         )
-        _audit(tx, "create", "token", user["id"], project_id, ("name", "expires_at"))
+        audit.record(tx, _operator(), "create", "token", user["id"], project_id, ("name", "expires_at"))
         if token_file is not None:
             write_private(token_file, token + "\n", 0o400)
     return token
@@ -187,7 +179,7 @@ def delete_token(store: Store, id: str) -> None:
     with store.write() as tx:
         if not tokens.remove_static_token(tx, id):
             raise click.ClickException(f"no static token with the id '{id}': see 'linkspan token list'")
-        _audit(tx, "delete", "token", id)
+        audit.record(tx, _operator(), "delete", "token", id)
 
 
 def create_node(store: Store, name: str, token_file: Path) -> None:
@@ -199,7 +191,7 @@ def create_node(store: Store, name: str, token_file: Path) -> None:
             if any(node["name"] == name for node in registry.all_nodes(tx)):
                 raise click.ClickException(f"a node named '{name}' exists already")
             node = registry.add_node(tx, name, hash_token(token.encode()))
-            _audit(tx, "create", "node", node["id"], fields=("name",))
+            audit.record(tx, _operator(), "create", "node", node["id"], fields=("name",))
             # Inside the transaction: without its token file the node could never connect.
             write_private(token_file, token + "\n", 0o400)
     except Conflict:

@@ -77,6 +77,8 @@ class Restoration:
         return [*missing, *(("states or policies of IPsec, by rekeying",) if actions else ())]
 
     def _lost_children(self, gateway: Gateway) -> LostChildren:
+        if self._drivers.backend != "kernel":
+            return ()
         sas = self._charon.all_sas()
         kernel = self._drivers.charon_network.kernel_sas(gateway.id)
         lost = kernel_sas.lost_children(sas, kernel) if kernel else ()

@@ -111,9 +111,7 @@ def _refusals(settings: Settings) -> list[str]:
     checks: list[Callable[[], None]] = [
         lambda: file_checks.check_state(settings.state),
         lambda: file_checks.check_secret(settings.token_file, "token file"),
-        lambda: file_checks.check_secret(settings.api.tls_key, "TLS key"),
-        lambda: file_checks.check_trusted(settings.api.policy_file, "policy file"),
-        lambda: file_checks.check_secret(settings.keystone.password_file, "password file"),
+        *wiring.checks_of_files(settings),
         lambda: wiring.check_authentication(settings),
     ]
     refusals = []

@@ -5,8 +5,9 @@ It starts nothing: `bootstrap.processes` and `bootstrap.run_all` do. Imports are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,13 +75,21 @@ def upgrade_database(settings: Settings) -> str:
 
 def check_files(settings: Settings) -> None:
     """Checks the files that the API trusts. Raises ClickException."""
-    api = settings.api
     with open_database(settings):
         pass  # the state directory and the database
-    file_checks.check_trusted(api.policy_file, "policy file")
-    file_checks.check_trusted(api.tls_cert, "certificate")
-    file_checks.check_secret(api.tls_key, "TLS key")
-    file_checks.check_secret(settings.keystone.password_file, "password file")
+    for check in checks_of_files(settings):
+        check()
+
+
+def checks_of_files(settings: Settings) -> list[Callable[[], None]]:
+    """Returns a check for each file that the settings name for the API; each raises ClickException."""
+    api = settings.api
+    return [
+        partial(file_checks.check_trusted, api.policy_file, "policy file"),
+        partial(file_checks.check_trusted, api.tls_cert, "certificate"),
+        partial(file_checks.check_secret, api.tls_key, "TLS key"),
+        partial(file_checks.check_secret, settings.keystone.password_file, "password file"),
+    ]
 
 
 def host_names(settings: Settings) -> frozenset[str] | None:
