@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -340,3 +341,15 @@ def test_a_password_that_was_changed_is_a_guess_again(shared: Shared, store: Sto
 def test_whom_a_request_claims_to_come_from(headers: dict[str, str], body: bytes, expected: str) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     assert claimed(Request("POST", "/", headers=raw, body=body))[0] == expected
+
+
+@pytest.mark.parametrize("blanks", ["", " ", "   "])
+def test_blanks_around_a_credential_are_no_other_name(shared: Shared, blanks: str) -> None:
+    """As for authentication, which takes the credential with them."""
+
+    def status(password: str) -> int:
+        encoded = base64.b64encode(f"mallory:{password}".encode()).decode()
+        headers = {"authorization": f"Basic {blanks}{encoded}{blanks}"}
+        return int(shared.http.get("/v2.0/networks", headers=headers).status_code)
+
+    assert [status(f"guess {number}") for number in range(5)] == [401] * 3 + [429] * 2

@@ -8,12 +8,11 @@ Passwords are verified with argon2, which is slow on purpose, so a valid credent
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from typing import Final
 
 from linkspan.api.authentication import cache
+from linkspan.api.authentication.basic_header import user_and_password
 from linkspan.api.authentication.cache import Cache
 from linkspan.api.authentication.passwords import Passwords
 from linkspan.api.http.caller import Caller
@@ -106,17 +105,10 @@ def _trusted(known: _Known, now: float) -> bool:
 
 
 def _credentials(header: bytes) -> tuple[str, str]:
-    scheme, _, encoded = header.partition(b" ")
-    if scheme.lower() != b"basic":
+    given = user_and_password(header)
+    if given is None or not given[0] or "\x00" in given[0]:
         raise unauthorized()
-    try:
-        text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        raise unauthorized() from None
-    name, colon, password = text.partition(":")
-    if not colon or not name or "\x00" in name:
-        raise unauthorized()
-    return name, password
+    return given
 
 
 def _caller(user: UserRow) -> Caller:

@@ -7,8 +7,6 @@ passwords does not decide how much is written. Memory is bounded: beyond the lim
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import threading
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
+from linkspan.api.authentication.basic_header import user_and_password
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request, Response
@@ -136,12 +135,9 @@ def _has_credentials(request: Request) -> bool:
 
 def claimed_name(request: Request) -> str:
     """The name of the user that a request claims to be from, as it is; empty for a token."""
-    scheme, _, encoded = (request.header(b"authorization") or b"").partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            return base64.b64decode(encoded.strip()).decode("utf-8", "replace").partition(":")[0]
-        except (binascii.Error, ValueError):
-            return ""
+    given = user_and_password(request.header(b"authorization") or b"")
+    if given is not None:
+        return given[0]
     return _name_in(request.body) if request.path.endswith("/auth/tokens") else ""
 
 

@@ -7,8 +7,6 @@ go down because of another client's failures.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import hashlib
 import threading
@@ -19,6 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from linkspan.api.authentication.basic_header import user_and_password
 from linkspan.api.authentication.cache import Cache
 from linkspan.api.http import body
 from linkspan.api.http.authenticator import Authenticator
@@ -219,11 +218,8 @@ def claimed(request: Request) -> tuple[str, str]:
 
 def basic_name(header: bytes) -> str:
     """Returns the user's name in an `Authorization` header; the whole header if it has none."""
-    try:
-        text = base64.b64decode(header.partition(b" ")[2], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return header.decode("latin-1")
-    return text.partition(":")[0]
+    given = user_and_password(header)
+    return header.decode("latin-1") if given is None else given[0]
 
 
 def _require(wait: float, what: str) -> None:
