@@ -21,6 +21,8 @@ import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from linkspan.drivers.linux import raw_netlink
+
 _UP: Final = 1
 _NODAD: Final = 0x02
 _ONLINK: Final = 4
@@ -29,9 +31,8 @@ _LINK_SCOPE: Final = 253
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _VERSION: Final = {family: version for version, family in _FAMILY.items()}
 _LOOPBACK: Final = "lo"
-_NEW_LINK, _GET_LINK, _REQUEST_DUMP, _ERROR = 16, 18, 0x301, 2
+_NEW_LINK, _GET_LINK = 16, 18
 _MASTER, _EXT_MASK = 10, 29
-_DEADLINE: Final = 5.0
 _SIOCGIFMTU: Final = 0x8921
 _INTERFACE_REQUEST: Final = struct.Struct("16si20x")
 """struct ifreq: a name and an integer."""
@@ -373,13 +374,12 @@ def has_ports(bridge: int) -> bool:
     """
     attribute = struct.pack("=HHI", 8, _MASTER, bridge) + struct.pack("=HHI", 8, _EXT_MASK, _SKIP_STATISTICS)
     body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + attribute
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
-        kernel.settimeout(_DEADLINE)
-        kernel.send(struct.pack("=IHHII", 16 + len(body), _GET_LINK, _REQUEST_DUMP, 1, 0) + body)
-        kind, code = struct.unpack_from("=4xH10xi", kernel.recv(65536))
-    if kind == _ERROR and code:
-        raise OSError(-code, f"list ports of bridge {bridge}: {os.strerror(-code)}")
-    return bool(kind == _NEW_LINK)
+    with raw_netlink.connect(socket.NETLINK_ROUTE) as kernel:
+        kernel.send(raw_netlink.message(_GET_LINK, raw_netlink.REQUEST_DUMP, body))
+        answer = kernel.recv(raw_netlink.RECEIVED)
+    if raw_netlink.kind_of(answer) == raw_netlink.ERROR and (code := raw_netlink.error_number(answer)):
+        raise OSError(code, f"list ports of bridge {bridge}: {os.strerror(code)}")
+    return raw_netlink.kind_of(answer) == _NEW_LINK
 
 
 def index_of(name: str) -> int:
