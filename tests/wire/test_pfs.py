@@ -29,7 +29,10 @@ def groups(peer: Peer) -> list[str]:
 @pytest.mark.shows("ipsec_policy.pfs")
 @pytest.mark.parametrize("initiator", ["ours", "theirs"])
 def test_the_first_rekey_verifies_the_pfs_group(ours: Ours, peer: Peer, initiator: str) -> None:
-    """It happens once, and no packet is lost."""
+    """It happens once, and only packets that the peer sends too early are lost.
+
+    A child that is created in IKE_AUTH has no key exchange of its own: with a group, it has been rekeyed.
+    """
     peer.load(ours.v4, ours.psk, child={"esp_proposals": [OTHER]})
     with peer.recorder() as seen:
         link = ours.connect(
@@ -39,9 +42,8 @@ def test_the_first_rekey_verifies_the_pfs_group(ours: Ours, peer: Peer, initiato
             until(lambda: "waits for the peer" in link.reason, 10.0, lambda: str(link.shown))
             peer.initiate()
         peer.wait_up()
-        assert groups(peer) == [""], "a child created in IKE_AUTH has no key exchange of its own"
         with ThreadPoolExecutor(1) as pool:
-            # Pings continue during the rekey, which is after 1.5 s at the initiator, else after 5 s.
+            # Pings continue during the rekey, which is after 0.3 s at the initiator, else after 3 s.
             count = 750 if initiator == "ours" else 2500
             pinging = pool.submit(ping, ours.host, peer.in4, count, 0.002)
             until(lambda: groups(peer) == ["ECP_256"], 10.0, lambda: f"{peer.sas()}")
@@ -49,7 +51,9 @@ def test_the_first_rekey_verifies_the_pfs_group(ours: Ours, peer: Peer, initiato
         time.sleep(0.5)
     rekeys = [packet for packet in seen.ike(sent=True) if packet.ike and packet.ike.exchange == CREATE_CHILD_SA]
     assert len(rekeys) == 1, "there must be exactly one rekey"
-    assert answer.sent - answer.received <= 1, answer
+    # The first ones may precede the end of IKE_AUTH at our end.
+    up = min(set(range(answer.sent)) - set(answer.lost))
+    assert sum(number > up for number in answer.lost) <= 1 + seen.sent_too_early(2), answer
     assert (seen.esp >= 2 * answer.received, seen.plaintext) == (True, 0)
     assert (link.status, link.reason) == ("ACTIVE", "")
 

@@ -5,6 +5,7 @@ The lines are what charon 5.9.8 logs as a responder.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import msgspec
@@ -16,7 +17,7 @@ from linkspan.core.tunnel import lifecycle, peer_attempts, peer_refusals, reconc
 from linkspan.core.tunnel import tunnel as tunnels
 from linkspan.core.tunnel.charon_events import Cause, CharonEvent, PeerRefused
 from linkspan.core.tunnel.events import Loaded, SasListed
-from linkspan.core.tunnel.peer_attempts import LIMIT, MAX_TEXT, PeerAttempts
+from linkspan.core.tunnel.peer_attempts import LATE, LIMIT, MAX_TEXT, PeerAttempts
 from linkspan.core.tunnel.tunnel import Tunnel
 from tests.core.samples import child, connection, ikev1, sa
 
@@ -29,6 +30,10 @@ AGGRESSIVE = (V1[0], "parsed AGGRESSIVE request 0 [ SA KE No ID V V V V V ]")
 OFFER = (
     "received proposals: IKE:AES_CBC_256/HMAC_SHA2_384_192/PRF_HMAC_SHA2_384/MODP_3072",
     "configured proposals: IKE:AES_CBC_128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048",
+)
+CHILD_OFFER = (
+    "received proposals: ESP:AES_GCM_16_256/MODP_3072/NO_EXT_SEQ, ESP:3DES_CBC/HMAC_MD5_96/NO_EXT_SEQ",
+    "configured proposals: ESP:AES_CBC_128/HMAC_SHA2_256_128/MODP_2048/NO_EXT_SEQ",
 )
 OFFERED = "it offers aes-256, sha384, group15; here it is aes-128, sha256, group14"
 FIND = f"looking for peer configs matching {US}[{{us}}]...{PEER}[{{itself}}]"
@@ -115,6 +120,27 @@ def test_the_reason_is_the_cause_in_words_and_the_time(
     assert "waits for the peer" not in reason
 
 
+@pytest.mark.parametrize(("version", "lines", "words"), REFUSED)
+def test_the_reason_is_the_same_in_whatever_order_the_lines_arrive(
+    version: str, lines: tuple[str, ...], words: str
+) -> None:
+    """charon logs them in one order, and two threads of it may deliver them in another."""
+    for order in itertools.permutations(lines):
+        tunnel = waiting(version)
+        for event in logged(order):
+            assert isinstance(event, PeerRefused)
+            for _ in peer_refusals.concerned(event, [tunnel.connection]):
+                tunnel = lifecycle.step(tunnel, event, 1.0)[0]
+        assert words in reason_of(tunnel), order
+
+
+def test_a_line_of_another_attempt_in_the_ike_sa_does_not_change_the_cause() -> None:
+    """Its proposals are those that the peer offers next."""
+    attempts, _ = read({}, (*V2, *CHILD_OFFER, "no acceptable proposal found"), "peer-1-2")
+    again = "received proposals: ESP:AES_CBC_128/HMAC_SHA2_256_128/MODP_2048/NO_EXT_SEQ"
+    assert read(attempts, [again], "peer-1-2", at=AT + LATE + 0.1)[1] == []
+
+
 def waiting(version: str = "v2", initiator: str = "response-only") -> Tunnel:
     """A tunnel that is loaded and not up."""
     ike = ikev1() if version == "v1" else connection().ike
@@ -153,15 +179,13 @@ def test_a_cause_that_charon_names_has_the_time_of_the_peers_attempt() -> None:
 
 
 def test_proposals_of_a_child_are_named_too() -> None:
-    attempts, _ = read({}, V2)
-    lines = (
-        "received proposals: ESP:AES_GCM_16_256/MODP_3072/NO_EXT_SEQ, ESP:3DES_CBC/HMAC_MD5_96/NO_EXT_SEQ",
-        "configured proposals: ESP:AES_CBC_128/HMAC_SHA2_256_128/MODP_2048/NO_EXT_SEQ",
-        "no acceptable proposal found",
-    )
-    _, (cause,) = read(attempts, lines, "peer-1-2")
-    assert isinstance(cause, Cause)
-    assert "it offers aes-256-gcm-16, group15 or 3des, HMAC_MD5_96; here it is aes-128, sha256, group14" in cause.text
+    lines = (*CHILD_OFFER, "no acceptable proposal found")
+    for order in itertools.permutations(lines):
+        attempts, _ = read({}, (*V2, *OFFER))
+        cause = read(attempts, order, "peer-1-2")[1][-1]
+        assert isinstance(cause, Cause)
+        offered = "it offers aes-256-gcm-16, group15 or 3des, HMAC_MD5_96; here it is aes-128, sha256, group14"
+        assert offered in cause.text
 
 
 ENDS = [

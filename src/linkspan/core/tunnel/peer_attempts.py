@@ -3,6 +3,9 @@
 An IKE SA that a peer initiates has a number from its first packet and a name only once charon knows its connection. An
 attempt that fails before has its cause in lines without a name. So the lines before it are remembered by number: from
 which address, with which IKE version, identities and proposals. Pure; the time is a parameter.
+
+Two lines may arrive in the wrong order: charon gives each to a thread of its own, which waits for nobody
+(`vici_logger.c`). A cause is told again if what belongs to it arrives `LATE` seconds after it or earlier.
 """
 
 from __future__ import annotations
@@ -23,19 +26,27 @@ LIMIT = 128
 """Attempts that are remembered. Forged first packets must not fill the memory, and each costs a copy of the table."""
 MAX_TEXT = 120
 """Characters of a text that the peer chose, in a reason."""
+LATE = 1.0
+"""Seconds within which a line that charon logged before another one arrives after it."""
 
 
 class PeerAttempt(msgspec.Struct, frozen=True):
-    """An attempt of a peer, as far as charon has logged it; `settled`: it has led to
-    a child SA, or the cause of its failure is known."""
+    """An attempt of a peer, as far as charon has logged it.
+
+    `offered…`, `configured…`: the proposals for the IKE SA and for the child SA. `settled`: it has led to a child SA,
+    or the cause of its failure is known. `failure`: that cause as charon logged it.
+    """
 
     address: str = ""
     version: int = 0
     calls_itself: str = ""
     calls_us: str = ""
-    offered: str = ""
-    configured: str = ""
+    offered_ike: str = ""
+    configured_ike: str = ""
+    offered_child: str = ""
+    configured_child: str = ""
     settled: bool = False
+    failure: Cause | None = None
 
 
 PeerAttempts = Mapping[int, PeerAttempt]
@@ -50,9 +61,11 @@ _LINES: Final = tuple(
         (r"no IKE config found for \S+\.\.\.(?P<address>[^\s,]+)", {}),
         (r"looking for .* matching [^\s\[]+\[(?P<calls_us>.*)\]\.\.\.[^\s\[]+\[(?P<calls_itself>.*)\]$", {}),
         (r"looking for .* matching [^\s\[]+\.\.\.[^\s\[]+\[(?P<calls_itself>.*)\]$", {}),
-        (r"received proposals: (?P<offered>.*)", {}),
-        (r"configured proposals: (?P<configured>.*)", {}),
-        (r"CHILD_SA .* established with SPIs", {"settled": True}),
+        (r"received proposals: (?P<offered_ike>IKE:.*)", {}),
+        (r"configured proposals: (?P<configured_ike>IKE:.*)", {}),
+        (r"received proposals: (?P<offered_child>.*)", {}),
+        (r"configured proposals: (?P<configured_child>.*)", {}),
+        (r"CHILD_SA .* established with SPIs", {"settled": True, "failure": None}),
     )
 )
 _BROKEN_OFF: Final = tuple(
@@ -90,13 +103,16 @@ def read(
     attempt = attempts.get(number, PeerAttempt() if ike == UNNAMED else None)
     if attempt is None:
         return attempts, events
-    attempt = _followed(attempt, line)
-    events = tuple(_told(event, attempt, at) if isinstance(event, Cause) else event for event in events)
+    before, attempt = attempt, _followed(attempt, line)
+    causes = [_set(event, at=at) for event in events if isinstance(event, Cause)]
     if not attempt.settled:
-        events += _broken_off(ike, attempt, line, at)
-    if any(isinstance(event, Cause | PeerRefused) for event in events):
-        attempt = _set(attempt, settled=True)
-    return _remembered(attempts, number, attempt), events
+        causes += _broken_off(ike, line, at)
+    if causes:
+        attempt = _set(attempt, settled=True, failure=causes[-1])
+    else:
+        causes = _told_too_early(before, attempt, at)
+    others = tuple(event for event in events if not isinstance(event, Cause))
+    return _remembered(attempts, number, attempt), (*others, *(_told(cause, attempt, at) for cause in causes))
 
 
 def _followed(attempt: PeerAttempt, line: str) -> PeerAttempt:
@@ -106,6 +122,14 @@ def _followed(attempt: PeerAttempt, line: str) -> PeerAttempt:
             told = {key: value for key, value in match.groupdict().items() if value}
             return _set(attempt, **values, **told)
     return attempt
+
+
+def _told_too_early(before: PeerAttempt, attempt: PeerAttempt, at: float) -> list[Cause]:
+    """The cause that was told without what a late line says."""
+    failure = attempt.failure
+    if failure and failure.at is not None and attempt != before and at <= failure.at + LATE:
+        return [failure]
+    return []
 
 
 def _remembered(attempts: PeerAttempts, number: int, attempt: PeerAttempt) -> PeerAttempts:
@@ -119,26 +143,31 @@ def _remembered(attempts: PeerAttempts, number: int, attempt: PeerAttempt) -> Pe
 
 
 def _told(cause: Cause, attempt: PeerAttempt, at: float) -> Cause | PeerRefused:
-    """A cause with what is known of the attempt: its time, and the proposals that differ."""
-    text = cause.text
-    if cause.code in ("ike-proposal", "esp-proposal") and attempt.offered and attempt.configured:
-        offered, configured = (algorithms.api_names(text) for text in (attempt.offered, attempt.configured))
-        policy = "IKE" if cause.code == "ike-proposal" else "IPsec"
-        text = f"the peer's {policy} proposal does not match: it offers {bounded(offered)}; here it is {configured}"
-    return _failure(cause.about, attempt, cause.code, text, at)
+    """A cause with what is known of the attempt: its time, and what differs."""
+    text = _difference(cause.code, attempt) or cause.text
+    if cause.about:
+        return _set(cause, text=text, at=at)
+    return PeerRefused(attempt.address, cause.code, text, at, attempt.version, attempt.calls_itself, attempt.calls_us)
 
 
-def _broken_off(ike: str, attempt: PeerAttempt, line: str, at: float) -> tuple[CharonEvent, ...]:
+def _difference(code: CauseCode, attempt: PeerAttempt) -> str:
+    """The proposals of both ends in words; empty if they are not the cause, or not both known."""
+    match code:
+        case "ike-proposal":
+            policy, offered, configured = "IKE", attempt.offered_ike, attempt.configured_ike
+        case "esp-proposal":
+            policy, offered, configured = "IPsec", attempt.offered_child, attempt.configured_child
+        case _:
+            return ""
+    if not (offered and configured):
+        return ""
+    theirs, ours = bounded(algorithms.api_names(offered)), algorithms.api_names(configured)
+    return f"the peer's {policy} proposal does not match: it offers {theirs}; here it is {ours}"
+
+
+def _broken_off(ike: str, line: str, at: float) -> list[Cause]:
     about = "" if ike == UNNAMED else ipsec_config.owner_of(ike)
-    return tuple(
-        _failure(about, attempt, "broken-off", text, at) for pattern, text in _BROKEN_OFF if pattern.match(line)
-    )
-
-
-def _failure(about: str, attempt: PeerAttempt, code: CauseCode, text: str, at: float) -> Cause | PeerRefused:
-    if about:
-        return Cause(about, code, text, at)
-    return PeerRefused(attempt.address, code, text, at, attempt.version, attempt.calls_itself, attempt.calls_us)
+    return [Cause(about, "broken-off", text, at) for pattern, text in _BROKEN_OFF if pattern.match(line)]
 
 
 def bounded(text: str) -> str:

@@ -33,8 +33,8 @@ def concerned(event: PeerRefused, connections: Iterable[Connection]) -> list[Con
     """The connections that a refused attempt may have been meant for."""
     found = [connection for connection in connections if connection.peer_address == event.address]
     if event.code == "no-config":
-        # charon knows the address and looks for the version too.
-        return [connection for connection in found if _VERSIONS[connection.ike.ike_version] != event.version]
+        # charon knows the address and looks for the version too. Which one that was may arrive later.
+        return [one for one in found if event.version and _VERSIONS[one.ike.ike_version] != event.version]
     found = [one for one in found if event.version in (0, _VERSIONS[one.ike.ike_version])]
     return [one for one in found if _is_called(one.peer_id, event.calls_itself)] or found
 
