@@ -21,7 +21,8 @@ from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey, owner_
 from linkspan.core.tunnel import charon_events
 from linkspan.core.tunnel.charon_events import CharonEvent, DaemonLost, SaChanged
 from linkspan.core.tunnel.sas import ChildSa, IkeSa
-from linkspan.drivers.ports import DriverError, Unresponsive
+from linkspan.drivers.ports import DriverError, LoadedConnection, Unresponsive
+from linkspan.testing.fake_drivers import loaded_connection
 
 SLOWEST = 0.05
 """Longest delay of a message, seconds."""
@@ -447,12 +448,8 @@ class SlowCharon:
     def replace(self, unique_id: int) -> None:
         raise NotImplementedError
 
-    def loaded(self) -> Mapping[str, frozenset[str]]:
-        held = self._daemon().loaded
-        return {name: frozenset(child.name for child in one.config.children) for name, one in held.items()}
-
-    def peer_addresses(self) -> Mapping[str, str]:
-        return {name: one.config.remote_address for name, one in self._daemon().loaded.items()}
+    def loaded(self) -> Mapping[str, LoadedConnection]:
+        return {name: loaded_connection(one.config) for name, one in self._daemon().loaded.items()}
 
     def ask(self) -> None:
         self._daemon()

@@ -14,8 +14,8 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Connection, Gateway
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.linux import interface_names
-from linkspan.drivers.ports import Charon, Drivers
-from linkspan.testing.fake_drivers import FakeDrivers
+from linkspan.drivers.ports import Charon, Drivers, LoadedConnection
+from linkspan.testing.fake_drivers import FakeDrivers, loaded_connection
 from linkspan.testing.fake_world import FakeWorld
 from tests.drivers.machine import EventLog, Machine, connection, gateway, isolated_machine
 from tests.harness.world import freeze
@@ -111,9 +111,9 @@ class RunningGateway:
         self.charon.initiate(self.config.name, self.config.children[0].name)
 
     @property
-    def expected_loaded(self) -> dict[str, frozenset[str]]:
+    def expected_loaded(self) -> dict[str, LoadedConnection]:
         """The result of `Charon.loaded` once the connection is loaded."""
-        return {self.config.name: frozenset(child.name for child in self.config.children)}
+        return {self.config.name: loaded_connection(self.config)}
 
     def terminate(self) -> None:
         """Delete every IKE SA of the connection."""

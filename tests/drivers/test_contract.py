@@ -281,7 +281,7 @@ def test_a_silent_peer_is_reported_within_seconds(environment: Environment) -> N
 
 def test_traps_are_listed_until_uninstalled(environment: Environment) -> None:
     running = RunningGateway(environment.drivers(), 1, 2)
-    (child,) = running.expected_loaded[running.config.name]
+    (child,) = running.expected_loaded[running.config.name].children
     assert running.charon.traps() == frozenset()
     running.charon.uninstall(running.config.name, child)
     for _ in range(2):
@@ -331,7 +331,7 @@ def test_a_tunnel_comes_up_and_down_at_both_ends(environment: Environment) -> No
 def test_a_trap_does_not_disturb_a_tunnel(environment: Environment) -> None:
     drivers = environment.drivers()
     left, right = RunningGateway(drivers, 1, 2), RunningGateway(drivers, 2, 1)
-    (child,) = left.expected_loaded[left.config.name]
+    (child,) = left.expected_loaded[left.config.name].children
     left.charon.install(left.config.name, child)
     left.initiate()
     eventually(lambda: left.up() and right.up())
@@ -617,11 +617,6 @@ def test_an_unknown_name_is_an_error(environment: Environment) -> None:
     answer = resolved(drivers, "unknown.invalid")
     assert answer.addresses == ()
     assert answer.error
-
-
-def test_the_configured_peer_addresses_are_listed(environment: Environment) -> None:
-    running = RunningGateway(environment.drivers(), 1, 2)
-    assert running.charon.peer_addresses() == {running.config.name: running.config.remote_address}
 
 
 # -- drift -----------------------------------------------------------------------------------------------------------

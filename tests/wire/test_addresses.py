@@ -142,7 +142,7 @@ def test_a_peer_behind_nat(ours: Ours, peer: Peer) -> None:
 def peer_addresses(ours: Ours) -> list[str]:
     """Return the peer addresses that are configured in the gateway's charon."""
     with ours.charon() as charon:
-        return list(charon.peer_addresses().values())
+        return [connection.peer_address for connection in charon.loaded().values()]
 
 
 def test_the_gateway_is_behind_nat(ours: Ours, peer: Peer) -> None:

@@ -78,7 +78,9 @@ def wait_live(link: Link, phase: str, wanted: list[tuple[str, str, str]], second
 def loaded_children(link: Link) -> list[str]:
     """Return the names of the connection's children that the gateway's charon has loaded."""
     with link.ours.world.charon("left") as charon:
-        return sorted(name for names in charon.loaded().values() for name in names if name.startswith(link.id))
+        return sorted(
+            name for loaded in charon.loaded().values() for name in loaded.children if name.startswith(link.id)
+        )
 
 
 def assert_no_gap(answer: Ping, seen: Recorder, version: int) -> None:

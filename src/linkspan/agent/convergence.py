@@ -268,7 +268,7 @@ class Convergence:
                 self._charon.was_stopped = False
                 self._note(f"charon did not answer and was started anew at {_now()}")
         else:
-            self._names.adopt(self._charon.loaded, start.remotes)
+            self._names.adopt(start.adopted)
 
     def _plan(self, desired: Desired) -> Plan:
         tunnels = self._tunnels.by_id

@@ -6,7 +6,7 @@ answer within its deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -18,20 +18,18 @@ from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa, Initiate
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.sas import UNNAMED, IkeSa
-from linkspan.drivers.ports import Charon, DriverError, Unresponsive
+from linkspan.drivers.ports import Charon, DriverError, LoadedConnection, Unresponsive
 
 MAX_TIMEOUTS = 3
 """A charon that missed this many deadlines in a row is stopped, so that the next attempt starts it."""
 
 
 class CharonStart(msgspec.Struct, frozen=True):
-    """How charon came to run. `fresh`: it was started and has nothing loaded; else it was running and is adopted.
-
-    `remotes`: the peer's address in each IKE connection that an adopted charon has loaded, by the connection's name.
-    """
+    """How charon came to run. `fresh`: it was started and has nothing loaded; else it was running and is adopted, with
+    these IKE connections."""
 
     fresh: bool
-    remotes: Mapping[str, str]
+    adopted: tuple[LoadedConnection, ...]
 
 
 class ManagedCharon:
@@ -62,8 +60,8 @@ class ManagedCharon:
             return None
         fresh = self._driver.start()
         self._driver.listen(self._deliver)
-        self.loaded = {} if fresh else dict(self._driver.loaded())
-        remotes = {} if fresh else self._driver.peer_addresses()
+        adopted = {} if fresh else self._driver.loaded()
+        self.loaded = {name: connection.children for name, connection in adopted.items()}
         self.unloaded = set()
         self._names_by_peer = {}
         for name in self.loaded:
@@ -76,7 +74,7 @@ class ManagedCharon:
             self._driver.uninstall(*trap)
         self.running = True
         self._log.info("charon started" if fresh else "charon adopted", connections=len(self.loaded))
-        return CharonStart(fresh, remotes)
+        return CharonStart(fresh, tuple(adopted.values()))
 
     def lost(self) -> None:
         """charon's event stream has ended."""
@@ -154,8 +152,11 @@ class ManagedCharon:
 
     # -- SAs -----------------------------------------------------------------------------------------------------
 
-    def sas(self, names: Iterable[str]) -> tuple[IkeSa, ...]:
+    def sas(self, names: Collection[str]) -> tuple[IkeSa, ...]:
         """The IKE SAs of these IKE connections."""
+        if len(names) > 1 and 2 * len(names) >= len(self.loaded) + len(self.unloaded):
+            # One listing takes as long as a few of one name.
+            return tuple(sa for sa in self.all_sas() if sa.name in names)
         found: list[IkeSa] = []
         for name in sorted(names):
             sas = self._driver.sas(name)

@@ -16,7 +16,7 @@ from linkspan.core.state.desired import Connection, Gateway
 from linkspan.core.tunnel import peer_names
 from linkspan.core.tunnel.peer_names import PeerName, Resolution
 from linkspan.core.tunnel.tunnel import Tunnel, Tunnels
-from linkspan.drivers.ports import Resolver
+from linkspan.drivers.ports import LoadedConnection, Resolver
 
 
 class _Addressed(msgspec.Struct, frozen=True):
@@ -44,14 +44,11 @@ class PeerNames:
         self._adopted: dict[str, str] = {}
         self._addressed: dict[str, _Addressed] = {}
 
-    def adopt(self, loaded: Mapping[str, Iterable[str]], remotes: Mapping[str, str]) -> None:
-        """Use the addresses that a running charon is configured with, until the resolver answers otherwise.
-
-        `loaded`: its IKE connections with their children; `remotes`: the peer's address in each IKE connection.
-        """
-        for ike_name, children in loaded.items():
-            for child in children if ike_name in remotes else ():
-                self._adopted[ipsec_config.owner_of(child)] = remotes[ike_name]
+    def adopt(self, loaded: Iterable[LoadedConnection]) -> None:
+        """Use the addresses that a running charon is configured with, until the resolver answers otherwise."""
+        for connection in loaded:
+            for child in connection.children if connection.peer_address else ():
+                self._adopted[ipsec_config.owner_of(child)] = connection.peer_address
 
     def replace_names(
         self, connections: Mapping[str, Connection], gateway: Gateway, tunnels: Tunnels

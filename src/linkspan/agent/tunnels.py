@@ -32,6 +32,7 @@ from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefus
 from linkspan.core.tunnel.events import Event
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sa_views import SaViews
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
 
 TunnelEvent = tuple[str, Event]
@@ -204,10 +205,12 @@ class GatewayTunnels:
             for id in (id for id in asking if id in self.by_id):
                 names = self._charon.names_with_peers(configs(self.by_id[id]))
                 ids_by_names.setdefault(names, []).append(id)
+            listed: dict[str, list[IkeSa]] = {}
+            for sa in self._charon.sas(frozenset[str]().union(*ids_by_names)):
+                listed.setdefault(sa.name, []).append(sa)
+            self._strays.check(sa for sas in listed.values() for sa in sas)
             for names, ids in ids_by_names.items():
-                sas = self._charon.sas(names)
-                self._strays.check(sas)
-                views = SaViews(sas)
+                views = SaViews(sa for name in sorted(names) for sa in listed.get(name, ()))
                 for id in ids:
                     self._step(id, events.SasListed(views.of(id)))
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import msgspec
+
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
@@ -186,6 +188,13 @@ class NetworkWatch(Protocol):
         """End the watch. No error if there is none."""
 
 
+class LoadedConnection(msgspec.Struct, frozen=True):
+    """An IKE connection that charon has loaded: the names of its children, and the peer's address in it."""
+
+    children: frozenset[str]
+    peer_address: str
+
+
 class Charon(Protocol):
     """The charon of one gateway. Commands come from one thread; events are delivered on another."""
 
@@ -250,11 +259,8 @@ class Charon(Protocol):
         The old one is deleted once the new one is up with its children, and stays if that fails.
         """
 
-    def loaded(self) -> Mapping[str, frozenset[str]]:
-        """Return the names of the loaded connections, each with the names of its children."""
-
-    def peer_addresses(self) -> Mapping[str, str]:
-        """Return the configured peer address of each loaded connection, by the connection's name."""
+    def loaded(self) -> Mapping[str, LoadedConnection]:
+        """Return the loaded IKE connections by their names."""
 
     def ask(self) -> None:
         """Ask charon for a sign that it works. Raises Unresponsive."""

@@ -23,7 +23,7 @@ from linkspan.core.tunnel.kernel_sas import KernelSas
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers.ports import NAMESPACE, DriverError, Unresponsive
+from linkspan.drivers.ports import NAMESPACE, DriverError, LoadedConnection, Unresponsive
 from linkspan.testing.fake_world import FakeDaemon, FakeWorld
 
 VERSION: Final = "5.9.8-fake"
@@ -38,6 +38,11 @@ COMPLETE: Final = Capabilities(
     isolation="full",
 )
 """The capabilities of a node without a lack."""
+
+
+def loaded_connection(config: IkeConfig) -> LoadedConnection:
+    """A configuration as charon lists it once it is loaded."""
+    return LoadedConnection(frozenset(child.name for child in config.children), config.remote_address)
 
 
 class FakeDrivers:
@@ -425,14 +430,9 @@ class FakeCharon:
         with self._world.lock:
             self._world.replace(self._daemon(), unique_id)
 
-    def loaded(self) -> dict[str, frozenset[str]]:
+    def loaded(self) -> dict[str, LoadedConnection]:
         with self._world.lock:
-            configs = self._daemon().configs
-            return {name: frozenset(child.name for child in config.children) for name, config in configs.items()}
-
-    def peer_addresses(self) -> dict[str, str]:
-        with self._world.lock:
-            return {name: config.remote_address for name, config in self._daemon().configs.items()}
+            return {name: loaded_connection(config) for name, config in self._daemon().configs.items()}
 
     def ask(self) -> None:
         with self._world.lock:

@@ -39,7 +39,7 @@ from linkspan.drivers.charon.vici import (
     restrict,
 )
 from linkspan.drivers.linux import netns, process, xfrm
-from linkspan.drivers.ports import DriverError, Unresponsive
+from linkspan.drivers.ports import DriverError, LoadedConnection, Unresponsive
 
 _START_DEADLINE: Final = 15.0
 _STOP_DEADLINE: Final = 5.0
@@ -197,19 +197,15 @@ class StrongswanCharon:
     def replace(self, unique_id: int) -> None:
         self._request("rekey", {"ike-id": str(unique_id), "reauth": "yes"})
 
-    def loaded(self) -> dict[str, frozenset[str]]:
+    def loaded(self) -> dict[str, LoadedConnection]:
         messages = self._use(lambda commands: commands.stream("list-conns", "list-conn"))
         return {
-            name: frozenset(section.get("children", {})) for message in messages for name, section in message.items()
-        }
-
-    def peer_addresses(self) -> dict[str, str]:
-        messages = self._use(lambda commands: commands.stream("list-conns", "list-conn"))
-        sections = {name: section for message in messages for name, section in message.items()}
-        return {
-            name: addresses[0]
-            for name, section in sections.items()
-            if (addresses := _strings(section.get("remote_addrs")))
+            name: LoadedConnection(
+                children=frozenset(section.get("children", {})),
+                peer_address=next(iter(_strings(section.get("remote_addrs"))), ""),
+            )
+            for message in messages
+            for name, section in message.items()
         }
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:

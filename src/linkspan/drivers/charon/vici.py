@@ -1,9 +1,8 @@
-"""VICI sessions over the `vici` package: one kind for commands, one for events.
+"""VICI sessions: one kind for commands, one for events.
 
-The package's session returns wrong answers when events are registered on it, or when a command is sent while a
-listing is being read. So commands and events have separate sessions, and a listing is always read to its end. A
-command that exceeds its deadline closes its session, since the package applies its own timeout only to single reads.
-Anything but a well-formed answer becomes a `DriverError`.
+An answer carries nothing that tells which request it is for. So commands and events have separate sessions, a listing
+is always read to its end, and a command that exceeds its deadline closes its session. Anything but a well-formed answer
+becomes a `DriverError`.
 
 Use a `CommandSession` from one thread at a time. An `EventSession` reads on its own thread until the stream ends, even
 if its receiver fails: charon hangs at its end while a registered client does not read.
@@ -19,21 +18,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
-import vici.exception
-import vici.protocol
-import vici.session
 
+from linkspan.drivers.charon import vici_packets
 from linkspan.drivers.charon.strongswan_conf import SOCKET
-from linkspan.drivers.charon.vici_messages import ViciMessage
+from linkspan.drivers.charon.vici_packets import Received, ViciMessage
 from linkspan.drivers.ports import DriverError, Unresponsive
 
 DEADLINE: Final = 5.0
 """Seconds that a command may take before charon counts as unresponsive."""
 
 _CHUNK: Final = 65536
+T = TypeVar("T")
 _log = structlog.get_logger("drivers.charon.vici")
 
 
@@ -77,43 +75,70 @@ class CommandSession:
         self._deadline = deadline
         self._socket = _Socket(directory, deadline)
         self.listener = self._socket.listener()
-        self._session = vici.session.Session(self._socket)
 
     def request(self, command: str, message: ViciMessage | None = None) -> ViciMessage:
         """Send a command and return the answer.
 
         Raises CommandRefused with charon's message, Unresponsive without a well-formed answer within the deadline.
         """
-        answer: ViciMessage = self._run(command, lambda: self._session.request(command, message))
-        return answer
+        return self._run(command, lambda: self._request(command, message))
 
     def stream(self, command: str, event: str, message: ViciMessage | None = None) -> list[ViciMessage]:
         """Send a command that streams events, and return all of them. Raises as `request` does."""
-        messages: list[ViciMessage] = self._run(
-            command, lambda: list(self._session.streamed_request(command, event, message))
-        )
-        return messages
+        return self._run(command, lambda: self._stream(command, event, message))
 
     def close(self) -> None:
         """Close the session. May be called twice."""
         self._socket.close()
 
-    def _run(self, command: str, function: Callable[[], Any]) -> Any:
+    def _request(self, command: str, message: ViciMessage | None) -> ViciMessage:
+        self._socket.send(vici_packets.request(command, message))
+        return _answer(self._socket.receive())
+
+    def _stream(self, command: str, event: str, message: ViciMessage | None) -> list[ViciMessage]:
+        self._register(vici_packets.register(event))
+        self._socket.send(vici_packets.request(command, message))
+        messages: list[ViciMessage] = []
+        while (received := self._socket.receive()).type == vici_packets.EVENT:
+            messages.append(vici_packets.decode(received.message))
+        self._register(vici_packets.unregister(event))
+        _answer(received)
+        return messages
+
+    def _register(self, packet: bytes) -> None:
+        self._socket.send(packet)
+        # An event may arrive before the answer.
+        while (received := self._socket.receive()).type == vici_packets.EVENT:
+            continue
+        if received.type != vici_packets.CONFIRMED:
+            raise ValueError(f"an answer of type {received.type}")
+
+    def _run(self, command: str, function: Callable[[], T]) -> T:
         self._socket.set_deadline(self._deadline)
         try:
             return function()
-        except vici.exception.CommandException as error:
-            raise CommandRefused(str(error).removeprefix("Command failed: ")) from error
+        except CommandRefused:
+            raise
         except TimeoutError as error:
             self.close()
             raise Unresponsive(f"charon did not answer '{command}' within {self._deadline:.0f} s") from error
         except ConnectionError as error:
             self.close()
             raise CharonAbsent(f"charon ended before it answered '{command}'") from error
-        except Exception as error:
-            # The package raises various exceptions on malformed answers; all of them mean the same here.
+        except (OSError, ValueError) as error:
             self.close()
             raise Unresponsive(f"charon's answer to '{command}' cannot be parsed: {error}") from error
+
+
+def _answer(received: Received) -> ViciMessage:
+    """Return the answer of a command. Raises CommandRefused with charon's words, ValueError if it is none."""
+    if received.type != vici_packets.ANSWER:
+        raise ValueError(f"an answer of type {received.type}")
+    answer = vici_packets.decode(received.message)
+    if answer.get("success", b"yes") != b"yes":
+        words = answer.get("errmsg", b"")
+        raise CommandRefused(words.decode(errors="replace") if isinstance(words, bytes) else "")
+    return answer
 
 
 class EventSession:
@@ -135,8 +160,7 @@ class EventSession:
         self._stopped = False
         self._socket = _Socket(directory, DEADLINE)
         self.listener = self._socket.listener()
-        self._transport = vici.protocol.Transport(self._socket)
-        early: list[Any] = []
+        early: list[Received] = []
         try:
             for name in names:
                 self._register(name, early)
@@ -160,52 +184,48 @@ class EventSession:
 
     def mute(self, name: str) -> None:
         """Unregister one kind of event until `unmute`. Events in between are lost."""
-        self._transport.send(vici.protocol.Packet.unregister_event(name))
+        self._socket.send(vici_packets.unregister(name))
 
     def unmute(self, name: str) -> None:
         """Register a muted kind of event again."""
-        self._transport.send(vici.protocol.Packet.register_event(name))
+        self._socket.send(vici_packets.register(name))
 
-    def _register(self, name: str, early: list[Any]) -> None:
-        packet = vici.protocol.Packet
-        self._transport.send(packet.register_event(name))
-        while True:
-            answer = packet.parse(self._transport.receive())
-            if answer.response_type == packet.EVENT_CONFIRM:
-                return
-            if answer.response_type != packet.EVENT:
-                raise OSError(f"it has no event '{name}'")
-            early.append(answer)
+    def _register(self, name: str, early: list[Received]) -> None:
+        self._socket.send(vici_packets.register(name))
+        while (received := self._socket.receive()).type == vici_packets.EVENT:
+            early.append(received)
+        if received.type != vici_packets.CONFIRMED:
+            raise OSError(f"it has no event '{name}'")
 
-    def _read(self, early: list[Any]) -> None:
-        packet = vici.protocol.Packet
+    def _read(self, early: list[Received]) -> None:
         try:
-            for event in early:
-                self._hand_over(event)
+            for received in early:
+                self._hand_over(received)
             while True:
-                answer = packet.parse(self._transport.receive())
-                if answer.response_type == packet.EVENT:
-                    self._hand_over(answer)
-        except Exception as error:  # noqa: BLE001 # as in CommandSession; every stream ends with one
+                received = self._socket.receive()
+                if received.type == vici_packets.EVENT:
+                    self._hand_over(received)
+        except Exception as error:  # noqa: BLE001 # every stream ends with an error, of whatever kind
             _log.debug("the event stream ended", error=str(error))
         self._socket.close()
         if not self._stopped:
             self._ended()
 
-    def _hand_over(self, event: Any) -> None:
-        content = vici.protocol.Message.deserialize(event.payload)
+    def _hand_over(self, received: Received) -> None:
+        content = vici_packets.decode(received.message)
         try:
-            self._deliver(event.event_type.decode(), content)
+            self._deliver(received.event, content)
         except Exception:  # noqa: BLE001 # logged with its traceback
             # An error of the receiver must not end the reading.
             _log.exception("an event could not be delivered")
 
 
 class _Socket:
-    """The socket given to the package, with one deadline for many reads and a limit on the size of a read."""
+    """Packets over charon's socket, with one deadline for many of them and a limit on the size of each."""
 
     def __init__(self, directory: Path, seconds: float) -> None:
         self._end: float | None = None
+        self._read = bytearray()
         self._raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._raw.settimeout(seconds)
         # A unix socket's path is limited to 108 bytes; connecting through a descriptor avoids that.
@@ -231,29 +251,36 @@ class _Socket:
         """Limit all further reads and writes together to this time; None: no limit."""
         self._end = None if seconds is None else time.monotonic() + seconds
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, packet: bytes) -> None:
+        """Send a packet. Raises OSError."""
         self._apply_deadline()
-        self._raw.sendall(data)
+        self._raw.sendall(vici_packets.HEADER.pack(len(packet)) + packet)
 
-    def recv(self, count: int) -> bytes:
-        if count > vici.protocol.Transport.MAX_SEGMENT:
-            raise OSError(f"a message of {count} bytes")
-        self._apply_deadline()
-        data = self._raw.recv(min(count, _CHUNK))
-        if not data:
-            raise ConnectionResetError("charon closed the connection")
-        return data
+    def receive(self) -> Received:
+        """Return the next packet. Raises OSError, ValueError if it is malformed."""
+        header = vici_packets.HEADER.size
+        self._fill(header)
+        (size,) = vici_packets.HEADER.unpack_from(self._read)
+        if size > vici_packets.MAX_SIZE:
+            raise ValueError(f"a packet of {size} bytes")
+        self._fill(header + size)
+        packet = bytes(self._read[header : header + size])
+        del self._read[: header + size]
+        return vici_packets.parse(packet)
+
+    def _fill(self, size: int) -> None:
+        while len(self._read) < size:
+            self._apply_deadline()
+            data = self._raw.recv(_CHUNK)
+            if not data:
+                raise ConnectionResetError("charon closed the connection")
+            self._read += data
 
     def close(self) -> None:
+        """Close the socket. May be called twice."""
         with contextlib.suppress(OSError):  # it may not be connected any more
             self._raw.shutdown(socket.SHUT_RDWR)
         self._raw.close()
-
-    def gettimeout(self) -> None:
-        return None
-
-    def settimeout(self, seconds: float | None) -> None:
-        """Ignored: the package sets timeouts for single reads, the deadline covers all of them."""
 
     def _apply_deadline(self) -> None:
         if self._end is None:

@@ -7,11 +7,11 @@ send nor obey INITIAL_CONTACT (RFC 7296 2.4): an end that has lost its IKE SAs w
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey
+from linkspan.drivers.charon.vici_packets import ViciMessage
 
-ViciMessage = dict[str, Any]
 PROBE: Final = "probe"
 """The name of the connection, and of its child, that shows which versions of IKE charon has."""
 
