@@ -71,9 +71,9 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
         "ip6 daddr . ip6 saddr @pairs6_64_0 counter name dropped_in drop",
     ]
     assert rules(switch, "outbound") == [
+        "oifname { lo, ipsec0, in00010000 } accept",
         "ip saddr 203.0.113.1 udp sport 4500 accept",
         "ip6 saddr 2001:db8:ff::1 udp sport 4500 accept",
-        "oifname { lo, ipsec0, in00010000 } accept",
         NEIGHBOURS,
         REPORTS,
         "ip saddr 203.0.113.1 udp sport { 500, 4500 } accept",
@@ -92,20 +92,28 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
         "oifname != { lo, ipsec0, in00010000 } counter name dropped_out drop",
         "accept",
     ]
-    assert rules(switch, "inbound") == [
-        "ip daddr 203.0.113.1 udp dport 4500 accept",
-        "ip6 daddr 2001:db8:ff::1 udp dport 4500 accept",
-        "iifname lo accept",
+    assert rules(switch, "from_tunnel") == [
+        "ip saddr { 10.1.0.0/24, 203.0.113.1 } counter name dropped_in drop",
+        "ip6 saddr { 2001:db8:1::/64, 2001:db8:ff::1 } counter name dropped_in drop",
+        "accept",
+    ]
+    assert rules(switch, "from_inside") == [
         "ip saddr { 10.1.0.1, 203.0.113.1 } counter name dropped_in drop",
         "ip6 saddr { 2001:db8:1::1, 2001:db8:ff::1 } counter name dropped_in drop",
-        "iifname ipsec0 ip saddr { 10.1.0.0/24 } counter name dropped_in drop",
-        "iifname ipsec0 ip6 saddr { 2001:db8:1::/64 } counter name dropped_in drop",
-        "iifname ipsec0 accept",
         "iifname in00010000 ip saddr { 10.1.0.0/24 } accept",
         "iifname in00010000 ip6 saddr { 2001:db8:1::/64, fe80::/10 } accept",
         NEIGHBOURS,
         "ip6 saddr fe80::/10 icmpv6 type mld-listener-query accept",
-        "iifname { lo, ipsec0, in00010000 } counter name dropped_in drop",
+        "counter name dropped_in drop",
+    ]
+    assert rules(switch, "inbound") == [
+        "iifname vmap { lo : accept, ipsec0 : goto from_tunnel, in00010000 : goto from_inside }",
+        "ip daddr 203.0.113.1 udp dport 4500 accept",
+        "ip6 daddr 2001:db8:ff::1 udp dport 4500 accept",
+        "ip saddr { 10.1.0.1, 203.0.113.1 } counter name dropped_in drop",
+        "ip6 saddr { 2001:db8:1::1, 2001:db8:ff::1 } counter name dropped_in drop",
+        NEIGHBOURS,
+        "ip6 saddr fe80::/10 icmpv6 type mld-listener-query accept",
         "ip daddr 203.0.113.1 udp dport { 500, 4500 } accept",
         "ip daddr 203.0.113.1 meta l4proto { esp, ah } accept",
         "ip6 daddr 2001:db8:ff::1 udp dport { 500, 4500 } accept",
@@ -125,16 +133,23 @@ def test_new_sets_are_filled_before_rules_refer_to_them() -> None:
 def test_chains_drop_whatever_no_rule_accepts() -> None:
     (switch,) = transactions(GATEWAY, {}, {}, "kernel")
     chains = [line for line in switch.splitlines() if line.startswith("add chain")]
-    assert [line.split()[4] for line in chains] == ["pairs_out", "pairs_in", "outbound", "forward", "inbound"]
-    assert all("policy drop" in line for line in chains[2:])
+    hooked = [line for line in chains if "hook" in line]
+    assert [line.split()[4] for line in hooked] == ["outbound", "forward", "inbound"]
+    assert all("policy drop" in line for line in hooked)
+
+
+def test_with_kernel_esp_only_inside_interfaces_have_a_chain() -> None:
+    (switch,) = transactions(GATEWAY, {}, {}, "kernel")
+    assert rules(switch, "inbound")[0] == "iifname vmap { lo : accept, in00010000 : goto from_inside }"
+    assert rules(switch, "from_inside")[-1] == "counter name dropped_in drop"
 
 
 def test_prefixes_inside_one_another_are_one_element() -> None:
     first, second = gateway(1, inside=2).inside
     wide = replace(first, addresses=("10.1.0.1/24", "10.1.0.2/24", "10.1.0.3/16"))
     (switch,) = transactions(replace(GATEWAY, inside=(wide, second)), {}, {}, "user-space")
-    assert "iifname in00010000 ip saddr { 10.1.0.0/16 } accept" in rules(switch, "inbound")
-    assert "iifname ipsec0 ip saddr { 10.1.0.0/16 } counter name dropped_in drop" in rules(switch, "inbound")
+    assert "iifname in00010000 ip saddr { 10.1.0.0/16 } accept" in rules(switch, "from_inside")
+    assert "ip saddr { 10.1.0.0/16, 203.0.113.1 } counter name dropped_in drop" in rules(switch, "from_tunnel")
 
 
 def test_a_pair_that_stays_is_not_in_the_transaction() -> None:

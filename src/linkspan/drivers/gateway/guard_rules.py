@@ -9,6 +9,9 @@ on it, and none from the gateway's own addresses; from user-space ESP come no so
 The rules name lo, the inside interfaces and charon's TUN device. Every other interface counts as outside, so an
 interface with another name is closed. Chains drop what no rule accepts, also without any rule.
 
+Each rule that a packet passes costs time of every packet: one lookup of its interface leads to the few rules that it
+needs, and what tunnels carry comes before everything else.
+
 With kernel ESP the hooks of the outside interface also see protected packets, marked by `rt ipsec` and `meta ipsec`.
 With user-space ESP they do not: inner packets pass the TUN device, every other packet is plaintext.
 """
@@ -20,7 +23,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from linkspan.core.addresses import Address, Network
-from linkspan.core.state.desired import Gateway
+from linkspan.core.state.desired import Gateway, InsideInterface
 from linkspan.core.state.observed import Backend
 from linkspan.drivers.linux import interface_names
 
@@ -29,6 +32,8 @@ CHAINS: Final = {
     # Chains of their own, so that a connection changes no other rules. They come first, because others refer to them.
     "pairs_out": "",
     "pairs_in": "",
+    "from_tunnel": "",
+    "from_inside": "",
     "outbound": "type filter hook postrouting priority 0; policy drop;",
     "forward": "type filter hook forward priority 0; policy drop;",
     "inbound": "type filter hook prerouting priority 0; policy drop;",
@@ -71,6 +76,8 @@ def rules(gateway: Gateway, pair_sets: Iterable[str], backend: Backend) -> dict[
     return {
         "pairs_out": [_pairs(name, "saddr", "daddr", _DROP_OUT) for name in names],
         "pairs_in": [_pairs(name, "daddr", "saddr", _DROP_IN) for name in names],
+        "from_tunnel": _from_tunnel(gateway, outside) if backend == "user-space" else [],
+        "from_inside": _from_inside(gateway, outside),
         "outbound": [
             *([f"oifname {closed} {_DROP_OUT}"] if closed else []),
             *_outbound(gateway, outside, backend),
@@ -91,8 +98,8 @@ def closed_interfaces(gateway: Gateway) -> str:
 
 def _outbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[str]:
     return [
-        *_tunnelled(own, "s", backend),
         f"oifname {_set(_trusted(gateway, backend))} accept",
+        *_tunnelled(own, "s", backend),
         *(["rt ipsec exists accept"] if backend == "kernel" else []),
         _NEIGHBOURS,
         _REPORTS,
@@ -115,14 +122,13 @@ def _forward(gateway: Gateway, backend: Backend) -> list[str]:
 
 def _inbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[str]:
     return [
+        f"iifname vmap {_set(_origins(gateway, backend))}",
         *_tunnelled(own, "d", backend),
-        "iifname lo accept",
         # The kernel has compared the source of a decrypted packet with the policies of its tunnel.
         *(["meta ipsec exists accept"] if backend == "kernel" else []),
-        *_inside(gateway, own, backend),
+        *_from("", _addresses(gateway, own), _DROP_IN),
         _NEIGHBOURS,
         _QUERIES,
-        f"iifname {_set(_trusted(gateway, backend))} {_DROP_IN}",
         *_ipsec(own, "d"),
         *_fragments(own),
         "jump pairs_in",
@@ -133,19 +139,42 @@ def _inbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[str
     ]
 
 
-def _inside(gateway: Gateway, own: list[Address], backend: Backend) -> list[str]:
-    """Accept what comes from inside and from user-space ESP with a source of its own."""
-    inside = [ipaddress.ip_interface(address) for interface in gateway.inside for address in interface.addresses]
-    lines = _from("", (*own, *(interface.ip for interface in inside)), _DROP_IN)
-    if backend == "user-space":
-        name = f"iifname {interface_names.TUN} "
-        lines += [*_from(name, (interface.network for interface in inside), _DROP_IN), f"{name}accept"]
+def _origins(gateway: Gateway, backend: Backend) -> list[str]:
+    """Return what becomes of packets by the interface that they come from, if it is not outside."""
+    tun = [f"{interface_names.TUN} : goto from_tunnel"] if backend == "user-space" else []
+    names = (interface_names.inside_interface(interface.network_id) for interface in gateway.inside)
+    return ["lo : accept", *tun, *(f"{name} : goto from_inside" for name in names)]
+
+
+def _from_tunnel(gateway: Gateway, own: list[Address]) -> list[str]:
+    """Accept what comes from user-space ESP, but not with a source that belongs here."""
+    return [*_from("", (*own, *(network for _, network in _networks(gateway))), _DROP_IN), "accept"]
+
+
+def _from_inside(gateway: Gateway, own: list[Address]) -> list[str]:
+    """Accept what comes from inside with a source of its own network."""
+    lines = _from("", _addresses(gateway, own), _DROP_IN)
     for interface in gateway.inside:
-        networks: list[Network] = [ipaddress.ip_interface(address).network for address in interface.addresses]
+        networks = [network for other, network in _networks(gateway) if other is interface]
         link_local = [_LINK_LOCAL] if any(network.version == 6 for network in networks) else []
         name = f"iifname {interface_names.inside_interface(interface.network_id)} "
         lines += _from(name, (*networks, *link_local), "accept")
-    return lines
+    return [*lines, _NEIGHBOURS, _QUERIES, _DROP_IN]
+
+
+def _networks(gateway: Gateway) -> list[tuple[InsideInterface, Network]]:
+    """Return the networks inside, each with its interface."""
+    return [
+        (interface, ipaddress.ip_interface(address).network)
+        for interface in gateway.inside
+        for address in interface.addresses
+    ]
+
+
+def _addresses(gateway: Gateway, own: list[Address]) -> list[Address]:
+    """Return all addresses of the gateway."""
+    inside = (ipaddress.ip_interface(address).ip for interface in gateway.inside for address in interface.addresses)
+    return [*own, *inside]
 
 
 def _from(match: str, sources: Iterable[Address | Network], verdict: str) -> list[str]:
@@ -166,7 +195,7 @@ def _trusted(gateway: Gateway, backend: Backend) -> list[str]:
 
 
 def _tunnelled(addresses: Iterable[Address], side: str, backend: Backend) -> list[str]:
-    """Accept ESP of the gateway's own addresses. Nearly every packet is ESP, so these rules come first.
+    """Accept ESP of the gateway's own addresses. Outside, nearly every packet is ESP, so these rules come first.
 
     They need not test the interface: nothing with the source or the destination of the gateway itself is forwarded.
     """
