@@ -114,7 +114,8 @@ class GatewayTunnels:
                 continue
             after, actions = lifecycle.step(before, event, self._clock())
             self.by_id[id] = after
-            self.changed.add(id)
+            if not isinstance(event, charon_events.SIGNS_OF_LIFE):
+                self.changed.add(id)
             self.came_up = self.came_up or bool(after.up - before.up)
             for action in actions:
                 pending.extend(self._carry_out(id, action))

@@ -112,7 +112,8 @@ class DaemonLost(msgspec.Struct, frozen=True):
 ConnectionEvent = SaChanged | Cause | PeerRefused | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating
 CharonEvent = ConnectionEvent | DaemonLost
 
-_SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
+SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
+"""Events that change only what is known of the peer's liveness, and so no report."""
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
 
@@ -239,7 +240,7 @@ def without_repeats(happened: Iterable[ConnectionEvent]) -> list[ConnectionEvent
     """
     kept: dict[object, ConnectionEvent] = {}
     for number, event in enumerate(happened):
-        key = event if isinstance(event, _SIGNS_OF_LIFE) else number
+        key = event if isinstance(event, SIGNS_OF_LIFE) else number
         kept.pop(key, None)
         kept[key] = event
     return list(kept.values())
