@@ -88,7 +88,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["user", "list"], "run 'linkspan db upgrade'"),
         (["agent", "--api", "http://192.0.2.1:9696"], "plain HTTP"),
         (["agent", "--api", "ftp://127.0.0.1"], "not the URL of an API"),
-        (["agent"], "no token file .linkspan/nodes/node-1.token"),
+        (["agent"], "make a token with 'linkspan node join-token node-1'"),
         (["connection", "list"], "'linkspan run'"),
         (["lab", "show"], "no laboratory in .linkspan"),
         (["status"], "no clouds file"),

@@ -14,12 +14,14 @@ import secrets
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from linkspan.core import keystone_v3
+from linkspan.core import keystone_v3, node_join
+from linkspan.core.addresses import is_loopback
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
 from linkspan.core.ipsec.config import MAX_CHILDREN
@@ -28,6 +30,7 @@ from linkspan.core.state import drift, status
 from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
+NODE_PORT: Final = 9697
 _CONNECTION: Final = ConnectionLimits()
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -53,6 +56,17 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     host: Annotated[str, _about("address to listen on")] = "127.0.0.1"
     port: Annotated[Port, _about("TCP port to listen on")] = 9696
+    node_host: Annotated[str, _about("address to listen on for nodes that have joined; empty: that of the API")] = ""
+    node_port: Annotated[
+        Port | None,
+        _about(
+            "TCP port to listen on for nodes that have joined (TLS with certificates of an internal authority); "
+            f"default: {NODE_PORT}, on a loopback address none"
+        ),
+    ] = None
+    node_certificates: Annotated[
+        Seconds, _about("lifetime of nodes' certificates, seconds; agents renew them at half of it")
+    ] = node_join.CERTIFICATE_LIFETIME
     database: Annotated[
         str, _about("database URL, such as postgresql+psycopg://…; empty: SQLite in the state directory")
     ] = ""
@@ -220,10 +234,11 @@ class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The agent of one gateway node."""
 
-    name: Annotated[str, _about("name of this node, as in `linkspan node create`")] = "node-1"
+    name: Annotated[str, _about("name of this node, as in `linkspan node join-token`")] = "node-1"
     api: Annotated[str, _about("URL of the API; https unless the host is a loopback address")] = ""
     token_file: Annotated[
-        Path | None, _about("file with this node's token; default: nodes/NAME.token in the state directory")
+        Path | None,
+        _about("file with this node's token, if it has not joined; default: nodes/NAME.token in the state directory"),
     ] = None
     ca_file: Annotated[Path | None, _about("CA certificates (PEM) to verify the API's certificate")] = None
     instance: Annotated[
@@ -300,6 +315,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
     @property
+    def node_address(self) -> tuple[str, int] | None:
+        """Address and port of the listener for nodes; None: there is none."""
+        host = self.api.node_host or self.api.host
+        port = self.api.node_port or (None if is_loopback(host) else NODE_PORT)
+        return None if port is None else (host, port)
+
+    @property
+    def identity_file(self) -> Path:
+        """File with this node's key and certificate, if it has joined."""
+        return self.state / "nodes" / f"{self.agent.name}.pem"
+
+    @property
     def token_file(self) -> Path:
         """File with this node's token."""
         return self.agent.token_file or self.state / "nodes" / f"{self.agent.name}.token"
@@ -341,6 +368,8 @@ def _kind(hint: Any) -> str:
         return " | ".join(get_args(hint))
     if get_origin(hint) is dict:
         return "table of text"
+    if get_origin(hint) is UnionType:
+        return _kind(get_args(hint)[0])
     names = {str: "text", int: "integer", float: "number"}
     return names.get(hint, "path")
 

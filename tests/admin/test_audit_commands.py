@@ -35,6 +35,10 @@ def test_each_command_that_changes_something_has_an_entry(tmp_path: Path, capsys
         ("user", "revoke", "ada", "--project", "blue", "--role", "reader"),
         ("token", "create", "--user", "ada"),
         ("node", "create", "north", "--token-file", str(tmp_path / "north.token")),
+        ("node", "join-token", "north"),
+        ("node", "join-token", "south"),
+        ("node", "revoke", "north"),
+        ("node", "delete", "south"),
         ("user", "delete", "ada"),
         ("project", "delete", "blue"),
     ]
@@ -49,7 +53,11 @@ def test_each_command_that_changes_something_has_an_entry(tmp_path: Path, capsys
         ("grant", "user", '["roles"]'),
         ("revoke", "user", '["roles"]'),
         ("create", "token", '["expires_at","name"]'),
-        ("create", "node", '["name"]'),
+        ("create", "node", '["name","token"]'),
+        ("update", "node", '["join_token"]'),
+        ("create", "node", '["join_token","name"]'),
+        ("revoke", "node", '["certificate","join_token","token"]'),
+        ("delete", "node", "[]"),
         ("delete", "user", "[]"),
         ("delete", "project", "[]"),
     ]

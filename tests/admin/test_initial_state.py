@@ -29,6 +29,7 @@ from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import verify_password
 from linkspan.store.migrate import upgrade
+from linkspan.store.nodes import credentials as node_credentials
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 from tests.api.users import quick
@@ -225,3 +226,24 @@ def test_a_node_whose_token_cannot_be_written_is_not_created(store: Store, tmp_p
         node = registry.node_by_token(tx, hash_token(token.encode()))
     assert node is not None
     assert node["name"] == "n"
+
+
+def test_the_token_of_a_node_of_this_machine_has_no_end_after_an_upgrade(store: Store, tmp_path: Path) -> None:
+    """The upgrade gives every token one, since it does not know where the nodes are."""
+    file = tmp_path / "nodes" / "node-1.token"
+    for _ in range(2):
+        bootstrap_state(store, tmp_path, "http://127.0.0.1:9696", {"node-1": file})
+        with store.read() as tx:
+            node = registry.node_by_token(tx, hash_token(file.read_text().strip().encode()))
+        assert node is not None
+        assert node["token_expires_at"] is None
+        with store.write() as tx:
+            node_credentials.set_token(tx, node["id"], hash_token(file.read_text().strip().encode()), tx.wall + 100)
+
+
+def test_a_node_of_this_machine_that_has_joined_needs_no_token(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "nodes" / "node-1.token"
+    file.parent.mkdir()
+    file.with_suffix(".pem").write_text("")
+    bootstrap_state(store, tmp_path, "http://127.0.0.1:9696", {"node-1": file})
+    assert not file.exists()

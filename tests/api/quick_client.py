@@ -36,7 +36,7 @@ class _Transport(httpx.BaseTransport):
             "scheme": request.url.scheme,
             "query_string": request.url.query,
             "headers": [(key.lower(), value) for key, value in request.headers.raw],
-            "client": ("testclient", 50000),
+            "client": ("127.0.0.1", 50000),
             "server": (request.url.host, request.url.port or 80),
             "extensions": {},
             "state": {},

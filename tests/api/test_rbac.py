@@ -63,6 +63,10 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "quota": {"admin": (200, 200), "member": (200, 403), "reader": (200, 403), "unknown role": (403, 403)},
     "set quota": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
     "reset quota": {"admin": (204, 204), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    # without a node, so that admins read that there is none
+    "show node": {"admin": (404, 404), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    "change node": {"admin": (404, 404), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    "invite node": {"admin": (201, 201), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
     "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "unknown role": (401, 401)},
 }
 SEES_KEYS: Final = ("admin", "member")
@@ -100,6 +104,11 @@ def rows() -> Iterator[Row]:
     for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant"):
         yield Row("GET", f"/v2.0/{path}", "user")
     yield Row("GET", "/v2.0/linkspan/nodes", "admin")
+    yield Row("GET", "/v2.0/linkspan/nodes/{id}", "show node")
+    yield Row("POST", "/v2.0/linkspan/nodes", "invite node")
+    for action in ("rotate", "revoke"):
+        yield Row("PUT", f"/v2.0/linkspan/nodes/{{id}}/{action}", "change node")
+    yield Row("DELETE", "/v2.0/linkspan/nodes/{id}", "change node")
     yield Row("GET", "/v2.0/linkspan/audit", "audit")
     yield Row("GET", "/v2.0/quotas", "every quota")
     for path in ("/v2.0/quotas/{id}", "/v2.0/quotas/{id}/default", "/v2.0/quotas/{id}/details"):
@@ -108,8 +117,11 @@ def rows() -> Iterator[Row]:
     yield Row("DELETE", "/v2.0/quotas/{id}", "reset quota")
     yield Row("POST", "/agent/v1/hello", "agent")
     yield Row("POST", "/agent/v1/reports", "agent")
+    yield Row("POST", "/agent/v1/join", "agent")
+    yield Row("POST", "/agent/v1/certificate", "agent")
     for path in ("desired", "hints"):
         yield Row("GET", f"/agent/v1/{path}", "agent")
+    yield Row("GET", "/agent/v1/authorities", "public")
 
 
 ROWS: Final = tuple(rows())
@@ -202,9 +214,8 @@ class MatrixColumn:
             yield from self._audit(row, expected)
             return
         path = row.path.replace("{id}", self.project if "/quotas/" in row.path else "vpnaas")
-        response = self.caller.send(
-            row.method, f"/{path}", {"quota": {"ikepolicy": 100}} if row.method == "PUT" else None
-        )
+        bodies = {"set quota": {"quota": {"ikepolicy": 100}}, "invite node": {"node": {"name": "edge-1"}}}
+        response = self.caller.send(row.method, f"/{path}", bodies.get(row.action))
         if response.status_code != expected:
             yield f"{response.status_code}, not {expected}"
         if row.action == "agent" and response.content:
@@ -417,6 +428,7 @@ OPERATORS_EXPECT: Final[Exceptions] = {
     ("add", "router"): {"reader": (200, 404)},
     ("remove", "router"): {"member": (403, 404)},
     ("admin", ""): {"reader": (200, 200)},
+    ("show node", ""): {"reader": (404, 404)},
 }
 
 

@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 
 from linkspan.api.renewals import Renewals
 from linkspan.core.state.observed import Report
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import registry
 from tests.api.conftest import OpenApi
 from tests.api.world import Api, LocalSite, encode
@@ -29,12 +28,11 @@ def test_renewals_are_gathered(database: Engine, open_api: OpenApi) -> None:
     clock = Clock()
     statements = Statements(database)
     with open_api(store={"clock": clock, "lease": LEASE}) as api:
-        for number in range(50):
-            api.node(f"node-{number}")
+        nodes = [api.node(f"node-{number}").hello()["node_id"] for number in range(50)]
         clock.pass_(LEASE / 2)
         renewals = Renewals(api.store, gather=0.5)
         with statements.counted() as sent:
-            futures = [renewals.renew(hash_token(b"token of node-%d" % number)) for number in range(50)]
+            futures = [renewals.renew(node) for node in nodes]
             unknown = renewals.renew("unknown")
             wait(futures)
         assert all(future.result() for future in futures)

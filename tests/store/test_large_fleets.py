@@ -103,7 +103,7 @@ def test_deleted_objects_are_still_found_by_what_they_reference(world: World) ->
 
 
 def test_many_leases_are_renewed_in_one_statement(world: World, database: Engine) -> None:
-    nodes = {f"hash-node-{number}": world.node(f"node-{number}") for number in range(200)}
+    nodes = [world.node(f"node-{number}") for number in range(200)]
     with world.store.write() as tx:
         assert registry.renew(tx, [*nodes, "unknown"]) == set(nodes)
         assert tx.statements == 1

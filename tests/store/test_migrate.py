@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -195,6 +196,17 @@ def test_tokens_of_the_first_version_are_kept(empty: tuple[Engine, Engine]) -> N
         ids = connection.execute(text("SELECT count(DISTINCT id) FROM token")).scalar()
     assert [tuple(row) for row in kept] == [("h1", "u", "p", "a", "", None), ("h2", "u", "p", "b", "", 7.5)]
     assert ids == 2
+
+
+def test_tokens_of_nodes_get_an_end(empty: tuple[Engine, Engine]) -> None:
+    """Long enough for an operator to have the nodes join with certificates."""
+    engine, _ = empty
+    before = time.time()
+    upgrade_from(engine, "0001", (NODE_0001,))
+    with engine.connect() as connection:
+        hashed, end = connection.execute(text("SELECT token_hash, token_expires_at FROM node")).one()
+    assert hashed == "hash"
+    assert before + 89 * 86_400 < end <= time.time() + 90 * 86_400
 
 
 def test_ports_of_a_router_on_a_network_get_one_mac_address(empty: tuple[Engine, Engine]) -> None:

@@ -23,7 +23,8 @@ from linkspan.store.audit import Actor
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
-from linkspan.store.nodes import registry
+from linkspan.store.nodes import membership, registry
+from linkspan.store.nodes.registry import NodeWithGateways
 from linkspan.store.rows import quotas, reading
 from linkspan.store.store import Conflict, Store
 from linkspan.store.transaction import Transaction
@@ -182,20 +183,64 @@ def delete_token(store: Store, id: str) -> None:
         audit.record(tx, _operator(), "delete", "token", id)
 
 
-def create_node(store: Store, name: str, token_file: Path) -> None:
-    """Creates a node and the file with its token. Raises ClickException if either exists, or for a bad name."""
+def create_node(store: Store, name: str, token_file: Path, lifetime: float | None = None) -> None:
+    """Creates a node and the file with its token, which lasts `lifetime` seconds; None: without an end, for a node on
+    this machine. Raises ClickException if either exists, or for a bad name."""
     _check_name(name)
     token = secrets.token_urlsafe(32)
     try:
         with store.write() as tx:
-            if any(node["name"] == name for node in registry.all_nodes(tx)):
+            if registry.node_by_name(tx, name) is not None:
                 raise click.ClickException(f"a node named '{name}' exists already")
-            node = registry.add_node(tx, name, hash_token(token.encode()))
-            audit.record(tx, _operator(), "create", "node", node["id"], fields=("name",))
+            end = None if lifetime is None else tx.wall + lifetime
+            node = registry.add_node(tx, name, hash_token(token.encode()), end)
+            audit.record(tx, _operator(), "create", "node", node["id"], fields=("name", "token"))
             # Inside the transaction: without its token file the node could never connect.
             write_private(token_file, token + "\n", 0o400)
     except Conflict:
         raise click.ClickException(f"a node named '{name}' exists already") from None
+
+
+def invite_node(store: Store, name: str, lifetime: float, token_file: Path | None) -> str:
+    """Makes a join token for a node, and its file if one is named. Raises ClickException for a bad name."""
+    _check_name(name)
+    if "/" in name:
+        raise click.ClickException("the name of a node has no slash: it becomes the name of a file")
+    with store.write() as tx:
+        _, token = membership.invite(tx, _operator(), name, lifetime)
+        if token_file is not None:
+            write_private(token_file, token + "\n", 0o400)
+    return token
+
+
+def get_node(tx: Transaction, name: str) -> NodeWithGateways:
+    """Returns a node by name. Raises ClickException if it does not exist."""
+    node = registry.node_by_name(tx, name)
+    if node is None:
+        raise click.ClickException(f"no node named '{name}': see 'linkspan node list'")
+    return node
+
+
+def rotate_node(store: Store, name: str) -> None:
+    """Has a node renew its certificate. Raises ClickException if it has none."""
+    with store.write() as tx:
+        if not membership.rotate(tx, _operator(), get_node(tx, name)):
+            raise click.ClickException(f"node {name} has no certificate: see 'linkspan node join-token'")
+
+
+def revoke_node(store: Store, name: str) -> None:
+    """Ends every credential of a node. Raises ClickException if the node does not exist."""
+    with store.write() as tx:
+        membership.revoke(tx, _operator(), get_node(tx, name))
+
+
+def delete_node(store: Store, name: str, force: bool) -> None:
+    """Deletes a node. Raises ClickException if it does not exist, or has gateways, unless `force`."""
+    with store.write() as tx:
+        node = get_node(tx, name)
+        if node["gateways"] and not force:
+            raise click.ClickException(membership.with_gateways(node))
+        membership.remove(tx, _operator(), node)
 
 
 def write_private(path: Path, text: str, mode: int) -> None:

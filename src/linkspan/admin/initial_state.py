@@ -22,6 +22,7 @@ from linkspan.core.keystone_v3 import REGION, STATIC_DAYS
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import UserRow, hash_password
+from linkspan.store.nodes import credentials as node_credentials
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
@@ -59,9 +60,8 @@ def bootstrap_state(
         projects = {name: (users.project(tx, name=name) or users.add_project(tx, name))["id"] for name in PROJECTS}
         for name, (project, roles) in USERS.items():
             _ensure_user(tx, name, hashes[name], projects[project], roles)
-        known = {node["name"] for node in registry.all_nodes(tx)}
         for name, token_file in nodes.items():
-            _ensure_node(tx, name, token_file, name in known)
+            _ensure_node(tx, name, token_file)
         _ensure_token(tx, saved)
         _ensure_credential(tx, saved, secret_hash)
         # Inside the transaction: without this file the passwords of its users would be lost.
@@ -77,7 +77,12 @@ def nodes_to_run(store: Store, state: Path, wanted: Sequence[str]) -> dict[str, 
     folder = state / "nodes"
     with store.read() as tx:
         with_gateways = [node["name"] for node in registry.all_nodes(tx) if node["gateways"]]
-    local = [name for name in with_gateways if "/" not in name and (folder / f"{name}.token").exists()]
+    kinds = ("token", "pem")
+    local = [
+        name
+        for name in with_gateways
+        if "/" not in name and any((folder / f"{name}.{kind}").exists() for kind in kinds)
+    ]
     return {name: folder / f"{name}.token" for name in [*wanted, *local]}
 
 
@@ -129,24 +134,32 @@ def _ensure_user(tx: Transaction, name: str, hashed: str, project_id: str, roles
         users.set_password(tx, user["id"], hashed)
 
 
-def _ensure_node(tx: Transaction, name: str, token_file: Path, known: bool) -> None:
+def _ensure_node(tx: Transaction, name: str, token_file: Path) -> None:
+    """Ensures that a node of this machine has a token, without an end, unless it has joined with a certificate."""
+    if token_file.with_suffix(".pem").exists():
+        return
     try:
         token = token_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         token = ""
     except OSError as error:
         raise click.ClickException(f"cannot read the token file {token_file}: {error.strerror}") from None
-    if token and registry.node_by_token(tx, hash_token(token.encode())) is not None:
+    token_hash = hash_token(token.encode()) if token else ""
+    node = registry.node_by_token(tx, token_hash) if token else None
+    if node is not None:
+        if node["token_expires_at"] is not None:
+            node_credentials.set_token(tx, node["id"], token_hash, None)
         return
-    if known:
+    if registry.node_by_name(tx, name) is not None:
         raise click.ClickException(
-            f"node '{name}' is in the database, but {token_file} does not hold its token: put the file back, "
-            "or start with another --state"
+            f"node '{name}' is in the database, but {token_file} does not hold its token: put the file back, delete "
+            "the node if it was revoked, or start with another --state"
         )
     if not token:
         token = secrets.token_urlsafe(32)
+        token_hash = hash_token(token.encode())
         write_private(token_file, token + "\n", 0o400)
-    registry.add_node(tx, name, hash_token(token.encode()))
+    registry.add_node(tx, name, token_hash)
 
 
 def _replace(file: Path, text: str) -> None:

@@ -51,7 +51,7 @@ def require_tools(names: Sequence[str]) -> None:
         )
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int, setting: str = "--port") -> socket.socket:
     """Opens a listening socket. Raises ClickException if the port is in use or the address is not a local one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -61,7 +61,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         known = error.errno if error.errno and error.errno > 0 else 0
         reason = (os.strerror(known) if known else str(error.strerror or error)).lower()
         raise click.ClickException(
-            f"cannot listen on {host} port {port}: {reason}; choose another port with --port"
+            f"cannot listen on {host} port {port}: {reason}; choose another port with {setting}"
         ) from None
 
 

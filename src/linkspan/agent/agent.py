@@ -1,8 +1,8 @@
 """The agent of one node: reads desired state, distributes it to the gateways' workers, delivers their reports.
 
-Three threads beside the workers' own: one reads hints, one delivers reports and so extends the lease, and the caller's
-reads desired state by revision and distributes it. A hint only wakes the reader; the state comes from the read. While
-the API is unreachable, everything that runs goes on.
+Four threads beside the workers' own: one reads hints, one delivers reports and so extends the lease, one renews the
+node's certificate, and the caller's reads desired state by revision and distributes it. A hint only wakes the reader;
+the state comes from the read. While the API is unreachable, everything that runs goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 
 import linkspan
 from linkspan.agent.api_client import ApiClient, ApiUnreachable, NodeHeld
+from linkspan.agent.certificate_renewal import keep_renewed
 from linkspan.agent.convergence import Desired
 from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
@@ -79,6 +80,8 @@ class Agent:
             lacks=capabilities.lacks(self._drivers.capabilities),
             gateways=len(self._drivers.namespaces.present()),
         )
+        renewal = threading.Thread(target=keep_renewed, args=(self._api, self._stop), name="certificate", daemon=True)
+        renewal.start()
         try:
             self._join()
             threads = [

@@ -1,4 +1,5 @@
-"""The agent's client of the API: four requests, authenticated by the node's token, over TLS or on loopback.
+"""The agent's client of the API: requests authenticated by the node's certificate, or by its token over TLS or on
+loopback.
 
 It knows HTTP and nothing of gateways. Errors are `ApiUnreachable`: one sentence, and whether a retry can help.
 """
@@ -6,20 +7,28 @@ It knows HTTP and nothing of gateways. Errors are `ApiUnreachable`: one sentence
 from __future__ import annotations
 
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from linkspan.agent.node_identity import IdentityError, IdentityFile, NewKey, NodeIdentity, rejoin
 from linkspan.core.addresses import is_loopback
+from linkspan.core.node_join import RENEW_HEADER, SERVER_NAME, Issued, Renewal
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta
 from linkspan.core.state.observed import HOLDER_HEADER, Hello, Report, Welcome
 
 HINTS_TIMEOUT = 35.0
 """Seconds without data on the hint stream after which it counts as broken; the API sends a heartbeat every 10 s."""
+
+REPLACED = 60.0
+"""Seconds after its replacement after which nothing but a hint stream can be in progress over a connection."""
 
 
 class ApiUnreachable(Exception):
@@ -51,8 +60,30 @@ def check_url(url: str) -> None:
 class ApiClient:
     """The API as one node uses it. Safe to use from several threads."""
 
-    def __init__(self, url: str, token: str, ca_file: Path | None = None, holder: str = "") -> None:
-        """`holder`: which agent this is, see `HOLDER_HEADER`."""
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        ca_file: Path | None = None,
+        holder: str = "",
+        *,
+        identity: IdentityFile | None = None,
+    ) -> None:
+        """`holder`: which agent this is, see `HOLDER_HEADER`. `identity`: instead of token and CA file, and its URL
+        instead of `url`."""
+        self._holder = holder
+        self._file = identity
+        self._identity: NodeIdentity | None = None
+        self._version: tuple[int, ...] = ()
+        # Clients with previous certificates: requests that have begun with them go on. When each was replaced.
+        self._replaced: dict[httpx.Client, float] = {}
+        self._streaming: httpx.Client | None = None
+        self._replacing = threading.Lock()
+        self.renewal_asked = threading.Event()
+        """Set when the API asks for a renewal of the certificate."""
+        if identity is not None:
+            self._http = self._as_node(identity)
+            return
         check_url(url)
         verify: ssl.SSLContext | bool = True
         if ca_file is not None:
@@ -60,9 +91,12 @@ class ApiClient:
                 verify = ssl.create_default_context(cafile=str(ca_file))
             except (OSError, ssl.SSLError) as error:
                 raise ApiUnreachable(f"the CA file {ca_file} cannot be used: {error}", final=True) from error
-        self._http = httpx.Client(
+        self._http = self._client(url, verify, {"Authorization": f"Bearer {token}"})
+
+    def _client(self, url: str, verify: ssl.SSLContext | bool, headers: dict[str, str]) -> httpx.Client:
+        return httpx.Client(
             base_url=f"{url.rstrip('/')}/agent/v1",
-            headers={"Authorization": f"Bearer {token}"} | ({HOLDER_HEADER: holder} if holder else {}),
+            headers=headers | ({HOLDER_HEADER: self._holder} if self._holder else {}),
             timeout=httpx.Timeout(10.0),
             verify=verify,
             # Desired state has keys: no proxy of the environment may see it, and no redirect may lead it elsewhere.
@@ -71,7 +105,72 @@ class ApiClient:
 
     def close(self) -> None:
         """Close all HTTP connections; a thread that waits in `hints` gets ApiUnreachable."""
-        self._http.close()
+        for http in (self._http, *self._replaced):
+            http.close()
+
+    # -- the certificate -----------------------------------------------------------------------------------------
+
+    def _as_node(self, file: IdentityFile) -> httpx.Client:
+        self._version = file.version()
+        try:
+            identity = file.read()
+            context = file.context(identity)
+        except IdentityError as error:
+            raise ApiUnreachable(str(error), final=True) from None
+        self._identity = identity
+        self._check_identity()
+        return self._client(identity.url, context, {})
+
+    def _check_identity(self) -> None:
+        fault = self._identity.fault(self._file.clock()) if self._identity and self._file else ""
+        if fault:
+            raise ApiUnreachable(fault, final=True)
+
+    @property
+    def certificate_lifetime(self) -> float:
+        """Seconds for which the certificate is valid from its begin; 0 without one."""
+        return 0.0 if self._identity is None else self._identity.valid_until - self._identity.valid_from
+
+    def renewal_is_due(self) -> bool:
+        """True if the certificate is past half of its life, or the API has asked for a renewal."""
+        if self._file is None or self._identity is None:
+            return False
+        return self.renewal_asked.is_set() or self._file.clock() >= self._identity.renew_at
+
+    def renew(self) -> None:
+        """Take a new key and certificate, and use them for what begins from now on. Requests in progress end with the
+        previous ones, which the API accepts until the first request with the new ones."""
+        if self._file is None or self._identity is None:
+            return
+        key = NewKey()
+        body = self._post("certificate", msgspec.json.encode(Renewal(key.request)))
+        try:
+            issued = msgspec.json.decode(body, type=Issued)
+            self._file.write(key.identity(issued, self._identity.url))
+        except (msgspec.DecodeError, IdentityError) as error:
+            raise ApiUnreachable(f"the certificate of the node cannot be renewed: {error}") from None
+        self._replace(self._as_node(self._file))
+
+    def reload_identity(self) -> bool:
+        """Use the identity that is in the file now; False if it has not changed."""
+        if self._file is None or self._file.version() == self._version:
+            return False
+        self._replace(self._as_node(self._file))
+        return True
+
+    def _replace(self, http: httpx.Client) -> None:
+        with self._replacing:
+            self._replaced[self._http] = time.monotonic()
+            self._http = http
+            # What was asked for was about the previous one.
+            self.renewal_asked.clear()
+        for old, since in list(self._replaced.items()):
+            # Never one that is in use: a thread that waits for its socket would do so for ever.
+            if time.monotonic() > since + REPLACED and old is not self._streaming:
+                del self._replaced[old]
+                old.close()
+
+    # -- requests ------------------------------------------------------------------------------------------------
 
     def hello(self, hello: Hello) -> Welcome:
         """Join: send what this node is, and receive its name, revision and lease."""
@@ -93,12 +192,25 @@ class ApiClient:
         self._post("reports", msgspec.json.encode(report))
 
     def hints(self) -> Iterator[int]:
-        """Revisions as the API announces them (server-sent events), until the stream ends. Raises ApiUnreachable."""
+        """Revisions as the API announces them (server-sent events), until the stream ends. Raises ApiUnreachable.
+
+        A stream that ends because the certificate was renewed goes on with the next one.
+        """
+        while True:
+            http = self._streaming = self._http
+            yield from self._hints(http)
+            if http is self._http:
+                return
+
+    def _hints(self, http: httpx.Client) -> Iterator[int]:
+        self._check_identity()
         timeout = httpx.Timeout(10.0, read=HINTS_TIMEOUT)
         try:
-            with self._http.stream("GET", "hints", timeout=timeout) as response:
+            with http.stream("GET", "hints", timeout=timeout, extensions=self._extensions) as response:
                 if response.status_code != 200:
                     response.read()
+                if response.status_code == 401 and http is not self._http:
+                    return
                 self._checked(response)
                 for line in response.iter_lines():
                     if line.startswith("data:"):
@@ -106,20 +218,42 @@ class ApiClient:
         except (httpx.HTTPError, RuntimeError, ValueError) as error:
             raise ApiUnreachable(f"the hint stream broke: {error}") from error
 
+    @property
+    def _extensions(self) -> dict[str, str]:
+        """The name that the server has to have, wherever it is."""
+        return {"sni_hostname": SERVER_NAME} if self._identity is not None else {}
+
     def _get(self, path: str, since: int) -> httpx.Response:
-        try:
-            return self._http.get(path, params={"since": since})
-        except (httpx.HTTPError, RuntimeError) as error:
-            raise ApiUnreachable(f"the API cannot be reached: {error}") from error
+        return self._send("GET", path, params={"since": since})
 
     def _post(self, path: str, body: bytes) -> bytes:
-        try:
-            response = self._http.post(path, content=body, headers={"Content-Type": "application/json"})
-        except (httpx.HTTPError, RuntimeError) as error:
-            raise ApiUnreachable(f"the API cannot be reached: {error}") from error
-        return self._checked(response).content
+        headers = {"Content-Type": "application/json"}
+        return self._checked(self._send("POST", path, content=body, headers=headers)).content
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        self._check_identity()
+        while True:
+            http = self._http
+            try:
+                response = http.request(method, path, extensions=self._extensions, **more)
+            except (httpx.HTTPError, RuntimeError) as error:
+                # In TLS 1.3 a refused certificate shows only so.
+                doubt = ", or does not accept this node's certificate" if self._identity is not None else ""
+                raise ApiUnreachable(f"the API cannot be reached{doubt}: {error}") from error
+            with self._replacing:
+                if response.headers.get(RENEW_HEADER) and http is self._http:
+                    self.renewal_asked.set()
+            # Another thread may have used the next certificate meanwhile, which ends the one that this began with.
+            if response.status_code != 401 or http is self._http:
+                return response
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
+        if response.status_code == 401 and self._identity is not None:
+            raise ApiUnreachable(
+                f"the API does not know this certificate of node {self._identity.name}: it was revoked, or another one "
+                f"has taken its place; {rejoin(self._identity.name)}",
+                final=True,
+            )
         if response.status_code == 401:
             raise ApiUnreachable(
                 "the API does not know this node's token: create one with 'linkspan node create NAME'", final=True

@@ -1,15 +1,16 @@
-"""The agent protocol: hello, desired state, hints, reports. A node authenticates with its token and reads only its own
-state. Of several agents with one token the first holds the node until its lease ends; the others get a 409.
+"""The agent protocol: hello, desired state, hints, reports. A node authenticates with its certificate or token
+(`node_callers`) and reads only its own state. Of several agents of one node the first holds it until its lease ends;
+the others get a 409.
 
 Blocking handlers like all others, except for the hint stream, which holds no thread. The body of
-an agent's request is decoded into the types of `core.state.observed`; anything else is a 400. Without a known token the
-answer is an empty 401.
+an agent's request is decoded into the types of `core.state.observed`; anything else is a 400. Without known credentials
+the answer is an empty 401.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -18,12 +19,12 @@ from linkspan.api.http.body import check_depth
 from linkspan.api.http.messages import After, Request, Response, encode
 from linkspan.api.http.notifications import Notifier, Subscription
 from linkspan.api.http.route import Receive, Route, Run, Send
+from linkspan.api.node_callers import NodeCallers, has_credentials
 from linkspan.api.renewals import Renewals
 from linkspan.core import printable
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
 from linkspan.core.state.observed import HOLDER_HEADER, ConnectionReport, GatewayReport, Hello, Report, Welcome
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import delta as stored_delta
 from linkspan.store.nodes import registry
 from linkspan.store.nodes import reports as stored_reports
@@ -33,11 +34,13 @@ from linkspan.store.transaction import Transaction
 
 HEARTBEAT: Final = 10.0
 """Seconds without an event after which a hint stream sends a heartbeat."""
+RECHECK: Final = 15.0
+"""Seconds after which a hint stream looks again, at its next event, whether its node may still read: with a heartbeat
+less than the agent's poll."""
 LARGEST_REPORT: Final = 4 * 1024 * 1024
 LONGEST_HOLDER: Final = 200
 
 _T = TypeVar("_T")
-_UNKNOWN: Final = Response(401, b"", ())
 _ADMITTED: Final = Response(204, b"", ())
 _hello: Final = msgspec.json.Decoder(Hello)
 _report: Final = msgspec.json.Decoder(Report)
@@ -46,14 +49,18 @@ _report: Final = msgspec.json.Decoder(Report)
 class AgentProtocol:
     """Handlers of `/agent/v1`."""
 
-    def __init__(self, store: Store, notifier: Notifier, heartbeat: float = HEARTBEAT) -> None:
+    def __init__(
+        self, store: Store, notifier: Notifier, heartbeat: float = HEARTBEAT, recheck: float = RECHECK
+    ) -> None:
         self._store = store
         self._notifier = notifier
         self._heartbeat = heartbeat
+        self._recheck = recheck
         self._renewals = Renewals(store)
+        self._callers = NodeCallers(store)
 
     def routes(self) -> list[Route]:
-        """All paths. They are public to the dispatcher, because a node is no user; the handlers check its token."""
+        """All paths. They are public to the dispatcher, because a node is no user; the handlers check who it is."""
         root = "/agent/v1"
         return [
             Route("POST", f"{root}/hello", self.hello, public=True, admit=self.admit, largest_body=LARGEST_REPORT),
@@ -63,33 +70,15 @@ class AgentProtocol:
         ]
 
     def admit(self, request: Request) -> Response | None:
-        """Refuses a request without a node's token."""
+        """Refuses a request without a node's credentials."""
         response = self._as_node(request, lambda _tx, _node: _ADMITTED)
         return response if response.status == 401 else None
 
     def _as_node(self, request: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
-        """Reads, as the node whose token a request carries."""
-        token = _token(request)
-        if token is None:
-            return _UNKNOWN
-        with self._store.read() as tx:
-            node = registry.node_by_token(tx, token)
-            if node is None:
-                return _UNKNOWN
-            return _held(node) if _is_fenced(request, node) else answer(tx, node)
-
-    def _written(self, request: Request, answer: Callable[[Transaction, NodeRow], Response]) -> Response:
-        """Writes, as the node whose token a request carries. Without a known token no write transaction starts."""
-        token = _token(request)
-        if token is None:
-            return _UNKNOWN
-        with self._store.read() as tx:
-            if registry.node_by_token(tx, token) is None:
-                return _UNKNOWN
-        # An agent says the same again until it has an answer.
-        with self._store.write(repeatable=True) as tx:
-            node = registry.node_by_token(tx, token)
-            return _UNKNOWN if node is None else answer(tx, node)
+        """Reads, as the node whose credentials a request carries."""
+        return self._callers.read(
+            request, lambda tx, node: _held(node) if _is_fenced(request, node) else answer(tx, node)
+        )
 
     def hello(self, request: Request) -> Response:
         """Registers a node. The answer has its name, its revision and its lease."""
@@ -101,7 +90,7 @@ class AgentProtocol:
             welcome = Welcome(node["id"], node["name"], revision, self._store.lease)
             return Response(200, encode(welcome))
 
-        return self._written(request, answer)
+        return self._callers.write(request, answer)
 
     def desired(self, request: Request) -> Response:
         """Returns the node's desired state that changed after the revision `since`."""
@@ -113,12 +102,11 @@ class AgentProtocol:
 
     def reports(self, request: Request) -> Response:
         """Stores a node's report. A report without news extends the lease, together with those of other nodes."""
-        token = _token(request)
-        if token is None or _entries(_decoded(_report, request.body)):
+        if not has_credentials(request) or _entries(_decoded(_report, request.body)):
             return self.report(request)
 
-        def answer(_tx: Transaction, _node: NodeRow) -> Response:
-            return Response(204, b"", (), after=After(self._renewals.renew(token), self.report))
+        def answer(_tx: Transaction, node: NodeRow) -> Response:
+            return Response(204, b"", (), after=After(self._renewals.renew(node["id"]), self.report))
 
         return self._as_node(request, answer)
 
@@ -136,7 +124,7 @@ class AgentProtocol:
             gone.extend(entry.id for entry in _entries(report) if entry.state == "gone")
             return Response(204, b"", ())
 
-        response = self._written(request, answer)
+        response = self._callers.write(request, answer)
         if gone:
             self._notifier.changed(gone)
         return response
@@ -171,15 +159,28 @@ class AgentProtocol:
             _, revision = msgspec.json.decode((await run(self.node, request)).body or b'["",0]')
             stream.revision = max(stream.revision, revision)
             await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
-            await self._stream(stream, disconnected, send)
+            await self._stream(stream, disconnected, send, lambda: run(self.node, request))
         finally:
             disconnected.cancel()
             self._notifier.unsubscribe(stream)
 
-    async def _stream(self, stream: Subscription, disconnected: asyncio.Future[Any], send: Send) -> None:
+    async def _stream(
+        self,
+        stream: Subscription,
+        disconnected: asyncio.Future[Any],
+        send: Send,
+        look: Callable[[], Awaitable[Response]],
+    ) -> None:
+        """`look` says whether the node may still read: it may have been revoked by another process."""
         sent = -1
+        loop = asyncio.get_running_loop()
+        looked = loop.time()
         while not (self._notifier.closed or disconnected.done() or stream.superseded):
             stream.event.clear()
+            if loop.time() >= looked + self._recheck:
+                looked = loop.time()
+                if (await look()).status != 200:
+                    break
             if stream.revision != sent:
                 sent = stream.revision
                 text = b"event: revision\ndata: %d\n\n" % sent
@@ -210,16 +211,6 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-def _token(request: Request) -> str | None:
-    """The SHA-256 of the Bearer token: tokens are 256 random bits, so a plain digest is enough, and its look-up
-    tells nothing about other tokens."""
-    header = request.header(b"authorization") or b""
-    scheme, _, token = header.partition(b" ")
-    if scheme.lower() != b"bearer" or not token.strip():
-        return None
-    return hash_token(token.strip())
-
-
 def _holder(request: Request) -> str | None:
     header = request.header(HOLDER_HEADER.lower().encode())
     return printable.bounded(header.decode("ascii", "replace"), LONGEST_HOLDER) if header else None
@@ -234,7 +225,7 @@ def _held(node: NodeRow) -> Response:
     host = (node["holder"] or "").partition("/")[0]
     text = (
         f"node {node['name']} is held by another agent, on host {host}, until its lease ends: give each agent a node "
-        "and a token of its own with 'linkspan node create NAME'"
+        "of its own with 'linkspan node join-token NAME'"
     )
     return Response(409, text.encode(), ((b"content-type", b"text/plain"),))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Set
 
-from linkspan.api.agent_protocol import HEARTBEAT, AgentProtocol
+from linkspan.api.agent_protocol import HEARTBEAT, RECHECK, AgentProtocol
 from linkspan.api.authentication.failed_logins import AuditedLogins, FailedLogins
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
 from linkspan.api.discovery import Discovery
@@ -17,17 +17,21 @@ from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.dispatcher import Dispatcher
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
+from linkspan.api.node_joining import NodeJoining
+from linkspan.api.node_tls import NodeTls
 from linkspan.api.openapi import document
 from linkspan.api.resources import vpn
 from linkspan.api.resources.audit import AuditTrail
 from linkspan.api.resources.collection import DELETE_WAIT, Collection, Context, Hooks
 from linkspan.api.resources.networks import Networks, Ports, Subnets
+from linkspan.api.resources.nodes import Nodes
 from linkspan.api.resources.quotas import Quotas
 from linkspan.api.resources.routers import RouterCollection, Routers
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
 from linkspan.core.checks.weak_algorithms import WeakChoices
+from linkspan.core.node_join import CERTIFICATE_LIFETIME
 from linkspan.core.schema import list_query
 from linkspan.core.schema.operations import MAX_BODIES, MAX_BODY, MAX_BULK
 from linkspan.core.schema.resources import RESOURCES
@@ -37,9 +41,10 @@ from linkspan.store.store import Store
 
 class Application:
     """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` and `failed` live as long as the event
-    loop."""
+    loop. `node_tls`: what a listener for nodes needs, if there is one."""
 
-    def __init__(self, dispatcher: Dispatcher, notifier: Notifier, failed: FailedLogins) -> None:
+    def __init__(self, dispatcher: Dispatcher, notifier: Notifier, failed: FailedLogins, node_tls: NodeTls) -> None:
+        self.node_tls = node_tls
         self.dispatcher = dispatcher
         self._notifier = notifier
         self._failed = failed
@@ -70,6 +75,8 @@ def create_app(
     grace: float = status.GRACE,
     delete_wait: float = DELETE_WAIT,
     heartbeat: float = HEARTBEAT,
+    recheck: float = RECHECK,
+    node_certificates: float = CERTIFICATE_LIFETIME,
     limits: Limits | None = None,
     choices: WeakChoices | None = None,
     quotas: Mapping[str, int] = quota.DEFAULTS,
@@ -85,8 +92,9 @@ def create_app(
     """The application. The store calls `notifier.publish` after its commits.
 
     `grace`: seconds that a connection may take to come up; `delete_wait`: seconds for which DELETE waits for a node;
-    `heartbeat`: seconds between heartbeats on a hint stream; `policy`: None means the default rules; `page`: largest
-    number of objects in one answer, `bulk`: in one request; `quotas`: default quotas by the API's names;
+    `heartbeat`: seconds between heartbeats on a hint stream, `recheck`: after which it looks again whether its node may
+    read; `node_certificates`: lifetime of nodes' certificates, seconds; `policy`: None means the default rules;
+    `page`: largest number of objects in one answer, `bulk`: in one request; `quotas`: default quotas by API names;
     `largest_body`: bytes, `bodies`: of all bodies; `public_url`: the API's root as clients reach it, for links;
     `hosts`: names in `Host`, None: any.
     """
@@ -99,7 +107,11 @@ def create_app(
     audited = AuditedLogins(limited, failed)
     keystone = authenticator.routes() if isinstance(authenticator, EmbeddedKeystone) else []
     keystone = [audited.guarded(limited.guarded(route)) for route in keystone]
-    routes = _routes(context, hooks, keystone, audited, heartbeat)
+    agents = [
+        *AgentProtocol(store, notifier, heartbeat, recheck).routes(),
+        *NodeJoining(store, node_certificates).routes(),
+    ]
+    routes = _routes(context, hooks, keystone, [audited.guarded(route) for route in agents])
     dispatcher = Dispatcher(
         routes,
         audited,
@@ -111,12 +123,10 @@ def create_app(
         public_url=public_url,
         hosts=hosts,
     )
-    return Application(dispatcher, notifier, failed)
+    return Application(dispatcher, notifier, failed, NodeTls(store))
 
 
-def _routes(
-    context: Context, vpn_hooks: list[Hooks], keystone: list[Route], audited: AuditedLogins, heartbeat: float
-) -> list[Route]:
+def _routes(context: Context, vpn_hooks: list[Hooks], keystone: list[Route], agents: list[Route]) -> list[Route]:
     store = context.store
     hooks = [*vpn_hooks, Networks(), Subnets(), Ports()]
     collections = [*(Collection(hook, context) for hook in hooks), RouterCollection(Routers(), context)]
@@ -124,6 +134,5 @@ def _routes(
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
     routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
-    routes += [*keystone, *Discovery(store).routes()]
-    agents = AgentProtocol(store, context.notifier, heartbeat).routes()
-    return [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]
+    routes += [*Nodes(store, context.notifier).routes(), *keystone, *Discovery(store).routes()]
+    return [*routes, *document.routes(routes), *agents]

@@ -1,4 +1,4 @@
-"""Discovery: versions, extensions, service providers, nodes and health.
+"""Discovery: versions, extensions, service providers and health.
 
 Links are absolute and use the host of the request. Versions and health need no authentication; extensions need it in
 Neutron too.
@@ -6,20 +6,14 @@ Neutron too.
 
 from __future__ import annotations
 
-from typing import Any, Final, get_args
-
-import msgspec
+from typing import Any, Final
 
 from linkspan import __version__
 from linkspan.api.http.messages import Request, Response, neutron_error, ok
 from linkspan.api.http.operation import Operation, Schema, closed
 from linkspan.api.http.route import Route
-from linkspan.core.authorization import policy
 from linkspan.core.schema.resources import RESOURCES
-from linkspan.core.state.observed import Isolation
 from linkspan.store.identity import users
-from linkspan.store.nodes import registry
-from linkspan.store.nodes.registry import NodeWithGateways
 from linkspan.store.store import Store
 
 _UPDATED: Final = "2026-01-01T00:00:00-00:00"
@@ -65,7 +59,6 @@ class Discovery:
             Route("GET", "/v2.0/extensions", self.extensions, operation=_EXTENSIONS),
             Route("GET", "/v2.0/extensions/{id}", self.extension, operation=_EXTENSION),
             Route("GET", "/v2.0/service-providers", self.providers, operation=_PROVIDERS),
-            Route("GET", "/v2.0/linkspan/nodes", self.nodes, operation=_NODES),
             Route("GET", "/healthz", self.health, public=True, operation=_HEALTH),
         ]
 
@@ -99,25 +92,11 @@ class Discovery:
         """Returns the one provider of VPN services."""
         return ok({"service_providers": [{"service_type": "VPN", "name": "strongswan", "default": True}]})
 
-    def nodes(self, request: Request) -> Response:
-        """The gateway nodes, for admins."""
-        policy.require_rule(request.caller, "get_node", {})
-        with self._store.read() as tx:
-            nodes, now = registry.all_nodes(tx), tx.now
-        return ok({"nodes": [_node(node, now) for node in nodes]})
-
     def health(self, request: Request) -> Response:
         """Answers 200 if the API can reach its database, else 503."""
         with self._store.read() as tx:
             users.project(tx, id="")
         return ok({"status": "ok", "version": __version__})
-
-
-def _node(node: NodeWithGateways, now: float) -> dict[str, Any]:
-    shown: dict[str, Any] = {**node, "alive": node["lease_until"] >= now}
-    del shown["lease_until"], shown["holder"]
-    shown["capabilities"] = msgspec.to_builtins(node["capabilities"])
-    return shown
 
 
 def _version(request: Request) -> dict[str, Any]:
@@ -132,7 +111,6 @@ def _extension(alias: str) -> dict[str, Any]:
 # --- OpenAPI operations -------------------------------------------------------------------------------------------
 
 _TEXT: Final = {"type": "string"}
-_INTEGER: Final = {"type": "integer"}
 
 
 def _list(schema: Schema) -> Schema:
@@ -143,26 +121,6 @@ _SELF: Final = closed(rel={"const": "self"}, href={"type": "string", "format": "
 _VERSION: Final = closed(id={"const": "v2.0"}, status={"const": "CURRENT"}, links=_list(_SELF))
 _ONE_EXTENSION: Final = closed(
     name=_TEXT, alias=_TEXT, description=_TEXT, updated={"type": "string", "format": "date-time"}, links=_list(_SELF)
-)
-_NODE: Final = closed(
-    id={"type": "string", "format": "uuid"},
-    name=_TEXT,
-    revision=_INTEGER,
-    backend=_TEXT,
-    agent_version=_TEXT,
-    charon_version=_TEXT,
-    capabilities={
-        "oneOf": [
-            {"type": "null"},
-            closed(
-                **{name: {"type": "boolean"} for name in ("ikev1", "ah", "transport", "traps")},
-                **{name: _list(_TEXT) for name in ("encryption", "integrity", "key_exchanges")},
-                isolation={"enum": list(get_args(Isolation))},
-            ),
-        ]
-    },
-    gateways=_INTEGER,
-    alive={"type": "boolean"},
 )
 
 
@@ -188,9 +146,6 @@ _PROVIDERS: Final = _discovery(
     "list_service_providers",
     "the providers of VPN services",
     closed(service_providers=_list(closed(service_type=_TEXT, name=_TEXT, default={"type": "boolean"}))),
-)
-_NODES: Final = _discovery(
-    "list_nodes", "the gateway nodes, for admins", closed(nodes=_list(_NODE)), refusals=("PolicyNotAuthorized",)
 )
 _HEALTH: Final = _discovery(
     "health",

@@ -25,7 +25,7 @@ _Renewal = tuple[str, Future[bool]]
 
 
 class Renewals:
-    """Extends leases by the nodes' tokens. Its thread starts with the first renewal, and does not outlive the
+    """Extends leases by the nodes' ids. Its thread starts with the first renewal, and does not outlive the
     process."""
 
     def __init__(self, store: Store, gather: float = GATHER) -> None:
@@ -35,11 +35,11 @@ class Renewals:
         self._queue: SimpleQueue[_Renewal] = SimpleQueue()
         self._started = False
 
-    def renew(self, token_hash: str) -> Future[bool]:
-        """Extends the lease of the node with this token, soon. False: no node has it, or its lease has ended, so that
-        it takes more than an extension. The store's exceptions are the future's."""
+    def renew(self, node_id: str) -> Future[bool]:
+        """Extends the lease of a node, soon. False: there is none, or its lease has ended, so that it takes more
+        than an extension. The store's exceptions are the future's."""
         renewed: Future[bool] = Future()
-        self._queue.put((token_hash, renewed))
+        self._queue.put((node_id, renewed))
         with self._lock:
             if not self._started:
                 self._started = True
@@ -59,19 +59,19 @@ class Renewals:
 
     def _settle(self, batch: list[_Renewal]) -> None:
         try:
-            renewed = self._renewed({token_hash for token_hash, _ in batch})
+            renewed = self._renewed({node_id for node_id, _ in batch})
         except Exception as error:  # noqa: BLE001 # each request answers it in its own way
             for _, future in batch:
                 future.set_exception(error)
         else:
-            for token_hash, future in batch:
-                future.set_result(token_hash in renewed)
+            for node_id, future in batch:
+                future.set_result(node_id in renewed)
 
-    def _renewed(self, tokens: set[str]) -> set[str]:
+    def _renewed(self, nodes: set[str]) -> set[str]:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._store.write(repeatable=True) as tx:
-                    return registry.renew(tx, sorted(tokens))
+                    return registry.renew(tx, sorted(nodes))
             except Conflict:
                 if attempt == ATTEMPTS:
                     raise

@@ -73,7 +73,7 @@ def root() -> click.Group:
     group.add_command(_LazyGroup("audit", trail, _audit))
     for name, help in (
         ("db", "the database"),
-        ("node", "gateway nodes and their tokens"),
+        ("node", "gateway nodes and their credentials; join works on the node"),
         ("user", "users and their roles"),
         ("project", "projects"),
         ("policy", "the API's policy rules"),
@@ -138,6 +138,15 @@ def _doctor(config: Path | None, state: Path | None) -> None:
     sys.exit(doctor.run(_settings(config, state=state)))
 
 
+def _join(url: str, token: str, config: Path | None, state: Path | None) -> str:
+    from linkspan.admin import file_checks
+    from linkspan.agent import joining
+
+    settings = _settings(config, state=state)
+    file_checks.check_state(settings.state)
+    return joining.join(url, token, settings.state).name
+
+
 def _audit() -> click.Group:
     from linkspan.cli import audit
 
@@ -157,7 +166,7 @@ def _admin(name: str) -> click.Group:
     def upgrade(config: Path | None, state: Path | None, database: str | None) -> str:
         return wiring.upgrade_database(_settings(config, state=state, api__database=database))
 
-    group = {command.name: command for command in local_commands.build(opener, upgrade)}[name]
+    group = {command.name: command for command in local_commands.build(opener, upgrade, _join)}[name]
     assert isinstance(group, click.Group)  # for the type checker
     return group
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -21,6 +21,9 @@ from linkspan.bootstrap import wiring
 from linkspan.core.checks import machine_health
 from linkspan.core.checks.machine_health import Finding, MachineFacts
 from linkspan.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 INSTANCE: Final = "d0c700"
 """The instance of the namespace in which charon is started for a moment."""
@@ -96,10 +99,13 @@ def _with_api(facts: MachineFacts, settings: Settings) -> MachineFacts:
     """With whether the API answers, and how its clock differs (RFC 9110, Date)."""
     import httpx
 
-    verify: bool | str = str(settings.agent.ca_file) if settings.agent.ca_file else True
+    from linkspan.agent.node_identity import IdentityError
+
     before = time.time()
     try:
-        date = httpx.get(settings.api_url, timeout=DEADLINE, verify=verify, trust_env=False).headers.get("Date")
+        date = _answer(settings).headers.get("Date")
+    except IdentityError as error:
+        return msgspec.structs.replace(facts, api_error=str(error))
     except (httpx.HTTPError, OSError) as error:
         reason = f"{settings.api_url}: {error}; start it with 'linkspan api', or set agent.api"
         return msgspec.structs.replace(facts, api_error=reason)
@@ -107,10 +113,32 @@ def _with_api(facts: MachineFacts, settings: Settings) -> MachineFacts:
     return msgspec.structs.replace(facts, offset=offset)
 
 
+def _answer(settings: Settings) -> httpx.Response:
+    """Asks the API; as the node, if this is one that has joined. Raises httpx.HTTPError, OSError, IdentityError."""
+    import httpx
+
+    from linkspan.agent.node_identity import IdentityError, IdentityFile
+    from linkspan.core.node_join import SERVER_NAME
+
+    if not settings.identity_file.exists():
+        verify: bool | str = str(settings.agent.ca_file) if settings.agent.ca_file else True
+        return httpx.get(settings.api_url, timeout=DEADLINE, verify=verify, trust_env=False)
+    file = IdentityFile(settings.identity_file)
+    identity = file.read()
+    if fault := identity.fault(time.time()):
+        raise IdentityError(fault)
+    with httpx.Client(verify=file.context(identity), timeout=DEADLINE, trust_env=False) as client:
+        try:
+            return client.get(f"{identity.url}/agent/v1/authorities", extensions={"sni_hostname": SERVER_NAME})
+        except httpx.HTTPError as error:
+            raise IdentityError(f"{identity.url}, where the node has joined: {error}") from None
+
+
 def _refusals(settings: Settings) -> list[str]:
     checks: list[Callable[[], None]] = [
         lambda: file_checks.check_state(settings.state),
         lambda: file_checks.check_secret(settings.token_file, "token file"),
+        lambda: file_checks.check_secret(settings.identity_file, "key and certificate of the node"),
         *wiring.checks_of_files(settings),
         lambda: wiring.check_authentication(settings),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from linkspan.admin import file_checks, preflight
 from linkspan.bootstrap import wiring
 
 if TYPE_CHECKING:
+    from linkspan.agent.api_client import ApiClient
     from linkspan.settings import Settings
 
 
@@ -30,22 +32,26 @@ def run_api_server(settings: Settings) -> None:
     preflight.check_certificate(settings.api.tls_cert, settings.api.tls_key)
     wiring.load_policy(settings)
     listener = preflight.listening_socket(settings.api.host, settings.api.port)
+    address = settings.node_address
+    node_listener = preflight.listening_socket(*address, "api.node_port") if address else None
     wiring.configure_logging(settings)
     # The server handles the signal itself, and raises it again after its shutdown: then exit, with cleanup.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
-    with wiring.open_application(settings) as (app, notifier):
+    with wiring.open_application(settings) as (app, notifier), ExitStack() as stack:
         import structlog
 
-        from linkspan.api.http.server import serve
+        from linkspan.api.http.server import NodeListener, serve
 
-        structlog.get_logger("api").info("api starts", host=settings.api.host, port=settings.api.port)
+        structlog.get_logger("api").info("api starts", host=settings.api.host, port=settings.api.port, nodes=address)
+        nodes = NodeListener(node_listener, stack.enter_context(app.node_tls).context) if node_listener else None
         serve(
             app,
             notifier,
             listener,
             tls_cert=settings.api.tls_cert,
             tls_key=settings.api.tls_key,
+            nodes=nodes,
             per_address=settings.limits.connections_per_address,
         )
 
@@ -53,28 +59,15 @@ def run_api_server(settings: Settings) -> None:
 def run_agent(settings: Settings, teardown: bool) -> None:
     """Runs this node's agent until SIGTERM or Ctrl-C; until the signal `TEARDOWN`, which also removes the gateways."""
     from linkspan.admin.process_lock import lock_node
-    from linkspan.agent.api_client import ApiClient, check_url
     from linkspan.drivers.linux import process
     from linkspan.drivers.linux.place import holder
     from linkspan.settings import instance_id
 
     process.forbid_core_dumps()
-    check_url(settings.api_url)
     file_checks.check_state(settings.state)
-    file_checks.check_secret(settings.token_file, "token file")
-    file_checks.check_trusted(settings.agent.ca_file, "CA file")
-    try:
-        token = settings.token_file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        raise click.ClickException(
-            f"no token file {settings.token_file}: create one on the API's machine with 'linkspan node create "
-            f"{settings.agent.name} --token-file FILE' and copy it here"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"cannot read the token file {settings.token_file}: {error}") from None
     directory = settings.state.absolute() / "nodes" / settings.agent.name
     instance = settings.agent.instance or instance_id(settings.state)
-    client = ApiClient(settings.api_url, token, settings.agent.ca_file, holder(instance, directory))
+    client = _api_client(settings, holder(instance, directory))
     preflight.require_root("linkspan agent")
     preflight.require_tools(("ip", "nft", "charon-systemd", "unshare"))
     lock = lock_node(directory, settings.agent.name)
@@ -102,3 +95,26 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         agent.run()
     finally:
         lock.release()
+
+
+def _api_client(settings: Settings, holder: str) -> ApiClient:
+    """The client of a node that has joined, else of one with a token. Raises ApiUnreachable, ClickException."""
+    from linkspan.agent.api_client import ApiClient, check_url
+    from linkspan.agent.node_identity import IdentityFile
+
+    if settings.identity_file.exists():
+        file_checks.check_secret(settings.identity_file, "key and certificate of the node")
+        return ApiClient("", holder=holder, identity=IdentityFile(settings.identity_file))
+    check_url(settings.api_url)
+    file_checks.check_secret(settings.token_file, "token file")
+    file_checks.check_trusted(settings.agent.ca_file, "CA file")
+    try:
+        token = settings.token_file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"neither {settings.identity_file} nor {settings.token_file} is there: make a token with 'linkspan node "
+            f"join-token {settings.agent.name}' on the API's machine, and run 'linkspan node join' here"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read the token file {settings.token_file}: {error}") from None
+    return ApiClient(settings.api_url, token, settings.agent.ca_file, holder)

@@ -218,6 +218,7 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             largest_body=limits.body,
             bodies=limits.bodies,
             hosts=host_names(settings),
+            node_certificates=settings.api.node_certificates,
         )
         with LeaseTicker(store), AuditTicker(store, settings.api.audit_retention * 86_400.0):
             yield app, notifier

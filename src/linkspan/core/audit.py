@@ -13,7 +13,16 @@ import msgspec
 from msgspec import Meta
 
 AuditAction = Literal[
-    "create", "update", "delete", "add_router_interface", "remove_router_interface", "grant", "revoke", "login_failed"
+    "create",
+    "update",
+    "delete",
+    "add_router_interface",
+    "remove_router_interface",
+    "grant",
+    "revoke",
+    "join",
+    "rotate",
+    "login_failed",
 ]
 START: Final = "0" * 64
 """The hash before the first entry."""

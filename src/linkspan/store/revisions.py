@@ -122,6 +122,11 @@ def flush(tx: Transaction) -> None:
         tx.run(_stamp, stamps=encode_json(rows), now=tx.now)
 
 
+def wake(tx: Transaction, node_id: str) -> None:
+    """Has a node read its desired state, in which nothing has changed."""
+    _increment_revisions(tx, [node_id])
+
+
 def _increment_revisions(tx: Transaction, nodes: list[str]) -> None:
     for ids in chunks(nodes):
         slots = fill_slots("id", ids)

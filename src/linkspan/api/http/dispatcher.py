@@ -29,7 +29,7 @@ from linkspan.api.http.messages import After, Handler, Header, Request, Response
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.http.same_site import SameSite
-from linkspan.api.http.slow_clients import LEFT
+from linkspan.api.http.slow_clients import CERTIFICATE, LEFT
 from linkspan.api.http.writer_thread import WriterThread
 from linkspan.core.authorization.policy import Policy
 from linkspan.core.errors import ApiError
@@ -183,6 +183,7 @@ class Dispatcher:
             server=server[0] if server[1] is None else f"{server[0]}:{server[1]}",
             request_id=request_id,
             source=(scope.get("client") or ("",))[0],
+            certificate=scope.get(CERTIFICATE, ""),
             public_url=self._public_url,
             left=scope.get(LEFT, _never),
         )

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from linkspan.api.http.caller import NOBODY
+from linkspan.core.addresses import is_loopback
 from linkspan.core.errors import ApiError
 
 Header = tuple[bytes, bytes]
@@ -29,12 +30,13 @@ encode: Final = msgspec.json.Encoder().encode
 
 class Request:
     """One request. `id`: the part of the path in the place of the route's `{id}`, "" if it has none; `source`: the
-    client's address; `left`: returns whether the client has left; `caller`: set by the dispatcher after
-    authentication."""
+    client's address; `certificate`: the SHA-256 of the client's certificate, in hexadecimal, empty if it has none;
+    `left`: returns whether the client has left; `caller`: set by the dispatcher after authentication."""
 
     __slots__ = (
         "body",
         "caller",
+        "certificate",
         "headers",
         "id",
         "left",
@@ -61,6 +63,7 @@ class Request:
         server: str = "localhost",
         request_id: str = "",
         source: str = "",
+        certificate: str = "",
         public_url: str = "",
         left: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -74,6 +77,7 @@ class Request:
         self.server = server
         self.request_id = request_id
         self.source = source
+        self.certificate = certificate
         self.public_url = public_url
         self.left = left
         self.caller = NOBODY
@@ -88,6 +92,11 @@ class Request:
     def parameters(self) -> list[tuple[str, str]]:
         """The pairs of the query string."""
         return parse_qsl(self.query, keep_blank_values=True) if self.query else []
+
+    @property
+    def is_local(self) -> bool:
+        """True if the client is on this machine: at a loopback address, or at the address that it connected to."""
+        return not self.source or is_loopback(self.source) or self.source == self.server.rpartition(":")[0]
 
     @property
     def base(self) -> str:

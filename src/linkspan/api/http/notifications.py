@@ -38,7 +38,7 @@ MOST_STREAMS: Final = 4
 
 class Subscription(Waiter):
     """A hint stream. `revision`: the newest revision of its node that was published. `superseded`: newer ones of the
-    same node have taken its place, so that it ends."""
+    same node have taken its place, or the node was revoked, so that it ends."""
 
     __slots__ = ("revision", "superseded")
 
@@ -120,6 +120,14 @@ class Notifier:
     def unsubscribe(self, stream: Subscription) -> None:
         """Removes a hint stream, if it is registered."""
         _discard(self._lock, self._streams, stream)
+
+    def end_streams(self, node_id: str) -> None:
+        """Ends the hint streams of a node. From any thread."""
+        with self._lock:
+            streams = list(self._streams.pop(node_id, ()))
+            for stream in streams:
+                stream.superseded = True
+        self._wake(streams)
 
     def close(self) -> None:
         """Ends every stream and every wait, when the server stops. May be called in a signal handler."""

@@ -13,6 +13,7 @@ costs kilobytes, and one read of a socket can have thousands.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ HEADERS: Final = 100
 """Headers of a request, trailers included."""
 LEFT: Final = "linkspan.left"
 """Key of the ASGI scope: a function without parameters that returns whether the client has left."""
+CERTIFICATE: Final = "linkspan.certificate"
+"""Key of the ASGI scope: the SHA-256 of the client's certificate, in hexadecimal; empty if it has shown none."""
 AHEAD: Final = 8
 """Requests of a connection that wait for the answers before theirs; the bytes of others stay as they are."""
 PART: Final = 1024
@@ -66,6 +69,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     had_request = False
     """True if a request was answered."""
     _address = ""
+    _certificate = ""
     _lost = False
     _began = False
     """True if the head started in the data at hand: what else is in there belongs to another request."""
@@ -78,6 +82,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.flow = self._held = _HeldFlow(transport)
         self._unread = bytearray()
         self._address = self.client[0] if self.client else ""
+        self._certificate = _shown_certificate(transport)
         if self.before is not None:
             self.before()
         if self._table is not None and not self._table.add(self, self._address):
@@ -154,6 +159,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self.scope[LEFT] = self._left  # type: ignore[typeddict-unknown-key]
+        self.scope[CERTIFICATE] = self._certificate  # type: ignore[typeddict-unknown-key]
         self._head, self._began = 0, True
         self._expect()
 
@@ -209,3 +215,10 @@ class TimedHttpProtocol(HttpToolsProtocol):
         # What waits shall not live as long as the answer that is on its way.
         self.pipeline.clear()
         self._unread.clear()
+
+
+def _shown_certificate(transport: asyncio.BaseTransport) -> str:
+    tls = transport.get_extra_info("ssl_object")
+    # TLS has verified it, else there would be no connection.
+    certificate = None if tls is None else tls.getpeercert(binary_form=True)
+    return hashlib.sha256(certificate).hexdigest() if certificate else ""

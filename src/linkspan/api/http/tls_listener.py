@@ -19,6 +19,8 @@ from linkspan.api.http.slow_clients import TimedHttpProtocol
 
 HANDSHAKE: Final = 10.0
 """Seconds for a handshake."""
+SHUTDOWN: Final = 1.0
+"""Seconds for a client to take part in the end of its connection: one that is silent would delay the server's."""
 BATCH: Final = 64
 """Connections that are accepted at a time."""
 PAUSE: Final = 0.1
@@ -44,12 +46,13 @@ class Handshake:
 
 
 class TlsListener:
-    """A listening socket. `protocol` makes the HTTP protocol of a connection."""
+    """A listening socket. `context` returns what the next connection is accepted with; `protocol` makes its HTTP
+    protocol."""
 
     def __init__(
         self,
         listener: socket.socket,
-        context: ssl.SSLContext,
+        context: Callable[[], ssl.SSLContext],
         protocol: Callable[[], TimedHttpProtocol],
         table: ConnectionTable,
     ) -> None:
@@ -110,7 +113,11 @@ class TlsListener:
         # OSError is no TLS, another version, a late client, or one that is gone.
         with contextlib.suppress(OSError):
             await self._loop.connect_accepted_socket(
-                connected, handshake.client, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
+                connected,
+                handshake.client,
+                ssl=self._context(),
+                ssl_handshake_timeout=HANDSHAKE,
+                ssl_shutdown_timeout=SHUTDOWN,
             )
 
     def _end(self, handshake: Handshake, _task: asyncio.Task[None]) -> None:

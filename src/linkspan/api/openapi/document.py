@@ -41,6 +41,7 @@ _OWN: Final = Operation(
 )
 _TAGS: Final = OF_RESOURCES | {
     "quota": "how many objects a project may have",
+    "nodes": "the gateway nodes and their credentials, for admins",
     "audit": "who changed what, and failed logins",
     "identity": "users, projects and tokens: a small Keystone v3, also at /v3",
     "about": "the service itself",

@@ -127,7 +127,15 @@ def _rules_of(resource: Resource) -> Iterator[Rule]:
 
 
 def _other_rules() -> Iterator[Rule]:
-    yield Rule("get_node", "rule:admin_only", "read the gateway nodes", ("GET /v2.0/linkspan/nodes",), ())
+    nodes = "/v2.0/linkspan/nodes"
+    one = f"{nodes}/{{id}}"
+    for name, help, requests in (
+        ("get_node", "read the gateway nodes", (f"GET {nodes}", f"GET {one}")),
+        ("create_node", "make join tokens for gateway nodes", (f"POST {nodes}",)),
+        ("update_node", "rotate and revoke credentials of gateway nodes", (f"PUT {one}/rotate", f"PUT {one}/revoke")),
+        ("delete_node", "remove gateway nodes", (f"DELETE {one}",)),
+    ):
+        yield Rule(name, "rule:admin_only", help, requests, ())
     trail = ("GET /v2.0/linkspan/audit",)
     yield Rule(
         "get_audit", ADMIN_OR_READER, "read the entries of the audit trail of a project, or of all", trail, OWNER

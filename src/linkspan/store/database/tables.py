@@ -193,7 +193,39 @@ NODE: Final = Table(
     Column("capabilities", WORDS),
     # The agent that holds the node, in its own words: `core.state.observed.HOLDER_HEADER`.
     Column("holder", WORDS),
+    # The end of the token, null: none, so that it is accepted from the API's machine only; 0: the node has no token,
+    # and `token_hash` is that of one that nobody knows.
+    Column("token_expires_at", Double),
     sqlite_with_rowid=False,
+)
+
+NODE_CREDENTIAL: Final = Table(
+    "node_credential",
+    METADATA,
+    # SHA-256 of a join token, or of a certificate (DER), in hexadecimal.
+    Column("hash", WORDS, primary_key=True),
+    Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", WORDS, nullable=False),
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    # True once the node has used the certificate: those before it end then.
+    Column("confirmed", Boolean, nullable=False),
+    # True if the node is to renew the certificate at once.
+    Column("due", Boolean, nullable=False),
+    CheckConstraint("kind IN ('join', 'certificate')", name="kind"),
+    sqlite_with_rowid=False,
+)
+
+NODE_AUTHORITY: Final = Table(
+    "node_authority",
+    METADATA,
+    # SHA-256 of the certificate (DER), in hexadecimal.
+    Column("id", WORDS, primary_key=True),
+    Column("certificate", Text, nullable=False),
+    Column("private_key", LargeBinary, nullable=False),
+    Column("private_key_key_id", WORDS, ForeignKey("encryption_key.id"), nullable=False),
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
 )
 
 LEASE_CLOCK: Final = Table(

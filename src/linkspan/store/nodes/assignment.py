@@ -117,6 +117,15 @@ def assign_waiting(tx: Transaction, node_id: str) -> None:
         _assign_to(tx, router, node_id)
 
 
+def place_waiting(tx: Transaction) -> None:
+    """Gives every gateway that waits for a node to a live one, if there is one."""
+    for (router,) in tx.rows(_waiting):
+        target = _pick(tx)
+        if target is None:
+            return
+        _assign_to(tx, router, target)
+
+
 def _assign_to(tx: Transaction, router: str, node: str | None) -> None:
     (generation,) = tx.first(_assign, router=router, node=node)
     connections = [id for (id,) in tx.rows(_carried, router=router)]

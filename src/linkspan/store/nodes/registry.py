@@ -1,4 +1,5 @@
-"""The gateway nodes: their tokens, their leases, and the gateways that a hello assigns to them."""
+"""The gateway nodes: their names, their leases, and the gateways that a hello assigns to them. Their credentials are in
+`credentials`."""
 
 from __future__ import annotations
 
@@ -6,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Final, TypedDict, cast
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from linkspan.core.state.observed import Capabilities, Hello
 from linkspan.store import revisions
 from linkspan.store.database.errors import Conflict
 from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
-from linkspan.store.database.tables import GATEWAY, NODE
+from linkspan.store.database.tables import GATEWAY, NODE, NODE_CREDENTIAL
 from linkspan.store.nodes import assignment, tombstones
 from linkspan.store.rows.writing import new_id
 from linkspan.store.transaction import Transaction
@@ -20,7 +21,7 @@ from linkspan.store.transaction import Transaction
 
 class NodeRow(TypedDict):
     """A node: `revision` its newest; `lease_until` on the lease clock; the rest as its last hello said. `holder`: the
-    agent that holds it, None if none ever did or it did not say."""
+    agent that holds it, None if none ever did or it did not say. `token_expires_at`: see `database.tables.NODE`."""
 
     id: str
     name: str
@@ -30,27 +31,40 @@ class NodeRow(TypedDict):
     agent_version: str
     charon_version: str
     holder: str | None
+    token_expires_at: float | None
 
 
 class NodeWithGateways(NodeRow):
-    """A node, the number of gateways assigned to it, and its capabilities if it has told them."""
+    """A node, the number of gateways assigned to it, its capabilities if it has told them, and the end of its newest
+    certificate, None if it has none."""
 
     gateways: int
+    certificate_expires_at: float | None
     capabilities: Capabilities | None
 
 
 _NODE: Final = tuple(NodeRow.__annotations__)
 _capabilities: Final = msgspec.json.Decoder(Capabilities)
-_columns: Final = [NODE.c[name] for name in _NODE]
+columns: Final = [NODE.c[name] for name in _NODE]
+"""The columns of `as_node`."""
 _add: Final = Statement(insert(NODE))
-_by_token: Final = Statement(select(*_columns).where(NODE.c.token_hash == bindparam("token_hash")))
+_by_token: Final = Statement(select(*columns).where(NODE.c.token_hash == bindparam("token_hash")))
 _gateways_of_node = (
     select(func.count())
     .select_from(GATEWAY)
     .where(GATEWAY.c.node_id == NODE.c.id, GATEWAY.c.deleted_at.is_(None))
     .scalar_subquery()
 )
-_all: Final = Statement(select(*_columns, _gateways_of_node, NODE.c.capabilities).order_by(NODE.c.name))
+_certificate_of_node = (
+    select(func.max(NODE_CREDENTIAL.c.expires_at))
+    .where(NODE_CREDENTIAL.c.node_id == NODE.c.id, NODE_CREDENTIAL.c.kind == "certificate")
+    .scalar_subquery()
+)
+_nodes = select(*columns, _gateways_of_node, _certificate_of_node, NODE.c.capabilities)
+_all: Final = Statement(_nodes.order_by(NODE.c.name))
+_by_id: Final = Statement(_nodes.where(NODE.c.id == bindparam("id")))
+_by_name: Final = Statement(_nodes.where(NODE.c.name == bindparam("name")))
+_remove: Final = Statement(delete(NODE).where(NODE.c.id == bindparam("id")))
 _hello: Final = Statement(
     update(NODE)
     .where(
@@ -73,23 +87,24 @@ _hello: Final = Statement(
 def _renew(count: int) -> Statement:
     mine = NODE.alias("mine")
     # Locked in the order of `revisions.flush`, which may increment some of them at the same time.
-    alive = select(mine.c.id).where(in_slots(mine.c.token_hash, "token", count), mine.c.lease_until >= bindparam("now"))
+    alive = select(mine.c.id).where(in_slots(mine.c.id, "node", count), mine.c.lease_until >= bindparam("now"))
     query = update(NODE).where(NODE.c.id.in_(alive.order_by(mine.c.id).with_for_update()))
-    return Statement(query.values(lease_until=bindparam("until")).returning(NODE.c.token_hash))
+    return Statement(query.values(lease_until=bindparam("until")).returning(NODE.c.id))
 
 
-def renew(tx: Transaction, token_hashes: Sequence[str]) -> set[str]:
-    """Extends the leases of the nodes with these tokens in one statement, and returns those that it has extended.
+def renew(tx: Transaction, node_ids: Sequence[str]) -> set[str]:
+    """Extends the leases of these nodes in one statement, and returns those that it has extended.
 
     A lease that has ended is not: what waited for its node has to be completed first (`hello`, `reports.report`).
     """
-    tokens = fill_slots("token", list(token_hashes))
-    rows = tx.rows(_renew(slot_count(list(token_hashes))), now=tx.now, until=tx.now + tx.lease, **tokens)
-    return {token_hash for (token_hash,) in rows}
+    nodes = fill_slots("node", list(node_ids))
+    rows = tx.rows(_renew(slot_count(list(node_ids))), now=tx.now, until=tx.now + tx.lease, **nodes)
+    return {node for (node,) in rows}
 
 
-def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
-    """Adds a node that may say hello; `token_hash` is the SHA-256 hex digest of its token."""
+def add_node(tx: Transaction, name: str, token_hash: str, token_expires_at: float | None = None) -> NodeRow:
+    """Adds a node that may say hello; `token_hash` is the SHA-256 hex digest of its token. Without an end the token
+    counts only from the API's own machine (`credentials.by_token`)."""
     node = NodeRow(
         id=new_id(),
         name=name,
@@ -99,6 +114,7 @@ def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
         agent_version="",
         charon_version="",
         holder=None,
+        token_expires_at=token_expires_at,
     )
     tx.run(_add, **node, capabilities=None, token_hash=token_hash, created_at=tx.wall)
     return node
@@ -106,19 +122,54 @@ def add_node(tx: Transaction, name: str, token_hash: str) -> NodeRow:
 
 def all_nodes(tx: Transaction) -> list[NodeWithGateways]:
     """Every node, by name."""
-    return [
-        NodeWithGateways(**_node(node), gateways=gateways, capabilities=_capabilities.decode(text) if text else None)
-        for *node, gateways, text in tx.rows(_all)
-    ]
+    return [_with_gateways(row) for row in tx.rows(_all)]
+
+
+def node_by_id(tx: Transaction, id: str) -> NodeWithGateways | None:
+    """The node with this id."""
+    row = tx.first(_by_id, id=id)
+    return None if row is None else _with_gateways(row)
+
+
+def node_by_name(tx: Transaction, name: str) -> NodeWithGateways | None:
+    """The node with this name."""
+    row = tx.first(_by_name, name=name)
+    return None if row is None else _with_gateways(row)
+
+
+def _with_gateways(row: Sequence[Any]) -> NodeWithGateways:
+    *node, gateways, certificate, text = row
+    return NodeWithGateways(
+        **as_node(node),
+        gateways=gateways,
+        certificate_expires_at=certificate,
+        capabilities=_capabilities.decode(text) if text else None,
+    )
+
+
+def credential_of(node: NodeWithGateways, wall: float) -> tuple[str, float | None]:
+    """The kind of the credential by which a node is known, and its end: a certificate, a token (None: without an end),
+    or "none"."""
+    certificate, token = node["certificate_expires_at"], node["token_expires_at"]
+    if certificate is not None and certificate > wall:
+        return "certificate", certificate
+    return ("token", token) if token is None or token > wall else ("none", None)
+
+
+def remove_node(tx: Transaction, id: str) -> None:
+    """Removes a node with its credentials. Its gateways go to live nodes, or wait for one."""
+    tx.run(_remove, id=id)
+    assignment.place_waiting(tx)
 
 
 def node_by_token(tx: Transaction, token_hash: str) -> NodeRow | None:
     """The node with this token."""
     values = tx.first(_by_token, token_hash=token_hash)
-    return None if values is None else _node(values)
+    return None if values is None else as_node(values)
 
 
-def _node(values: Sequence[Any]) -> NodeRow:
+def as_node(values: Sequence[Any]) -> NodeRow:
+    """A node out of the values of `columns`."""
     return cast("NodeRow", dict(zip(_NODE, values, strict=True)))
 
 
