@@ -23,6 +23,9 @@ _LAUNCHER: Final = "import sys; sys.path.append(sys.argv[1]); import launcher; l
 """Imported, so that it is compiled once."""
 PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for."""
+_ALLOCATOR: Final = "glibc.malloc.arena_max=2:glibc.malloc.tcache_count=0"
+"""Each of charon's 16 threads would keep a heap and a cache of its own: 25 KiB more for each connection, and no packet
+a second more."""
 
 
 def uid(namespace: str) -> int:
@@ -49,7 +52,7 @@ def start(
         fields = {
             "program": program,
             "arguments": arguments,
-            "environment": {"PATH": PATH, "STRONGSWAN_CONF": CONFIGURATION},
+            "environment": {"PATH": PATH, "STRONGSWAN_CONF": CONFIGURATION, "GLIBC_TUNABLES": _ALLOCATOR},
             "uid": uid(namespace),
             "network": network,
             "owner": owner if confined else -1,

@@ -43,15 +43,11 @@ charon {{
     ikesa_table_size = 256
     ikesa_table_segments = 4
 
-    # Reauthentication, by which the agent replaces an IKE SA, must not interrupt the tunnel. The default depends on the
-    # version.
-    make_before_break = yes
-
     # The API lets a user choose aggressive mode with a pre-shared key; without this the responder refuses it.
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes
 
-    # An IKE SA is replaced before it is deleted, if a peer demands that we authenticate again (RFC 4478). The default
-    # depends on strongSwan's version.
+    # An IKE SA is replaced before it is deleted, by the agent or if a peer demands that we authenticate again
+    # (RFC 4478). The default depends on strongSwan's version.
     make_before_break = yes
 
     # A peer may neither redirect us (RFC 5685) nor assign us an address.
