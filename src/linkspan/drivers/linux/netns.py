@@ -22,6 +22,11 @@ RUN: Final = Path("/run/netns")
 CURRENT: Final = ""
 """The name that stands for the namespace of the program itself."""
 
+_MACHINE: Final = Path("/proc/1/ns/mnt")
+"""The mount namespace of the machine's first process, whose mounts everybody sees."""
+
+_CLONE_NEWNS: Final = 0x20000
+_CLONE_FS: Final = 0x200
 _CLONE_NEWNET: Final = 0x40000000
 _CLONE_NEWPID: Final = 0x20000000
 _MNT_DETACH: Final = 2
@@ -108,7 +113,7 @@ def create(name: str, prepare: Callable[[], None], owner: int | None = None) -> 
         prepare()
         _bind(str(source), name)
 
-    _share_run_directory()
+    _for_the_machine(_share_run_directory)
     if owner is None:
         _on_own_thread(make)
         return
@@ -142,7 +147,7 @@ def attach(name: str, fd: int) -> bool:
         delete(name)
     except FileNotFoundError:
         pass
-    _share_run_directory()
+    _for_the_machine(_share_run_directory)
     _bind(f"/proc/self/fd/{fd}", name)
     return True
 
@@ -150,9 +155,13 @@ def attach(name: str, fd: int) -> bool:
 def delete(name: str) -> None:
     """Remove the name; the kernel removes the namespace with its last process. No error if the name is unknown."""
     target = str(path(name)).encode()
-    while exists(name) and _libc.umount2(target, _MNT_DETACH) == 0:
-        pass
-    path(name).unlink(missing_ok=True)
+
+    def remove() -> None:
+        while exists(name) and _libc.umount2(target, _MNT_DETACH) == 0:
+            pass
+        path(name).unlink(missing_ok=True)
+
+    _for_the_machine(remove)
 
 
 def processes(name: str) -> list[int]:
@@ -186,7 +195,8 @@ def is_inside(pid: int, name: str) -> bool:
 @contextmanager
 def machine_lock() -> Iterator[None]:
     """Lock out all other agents of this machine; to be held for milliseconds only."""
-    RUN.mkdir(mode=0o755, exist_ok=True)
+    if not RUN.exists():
+        _for_the_machine(lambda: RUN.mkdir(mode=0o755, exist_ok=True))
     fd = os.open(RUN, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -213,23 +223,61 @@ def _on_own_thread(function: Callable[[], T]) -> T:
     return result[0]
 
 
+def _for_the_machine(function: Callable[[], None]) -> None:
+    """Run a function that mounts, or writes in `RUN`, where the machine and later agents see it.
+
+    A service manager gives a service with a protected file system a mount namespace that only receives mounts: names
+    that it made there would end with it.
+    """
+    if not _only_receives_mounts():
+        function()
+        return
+    fd = os.open(_MACHINE, os.O_RDONLY | os.O_CLOEXEC)
+
+    def run() -> None:
+        _call("unshare", _libc.unshare(_CLONE_FS))
+        _call("setns", _libc.setns(fd, _CLONE_NEWNS))
+        function()
+
+    try:
+        _on_own_thread(run)
+    finally:
+        os.close(fd)
+
+
+def _only_receives_mounts() -> bool:
+    """True if the mount that `RUN` is on is a slave of another one (proc(5), mountinfo)."""
+    found = ("/", False)
+    for line in Path("/proc/thread-self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        point = fields[4]
+        if RUN.is_relative_to(point) and len(point) >= len(found[0]):
+            options = fields[6 : fields.index("-")]
+            found = (point, any(option.startswith("master:") for option in options))
+    return found[1]
+
+
 def _bind(source: str, name: str) -> None:
     target = path(name)
-    if not exists(name):
-        target.unlink(missing_ok=True)
-    os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-    try:
-        _mount(source, str(target), _MS_BIND)
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise
+
+    def bind() -> None:
+        if not exists(name):
+            target.unlink(missing_ok=True)
+        os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        try:
+            _mount(source, str(target), _MS_BIND)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+
+    _for_the_machine(bind)
 
 
 def _share_run_directory() -> None:
     # As `ip netns add` does: make the directory a shared mount, so that a process in its own mount namespace (as
     # `ip netns exec` creates for charon) does not keep removed namespaces alive.
     with machine_lock():
-        if any(line.split()[4] == str(RUN) for line in Path("/proc/self/mountinfo").read_text().splitlines()):
+        if any(line.split()[4] == str(RUN) for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()):
             return
         _mount(str(RUN), str(RUN), _MS_BIND | _MS_REC)
         _mount("", str(RUN), _MS_SHARED | _MS_REC)
