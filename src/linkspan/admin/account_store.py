@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from linkspan.admin.owner import act_as_operator
 from linkspan.core import printable
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.secret import SHORTEST
@@ -171,7 +172,8 @@ def create_token(
         )
         audit.record(tx, _operator(), "create", "token", user["id"], project_id, ("name", "expires_at"))
         if token_file is not None:
-            write_private(token_file, token + "\n", 0o400)
+            with act_as_operator():
+                write_private(token_file, token + "\n", 0o400)
     return token
 
 
@@ -196,7 +198,8 @@ def create_node(store: Store, name: str, token_file: Path, lifetime: float | Non
             node = registry.add_node(tx, name, hash_token(token.encode()), end)
             audit.record(tx, _operator(), "create", "node", node["id"], fields=("name", "token"))
             # Inside the transaction: without its token file the node could never connect.
-            write_private(token_file, token + "\n", 0o400)
+            with act_as_operator():
+                write_private(token_file, token + "\n", 0o400)
     except Conflict:
         raise click.ClickException(f"a node named '{name}' exists already") from None
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from linkspan.admin import account_store
+from linkspan.admin.owner import act_as_operator
 from linkspan.core.printable import harmless_json, one_line
 from linkspan.core.secret import SHORTEST
 from linkspan.store.store import Store
@@ -92,7 +93,8 @@ def given_or_new_password(file: Path | None) -> Iterator[str]:
         click.echo(f"password: {password}")
         return
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        with act_as_operator():
+            text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"cannot read the password file {file}: {error}") from None
     if not text.strip("\r\n"):

@@ -57,7 +57,7 @@ class _LazyGroup(click.Group):
 def root() -> click.Group:
     """Builds the command line."""
     import linkspan
-    from linkspan.admin import service_commands
+    from linkspan.admin import installation, service_commands
     from linkspan.cli import commands, laboratory, status
 
     version = click.Option(
@@ -67,7 +67,7 @@ def root() -> click.Group:
     group = click.Group("linkspan", help=about, params=[version])
     for command in service_commands.build(_api, _agent, _run, _sweep, _doctor):
         group.add_command(command)
-    for command in (*commands.build(), status.command(), laboratory.group()):
+    for command in (installation.command(), *commands.build(), status.command(), laboratory.group()):
         group.add_command(command)
     trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
     group.add_command(_LazyGroup("audit", trail, _audit))
@@ -157,14 +157,18 @@ def _audit() -> click.Group:
 
 def _admin(name: str) -> click.Group:
     from linkspan.admin import local_commands
+    from linkspan.admin.owner import act_as_owner
 
     @contextmanager
     def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[Store]:
-        with wiring.open_store(_settings(config, state=state, api__database=database)) as store:
+        settings = _settings(config, state=state, api__database=database)
+        with act_as_owner(settings.state), wiring.open_store(settings) as store:
             yield store
 
     def upgrade(config: Path | None, state: Path | None, database: str | None) -> str:
-        return wiring.upgrade_database(_settings(config, state=state, api__database=database))
+        settings = _settings(config, state=state, api__database=database)
+        with act_as_owner(settings.state):
+            return wiring.upgrade_database(settings)
 
     group = {command.name: command for command in local_commands.build(opener, upgrade, _join)}[name]
     assert isinstance(group, click.Group)  # for the type checker
