@@ -53,6 +53,11 @@ def test_the_bill_of_materials_has_what_the_lock_file_installs(components: list[
     assert {(canonicalize_name(one["name"]), one["version"]) for one in components} == locked()
 
 
+@pytest.mark.security(
+    "17",
+    tried="packages of the lock file, and their licences",
+    control="test_a_licence_that_nobody_has_read_is_seen",
+)
 @pytest.mark.slow
 def test_each_package_has_a_licence_that_is_known(components: list[dict[str, Any]]) -> None:
     assert [text for one in components if (text := unknown(one))] == []

@@ -26,6 +26,11 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     logging.getLogger().handlers = handlers
 
 
+@pytest.mark.security(
+    "2",
+    tried="nine forms in which a secret gets into a log",
+    control="test_other_values_are_logged_unchanged",
+)
 @pytest.mark.parametrize(
     "value",
     [

@@ -363,6 +363,11 @@ def headers(response: httpx.Response) -> list[tuple[str, str]]:
 # --- the matrix ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.security(
+    "10",
+    tried="every role on every route, on its own and another project's objects",
+    control="test_the_matrix_detects_a_policy_that_allows_everything",
+)
 @pytest.mark.parametrize("whose", ["own", "foreign"])
 @pytest.mark.parametrize("role", CALLERS)
 def test_the_matrix(api: Api, role: str, whose: str) -> None:

@@ -38,7 +38,7 @@ class World:
     def __init__(self, state: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.state = state
         self.port = free_port()
-        self._output = state.parent / f"{state.name}.out"
+        self.output_file = state.parent / f"{state.name}.out"
         command = [
             sys.executable,
             "-m",
@@ -49,7 +49,7 @@ class World:
             "--port",
             str(self.port),
         ]
-        with self._output.open("wb") as output:
+        with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
                 [*command, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ class World:
     @property
     def output(self) -> str:
         """The output of the service so far."""
-        return self._output.read_text(errors="replace")
+        return self.output_file.read_text(errors="replace")
 
     def _wait_until_built(self) -> None:
         until(lambda: "0 % loss" in self.output or self.process.poll() is not None, READY, lambda: self.output)

@@ -45,6 +45,11 @@ def entries(store: Store, **filters: str) -> list[AuditEntry]:
         return audit.page(tx, filters, 1000)
 
 
+@pytest.mark.security(
+    "14",
+    tried="transactions that are rolled back, and that are not",
+    control="test_every_change_shows",
+)
 def test_an_entry_is_there_if_and_only_if_the_mutation_is(database: Engine) -> None:
     store = open_store(database)
     write(store, "a")

@@ -93,6 +93,11 @@ def test_several_keys(database: Engine) -> None:
             Store(database, Keyring(ring), lease=LEASE)
 
 
+@pytest.mark.security(
+    "1",
+    tried="two rows' ciphertexts are swapped in the database",
+    control="itself: the row that was copied still opens",
+)
 def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None:
     service = world.service()
     one, two = world.connection(service["id"]), world.connection(service["id"])
@@ -126,6 +131,11 @@ def test_a_key_has_one_name_that_does_not_tell_it(world: World) -> None:
     assert other.name(Secret("one"), one["project_id"]) != names["one"], "without the key file nobody can try keys"
 
 
+@pytest.mark.security(
+    "1",
+    tried="a key in four encodings, in every file or row of the database",
+    control="itself: the same search finds another text",
+)
 def test_no_secret_in_the_files(world: World, database: Engine, tmp_path: Path) -> None:
     connection = world.connection(world.service()["id"], psk=NEEDLE, name="what can be found")
     for _ in range(3):

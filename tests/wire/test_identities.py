@@ -205,6 +205,11 @@ STRANGERS: Final = [
 ]
 
 
+@pytest.mark.security(
+    "4",
+    tried="a peer with the right key and another identity",
+    control="test_each_form_is_sent_with_its_id_type",
+)
 @pytest.mark.shows("connection.peer_id")
 @pytest.mark.parametrize("version", IKE_VERSIONS)
 def test_a_peer_with_the_psk_and_another_identity_is_refused(ours: Ours, peer: Peer, version: str) -> None:

@@ -13,7 +13,7 @@ from linkspan.lab.fabric import ping
 from tests.harness.ours import CONNECTIONS, LOCAL4, LOCAL6, VPN, Ours
 from tests.harness.peer import Peer
 from tests.harness.project_site import ProjectSite
-from tests.harness.world import ping_with_retry
+from tests.harness.world import ping_with_retry, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -49,6 +49,11 @@ def test_two_services_of_a_router_share_an_ike_sa_with_a_peer(ours: Ours, peer: 
     assert four.sas() == before, "deleting one connection changed the other's SA"
 
 
+@pytest.mark.security(
+    "tenants",
+    tried="two projects with equal networks, identities and peer: traffic, each other's and swapped keys, deletion",
+    control="itself: with its own key each tunnel comes up",
+)
 @pytest.mark.shows("connection.project_id", "service.project_id")
 def test_two_projects_with_equal_networks_are_isolated(
     new_site: Callable[..., ProjectSite], new_peer: Callable[[], Peer]
@@ -92,9 +97,23 @@ def test_two_projects_with_equal_networks_are_isolated(
     assert links[1].sas() == []
     assert links[0].sas() == before[0]
     peers[0].unload("wrong")
-    peers[0].unload()
-    load(peers[0], sites[1], sites[1].psk)
+    # Both have the same peer now: it takes each with its own key, and what happens to one does nothing to the other.
+    load(peers[0], sites[1], sites[1].psk, name="theirs")
     links[1].wait("ACTIVE")
+    assert links[0].sas() == before[0]
+    assert links[1].sas()
+    # The keys are swapped: neither authenticates, and the other project's tunnel does not end for it.
+    links[1].set(psk=sites[0].psk)
+    links[1].wait_reason("pre-shared key")
+    assert links[1].sas() == []
+    with pytest.raises(vici.exception.CommandException):
+        peers[0].initiate(ike="theirs", seconds=3.0)
+    assert (links[1].sas(), links[0].sas()) == ([], before[0])
+    links[1].set(psk=sites[1].psk)
+    links[1].wait("ACTIVE")
+    sites[1].delete(CONNECTIONS, links[1].id)
+    until(lambda: "theirs" not in {sa["name"] for sa in peers[0].sas()}, 20.0)
+    assert links[0].sas() == before[0], "deleting one project's connection ended the other's tunnel"
 
 
 def load(peer: Peer, site: ProjectSite, psk: str, **values: Any) -> None:

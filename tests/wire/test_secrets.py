@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import os
+import secrets
+import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from linkspan.cli.client import ApiError
 from linkspan.core.state.observed import HOLDER_HEADER
 from linkspan.drivers.linux.place import holder
-from tests.harness.world import World
+from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
+
+
+PUBLIC = ("/run", "/etc/netns", "/dev/shm", "/var/log")
+"""Folders in which programs leave files for others, besides the state directory."""
+LISTS = (
+    *(
+        "/v2.0/vpn/ipsec-site-connections",
+        "/v2.0/vpn/vpnservices",
+        "/v2.0/vpn/ikepolicies",
+        "/v2.0/vpn/endpoint-groups",
+    ),
+    *("/v2.0/networks", "/v2.0/routers", "/v2.0/ports", "/v2.0/quotas/tenant", "/v2.0/linkspan/audit", "/openapi.json"),
+)
 
 
 def found_in(path: Path, secret: bytes) -> bool:
@@ -22,25 +41,84 @@ def found_in(path: Path, secret: bytes) -> bool:
         return False
 
 
-def test_the_psk_is_in_no_file_log_command_line_or_environment(world: World) -> None:
+def world_readable() -> Iterator[Path]:
+    for folder in PUBLIC:
+        for path in Path(folder).rglob("*"):
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o004 and status.st_size < 1 << 24:
+                yield path
+
+
+def replies(world: World, user: str, connection: str) -> bytes:
+    """Everything that the API tells a user, of lists and of one connection, errors too."""
+    client, texts = world.client(user), []
+    for path in (*LISTS, f"/v2.0/vpn/ipsec-site-connections/{connection}"):
+        try:
+            texts.append(str(client.request("GET", path)))
+        except ApiError as error:
+            texts.append(str(error))
+    return "".join(texts).encode()
+
+
+def places(world: World, secret: bytes) -> set[str]:
+    """The kinds of places in which a secret is found."""
+    connection = world.lab["sites"]["left"]["connection_id"]
+    processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    state = [path for path in world.state.rglob("*") if path.is_file()]
+    names = {path.name for path in state}
+    assert {"linkspan.db", "charon.log", "lab.json", "node-1.log"} <= names, "the search did not see these files"
+    return {
+        kind
+        for kind, hit in (
+            ("file of the service", any(found_in(path, secret) for path in state)),
+            ("output", secret.decode() in world.output),
+            ("argument", any(found_in(entry / "cmdline", secret) for entry in processes)),
+            ("environment", any(found_in(entry / "environ", secret) for entry in processes)),
+            ("file that everybody can read", any(found_in(path, secret) for path in world_readable())),
+            *((f"reply to {user}", secret in replies(world, user, connection)) for user in ("other", "reader")),
+        )
+        if hit
+    }
+
+
+@pytest.mark.security(
+    "needle",
+    tried="the key of a running tunnel in all files, logs, arguments, environments, and replies to others",
+    control="test_a_secret_that_is_in_such_a_place_is_found",
+)
+def test_the_psk_is_in_no_file_log_command_line_environment_or_reply_to_others(world: World) -> None:
     psk = world.connection(world.lab["sites"]["left"]["connection_id"])["psk"].encode()
     assert len(psk) > 20
-    files = [path for path in world.state.rglob("*") if path.is_file()]
-    names = {path.name for path in files}
-    assert {"linkspan.db", "charon.log", "lab.json"} <= names, "the search did not see these files"
-    assert any(path.name == "node-1.log" for path in files)
-    assert [path for path in files if found_in(path, psk)] == []
-    assert psk.decode() not in world.output
-    processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    hits = [path for entry in processes for path in (entry / "cmdline", entry / "environ") if found_in(path, psk)]
-    assert hits == []
+    assert places(world, psk) == set()
 
 
-def test_the_search_finds_known_strings(world: World) -> None:
-    """Control: the same search for strings that these files contain."""
-    assert found_in(world.state / "linkspan.db", b"SQLite format 3")
-    assert found_in(Path(f"/proc/{world.process.pid}/cmdline"), str(world.state).encode())
-    assert found_in(Path(f"/proc/{os.getpid()}/environ"), b"PATH=")
+def test_a_secret_that_is_in_such_a_place_is_found(world: World) -> None:
+    """The control: a text as unique as a key, planted in each of the places."""
+    needle = secrets.token_urlsafe(24)
+    log = world.state / "logs" / "planted.log"
+    public = Path("/run") / f"linkspan-planted-{os.getpid()}"
+    network: dict[str, Any] = {"name": needle, "router:external": True}
+    id = world.admin.request("POST", "/v2.0/networks", {"network": network})["network"]["id"]
+    sleep = subprocess.Popen(["sh", "-c", "read x", needle], stdin=subprocess.PIPE, env={"NEEDLE": needle})
+    try:
+        until(lambda: found_in(Path(f"/proc/{sleep.pid}/cmdline"), needle.encode()), 10.0)
+        log.write_text(needle)
+        public.write_text(needle)
+        public.chmod(0o644)
+        with world.output_file.open("a") as output:
+            output.write(needle)
+        assert places(world, needle.encode()) == {
+            *("file of the service", "output", "argument", "environment", "file that everybody can read"),
+            *("reply to other", "reply to reader"),
+        }
+    finally:
+        sleep.communicate()
+        log.unlink(missing_ok=True)
+        public.unlink(missing_ok=True)
+        world.admin.request("DELETE", f"/v2.0/networks/{id}")
 
 
 @pytest.mark.parametrize("path", ["desired?since=0", "hints"])
@@ -53,6 +131,11 @@ def test_agent_without_the_token_gets_nothing(world: World, path: str, headers: 
     assert "198.51.100" not in answer.text
 
 
+@pytest.mark.security(
+    "13",
+    tried="another node's token, and the right one elsewhere",
+    control="itself: the node's own agent gets its gateway",
+)
 def test_a_node_gets_its_own_gateways_only(world: World) -> None:
     router = world.lab["sites"]["left"]["router_id"]
     own = (world.state / "nodes" / "node-1.token").read_text().strip()

@@ -48,6 +48,11 @@ def pings(world: World) -> Ping:
     return ping(world.host("left"), "10.2.0.10", 150, 0.02, timeout=1)
 
 
+@pytest.mark.security(
+    "storm",
+    tried="1,000 IKE requests a second from addresses that nobody has",
+    control="test_without_the_limit_the_tunnel_stops",
+)
 @pytest.mark.parametrize(("version", "port"), [(4, 500), (4, 4500), (6, 500)])
 def test_live_tunnels_go_on(ours: Ours, version: int, port: int) -> None:
     until(ours.world.one_tunnel, 40.0)

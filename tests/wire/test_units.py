@@ -37,10 +37,10 @@ read -r line <&3
 
 
 class Installed:
-    """A systemd that runs the installed units."""
+    """A systemd that runs the installed units. `built`: what the laboratory found when its tunnel was up."""
 
-    def __init__(self, directory: Path) -> None:
-        self.systemd = Systemd(directory)
+    def __init__(self, systemd: Systemd) -> None:
+        self.systemd = systemd
         run = self.systemd.run
         run(*LINKSPAN, "install")
         run("systemd-sysusers")
@@ -55,6 +55,7 @@ class Installed:
         text = run("cat", units.SETTINGS["agent"]).stdout
         self.write(units.SETTINGS["agent"], f'{text}[agent]\ntoken_file = "{TOKEN}"\n{settings}')
         run("systemctl", "start", AGENT)
+        self.built = self.step("build")
 
     def write(self, path: str, text: str) -> None:
         self.systemd.run("sh", "-c", 'umask 077; printf %s "$2" >"$1"', "sh", path, text)
@@ -72,11 +73,11 @@ class Installed:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     if reason := systemd.can_run():
         pytest.skip(reason)
-    installed = Installed(tmp_path_factory.mktemp("systemd"))
+    running = Systemd(tmp_path_factory.mktemp("systemd"))
     try:
-        yield installed
+        yield Installed(running)
     finally:
-        installed.systemd.stop()
+        running.stop()
 
 
 def bounding(installed: Installed, unit: str) -> int:
@@ -87,7 +88,7 @@ def bounding(installed: Installed, unit: str) -> int:
 
 
 def test_a_tunnel_comes_up_under_the_restrictions_of_the_units(installed: Installed) -> None:
-    built = installed.step("build")
+    built = installed.built
     assert (built["faults"], len(built["gateways"]), built["charons"]) == ([], 2, 2)
     assert bounding(installed, "linkspan-api") == 0
     assert bounding(installed, AGENT).bit_count() == len(units.CAPABILITIES)
@@ -103,6 +104,11 @@ def test_the_operator_leaves_no_file_of_roots_in_the_services_folder(installed: 
     assert installed.systemd.run("stat", "-c", "%U %a", TOKEN).stdout.split() == ["root", "400"]
 
 
+@pytest.mark.security(
+    "16",
+    tried="the agent's unit is stopped and started under 1,000 pings 2 ms apart",
+    control="test_without_the_kill_mode_packets_are_lost",
+)
 def test_an_upgrade_of_the_agent_loses_no_packet(installed: Installed) -> None:
     result = installed.step("restart")
     print(f"agent stopped and started: {result}")

@@ -34,6 +34,11 @@ IKE = "/vpn/ikepolicies"
 MANY = (429, "TooManyRequests")
 
 
+@pytest.mark.security(
+    "15",
+    tried="more requests than a project's rate",
+    control="test_without_a_setting_nothing_is_limited",
+)
 def test_requests_of_a_project_are_limited(open_api: OpenApi) -> None:
     # The bucket refills so slowly that no test run gets another token.
     with open_api(rates=RateLimits(project=Rate(0.001, 3))) as api:
@@ -51,6 +56,11 @@ def test_without_a_setting_nothing_is_limited(api: Api) -> None:
     assert {api.send("GET", IKE).status_code for _ in range(200)} == {200}
 
 
+@pytest.mark.security(
+    "15",
+    tried="failed logins beyond the rate of an address",
+    control="test_known_credentials_are_not_limited_by_the_failures_of_others",
+)
 def test_failed_authentication_is_limited_per_address(open_api: OpenApi) -> None:
     with open_api(rates=RateLimits(failures=Rate(0.001, 3))) as api:
         assert {api.send("GET", IKE).status_code for _ in range(10)} == {200}, "successes do not count"

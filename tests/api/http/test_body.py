@@ -23,6 +23,11 @@ def levels(value: Any) -> int:
     return 1 + max(map(levels, value), default=0) if isinstance(value, list) else 0
 
 
+@pytest.mark.security(
+    "8",
+    tried="nesting of JSON, also in texts",
+    control="itself: brackets in texts count nothing",
+)
 @settings(deadline=None)
 @given(value=VALUES, more=st.integers(0, 20))
 def test_levels_are_counted_outside_of_strings(value: Any, more: int) -> None:

@@ -151,6 +151,11 @@ def test_a_database_error_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch, er
     assert response.headers["retry-after"] == "1"
 
 
+@pytest.mark.security(
+    "8",
+    tried="a body beyond the limit",
+    control="tests/api/test_agent_protocol.py::test_a_large_report_is_accepted",
+)
 def test_a_large_body_is_refused_before_it_is_read(api: Api) -> None:
     def endless() -> Any:
         for _ in range(100):

@@ -98,6 +98,11 @@ class RecordingBackend:
         return self._auth
 
 
+@pytest.mark.security(
+    "11",
+    tried="every identity header, with each kind of authentication",
+    control="itself: without the protection every claim arrives",
+)
 @pytest.mark.parametrize("backend", [none, basic, static, issued, keystone])
 def test_identity_headers_do_not_change_the_caller(
     store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,11 @@ def told(entry: dict[str, Any]) -> tuple[Any, ...]:
     return entry["action"], entry["resource"], entry["project_id"], entry["user_name"], entry["fields"]
 
 
+@pytest.mark.security(
+    "14",
+    tried="every mutation of every resource",
+    control="test_what_was_refused_has_none",
+)
 @pytest.mark.parametrize("resource", [each for each in RESOURCES if each.writable], ids=lambda each: each.name)
 def test_every_mutation_of_every_resource_has_an_entry(site: LocalSite, resource: Any) -> None:
     api, path = site.api, f"/{resource.path}"
@@ -91,6 +96,11 @@ def test_what_was_refused_has_none(site: LocalSite) -> None:
     assert len(entries(api.as_("admin"))) == before
 
 
+@pytest.mark.security(
+    "14",
+    tried="the values of mutations in the trail",
+    control="test_every_mutation_of_every_resource_has_an_entry",
+)
 def test_no_value_is_in_the_trail(site: LocalSite, database: Engine) -> None:
     """Neither keys nor names nor networks; the control: the names of attributes are."""
     connection = site.connection(psk=NEEDLE, name=NEEDLE, description=NEEDLE, peer_id=f"keyid:{NEEDLE}")

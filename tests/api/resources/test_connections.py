@@ -294,6 +294,11 @@ def test_policies_that_cannot_be_negotiated_together_are_refused(site: LocalSite
     assert site.api.get(path)["ikepolicy"]["ike_version"] == "v2"
 
 
+@pytest.mark.security(
+    "8",
+    tried="one connection more than a gateway may have",
+    control="itself: those up to the limit are created",
+)
 def test_the_connections_of_a_gateway_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=2)) as api:
         site = LocalSite(api)
@@ -302,6 +307,11 @@ def test_the_connections_of_a_gateway_are_limited(open_api: OpenApi) -> None:
         assert site.refused(peer_id="one too many") == (409, "OverQuota")
 
 
+@pytest.mark.security(
+    "8",
+    tried="one network more than a side may have",
+    control="itself: those up to the limit are taken",
+)
 def test_the_cidrs_of_a_side_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(cidrs=2)) as api:
         site = LocalSite(api)

@@ -119,6 +119,11 @@ def test_blanks_at_the_ends_are_refused(text: str) -> None:
     parse(text.replace(" ", "").replace("=", ""))
 
 
+@pytest.mark.security(
+    "4",
+    tried="a corpus of texts that are almost an address or a name",
+    control="test_the_form_of_a_text_decides_its_type",
+)
 @pytest.mark.parametrize(
     "text",
     [

@@ -102,6 +102,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             built.agent.wait()
 
 
+@pytest.mark.security(
+    "9",
+    tried="50 ways out of a gateway, by a program with charon's rights",
+    control="test_started_as_before_it_reaches_everything",
+)
 def test_a_program_in_charons_place_reaches_nothing_outside_of_its_gateway(scene: Scene) -> None:
     assert scene.drivers.capabilities.isolation == "full"
     scene.broken.charon.stop()

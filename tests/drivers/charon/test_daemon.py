@@ -57,6 +57,11 @@ def test_only_the_owner_can_read_the_directory_and_connect_to_charon(machine: Ma
         assert status.st_uid == status.st_gid > 60_000, file
 
 
+@pytest.mark.security(
+    "3",
+    tried="charon's arguments, environment, files, errors and events, after a failed authentication",
+    control="tests/wire/test_secrets.py::test_a_secret_that_is_in_such_a_place_is_found",
+)
 def test_a_psk_is_in_charons_memory_only(machine: Machine) -> None:
     key = secrets.token_hex(16)
     drivers = machine.drivers()
@@ -126,6 +131,11 @@ def test_a_charon_that_ends_during_a_command_is_replaced(machine: Machine) -> No
     assert real(running.charon).pid != before
 
 
+@pytest.mark.security(
+    "6",
+    tried="a charon with a plugin that is not in the list",
+    control="test_charon_is_found_without_a_pid_file_and_leads_a_session",
+)
 def test_start_fails_if_a_plugin_is_loaded_that_is_not_allowed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Dpd, IkePolicy, IpsecPolicy
@@ -93,6 +94,11 @@ def test_an_ikev1_connection_with_everything_different() -> None:
     }
 
 
+@pytest.mark.security(
+    "5",
+    tried="updown in what a connection becomes",
+    control="tests/security/test_text.py::test_a_key_that_runs_programs_is_found",
+)
 def test_updown_is_never_sent() -> None:
     text = msgspec.json.encode(vici_messages.load_conn(ipsec_config.build(connection(1, 2)))).decode()
     assert "updown" not in text

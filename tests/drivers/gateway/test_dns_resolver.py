@@ -15,6 +15,11 @@ from tests.drivers.machine import Machine, gateway
 pytestmark = [pytest.mark.root, pytest.mark.wire]
 
 
+@pytest.mark.security(
+    "7",
+    tried="the rights of the process that reads a name server's answer",
+    control="itself: the process is found by its other rights",
+)
 def test_what_a_name_server_answers_is_read_without_rights(machine: Machine) -> None:
     drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))

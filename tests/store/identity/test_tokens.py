@@ -138,5 +138,10 @@ def test_nothing_outlives_its_user_or_project(timed: Store, ada: UserRow, gone: 
         assert credentials.credential(tx, made["id"]) is None
 
 
+@pytest.mark.security(
+    "12",
+    tried="a token in what is stored",
+    control="test_a_token_by_one_statement",
+)
 def test_a_token_is_kept_as_a_digest() -> None:
     assert hash_token(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
