@@ -182,6 +182,11 @@ def test_the_database_has_neither_tokens_nor_private_keys(service: Served, tmp_p
         assert secret not in everything
 
 
+@pytest.mark.security(
+    "13 joining",
+    tried="a join token a second time",
+    control="test_a_node_joins_with_a_token_and_its_own_key",
+)
 def test_a_join_token_is_used_once(service: Served, tmp_path: Path) -> None:
     token = invite(service, "edge-1")
     join(service.node_url, token, tmp_path / "one")
@@ -340,6 +345,11 @@ def test_only_the_certificate_that_the_api_has_issued_is_known(service: Served, 
     assert tried == dict.fromkeys(tried, False) | {"control: its own": True}
 
 
+@pytest.mark.security(
+    "13 joining",
+    tried="certificates that have ended",
+    control="test_a_certificate_is_renewed_at_half_of_its_life",
+)
 @pytest.mark.parametrize("end", ["revoked", "deleted", "expired"])
 def test_a_certificate_that_has_ended_is_refused_at_once(
     service: Served, tmp_path: Path, clock: Clock, end: str
@@ -413,6 +423,11 @@ def two_nodes(service: Served, folder: Path) -> tuple[Joined, Joined, dict[str, 
     return nodes[0], nodes[1], ids
 
 
+@pytest.mark.security(
+    "13 joining",
+    tried="a stolen certificate, for other nodes' secrets",
+    control="test_a_node_joins_with_a_token_and_its_own_key",
+)
 def test_a_stolen_certificate_reads_no_foreign_secret(service: Served, tmp_path: Path) -> None:
     """Every path of agents and of the public API, with everything by which a request could name another node."""
     thief, victim, ids = two_nodes(service, tmp_path)
