@@ -27,7 +27,10 @@ KERNEL: Final = {
         "test_drift.py::test_nothing_leaves_in_plaintext_when_the_rules_are_gone_and_the_tunnel_ends",
         "test_drift.py::test_without_the_agent_everything_leaves_in_plaintext",
     ),
-    "packets": ("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
+    "packets": (
+        "test_neighbours.py::test_two_projects_with_equal_networks_are_isolated",
+        *("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
+    ),
     "overlapping selectors": ("test_wide_selectors.py", "test_spares.py"),
     "peers": (
         "test_dpd_backends.py",
