@@ -19,6 +19,7 @@ from linkspan.admin import preflight
 from linkspan.bootstrap import wiring
 
 if TYPE_CHECKING:
+    from linkspan.admin.key_rotation import Administration
     from linkspan.settings import Settings
     from linkspan.store.store import Store
 
@@ -31,7 +32,8 @@ EXPECTED: Final = frozenset(
         "linkspan.store.database.engine.DatabaseLocked",
         "linkspan.store.migrate.TooNew",
         "linkspan.store.database.errors.Unavailable",
-        "linkspan.store.envelopes.KeyFileError",
+        "linkspan.store.key_file.KeyFileError",
+        "linkspan.store.key_file.KeysUnavailable",
         "linkspan.core.errors.ApiError",
     }
 )
@@ -71,6 +73,7 @@ def root() -> click.Group:
         group.add_command(command)
     trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
     group.add_command(_LazyGroup("audit", trail, _audit))
+    group.add_command(_LazyGroup("key", "On this machine: keys that seal secrets.", _key))
     for name, help in (
         ("db", "the database"),
         ("node", "gateway nodes and their credentials; join works on the node"),
@@ -153,6 +156,17 @@ def _audit() -> click.Group:
     group = _admin("audit")
     group.add_command(audit.list_command())
     return group
+
+
+def _key() -> click.Group:
+    from linkspan.admin import key_commands
+
+    @contextmanager
+    def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[Administration]:
+        with wiring.open_keys(_settings(config, state=state, api__database=database)) as keys:
+            yield keys
+
+    return key_commands.group(opener)
 
 
 def _admin(name: str) -> click.Group:
