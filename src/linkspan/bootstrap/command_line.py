@@ -34,6 +34,7 @@ EXPECTED: Final = frozenset(
         "linkspan.store.database.errors.Unavailable",
         "linkspan.store.key_file.KeyFileError",
         "linkspan.store.key_file.KeysUnavailable",
+        "linkspan.store.backup_file.BackupError",
         "linkspan.core.errors.ApiError",
     }
 )
@@ -82,7 +83,8 @@ def root() -> click.Group:
         ("policy", "the API's policy rules"),
         ("token", "static tokens of users"),
     ):
-        group.add_command(_LazyGroup(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
+        load = _db if name == "db" else lambda name=name: _admin(name)  # type: ignore[misc]
+        group.add_command(_LazyGroup(name, f"On this machine: {help}.", load))
     return group
 
 
@@ -155,6 +157,25 @@ def _audit() -> click.Group:
 
     group = _admin("audit")
     group.add_command(audit.list_command())
+    return group
+
+
+def _db() -> click.Group:
+    from linkspan.admin import backup_commands
+    from linkspan.admin.backups import BackupSummary
+
+    @contextmanager
+    def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[tuple[Administration, Path]]:
+        settings = _settings(config, state=state, api__database=database)
+        with wiring.open_keys(settings) as keys:
+            yield keys, settings.state
+
+    def restore(config: Path | None, state: Path | None, database: str | None, **more: Any) -> BackupSummary:
+        return wiring.restore_backup(_settings(config, state=state, api__database=database), **more)
+
+    group = _admin("db")
+    for command in backup_commands.build(opener, restore):
+        group.add_command(command)
     return group
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,12 +19,14 @@ from linkspan.core.addresses import is_loopback
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from linkspan.admin.backups import BackupSummary
     from linkspan.admin.key_rotation import Administration
     from linkspan.api.app import Application
     from linkspan.api.authentication.keystone_client import Keystone
     from linkspan.api.http.authenticator import Authenticator
     from linkspan.api.http.notifications import Notifier
     from linkspan.core.authorization.policy import Policy
+    from linkspan.core.secret import Secret
     from linkspan.settings import Settings
     from linkspan.store.key_file import KeyFile, KeyWrapper
     from linkspan.store.store import Store
@@ -108,6 +111,16 @@ def open_keys(settings: Settings) -> Iterator[Administration]:
         file = open_key_file(settings)
         keyring = envelopes.load_keyring(file)
         yield Administration(Store(engine, keyring, lease=settings.api.lease), file, keyring)
+
+
+def restore_backup(settings: Settings, file: Path, passphrase: Secret, *, force: bool) -> BackupSummary:
+    """Restores a backup into the database, whose file no API process may use, and the state directory."""
+    from linkspan.admin import backups
+
+    with open_database(settings, exclusive=True) as engine:
+        return backups.restore(
+            engine, settings.api.lease, open_key_file(settings), settings.state, file, passphrase, force=force
+        )
 
 
 def upgrade_database(settings: Settings) -> str:
