@@ -52,8 +52,12 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     state.chmod(0o777)
+    (state / "keys").mkdir()
+    (state / "keys" / "seal").touch(mode=0o644)
     code, found = doctor(state, LINKSPAN_AGENT_API="http://127.0.0.1:9")
     assert code == 1
     assert found["API"][0] == "FAULT"
     assert "linkspan api" in found["API"][1]
-    assert found["files"] == ("look", f"others can change the state directory {state}: run 'chmod go-w {state}'")
+    assert found["files"][0] == "look"
+    assert f"others can change the state directory {state}: run 'chmod go-w {state}'" in found["files"][1]
+    assert f"others can read the key file {state / 'keys' / 'seal'}" in found["files"][1]

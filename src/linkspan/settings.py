@@ -73,8 +73,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     key_file: Annotated[
         Path | None,
         _about(
-            "keys that encrypt secrets in the database, created at first start; "
-            "default: keys/seal in the state directory"
+            "keys that encrypt secrets in the database, created at first start; default: keys/seal in the state "
+            "directory; a systemd credential: its path in $CREDENTIALS_DIRECTORY"
         ),
     ] = None
     auth: Annotated[
@@ -231,6 +231,20 @@ class KeystoneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = 300.0
 
 
+class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """HashiCorp Vault or OpenBao, whose transit engine encrypts the keys of the key file."""
+
+    url: Annotated[
+        str,
+        _about("URL of Vault, such as https://vault.example.org:8200; empty: the keys are in plaintext in the file"),
+    ] = ""
+    mount: Annotated[str, _about("path of the transit engine")] = "transit"
+    key: Annotated[str, _about("name of the key-encryption key in the transit engine")] = "linkspan"
+    token_file: Annotated[Path | None, _about("file with the token for Vault, read anew at each use")] = None
+    ca_file: Annotated[Path | None, _about("CA certificates (PEM) to verify Vault's certificate")] = None
+    timeout: Annotated[Seconds, _about("timeout of a request to Vault, seconds")] = 5.0
+
+
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The agent of one gateway node."""
 
@@ -293,6 +307,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limits: LimitSettings = LimitSettings()
     quota: QuotaSettings = QuotaSettings()
     keystone: KeystoneSettings = KeystoneSettings()
+    vault: VaultSettings = VaultSettings()
     agent: AgentSettings = AgentSettings()
     log: LogSettings = LogSettings()
 

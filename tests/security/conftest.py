@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import security_lines
-from tests.harness.security_lines import AWAITED, LINES
+from tests.harness.security_lines import LINES
 from tests.harness.sources import ROOT
 
 _FOLDER = Path(__file__).parent
@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("security")
     for line, about in LINES.items():
-        terminalreporter.write_line(f"{line}: {about}" + (" (awaits its test)" if line in AWAITED else ""), bold=True)
+        terminalreporter.write_line(f"{line}: {about}", bold=True)
         for check in security_lines.checks():
             if check.line == line:
                 terminalreporter.write_line(f"    {_outcome(check.test):8} {check.test}")

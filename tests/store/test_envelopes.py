@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from linkspan.core.schema.resources import CONNECTION
 from linkspan.core.secret import Secret
 from linkspan.core.state.status import LEASE
-from linkspan.store import envelopes
+from linkspan.store import envelopes, key_file
 from linkspan.store.database import engine as engines
 from linkspan.store.envelopes import KeyFileError, Keyring
 from linkspan.store.nodes import delta
@@ -50,11 +50,11 @@ def test_a_missing_key_file_is_not_made_when_it_must_be_there(tmp_path: Path) ->
 
 def test_forms_of_a_key_file() -> None:
     lines = ["# first seals", f"new:{KEY.hex()}", f"old:{base64.b64encode(KEY).decode()}", ""]
-    assert envelopes.parse(lines, "it") == {"new": KEY, "old": KEY}
-    assert Keyring(envelopes.parse(lines, "it")).current == "new"
+    assert key_file.parse(lines, "it").by_id == {"new": KEY, "old": KEY}
+    assert Keyring(key_file.parse(lines, "it")).current == "new"
     for bad in (["x"], ["a:1234"], [], [f"a:{KEY.hex()}", f"a:{KEY.hex()}"], ["a:" + "z" * 44]):
         with pytest.raises(KeyFileError) as caught:
-            envelopes.parse(bad, "it")
+            key_file.parse(bad, "it")
         assert KEY.hex() not in str(caught.value)
 
 

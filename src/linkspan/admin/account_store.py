@@ -7,7 +7,6 @@ password or token is output once: to a file that only its owner can read, or to 
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 import click
 
+from linkspan.admin.operator import operator as _operator
 from linkspan.admin.owner import act_as_operator
 from linkspan.core import printable
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.core.secret import SHORTEST
 from linkspan.store import audit
-from linkspan.store.audit import Actor
 from linkspan.store.identity import tokens, users
 from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
@@ -42,16 +41,6 @@ def get_project(tx: Transaction, name: str) -> ProjectRow:
     if project is None:
         raise click.ClickException(f"no project named '{name}': see 'linkspan project list'")
     return project
-
-
-def _operator() -> Actor:
-    """Returns whoever runs a command of this machine, under the name of its user here, for the audit trail."""
-    uid = os.getuid()
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = ""
-    return Actor(f"uid:{uid}", name)
 
 
 def _check_name(name: str) -> None:

@@ -19,6 +19,7 @@ from linkspan.admin import preflight
 from linkspan.bootstrap import wiring
 
 if TYPE_CHECKING:
+    from linkspan.admin.key_rotation import Administration
     from linkspan.settings import Settings
     from linkspan.store.store import Store
 
@@ -31,7 +32,9 @@ EXPECTED: Final = frozenset(
         "linkspan.store.database.engine.DatabaseLocked",
         "linkspan.store.migrate.TooNew",
         "linkspan.store.database.errors.Unavailable",
-        "linkspan.store.envelopes.KeyFileError",
+        "linkspan.store.key_file.KeyFileError",
+        "linkspan.store.key_file.KeysUnavailable",
+        "linkspan.store.backup_file.BackupError",
         "linkspan.core.errors.ApiError",
     }
 )
@@ -71,6 +74,7 @@ def root() -> click.Group:
         group.add_command(command)
     trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
     group.add_command(_LazyGroup("audit", trail, _audit))
+    group.add_command(_LazyGroup("key", "On this machine: keys that seal secrets.", _key))
     for name, help in (
         ("db", "the database"),
         ("node", "gateway nodes and their credentials; join works on the node"),
@@ -79,7 +83,8 @@ def root() -> click.Group:
         ("policy", "the API's policy rules"),
         ("token", "static tokens of users"),
     ):
-        group.add_command(_LazyGroup(name, f"On this machine: {help}.", lambda name=name: _admin(name)))  # type: ignore[misc]
+        load = _db if name == "db" else lambda name=name: _admin(name)  # type: ignore[misc]
+        group.add_command(_LazyGroup(name, f"On this machine: {help}.", load))
     return group
 
 
@@ -153,6 +158,36 @@ def _audit() -> click.Group:
     group = _admin("audit")
     group.add_command(audit.list_command())
     return group
+
+
+def _db() -> click.Group:
+    from linkspan.admin import backup_commands
+    from linkspan.admin.backups import BackupSummary
+
+    @contextmanager
+    def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[tuple[Administration, Path]]:
+        settings = _settings(config, state=state, api__database=database)
+        with wiring.open_keys(settings) as keys:
+            yield keys, settings.state
+
+    def restore(config: Path | None, state: Path | None, database: str | None, **more: Any) -> BackupSummary:
+        return wiring.restore_backup(_settings(config, state=state, api__database=database), **more)
+
+    group = _admin("db")
+    for command in backup_commands.build(opener, restore):
+        group.add_command(command)
+    return group
+
+
+def _key() -> click.Group:
+    from linkspan.admin import key_commands
+
+    @contextmanager
+    def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[Administration]:
+        with wiring.open_keys(_settings(config, state=state, api__database=database)) as keys:
+            yield keys
+
+    return key_commands.group(opener)
 
 
 def _admin(name: str) -> click.Group:

@@ -140,6 +140,7 @@ def _refusals(settings: Settings) -> list[str]:
         lambda: file_checks.check_secret(settings.token_file, "token file"),
         lambda: file_checks.check_secret(settings.identity_file, "key and certificate of the node"),
         *wiring.checks_of_files(settings),
+        lambda: wiring.check_key_file(settings),
         lambda: wiring.check_authentication(settings),
     ]
     refusals = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,12 +19,16 @@ from linkspan.core.addresses import is_loopback
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from linkspan.admin.backups import BackupSummary
+    from linkspan.admin.key_rotation import Administration
     from linkspan.api.app import Application
     from linkspan.api.authentication.keystone_client import Keystone
     from linkspan.api.http.authenticator import Authenticator
     from linkspan.api.http.notifications import Notifier
     from linkspan.core.authorization.policy import Policy
+    from linkspan.core.secret import Secret
     from linkspan.settings import Settings
+    from linkspan.store.key_file import KeyFile, KeyWrapper
     from linkspan.store.store import Store
 
 
@@ -61,7 +66,61 @@ def create_store(engine: Engine, settings: Settings, **options: Any) -> Store:
     from linkspan.store import envelopes
     from linkspan.store.store import Store
 
-    return Store(engine, envelopes.load_keyring(settings.key_file), lease=settings.api.lease, **options)
+    return Store(engine, envelopes.load_keyring(open_key_file(settings)), lease=settings.api.lease, **options)
+
+
+def open_key_file(settings: Settings) -> KeyFile:
+    """Returns the key file, with what encrypts its keys. Raises `KeyFileError`."""
+    from linkspan.store.key_file import KeyFile
+
+    return KeyFile(settings.key_file, create_key_wrapper(settings))
+
+
+def check_key_file(settings: Settings) -> None:
+    """Checks that the key file can be used, if this machine has one. Raises ClickException."""
+    from linkspan.store.key_file import KeyFileError, KeysUnavailable
+
+    try:
+        if settings.key_file.exists():
+            open_key_file(settings).read()
+    except (KeyFileError, KeysUnavailable) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def create_key_wrapper(settings: Settings) -> KeyWrapper | None:
+    """Creates the client of Vault, if the settings name one. Raises `KeyFileError`."""
+    vault = settings.vault
+    if not vault.url:
+        return None
+    from linkspan.store.vault import VaultTransit
+
+    file_checks.check_secret(vault.token_file, "Vault token file")
+    return VaultTransit(
+        vault.url, vault.mount, vault.key, vault.token_file, ca_file=vault.ca_file, timeout=vault.timeout
+    )
+
+
+@contextmanager
+def open_keys(settings: Settings) -> Iterator[Administration]:
+    """Opens the keys for a command on this machine, also while an API uses them."""
+    from linkspan.admin.key_rotation import Administration
+    from linkspan.store import envelopes
+    from linkspan.store.store import Store
+
+    with open_database(settings) as engine:
+        file = open_key_file(settings)
+        keyring = envelopes.load_keyring(file)
+        yield Administration(Store(engine, keyring, lease=settings.api.lease), file, keyring)
+
+
+def restore_backup(settings: Settings, file: Path, passphrase: Secret, *, force: bool) -> BackupSummary:
+    """Restores a backup into the database, whose file no API process may use, and the state directory."""
+    from linkspan.admin import backups
+
+    with open_database(settings, exclusive=True) as engine:
+        return backups.restore(
+            engine, settings.api.lease, open_key_file(settings), settings.state, file, passphrase, force=force
+        )
 
 
 def upgrade_database(settings: Settings) -> str:
@@ -89,6 +148,7 @@ def checks_of_files(settings: Settings) -> list[Callable[[], None]]:
         partial(file_checks.check_trusted, api.tls_cert, "certificate"),
         partial(file_checks.check_secret, api.tls_key, "TLS key"),
         partial(file_checks.check_secret, settings.keystone.password_file, "password file"),
+        partial(file_checks.check_secret, settings.vault.token_file, "Vault token file"),
     ]
 
 

@@ -22,6 +22,7 @@ AuditAction = Literal[
     "revoke",
     "join",
     "rotate",
+    "restore",
     "login_failed",
 ]
 START: Final = "0" * 64

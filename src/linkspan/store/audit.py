@@ -188,6 +188,17 @@ def _store(tx: Transaction, head: Head) -> None:
     tx.run(_move_head, the=1, key_id=key_id, seal=seal, **msgspec.structs.asdict(head))
 
 
+def reseal(tx: Transaction) -> None:
+    """Seals the newest hash under the sealing key, if it is under another one and that seal is right."""
+    row = tx.first(_head)
+    if row is None:
+        return
+    head = Head(*row[1:5])
+    key_id, seal = row[5:7]
+    if key_id != tx.keyring.current and tx.keyring.sealed_audit(key_id, seal, head.text()):
+        _store(tx, head)
+
+
 class ChainVerdict(msgspec.Struct, frozen=True):
     """What a verification found: the ends of the chain, how many entries have no place yet, and the first fault."""
 

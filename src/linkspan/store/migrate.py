@@ -44,6 +44,18 @@ def upgrade(engine: Engine) -> bool:
     """
     if version(engine) == HEAD:
         return False
+    with translated(engine.dialect.loaded_dbapi), writer(engine).begin() as connection:
+        wait_for_ever(connection)
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        if inspect(connection).has_table("alembic_version") and _version(connection) == HEAD:
+            return False
+        upgrade_connection(connection, HEAD)
+    return True
+
+
+def upgrade_connection(connection: Connection, to: str) -> None:
+    """Brings the database to a version, in the transaction of a connection. Raises `TooNew`."""
     # Late: these imports take longer than everything else at start-up.
     from alembic import command
     from alembic.config import Config
@@ -51,15 +63,8 @@ def upgrade(engine: Engine) -> bool:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with translated(engine.dialect.loaded_dbapi), writer(engine).begin() as connection:
-        wait_for_ever(connection)
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        config.attributes["connection"] = connection
-        if inspect(connection).has_table("alembic_version") and _version(connection) == HEAD:
-            return False
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise TooNew(f"this database is newer than this program: upgrade linkspan ({error})") from None
-    return True
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, to)
+    except CommandError as error:
+        raise TooNew(f"this database is newer than this program: upgrade linkspan ({error})") from None

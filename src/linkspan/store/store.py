@@ -33,7 +33,7 @@ from linkspan.store.database.errors import (
     translated,
 )
 from linkspan.store.database.gate import PAUSE, Gate
-from linkspan.store.envelopes import Keyring
+from linkspan.store.envelopes import Keyring, KeysUnavailable
 from linkspan.store.rows import encryption_keys
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
@@ -85,8 +85,9 @@ class Store:
         self._gate = Gate()
         # SQLite has one writer: wait for it here, in order, and not in its busy handler that sleeps.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.one_writer else nullcontext()
-        with self._writing() as tx:
-            encryption_keys.register(tx)
+        self._registered = -1
+        with self._writing():
+            pass  # registers the keys
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -118,8 +119,12 @@ class Store:
 
     @contextmanager
     def _writing(self, marker: str | None = None) -> Iterator[Transaction]:
+        self._keyring.refresh()
         with self._turn, self._connected(self._writer) as connection:
             tx = Transaction(connection, self._keyring, self._clock, self.lease)
+            version = self._keyring.version
+            if version != self._registered:
+                encryption_keys.register(tx, check=self._registered < 0)
             yield tx
             revisions.flush(tx)
             audit.flush(tx)
@@ -129,6 +134,7 @@ class Store:
                         commit_markers.commit(connection, marker, tx.now)
                 except Disconnected as error:
                     raise InDoubt(str(error)) from error
+        self._registered = version
 
     @contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:
@@ -143,6 +149,8 @@ class Store:
                     # There is nothing to roll back any more, and nobody else shall get this connection.
                     connection.invalidate()
                     raise
+                except KeysUnavailable as error:
+                    raise Unavailable(str(error)) from error
 
     def _has_committed(self, marker: str, error: InDoubt) -> bool:
         """True if the transaction with this marker has committed, False if it never will. Raises `OutcomeUnknown`."""
