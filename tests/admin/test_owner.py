@@ -53,10 +53,16 @@ def test_every_file_in_the_state_directory_is_its_owners(folder: Path) -> None:
     assert run(folder, "token", "create", "--user", "u", "--token-file", str(token)) == 0
     assert run(folder, "node", "create", "n", "--token-file", str(node)) == 0
     assert run(folder, "audit", "verify") == 0
+    assert run(folder, "key", "rotate") == 0
+    backup = folder / "roots" / "backup"
+    passphrase = ("--passphrase-file", str(folder / "roots" / "password"))
+    assert run(folder, "db", "backup", str(backup), *passphrase) == 0
+    assert run(folder, "db", "restore", str(backup), "--force", *passphrase) == 0
     files = [folder / STATE, *(folder / STATE).rglob("*")]
     assert len(files) > 4
     assert {(file.stat().st_uid, file.stat().st_gid) for file in files} == {(USER, USER)}
     assert [(file.stat().st_uid, file.stat().st_mode & 0o777) for file in (token, node)] == [(0, 0o400)] * 2
+    assert (backup.stat().st_uid, backup.stat().st_mode & 0o777) == (0, 0o600)
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
 

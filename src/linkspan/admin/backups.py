@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from linkspan.admin.operator import operator
+from linkspan.admin.owner import act_as_operator
 from linkspan.core.secret import SHORTEST, Secret
 from linkspan.store import audit, backup, backup_file
 from linkspan.store.backup_file import BackupError
@@ -58,17 +59,21 @@ def _target(path: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if path.exists():
-        raise BackupError(f"{path} exists already: move it away, or name another file")
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with act_as_operator():
+        if path.exists():
+            raise BackupError(f"{path} exists already: move it away, or name another file")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        draft.replace(path)
+        with act_as_operator():
+            draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        with act_as_operator():
+            draft.unlink(missing_ok=True)
 
 
 def read_passphrase(file: Path | None, descriptor: int | None, *, new: bool) -> Secret:

@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from linkspan.admin import units
-from linkspan.admin.units import File
+from linkspan.admin.units import InstalledFile
 
 _MARK: Final = "# Written by 'linkspan install'; to change it use a drop-in (systemctl edit). SHA-256 of the rest: "
 _NEXT: Final = (
@@ -100,7 +100,7 @@ def program_folders() -> list[str]:
     return [str(package), sys.prefix, sys.base_prefix]
 
 
-def install(files: Iterable[File], root: Path, force: bool = False) -> list[str]:
+def install(files: Iterable[InstalledFile], root: Path, force: bool = False) -> list[str]:
     """Writes the files; returns a line for each one. Raises ClickException, before it writes any, if one was edited."""
     files = list(files)
     edited = [file for file in files if not file.kept and _is_edited(_place(root, file))]
@@ -109,7 +109,7 @@ def install(files: Iterable[File], root: Path, force: bool = False) -> list[str]
     return [f"{_write(file, _place(root, file))}  {file.path}" for file in files]
 
 
-def uninstall(files: Iterable[File], root: Path, force: bool = False) -> list[str]:
+def uninstall(files: Iterable[InstalledFile], root: Path, force: bool = False) -> list[str]:
     """Removes the files but those that are kept; returns a line for each one. Raises ClickException as `install`."""
     present = [file for file in files if _place(root, file).exists()]
     edited = [file for file in present if not file.kept and _is_edited(_place(root, file))]
@@ -123,23 +123,23 @@ def uninstall(files: Iterable[File], root: Path, force: bool = False) -> list[st
     return lines
 
 
-def _is_shared(file: File, chosen: Sequence[str]) -> bool:
+def _is_shared(file: InstalledFile, chosen: Sequence[str]) -> bool:
     """True if a file belongs to both units, and only one of them is removed."""
     return len(chosen) == 1 and not file.kept and f"linkspan-{chosen[0]}" not in file.path
 
 
-def _refusal(what: str, edited: Sequence[File]) -> str:
+def _refusal(what: str, edited: Sequence[InstalledFile]) -> str:
     return (
         f"not {what}, because edited: {', '.join(file.path for file in edited)}: put your lines into a drop-in with "
         "'systemctl edit', or give --force"
     )
 
 
-def _place(root: Path, file: File) -> Path:
+def _place(root: Path, file: InstalledFile) -> Path:
     return root / file.path.lstrip("/")
 
 
-def _marked(file: File) -> str:
+def _marked(file: InstalledFile) -> str:
     return file.text if file.kept else f"{_MARK}{_digest(file.text)}\n{file.text}"
 
 
@@ -157,7 +157,7 @@ def _is_edited(path: Path) -> bool:
     return first != _MARK + _digest(rest)
 
 
-def _write(file: File, path: Path) -> str:
+def _write(file: InstalledFile, path: Path) -> str:
     text = _marked(file)
     if path.exists() and (file.kept or path.read_bytes() == text.encode()):
         return "unchanged"

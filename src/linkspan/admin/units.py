@@ -152,7 +152,7 @@ _SYSUSERS: Final = f'u {USER} - "Linkspan API" {STATES["api"]}\n'
 _TMPFILES: Final = "d /run/netns 0755 root root\n"
 
 
-class File(msgspec.Struct, frozen=True):
+class InstalledFile(msgspec.Struct, frozen=True):
     """A file to install. `kept`: it belongs to the administrator once it is there."""
 
     path: str
@@ -163,7 +163,7 @@ class File(msgspec.Struct, frozen=True):
 
 def files(
     names: Sequence[str], program: Sequence[str], folders: Sequence[str], credentials: Mapping[str, str]
-) -> list[File]:
+) -> list[InstalledFile]:
     """Returns the files of these units. `program`: the command that runs linkspan; `folders`: those that it is in;
     `credentials`: files by the settings that name them."""
     result = []
@@ -174,10 +174,10 @@ def files(
             credentials=_credentials(name, credentials),
             capabilities=" ".join(CAPABILITIES),
         )
-        result.append(File(f"/etc/systemd/system/linkspan-{name}.service", unit))
-        result.append(File(SETTINGS[name], f'state = "{STATES[name]}"\n', 0o600, kept=True))
-    result.append(File("/etc/sysusers.d/linkspan.conf", _SYSUSERS))
-    result.append(File("/etc/tmpfiles.d/linkspan.conf", _TMPFILES))
+        result.append(InstalledFile(f"/etc/systemd/system/linkspan-{name}.service", unit))
+        result.append(InstalledFile(SETTINGS[name], f'state = "{STATES[name]}"\n', 0o600, kept=True))
+    result.append(InstalledFile("/etc/sysusers.d/linkspan.conf", _SYSUSERS))
+    result.append(InstalledFile("/etc/tmpfiles.d/linkspan.conf", _TMPFILES))
     return result
 
 

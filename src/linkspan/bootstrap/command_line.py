@@ -163,15 +163,18 @@ def _audit() -> click.Group:
 def _db() -> click.Group:
     from linkspan.admin import backup_commands
     from linkspan.admin.backups import BackupSummary
+    from linkspan.admin.owner import act_as_owner
 
     @contextmanager
     def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[tuple[Administration, Path]]:
         settings = _settings(config, state=state, api__database=database)
-        with wiring.open_keys(settings) as keys:
+        with act_as_owner(settings.state), wiring.open_keys(settings) as keys:
             yield keys, settings.state
 
     def restore(config: Path | None, state: Path | None, database: str | None, **more: Any) -> BackupSummary:
-        return wiring.restore_backup(_settings(config, state=state, api__database=database), **more)
+        settings = _settings(config, state=state, api__database=database)
+        with act_as_owner(settings.state):
+            return wiring.restore_backup(settings, **more)
 
     group = _admin("db")
     for command in backup_commands.build(opener, restore):
@@ -181,10 +184,12 @@ def _db() -> click.Group:
 
 def _key() -> click.Group:
     from linkspan.admin import key_commands
+    from linkspan.admin.owner import act_as_owner
 
     @contextmanager
     def opener(config: Path | None, state: Path | None, database: str | None) -> Iterator[Administration]:
-        with wiring.open_keys(_settings(config, state=state, api__database=database)) as keys:
+        settings = _settings(config, state=state, api__database=database)
+        with act_as_owner(settings.state), wiring.open_keys(settings) as keys:
             yield keys
 
     return key_commands.group(opener)
