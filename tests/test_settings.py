@@ -92,7 +92,7 @@ def test_a_misspelt_variable_is_refused(name: str) -> None:
 
 
 def test_unrelated_variables_with_the_prefix_are_ignored() -> None:
-    assert load(None, {"LINKSPAN_TEST_KERNEL": "/x", "HOME": "/"}) == load(None, {})
+    assert load(None, {"LINKSPAN_TEST_KERNEL": "/x", "LINKSPAN_TRACEBACK": "1", "HOME": "/"}) == load(None, {})
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from linkspan.core.state import drift, status
 from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
+TRACEBACK: Final = f"{PREFIX}TRACEBACK"
+"""The variable with which an unexpected error shows its traceback. No setting: it also works without them."""
 NODE_PORT: Final = 9697
 _CONNECTION: Final = ConnectionLimits()
 
@@ -441,7 +443,7 @@ def _from_environment(environment: Mapping[str, str], known: tuple[Setting, ...]
     sections = tuple({PREFIX + key.split(".")[0].upper() + "_" for key in (s.key for s in known) if "." in key})
     values: dict[str, Any] = {}
     for name, text in environment.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name == TRACEBACK:
             continue
         if name not in by_name:
             # Other programs may use the prefix, test suites do. A name close to a setting's is a misspelt setting.

@@ -246,7 +246,9 @@ def execute(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # the last handler: no traceback reaches the user
-        if os.environ.get("LINKSPAN_TRACEBACK"):
+        from linkspan.settings import TRACEBACK
+
+        if os.environ.get(TRACEBACK):
             raise
         return _fail(explain(error), 1)
     return 0
