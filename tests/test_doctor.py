@@ -53,7 +53,8 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     state.mkdir()
     state.chmod(0o777)
     (state / "keys").mkdir()
-    (state / "keys" / "seal").touch(mode=0o644)
+    (state / "keys" / "seal").touch()
+    (state / "keys" / "seal").chmod(0o644)
     code, found = doctor(state, LINKSPAN_AGENT_API="http://127.0.0.1:9")
     assert code == 1
     assert found["API"][0] == "FAULT"

@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     if os.geteuid() != 0:
         pytest.skip("needs root to act as another user")
     monkeypatch.delenv("SUDO_UID", raising=False)
+    umask = os.umask(0o022)
     folder = Path("/run") / f"linkspan-test-{os.getpid()}"
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -37,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     try:
         yield folder
     finally:
+        os.umask(umask)
         shutil.rmtree(folder)
 
 

@@ -13,7 +13,7 @@ from linkspan.api.http.messages import Request
 from linkspan.api.http.notifications import Notifier
 from linkspan.core.errors import ApiError
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
-from linkspan.store.nodes import registry
+from linkspan.store.nodes import credentials, registry
 from linkspan.store.store import Store
 from tests.api.openapi import conformance
 
@@ -153,8 +153,23 @@ class Api:
     def node(self, name: str = "node-1") -> Node:
         """Registers a node, whose agent then sends its hello."""
         with self.store.write() as tx:
-            registry.add_node(tx, name, hashlib.sha256(f"token of {name}".encode()).hexdigest())
+            registry.add_node(tx, name, token_hash(name))
         return Node(self, name)
+
+    def restore(self, node: Node) -> None:
+        """Gives a node its token again, and registers one that was deleted."""
+        with self.store.write() as tx:
+            row = registry.node_by_name(tx, node.name)
+            if row is None:
+                registry.add_node(tx, node.name, token_hash(node.name))
+            else:
+                credentials.set_token(tx, row["id"], token_hash(node.name), None)
+        node.hello()
+
+
+def token_hash(name: str) -> str:
+    """Returns the hash of a node's token."""
+    return hashlib.sha256(f"token of {name}".encode()).hexdigest()
 
 
 class LocalSite:

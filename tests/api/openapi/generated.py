@@ -92,6 +92,7 @@ RULES = (
     "unspecified address",
     "'keyid:' needs",
     "not printable",
+    "printable characters without a slash",
     # Ranges of numbers that are sent as text, and limits that are settings.
     "is too small",
     "is too large",
@@ -179,6 +180,9 @@ class TwoProjects:
 
     def refresh(self) -> None:
         """Lists the objects that exist now, after the node has applied the desired state."""
+        if self.role == "admin":
+            # It can revoke and delete nodes.
+            self.api.restore(self.node)
         self.node.apply_desired()
         if self.role == "admin" and not all(self._objects("alice").values()):
             # An admin can delete everything, and a long run does. Other roles cannot, and would see the rebuilt site.

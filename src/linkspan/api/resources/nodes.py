@@ -19,6 +19,7 @@ from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.node_join import JOIN_LIFETIME
 from linkspan.core.schema import error_responses
+from linkspan.core.schema.attribute_types import Integer
 from linkspan.core.state.observed import Isolation
 from linkspan.store.nodes import membership, registry
 from linkspan.store.nodes.registry import NodeWithGateways
@@ -29,6 +30,7 @@ PATH: Final = "/v2.0/linkspan/nodes"
 INVITATION: Final = 900
 """Lifetime of a join token unless the request has one, seconds."""
 LONGEST_NAME: Final = 255
+_LIFETIME: Final = Integer(1, int(JOIN_LIFETIME))
 
 
 class Nodes:
@@ -121,9 +123,7 @@ def _invitation(request: Request) -> tuple[str, float]:
     name, lifetime = values.get("name"), values.get("expires_in", INVITATION)
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or printable.unprintable(name) or "/" in name:
         raise invalid("name", f"it has to be 1 to {LONGEST_NAME} printable characters without a slash")
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int) or not 0 < lifetime <= JOIN_LIFETIME:
-        raise invalid("expires_in", f"it has to be an integer from 1 to {JOIN_LIFETIME:.0f}")
-    return name, float(lifetime)
+    return name, float(_LIFETIME.convert("expires_in", lifetime))
 
 
 def _shown(tx: Transaction, node: NodeWithGateways) -> dict[str, Any]:
@@ -188,13 +188,8 @@ _INVITE: Final = _operation(
                 "type": "object",
                 "properties": {
                     "name": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
-                    "expires_in": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "maximum": int(JOIN_LIFETIME),
-                        "default": INVITATION,
-                        "description": "lifetime of the token, seconds",
-                    },
+                    "expires_in": described(_LIFETIME.schema(), "lifetime of the token, seconds")
+                    | {"default": INVITATION},
                 },
                 "required": ["name"],
                 "additionalProperties": False,
