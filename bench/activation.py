@@ -21,7 +21,8 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers.charon import vici_messages
-from linkspan.drivers.charon.vici import _Socket
+from linkspan.drivers.charon.strongswan_conf import SOCKET
+from tests.harness.peer import vici_session
 from tests.harness.world import World, frozen, until
 
 POLL = 0.002
@@ -128,11 +129,8 @@ def _wait_without_sas(world: World) -> None:
 def _session(world: World) -> Iterator[vici.Session]:
     router = world.lab["sites"]["left"]["router_id"]
     (directory,) = world.state.glob(f"**/gateways/{router}")
-    socket = _Socket(directory, 60.0)
-    try:
-        yield vici.Session(socket)
-    finally:
-        socket.close()
+    with vici_session(directory / SOCKET) as session:
+        yield session
 
 
 def _policies(world: World, template: dict[str, Any]) -> tuple[IkePolicy, IpsecPolicy]:

@@ -29,10 +29,11 @@ from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Gateway
 from linkspan.drivers.charon import vici_messages
 from linkspan.drivers.charon.daemon import StrongswanCharon
-from linkspan.drivers.charon.vici import _Socket
+from linkspan.drivers.charon.strongswan_conf import SOCKET
 from linkspan.drivers.linux import netns
 from linkspan.drivers.local import LocalDrivers
 from linkspan.drivers.ports import DriverError
+from tests.harness.peer import vici_session
 
 KEY = Secret("one key for all")
 POLL = 0.1
@@ -109,20 +110,11 @@ def _peer(drivers: LocalDrivers, gateway: Gateway, connections: list[Connection]
     subprocess.run(["ip", "-n", name, "-batch", "-"], input=commands, text=True, check=True)
     charon = drivers.charon(gateway)
     charon.start()
-    with _session(charon) as session:
+    with vici_session(charon._directory / SOCKET) as session:
         _load(session, _merged(connections))
     yield
     charon.stop()
     drivers.namespaces.remove(gateway.id)
-
-
-@contextmanager
-def _session(charon: StrongswanCharon) -> Iterator[vici.Session]:
-    socket = _Socket(charon._directory, LONGEST)
-    try:
-        yield vici.Session(socket)
-    finally:
-        socket.close()
 
 
 def _load(session: vici.Session, config: IkeConfig) -> None:
@@ -137,7 +129,7 @@ def _bare(drivers: LocalDrivers, gateway: Gateway, config: IkeConfig) -> float:
     charon = drivers.charon(gateway)
     charon.start()
     try:
-        with _session(charon) as session:
+        with vici_session(charon._directory / SOCKET) as session:
             started = time.perf_counter()
             _load(session, config)
             for child in config.children:

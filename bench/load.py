@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import time
 
-import vici
-
 from bench import gateways
 from bench.measure import Result, median
 from linkspan.agent.convergence import Desired
@@ -17,8 +15,9 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta, Gateway
 from linkspan.drivers.charon import vici_messages
-from linkspan.drivers.charon.vici import _Socket
+from linkspan.drivers.charon.strongswan_conf import SOCKET
 from linkspan.drivers.local import LocalDrivers
+from tests.harness.peer import vici_session
 
 COUNT = 1000
 
@@ -75,12 +74,12 @@ def _bare(drivers: LocalDrivers, gateway: Gateway, body: bytes) -> float:
         for connection in desired.decode(body).connections
         for config in (ipsec_config.build(connection),)
     ]
-    session = vici.Session(_Socket(charon._directory, 60.0))
-    started = time.perf_counter()
-    for key, config in messages:
-        session.load_shared(key)
-        session.load_conn(config)
-    took = time.perf_counter() - started
+    with vici_session(charon._directory / SOCKET) as session:
+        started = time.perf_counter()
+        for key, config in messages:
+            session.load_shared(key)
+            session.load_conn(config)
+        took = time.perf_counter() - started
     charon.stop()
     drivers.namespaces.remove(gateway.id)
     return took
