@@ -47,13 +47,14 @@ def run(folder: Path, *arguments: str) -> int:
 
 
 def test_every_file_in_the_state_directory_is_its_owners(folder: Path) -> None:
-    token, node = folder / "roots" / "token", folder / "roots" / "node"
+    token, node, invitation = (folder / "roots" / name for name in ("token", "node", "invitation"))
     password = ("--password-file", str(folder / "roots" / "password"))
     assert run(folder, "db", "upgrade") == 0
     assert run(folder, "project", "create", "p") == 0
     assert run(folder, "user", "create", "u", "--project", "p", *password) == 0
     assert run(folder, "token", "create", "--user", "u", "--token-file", str(token)) == 0
     assert run(folder, "node", "create", "n", "--token-file", str(node)) == 0
+    assert run(folder, "node", "join-token", "n", "--token-file", str(invitation)) == 0
     assert run(folder, "audit", "verify") == 0
     assert run(folder, "key", "rotate") == 0
     backup = folder / "roots" / "backup"
@@ -63,7 +64,7 @@ def test_every_file_in_the_state_directory_is_its_owners(folder: Path) -> None:
     files = [folder / STATE, *(folder / STATE).rglob("*")]
     assert len(files) > 4
     assert {(file.stat().st_uid, file.stat().st_gid) for file in files} == {(USER, USER)}
-    assert [(file.stat().st_uid, file.stat().st_mode & 0o777) for file in (token, node)] == [(0, 0o400)] * 2
+    assert [(file.stat().st_uid, file.stat().st_mode & 0o777) for file in (token, node, invitation)] == [(0, 0o400)] * 3
     assert (backup.stat().st_uid, backup.stat().st_mode & 0o777) == (0, 0o600)
     assert (os.geteuid(), os.getegid()) == (0, 0)
 

@@ -161,8 +161,7 @@ def create_token(
         )
         audit.record(tx, _operator(), "create", "token", user["id"], project_id, ("name", "expires_at"))
         if token_file is not None:
-            with act_as_operator():
-                write_private(token_file, token + "\n", 0o400)
+            write_private(token_file, token + "\n", 0o400)
     return token
 
 
@@ -187,8 +186,7 @@ def create_node(store: Store, name: str, token_file: Path, lifetime: float | Non
             node = registry.add_node(tx, name, hash_token(token.encode()), end)
             audit.record(tx, _operator(), "create", "node", node["id"], fields=("name", "token"))
             # Inside the transaction: without its token file the node could never connect.
-            with act_as_operator():
-                write_private(token_file, token + "\n", 0o400)
+            write_private(token_file, token + "\n", 0o400)
     except Conflict:
         raise click.ClickException(f"a node named '{name}' exists already") from None
 
@@ -236,11 +234,12 @@ def delete_node(store: Store, name: str, force: bool) -> None:
 
 
 def write_private(path: Path, text: str, mode: int) -> None:
-    """Creates a file that only its owner can read. Raises ClickException if it exists or cannot be written."""
+    """Creates a file that only the operator can read. Raises ClickException if it exists or cannot be written."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(text)
+        with act_as_operator():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+                file.write(text)
     except FileExistsError:
         raise click.ClickException(f"{path} exists already: move it away, or name another file") from None
     except OSError as error:
