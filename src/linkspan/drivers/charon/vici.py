@@ -92,24 +92,19 @@ class CommandSession:
         self._socket.close()
 
     def _request(self, command: str, message: ViciMessage | None) -> ViciMessage:
-        self._socket.send(vici_packets.request(command, message))
-        return _answer(self._socket.receive())
+        _, received = self._socket.exchange(vici_packets.request(command, message))
+        return _answer(received)
 
     def _stream(self, command: str, event: str, message: ViciMessage | None) -> list[ViciMessage]:
         self._register(vici_packets.register(event))
-        self._socket.send(vici_packets.request(command, message))
-        messages: list[ViciMessage] = []
-        while (received := self._socket.receive()).type == vici_packets.EVENT:
-            messages.append(vici_packets.decode(received.message))
+        events, received = self._socket.exchange(vici_packets.request(command, message))
+        messages = [vici_packets.decode(one.message) for one in events]
         self._register(vici_packets.unregister(event))
         _answer(received)
         return messages
 
     def _register(self, packet: bytes) -> None:
-        self._socket.send(packet)
-        # An event may arrive before the answer.
-        while (received := self._socket.receive()).type == vici_packets.EVENT:
-            continue
+        _, received = self._socket.exchange(packet)
         if received.type != vici_packets.CONFIRMED:
             raise ValueError(f"an answer of type {received.type}")
 
@@ -163,7 +158,7 @@ class EventSession:
         early: list[Received] = []
         try:
             for name in names:
-                self._register(name, early)
+                early += self._register(name)
         except Exception as error:
             self._socket.close()
             raise Unresponsive(f"charon does not deliver its events: {error}") from error
@@ -190,12 +185,11 @@ class EventSession:
         """Register a muted kind of event again."""
         self._socket.send(vici_packets.register(name))
 
-    def _register(self, name: str, early: list[Received]) -> None:
-        self._socket.send(vici_packets.register(name))
-        while (received := self._socket.receive()).type == vici_packets.EVENT:
-            early.append(received)
+    def _register(self, name: str) -> list[Received]:
+        early, received = self._socket.exchange(vici_packets.register(name))
         if received.type != vici_packets.CONFIRMED:
             raise OSError(f"it has no event '{name}'")
+        return early
 
     def _read(self, early: list[Received]) -> None:
         try:
@@ -255,6 +249,14 @@ class _Socket:
         """Send a packet. Raises OSError."""
         self._apply_deadline()
         self._raw.sendall(vici_packets.HEADER.pack(len(packet)) + packet)
+
+    def exchange(self, packet: bytes) -> tuple[list[Received], Received]:
+        """Send a packet; return the events that arrive before its answer, and the answer. Raises as `receive` does."""
+        self.send(packet)
+        events: list[Received] = []
+        while (received := self.receive()).type == vici_packets.EVENT:
+            events.append(received)
+        return events, received
 
     def receive(self) -> Received:
         """Return the next packet. Raises OSError, ValueError if it is malformed."""
