@@ -465,6 +465,12 @@ def test_a_node_that_is_ahead_converges(
 ) -> None:
     """An agent has seen two edits that the backup does not have; so many are made after the restoration before the
     agent asks again. It then has what the database has."""
+    wanted = 1400 + edits - 1 if edits else 1280
+    assert mtu_after_restoration(edits, keys, world, machine, tmp_path) == wanted
+
+
+def mtu_after_restoration(edits: int, keys: Administration, world: World, machine: Machine, tmp_path: Path) -> int:
+    """Returns the MTU that an agent has in the end: 1400 and more by the edits after the restoration."""
     node = world.node()
     row = world.connection(world.service()["id"], mtu=1280)
     source = make(keys, tmp_path / "backup")
@@ -476,8 +482,7 @@ def test_a_node_that_is_ahead_converges(
     restored = World(machine.store(), "another project")
     for number in range(edits):
         restored.update(row["id"], mtu=1400 + number)
-    wanted = 1400 + edits - 1 if edits else 1280
-    assert followed(restored.store, node, ahead).connections[row["id"]].mtu == wanted
+    return followed(restored.store, node, ahead).connections[row["id"]].mtu
 
 
 def test_numbers_that_come_again_would_mislead_a_node(
@@ -485,17 +490,7 @@ def test_numbers_that_come_again_would_mislead_a_node(
 ) -> None:
     """The negative control: with the backup's own revisions an agent takes another edit for the one that it knows."""
     monkeypatch.setattr(backup, "_begin_anew", lambda _connection: None)
-    node = world.node()
-    row = world.connection(world.service()["id"], mtu=1280)
-    source = make(keys, tmp_path / "backup")
-    for mtu in (1281, 1282):
-        world.update(row["id"], mtu=mtu)
-    ahead = followed(keys.store, node, desired.EMPTY)
-    machine.restore(source)
-    restored = World(machine.store(), "another project")
-    for mtu in (1400, 1401):
-        restored.update(row["id"], mtu=mtu)
-    assert followed(restored.store, node, ahead).connections[row["id"]].mtu == 1282
+    assert mtu_after_restoration(2, keys, world, machine, tmp_path) == 1282
 
 
 def test_what_is_not_in_the_backup_is_not_removed(
