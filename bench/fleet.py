@@ -18,10 +18,10 @@ import msgspec
 import psycopg
 
 from bench.measure import Result, median
+from linkspan.core.secret import hash_token
 from linkspan.core.state.observed import Hello
 from linkspan.store import envelopes, migrate
 from linkspan.store.database import engine as engines
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 from tests.harness import fleet, postgres

@@ -21,12 +21,12 @@ from linkspan.api.app import create_app
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.server import server
+from linkspan.core.secret import hash_token
 from linkspan.core.state.status import LEASE
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
 from linkspan.store.database.tables import TOKEN
 from linkspan.store.identity import credentials, tokens, users
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import verify_password
 from linkspan.store.migrate import upgrade
 from linkspan.store.nodes import credentials as node_credentials

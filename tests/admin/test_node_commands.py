@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.core.node_join import authority_of, digest
+from linkspan.core.node_join import authority_of
+from linkspan.core.secret import hash_token
 from linkspan.store import audit
 from linkspan.store.nodes import credentials, registry
 from tests.admin.test_account_commands import LocalCommands
@@ -37,10 +38,10 @@ def test_a_join_token_is_printed_once_and_kept_as_a_hash(linkspan: LocalCommands
             (kept,) = tx.connection.exec_driver_sql(
                 "SELECT hash, round(expires_at - issued_at) FROM node_credential"
             ).all()
-        assert tuple(kept) == (digest(token), 900.0)
+        assert tuple(kept) == (hash_token(token.encode()), 900.0)
         with store.write() as tx:
-            assert credentials.take_join_token(tx, digest(token))
-            assert credentials.take_join_token(tx, digest(token)) is None
+            assert credentials.take_join_token(tx, hash_token(token.encode()))
+            assert credentials.take_join_token(tx, hash_token(token.encode())) is None
     assert token not in json.dumps(linkspan.json("node", "list"))
 
 

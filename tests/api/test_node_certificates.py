@@ -35,11 +35,11 @@ from linkspan.api.app import create_app
 from linkspan.api.http.messages import Request
 from linkspan.api.http.notifications import Notifier
 from linkspan.core.node_join import CERTIFICATE_LIFETIME, SERVER_NAME, Join, Renewal, authority_of
+from linkspan.core.secret import hash_token
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.store import certificates, migrate
 from linkspan.store.audit import Actor
 from linkspan.store.database import engine as engines
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.nodes import authority, credentials, membership, registry
 from tests.api.serving import Served, served, wait_for
 from tests.api.world import Api, ByName, LocalSite, encode

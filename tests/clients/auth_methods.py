@@ -14,8 +14,8 @@ from linkspan.api.authentication.basic import NoAuth
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.core.keystone_v3 import REGION
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import tokens, users
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
 

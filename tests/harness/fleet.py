@@ -17,9 +17,8 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from linkspan.core.schema.resources import CONNECTION, NETWORK, PORT, ROUTER, SERVICE, SUBNET, Resource
-from linkspan.core.secret import Secret
+from linkspan.core.secret import Secret, hash_token
 from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, NODE, OBSERVED, TABLES
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.rows import writing
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.store import Store, Values

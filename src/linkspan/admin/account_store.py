@@ -18,10 +18,9 @@ from linkspan.admin.operator import operator as _operator
 from linkspan.admin.owner import act_as_operator
 from linkspan.core import printable
 from linkspan.core.schema.resources import RESOURCES
-from linkspan.core.secret import SHORTEST
+from linkspan.core.secret import SHORTEST, hash_token
 from linkspan.store import audit
 from linkspan.store.identity import tokens, users
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
 from linkspan.store.nodes import membership, registry
 from linkspan.store.nodes.registry import NodeWithGateways

@@ -19,8 +19,8 @@ from linkspan.admin import clouds
 from linkspan.admin.account_store import generate_password, write_private
 from linkspan.admin.clouds import DEMO_USER, PROJECTS, USERS, CloudSecrets
 from linkspan.core.keystone_v3 import REGION, STATIC_DAYS
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import credentials, tokens, users
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import UserRow, hash_password
 from linkspan.store.nodes import credentials as node_credentials
 from linkspan.store.nodes import registry

@@ -13,7 +13,7 @@ import structlog
 
 from linkspan.api.http.messages import Request, Response
 from linkspan.core.node_join import RENEW_HEADER
-from linkspan.store.identity.tokens import hash_token
+from linkspan.core.secret import hash_token
 from linkspan.store.nodes import credentials
 from linkspan.store.nodes.credentials import NodeCaller
 from linkspan.store.nodes.registry import NodeRow

@@ -15,7 +15,8 @@ from linkspan.api.http.messages import Request, Response, encode
 from linkspan.api.http.route import Route
 from linkspan.api.node_callers import UNKNOWN, NodeCallers
 from linkspan.core.errors import ApiError
-from linkspan.core.node_join import CERTIFICATE_LIFETIME, Issued, Join, Renewal, digest
+from linkspan.core.node_join import CERTIFICATE_LIFETIME, Issued, Join, Renewal
+from linkspan.core.secret import hash_token
 from linkspan.store import audit, certificates
 from linkspan.store.audit import Actor
 from linkspan.store.nodes import authority, credentials, registry
@@ -57,7 +58,7 @@ class NodeJoining:
         join = _decoded(Join, request.body)
         key = _key(join.request)
         with self._store.write() as tx:
-            node_id = credentials.take_join_token(tx, digest(join.token))
+            node_id = credentials.take_join_token(tx, hash_token(join.token.encode()))
             node = None if node_id is None else registry.node_by_id(tx, node_id)
             if node is None:
                 return UNKNOWN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from typing import Annotated, Final
 
@@ -59,11 +58,6 @@ def authority_of(token: str) -> str | None:
         return base64.urlsafe_b64decode(match[2] + "=").hex()
     except binascii.Error:
         return None
-
-
-def digest(token: str) -> str:
-    """A join token as the database keeps it. Its secret has 256 random bits, so no slow hash is needed."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _text(value: bytes) -> str:

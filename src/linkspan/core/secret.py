@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import Final
 
 SHORTEST: Final = 12
 """Characters of a password, and of a secret of an application credential, at least. A pre-shared key may be shorter,
 because its other end may be a device that takes no longer one; then there is a warning."""
+
+
+def hash_token(token: bytes) -> str:
+    """The SHA-256 of a token, in hexadecimal, as the database keeps it. Tokens have 256 random bits, so no slow hash is
+    needed."""
+    return hashlib.sha256(token).hexdigest()
 
 
 class Secret:

@@ -15,8 +15,8 @@ from keystoneauth1.session import Session
 from sqlalchemy import Engine
 
 from linkspan.api.authentication.basic import NoAuth
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import tokens, users
-from linkspan.store.identity.tokens import hash_token
 from tests.api.serving import Served, served
 from tests.api.users import PASSWORD, Client, embedded, quick
 

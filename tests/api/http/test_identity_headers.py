@@ -16,8 +16,8 @@ from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http import dispatcher
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.notifications import Notifier
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import tokens, users
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.store import Store
 from tests.api.users import PASSWORD, Client, populate, quick
 

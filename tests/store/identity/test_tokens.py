@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import credentials, tokens, users
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import UserRow
 from linkspan.store.store import Conflict, Store, Values
 from tests.harness.databases import Clock, open_store

@@ -16,8 +16,9 @@ from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.core.errors import unauthorized
 from linkspan.core.keystone_v3 import ApplicationCredential, Token, implied
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import tokens
-from linkspan.store.identity.tokens import FoundToken, hash_token
+from linkspan.store.identity.tokens import FoundToken
 from linkspan.store.store import Store
 
 

@@ -24,10 +24,10 @@ from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.core.errors import ApiError, unauthorized
 from linkspan.core.keystone_v3 import Token, TokenRequest
+from linkspan.core.secret import hash_token
 from linkspan.store.identity import credentials, users
 from linkspan.store.identity import tokens as stored_tokens
 from linkspan.store.identity.credentials import CredentialRow
-from linkspan.store.identity.tokens import hash_token
 from linkspan.store.identity.users import UserRow
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction

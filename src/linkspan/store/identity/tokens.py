@@ -6,7 +6,6 @@ What a token allows is decided elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict, cast
@@ -117,11 +116,6 @@ _static: Final = Statement(
     .where(TOKEN.c.methods == STATIC)
     .order_by(USER.c.name, TOKEN.c.name, TOKEN.c.id)
 )
-
-
-def hash_token(token: bytes) -> str:
-    """A token as the database keeps it."""
-    return hashlib.sha256(token).hexdigest()
 
 
 def add_token(

@@ -10,7 +10,7 @@ import secrets
 from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import NODE, NODE_CREDENTIAL
@@ -57,7 +57,7 @@ _confirm: Final = Statement(
     update(NODE_CREDENTIAL).where(_CREDENTIAL.hash == bindparam("hash_")).values(confirmed=True)
 )
 _supersede: Final = Statement(
-    delete(NODE_CREDENTIAL).where(and_(_mine, _CREDENTIAL.kind == "certificate", _CREDENTIAL.hash != bindparam("hash")))
+    delete(NODE_CREDENTIAL).where(_mine, _CREDENTIAL.kind == "certificate", _CREDENTIAL.hash != bindparam("hash"))
 )
 _end: Final = Statement(delete(NODE_CREDENTIAL).where(_mine))
 _set_token: Final = Statement(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from linkspan.core.node_join import digest, join_token
+from linkspan.core.node_join import join_token
+from linkspan.core.secret import hash_token
 from linkspan.store import audit, revisions
 from linkspan.store.audit import Actor
 from linkspan.store.nodes import authority, credentials, registry
@@ -27,7 +28,7 @@ def invite(tx: Transaction, actor: Actor, name: str, lifetime: float) -> tuple[s
         audit.record(tx, actor, "update", "node", id, fields=("join_token",))
     authority.ensure(tx)
     token = join_token(secrets.token_bytes(32), authority.issuing(tx)[0])
-    credentials.add_credential(tx, id, "join", digest(token), tx.wall + lifetime)
+    credentials.add_credential(tx, id, "join", hash_token(token.encode()), tx.wall + lifetime)
     return id, token
 
 
