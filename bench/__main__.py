@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import activation, api, concurrency, crowd, density, fleet, load, throughput
+from bench import activation, api, concurrency, crowd, density, fleet, load, status, throughput
 from bench.measure import Result, table
 
 BENCHES = {
@@ -27,6 +27,7 @@ BENCHES = {
     "concurrency": concurrency.run,
     "throughput": throughput.run,
     "fleet": fleet.run,
+    "status": status.run,
 }
 RESULTS = Path(__file__).parent / "results"
 

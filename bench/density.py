@@ -49,6 +49,8 @@ def run(quick: bool) -> list[Result]:
 
 
 def _measure(world: World, count: int) -> list[Result]:
+    _settle(world)
+    idle = _at_rest(world)
     before = _memory(world)
     ring = [_gateway(world, number) for number in range(count)]
     until(lambda: _charons(world) == count + 2, LONGEST)
@@ -64,10 +66,11 @@ def _measure(world: World, count: int) -> list[Result]:
     adoption = _adopt(world, count + 2)
     teardown = _tear_down(world)
     note = f"{ends // count} connections each; {more} were ACTIVE {took:.0f} s after the first of them was created"
+    at_rest = f"{idle:.2f} s of these without a gateway, {cpu:.2f} s with {count}"
     return [
         _result(f"{count} gateways: memory a gateway", (first - before) / count, "KiB", 6 * 1024, note),
         _result("the same: memory a further connection", (full - first) / more, "KiB", 40),
-        _result("the same at rest: CPU a minute per 100 gateways", cpu / count * 100, "s", 4),
+        _result("the same at rest: CPU a minute of 100 gateways", idle + (cpu - idle) / count * 100, "s", 4, at_rest),
         _result("the same: adoption a gateway, agent killed", adoption / count * 1000, "ms", 40),
         _result("the same: teardown a gateway", teardown / count * 1000, "ms", 60, f"{teardown:.1f} s in all"),
     ]
@@ -182,7 +185,8 @@ def _tear_down(world: World) -> float:
 
 
 def _log(world: World) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (world.state / "logs" / "node-1.log").read_text().splitlines()]
+    whole, _, _ = (world.state / "logs" / "node-1.log").read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def _times(world: World, known: int, name: str) -> list[float]:

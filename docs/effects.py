@@ -17,6 +17,7 @@ _DESCRIPTIVE: Final = {
 _STATUS: Final = {
     "status": "ACTIVE while a child SA is up",
     "status_reason": "the cause, as soon as the first attempt fails",
+    "status_code": "the code of the cause ([diagnosis.md](diagnosis.md))",
 }
 _ADMIN: Final = "false: the SAs are deleted at both ends, and no packet passes, not in plaintext either"
 INFORMATIONAL: Final = "informational: "
@@ -25,8 +26,10 @@ _LABELS: Final = {
     "project_id": "separates projects: an object of another project is not found",
     "name": "a label to find objects by; a change reaches no node",
     "description": "a label to find objects by; a change reaches no node",
+    "tags": "labels to find objects by; a change reaches no node",
 }
 _CLOSED: Final = "no packet passes, not in plaintext either; tunnels that can carry nothing are deleted at both ends"
+_PROFILE: Final = "the algorithms of the profile, as if they were given one by one"
 _CIPHER: Final = "the encryption transform of the proposal, with its key length"
 
 EFFECTS: Final[dict[str, dict[str, str]]] = {
@@ -48,6 +51,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "lifetime": "the IKE SA is rekeyed before this time is over",
         "phase1_negotiation_mode": "main mode or aggressive mode as the exchange type of IKEv1",
         "ike_version": "the version in every IKE header",
+        "crypto_profile": _PROFILE,
     },
     "ipsec_policy": _DESCRIPTIVE
     | {
@@ -57,6 +61,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "lifetime": "the child SA is rekeyed before this time or volume is reached",
         "transform_protocol": "ESP or AH packets; with ah-esp the connection reads ERROR, with the reason",
         "encapsulation_mode": "tunnel mode; transport reads ERROR unless the selectors are the gateways themselves",
+        "crypto_profile": _PROFILE,
     },
     "connection": _DESCRIPTIVE
     | _STATUS
@@ -77,7 +82,13 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "initiator": "response-only: never initiates, so it does not rekey an IKE SA of IKEv1 either",
         "dpd": "when a silent peer is probed, when it is dead, and what follows (in user space, hold is restart)",
         "admin_state_up": _ADMIN,
-        "auth_mode": "pre-shared keys; certs is refused: certificates are not supported yet",
+        "auth_mode": "the method in AUTH: a pre-shared key, or a signature; what the other mode needs is kept, unused",
+        "local_certificate_id": "the certificate that the gateway sends, and the key that it signs with",
+        "trust_anchor_id": "the CAs that the peer's certificate has to lead to, and the revocation lists that count",
+        "peer_certificates": "a peer with another certificate is refused, also one of the same CA",
+        "ppk_id": "PPK_ID in IKE_AUTH (RFC 8784)",
+        "ppk": "is part of the keys of the child SAs: a peer with another one is refused",
+        "ppk_required": "true: a peer without the key is refused; false: the tunnel comes up without it",
         "route_mode": "static: the traffic selectors are the routes; there is no other value",
     },
     "endpoint_group": _DESCRIPTIVE
@@ -85,12 +96,43 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "type": "a local group has subnets, a peer group CIDRs; a connection refuses other types",
         "endpoints": "one traffic selector per endpoint",
     },
+    "certificate": _LABELS
+    | {
+        "source": "where key and certificate come from: a request for a CA, the project's own CA, or the client",
+        "key_algorithm": "the kind of the key, and so of the signature in AUTH",
+        "subject": "an identity that the gateway can have, if it is in the certificate",
+        "subject_alt_names": "the identities that the gateway can have: connections refuse other ones",
+        "issuer_id": "the trust anchor whose CA has issued it",
+        "csr": "the request that a CA answers",
+        "certificate": "what the gateway sends; a renewal reaches the nodes of the connections that use it",
+        "private_key": "signs; it is never shown, and leaves only to the node of a gateway that uses it",
+        "not_before": "a certificate that is not valid yet is refused",
+        "not_after": "an expired certificate is refused; from 30 days before, the status is expiring",
+        "fingerprint": "identifies the certificate, as `openssl x509 -fingerprint -sha256` does",
+        "key_identifier": "names the key, as the extension subjectKeyIdentifier does",
+        "revoked_at": "when the CA revoked it: a connection does not take it up any more",
+        "status": "computed when it is read",
+        "in_use_by": "a certificate that a connection uses cannot be deleted",
+    },
+    "trust_anchor": _LABELS
+    | {
+        "source": "the CAs of somebody else, or one of the project's own, which issues certificates",
+        "subject": "the name of a generated CA",
+        "ca_bundle": "the certificate of a peer has to lead to one of its roots, by its intermediate CA if it has one",
+        "revocation": "strict: a peer without a good revocation list is refused; none: nothing is checked",
+        "crl_urls": "nodes fetch revocation lists there",
+        "crl": "a peer that is in the list is refused",
+        "private_key": "signs the certificates of a generated CA; it is never shown, and never leaves",
+        "expires_at": "the end of the first of its certificates",
+        "status": "computed when it is read",
+        "in_use_by": "an anchor that a connection uses cannot be deleted",
+    },
     "network": _LABELS
     | {
         "name": "of an external network: a node finds the bridge for it by this name or by the id",
         "admin_state_up": f"false: on the gateways' interfaces on it {_CLOSED}",
         "router:external": "true: routers may have their gateway on it",
-        "shared": "true: every project may read it and use it",
+        "shared": "true: every project may read it, but not its subnets",
         "mtu": f"{INFORMATIONAL}shown to clients; gateways and tunnels have the MTU of the path and of the connection",
         "subnets": "the subnets on it; they are deleted with it",
         "status": "always ACTIVE, as in Neutron: admin_state_up does not change it",
@@ -100,9 +142,11 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "network_id": "the network on which a router gets its interface",
         "ip_version": "the IP version of the CIDR; a differing one is refused",
         "cidr": "the prefix of the router's interface, and the local traffic selector of connections",
-        "gateway_ip": "the address of the router's interface; without one it can have none",
+        "gateway_ip": "the address of the router's interface, which needs one; outside the next hop of gateways",
         "enable_dhcp": f"{INFORMATIONAL}stored for clients, some of which always send true; no DHCP is served",
         "allocation_pools": "the addresses that routers are given on an external network",
+        "dns_nameservers": f"{INFORMATIONAL}stored for clients; no DHCP is served",
+        "host_routes": f"{INFORMATIONAL}stored for clients; no DHCP is served",
     },
     "router": _LABELS
     | {

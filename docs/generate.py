@@ -1,5 +1,5 @@
-"""Generates docs/attributes.md and docs/reference/*.md from the registries: attributes, commands, settings, errors; and
-docs/tunnel.md from the table of phases.
+"""Generates docs/attributes.md and docs/reference/*.md from the registries: attributes, commands, settings, errors;
+docs/tunnel.md from the table of phases; and docs/diagnosis.md from the causes.
 
 No part of these pages is written by hand, so names, defaults, limits and tests in them are correct. `--check` writes
 nothing, and fails if a page is out of date.
@@ -18,6 +18,8 @@ import click
 
 from linkspan.bootstrap import command_line
 from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
+from linkspan.core.diagnosis.catalogue.declared import FLAPPING_WITHIN, FLAPS, LayerName, Severity, Side
+from linkspan.core.diagnosis.causes import CAUSES
 from linkspan.core.errors import STATUS
 from linkspan.core.schema.resources import REQUIRED, RESOURCES, VPN, Attribute, Resource
 from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF, BACKOFF_FOR_PART
@@ -43,6 +45,7 @@ def pages() -> dict[str, str]:
     return {
         "attributes.md": wire(),
         "tunnel.md": tunnel(),
+        "diagnosis.md": diagnosis(),
         "reference/attributes.md": attributes(),
         "reference/cli.md": cli(),
         "reference/errors.md": errors(),
@@ -112,6 +115,54 @@ def wire() -> str:
             yield f"`{name}`", f"`{held}`", *killers
 
     return page("Attributes on the wire", intro, parts())
+
+
+LAYERS: dict[LayerName, str] = {
+    "intent": "what its user wants, and the database has",
+    "node": "the node that runs it",
+    "path": "the way to the peer",
+    "ike": "the negotiation of the IKE SA",
+    "authentication": "who the ends are",
+    "child": "the negotiation of child SAs",
+    "data": "the packets",
+}
+SEVERITIES: dict[Severity, str] = {
+    "error": "down, until somebody acts",
+    "warning": "up, and something is amiss",
+    "info": "as somebody wants it, or on its way",
+}
+SIDES: dict[Side, str] = {"ours": "here", "peer": "at the peer", "path": "between the ends", "unknown": "not known"}
+
+
+def diagnosis() -> str:
+    """Every cause, by layer."""
+    intro = (
+        "What keeps a connection from being as desired. `status_code` of a connection, `cause` of its diagnosis and "
+        "`linkspan diagnose` name one of these codes, which are stable: programs may rely on them. Sentences may "
+        "change; words in braces stand for the values that differ. A code that is not here is that of a newer version. "
+        "A layer is reached through those before it."
+    )
+
+    def parts() -> Iterator[str]:
+        for layer, what in LAYERS.items():
+            yield f"## {layer}: {what}\n"
+            for cause in (cause for cause in CAUSES.values() if cause.layer == layer):
+                yield f"### {cause.code}\n"
+                yield f"{cause.title}: {SEVERITIES[cause.severity]}.\n"
+                yield "\n".join(f"> {text}\n>" for text in (cause.sentence, *cause.variants.values()))[:-1]
+                facts = [("fault", SIDES[cause.side]), ("sure", f"{cause.confidence:.0%}")]
+                facts += [("said within", f"{cause.visible_after:.0f} s")] if cause.visible_after else []
+                facts += [("here", cause.ours)] if cause.ours else []
+                facts += [("at the peer", cause.peers)] if cause.peers else []
+                facts += [("hidden by", ", ".join(cause.depends_on))] if cause.depends_on else []
+                yield "\n".join(f"- {name}: {text}" for name, text in facts) + "\n"
+        yield "## FLAPPING in numbers\n"
+        yield (
+            f"A connection is flapping while it went down {FLAPS} times or more in {FLAPPING_WITHIN / 60:.0f} minutes, "
+            "by itself or by its peer: what an edit takes down does not count.\n"
+        )
+
+    return page("Causes", intro, parts())
 
 
 PHASES: dict[Phase, tuple[str, str, str]] = {
@@ -252,7 +303,7 @@ def default(item: Attribute) -> str:
 def kind(item: Attribute) -> str:
     """An attribute's type, from its JSON Schema."""
     schema = item.kind.schema()
-    schema = schema.get("oneOf", [schema])[0]
+    schema = (schema.get("oneOf") or schema.get("anyOf") or [schema])[0]
     names = schema.get("type", "")
     text = " or ".join(names) if isinstance(names, list) else str(names)
     if "enum" in schema:

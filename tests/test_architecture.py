@@ -19,7 +19,7 @@ import pytest
 from tests.harness.sources import ROOT, SOURCE, files, modules, parse
 
 FORBIDDEN = {
-    "core: authorization, checks; schema, tunnel; ipsec; state; its own files": (
+    "core: authorization, checks; schema, tunnel; ipsec; diagnosis; state; its own files": (
         "core/tunnel/dpd.py",
         "linkspan.core.schema.resources",
     ),
@@ -35,7 +35,7 @@ FORBIDDEN = {
         "drivers/linux/nft.py",
         "linkspan.drivers.gateway.leak_guard",
     ),
-    "Layers: bootstrap; api, agent, cli, admin, lab; store, drivers; core": (
+    "Layers: bootstrap; api, agent, cli, admin, lab; store, drivers; pki; core": (
         "agent/outbox.py",
         "linkspan.api.attributes",
     ),

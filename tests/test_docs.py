@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.core.schema.resources import RESOURCES, VPN
+from linkspan.core.schema.resources import CERTIFICATE, RESOURCES, TRUST_ANCHOR, VPN
 from tests.harness import matrix, mutations
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ def test_the_generated_pages_are_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-MAY_BE_INFORMATIONAL = {"network.mtu", "subnet.enable_dhcp"}
+MAY_BE_INFORMATIONAL = {"network.mtu", "subnet.enable_dhcp", "subnet.dns_nameservers", "subnet.host_routes"}
 """No other attribute is taken or shown without an effect."""
 
 
@@ -52,11 +52,22 @@ def test_every_mutant_was_killed() -> None:
     assert {killer.partition("[")[0] for killer in killers.values()} <= tests
 
 
+IN_THE_CERTIFICATE = {
+    *(f"certificate.{name}" for name in ("source", "key_algorithm", "subject", "subject_alt_names", "issuer_id")),
+    *(f"trust_anchor.{name}" for name in ("source", "subject")),
+}
+"""What they decide is in `certificate` and `ca_bundle`, which is all that nodes get of them."""
+WITH_NODES = (*VPN, CERTIFICATE, TRUST_ANCHOR)
+"""The resources with attributes that reach the nodes' connections."""
+
+
 def test_every_attribute_with_an_effect_on_the_wire_has_a_mutant() -> None:
-    mutable = {f"{resource.name}.{item.name}" for resource in VPN for item in resource.attributes if item.post}
+    mutable = {f"{resource.name}.{item.name}" for resource in WITH_NODES for item in resource.attributes if item.post}
     reach_nothing = {
         name for name in mutable if name.rpartition(".")[2] in {"project_id", "name", "description", "flavor_id"}
     }
+    # The store keeps and the agent gets only the algorithms that a profile stands for.
+    reach_nothing |= {name for name in mutable if name.endswith(".crypto_profile")}
     references = {"connection.vpnservice_id", "connection.ikepolicy_id", "connection.ipsecpolicy_id"}
     mutated = {".".join(name.split(".")[:2]) for name in mutations.FIELDS}
-    assert mutable - reach_nothing - references == mutated
+    assert mutable - reach_nothing - references - IN_THE_CERTIFICATE == mutated

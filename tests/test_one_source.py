@@ -117,7 +117,7 @@ def test_standard_attributes_are_declared_once() -> None:
         assert set(STANDARD_ATTRIBUTES) <= set(TABLES[resource.name].c.keys())
         assert set(STANDARD_ATTRIBUTES) <= set(MAPPERS[resource.name].names)
         assert set(STANDARD_ATTRIBUTES) <= set(list_query.sortable(resource))
-    assert modules_with('"revision_number", "created_at"') == {"core/schema/resources.py"}
+    assert modules_with('"revision_number", "created_at"') == {"core/schema/declarations.py"}
     assert set(STANDARD_ATTRIBUTES) == set(schemas._KEPT)
 
 

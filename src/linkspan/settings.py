@@ -26,7 +26,7 @@ from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
 from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.schema import list_query, operations
-from linkspan.core.state import drift, status
+from linkspan.core.state import credentials, drift, status
 from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
@@ -37,6 +37,7 @@ _CONNECTION: Final = ConnectionLimits()
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+GraceSeconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Amount = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -126,6 +127,13 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         status.GRACE
     )
     lease: Annotated[Seconds, _about("seconds after its last report after which a node counts as lost")] = status.LEASE
+    psk_grace: Annotated[
+        GraceSeconds,
+        _about(
+            "seconds after a change of a psk for which the key before it is kept and still accepted, because the two "
+            "ends do not change in the same moment; 0: it ends at once"
+        ),
+    ] = credentials.PSK_GRACE
     audit_retention: Annotated[Days, _about("days for which entries of the audit trail are kept; 0: for ever")] = 365
     policy_defaults: Annotated[
         Literal["safe", "neutron"],
@@ -200,6 +208,8 @@ class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         "ipsec_site_connection"
     ]
     endpoint_group: Annotated[Quantity, _about("endpoint groups of a project")] = quota.DEFAULTS["endpoint_group"]
+    certificate: Annotated[Quantity, _about("certificates of a project")] = quota.DEFAULTS["certificate"]
+    trust_anchor: Annotated[Quantity, _about("trust anchors of a project")] = quota.DEFAULTS["trust_anchor"]
     network: Annotated[Quantity, _about("networks of a project")] = quota.DEFAULTS["network"]
     subnet: Annotated[Quantity, _about("subnets of a project")] = quota.DEFAULTS["subnet"]
     router: Annotated[Quantity, _about("routers of a project")] = quota.DEFAULTS["router"]

@@ -28,7 +28,9 @@ from linkspan.core.secret import Secret
 HIDDEN: Final = "***"
 LIMIT: Final = 16 << 20
 """Bytes of a log file."""
-_SECRET_NAME = re.compile(r"(?:^|[_-])(?:psk|passw(?:or)?d|passphrase|token|authorization|secret)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:psk|ppk|passw(?:or)?d|passphrase|token|authorization|secret|private_key)$", re.IGNORECASE
+)
 _SECRET_TEXT = re.compile(
     r"""(?ix) ( \b(?:psk|password|token|authorization) ["']? \s*[:=]\s* (?:b?["'])? (?:basic\s+|bearer\s+)? )
         [^\s"',;}\]]+ """

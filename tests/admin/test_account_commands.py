@@ -186,7 +186,8 @@ def test_only_an_empty_project_is_deleted(linkspan: LocalCommands) -> None:
     assert linkspan("project", "delete", "blue") == "users without a default project now: ada\n"
     assert linkspan("project", "delete", "red") == ""
     assert linkspan.json("project", "list") == []
-    assert linkspan.json("user", "list")[0] | {"id": 0} == {"id": 0, "name": "ada", "project_name": None, "roles": {}}
+    (row,) = linkspan.json("user", "list")
+    assert row | {"id": 0} == {"id": 0, "name": "ada", "project_name": None, "enabled": True, "roles": {}}
     with linkspan.store() as store, store.read() as tx:
         assert quotas.of_project(tx, id) == {}
     assert "has no default project" in linkspan.fails("token", "create", "--user", "ada")

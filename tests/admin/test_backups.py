@@ -17,19 +17,23 @@ from sqlalchemy import Engine, select, text
 from linkspan.admin import backups
 from linkspan.admin.key_rotation import Administration
 from linkspan.bootstrap import command_line
+from linkspan.core.schema.resources import CERTIFICATE, CONNECTION, TRUST_ANCHOR
 from linkspan.core.secret import Secret
-from linkspan.core.state import desired
+from linkspan.core.state import desired, status
 from linkspan.core.state.desired import Mismatch, NodeState
+from linkspan.core.state.observed import ConnectionReport
 from linkspan.core.state.status import LEASE
 from linkspan.store import audit, backup, backup_file, migrate
 from linkspan.store.backup_file import BLOCK, BackupError, Cost
 from linkspan.store.database import engine as engines
+from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import METADATA
 from linkspan.store.envelopes import load_keyring
 from linkspan.store.key_file import KeyFile
 from linkspan.store.migrate import TooNew
 from linkspan.store.migrations import HEAD
 from linkspan.store.nodes import delta
+from linkspan.store.rows import reading, writing
 from linkspan.store.store import Store
 from tests.admin.test_key_rotation import Writers, administration, psks
 from tests.harness.databases import database, postgres, sqlite_template
@@ -129,6 +133,11 @@ def fill(world: World) -> dict[str, str]:
     service = world.service()["id"]
     rows = [world.connection(service, psk=f"{NEEDLE} {number}", name="Grüße \N{SNOWMAN}") for number in range(4)]
     world.delete(rows[3]["id"])
+    with world.store.write() as tx:
+        values = {"project_id": rows[0]["project_id"], "private_key": NEEDLE}
+        anchor = writing.insert(tx, TRUST_ANCHOR, values)["id"]
+        certificate = writing.insert(tx, CERTIFICATE, values | {"issuer_id": anchor})["id"]
+    world.update(rows[0]["id"], local_certificate_id=certificate, trust_anchor_id=anchor, ppk_id="x", ppk=NEEDLE)
     world.store.seal_audit()
     return psks(world.store)  # type: ignore[return-value] # all of them open
 
@@ -157,6 +166,11 @@ def test_everything_comes_back(
     assert summary.rows == sum(map(len, before.values()))
     assert len(before["connection"]) == 4
     assert psks(machine.store()) == expected
+    with machine.store().read() as tx:
+        (connection,) = (row for row in reading.find(tx, CONNECTION) if row["ppk"])
+        for resource, name in ((CERTIFICATE, "local_certificate_id"), (TRUST_ANCHOR, "trust_anchor_id")):
+            assert reading.secret(tx, resource, connection[name], "private_key").reveal() == NEEDLE
+        assert connection["ppk"].reveal() == NEEDLE
     modes = {
         str(path.relative_to(machine.state)): stat.S_IMODE(path.stat().st_mode)
         for path in machine.state.rglob("*")
@@ -493,6 +507,40 @@ def test_numbers_that_come_again_would_mislead_a_node(
     assert mtu_after_restoration(2, keys, world, machine, tmp_path) == 1282
 
 
+def shown_after_restoration(keys: Administration, world: World, machine: Machine, tmp_path: Path) -> tuple[str, str]:
+    """The status of a connection that was up: when it was backed up, and restored before a node has reported."""
+    node = world.node()
+    row = world.connection(world.service()["id"])
+    world.report(node, ConnectionReport(row["id"], 1, followed(keys.store, node, desired.EMPTY).revision, "up"))
+    before = status_of(keys.store, row["id"])
+    machine.restore(make(keys, tmp_path / "backup"))
+    return before, status_of(machine.store(), row["id"])
+
+
+def status_of(store: Store, id: str) -> str:
+    """The status of a connection as its user sees it."""
+    with store.read() as tx:
+        row = reading.get(tx, CONNECTION, id)
+        assert row
+        assert row.status_inputs
+        return status.compute(row.status_inputs, tx.now)[0]
+
+
+def test_a_restored_tunnel_is_not_up_before_its_node_reports_it(
+    keys: Administration, world: World, machine: Machine, tmp_path: Path
+) -> None:
+    assert shown_after_restoration(keys, world, machine, tmp_path) == ("ACTIVE", "PENDING_CREATE")
+
+
+def test_a_backup_with_the_reports_would_show_a_tunnel_that_is_not_there(
+    keys: Administration, world: World, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control."""
+    monkeypatch.setattr(backup, "_LEFT_OUT", frozenset({"commit_marker"}))
+    monkeypatch.setattr(backup, "_begin_anew", lambda _connection: None)
+    assert shown_after_restoration(keys, world, machine, tmp_path) == ("ACTIVE", "ACTIVE")
+
+
 def test_what_is_not_in_the_backup_is_not_removed(
     keys: Administration, world: World, machine: Machine, tmp_path: Path
 ) -> None:
@@ -515,7 +563,7 @@ def test_the_next_agent_holds_its_node_at_once(
 ) -> None:
     world.node()
     with keys.store.write() as tx:
-        tx.connection.execute(text("UPDATE node SET holder = 'an agent of the lost machine'"))
+        tx.run(Statement(text("UPDATE node SET holder = 'an agent of the lost machine'")))
     machine.restore(make(keys, tmp_path / "backup"))
     with machine.engine.connect() as connection:
         assert connection.execute(text("SELECT holder FROM node")).scalars().all() == [None]

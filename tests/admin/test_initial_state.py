@@ -25,6 +25,7 @@ from linkspan.core.secret import hash_token
 from linkspan.core.state.status import LEASE
 from linkspan.store import envelopes
 from linkspan.store.database import engine as engines
+from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import TOKEN
 from linkspan.store.identity import credentials, tokens, users
 from linkspan.store.identity.users import verify_password
@@ -187,7 +188,7 @@ def test_the_static_token_is_renewed_in_time(store: Store, tmp_path: Path) -> No
     start(store, tmp_path)
     assert (tmp_path / "clouds.yaml").read_text() == text
     with store.write() as tx:
-        tx.connection.execute(update(TOKEN).values(expires_at=now + 44 * 86_400))
+        tx.run(Statement(update(TOKEN).values(expires_at=now + 44 * 86_400)))
     start(store, tmp_path)
     assert (tmp_path / "clouds.yaml").read_text() != text
     with store.read() as tx:

@@ -18,11 +18,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from linkspan.admin.key_rotation import Administration
-from linkspan.core.schema.resources import CONNECTION
+from linkspan.core.schema.resources import CERTIFICATE, CONNECTION, TRUST_ANCHOR
 from linkspan.core.secret import Secret
 from linkspan.core.state.status import LEASE
 from linkspan.store import audit, rotation
 from linkspan.store.database import engine as engines
+from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import AUDIT_HEAD, METADATA
 from linkspan.store.envelopes import Keyring, load_keyring
 from linkspan.store.key_file import Entry, KeyFile, KeyFileError
@@ -100,7 +101,8 @@ def test_every_column_with_envelopes_is_rotated() -> None:
         if column.name.endswith("key_id") and table is not AUDIT_HEAD
     }
     assert {(column.table.name, column.name) for column in encryption_keys.SEALED} == named
-    assert ("connection", "psk") in named
+    assert {("connection", "psk"), ("connection", "ppk")} < named
+    assert {("certificate", "private_key"), ("trust_anchor", "private_key")} < named
 
 
 @pytest.mark.security(
@@ -133,6 +135,22 @@ def test_the_old_key_can_be_thrown_away(database: Engine, keys: Administration, 
     keys.file.replace([Entry(first, os.urandom(32).hex())])
     with pytest.raises(KeyFileError, match="not this database's"):
         administration(database, keys.file.path)
+
+
+def test_keys_of_certificates_are_rotated(database: Engine, keys: Administration, world: World) -> None:
+    connection = world.connection(world.service()["id"], ppk_id="x", ppk="a post-quantum key")
+    with keys.store.write() as tx:
+        values = {"project_id": connection["project_id"], "private_key": "a private key"}
+        certificate = writing.insert(tx, CERTIFICATE, values)["id"]
+        anchor = writing.insert(tx, TRUST_ANCHOR, values)["id"]
+    (first,) = keys.keyring.ids
+    rotate(keys)
+    keys.remove(first)
+    other = administration(database, keys.file.path)
+    with other.store.read() as tx:
+        assert reading.secret(tx, CERTIFICATE, certificate, "private_key").reveal() == "a private key"
+        assert reading.secret(tx, TRUST_ANCHOR, anchor, "private_key").reveal() == "a private key"
+        assert reading.secret(tx, CONNECTION, connection["id"], "ppk").reveal() == "a post-quantum key"
 
 
 def test_the_authority_of_nodes_is_rotated(database: Engine, keys: Administration) -> None:
@@ -227,7 +245,7 @@ def test_a_secret_that_is_written_meanwhile_stays(keys: Administration, world: W
     row = world.connection(world.service()["id"], psk="before")
     keys.file.replace([Entry("next", os.urandom(32).hex()), *keys.file.entries()])
     with keys.store.write() as tx:
-        (column,) = [each for each in encryption_keys.SEALED if each.table.name == "connection"]
+        (column,) = [each for each in encryption_keys.SEALED if (each.table.name, each.name) == ("connection", "psk")]
         (read,) = encryption_keys.rows_under_others(tx, column, "", 10)
         envelope = tx.keyring.seal(Secret("before"), read.project_id, read.id, "psk")
     world.update(row["id"], psk="edited")
@@ -236,10 +254,8 @@ def test_a_secret_that_is_written_meanwhile_stays(keys: Administration, world: W
     assert psks(keys.store) == {row["id"]: "edited"}
     # Negative control: without the comparison the edit is undone.
     with keys.store.write() as tx:
-        tx.connection.execute(
-            text("UPDATE connection SET psk = :new, psk_key_id = :key"),
-            {"new": envelope.ciphertext, "key": envelope.key_id},
-        )
+        undo = Statement(text("UPDATE connection SET psk = :new, psk_key_id = :key"))
+        tx.run(undo, new=envelope.ciphertext, key=envelope.key_id)
     assert psks(keys.store) == {row["id"]: "before"}
 
 
@@ -322,6 +338,8 @@ def test_no_secret_is_lost_under_load(database: Engine, keys: Administration, wo
     def break_off(_sealed: int) -> None:
         raise Killed
 
+    # Nobody writes it again, so each rotation has a page to be broken off after.
+    kept = world.connection(world.service()["id"], psk="kept")["id"]
     with Writers(database, keys.file.path, world, 2) as writers:
         for _ in range(2):
             writers.wait(12)
@@ -339,7 +357,7 @@ def test_no_secret_is_lost_under_load(database: Engine, keys: Administration, wo
     last = administration(database, keys.file.path)
     assert under(database) <= {last.keyring.current}
     assert len(last.keyring.ids) == 1
-    assert psks(last.store) == writers.expected
+    assert psks(last.store) == writers.expected | {kept: "kept"}
     assert {store._keyring.current for store in writers.stores} == {last.keyring.current}
 
 

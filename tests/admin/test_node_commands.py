@@ -35,9 +35,9 @@ def test_a_join_token_is_printed_once_and_kept_as_a_hash(linkspan: LocalCommands
     assert listed(linkspan) == {"edge-1": ("none", "never")}
     with linkspan.store() as store:
         with store.read() as tx:
-            (kept,) = tx.connection.exec_driver_sql(
+            (kept,) = tx.connection.driver.execute(
                 "SELECT hash, round(expires_at - issued_at) FROM node_credential"
-            ).all()
+            ).fetchall()
         assert tuple(kept) == (hash_token(token.encode()), 900.0)
         with store.write() as tx:
             assert credentials.take_join_token(tx, hash_token(token.encode()))
@@ -60,9 +60,22 @@ def test_a_join_token_lasts_an_hour_at_most(linkspan: LocalCommands) -> None:
     assert listed(linkspan) == {}
 
 
-def test_a_name_that_is_no_file_name_is_refused(linkspan: LocalCommands) -> None:
-    for name in ("", "a/b", "../x", "a\nb", "a\x1b[31m", "a\u202eb"):
+def test_a_name_that_is_no_file_name_is_refused(linkspan: LocalCommands, tmp_path: Path) -> None:
+    for name in (
+        "",
+        "a/b",
+        "../x",
+        ".",
+        "..",
+        "a\nb",
+        "a\x1b[31m",
+        "a\u202eb",
+        "x" * 241,
+        "\u00e4" * 121,
+        "\U0001f511" * 61,
+    ):
         assert "name" in linkspan.fails("node", "join-token", name)
+        assert "name" in linkspan.fails("node", "create", name, "--token-file", str(tmp_path / "token"))
     assert listed(linkspan) == {}
 
 
@@ -82,7 +95,7 @@ def test_revoke_and_delete_end_what_a_node_has(linkspan: LocalCommands, tmp_path
     linkspan("node", "revoke", "a")
     assert listed(linkspan) == {"a": ("none", "never")}
     with linkspan.store() as store, store.read() as tx:
-        assert tx.connection.exec_driver_sql("SELECT count(*) FROM node_credential").scalar() == 0
+        assert tx.connection.driver.execute("SELECT count(*) FROM node_credential").fetchall() == [(0,)]
     linkspan("node", "join-token", "a")
     linkspan("node", "delete", "a")
     assert listed(linkspan) == {}
@@ -94,11 +107,11 @@ def test_a_node_with_gateways_is_deleted_by_force_only(linkspan: LocalCommands, 
         node = registry.node_by_name(tx, "a")
         assert node is not None
         gateway = "INSERT INTO gateway (router_id, node_id, generation) VALUES ('r', ?, 1)"
-        tx.connection.exec_driver_sql(gateway, (node["id"],))
+        tx.connection.driver.execute(gateway, (node["id"],))
     assert "switch its machine off first" in linkspan.fails("node", "delete", "a")
     linkspan("node", "delete", "a", "--force")
     with linkspan.store() as store, store.read() as tx:
-        assert tx.connection.exec_driver_sql("SELECT router_id, node_id FROM gateway").all() == [("r", None)]
+        assert tx.connection.driver.execute("SELECT router_id, node_id FROM gateway").fetchall() == [("r", None)]
 
 
 def test_a_node_that_is_not_there_or_has_no_certificate_is_named(linkspan: LocalCommands) -> None:

@@ -13,13 +13,15 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import msgspec
 
 from linkspan.core.ipsec import algorithms
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey, owner_of
+from linkspan.core.secret import Secret
 from linkspan.core.tunnel import charon_events
-from linkspan.core.tunnel.charon_events import CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.charon_events import Cause, CharonEvent, DaemonLost, SaChanged
 from linkspan.core.tunnel.sas import ChildSa, IkeSa
 from linkspan.drivers.ports import DriverError, LoadedConnection, Unresponsive
 from linkspan.testing.fake_drivers import loaded_connection
@@ -140,7 +142,7 @@ class SlowDaemon:
             self.loaded[config.name] = LoadedConfig(config)
 
     def initiate(self, name: str, child: ChildConfig) -> None:
-        """Inside an IKE SA with equal parameters, if there is one."""
+        """Inside an IKE SA with equal parameters, if there is one, and no child is equal."""
         loaded = self.loaded[name]
         end = next((end for end in self.ends if end.state in UP and _equal(end.loaded.config, loaded.config)), None)
         if end is None:
@@ -227,6 +229,8 @@ class Network:
             return True
         ours, others = end.daemon.key(mine), daemon.key(theirs.config)
         if ours is None or others is None or ours.key != others.key:
+            text = "the peer's authentication is wrong"
+            daemon.deliver(Cause(theirs.config.name, "PSK_MISMATCH", text, self.time.now, attempt=next(self.numbers)))
             self.respond(end, lambda: self._refused(end, "received AUTHENTICATION_FAILED notify error"))
             return True
         far = End(daemon, next(self.numbers), theirs, False, "ESTABLISHED", self.time.now, end)
@@ -415,6 +419,41 @@ class SlowCharon:
         daemon.loaded.pop(name, None)
         daemon.keys.pop(name, None)
 
+    def load_key(self, key: Secret) -> str:
+        raise NotImplementedError
+
+    def unload_key(self, id: str) -> None:
+        raise NotImplementedError
+
+    def keys(self) -> frozenset[str]:
+        return frozenset()
+
+    def load_ppk(self, id: str, key: Secret) -> None:
+        raise NotImplementedError
+
+    def unload_ppk(self, id: str) -> None:
+        raise NotImplementedError
+
+    def ppks(self) -> frozenset[str]:
+        return frozenset()
+
+    def load_authority(self, certificate: str) -> None:
+        raise NotImplementedError
+
+    def load_crls(self, crls: Iterable[bytes]) -> None:
+        raise NotImplementedError
+
+    def certificates(self) -> tuple[bytes, ...]:
+        return ()
+
+    crls = certificates
+
+    def forget_peers(self) -> None:
+        pass
+
+    def clear_credentials(self) -> None:
+        raise NotImplementedError
+
     def initiate(self, ike: str, child: str) -> None:
         daemon = self._daemon()
         held = daemon.loaded.get(ike)
@@ -454,6 +493,9 @@ class SlowCharon:
     def ask(self) -> None:
         self._daemon()
 
+    def listing(self, _ike: str) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         now = self._network.time.now
         return tuple(
@@ -465,7 +507,7 @@ class SlowCharon:
                 end.loaded.config.local_address,
                 end.loaded.config.remote_address,
                 int(now - end.since),
-                tuple(end.children.values()),
+                tuple(_set(child, age=int(now - end.born[id])) for id, child in end.children.items()),
             )
             for end in self._daemon().ends
             if ike in ("", end.name)
@@ -484,8 +526,8 @@ def _same_ends(one: End, other: End) -> bool:
 
 
 def _equal(one: IkeConfig, other: IkeConfig) -> bool:
-    """charon compares everything but names and children."""
-    return _set(one, name="", children=()) == _set(other, name="", children=())
+    """charon compares everything but children. The name is part of what the driver loads."""
+    return _set(one, children=()) == _set(other, children=())
 
 
 def _matches(theirs: IkeConfig, mine: IkeConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from linkspan.agent.convergence import Desired
-from linkspan.agent.gateway_worker import CLOCK_POLL, GatewayWorker, Stop
+from linkspan.agent.gateway_worker import CLOCK_POLL, Ask, GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.agent.schedule import RETRY
 from linkspan.core.ipsec import config as ipsec_config
@@ -17,6 +18,7 @@ from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Gateway, Gone
+from linkspan.core.state.live_facts import LiveAnswer
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel.charon_events import SaChanged
 from linkspan.core.tunnel.precedence import Precedence
@@ -96,6 +98,48 @@ def test_the_tunnel_comes_up_and_both_ends_report_it(left: GatewayUnderTest, rig
     assert left.wait(LEFT.id, "ready").revision == LEFT.revision
     left.wait(TO_RIGHT.id, "up")
     right.wait(TO_LEFT.id, "up")
+
+
+def asked(gateway: GatewayUnderTest, id: str) -> LiveAnswer:
+    """The answer of a gateway's worker to a question about a connection."""
+    answers: queue.SimpleQueue[LiveAnswer] = queue.SimpleQueue()
+    gateway.worker.send(Ask(id, answers.put))
+    return answers.get(timeout=10.0)
+
+
+def test_a_question_is_answered_with_what_charon_lists(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+    facts = asked(left, TO_RIGHT.id).facts
+    assert facts is not None
+    (sa,) = facts.ike_sas
+    assert (facts.phase, facts.cause, sa.state, sa.initiator) == ("up", "", "ESTABLISHED", True)
+    assert [child.state for child in sa.children] == ["INSTALLED"]
+
+
+def test_a_question_about_a_failure_is_answered_with_its_code(left: GatewayUnderTest, right: GatewayUnderTest) -> None:
+    left.set_desired(replace(TO_RIGHT, psk=Secret("wrong"), psk_ref="2"))
+    right.set_desired(TO_LEFT)
+    eventually(lambda: "key" in reason(left, TO_RIGHT.id) and "key" in reason(right, TO_LEFT.id))
+    for end, id in ((left, TO_RIGHT.id), (right, TO_LEFT.id)):
+        facts = asked(end, id).facts
+        assert facts is not None
+        assert "key" in facts.reason
+    # Whoever verifies the key knows that it is wrong; the other end is only refused.
+    assert asked(left, TO_RIGHT.id).facts.cause == "AUTHENTICATION_REFUSED"  # type: ignore[union-attr]
+    assert asked(right, TO_LEFT.id).facts.cause == "PSK_MISMATCH"  # type: ignore[union-attr]
+
+
+def test_a_question_that_cannot_be_answered_is_answered_with_the_reason(
+    world: FakeWorld, left: GatewayUnderTest, right: GatewayUnderTest
+) -> None:
+    left.set_desired(TO_RIGHT)
+    right.set_desired(TO_LEFT)
+    left.wait(TO_RIGHT.id, "up")
+    assert asked(left, "another").fault == "the node has not applied this connection yet"
+    world.freeze(LEFT.id)
+    assert "did not answer" in asked(left, TO_RIGHT.id).fault
 
 
 def test_a_wrong_key_is_reported_on_both_sides(left: GatewayUnderTest, right: GatewayUnderTest) -> None:

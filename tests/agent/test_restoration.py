@@ -9,11 +9,11 @@ import pytest
 
 from linkspan.agent.managed_charon import MAX_TIMEOUTS
 from linkspan.core.state.drift import COMPARISON, LIVENESS, NOTED, SETTLED
-from linkspan.core.state.observed import GatewayReport
+from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel.coverage import selector_pairs
 from linkspan.core.tunnel.kernel_sas import KernelSas
 from linkspan.core.tunnel.sas import ChildSa
-from linkspan.drivers.ports import DriverError
+from linkspan.drivers.ports import DriverError, PathFault
 from linkspan.testing.fake_drivers import (
     FakeCharon,
     FakeCharonNetwork,
@@ -243,3 +243,23 @@ def test_a_namespace_of_an_earlier_version_is_made_anew_when_its_charon_ends(
     assert (world.guards[GUARD], world.mtus[GUARD]) == (guards, mtus)
     eventually(lambda: GUARD in world.ike_peers)
     assert "another program" not in reason(left, TO_RIGHT.id)
+
+
+def test_a_fault_of_this_end_explains_the_silence_of_the_peer(world: FakeWorld) -> None:
+    alone = GatewayUnderTest(FakeDrivers(world), LEFT)
+    try:
+        alone.drivers.namespaces.path_faults[LEFT.id] = PathFault("NO_ROUTE_TO_PEER")
+        alone.set_desired(TO_RIGHT)
+        eventually(lambda: code(alone, TO_RIGHT.id) == "NO_ROUTE_TO_PEER")
+        assert reason(alone, TO_RIGHT.id).startswith("the gateway has no route to the peer's address")
+        # The control: without it the peer is silent.
+        del alone.drivers.namespaces.path_faults[LEFT.id]
+        eventually(lambda: code(alone, TO_RIGHT.id) == "PEER_NO_REPLY")
+    finally:
+        alone.stop()
+
+
+def code(gateway: GatewayUnderTest, id: str) -> str:
+    gateway.state(id)
+    report = gateway.reports.get(id)
+    return report.code if isinstance(report, ConnectionReport) else ""

@@ -63,7 +63,7 @@ class SteppedWorker(GatewayWorker):
 
 
 class CheckedOutbox(Outbox):
-    """Tells its site of the tombstones that are answered."""
+    """Tells its site of the reports, and of the tombstones that are answered."""
 
     def __init__(self, site: Site) -> None:
         super().__init__()
@@ -71,6 +71,7 @@ class CheckedOutbox(Outbox):
 
     def put(self, report: GatewayReport | ConnectionReport) -> None:
         super().put(report)
+        self._site.reported(report)
         if report.state == "gone":
             self._site.confirmed(report.id)
 
@@ -170,6 +171,9 @@ class Site:
         others = {other for other, item in self.keyed.items() if item != before.get(other)}
         self.changed_at |= dict.fromkeys(others | {id}, self.network.time.now)
         self.send_desired()
+
+    def reported(self, report: GatewayReport | ConnectionReport) -> None:
+        """The agent has put a report into its outbox."""
 
     def confirmed(self, id: str) -> None:
         self.tombstones.pop(id, None)

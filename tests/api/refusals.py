@@ -49,6 +49,18 @@ class PopulatedApi:
             "peer": self.peer,
             "unknown": UNKNOWN,
         }
+        self.anchor = api.create("/vpn/trust-anchors", "trust_anchor", source="generated", name="anchor")
+        made = {"source": "generated", "issuer_id": self.anchor["id"], "subject_alt_names": ["gw.example.org"]}
+        self.certificate = api.create("/vpn/certificates", "certificate", **made)
+        self.certified = self.site.connection(
+            auth_mode="certs",
+            psk=...,
+            peer_address="203.0.113.79",
+            peer_id="peer.example.org",
+            local_id="gw.example.org",
+            local_certificate_id=self.certificate["id"],
+            trust_anchor_id=self.anchor["id"],
+        )
         self.bare = api.create("/routers", "router", name="bare")
         self.served = api.router(self.site.outside)
         api.service(self.served)

@@ -52,6 +52,7 @@ def served(
         tls = stack.enter_context(app.node_tls)
         nodes = NodeListener(stack.enter_context(socket.create_server(("127.0.0.1", 0))), tls.context)
     node_url = f"https://127.0.0.1:{nodes.socket.getsockname()[1]}" if nodes else ""
+    stack.enter_context(app.questions)
     running = server(app, notifier, nodes=nodes)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -288,3 +288,15 @@ def test_a_server_stops_while_a_delete_waits(database: Engine) -> None:
         assert service.stop() < 5.0
         thread.join(5.0)
         assert codes == [204]
+
+
+def test_a_node_learns_service_name_and_order_of_creation(api: Api) -> None:
+    """By these it knows which of several connections for the same ends is in charge, and how to name it."""
+    node = api.node()
+    site = LocalSite(api)
+    node.hello()
+    ids = [site.connection(name=name, psk=name)["id"] for name in ("first", "second", "third")]
+    shown = sorted(node.desired()["connections"], key=lambda entry: entry["created_at"])
+    assert [entry["id"] for entry in shown] == ids
+    assert [entry["name"] for entry in shown] == ["first", "second", "third"]
+    assert {entry["service_id"] for entry in shown} == {site.service["id"]}

@@ -6,12 +6,12 @@ All requests are sent to one populated API, one after the other: all are refused
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from linkspan.core.errors import STATUS
-from linkspan.core.schema.resources import ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY
+from linkspan.core.schema.resources import CERTIFICATE, ENDPOINT_GROUP, IKE_POLICY, IPSEC_POLICY, TRUST_ANCHOR
 from tests.api.authentication import test_rate_limits
 from tests.api.conftest import OpenApi
 from tests.api.embedded_keystone import test_embedded_keystone
@@ -47,10 +47,18 @@ _OPEN_INTERFACE: Final = {"subnet_id": id_of(lambda populated: populated.open.su
 _ROUTER_ID = id_of(lambda populated: populated.site.router)
 
 
+def _loose(**values: Any) -> RequestCase:
+    """A change of a subnet that no router is attached to."""
+    return at("PUT", path_of("/subnets", lambda populated: populated.loose), {"subnet": values})
+
+
 def _pools(*ends: str) -> list[RequestCase]:
     """A request for pools of a subnet, by their starts and ends."""
-    pools = [{"start": start, "end": end} for start, end in zip(ends[::2], ends[1::2], strict=True)]
-    return [at("PUT", path_of("/subnets", lambda populated: populated.loose), {"subnet": {"allocation_pools": pools}})]
+    return [
+        _loose(
+            allocation_pools=[{"start": start, "end": end} for start, end in zip(ends[::2], ends[1::2], strict=True)]
+        )
+    ]
 
 
 Row = tuple[int, str, list[RequestCase]]
@@ -449,6 +457,26 @@ MATRIX: Final[dict[str, Row]] = {
             at("PUT", _USED, {"ipsec_site_connection": {"name": "x"}}).by("bob"),
         ],
     ),
+    "unknown certificate": (
+        404,
+        CERTIFICATE.not_found,
+        [at("GET", f"/vpn/certificates/{UNKNOWN}"), connection(local_certificate_id=UNKNOWN)],
+    ),
+    "unknown trust anchor": (
+        404,
+        TRUST_ANCHOR.not_found,
+        [at("GET", f"/vpn/trust-anchors/{UNKNOWN}"), connection(trust_anchor_id=UNKNOWN)],
+    ),
+    "certificate in use": (
+        409,
+        "VPNCertificateInUse",
+        [at("DELETE", path_of("/vpn/certificates", lambda populated: populated.certificate))],
+    ),
+    "trust anchor in use": (
+        409,
+        "TrustAnchorInUse",
+        [at("DELETE", path_of("/vpn/trust-anchors", lambda populated: populated.anchor))],
+    ),
     "unknown group, another project's, or a name": (
         404,
         ENDPOINT_GROUP.not_found,
@@ -551,7 +579,6 @@ MATRIX: Final[dict[str, Row]] = {
         "IPsecSiteConnectionConflict",
         [
             connection(peer_address="203.0.113.77", peer_id="203.0.113.77", psk="another", peer_cidrs=["10.7.0.0/24"]),
-            connection(peer_address="203.0.113.77", peer_id="203.0.113.77", peer_cidrs=["10.9.0.128/25"]),
         ],
     ),
     "a peer CIDR that equals or is inside another attached network": (
@@ -581,6 +608,37 @@ INVENTORY: Final[dict[str, Row]] = {
     ),
     "unknown network": (404, "NetworkNotFound", [at("GET", f"/networks/{UNKNOWN}")]),
     "unknown subnet": (404, "SubnetNotFound", [at("GET", f"/subnets/{UNKNOWN}")]),
+    "a tag that an object does not have": (
+        404,
+        "TagNotFound",
+        [at("DELETE", lambda populated: f"{router_of(populated)}/tags/none")],
+    ),
+    "unknown agent": (404, "AgentNotFound", [at("GET", f"/agents/{UNKNOWN}").by("admin")]),
+    "unknown crypto profile": (404, "CryptoProfileNotFound", [at("GET", "/vpn/crypto-profiles/none")]),
+    "unknown floating IP": (404, "FloatingIPNotFound", [at("GET", f"/floatingips/{UNKNOWN}")]),
+    "unknown security group": (404, "SecurityGroupNotFound", [at("GET", f"/security-groups/{UNKNOWN}")]),
+    "unknown security group rule": (404, "SecurityGroupRuleNotFound", [at("GET", f"/security-group-rules/{UNKNOWN}")]),
+    "too many name servers": (
+        400,
+        "DNSNameServersExhausted",
+        [_loose(dns_nameservers=[f"10.3.0.{number}" for number in range(1, 7)])],
+    ),
+    "too many host routes": (
+        400,
+        "HostRoutesExhausted",
+        [_loose(host_routes=[{"destination": f"10.8.{number}.0/24", "nexthop": "10.3.0.2"} for number in range(21)])],
+    ),
+    "gateway_ip that a router has": (
+        409,
+        "GatewayIpInUse",
+        [
+            at(
+                "PUT",
+                path_of("/subnets", lambda populated: populated.site.subnet),
+                {"subnet": {"gateway_ip": "10.1.0.77"}},
+            )
+        ],
+    ),
     "unknown port": (404, "PortNotFound", [at("GET", f"/ports/{UNKNOWN}")]),
     "a router without this interface": (
         404,

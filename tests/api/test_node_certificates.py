@@ -40,6 +40,7 @@ from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello,
 from linkspan.store import certificates, migrate
 from linkspan.store.audit import Actor
 from linkspan.store.database import engine as engines
+from linkspan.store.database.statements import Statement
 from linkspan.store.nodes import authority, credentials, membership, registry
 from tests.api.serving import Served, served, wait_for
 from tests.api.world import Api, ByName, LocalSite, encode
@@ -224,6 +225,9 @@ def test_a_join_token_that_has_ended_is_refused(service: Served, tmp_path: Path,
         {"name": "n", "expires_in": 60.5},
         {"name": ""},
         {"name": "a/b"},
+        {"name": ".."},
+        {"name": "x" * 241},
+        {"name": "\u00e4" * 121},
         {"name": "../x"},
         {"name": "a\nb"},
         {"name": "n" * 256},
@@ -526,7 +530,7 @@ def test_a_renewal_whose_answer_was_lost_is_repeated(service: Served, tmp_path: 
             body = encode(Renewal(NewKey().request))
             assert raw_client.post("/agent/v1/certificate", content=body).status_code == 200
     with service.api.store.read() as tx:
-        count = tx.connection.execute(text("SELECT count(*) FROM node_credential")).scalar()
+        ((count,),) = tx.rows(Statement(text("SELECT count(*) FROM node_credential")))
     assert count == 2  # the one in use, and the newest
     with closing(node.client()) as client:
         client.renew()
@@ -628,7 +632,7 @@ def test_an_identity_lives_through_everything_on_each_database(database: Engine,
             client.report(Report())
             client.report(Report())
         with first.api.store.read() as tx:
-            assert tx.connection.execute(text("SELECT count(*) FROM node_credential")).scalar() == 1
+            assert tx.first(Statement(text("SELECT count(*) FROM node_credential")))[0] == 1
     with served(database, with_nodes=True) as second:
         assert authorities_of(second) == authorities
         node.file.write(msgspec.structs.replace(node.file.read(), url=second.node_url))
@@ -813,7 +817,7 @@ def test_the_authority_is_followed_by_another_that_all_nodes_trust_before_it_iss
 def test_a_damaged_key_of_the_authority_stops_nothing(service: Served, tmp_path: Path) -> None:
     node = Joined(service, "edge-1", tmp_path)
     with service.api.store.write() as tx:
-        tx.connection.execute(text("UPDATE node_authority SET private_key = :x"), {"x": b"damaged" * 10})
+        tx.run(Statement(text("UPDATE node_authority SET private_key = :x")), x=b"damaged" * 10)
     with node.raw() as client:
         assert is_known(client)
         body = encode(Renewal(NewKey().request))

@@ -18,7 +18,8 @@ import pytest
 from linkspan.api.http.dispatcher import Dispatcher
 from linkspan.core.authorization.default_rules import RULES
 from linkspan.core.authorization.policy import Policy, policy_of
-from linkspan.core.schema.resources import RESOURCES, Resource
+from linkspan.core.schema import examples
+from linkspan.core.schema.resources import INVENTORY, RESOURCES, Resource
 from tests.api.conftest import OpenApi
 from tests.api.world import ADMIN, BLUE, CONNECTIONS, RED, USERS, Api, LocalSite
 
@@ -46,6 +47,14 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "delete": {"admin": (204, 204), "member": (204, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "add": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "remove": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "diagnose": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
+    "probe": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "issue": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "revoke": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "crl": dict.fromkeys(("admin", "member", "reader", "unknown role"), (404, 404)),
+    # 200 stands for every code of success
+    "tag_read": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
+    "tag_write": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     # without an object, so both columns are equal
     "collection": {"admin": (404, 404), "member": (404, 404), "reader": (404, 404), "unknown role": (404, 404)},
     "user": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
@@ -66,13 +75,23 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     # without a node, so that admins read that there is none
     "show node": {"admin": (404, 404), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
     "change node": {"admin": (404, 404), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    "show agent": {"admin": (404, 404), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    # of what there is none
+    "absent": {"admin": (404, 404), "member": (404, 404), "reader": (404, 404), "unknown role": (404, 404)},
+    "create absent": {"admin": (400, 400), "member": (400, 400), "reader": (400, 400), "unknown role": (400, 400)},
     "invite node": {"admin": (201, 201), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
     "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "unknown role": (401, 401)},
 }
+OPEN: Final = ("public", "agent", "crl")
+"""Actions that need no user."""
+NO_LIMIT: Final = ("router", "network", "subnet", "vpnservice", "certificate", "trust_anchor")
 SEES_KEYS: Final = ("admin", "member")
 
 Exceptions = Mapping[tuple[str, str], dict[str, tuple[Result, Result]]]
 """(Action, resource) -> as in `EXPECTED`, for policies other than the default."""
+
+
+ABSENT_LISTS: Final = ("floatingips", "security-groups", "security-group-rules", "availability_zones")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -90,6 +109,12 @@ def rows() -> Iterator[Row]:
         for path in {f"/v2.0/{resource.path}", f"/v2.0/{resource.path.split('/')[-1]}"}:
             yield Row("GET", path, "list", resource.name)
             yield Row("GET", f"{path}/{{id}}", "show", resource.name)
+            if resource in INVENTORY:
+                for tags in (f"{path}/{{id}}/tags", f"{path}/{{id}}/tags/{{id}}"):
+                    yield Row("GET", tags, "tag_read", resource.name)
+                    yield Row("PUT", tags, "tag_write", resource.name)
+                    yield Row("DELETE", tags, "tag_write", resource.name)
+                yield Row("POST", f"{path}/{{id}}/tags", "tag_write", resource.name)
             if resource.name == "port":
                 continue
             yield Row("POST", path, "create", resource.name)
@@ -99,9 +124,15 @@ def rows() -> Iterator[Row]:
             yield Row("DELETE", path, "collection", resource.name)
     yield Row("PUT", "/v2.0/routers/{id}/add_router_interface", "add", "router")
     yield Row("PUT", "/v2.0/routers/{id}/remove_router_interface", "remove", "router")
+    yield Row("POST", "/v2.0/vpn/trust-anchors/{id}/issue", "issue", "trust_anchor")
+    yield Row("PUT", "/v2.0/vpn/trust-anchors/{id}/revoke", "revoke", "trust_anchor")
+    yield Row("GET", "/v2.0/vpn/trust-anchors/{id}/crl", "crl")
     for path in ("/", "/v2.0", "/healthz", "/openapi.json"):
         yield Row("GET", path, "public")
-    for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant"):
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/diagnosis", "diagnose", "connection")
+    yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
+    profiles = ("vpn/crypto-profiles", "vpn/crypto-profiles/{id}")
+    for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant", *profiles, *ABSENT_LISTS):
         yield Row("GET", f"/v2.0/{path}", "user")
     yield Row("GET", "/v2.0/linkspan/nodes", "admin")
     yield Row("GET", "/v2.0/linkspan/nodes/{id}", "show node")
@@ -109,6 +140,11 @@ def rows() -> Iterator[Row]:
     for action in ("rotate", "revoke"):
         yield Row("PUT", f"/v2.0/linkspan/nodes/{{id}}/{action}", "change node")
     yield Row("DELETE", "/v2.0/linkspan/nodes/{id}", "change node")
+    yield Row("GET", "/v2.0/agents", "admin")
+    yield Row("GET", "/v2.0/agents/{id}", "show agent")
+    for absent in ("floatingips", "security-groups", "security-group-rules"):
+        yield Row("POST", f"/v2.0/{absent}", "create absent")
+        yield Row("GET", f"/v2.0/{absent}/{{id}}", "absent")
     yield Row("GET", "/v2.0/linkspan/audit", "audit")
     yield Row("GET", "/v2.0/quotas", "every quota")
     for path in ("/v2.0/quotas/{id}", "/v2.0/quotas/{id}/default", "/v2.0/quotas/{id}/details"):
@@ -117,6 +153,7 @@ def rows() -> Iterator[Row]:
     yield Row("DELETE", "/v2.0/quotas/{id}", "reset quota")
     yield Row("POST", "/agent/v1/hello", "agent")
     yield Row("POST", "/agent/v1/reports", "agent")
+    yield Row("POST", "/agent/v1/answers/{id}", "agent")
     yield Row("POST", "/agent/v1/join", "agent")
     yield Row("POST", "/agent/v1/certificate", "agent")
     for path in ("desired", "hints"):
@@ -135,14 +172,16 @@ def test_every_route_of_the_application_has_a_row(api: Api) -> None:
     assert len(routes) == len(set(routes))
     assert set(routes) == {(row.method, row.path) for row in ROWS}
     public = {(route.method, route.path) for route in dispatcher.routes if route.public}
-    assert public == {(row.method, row.path) for row in ROWS if row.action in ("public", "agent")}
+    assert public == {(row.method, row.path) for row in ROWS if row.action in OPEN}
 
 
 def test_every_rule_has_a_route_and_every_restricted_route_has_a_rule() -> None:
     """The short path of a route counts as the same route."""
     covered = {request for rule in RULES for request in rule.requests}
     restricted = {
-        f"{row.method} {row.path}" for row in ROWS if row.action not in ("public", "agent", "user", "collection")
+        f"{row.method} {row.path}"
+        for row in ROWS
+        if row.action not in (*OPEN, "user", "collection", "absent", "create absent")
     }
     assert covered <= restricted
     short = {f"/v2.0/{resource.path.split('/')[-1]}" for resource in RESOURCES if "/" in resource.path}
@@ -173,10 +212,11 @@ class MatrixColumn:
         self.owner = api.as_(OWNERS[role] if own else "bob")
         self.project = USERS[self.owner.user].project_id
         # Each row creates objects, in total more than the default quotas allow.
-        api.as_("admin").update(f"/quotas/{self.project}", "quota", router=-1, network=-1, subnet=-1, vpnservice=-1)
+        api.as_("admin").update(f"/quotas/{self.project}", "quota", **dict.fromkeys(NO_LIMIT, -1))
         self.site = LocalSite(self.owner)
         self.own = own
         self._number = itertools.count(1)
+        self._with_tags: dict[str, dict[str, Any]] = {}
 
     def make(self, resource: Resource) -> dict[str, Any]:
         """Creates an object of the owner that nothing references."""
@@ -192,6 +232,8 @@ class MatrixColumn:
         more: dict[str, Callable[[], dict[str, Any]]] = {
             "connection": lambda: self.site.values(psk=KEY, peer_id=name),
             "service": lambda: {"router_id": self.site.router["id"]},
+            "certificate": lambda: {"subject": "CN=gw"},
+            "trust_anchor": lambda: {"source": "generated"},
             "endpoint_group": lambda: {"type": "cidr", "endpoints": ["10.0.0.0/24"]},
             "subnet": lambda: {
                 "network_id": self.owner.create("/networks", "network")["id"],
@@ -213,7 +255,8 @@ class MatrixColumn:
         if row.action == "audit":
             yield from self._audit(row, expected)
             return
-        path = row.path.replace("{id}", self.project if "/quotas/" in row.path else "vpnaas")
+        ids = {"quotas": self.project, "crypto-profiles": "cnsa1"}
+        path = row.path.replace("{id}", next((id for part, id in ids.items() if f"/{part}/" in row.path), "vpnaas"))
         bodies = {"set quota": {"quota": {"ikepolicy": 100}}, "invite node": {"node": {"name": "edge-1"}}}
         response = self.caller.send(row.method, f"/{path}", bodies.get(row.action))
         if response.status_code != expected:
@@ -260,6 +303,12 @@ class MatrixColumn:
             yield from self._key(resource, response.json()[resource.singular])
         yield from self._as_unknown(row, created, response, None)
 
+    def _diagnose(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
+        yield from self._status(response, expected)
+        yield from self._as_unknown(row, created, response, None)
+
     def _create(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         values = self.values(resource) | ({} if self.own else {"project_id": RED})
         response = self.caller.send("POST", f"/{row.path}", {resource.singular: values})
@@ -291,6 +340,30 @@ class MatrixColumn:
             yield "the object is deleted" if gone else "the object still exists"
         yield from self._as_unknown(row, created, response, None)
 
+    def _probe(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        body: dict[str, Any] = {"probe": {}}
+        response = self.caller.send("POST", f"/{row.path.format(id=created['id'])}", body)
+        yield from self._status(response, expected)
+        yield from self._as_unknown(row, created, response, body)
+
+    def _issue(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        response = self.caller.send("POST", f"/{row.path.format(id=created['id'])}", examples.REQUEST)
+        yield from self._status(response, expected)
+        yield from self._as_unknown(row, created, response, examples.REQUEST)
+
+    def _revoke(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        issued = self.owner.send("POST", f"/{resource.path}/{created['id']}/issue", examples.REQUEST).json()
+        body = {"certificate": issued["certificate"]}
+        response = self.caller.send("PUT", f"/{row.path.format(id=created['id'])}", body)
+        yield from self._status(response, expected)
+        shown = self.owner.get(f"/{resource.path}/{created['id']}")[resource.singular]
+        if (shown["crl"] != created["crl"]) != (expected == 200):
+            yield "the list has changed" if shown["crl"] != created["crl"] else "the list is as it was"
+        yield from self._as_unknown(row, created, response, body)
+
     def _add(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created, subnet = self.make(resource), self.make(BY_NAME["subnet"])
         body = {"subnet_id": subnet["id"]}
@@ -309,6 +382,35 @@ class MatrixColumn:
         if self._interfaces(created) != (expected != 200):
             yield f"{self._interfaces(created)} interfaces"
         yield from self._as_unknown(row, created, response, body)
+
+    def _tag_read(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self._tagged(resource)
+        response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
+        yield from self._status(response, _any_success(response, expected))
+        yield from self._as_unknown(row, created, response, None)
+
+    def _tag_write(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self._tagged(resource)
+        path = row.path.format(id=created["id"])
+        removes, several = row.method == "DELETE", row.path.endswith("/tags") and row.method != "DELETE"
+        if not removes:
+            # The tag is not there yet.
+            self.owner.delete(f"/{resource.path}/{created['id']}/tags")
+        body = {"tags": [created["id"]]} if several else None
+        response = self.caller.send(row.method, f"/{path}", body)
+        yield from self._status(response, _any_success(response, expected))
+        tags = self.owner.get(f"/{resource.path}/{created['id']}/tags")["tags"]
+        if (created["id"] in tags) == (removes == (expected == 200)):
+            yield f"its tags are {tags}"
+        yield from self._as_unknown(row, created, response, body)
+
+    def _tagged(self, resource: Resource) -> dict[str, Any]:
+        """Returns an object that has its own id as a tag, the same one for each row."""
+        created = self._with_tags.get(resource.name) or self.make(resource)
+        self._with_tags[resource.name] = created
+        tagged = self.owner.send("PUT", f"/{resource.path}/{created['id']}/tags/{created['id']}")
+        assert tagged.status_code == 201, tagged.text
+        return created
 
     def _interfaces(self, router: dict[str, Any]) -> int:
         return len(self.owner.get(f"/ports?device_id={router['id']}")["ports"])
@@ -355,6 +457,11 @@ class MatrixColumn:
         return self.owner.send("GET", f"/{resource.path}/{created['id']}").status_code == 200
 
 
+def _any_success(response: httpx.Response, expected: Result) -> Result:
+    """Returns the code of a response where any success is expected."""
+    return response.status_code if expected == 200 and response.is_success else expected
+
+
 def headers(response: httpx.Response) -> list[tuple[str, str]]:
     """Returns the headers of a response without the request id, which is always new."""
     return sorted((name, value) for name, value in response.headers.items() if name != "x-openstack-request-id")
@@ -376,7 +483,7 @@ def test_the_matrix(api: Api, role: str, whose: str) -> None:
 
 def test_without_credentials_nothing_is_answered(api: Api) -> None:
     for row in ROWS:
-        if row.action in ("public", "agent"):
+        if row.action in OPEN:
             continue
         body: dict[str, Any] | None = {} if row.method in ("PUT", "POST") else None
         response = api.client.request(row.method, row.path.format(id=UNKNOWN), json=body)
@@ -390,7 +497,10 @@ def deviating_actions(open_api: OpenApi, policy: Policy, role: str, *, own: bool
         return {row.action for row, _fault in MatrixColumn(api, role, own=own).faults()}
 
 
-PROJECT_RULES: Final = {"list", "show", "create", "update", "delete", "add", "remove"}
+PROJECT_RULES: Final = {
+    *("list", "show", "create", "update", "delete", "add", "remove", "tag_write"),
+    *("issue", "revoke", "probe"),
+}
 """Actions whose rules depend on the object's project."""
 
 
@@ -398,14 +508,16 @@ def test_the_matrix_detects_a_policy_that_allows_everything(open_api: OpenApi) -
     """The negative control: rows of every kind deviate."""
     everything = policy_of({rule.name: "@" for rule in RULES})
     assert deviating_actions(open_api, everything, "reader", own=True) >= PROJECT_RULES | {"admin"}
-    assert deviating_actions(open_api, everything, "unknown role", own=True) >= PROJECT_RULES | {"admin"}
-    assert deviating_actions(open_api, everything, "member", own=False) >= PROJECT_RULES | {"admin"}
+    assert deviating_actions(open_api, everything, "unknown role", own=True) >= PROJECT_RULES | {"admin", "tag_read"}
+    assert deviating_actions(open_api, everything, "member", own=False) >= PROJECT_RULES | {"admin", "tag_read"}
 
 
 def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> None:
     assert deviating_actions(open_api, policy_of({"reader_role": "rule:member_role"}), "reader", own=True) == {
         "list",
         "show",
+        "diagnose",
+        "tag_read",
         "quota",
         "audit",
     }
@@ -421,19 +533,23 @@ OPERATORS: Final = {
     "add_router_interface": "rule:admin_or_project_reader",
     "remove_router_interface": "rule:admin_only",
     "get_node": "rule:admin_only or role:reader",
+    "get_agent": "rule:admin_only or role:reader",
 }
 """Auditors see every project's connections, only admins see keys, readers add interfaces."""
 OPERATORS_EXPECT: Final[Exceptions] = {
     ("list", "connection"): {"unknown role": ("seen", "seen")},
     ("show", "connection"): {"unknown role": (200, 200)},
+    ("diagnose", "connection"): {"unknown role": (200, 200)},
     ("update", "ike_policy"): {"member": (403, 404)},
     ("delete", "router"): {"member": (403, 404)},
     # Visible, but of another project: a 403 instead of a 404.
     ("update", "connection"): {"unknown role": (403, 403)},
+    ("probe", "connection"): {"unknown role": (403, 403)},
     ("add", "router"): {"reader": (200, 404)},
     ("remove", "router"): {"member": (403, 404)},
     ("admin", ""): {"reader": (200, 200)},
     ("show node", ""): {"reader": (404, 404)},
+    ("show agent", ""): {"reader": (404, 404)},
 }
 
 
@@ -528,11 +644,13 @@ SEEN_NOT_OWNED: Final[Exceptions] = {
     (action, resource): {"member": (EXPECTED[action]["member"][0], 403)}
     for action, resource in (
         ("update", "connection"),
+        ("probe", "connection"),
         ("delete", "connection"),
         ("update", "router"),
         ("delete", "router"),
         ("add", "router"),
         ("remove", "router"),
+        ("tag_write", "router"),
     )
 }
 
@@ -542,7 +660,7 @@ def test_a_visible_object_of_another_project_cannot_be_changed(open_api: OpenApi
     see = {f"get_{noun}": "rule:admin_only or rule:member_role" for noun in ("ipsec_site_connection", "router")}
     exceptions = {**SEEN_NOT_OWNED} | {
         (action, resource): {"member": (response, response)}
-        for action, response in (("list", "seen"), ("show", 200))
+        for action, response in (("list", "seen"), ("show", 200), ("diagnose", 200), ("tag_read", 200))
         for resource in ("connection", "router")
     }
     with open_api(policy=policy_of(see)) as api:

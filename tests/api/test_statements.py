@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -19,6 +20,7 @@ from linkspan.core.schema.resources import (
     ROUTER,
     SERVICE,
     SUBNET,
+    TRUST_ANCHOR,
     Resource,
 )
 from linkspan.core.secret import Secret
@@ -36,7 +38,7 @@ CREATE = 9
 """The most statements that a new connection costs; one of them is its entry in the audit trail."""
 EDIT = 12
 """The most statements that an edit costs, however many connections it affects."""
-MOVE = 22
+MOVE = 23
 """The most statements that a router's move to another external network costs."""
 
 
@@ -65,6 +67,8 @@ def fill(store: Store, connections: int, siblings: int, others: int) -> Crowd:
         for _ in range(others + 1):
             values = {"project_id": crowd.project, "type": "cidr", "endpoints": ["10.0.0.0/24"]}
             writing.insert(tx, ENDPOINT_GROUP, values)
+            writing.insert(tx, CERTIFICATE, {"project_id": crowd.project, "key_identifier": "0c" * 20})
+            writing.insert(tx, TRUST_ANCHOR, {"project_id": crowd.project, "expires_at": "2036-11-20T01:41:31Z"})
     return crowd
 
 

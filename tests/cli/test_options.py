@@ -11,7 +11,17 @@ import pytest
 
 from linkspan.cli import options, render
 from linkspan.cli.client import Client, CliError, Cloud
-from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, IKE_POLICY, NETWORK, RESOURCES, ROUTER, SUBNET
+from linkspan.core.schema.resources import (
+    CERTIFICATE,
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    NETWORK,
+    RESOURCES,
+    ROUTER,
+    SUBNET,
+    TRUST_ANCHOR,
+)
 
 NOWHERE = Client(Cloud(name="none", url="http://127.0.0.1:1"))
 ID = "0" * 8 + "-0000-4000-8000-000000000000"
@@ -33,6 +43,24 @@ def test_pools_become_ranges() -> None:
     for text in ("10.1.0.20", "-", "10.1.0.20-", ""):
         with pytest.raises(click.BadParameter, match="START-END"):
             options.request_body(NOWHERE, SUBNET, {"allocation_pools": (text,)})
+
+
+def test_repeated_options_become_lists() -> None:
+    given = {
+        "dns_nameservers": ("10.1.0.53", "fd00::53"),
+        "host_routes": ("destination=10.9.0.0/16,nexthop=10.1.0.7", "nexthop=fd00::7,destination=fd00:9::/32"),
+        "tags": ("north", "a,b"),
+    }
+    assert options.request_body(NOWHERE, SUBNET, given) == {
+        "dns_nameservers": ["10.1.0.53", "fd00::53"],
+        "host_routes": [
+            {"destination": "10.9.0.0/16", "nexthop": "10.1.0.7"},
+            {"destination": "fd00:9::/32", "nexthop": "fd00::7"},
+        ],
+        "tags": ["north", "a,b"],
+    }
+    with pytest.raises(click.BadParameter, match="key=value"):
+        options.request_body(NOWHERE, SUBNET, {"host_routes": ("10.9.0.0/16",)})
 
 
 @pytest.mark.parametrize("resource", [r for r in RESOURCES if r.writable], ids=lambda r: r.name)
@@ -111,6 +139,41 @@ def test_a_secret_from_a_missing_file_or_from_two_sources_is_refused(tmp_path: P
         psk(file=tmp_path / "absent")
     with pytest.raises(click.UsageError):
         psk("a", tmp_path)
+
+
+def test_pem_comes_from_files_or_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gw.pem"
+    file.write_text("a certificate\n")
+    given = {"certificate": f"@{file}", "private_key_file": file, "subject_alt_names": ("gw", "192.0.2.1")}
+    assert options.request_body(NOWHERE, CERTIFICATE, given) == {
+        "certificate": "a certificate\n",
+        "private_key": "a certificate",
+        "subject_alt_names": ["gw", "192.0.2.1"],
+    }
+    monkeypatch.setattr("sys.stdin", io.StringIO("bundle\n"))
+    given = {"ca_bundle": "-", "crl": "", "crl_urls": ("http://a/",)}
+    expected = {"ca_bundle": "bundle\n", "crl": "", "crl_urls": ["http://a/"]}
+    assert options.request_body(NOWHERE, TRUST_ANCHOR, given) == expected
+    body = options.request_body(NOWHERE, CONNECTION, {"peer_certificates": (f"@{file}", "text"), "trust_anchor_id": ID})
+    assert body == {"peer_certificates": ["a certificate\n", "text"], "trust_anchor_id": ID}
+    assert options.request_body(NOWHERE, CONNECTION, {"peer_certificates": ("",)}) == {"peer_certificates": []}
+    with pytest.raises(CliError, match="No such file"):
+        options.request_body(NOWHERE, TRUST_ANCHOR, {"crl": f"@{tmp_path}/absent"})
+
+
+def test_a_private_key_on_the_command_line_is_taken_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options.request_body(NOWHERE, CERTIFICATE, {"private_key": "geheim"}) == {"private_key": "geheim"}
+    shown = capsys.readouterr().err
+    assert "--private-key-file" in shown
+    assert "geheim" not in shown
+
+
+def test_names_of_options_for_certificates() -> None:
+    assert {"--local-certificate", "--trust-anchor", "--peer-certificate", "--ppk-file"} <= names(
+        CONNECTION, create=True
+    )
+    assert {"--issuer", "--private-key-file", "--subject-alt-name"} <= names(CERTIFICATE, create=True)
+    assert {"--ca-bundle", "--crl", "--crl-url"} <= names(TRUST_ANCHOR, create=False)
 
 
 def test_only_the_help_of_create_shows_defaults() -> None:

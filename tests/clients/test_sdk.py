@@ -15,7 +15,7 @@ from linkspan.core.checks import quota
 from linkspan.store.identity import users
 from linkspan.store.identity.users import hash_password
 from linkspan.store.store import Store
-from tests.api.serving import served
+from tests.api.serving import Served, served
 
 pytestmark = [
     pytest.mark.clients,
@@ -30,9 +30,14 @@ PASSWORD = "pass word"
 class Cloud:
     """A server, and connections to it for its users."""
 
-    def __init__(self, url: str, project: str) -> None:
+    def __init__(self, running: Served, project: str) -> None:
         self.project = project
-        self._url = url
+        self._running = running
+        self._url = running.url
+
+    def add_node(self, name: str) -> None:
+        """Registers a node, which reports what it should run as running."""
+        self._running.api.node(name).apply_desired()
 
     def network(self, user: str) -> Any:
         """Returns the network proxy of the SDK, connected as a user."""
@@ -55,7 +60,7 @@ def cloud(database: Engine) -> Iterator[Cloud]:
         return BasicAuth(store)
 
     with served(database, create_users) as running:
-        yield Cloud(running.url, projects[0])
+        yield Cloud(running, projects[0])
 
 
 def test_quotas(cloud: Cloud) -> None:
@@ -97,3 +102,48 @@ def test_bulk_create(cloud: Cloud) -> None:
     created = list(policy_class.bulk_create(alice, [{"name": "a"}, {"name": "b"}]))
     assert [policy.name for policy in created] == ["a", "b"]
     assert [policy.name for policy in alice.vpn_ike_policies()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_tags(cloud: Cloud) -> None:
+    """Each request of the SDK on tags, of every resource that it tags here."""
+    network = cloud.network("alice")
+    lan = network.create_network(name="lan")
+    subnet = network.create_subnet(network_id=lan.id, ip_version=4, cidr="10.1.0.0/24")
+    router = network.create_router(name="router")
+    network.add_interface_to_router(router, subnet_id=subnet.id)
+    (port,) = network.ports(device_id=router.id)
+    for item in (lan, subnet, router, port):
+        name = type(item).__name__.lower()
+        get, listed = getattr(network, f"get_{name}"), getattr(network, f"{name}s")
+        network.set_tags(item, ["north", "branch"])
+        item.add_tags(network, ["blue"])
+        item.add_tag(network, "v1.2")
+        item.remove_tag(network, "branch")
+        item.check_tag(network, "blue")
+        with pytest.raises(exceptions.NotFoundException, match="Tag does not exist"):
+            item.check_tag(network, "branch")
+        assert get(item.id).tags == item.fetch_tags(network).tags == ["north", "blue", "v1.2"]
+        assert [found.id for found in listed(tags="north,blue")] == [item.id]
+        assert [found.id for found in listed(any_tags="x,blue")] == [item.id]
+        assert list(listed(not_tags="north,blue")) == list(listed(not_any_tags="blue")) == []
+        item.remove_all_tags(network)
+        assert get(item.id).tags == []
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_the_sdk_lists_beside_routers(cloud: Cloud) -> None:
+    network, admin = cloud.network("alice"), cloud.network("admin")
+    assert list(network.ips()) == list(network.security_groups()) == list(network.availability_zones()) == []
+    assert network.find_ip("198.51.100.9") is None
+    assert network.find_security_group("default") is None
+    with pytest.raises(exceptions.BadRequestException, match="Linkspan has no floating IPs"):
+        network.create_ip(floating_network_id="3f0c7a50-1b9f-4b60-9c34-3f6f0f5f0000")
+    cloud.add_node("north")
+    (agent,) = admin.agents(is_alive=True, binary="linkspan-agent")
+    assert (agent.host, agent.agent_type, agent.is_admin_state_up) == ("north", "VPN Agent", True)
+    assert admin.get_agent(agent.id).last_heartbeat_at
+    with pytest.raises(exceptions.ForbiddenException):
+        list(network.agents())
+    assert network.find_extension("standard-attr-tag").alias == "standard-attr-tag"
+    assert network.find_extension("Availability Zone").alias == "availability_zone"

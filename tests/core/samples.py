@@ -9,6 +9,7 @@ import msgspec
 
 from linkspan.core.errors import ApiError
 from linkspan.core.secret import Secret
+from linkspan.core.state.credentials import Certificates, LocalCertificate, TrustAnchor
 from linkspan.core.state.desired import (
     Connection,
     Dpd,
@@ -55,6 +56,36 @@ GATEWAY = Gateway(
 )
 
 
+CERTIFICATES = Certificates(
+    local=LocalCertificate(
+        id="7f1a0000-0000-4000-8000-000000000000",
+        chain=("leaf", "between"),
+        private_key=Secret("private"),
+        key_id="a" * 40,
+        not_before=0,
+        not_after=2_000_000_000,
+    ),
+    anchor=TrustAnchor(
+        id="8f1a0000-0000-4000-8000-000000000000",
+        name="anchor",
+        roots=("root",),
+        issuers=("sub",),
+        revocation="none",
+        not_after=2_000_000_000,
+    ),
+)
+
+
+def certified(**changes: Any) -> Connection:
+    """The sample connection with certificates, with some attributes of these, or of their parts, changed."""
+    replace = msgspec.structs.replace
+    local = {key: changes.pop(key) for key in list(changes) if key in LocalCertificate.__struct_fields__[1:]}
+    anchor = {key: changes.pop(key) for key in list(changes) if key in TrustAnchor.__struct_fields__[1:]}
+    parts = {"local": replace(CERTIFICATES.local, **local), "anchor": replace(CERTIFICATES.anchor, **anchor)}
+    certificates = replace(CERTIFICATES, **parts, **changes)
+    return replace(CONNECTION, auth_mode="certs", psk=Secret(""), psk_ref="", certificates=certificates)
+
+
 def connection(**changes: Any) -> Connection:
     """A valid connection with some attributes changed."""
     return msgspec.structs.replace(CONNECTION, **changes)
@@ -77,7 +108,7 @@ def sa(
     unique_id: int = 1,
     state: str = "ESTABLISHED",
     initiator: bool = True,
-    age: int = 1,
+    age: int = 3,
 ) -> IkeSa:
     """An IKE SA between the two addresses of the sample connection."""
     return IkeSa(name, unique_id, state, initiator, "198.51.100.1", "198.51.100.2", age, children)

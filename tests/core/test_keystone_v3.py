@@ -92,6 +92,7 @@ def test_roles_imply_lower_roles(roles: list[str], implied: set[str]) -> None:
 @pytest.mark.parametrize("text", ["2030-01-31T12:00:00Z", "2030-01-31T12:00:00.000000Z", "2030-01-31T13:00:00+01:00"])
 def test_times_are_normalized_to_utc(text: str) -> None:
     assert keystone_v3.time_text(keystone_v3.time_of(text)) == "2030-01-31T12:00:00.000000Z"
+    assert keystone_v3.time_text_without_zone(keystone_v3.time_of(text)) == "2030-01-31T12:00:00.000000"
 
 
 def test_a_validated_token_is_parsed() -> None:

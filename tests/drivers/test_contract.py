@@ -15,7 +15,7 @@ from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import IpsecPolicy
 from linkspan.core.tunnel import fallback
-from linkspan.core.tunnel.charon_events import Cause, CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.charon_events import Cause, CharonEvent, DaemonLost, RekeyFailed, SaChanged
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
@@ -272,7 +272,7 @@ def test_terminating_an_unknown_sa_is_no_error(environment: Environment) -> None
 def test_a_silent_peer_is_reported_within_seconds(environment: Environment) -> None:
     running = RunningGateway(environment.drivers(), 1, 9)
     running.initiate()
-    running.events.wait(cause("no-answer"), 5)
+    running.events.wait(cause("PEER_NO_REPLY"), 5)
     (sa,) = running.charon.sas(running.config.name)
     assert (sa.state, sa.initiator, sa.established) == ("CONNECTING", True, False)
     running.terminate()
@@ -398,7 +398,7 @@ def test_a_refused_rekey_leaves_the_child_unchanged(environment: Environment) ->
     eventually(lambda: left.up() and right.up())
     (first,) = left.charon.sas()[0].children
     left.charon.rekey(first.unique_id)
-    left.events.wait(cause("rekey-failed"))
+    left.events.wait(lambda event: isinstance(event, RekeyFailed) and bool(event.about))
     assert [child.spi_in for child in left.charon.sas()[0].children] == [first.spi_in]
     assert groups(left) == groups(right) == [""]
 
@@ -436,7 +436,7 @@ def test_of_equal_children_a_responder_takes_the_first(environment: Environment,
     right.load()
     left.initiate()
     if first == "strict":
-        left.events.wait(cause("esp-proposal"))
+        left.events.wait(cause("ESP_PROPOSAL_MISMATCH"))
         return
     eventually(left.up)
     (sa,) = right.charon.sas()
@@ -512,11 +512,11 @@ def test_tunnels_and_facts_outlive_the_agent(environment: Environment) -> None:
 @pytest.mark.parametrize(
     ("changes", "initiator", "responder"),
     [
-        ({"psk": Secret("wrong")}, "auth-failed", "auth-failed"),
-        ({"peer_id": "somebody.example"}, "auth-failed", ""),
-        ({"peer_address": "203.0.113.77"}, "ike-proposal", ""),
-        ({"ipsec": AES_256}, "esp-proposal", "esp-proposal"),
-        ({"local_cidrs": ("10.9.0.0/24",)}, "selectors", "selectors"),
+        ({"psk": Secret("wrong")}, "AUTHENTICATION_REFUSED", "PSK_MISMATCH"),
+        ({"peer_id": "somebody.example"}, "AUTHENTICATION_REFUSED", ""),
+        ({"peer_address": "203.0.113.77"}, "IKE_REFUSED", ""),
+        ({"ipsec": AES_256}, "ESP_PROPOSAL_MISMATCH", "ESP_PROPOSAL_MISMATCH_ENCRYPTION"),
+        ({"local_cidrs": ("10.9.0.0/24",)}, "SELECTORS_UNACCEPTABLE", "SELECTORS_UNACCEPTABLE"),
     ],
 )
 def test_the_cause_of_a_failure_is_reported_where_it_is_known(
@@ -530,14 +530,14 @@ def test_the_cause_of_a_failure_is_reported_where_it_is_known(
         right.events.wait(cause(responder))
     assert not any(sa.installed for sa in left.charon.sas())
     established = [sa.established for sa in left.charon.sas()]
-    assert established == ([True] if initiator in ("esp-proposal", "selectors") else [])
+    assert established == ([True] if initiator in ("ESP_PROPOSAL_MISMATCH", "SELECTORS_UNACCEPTABLE") else [])
 
 
 def test_the_last_loaded_key_for_a_pair_of_identities_is_used(environment: Environment) -> None:
     drivers = environment.drivers()
     left, right = RunningGateway(drivers, 1, 2, psk=Secret("old")), RunningGateway(drivers, 2, 1, psk=Secret("new"))
     left.initiate()
-    left.events.wait(cause("auth-failed"))
+    left.events.wait(cause("AUTHENTICATION_REFUSED"))
     left.connection = msgspec.structs.replace(left.connection, psk=Secret("new"))
     left.load()
     left.initiate()

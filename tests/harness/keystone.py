@@ -8,27 +8,20 @@ own names, and the catalog has one network service, at the URL that the last tes
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openstack
 import pytest
 from openstack.identity.v3 import Proxy
 
 from tests.harness import environments
 
-SERVER = Path(__file__).with_name("keystone_server.py")
 REGION = "RegionOne"
 """The region of everything in the catalog."""
 PASSWORD = "keystone pass word"
-START = 150.0
-"""Seconds until Keystone must answer; it starts slowly on a busy machine."""
 
 
 class Keystone:
@@ -77,41 +70,10 @@ class Keystone:
 @contextmanager
 def running(folder: Path) -> Iterator[Keystone]:
     """Start a Keystone in an empty folder; kill it afterwards."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    python = environments.python("keystone")
-    arguments = (str(listener.fileno()), url, REGION, PASSWORD)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            # If this process is killed, Keystone is killed too. -P: do not import from the script's folder.
-            ["setpriv", "--pdeathsig", "KILL", "--", python, "-P", SERVER, folder, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[listener.fileno()],
-        )
-    listener.close()
-    try:
-        _wait(process, url, folder / "log")
+    with environments.serving("keystone", folder, "/v3", REGION, PASSWORD) as url:
         service = Keystone(url)
         yield service
         service.admin.close()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + START
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            # The socket listens from the start, but is not served until Keystone is ready.
-            answer = httpx.get(f"{url}/v3", timeout=1.0)
-        except httpx.TransportError:
-            continue
-        if answer.status_code == 200:
-            return
-    raise RuntimeError(f"Keystone did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 @pytest.fixture(scope="session")

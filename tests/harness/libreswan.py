@@ -15,7 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 from linkspan.drivers.linux import netns
+from tests.harness import recipes
+from tests.harness.authorities import Ca, Issued
 from tests.harness.peer import Peer
 from tests.harness.world import until
 
@@ -81,14 +85,14 @@ class Libreswan(Peer):
     """A peer whose IKE daemon is libreswan's pluto."""
 
     def _start(self) -> subprocess.Popen[bytes]:
-        root = Path(os.environ[VARIABLE])
+        root = self._root = Path(os.environ[VARIABLE])
         libraries = ":".join(str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")))
         self._environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LD_LIBRARY_PATH": libraries}
         self._programs = root / "usr" / "libexec" / "ipsec"
         for name in ("nss", "ipsec.d"):
             (self.folder / name).mkdir(exist_ok=True)
-        for name in ("ipsec.conf", "ipsec.secrets"):
-            (self.folder / name).touch(0o600)
+        (self.folder / "ipsec.conf").write_text("config setup\n    ikev1-policy=accept\n")
+        (self.folder / "ipsec.secrets").touch(0o600)
         self._run(root / "usr" / "bin" / "certutil", "-N", "-d", f"sql:{self.folder}/nss", "--empty-password")
         options = {
             "config": "ipsec.conf",
@@ -133,8 +137,31 @@ class Libreswan(Peer):
     def load_pairs(self, ours: str, psk: str, networks: Sequence[str], beyond: Sequence[str]) -> None:
         """Load a connection for each pair of a network here and one behind the gateway `ours`: all/1x1 and so on."""
         text = CONFIGURATION.format(peer=self, ours=ours, networks=",".join(networks), beyond=",".join(beyond))
-        (self.folder / "ipsec.conf").write_text(text)
         (self.folder / "ipsec.secrets").write_text(f'{self.v4} {ours} : PSK "{psk}"\n')
+        numbers = itertools.product(range(1, len(networks) + 1), range(1, len(beyond) + 1))
+        self._load(text, beyond, [f"all/{one}x{other}" for one, other in numbers])
+
+    def load_recipe(self, ours: str, issued: Issued, ca: Ca, beyond: str, *, version: str) -> None:
+        """Load the connection of docs/certificates.md for a key of its own."""
+        import_, text = recipes.blocks("libreswan")
+        for name, content in (("right.pem", "".join(issued.chain)), ("right.key", issued.key_pem), ("ca.pem", ca.pem)):
+            (self.folder / name).write_text(content)
+        here = recipes.changed(import_, {"/var/lib/ipsec/nss": f"{self.folder}/nss"})
+        programs = f"{self._root}/usr/bin:{self._environment['PATH']}"
+        command = ["sh", "-e", "-c", f"cd {self.folder}\n{here}"]
+        done = subprocess.run(
+            command, env=self._environment | {"PATH": programs}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        values = {recipes.PEER: self.v4, recipes.OURS: ours, recipes.NETWORK: self.net4}
+        if isinstance(issued.key, RSAPrivateKey):
+            values["authby=ecdsa"] = "authby=rsasig"
+        if version == "v1":
+            values["ikev2=insist"] = "ikev2=no"
+        self._load(f"{recipes.changed(text, values)}    leftupdown=%disabled\n", [beyond], ["left"])
+
+    def _load(self, text: str, beyond: Sequence[str], names: Sequence[str]) -> None:
+        (self.folder / "ipsec.conf").write_text(text)
         # Without its script pluto installs no routes.
         for network in beyond:
             self.run("ip", "route", "replace", network, "dev", "eth0", "src", self.in4)
@@ -142,8 +169,7 @@ class Libreswan(Peer):
         added = self._run(self._programs / "addconn", *configuration, "--autoall")
         for done in (self._whack("--listen"), added):
             assert done.returncode == 0, done.stdout + done.stderr
-        numbers = itertools.product(range(1, len(networks) + 1), range(1, len(beyond) + 1))
-        self.names = [f"all/{one}x{other}" for one, other in numbers]
+        self.names = names
 
     def initiate_all(self) -> None:
         """Initiate every pair, and do not wait."""

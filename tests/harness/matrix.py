@@ -31,12 +31,21 @@ KERNEL: Final = {
         "test_neighbours.py::test_two_projects_with_equal_networks_are_isolated",
         *("test_admin.py", "test_mtu.py", "test_selectors.py", "test_addresses.py"),
     ),
-    "overlapping selectors": ("test_wide_selectors.py", "test_spares.py"),
+    "overlapping selectors": ("test_wide_selectors.py", "test_spares.py", "test_succession.py"),
     "peers": (
         "test_dpd_backends.py",
         "test_policies.py::test_ah_and_transport_in_the_kernel",
         "test_generations.py",
         "test_pfs.py",
+    ),
+    "certificates": (
+        "certificates/test_key_kinds.py::test_a_tunnel_of_each_kind_of_key",
+        "certificates/test_renewal.py::test_a_certificate_is_renewed_under_traffic[v2-ecdsa-p256-bi-directional]",
+        "certificates/test_renewal.py::test_a_key_is_replaced_by_certificates_under_traffic[bi-directional-v2]",
+    ),
+    "renewals": (
+        "certificates/test_renewal.py",
+        "test_certificate_resources.py::test_a_ca_of_the_projects_own_carries_tunnels",
     ),
     "algorithms": ("test_policies.py::test_every_algorithm_of_each_policy_is_negotiated",),
 }
@@ -47,7 +56,8 @@ KERNEL: Final = {
 def shown() -> dict[str, list[str]]:
     """Return the tests of each attribute, as `file::test`."""
     tests: dict[str, list[str]] = {}
-    for file in (*sorted(WIRE.glob("test_*.py")), *sorted(API.glob("test_*.py"))):
+    files = [(folder, file) for folder in (WIRE, API) for file in sorted(folder.rglob("test_*.py"))]
+    for folder, file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         named = {
             target.id: node.value
@@ -59,7 +69,7 @@ def shown() -> dict[str, list[str]]:
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 for attribute in _marked(node, named):
-                    tests.setdefault(attribute, []).append(f"{file.name}::{node.name}")
+                    tests.setdefault(attribute, []).append(f"{file.relative_to(folder)}::{node.name}")
     return tests
 
 

@@ -7,17 +7,38 @@ API, so that the product itself has no code for it.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, Gateway
+from tests.harness import credentials
+from tests.harness.authorities import Ca, Issued
 
 VARIABLE: Final = "TEST_MUTANT"
 LABORATORY: Final = frozenset({"198.51.100.2", "198.51.100.3"})
 """The peers of the laboratory's own connections, which must come up before a test starts."""
 Way = Literal["held", "frozen"]
+
+
+class Strange(msgspec.Struct, frozen=True):
+    """A value of certificates that nobody here knows, which is made when it is needed. `words`: what it is."""
+
+    words: str
+    make: Callable[[], Any]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@functools.cache
+def _stranger() -> tuple[Ca, Issued]:
+    ca = Ca("Stranger")
+    return ca, ca.issued("gw.example.org", subject="gw")
+
 
 FIELDS: Final[dict[str, tuple[str, Any]]] = {
     # attribute: (field of the node's connection, value of the `held` mutant)
@@ -34,7 +55,34 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "connection.dpd.interval": ("dpd.interval", 30),
     "connection.dpd.timeout": ("dpd.timeout", 120),
     "connection.admin_state_up": ("enabled", True),
-    "connection.auth_mode": ("auth_mode", "certs"),
+    "connection.auth_mode": ("auth_mode", "psk"),
+    "connection.local_certificate_id": (
+        "certificates.local",
+        Strange("a stranger's certificate", lambda: credentials.local(_stranger()[1])),
+    ),
+    "connection.trust_anchor_id": (
+        "certificates.anchor",
+        Strange("a stranger's CA", lambda: credentials.anchor(_stranger()[0])),
+    ),
+    "connection.peer_certificates": ("certificates.peer_certificates", ()),
+    "connection.ppk_id": ("ppk.id", "nobody@example.org"),
+    "connection.ppk": ("ppk.key", Secret("a key that no peer has")),
+    "connection.ppk_required": ("ppk.required", False),
+    "certificate.certificate": (
+        "certificates.local.chain",
+        Strange("a stranger's certificate", lambda: tuple(_stranger()[1].chain)),
+    ),
+    "certificate.private_key": (
+        "certificates.local.private_key",
+        Strange("a stranger's key", lambda: Secret(_stranger()[1].key_pem)),
+    ),
+    "trust_anchor.ca_bundle": (
+        "certificates.anchor.issuers",
+        Strange("a stranger's CA", lambda: (_stranger()[0].pem,)),
+    ),
+    "trust_anchor.revocation": ("certificates.anchor.revocation", "none"),
+    "trust_anchor.crl_urls": ("certificates.anchor.crl_urls", ()),
+    "trust_anchor.crl": ("certificates.anchor.crls", ()),
     "service.admin_state_up": ("enabled", True),
     "service.subnet_id": ("local_cidrs", ("10.251.0.0/24",)),
     "service.router_id": ("local_address", "198.51.100.98"),
@@ -55,7 +103,7 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "ipsec_policy.lifetime.units": ("ipsec.lifetime_units", "seconds"),
 }
 
-MADE_ONLY: Final = frozenset({"service.subnet_id", "connection.auth_mode"})
+MADE_ONLY: Final = frozenset({"service.subnet_id"})
 """Attributes that no update can change, so that there is no `frozen` mutant."""
 OF_GATEWAYS: Final[dict[str, tuple[str, Any]]] = {
     "router.admin_state_up": ("enabled", True),
@@ -92,9 +140,13 @@ def mutate(connection: Connection, attribute: str, way: Way) -> Connection:
         return connection
     path, fixed = FIELDS[attribute]
     names = path.split(".")
-    holders = [connection]
+    holders: list[Any] = [connection]
     for name in names[:-1]:
         holders.append(getattr(holders[-1], name))
+        if holders[-1] is None:
+            return connection
+    if isinstance(fixed, Strange):
+        fixed = fixed.make()
     value = fixed if way == "held" else _first.setdefault((connection.id, path), getattr(holders[-1], names[-1]))
     for holder, name in zip(reversed(holders), reversed(names), strict=True):
         value = msgspec.structs.replace(holder, **{name: value})

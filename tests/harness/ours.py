@@ -27,6 +27,8 @@ SINGULAR = {
     "ipsecpolicies": "ipsecpolicy",
     "ipsec-site-connections": "ipsec_site_connection",
     "endpoint-groups": "endpoint_group",
+    "certificates": "certificate",
+    "trust-anchors": "trust_anchor",
 }
 CONNECTIONS = "ipsec-site-connections"
 LOCAL4, LOCAL6 = "10.1.0.0/24", "fd00:1::/64"

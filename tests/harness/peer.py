@@ -13,23 +13,25 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import vici
 
 from linkspan.drivers.linux import esp_backend, netns
 from linkspan.lab import fabric
+from tests.harness.authorities import Issued
 from tests.harness.recorder import Recorder
-from tests.harness.world import World, until
+from tests.harness.world import until
 
 PLUGINS = (
     "openssl aesni aes des sha1 sha2 md5 hmac kdf cmac xcbc ctr ccm gcm curve25519 gmp random nonce "
-    "{esp}kernel-netlink socket-default vici"
+    "pem constraints revocation {esp}kernel-netlink socket-default vici"
 )
 SETTINGS = """\
 charon {{
@@ -63,15 +65,43 @@ charon-systemd {{
     }}
 }}
 """
+ETH_P_ARP = 0x0806
 CUT = """\
 table inet cut {
     chain deaf { type filter hook prerouting priority -400; policy drop; }
     chain silent { type filter hook output priority -400; policy drop; }
 }
 """
-_numbers = itertools.count(1)
+NUMBERS = 99
+"""Peers of one external network at a time. Their networks are below those with which tests extend them."""
+_numbers: dict[str, Iterator[int]] = {}
+_used: set[tuple[str, int]] = set()
 
 Message = dict[str, Any]
+
+
+def _new_number(instance: str) -> int:
+    """The number of a new peer: one that was not used for as long as possible."""
+    numbers = _numbers.setdefault(instance, itertools.cycle(range(1, NUMBERS + 1)))
+    number = next(number for number in itertools.islice(numbers, NUMBERS) if (instance, number) not in _used)
+    _used.add((instance, number))
+    return number
+
+
+def _announce(address: str) -> None:
+    """Announce an address of this namespace (RFC 5227, section 1.1): gateways may know the peer that had it before by
+    another MAC address, and what they send there would be flooded to every other peer."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as link:
+        link.bind((fabric._INTERFACE, 0))
+        mac, packed = link.getsockname()[4], socket.inet_aton(address)
+        header = b"\xff" * 6 + mac + struct.pack("!H", ETH_P_ARP)
+        link.send(header + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + packed + bytes(6) + packed)
+
+
+class Network(Protocol):
+    """What a peer attaches to. `lab`: `instance`, the namespace of the `fabric`, and the network `internet`."""
+
+    lab: dict[str, Any]
 
 
 class Peer:
@@ -80,12 +110,12 @@ class Peer:
     `world` provides the external network. `levels`: additional log levels, as `enc = 3`.
     """
 
-    def __init__(self, world: World, plugins: str = "", gateways: tuple[str, ...] = (), levels: str = "") -> None:
-        number = next(_numbers)
+    def __init__(self, world: Network, plugins: str = "", gateways: tuple[str, ...] = (), levels: str = "") -> None:
+        self._instance = world.lab["instance"]
+        number = self._number = _new_number(self._instance)
         self.v4, self.v6 = f"198.51.100.{100 + number}", f"2001:db8:ffff::{100 + number}"
         self.net4, self.net6 = f"10.{100 + number}.0.0/24", f"fd00:{100 + number}::/64"
         self.in4, self.in6 = f"10.{100 + number}.0.1", f"fd00:{100 + number}::1"
-        self._instance = world.lab["instance"]
         self._fabric = world.lab["fabric"]
         self._name = f"peer{number}"
         host = fabric.make_host(
@@ -96,6 +126,7 @@ class Peer:
             gateways,
         )
         self.namespace = host.namespace
+        netns.run_inside(self.namespace, lambda: _announce(self.v4))
         self.run("ip", "address", "add", f"{self.in4}/24", "dev", "lo")
         self.run("ip", "-6", "address", "add", f"{self.in6}/64", "dev", "lo", "nodad")
         # The path of a unix socket is limited to 108 bytes; pytest's folders are long.
@@ -164,6 +195,7 @@ class Peer:
                 self.kill()
         fabric.remove(self._instance, self._name)
         shutil.rmtree(self.folder, ignore_errors=True)
+        _used.discard((self._instance, self._number))
 
     def cut(self) -> None:
         """From now on the peer is silent and deaf, as behind a broken line."""
@@ -195,12 +227,16 @@ class Peer:
         remote: str = "",
         children: Mapping[str, Message] | None = None,
         child: Message | None = None,
+        issued: Issued | None = None,
+        signs: str = "pubkey",
+        authorities: Sequence[str] = (),
         **connection: Any,
     ) -> None:
         """Load a connection to `ours`, the address of Linkspan's gateway.
 
         `local` and `remote`: identities (default: the addresses). `child` changes the single child `net`, `children`
-        replaces it; all others are options of swanctl.conf(5).
+        replaces it; `issued`: a certificate in place of the key, and then `authorities` are those that ours may be
+        from, in PEM; `signs`: how it signs. All others are options of swanctl.conf(5).
         """
         address = self.v6 if ":" in ours else self.v4
         net: Message = {
@@ -220,7 +256,17 @@ class Peer:
             "remote": {"auth": "psk", "id": remote or ours},
             "children": dict(children) if children is not None else {"net": net},
         } | connection
+        if issued:
+            message["local"] |= {"auth": signs, "certs": issued.chain}
+            message["remote"] |= {"auth": "pubkey", "cacerts": list(authorities)}
         with self.session() as session:
+            if issued:
+                # In IKEv1 charon takes any key of the local identity.
+                for old in session.get_keys().get("keys", []):
+                    session.unload_key({"id": old})
+                session.load_key({"type": "any", "data": issued.key_pem})
+                session.load_conn({name: message})
+                return
             session.load_shared(
                 {
                     "id": name,

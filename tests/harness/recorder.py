@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -105,6 +106,18 @@ class Recorder(packet_counter.Listener):
                     break
                 lost += packet.sent == early and packet.spi == early_spi
         return lost
+
+    def sent_too_early_by_either(self, pairs: Iterable[tuple[int, int]]) -> int:
+        """Return the same for child SAs that were created during the recording, whichever end has responded.
+
+        `pairs`: their SPIs. Of an SA by which only one end has sent nothing is known; it counts as installed.
+        """
+        esp = [packet.spi for packet in list(self.packets) if packet.kind in ("esp", "udp_esp")]
+        early = 0
+        for pair in pairs:
+            used = [spi for spi in esp if spi in pair]
+            early += next((number for number, spi in enumerate(used) if spi != used[0]), 0)
+        return early
 
     @property
     def plaintext(self) -> int:

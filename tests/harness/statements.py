@@ -2,7 +2,7 @@
 
 SQLite reports its statements by a trace callback; psycopg's cursors are wrapped. Not counted: the start and end of
 transactions (the marker of a COMMIT is in the same message), the liveness check of pooled connections, and the periodic
-query of the clock.
+queries of the two clocks.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _NOT_COUNTED = (
     "PRAGMA",
     ";",
     "SELECT LEASE_CLOCK.AT",
+    "SELECT EXTRACT(EPOCH FROM CLOCK_TIMESTAMP())",
 )
 
 

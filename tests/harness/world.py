@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,9 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from linkspan.cli.client import Client, load_cloud
+import msgspec
+
+from linkspan.cli.client import Client, CliError, load_cloud
 from linkspan.core.tunnel.sas import ChildSa
 from linkspan.drivers.charon.daemon import StrongswanCharon
 from linkspan.drivers.charon.vici import CharonAbsent
@@ -32,11 +35,14 @@ INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
 class World:
     """A running service. `lab`: the output of `linkspan lab show`; `user` and `admin`: clients of the API.
 
-    `environment`: additional environment variables of all processes.
+    `environment`: additional environment variables of all processes. `started`: all of them, the oldest first.
     """
+
+    started: ClassVar[list[World]] = []
 
     def __init__(self, state: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.state = state
+        self.words_at_end = ""
         self.port = free_port()
         self.output_file = state.parent / f"{state.name}.out"
         command = [
@@ -58,6 +64,7 @@ class World:
                 start_new_session=True,
                 env=os.environ | (environment or {}),
             )
+        World.started.append(self)
         self._wait_until_built()
         self.lab: dict[str, Any] = json.loads((state / "lab.json").read_text())
         self.user = self.client("demo")
@@ -71,13 +78,24 @@ class World:
         return self.output_file.read_text(errors="replace")
 
     def _wait_until_built(self) -> None:
-        until(lambda: "0 % loss" in self.output or self.process.poll() is not None, READY, lambda: self.output)
+        until(lambda: bool(self._losses) or self.process.poll() is not None, READY, lambda: self.output)
         until(lambda: (self.state / "lab.json").exists() or self.process.poll() is not None, 5.0)
         if self.process.poll() is not None:
             raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.output}")
+        # A packet may be lost by a rekey, with user-space ESP; a tunnel through which nothing passes is not built.
+        if 100 in self._losses:
+            raise AssertionError(f"no ping passed:\n{self.output}")
+
+    @property
+    def _losses(self) -> list[int]:
+        """The lost pings in per cent that the laboratory has reported, for each direction."""
+        return [int(loss) for loss in re.findall(r" (\d+) % loss", self.output)]
 
     def last_words(self, lines: int = 60) -> str:
-        """Return the ends of the logs of agents and charons, for the report of a failed test."""
+        """Return the ends of the logs of agents and charons, for the report of a failed test. Those of a service that
+        has ended are as they were before its end, which removes them."""
+        if self.words_at_end:
+            return self.words_at_end
         files = [*self.state.glob("logs/node-*.log"), *self.state.glob("nodes/*/gateways/*/charon.log")]
         tails = ("\n".join(file.read_text(errors="replace").splitlines()[-lines:]) for file in files)
         return "\n".join(f"--- {file.relative_to(self.state)}\n{tail}" for file, tail in zip(files, tails, strict=True))
@@ -89,12 +107,41 @@ class World:
     def stop(self) -> None:
         """Stop the service as Ctrl-C does, and wait for its end."""
         if self.process.poll() is None:
+            self.words_at_end = self.last_words()
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(40.0)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    @contextmanager
+    def another_api(self) -> Iterator[Client]:
+        """Run another API process on the same database; yield a client of it as the user demo."""
+        port = free_port()
+        command = [sys.executable, "-m", "linkspan.bootstrap", "api", "--config", str(self.state / "run" / "api.toml")]
+        output = self.state.parent / f"{self.state.name}-api-{port}.out"
+        with output.open("wb") as out:
+            process = subprocess.Popen(
+                [*command, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+        client = self.client("demo")
+        client.cloud = msgspec.structs.replace(client.cloud, url=f"http://127.0.0.1:{port}")
+
+        def answers() -> bool:
+            assert process.poll() is None, output.read_text()
+            try:
+                client.request("GET", "/healthz")
+            except CliError:
+                return False
+            return True
+
+        try:
+            until(answers, READY, output.read_text)
+            yield client
+        finally:
+            process.terminate()
+            process.wait(20.0)
 
     # -- the API -------------------------------------------------------------------------------------------------
 

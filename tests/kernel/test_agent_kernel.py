@@ -8,7 +8,7 @@ from tests.harness.matrix import KERNEL
 from tests.kernel.guest import MARKS, assert_passes
 
 pytestmark = MARKS
-LONG = {"algorithms"}
+LONG = {"algorithms", "renewals"}
 
 
 @pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.whole] * (part in LONG)) for part in KERNEL])

@@ -13,10 +13,11 @@ from tests.kernel.guest import MARKS, assert_passes
 pytestmark = MARKS
 
 
-def test_libreswan_carries_all_pairs_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tests", ["test_libreswan.py", "certificates/test_libreswan.py"])
+def test_the_wire_tests_pass_with_libreswan(tests: str) -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     try:
         root = libreswan.unpack(cache / "linkspan" / "libreswan")
     except libreswan.Unavailable as error:
         pytest.skip(f"libreswan's packages cannot be downloaded: {error}")
-    assert_passes("tests/wire/test_libreswan.py", environment={libreswan.VARIABLE: str(root)})
+    assert_passes(f"tests/wire/{tests}", environment={libreswan.VARIABLE: str(root)})

@@ -16,12 +16,16 @@ SECRET = re.compile(
 )
 """Names of what is secret, or made of it."""
 HARMLESS = {
+    "api/embedded_keystone/changes.py: row['password_hash'] != password_hash": "both of the database",
     "api/embedded_keystone/tokens.py: user['password_hash'] != proof.user['password_hash']": "both of the database",
     "api/resources/vpn.py: before['psk'] != key": "`core.secret.Secret` compares in constant time",
+    "api/resources/vpn.py: changed['psk'] != before": "`core.secret.Secret` compares in constant time",
     "core/audit.py: chained(entry, number, previous).hash != entry.hash": "a chain that everybody can compute",
     "core/authorization/language.py: self._left[-1] == token": "a word of a rule",
     "core/checks/cross_resource.py: connection.psk == in_use.psk": "`core.secret.Secret` compares in constant time",
-    "core/ipsec/shared_keys.py: connection.psk == used.psk": "`core.secret.Secret` compares in constant time",
+    "core/ipsec/shared_keys.py: connection.psk != used.psk": "`core.secret.Secret` compares in constant time",
+    "core/ipsec/shared_keys.py: connection.previous_psk == used.previous_psk": "the same, of the key before it",
+    "core/tunnel/takeover.py: older.psk != newer.psk": "`core.secret.Secret` compares in constant time",
     "core/state/desired.py: digest(stamps) != delta.digest": "a check sum of what was sent",
 }
 """Comparisons of what is no secret, with the reason."""

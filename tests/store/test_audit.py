@@ -17,6 +17,7 @@ from linkspan.core.audit import AuditEntry, Head
 from linkspan.store import audit
 from linkspan.store.audit import Actor
 from linkspan.store.audit_ticker import AuditTicker
+from linkspan.store.database.statements import Statement
 from linkspan.store.envelopes import Keyring
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction, new_ordered_id
@@ -141,7 +142,7 @@ def test_every_change_shows(database: Engine) -> None:
     store = sealed(database)
     for change in CHANGES:
         with suppress(Undone), store.write() as tx:
-            tx.connection.execute(text(change))
+            tx.run(Statement(text(change)))
             assert audit.verify(tx).fault, change
             raise Undone
     assert verdict(store).fault == ""

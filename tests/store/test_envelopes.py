@@ -6,10 +6,11 @@ import base64
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from linkspan.core.schema.resources import CONNECTION
+from linkspan.core.schema.resources import CERTIFICATE, CONNECTION, TRUST_ANCHOR
 from linkspan.core.secret import Secret
 from linkspan.core.state.status import LEASE
 from linkspan.store import envelopes, key_file
@@ -17,6 +18,7 @@ from linkspan.store.database import engine as engines
 from linkspan.store.envelopes import KeyFileError, Keyring
 from linkspan.store.nodes import delta
 from linkspan.store.rows import reading, writing
+from linkspan.store.rows.row import Row
 from linkspan.store.store import Conflict, Store
 from tests.harness.databases import KEY, open_store
 from tests.store.conftest import World
@@ -96,9 +98,18 @@ def test_several_keys(database: Engine) -> None:
 @pytest.mark.security(
     "1",
     tried="two rows' ciphertexts are swapped in the database",
-    control="itself: the row that was copied still opens",
+    control="test_without_its_place_in_it_a_copied_envelope_opens",
 )
 def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None:
+    broken, row, expected = with_copied_key(world, database)
+    assert broken is not None
+    assert (broken["psk"], "not sealed for this row" in broken.fault) == (None, True)
+    assert row is not None  # negative control: the other one is untouched
+    assert (row["psk"], row.fault) == (expected, "")
+
+
+def with_copied_key(world: World, database: Engine) -> tuple[Row | None, Row | None, Secret]:
+    """Two connections as they are read, the first with the second one's envelope; and the second one's key."""
     service = world.service()
     one, two = world.connection(service["id"]), world.connection(service["id"])
     swap = text("UPDATE connection SET psk = (SELECT c.psk FROM connection c WHERE c.id = :of) WHERE id = :id")
@@ -106,10 +117,19 @@ def test_swapped_ciphertexts_do_not_open(world: World, database: Engine) -> None
         connection.execute(swap, {"id": one["id"], "of": two["id"]})
     with world.store.read() as tx:
         broken, row = (reading.get(tx, CONNECTION, id) for id in (one["id"], two["id"]))
-    assert broken is not None
-    assert (broken["psk"], "not sealed for this row" in broken.fault) == (None, True)
-    assert row is not None  # negative control: the other one is untouched
-    assert (row["psk"], row.fault) == (two["psk"], "")
+    return broken, row, two["psk"]
+
+
+def test_without_its_place_in_it_a_copied_envelope_opens(
+    world: World, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: envelopes that say nothing about their row."""
+    seal, open_ = Keyring.seal, Keyring.open
+    monkeypatch.setattr(Keyring, "seal", lambda ring, secret, *_: seal(ring, secret, "", "", ""))
+    monkeypatch.setattr(Keyring, "open", lambda ring, key, sealed, *_: open_(ring, key, sealed, "", "", ""))
+    copied, _, expected = with_copied_key(world, database)
+    assert copied is not None
+    assert (copied["psk"], copied.fault) == (expected, "")
 
 
 def test_a_key_has_one_name_that_does_not_tell_it(world: World) -> None:
@@ -134,13 +154,43 @@ def test_a_key_has_one_name_that_does_not_tell_it(world: World) -> None:
 @pytest.mark.security(
     "1",
     tried="a key in four encodings, in every file or row of the database",
-    control="itself: the same search finds another text",
+    control="test_a_secret_that_is_not_sealed_is_found",
 )
 def test_no_secret_in_the_files(world: World, database: Engine, tmp_path: Path) -> None:
     connection = world.connection(world.service()["id"], psk=NEEDLE, name="what can be found")
     for _ in range(3):
         world.update(connection["id"], psk=NEEDLE, mtu=1400)
+    project = connection["project_id"]
+    world.update(connection["id"], ppk_id="x", ppk=NEEDLE)
     world.delete(connection["id"])
+    with world.store.write() as tx:
+        for resource in (CERTIFICATE, TRUST_ANCHOR):
+            row = writing.insert(tx, resource, {"project_id": project, "private_key": NEEDLE})
+            writing.update(tx, resource, row["id"], {"private_key": NEEDLE})
+    found = written(database)
+    if database.dialect.name == "sqlite":
+        assert b"what can be found" in found  # the deleted row is in the log still
+    for secret in (NEEDLE.encode(), NEEDLE.encode().hex().encode(), base64.b64encode(NEEDLE.encode())[:-4], KEY):
+        assert secret not in found
+
+
+def test_a_secret_that_is_not_sealed_is_found(world: World, database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: envelopes that are the text itself."""
+    sealed = Keyring.seal
+    monkeypatch.setattr(
+        Keyring,
+        "seal",
+        lambda ring, secret, *place: msgspec.structs.replace(
+            sealed(ring, secret, *place), ciphertext=secret.reveal().encode()
+        ),
+    )
+    world.connection(world.service()["id"], psk=NEEDLE)
+    found = written(database)
+    assert NEEDLE.encode() in found or NEEDLE.encode().hex().encode() in found
+
+
+def written(database: Engine) -> bytes:
+    """Everything in the files of a database, or in the rows of a server."""
     path = engines.database_file(database)
     if path is None:
         with database.connect() as open_:
@@ -153,13 +203,10 @@ def test_no_secret_in_the_files(world: World, database: Engine, tmp_path: Path) 
             dump = "".join(
                 str(open_.exec_driver_sql(f'SELECT t::text FROM "{name}" t').scalars().all()) for name in columns
             )
-        found = dump.encode()
+        return dump.encode()
     else:
-        found = b"".join(each.read_bytes() for each in path.parent.iterdir() if each.is_file())
         assert path.with_name(path.name + "-wal").exists()
-        assert b"what can be found" in found  # negative control: the search does find text
-    for secret in (NEEDLE.encode(), NEEDLE.encode().hex().encode(), base64.b64encode(NEEDLE.encode())[:-4], KEY):
-        assert secret not in found
+        return b"".join(each.read_bytes() for each in path.parent.iterdir() if each.is_file())
 
 
 def test_errors_hold_no_parameters(world: World) -> None:

@@ -237,7 +237,11 @@ def test_a_zone_is_no_second_text_of_an_address_after_an_upgrade(empty: tuple[En
 def test_an_address_has_one_owner_on_a_network(empty: tuple[Engine, Engine]) -> None:
     engine, _ = empty
     upgrade_from(engine, "0012", ZONED_0012)
-    second = "INSERT INTO subnet VALUES ('t', 'p', '', '', 'net', 6, '2001:db8::/32', NULL, true, '[]', 0, 1, 1)"
+    second = """
+        INSERT INTO subnet (id, project_id, name, description, network_id, ip_version, cidr, enable_dhcp,
+            revision_number, created_at, updated_at)
+        VALUES ('t', 'p', '', '', 'net', 6, '2001:db8::/32', true, 0, 1, 1)
+    """
     with engine.begin() as connection:
         connection.execute(text(second))
         with pytest.raises(IntegrityError):
@@ -259,6 +263,64 @@ def test_a_project_keeps_what_it_has_when_quotas_come(empty: tuple[Engine, Engin
     with engine.connect() as connection:
         quotas = connection.execute(text("SELECT project_id, resource, most FROM quota")).all()
     assert {tuple(row) for row in quotas} == {("own", "router", 11), ("many", "router", 12)}
+
+
+def test_the_inventory_of_earlier_versions_has_no_options_and_no_tags(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    upgrade_from(engine, "0012", ZONED_0012)
+    with engine.connect() as connection:
+        (row,) = connection.execute(text("SELECT dns_nameservers, host_routes, tags FROM subnet")).all()
+        ports = connection.execute(text("SELECT tags FROM port")).all()
+    assert tuple(row) == ("[]", "[]", "[]")
+    assert {tags for (tags,) in ports} == {"[]"}
+
+
+CONNECTION_0019 = (
+    "INSERT INTO encryption_key VALUES ('k', x'00', 0)",
+    *(
+        f"INSERT INTO {table} {rows}"
+        for table, rows in {
+            "network": "VALUES ('n', 'p', '', '', true, false, false, 1500, 0, 1, 1, '[]')",
+            "router": "(id, project_id, name, description, admin_state_up, revision_number, created_at, updated_at)"
+            " VALUES ('r', 'p', '', '', true, 0, 1, 1)",
+            "service": "(id, project_id, name, description, router_id, admin_state_up, revision_number, created_at,"
+            " updated_at) VALUES ('s', 'p', '', '', 'r', true, 0, 1, 1)",
+            **{
+                f"{kind}_policy": f"(id, project_id, name, description, auth_algorithm, encryption_algorithm, pfs,"
+                f" lifetime, {more}, revision_number, created_at, updated_at)"
+                f" VALUES ('{kind}', 'p', '', '', 'a', 'b', 'c', 'd', 'e', 'f', 0, 1, 1)"
+                for kind, more in (
+                    ("ike", "phase1_negotiation_mode, ike_version"),
+                    ("ipsec", "transform_protocol, encapsulation_mode"),
+                )
+            },
+        }.items()
+    ),
+    *(
+        "INSERT INTO connection (id, project_id, name, description, vpnservice_id, ikepolicy_id, ipsecpolicy_id,"
+        " peer_address, peer_id, local_id, peer_cidrs, psk, psk_key_id, psk_ref, psk_written_at, mtu, initiator, dpd,"
+        " admin_state_up, auth_mode, deleted_at, revision_number, created_at, updated_at) VALUES"
+        f" ('{id}', 'p', 'x', '', 's', 'ike', 'ipsec', 'a', 'b', '', '[]', NULL, 'k', 'ref', 2.5, 1500, 'x', '{{}}',"
+        f" true, 'psk', {deleted}, 7, 1, 1)"
+        for id, deleted in (("live", "NULL"), ("gone", "3.5"))
+    ),
+)
+
+
+def test_connections_are_kept_when_certificates_come(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    blob = "decode('00', 'hex')" if engine.dialect.name == "postgresql" else "x'00'"
+    upgrade_from(engine, "0019", (statement.replace("x'00'", blob) for statement in CONNECTION_0019))
+    columns = "id, live_vpnservice_id, psk_ref, psk_written_at, revision_number, deleted_at"
+    added = "local_certificate_id, trust_anchor_id, peer_certificates, ppk_id, ppk, ppk_required"
+    with engine.begin() as connection:
+        rows = connection.execute(text(f"SELECT {columns} FROM connection ORDER BY id DESC")).all()
+        assert [tuple(row) for row in rows] == [("live", "s", "ref", 2.5, 7, None), ("gone", None, "ref", 2.5, 7, 3.5)]
+        rows = connection.execute(text(f"SELECT DISTINCT {added} FROM connection")).all()
+        assert [tuple(row) for row in rows] == [(None, None, "[]", "", None, False)]
+    for statement in ("DELETE FROM service", "UPDATE connection SET local_certificate_id = 'none'"):
+        with pytest.raises(IntegrityError), engine.begin() as connection:
+            connection.execute(text(statement))
 
 
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:

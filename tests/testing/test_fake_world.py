@@ -80,7 +80,7 @@ def test_a_killed_peer_sends_no_delete() -> None:
     assert left.up()
     left.terminate()
     left.initiate()
-    assert any(isinstance(event, Cause) and event.code == "no-answer" for event in left.events.all)
+    assert any(isinstance(event, Cause) and event.code == "PEER_NO_REPLY" for event in left.events.all)
 
 
 def test_a_packet_is_sent_in_plaintext_dropped_or_as_esp() -> None:

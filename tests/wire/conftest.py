@@ -24,7 +24,15 @@ from tests.harness.project_site import ProjectSite
 from tests.harness.world import World, until
 
 ROOT = Path(__file__).parents[2]
+STARTED_BEFORE = pytest.StashKey[int]()
 ANNEX4, ANNEX6 = "10.11.0.0/24", "fd00:11::/64"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Note which services a test starts itself."""
+    item.stash[STARTED_BEFORE] = len(World.started)
+    yield
 
 
 @pytest.hookimpl(wrapper=True)
@@ -33,10 +41,12 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the ends of the agents' and charons' logs to a failed report, since the logs are removed with the service."""
     report = yield
-    arguments = getattr(item, "funcargs", {})
-    world = arguments.get("world") or arguments.get("service")
-    if report.failed and call.when == "call" and isinstance(world, World):
-        report.sections.append(("ends of the logs of agents and charons", world.last_words()))
+    if report.failed and call.when == "call":
+        arguments = getattr(item, "funcargs", {})
+        shared = arguments.get("world") or arguments.get("service")
+        own = World.started[item.stash.get(STARTED_BEFORE, len(World.started)) :]
+        for world in [shared, *own] if isinstance(shared, World) else own:
+            report.sections.append((f"ends of the logs of agents and charons of {world.state}", world.last_words()))
     return report
 
 
@@ -49,10 +59,11 @@ def need_charon() -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """API, agent and two sites as `linkspan run` starts them."""
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """API, agent and two sites as `linkspan run` starts them, with the settings of the module's `ENVIRONMENT`."""
     need_charon()
-    world = World(tmp_path_factory.mktemp("world") / "state")
+    environment = getattr(request.module, "ENVIRONMENT", {})
+    world = World(tmp_path_factory.mktemp("world") / "state", environment=environment)
     try:
         yield world
     finally:
@@ -61,11 +72,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[World]:
-    """The service for all tests of single attributes; with `--mutant` its agent ignores one."""
+    """The service for all tests of single attributes; with `--mutant` its agent ignores one. A changed psk ends the one
+    before it at once."""
     need_charon()
-    mutant = pytestconfig.getoption("--mutant")
-    environment = {mutations.VARIABLE: mutant, "PYTHONPATH": f"{ROOT / 'tests/harness/mutant'}:{ROOT}"}
-    world = World(tmp_path_factory.mktemp("matrix") / "state", environment=environment if mutant else None)
+    environment = {"LINKSPAN_API_PSK_GRACE": "0"}
+    if mutant := pytestconfig.getoption("--mutant"):
+        environment |= {mutations.VARIABLE: mutant, "PYTHONPATH": f"{ROOT / 'tests/harness/mutant'}:{ROOT}"}
+    world = World(tmp_path_factory.mktemp("matrix") / "state", environment=environment)
     try:
         yield world
     finally:

@@ -37,7 +37,7 @@ def test_two_services_of_a_router_share_an_ike_sa_with_a_peer(ours: Ours, peer: 
     assert len(peer.sas()) == 1, "one IKE SA with the children of both"
     for values, words in (
         ({"psk": "another key", "peer_cidrs": ["10.97.0.0/24"]}, "a different psk"),
-        ({"peer_cidrs": [peer.net4.replace("/24", "/25")]}, "overlapping CIDRs"),
+        ({"local": [4], "peers": [peer.net4.replace("/24", "/25")]}, "overlapping CIDRs, in another service"),
     ):
         with pytest.raises(ApiError, match=words) as refused:
             ours.connect(peer, **values)
@@ -52,7 +52,7 @@ def test_two_services_of_a_router_share_an_ike_sa_with_a_peer(ours: Ours, peer: 
 @pytest.mark.security(
     "tenants",
     tried="two projects with equal networks, identities and peer: traffic, each other's key, deletion",
-    control="itself: with its own key each tunnel comes up",
+    control="itself: the refused attempt comes up as soon as it has the other project's key",
 )
 @pytest.mark.shows("connection.project_id", "service.project_id")
 def test_two_projects_with_equal_networks_are_isolated(

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from linkspan.core.ipsec import algorithms
+from linkspan.core.ipsec.crypto_profiles import PROFILES, CryptoProfile
 from linkspan.drivers.linux import esp_backend
 from tests.harness.ours import Ours, raw_charon
 from tests.harness.peer import Peer, decoded
@@ -289,6 +290,30 @@ def test_every_algorithm_of_each_policy_is_negotiated(ours: Ours, peer: Peer) ->
         used = {msgspec.structs.astuple(case)[place] for case in cases}
         assert used == set(values), "the sample does not contain all values"
     all_come_up(ours, peer, cases)
+
+
+@pytest.mark.shows("ike_policy.crypto_profile", "ipsec_policy.crypto_profile")
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_policies_take_the_algorithms_of_a_profile(ours: Ours, peer: Peer, profile: CryptoProfile) -> None:
+    version = profile.ikepolicy["ike_version"][1:]
+    if version not in IKE_VERSIONS:
+        pytest.skip("this strongSwan has no IKEv1")
+    cipher, prf, group = (profile.ikepolicy[name] for name in ("encryption_algorithm", "auth_algorithm", "pfs"))
+    keyword, _, _ = ENCRYPTION[cipher]
+    integrity = f"-{INTEGRITY[prf][0]}"
+    ike = f"{keyword}{integrity.replace('-', '-prf') if aead(cipher) else integrity}-{GROUPS[group][0]}"
+    esp = f"{keyword}{'' if aead(cipher) else integrity}-{GROUPS[group][0]}"
+    assert (profile.ike_proposal, profile.esp_proposal) == (ike, esp)
+    peer.load(ours.v4, ours.psk, proposals=[ike], child={"esp_proposals": [esp]}, version=version)
+    named = {"crypto_profile": profile.name}
+    link = ours.connect(peer, ike=named, ipsec=named)
+    link.wait("ACTIVE", 30.0)
+    link.assert_pings()
+    (sa,) = peer.sas()
+    _, name, bits = ENCRYPTION[cipher]
+    for listed in (sa, *sa["child-sas"].values()):
+        assert (listed["encr-alg"], listed["encr-keysize"]) == (name, bits)
+    assert (sa["version"], sa["prf-alg"], sa["dh-group"]) == (version, INTEGRITY[prf][2], GROUPS[group][1])
 
 
 @pytest.mark.whole

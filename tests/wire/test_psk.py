@@ -163,5 +163,5 @@ def test_the_peer_sees_the_auth_mode(ours: Ours, peer: Peer) -> None:
     peer.load(ours.v4, ours.psk)
     ours.connect(peer, auth_mode="psk").wait("ACTIVE")
     peer.wait_log(f"authentication of '{ours.v4}' with pre-shared key successful")
-    with pytest.raises(ApiError, match="certificates are not available yet: use psk"):
+    with pytest.raises(ApiError, match="required while auth_mode is certs"):
         ours.connect(peer, auth_mode="certs", peer_cidrs=["10.222.0.0/24"])

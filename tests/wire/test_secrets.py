@@ -16,6 +16,7 @@ import pytest
 from linkspan.cli.client import ApiError
 from linkspan.core.state.observed import HOLDER_HEADER
 from linkspan.drivers.linux.place import holder
+from tests.harness.authorities import Ca, key_pem, new_key, pem
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -30,6 +31,7 @@ LISTS = (
         "/v2.0/vpn/ikepolicies",
         "/v2.0/vpn/endpoint-groups",
     ),
+    *("/v2.0/vpn/certificates", "/v2.0/vpn/trust-anchors"),
     *("/v2.0/networks", "/v2.0/routers", "/v2.0/ports", "/v2.0/quotas/tenant", "/v2.0/linkspan/audit", "/openapi.json"),
 )
 
@@ -95,6 +97,60 @@ def test_the_psk_is_in_no_file_log_command_line_environment_or_reply_to_others(w
     assert places(world, psk) == set()
 
 
+@pytest.mark.security(
+    "needle",
+    tried="private keys, of an import and of requests, and a post-quantum key of a running tunnel in all these places",
+    control="test_a_secret_that_is_in_such_a_place_is_found",
+)
+def test_private_and_post_quantum_keys_are_in_no_such_place(world: World) -> None:
+    ca, key = Ca(), new_key("rsa-2048")
+    text, ppk = key_pem(key), secrets.token_urlsafe(24)
+    values = {"source": "imported", "certificate": pem(ca.issue("gw", key=key)) + ca.pem, "private_key": text}
+    made = world.user.request("POST", "/v2.0/vpn/certificates", {"certificate": values})["certificate"]
+    sides = [world.lab["sites"][side]["connection_id"] for side in ("left", "right")]
+    try:
+        for id in sides:
+            body = {"ipsec_site_connection": {"ppk_id": "lab", "ppk": ppk}}
+            world.user.request("PUT", f"/v2.0/vpn/ipsec-site-connections/{id}", body)
+        until(lambda: all(world.connection(id)["status"] == "ACTIVE" for id in sides), 60.0)
+        # A line of the key: no encoding of its text breaks there.
+        for needle in (ppk, text.splitlines()[7]):
+            assert len(needle) > 20
+            assert places(world, needle.encode()) == set()
+    finally:
+        for id in sides:
+            nothing: dict[str, Any] = {"ppk_id": "", "ppk": None}
+            body = {"ipsec_site_connection": nothing}
+            world.user.request("PUT", f"/v2.0/vpn/ipsec-site-connections/{id}", body)
+        world.user.request("DELETE", f"/v2.0/vpn/certificates/{made['id']}")
+        until(lambda: all(world.connection(id)["status"] == "ACTIVE" for id in sides), 60.0)
+
+
+@pytest.mark.security(
+    "needle",
+    tried="the key before a change and the new one, while both are accepted, in all these places",
+    control="test_a_secret_that_is_in_such_a_place_is_found",
+)
+def test_the_keys_of_a_rotation_are_in_no_such_place(world: World) -> None:
+    ids = {side: world.lab["sites"][side]["connection_id"] for side in ("left", "right")}
+    old, new = world.connection(ids["left"])["psk"], secrets.token_urlsafe(24)
+
+    def change(side: str) -> None:
+        path = f"/v2.0/vpn/ipsec-site-connections/{ids[side]}"
+        world.user.request("PUT", path, {"ipsec_site_connection": {"psk": new}})
+
+    change("left")
+    try:
+        until(lambda: "the previous psk" in (world.connection(ids["left"])["status_reason"] or ""), 20.0)
+        for needle in (old, new):
+            assert places(world, needle.encode()) == set()
+        assert old not in str(world.connection(ids["left"]))
+    finally:
+        change("right")
+        until(lambda: all(world.connection(id)["status"] == "ACTIVE" for id in ids.values()), 60.0)
+        until(lambda: not any(world.connection(id)["status_reason"] for id in ids.values()), 60.0)
+
+
 def test_a_secret_that_is_in_such_a_place_is_found(world: World) -> None:
     """The control: a text as unique as a key, planted in each of the places."""
     needle = secrets.token_urlsafe(24)
@@ -134,7 +190,7 @@ def test_agent_without_the_token_gets_nothing(world: World, path: str, headers: 
 @pytest.mark.security(
     "13",
     tried="another node's token, and the right one elsewhere",
-    control="itself: the node's own agent gets its gateway",
+    control="itself: the same request of the node's own agent has the gateway, so that its absence shows",
 )
 def test_a_node_gets_its_own_gateways_only(world: World) -> None:
     router = world.lab["sites"]["left"]["router_id"]

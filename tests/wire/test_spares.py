@@ -6,6 +6,8 @@ The peers stand for two endpoints of one cloud, so both have the same network.
 from __future__ import annotations
 
 import ipaddress
+import os
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from linkspan.drivers.linux import esp_backend
 from linkspan.lab.fabric import ping
 from tests.harness.ours import Link, Ours
 from tests.harness.peer import Peer
@@ -32,25 +35,34 @@ def _both(ours: Ours, new_peer: Callable[[], Peer], **values: Any) -> tuple[list
     links = []
     for peer in peers:
         peer.load(ours.v4, ours.psk, child={"local_ts": [peers[0].net4]}, dpd_delay="2s")
-        links.append(ours.connect(peer, peer_cidrs=[peers[0].net4], dpd=DPD, **values))
+        links.append(ours.connect(peer, peer_cidrs=[peers[0].net4], **{"dpd": DPD} | values))
     for link in links:
         link.wait_rekeyed(20.0)
     return peers, links
 
 
-def _wait_carrier(links: list[Link], carrier: int, ending: str = ", which carries the traffic") -> None:
+def _carrying(links: list[Link], destination: str) -> list[bool]:
+    """Tells whether a ping goes through each of two connections: charon's list does not say it."""
+    with links[0].peer.recorder() as first, links[1].peer.recorder() as second:
+        links[0].ours.ping(destination, 1)
+    return [first.esp > 0, second.esp > 0]
+
+
+def _wait_carrier(
+    links: list[Link], carrier: int, destination: str, ending: str = ", which carries the traffic"
+) -> None:
     """Wait until one connection carries the traffic and the other is its spare, and both say so.
 
     `ending`: what the spare's reason says behind the carrier's id.
     """
-    spare = f"{SPARE} {links[carrier].id}{ending}"
+    said = ("", f"{SPARE} {links[carrier].id}{ending}")
+    carrying = [carrier == 0, carrier == 1]
 
     def settled() -> bool:
-        newest = [max((int(child["uniqueid"]) for child in link.listed()), default=0) for link in links]
         reasons = links[carrier].reason, links[1 - carrier].reason
-        return newest[carrier] > newest[1 - carrier] and reasons == ("", spare)
+        return reasons == said and _carrying(links, destination) == carrying
 
-    until(settled, 20.0, lambda: str([link.shown for link in links]))
+    until(settled, 20.0, lambda: f"{[link.shown for link in links]}, carrying: {_carrying(links, destination)}")
 
 
 def _assert_only(links: list[Link], carrier: int, destination: str) -> None:
@@ -69,7 +81,7 @@ def test_of_two_equal_connections_one_carries_and_the_other_takes_over(
 ) -> None:
     peers, links = _both(ours, new_peer)
     # The one with the lower address is preferred.
-    _wait_carrier(links, 0)
+    _wait_carrier(links, 0, peers[0].in4)
     _assert_only(links, 0, peers[0].in4)
     # The other end deletes its tunnel: no packet is lost for longer than the delete takes.
     with ThreadPoolExecutor(1) as pool:
@@ -85,7 +97,35 @@ def test_of_two_equal_connections_one_carries_and_the_other_takes_over(
     # It comes back, and so does the traffic.
     peers[0].load(ours.v4, ours.psk, child={"local_ts": [peers[0].net4]})
     links[0].wait_rekeyed(60.0)
-    _wait_carrier(links, 0)
+    _wait_carrier(links, 0, peers[0].in4)
+    _assert_only(links, 0, peers[0].in4)
+
+
+def test_a_rekey_that_was_begun_first_and_ends_last_takes_the_traffic_for_a_moment_only(
+    ours: Ours, new_peer: Callable[[], Peer]
+) -> None:
+    """The spare's child is installed last then, although it has the lower unique id."""
+    peers, links = _both(ours, new_peer, dpd={"action": "restart", "interval": 30, "timeout": 120})
+    _wait_carrier(links, 0, peers[0].in4)
+    preferred, spare = (max(int(child["uniqueid"]) for child in link.listed()) for link in links)
+    with ours.charon() as charon:
+
+        def states(link: Link) -> dict[int, str]:
+            children = [child for sa in charon.sas() for child in sa.children]
+            return {child.unique_id: child.state for child in children if child.name.startswith(link.id)}
+
+        os.kill(peers[1].process.pid, signal.SIGSTOP)
+        try:
+            charon.rekey(spare)
+            until(lambda: "REKEYING" in states(links[1]).values(), 10.0)
+            charon.rekey(preferred)
+            until(lambda: any(id > preferred for id in states(links[0])), 10.0, lambda: str(states(links[0])))
+        finally:
+            os.kill(peers[1].process.pid, signal.SIGCONT)
+        until(lambda: max(states(links[1])) > spare, 10.0, lambda: str(states(links[1])))
+    for link in links:
+        link.wait_rekeyed()
+    _wait_carrier(links, 0, peers[0].in4)
     _assert_only(links, 0, peers[0].in4)
 
 
@@ -97,7 +137,7 @@ def test_a_silent_peer_is_replaced_by_its_spare_at_the_dpd_timeout(
     peers, links = _both(ours, new_peer)
     for link in links:
         link.set(dpd=DPD | {"action": action})
-    _wait_carrier(links, 0)
+    _wait_carrier(links, 0, peers[0].in4)
     peers[0].cut()
     try:
         until(lambda: ours.ping(peers[0].in4, 1).received == 1, DPD["timeout"] + 7.0)  # type: ignore[operator]
@@ -110,14 +150,15 @@ def test_a_silent_peer_is_replaced_by_its_spare_at_the_dpd_timeout(
         peers[0].load(ours.v4, ours.psk, child={"local_ts": [peers[0].net4]})
         peers[0].initiate()
     links[0].wait("ACTIVE", 60.0)
-    _wait_carrier(links, 0)
+    _wait_carrier(links, 0, peers[0].in4)
 
 
 KINDS: dict[str, dict[str, Any]] = {
     "IKEv1": {"ike": {"ike_version": "v1"}},
     "response-only": {"initiator": "response-only"},
     "IPv6 inside": {"family": 6},
-    "some pairs of a list": {"more": True},
+    "some pairs of a list that comes last": {"more": True, "order": (0, 1)},
+    "some pairs of a list that comes first": {"more": True, "order": (1, 0)},
     "different IKE policies": {"other_ike": {"lifetime": {"value": 7200}}},
 }
 
@@ -126,30 +167,39 @@ KINDS: dict[str, dict[str, Any]] = {
 def test_each_kind_of_connection_has_a_spare(ours: Ours, new_peer: Callable[[], Peer], kind: str) -> None:
     options = KINDS[kind]
     family: int = options.get("family", 4)
-    peers, links = [new_peer(), new_peer()], list[Link]()
+    peers, by_number = [new_peer(), new_peer()], dict[int, Link]()
     network, target = (peers[0].net4, peers[0].in4) if family == 4 else (peers[0].net6, peers[0].in6)
     length = network.rpartition("/")[2]
     peers[1].run("ip", "address", "add", f"{target}/{length}", "dev", "lo", *(["nodad"] if family == 6 else []))
     ike = options.get("ike", {})
-    for number, peer in enumerate(peers):
+    order: tuple[int, ...] = options.get("order", (0, 1))
+    for number in order:
+        peer = peers[number]
         networks = [network] if not (number and options.get("more")) else [network, peer.net4]
         remote = "10.1.0.0/24" if family == 4 else "fd00:1::/64"
         child = {"local_ts": networks, "remote_ts": [remote]}
         peer.load(ours.v4, ours.psk, child=child, version=ike.get("ike_version", "v2")[1:])
         inside: dict[str, Any] = {"peer_cidrs": networks} if family == 4 else {"local": [6], "peers": networks}
         values = {"initiator": options.get("initiator", "bi-directional")} | inside
-        links.append(ours.connect(peer, ike=options.get("other_ike", ike) if number else ike, **values))
+        link = by_number[number] = ours.connect(peer, ike=options.get("other_ike", ike) if number else ike, **values)
         if "initiator" in options:
-            links[-1].wait_reason("waits for the peer")
+            link.wait_reason("waits for the peer")
             peer.initiate()
+        if "order" in options:
+            link.wait("ACTIVE", 30.0)
+    links = [by_number[number] for number in range(2)]
     for link in links:
         # In IKEv1 the first key exchange is the child's own, and a rekeyed child stays listed.
         link.wait("ACTIVE", 30.0) if kind == "IKEv1" else link.wait_rekeyed(30.0)
-    _wait_carrier(links, 0, *([" for 1 of 2 selector pairs"] if options.get("more") else []))
+    # In user space no rekey changes the order of different lists.
+    carrier = order[-1] if "order" in options and esp_backend.detect() == "user-space" else 0
+    _wait_carrier(
+        links, carrier, target, *([" for 1 of 2 selector pairs"] if options.get("more") and not carrier else [])
+    )
     assert ours.ping(target, 10).received == 10
-    links[0].set(admin_state_up=False)
-    until(lambda: links[0].status == "DOWN" and links[1].reason == "", 10.0)
-    with peers[1].recorder() as used:
+    links[carrier].set(admin_state_up=False)
+    until(lambda: links[carrier].status == "DOWN" and links[1 - carrier].reason == "", 10.0)
+    with peers[1 - carrier].recorder() as used:
         assert ours.ping(target, 10).received == 10
     assert (used.esp >= 20, used.plaintext) == (True, 0)
 

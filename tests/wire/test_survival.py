@@ -6,10 +6,13 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from linkspan.drivers.linux import netns
+import linkspan
+from linkspan.cli.client import CliError
+from linkspan.drivers.linux import capabilities, netns
 from linkspan.lab.fabric import ping
 from tests.harness.world import World, until
 
@@ -72,3 +75,39 @@ def healthy(world: World) -> bool:
     except Exception:
         return False
     return True
+
+
+def held(pid: int) -> set[tuple[str, int]]:
+    """The capabilities that the threads of a process have, and that it could get, as masks."""
+    masks = set()
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        masks |= {(name, int(fields[name], 16)) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd")}
+    return masks
+
+
+def is_served(world: World) -> bool:
+    try:
+        world.user.request("GET", "/healthz")
+    except CliError:
+        return False
+    return True
+
+
+@pytest.mark.security(
+    "16",
+    tried="the API of `linkspan run` with root's capabilities, in any of its threads, before and after a restart",
+    control="tests/drivers/linux/test_capabilities.py::test_without_that_everything_is_there",
+)
+def test_the_api_of_a_run_has_no_capabilities(world: World) -> None:
+    """Only to read and write files, and only where they are somebody else's: not here, if root owns the program."""
+    program = Path(linkspan.__file__)
+    files = {1 << number for number in capabilities.needed_for([program, world.state], [world.state])}
+    first = world.child_pid("api")
+    assert {mask for _, mask in held(first)} <= {0, sum(files)}
+    os.kill(first, signal.SIGTERM)
+    until(lambda: world.child_pid("api") not in (0, first), 10.0)
+    until(lambda: is_served(world), 20.0)
+    assert {mask for _, mask in held(world.child_pid("api"))} <= {0, sum(files)}
+    # The control: the agent of the same run has what it needs.
+    assert all(mask for name, mask in held(world.agent_pid) if name in ("CapEff", "CapPrm", "CapBnd"))

@@ -5,7 +5,6 @@ A running API follows a change within seconds: it caches authenticated callers (
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -22,6 +21,7 @@ from linkspan.admin.shared_options import (
     print_rows,
 )
 from linkspan.core.keystone_v3 import ROLES, STATIC_DAYS
+from linkspan.core.times import iso_time
 from linkspan.store.identity import tokens as stored_tokens
 from linkspan.store.identity import users as stored_users
 from linkspan.store.store import Store
@@ -78,7 +78,7 @@ def _user_list(opener: Opener) -> click.Command:
             users, projects = stored_users.all_users(tx), stored_users.all_projects(tx)
         print_rows(
             [
-                account_store.select_fields(user, ("id", "name", "project_name"))
+                account_store.select_fields(user, ("id", "name", "project_name", "enabled"))
                 | {"roles": {row["name"]: user["grants"][row["id"]] for row in projects if row["id"] in user["grants"]}}
                 for user in users
             ],
@@ -134,7 +134,7 @@ def _roles(help: str) -> click.Option:
 
 # --- projects -----------------------------------------------------------------------------------------------------
 
-_PROJECT = ("id", "name", "description")
+_PROJECT = ("id", "name", "description", "enabled")
 
 
 def _project_create(opener: Opener) -> click.Command:
@@ -218,7 +218,7 @@ def _token_list(opener: Opener) -> click.Command:
 def _expires(at: float | None, now: float) -> str:
     if at is None:
         return "never"
-    return "expired" if at <= now else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    return "expired" if at <= now else iso_time(at)
 
 
 def _token_delete(opener: Opener) -> click.Command:

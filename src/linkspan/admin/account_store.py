@@ -17,14 +17,15 @@ import click
 from linkspan.admin.operator import operator as _operator
 from linkspan.admin.owner import act_as_operator
 from linkspan.core import printable
-from linkspan.core.schema.resources import RESOURCES
+from linkspan.core.node_join import name_fault
 from linkspan.core.secret import SHORTEST, hash_token
 from linkspan.store import audit
 from linkspan.store.identity import tokens, users
+from linkspan.store.identity.enablement import objects_left
 from linkspan.store.identity.users import ProjectRow, UserRow, hash_password
 from linkspan.store.nodes import membership, registry
 from linkspan.store.nodes.registry import NodeWithGateways
-from linkspan.store.rows import quotas, reading
+from linkspan.store.rows import quotas
 from linkspan.store.store import Conflict, Store
 from linkspan.store.transaction import Transaction
 
@@ -46,6 +47,11 @@ def _check_name(name: str) -> None:
     if not name or (char := printable.unprintable(name)):
         shown = f"has a character that is not printable ({printable.name_of(char)})" if name else "is empty"
         raise click.ClickException(f"the name '{printable.harmless(name)}' {shown}")
+
+
+def _check_node_name(name: str) -> None:
+    if fault := name_fault(name):
+        raise click.ClickException(f"the name '{printable.harmless(name)}' {fault}")
 
 
 def create_project(store: Store, name: str, description: str = "") -> ProjectRow:
@@ -130,9 +136,7 @@ def delete_project(store: Store, name: str) -> list[str]:
     """Deletes a project; returns the users whose default project it was. Raises ClickException unless it is empty."""
     with store.write() as tx:
         id = get_project(tx, name)["id"]
-        counts = [(reading.count(tx, resource, id), resource) for resource in RESOURCES]
-        remaining = [f"{n} {resource.plural if n > 1 else resource.singular}" for n, resource in counts if n]
-        if remaining:
+        if remaining := objects_left(tx, id):
             raise click.ClickException(f"project '{name}' still has {', '.join(remaining)}: delete them first")
         user_names = [row["name"] for row in users.all_users(tx) if row["project_id"] == id]
         quotas.reset_quotas(tx, id)
@@ -175,7 +179,7 @@ def delete_token(store: Store, id: str) -> None:
 def create_node(store: Store, name: str, token_file: Path, lifetime: float | None = None) -> None:
     """Creates a node and the file with its token, which lasts `lifetime` seconds; None: without an end, for a node on
     this machine. Raises ClickException if either exists, or for a bad name."""
-    _check_name(name)
+    _check_node_name(name)
     token = secrets.token_urlsafe(32)
     try:
         with store.write() as tx:
@@ -192,9 +196,7 @@ def create_node(store: Store, name: str, token_file: Path, lifetime: float | Non
 
 def invite_node(store: Store, name: str, lifetime: float, token_file: Path | None) -> str:
     """Makes a join token for a node, and its file if one is named. Raises ClickException for a bad name."""
-    _check_name(name)
-    if "/" in name:
-        raise click.ClickException("the name of a node has no slash: it becomes the name of a file")
+    _check_node_name(name)
     with store.write() as tx:
         _, token = membership.invite(tx, _operator(), name, lifetime)
         if token_file is not None:

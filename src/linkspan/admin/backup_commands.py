@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from linkspan.admin.backups import BackupSummary
 from linkspan.admin.key_rotation import Administration
 from linkspan.admin.shared_options import database_options
 from linkspan.core.secret import SHORTEST, Secret
+from linkspan.core.times import iso_time
 
 
 def build(
@@ -40,7 +40,7 @@ def build(
     ) -> None:
         passphrase: Secret = backups.read_passphrase(passphrase_file, passphrase_fd, new=False)
         summary = restore(file=file, passphrase=passphrase, force=force, **more)
-        made_at = datetime.fromtimestamp(summary.made_at, UTC).isoformat(timespec="seconds")
+        made_at = iso_time(summary.made_at)
         click.echo(f"restored {summary.rows} rows as they were at {made_at}, and their keys")
         if summary.kept:
             click.echo(f"these files of the state directory differ and stay: {', '.join(summary.kept)}", err=True)

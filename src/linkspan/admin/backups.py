@@ -30,7 +30,7 @@ _NAME: Final = re.compile(r"(nodes/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 class BackupSummary(msgspec.Struct, frozen=True):
-    """What a backup has."""
+    """The contents of a backup."""
 
     made_at: float
     rows: int

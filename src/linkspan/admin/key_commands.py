@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 
 from linkspan.admin.key_rotation import Administration
 from linkspan.admin.shared_options import database_options, format_option, print_rows
+from linkspan.core.times import iso_time
 
 KeyOpener = Callable[..., AbstractContextManager[Administration]]
 """Opens the keys that --config, --state and --database select."""
@@ -69,10 +69,7 @@ def _rotate(opener: KeyOpener) -> click.Command:
 
 def _list(opener: KeyOpener) -> click.Command:
     def handler(keys: Administration, format_: str) -> None:
-        rows = [
-            row | {"created_at": datetime.fromtimestamp(row["created_at"], UTC).isoformat(timespec="seconds")}
-            for row in keys.overview()
-        ]
+        rows = [row | {"created_at": iso_time(row["created_at"])} for row in keys.overview()]
         print_rows(rows, format_)
 
     about = "List the keys: when each was made, how many secrets are under it, and whether it seals or only opens."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -24,6 +23,7 @@ from linkspan.admin.shared_options import (
 )
 from linkspan.core.ipsec import capabilities
 from linkspan.core.node_join import JOIN_LIFETIME
+from linkspan.core.times import iso_time
 from linkspan.store.nodes import registry
 from linkspan.store.store import Store
 
@@ -125,7 +125,7 @@ def _list(opener: Opener) -> click.Command:
                 shown["alive"] = (node["lease_until"] or 0) > tx.now
                 shown["lacks"] = ", ".join(capabilities.lacks(node["capabilities"]) if node["capabilities"] else ())
                 shown["credential"] = kind
-                shown["expires"] = datetime.fromtimestamp(end, UTC).isoformat(timespec="seconds") if end else "never"
+                shown["expires"] = iso_time(end) if end else "never"
                 nodes.append(shown)
         print_rows(nodes, format_)
 

@@ -1,8 +1,9 @@
 """The agent of one node: reads desired state, distributes it to the gateways' workers, delivers their reports.
 
-Four threads beside the workers' own: one reads hints, one delivers reports and so extends the lease, one renews the
-node's certificate, and the caller's reads desired state by revision and distributes it. A hint only wakes the reader;
-the state comes from the read. While the API is unreachable, everything that runs goes on.
+Five threads beside the workers' own: one reads hints, one delivers reports and so extends the lease, one delivers the
+answers to the API's questions, one renews the node's certificate, and the caller's reads desired state by revision and
+distributes it. A hint only wakes the reader; the state comes from the read. While the API is unreachable, everything
+that runs goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import structlog
 
 import linkspan
+from linkspan.agent.answers import Answers
 from linkspan.agent.api_client import ApiClient, ApiUnreachable, NodeHeld
 from linkspan.agent.certificate_renewal import keep_renewed
 from linkspan.agent.convergence import Desired
@@ -24,6 +26,7 @@ from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.state import desired, machine_limits
 from linkspan.core.state.desired import Delta, Gone, Mismatch, NodeState
 from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
+from linkspan.core.state.live_facts import Question
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Hello, Report
 from linkspan.drivers.ports import Drivers
 
@@ -53,6 +56,7 @@ class Agent:
         self._max_children = max_children
         self._intervals = intervals
         self._outbox = Outbox()
+        self._answers = Answers(api)
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}
         self._state: NodeState = desired.EMPTY
@@ -87,6 +91,7 @@ class Agent:
             threads = [
                 threading.Thread(target=self._read_hints, name="hints", daemon=True),
                 threading.Thread(target=self._deliver, name="reports", daemon=True),
+                threading.Thread(target=self._answers.deliver, name="answers", daemon=True),
             ]
             for thread in threads:
                 thread.start()
@@ -216,7 +221,7 @@ class Agent:
         failures = 0
         while not self._stop.is_set():
             try:
-                for revision in self._api.hints():
+                for revision in self._api.hints(self._ask):
                     failures = 0
                     if revision != self._state.revision:
                         self._wake.set()
@@ -224,6 +229,9 @@ class Agent:
                 failures = self._pause(failures, error)
                 continue
             failures = self._pause(failures, ApiUnreachable("the API closed the hint stream"))
+
+    def _ask(self, question: Question) -> None:
+        self._answers.ask(self._workers.get(question.gateway_id), question)
 
     def _deliver(self) -> None:
         failures = 0

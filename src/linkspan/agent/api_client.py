@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,8 @@ from linkspan.core.addresses import is_loopback
 from linkspan.core.node_join import RENEW_HEADER, SERVER_NAME, Issued, Renewal
 from linkspan.core.state import desired
 from linkspan.core.state.desired import Delta
-from linkspan.core.state.observed import HOLDER_HEADER, Hello, Report, Welcome
+from linkspan.core.state.live_facts import LiveAnswer, Question
+from linkspan.core.state.observed import AGENT_PATH, HOLDER_HEADER, Hello, Report, Welcome
 
 HINTS_TIMEOUT = 35.0
 """Seconds without data on the hint stream after which it counts as broken; the API sends a heartbeat every 10 s."""
@@ -37,6 +38,10 @@ class ApiUnreachable(Exception):
     def __init__(self, message: str, final: bool = False) -> None:
         super().__init__(message)
         self.final = final
+
+
+def _ignore(_question: Question) -> None:
+    """Answers nothing."""
 
 
 class NodeHeld(ApiUnreachable):
@@ -95,7 +100,7 @@ class ApiClient:
 
     def _client(self, url: str, verify: ssl.SSLContext | bool, headers: dict[str, str]) -> httpx.Client:
         return httpx.Client(
-            base_url=f"{url.rstrip('/')}/agent/v1",
+            base_url=f"{url.rstrip('/')}{AGENT_PATH}",
             headers=headers | ({HOLDER_HEADER: self._holder} if self._holder else {}),
             timeout=httpx.Timeout(10.0),
             verify=verify,
@@ -191,19 +196,25 @@ class ApiClient:
         """Deliver one batch of reports. Every delivery, also of an empty batch, extends the node's lease."""
         self._post("reports", msgspec.json.encode(report))
 
-    def hints(self) -> Iterator[int]:
+    def answer(self, id: str, answer: LiveAnswer) -> None:
+        """Answer a question of the API."""
+        self._post(f"answers/{id}", msgspec.json.encode(answer))
+
+    def hints(self, ask: Callable[[Question], None] = _ignore) -> Iterator[int]:
         """Revisions as the API announces them (server-sent events), until the stream ends. Raises ApiUnreachable.
 
-        A stream that ends because the certificate was renewed goes on with the next one.
+        `ask` takes the API's questions, on this thread, and must not block. A stream that ends because the certificate
+        was renewed goes on with the next one.
         """
         while True:
             http = self._streaming = self._http
-            yield from self._hints(http)
+            yield from self._hints(http, ask)
             if http is self._http:
                 return
 
-    def _hints(self, http: httpx.Client) -> Iterator[int]:
+    def _hints(self, http: httpx.Client, ask: Callable[[Question], None]) -> Iterator[int]:
         self._check_identity()
+        event = ""
         timeout = httpx.Timeout(10.0, read=HINTS_TIMEOUT)
         try:
             with http.stream("GET", "hints", timeout=timeout, extensions=self._extensions) as response:
@@ -213,9 +224,15 @@ class ApiClient:
                     return
                 self._checked(response)
                 for line in response.iter_lines():
-                    if line.startswith("data:"):
-                        yield int(line.removeprefix("data:"))
-        except (httpx.HTTPError, RuntimeError, ValueError) as error:
+                    if line.startswith("event:"):
+                        event = line.removeprefix("event:").strip()
+                    elif line.startswith("data:"):
+                        data = line.removeprefix("data:")
+                        if event == "revision":
+                            yield int(data)
+                        elif event == "question":
+                            ask(msgspec.json.decode(data, type=Question))
+        except (httpx.HTTPError, RuntimeError, ValueError, msgspec.DecodeError) as error:
             raise ApiUnreachable(f"the hint stream broke: {error}") from error
 
     @property

@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 
 import msgspec
 import structlog
 
+from linkspan.agent.credentials import GatewayCredentials
 from linkspan.agent.guard_coverage import GuardCoverage
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.mtu import MtuApplier
 from linkspan.agent.peer_names import PeerNames
 from linkspan.agent.reports import Reports
 from linkspan.agent.restoration import Restoration
+from linkspan.agent.revocation_lists import RevocationLists
 from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec.config import IkeConfig
+from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.state import admin_state, drift
 from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.tunnel import events, reconcile, stray_sas
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.reconcile import Plan
 from linkspan.core.tunnel.stray_sas import Stray
+from linkspan.core.tunnel.takeover import Seen
 from linkspan.core.tunnel.tunnel import peer_addresses
-from linkspan.drivers.ports import NAMESPACE, DriverError, Drivers, Unresponsive
+from linkspan.drivers.ports import NAMESPACE, DriverError, Drivers, PathFault, Unresponsive
 
 LOG_LIMIT = 20
 """More connections than this are loaded without reading charon's log, which makes loading faster."""
@@ -56,6 +59,8 @@ class Convergence:
         charon: ManagedCharon,
         tunnels: GatewayTunnels,
         strays: StraySas,
+        credentials: GatewayCredentials,
+        revocation: RevocationLists,
         names: PeerNames,
         reports: Reports,
         max_children: int,
@@ -67,6 +72,8 @@ class Convergence:
         self._charon = charon
         self._tunnels = tunnels
         self._strays = strays
+        self._credentials = credentials
+        self._revocation = revocation
         self._names = names
         self._reports = reports
         self._max_children = max_children
@@ -80,6 +87,7 @@ class Convergence:
         self._tombstones: dict[str, Gone] = {}
         self._namespace_of: Gateway | None = None
         self._events_lost = False
+        self._are_credentials_adopted = False
         self._blocked: Precedence | None = None
         self._ike_peers: frozenset[str] | None = None
 
@@ -89,6 +97,15 @@ class Convergence:
         connections = admin_state.effective(desired.connections, desired.gateway, before)
         self._desired = msgspec.structs.replace(desired, connections=connections)
         self._tombstones.update({tombstone.id: tombstone for tombstone in desired.gone})
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """The gateway as its namespace has it; None before the first run."""
+        return self._namespace_of
+
+    def effective_mtu(self, id: str) -> int:
+        """The MTU of a connection in bytes, 0 if no tunnel is configured for it."""
+        return self._mtus.effective(id) or 0
 
     def run(self) -> None:
         """Bring the gateway to its desired state and report it ready. Raises DriverError."""
@@ -101,20 +118,26 @@ class Convergence:
         self._extend_guard(desired, plan)
         self._replace_tunnels(plan)
         self._block(self._tunnels.precedence(unknown=plan.keep))
+        rechecked = self._load_credentials(plan)
+        parked = [name for name in plan.unload if name in plan.park]
+        for name in parked:
+            self._charon.unload(name)
         self._load(plan)
         # While charon negotiates; what it reports is handled after this run.
         self._apply_mtus(desired.gateway)
-        unload = self._strays.leaving(plan.unload)
+        unload = self._strays.leaving(name for name in plan.unload if name not in plan.park)
         for name in unload:
             self._charon.unload(name)
         self._tunnels.step_all(plan.keep, events.Adopted())
         for id, reason in self._names.unresolved().items():
             self._tunnels.step_all([id], events.Unresolved(reason))
-        left = self._strays.end(unload)
+        self._tunnels.recheck(rechecked)
+        left = self._strays.end([*parked, *unload])
         self._guard_coverage.uncover(
             desired.gateway, self._tunnels.by_id, self._tunnels.changed, stray_sas.owners(left)
         )
         self._answer_tombstones(left)
+        self._credentials.forget_unused(self._tunnels.by_id.values())
         if self._events_lost:
             self._tunnels.refresh()
             self._events_lost = False
@@ -212,8 +235,12 @@ class Convergence:
     def report_changes(self) -> None:
         """Report the tunnels that changed since the last call."""
         changed = [tunnel for id in self._tunnels.changed if (tunnel := self._tunnels.by_id.get(id))]
-        self._reports.connections(changed, self._mtus.effective, self._tunnels.spare_note)
+        self._reports.connections(changed, self._mtus.effective, self._tunnels.spare_note, self._path_fault)
         self._tunnels.changed.clear()
+
+    def _path_fault(self, connection: Connection) -> PathFault | None:
+        gateway = self._reports.gateway
+        return self._drivers.namespaces.path_fault(gateway.id, connection.local_address, connection.peer_address)
 
     def tear_down(self, *tombstones: Gone) -> None:
         """Remove charon and namespace. Without tombstones the gateway stays desired and is reported down.
@@ -261,6 +288,8 @@ class Convergence:
             return
         self._mtus.forget()
         self._strays.forget()
+        self._credentials.started(start.fresh)
+        self._are_credentials_adopted = False
         self._guard_coverage.charon_started()
         if start.fresh:
             self._tunnels.reset()
@@ -274,7 +303,8 @@ class Convergence:
         tunnels = self._tunnels.by_id
         connections = self._names.replace_names(desired.connections, desired.gateway, tunnels)
         node = self._drivers.backend, self._drivers.capabilities, self._max_children
-        return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, *node)
+        seen = Seen(self._charon.adopted, self._tunnels.unsettled(), self._charon.configs)
+        return reconcile.reconcile(tunnels, connections, self._tombstones, self._charon.loaded, *node, seen)
 
     def _extend_guard(self, desired: Desired, plan: Plan) -> None:
         known = desired.connections.keys() | self._tombstones.keys()
@@ -284,7 +314,7 @@ class Convergence:
     def _replace_tunnels(self, plan: Plan) -> None:
         """Delete the SAs of children that are gone or replaced, and go on with the plan's tunnels."""
         self._strays.end_before_loading(plan)
-        self._tunnels.replace(plan.tunnels, plan.overlaps)
+        self._tunnels.replace(plan.tunnels, plan.overlaps, plan.awaited)
 
     def _apply_mtus(self, gateway: Gateway) -> None:
         orphans = bool(self._guard_coverage.orphans)
@@ -300,14 +330,27 @@ class Convergence:
             loaded = [id for config in plan.load for id in self._load_one(config, ids_by_name.get(config.name, []))]
         if many:
             self._tunnels.step_all(self._tunnels.by_id, events.EventsLost())
+        if turned := self._turned(plan):
+            self._tunnels.step_all(turned, events.KeyLoaded())
         self._tunnels.step_all(loaded, events.Loaded())
+
+    def _turned(self, plan: Plan) -> list[str]:
+        """The connections for which the plan has loaded the other one of two keys."""
+        names = {config.name for config in plan.load}
+        return [
+            id
+            for id, tunnel in self._tunnels.by_id.items()
+            if tunnel.config and tunnel.config.name in names and tunnel.key_rotation.has_turned
+        ]
 
     def _load_one(self, config: IkeConfig, ids: list[str]) -> list[str]:
         """Load an IKE connection that is new for these connections. Returns those of them that charon has taken."""
-        connections = (self._tunnels.by_id[id].connection for id in ids)
-        key = next((ipsec_config.shared_key(connection, config) for connection in connections), None)
+        users = ids if ids or config.name in self._charon.loaded else self._users(config.name)
+        if refusal := self._credentials.refusal(config):
+            self._tunnels.step_all(ids, events.LoadFailed(refusal))
+            return []
         try:
-            self._charon.load(config, key if config.auth == "psk" else None)
+            self._charon.load(config, self._shared_key(config, users))
         except Unresponsive:
             raise
         except DriverError as error:
@@ -315,6 +358,38 @@ class Convergence:
             self._tunnels.step_all(ids, events.LoadFailed(f"charon refuses the configuration: {error}"))
             return []
         return ids
+
+    def _load_credentials(self, plan: Plan) -> frozenset[str]:
+        """Load keys, revocation lists and what else the tunnels need. Returns those whose peers have to be checked."""
+        tunnels = self._tunnels.by_id
+        if not self._are_credentials_adopted:
+            self._revocation.adopt(self._credentials.loaded_crls(), tunnels)
+            self._are_credentials_adopted = True
+        revoked = self._revocation.update(tunnels)
+        self._credentials.crls = self._revocation.lists
+        if self._credentials.should_clean(tunnels.values()):
+            self._clean_credentials(plan)
+        else:
+            self._credentials.load(tunnels.values())
+        return revoked
+
+    def _shared_key(self, config: IkeConfig, users: Iterable[str]) -> SharedKey | None:
+        """The pre-shared key that these connections have for an IKE connection."""
+        if config.auth != "psk":
+            return None
+        connections = (self._tunnels.by_id[id].connection for id in users)
+        return next((ipsec_config.shared_key(connection, config) for connection in connections), None)
+
+    def _clean_credentials(self, plan: Plan) -> None:
+        """Unload leftover certificates: all credentials at once, and load what is needed again."""
+        self._credentials.clean(self._tunnels.by_id.values())
+        for config in plan.wanted:
+            if config.name in self._charon.loaded:
+                self._charon.load(config, self._shared_key(config, self._users(config.name)))
+
+    def _users(self, name: str) -> list[str]:
+        """The uuids of the connections that have an IKE connection of this name."""
+        return [id for id, tunnel in self._tunnels.by_id.items() if tunnel.config and tunnel.config.name == name]
 
     def _answer_tombstones(self, left: tuple[Stray, ...]) -> None:
         """Answer the tombstones of which nothing is listed. A stray without children may belong to any of them."""

@@ -20,17 +20,24 @@ import msgspec
 import structlog
 
 from linkspan.agent.convergence import Convergence, Desired
+from linkspan.agent.credentials import GatewayCredentials
+from linkspan.agent.expiry import Expiry
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.outbox import Outbox
 from linkspan.agent.peer_names import PeerNames
+from linkspan.agent.probes import Probed, Probes
 from linkspan.agent.reports import Reports
+from linkspan.agent.revocation_lists import RevocationLists
 from linkspan.agent.schedule import Schedule
 from linkspan.agent.stray_sas import StraySas
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec.config import MAX_CHILDREN
+from linkspan.core.ipsec.crl_schedule import Fetched
 from linkspan.core.state import drift
 from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
+from linkspan.core.state.live_facts import LiveAnswer
+from linkspan.core.state.probes import ProbeRequest
 from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
@@ -50,7 +57,16 @@ class Stop(msgspec.Struct, frozen=True):
     tombstones: tuple[Gone, ...] = ()
 
 
-Message = Desired | Stop | NetworkChanged | Resolution | CharonEvent
+class Ask(msgspec.Struct, frozen=True):
+    """A question about a connection; `deliver` takes the answer, from any thread, and must not block. `probe`: what to
+    send before it is answered."""
+
+    connection_id: str
+    deliver: Callable[[LiveAnswer], None]
+    probe: ProbeRequest | None = None
+
+
+Message = Desired | Stop | NetworkChanged | Ask | Probed | Resolution | Fetched | CharonEvent
 
 
 class GatewayWorker:
@@ -78,17 +94,28 @@ class GatewayWorker:
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway.id)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stop: Stop | None = None
+        self._questions: list[Ask] = []
         self._schedule = Schedule(clock)
-        self._charon = ManagedCharon(gateway.id, drivers.charon(gateway), self.send)
+        driver = drivers.charon(gateway)
+        self._charon = ManagedCharon(gateway.id, driver, self.send)
+        credentials = GatewayCredentials(gateway.id, driver)
         self._strays = StraySas(self._charon, clock, self._schedule.request)
-        self._tunnels = GatewayTunnels(self._charon, self._strays, clock)
+        self._tunnels = GatewayTunnels(
+            self._charon, self._strays, credentials, clock, self._schedule.request, drivers.backend
+        )
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
+        self._credentials = credentials
+        self._expiry = Expiry()
+        self._revocation = RevocationLists(gateway.id, drivers.fetcher, self.send)
+        self._probes = Probes(gateway.id, drivers, self.send, clock)
         reports = Reports(gateway, outbox)
         self._convergence = Convergence(
             drivers,
             self._charon,
             self._tunnels,
             self._strays,
+            credentials,
+            self._revocation,
             self._names,
             reports,
             max_children,
@@ -131,6 +158,7 @@ class GatewayWorker:
             self._log.exception("unexpected")
             self._failed(DriverError(f"unexpected {type(error).__name__} in the agent: see its log"))
         self._convergence.report_changes()
+        self._answer_questions()
 
     def due(self) -> float | None:
         """The time of the next timer."""
@@ -141,8 +169,13 @@ class GatewayWorker:
             self._ask_at if self._charon.running else None,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
+            self._after(self._revocation.seconds_to_next_fetch()),
+            self._after(self._expiry.seconds_to_next()) if self._charon.running else None,
         )
         return min((time for time in times if time is not None), default=None)
+
+    def _after(self, seconds: float | None) -> float | None:
+        return None if seconds is None else self._clock() + seconds
 
     def _receive(self) -> list[Message]:
         """All messages in the inbox; if it is empty, waits for a message or for the next timer."""
@@ -173,8 +206,10 @@ class GatewayWorker:
             self._settle_soon()
         self._convergence.block_traffic()
         self._names.query(self._tunnels.by_id)
+        self._revocation.fetch()
         if self._charon.running:
             self._tunnels.tick()
+            self._tunnels.recheck(self._expiry.due(self._tunnels.by_id))
             self._convergence.block_traffic()
             self._ask()
         if self._tunnels.came_up:
@@ -186,15 +221,23 @@ class GatewayWorker:
     def _compare(self) -> None:
         """Look for changes of the gateway's network by other programs, if it is time."""
         now = self._clock()
+        is_settled = self._settle_at is not None and now >= self._settle_at
+        if is_settled:
+            self._settle_at = None
+            self._look_at_certificates()
         if now < self._comparisons.next:
-            if self._settle_at is not None and now >= self._settle_at:
-                self._settle_at = None
+            if is_settled:
                 self._convergence.settle()
             return
-        self._settle_at = None
         self._comparisons = drift.compared(now, self._intervals.comparison)
         if self._convergence.restore():
             self._schedule.request()
+
+    def _look_at_certificates(self) -> None:
+        """See when the certificates of peers end, and have charon forget them: it judges by what they send next."""
+        if self._charon.running and any(tunnel.connection.certificates for tunnel in self._tunnels.by_id.values()):
+            self._expiry.look(self._tunnels.by_id, self._credentials.certificates())
+            self._credentials.forget_peers()
 
     def _settle_soon(self) -> None:
         self._settle_at = self._settle_at or self._clock() + drift.SETTLED
@@ -215,8 +258,15 @@ class GatewayWorker:
                 self._stop = message
             case NetworkChanged():
                 self._comparisons = drift.noticed(self._comparisons, self._clock())
+            case Ask():
+                self._questions.append(message)
+            case Probed():
+                self._probes.accept(message)
             case Resolution():
                 if self._names.accept(message):
+                    self._schedule.request()
+            case Fetched():
+                if self._revocation.accept(message):
                     self._schedule.request()
             case DaemonLost():
                 self._charon.lost()
@@ -224,6 +274,25 @@ class GatewayWorker:
             case _:
                 return message
         return None
+
+    def _answer_questions(self) -> None:
+        """Answer what was asked; a charon that does not answer is dealt with when it is asked for a sign of life."""
+        questions, self._questions = self._questions, []
+        for question in questions:
+            try:
+                self._answer_question(question)
+            except DriverError as error:
+                question.deliver(LiveAnswer(None, str(error)))
+
+    def _answer_question(self, question: Ask) -> None:
+        id, tunnels, convergence = question.connection_id, self._tunnels.by_id, self._convergence
+        facts = self._probes.added(id, self._tunnels.live_facts(id), tunnels)
+        gateway = convergence.gateway
+        if question.probe is None or gateway is None:
+            question.deliver(LiveAnswer(facts))
+            return
+        mtu = convergence.effective_mtu(id)
+        self._probes.start(question.probe, id, facts, gateway, tunnels, mtu, question.deliver)
 
     def _failed(self, error: DriverError) -> None:
         """Report the failure, and converge again later."""

@@ -16,6 +16,7 @@ import msgspec
 from linkspan.agent.api_client import ApiUnreachable
 from linkspan.agent.node_identity import IdentityError, IdentityFile, NewKey, NodeIdentity, trusting
 from linkspan.core.node_join import SERVER_NAME, Issued, Join, authority_of
+from linkspan.core.state.observed import AGENT_PATH
 
 TIMEOUT = 10.0
 """Seconds for a request."""
@@ -29,7 +30,7 @@ def join(url: str, token: str, state: Path) -> NodeIdentity:
     pinned = authority_of(token)
     if pinned is None:
         raise ApiUnreachable("that is no join token: make one with 'linkspan node join-token NAME'", final=True)
-    root = f"{url.rstrip('/')}/agent/v1"
+    root = f"{url.rstrip('/')}{AGENT_PATH}"
     key = NewKey()
     try:
         authority = _pinned(_authorities(root), pinned)

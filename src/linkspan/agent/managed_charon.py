@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -35,7 +36,9 @@ class CharonStart(msgspec.Struct, frozen=True):
 class ManagedCharon:
     """`running`: charon was started or adopted and has not failed since. `was_stopped`: it was stopped because it did
     not answer, and nobody has said so yet. `loaded`: IKE connections with their children.
+    `configs`: those that this object has loaded, as they are loaded.
     `unloaded`: names of other IKE connections that may have SAs, because they had some when they were last listed.
+    `adopted`: the children that carried traffic when a running charon was adopted.
 
     `deliver` takes charon's events, on another thread.
     """
@@ -44,7 +47,9 @@ class ManagedCharon:
         self.running = False
         self.was_stopped = False
         self.loaded: dict[str, frozenset[str]] = {}
+        self.configs: dict[str, IkeConfig] = {}
         self.unloaded: set[str] = set()
+        self.adopted = frozenset[str]()
         self._driver = driver
         self._deliver = deliver
         self._log = structlog.get_logger("agent.gateway").bind(gateway=gateway_id)
@@ -62,12 +67,12 @@ class ManagedCharon:
         self._driver.listen(self._deliver)
         adopted = {} if fresh else self._driver.loaded()
         self.loaded = {name: connection.children for name, connection in adopted.items()}
+        self.configs = {}
         self.unloaded = set()
         self._names_by_peer = {}
         for name in self.loaded:
             self._add_name(name)
-        if not fresh:
-            self.all_sas()
+        self.adopted = frozenset() if fresh else self._carrying()
         self._traps = {}
         for trap in () if fresh else self._driver.traps():
             # Installed by an earlier run. Which connections wait for traffic is not known any more: all initiate.
@@ -75,6 +80,9 @@ class ManagedCharon:
         self.running = True
         self._log.info("charon started" if fresh else "charon adopted", connections=len(self.loaded))
         return CharonStart(fresh, tuple(adopted.values()))
+
+    def _carrying(self) -> frozenset[str]:
+        return frozenset(child.name for sa in self.all_sas() for child in sa.children if child.carries)
 
     def lost(self) -> None:
         """charon's event stream has ended."""
@@ -125,6 +133,7 @@ class ManagedCharon:
         """Load an IKE connection, or replace it in place. SAs that are up stay."""
         self._driver.load(config, key)
         self.loaded[config.name] = frozenset(child.name for child in config.children)
+        self.configs[config.name] = config
         self.unloaded.discard(config.name)
         self._add_name(config.name)
 
@@ -132,6 +141,7 @@ class ManagedCharon:
         """Unload an IKE connection. Its SAs stay."""
         self._driver.unload(name)
         del self.loaded[name]
+        self.configs.pop(name, None)
         self.unloaded.add(name)
 
     def set_traps(self, connection_id: str, traps: frozenset[Initiate]) -> None:
@@ -175,6 +185,10 @@ class ManagedCharon:
             self.unloaded.add(name)
             self._add_name(name)
         return sas
+
+    def listing(self, name: str) -> list[dict[str, Any]]:
+        """Everything that charon lists of the IKE SAs of one IKE connection."""
+        return self._driver.listing(name)
 
     def names_with_peers(self, configs: Iterable[IkeConfig]) -> frozenset[str]:
         """The IKE connections that may have SAs with the peers of these configurations."""

@@ -11,14 +11,13 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from linkspan.core import printable
-from linkspan.core.node_join import Issued
+from linkspan.core.node_join import Issued, name_fault
+from linkspan.core.times import iso_time
 
 _HEAD: Final = "Linkspan node"
 _BEGIN: Final = "-----BEGIN "
@@ -48,7 +47,7 @@ class NodeIdentity(msgspec.Struct, frozen=True):
         """The reason why the certificate cannot be used, and the remedy; empty if it can."""
         if now < self.valid_until:
             return ""
-        end = datetime.fromtimestamp(self.valid_until, UTC).isoformat(timespec="seconds")
+        end = iso_time(self.valid_until)
         return f"the certificate of node {self.name} expired at {end}: {rejoin(self.name)}"
 
 
@@ -146,7 +145,7 @@ def trusting(authorities: str) -> ssl.SSLContext:
 def _identity(name: str, url: str, key: str, certificate: str, authorities: str) -> NodeIdentity:
     from cryptography import x509
 
-    if not name or printable.unprintable(name) or "/" in name:
+    if name_fault(name):
         raise IdentityError("the API has sent a name that no node has")
     try:
         parsed = x509.load_pem_x509_certificate(certificate.encode())

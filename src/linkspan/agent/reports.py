@@ -11,13 +11,15 @@ from typing import Literal
 import msgspec
 
 from linkspan.agent.outbox import Outbox
+from linkspan.core.diagnosis.causes import declaration, sentence
 from linkspan.core.state import admin_state
-from linkspan.core.state.desired import Gateway, Gone
+from linkspan.core.state.desired import Connection, Gateway, Gone
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
-from linkspan.core.tunnel import tunnel
+from linkspan.core.tunnel import reports
 from linkspan.core.tunnel.tunnel import Tunnel
+from linkspan.drivers.ports import PathFault
 
-_STOPPED = "the agent was stopped and removed its gateways"
+_STOPPED = sentence("AGENT_STOPPED")
 
 
 class Reports:
@@ -47,18 +49,26 @@ class Reports:
         tunnels: Iterable[Tunnel],
         effective_mtu: Callable[[str], int | None],
         spare_note: Callable[[Tunnel], str],
+        path_fault: Callable[[Connection], PathFault | None],
     ) -> None:
-        """Report the state of these tunnels, as far as their revision is applied."""
+        """Report the state of these tunnels, as far as their revision is applied.
+
+        `path_fault`: what explains the silence of a peer.
+        """
         for state in tunnels:
-            report = tunnel.report(state, self.gateway.generation)
+            report = reports.report(state, self.gateway.generation)
             if report:
                 spare = spare_note(state) if report.state == "up" else ""
                 reported = "down" if report.state == "up" and self.network_error else report.state
-                error = self.network_error if reported == "down" else ""
+                error, code = self.network_error if reported == "down" else "", report.code
+                if error:
+                    code = "LOCAL_LINK_DOWN"
+                elif report.state == "down" and (fault := _explained(code, state, path_fault)):
+                    error, code = _sentence(fault, state.connection), fault.code
                 note = self.note if report.state in ("up", "down") else ""
                 reason = "; ".join(filter(None, (error, spare, report.reason, note)))
                 effective = effective_mtu(report.id)
-                changes = {"state": reported, "reason": reason, "effective_mtu": effective}
+                changes = {"state": reported, "reason": reason, "effective_mtu": effective, "code": code}
                 self._outbox.put(msgspec.structs.replace(report, **changes))
 
     def gone(self, tombstones: Iterable[Gone]) -> None:
@@ -73,4 +83,24 @@ class Reports:
         for state in tunnels:
             if state.applied:
                 connection, generation = state.connection, self.gateway.generation
-                self._outbox.put(ConnectionReport(connection.id, generation, connection.revision, "down", _STOPPED))
+                self._outbox.put(
+                    ConnectionReport(
+                        connection.id, generation, connection.revision, "down", _STOPPED, code="AGENT_STOPPED"
+                    )
+                )
+
+
+def _explained(code: str, state: Tunnel, path_fault: Callable[[Connection], PathFault | None]) -> PathFault | None:
+    """The fault that explains a cause, if there is one."""
+    declared = declaration(code)
+    if declared is None or not declared.depends_on:
+        return None
+    fault = path_fault(state.connection)
+    return fault if fault and fault.code in declared.depends_on else None
+
+
+def _sentence(fault: PathFault, connection: Connection) -> str:
+    ours, peer = connection.local_address, connection.peer_address
+    # This machine says so itself of a neighbour that does not answer (ARP, neighbour discovery).
+    variant = "neighbour" if fault.code == "PEER_UNREACHABLE_ICMP" and fault.reporter == ours else ""
+    return sentence(fault.code, variant, ours=ours, peer=peer, reporter=fault.reporter)

@@ -63,10 +63,11 @@ class StraySas:
 
     def leaving(self, names: Iterable[str]) -> list[str]:
         """Those of these IKE connections that can be unloaded now. For the others another check is requested."""
-        retained = {name for name in names if self._is_retained(name)}
+        leaving = list(names)
+        retained = {name for name in leaving if self._is_retained(name)}
         if retained:
             self._request_check(RETAINED)
-        return [name for name in names if name not in retained]
+        return [name for name in leaving if name not in retained]
 
     def _is_retained(self, name: str) -> bool:
         sas, loaded = self._charon.sas([name]), self._charon.loaded[name]

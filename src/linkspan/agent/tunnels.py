@@ -10,12 +10,31 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
+import msgspec
+
+from linkspan.agent.credentials import GatewayCredentials
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.stray_sas import StraySas
 from linkspan.core.addresses import canonical_host
+from linkspan.core.diagnosis import causes
+from linkspan.core.diagnosis.codes import Details
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.overlaps import Overlaps
-from linkspan.core.tunnel import charon_events, dpd, events, lifecycle, peer_refusals, precedence, spares
+from linkspan.core.state.live_facts import LiveFacts
+from linkspan.core.state.observed import Backend
+from linkspan.core.tunnel import (
+    certificate_causes,
+    charon_events,
+    dpd,
+    events,
+    install_order,
+    lifecycle,
+    live_facts,
+    peer_refusals,
+    precedence,
+    spares,
+    takeover,
+)
 from linkspan.core.tunnel.actions import (
     Action,
     DeclarePeerDead,
@@ -28,24 +47,37 @@ from linkspan.core.tunnel.actions import (
     Rekey,
     ReplaceIkeSa,
 )
-from linkspan.core.tunnel.charon_events import Cause, ConnectionEvent, PeerRefused, PeerTimedOut, SaChanged
+from linkspan.core.tunnel.charon_events import (
+    Cause,
+    ChildInstalled,
+    ConnectionEvent,
+    PeerRefused,
+    PeerTimedOut,
+    RekeyFailed,
+    SaChanged,
+    TunnelHint,
+)
 from linkspan.core.tunnel.events import Event
+from linkspan.core.tunnel.install_order import InstallOrder
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sa_views import SaViews
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.core.tunnel.tunnel import Tunnel, after_charon_restart, configs, traps
+from linkspan.drivers.ports import DriverError
 
 TunnelEvent = tuple[str, Event]
 """The uuid of a connection, and an event of its tunnel."""
 
 
-_NEEDS_LISTING: Final = (Cause, PeerRefused, PeerTimedOut)
+_NEEDS_LISTING: Final = (Cause, PeerRefused, PeerTimedOut, RekeyFailed)
 """Events that are judged by what is up: a listing that the tunnel has asked for comes first."""
 
 
 class GatewayTunnels:
     """`by_id`: the tunnels by their connections' uuids. `changed`: uuids whose report may differ. `came_up`: a
     tunnel has come up since the owner cleared it.
+
+    `request_plan` makes the worker reconcile, at once or after some seconds.
 
     Tunnels that ask for a listing of SAs get it at the end of the call that made them ask: one listing for all with the
     same peer. Methods raise DriverError; events that were not handled by then are lost.
@@ -55,29 +87,50 @@ class GatewayTunnels:
         self,
         charon: ManagedCharon,
         strays: StraySas,
+        credentials: GatewayCredentials,
         clock: Callable[[], float],
+        request_plan: Callable[[float], None],
+        backend: Backend,
     ) -> None:
         self.by_id: dict[str, Tunnel] = {}
         self.changed: set[str] = set()
         self.came_up = False
         self._charon = charon
         self._strays = strays
+        self._credentials = credentials
         self._clock = clock
+        self._request_plan = request_plan
+        self._backend = backend
         self._timers: list[tuple[float, str]] = []
         self._unlisted: dict[str, None] = {}
         self._ids_by_peer: dict[str, set[str]] = {}
         self._overlaps = Overlaps()
+        self._order = InstallOrder()
+        self._awaited = frozenset[str]()
+        self._came_up_at: dict[str, float] = {}
 
     # -- events and timers ---------------------------------------------------------------------------------------
 
     def handle(self, happened: Iterable[ConnectionEvent]) -> None:
         """Step the connections that events of charon are about."""
-        for event in charon_events.without_repeats(happened):
+        kept = charon_events.without_repeats(happened)
+        for event in kept:
+            if isinstance(event, ChildInstalled):
+                self._installed(event)
+                continue
             for id in self._concerned(event):
                 self._step(id, event)
         self._list_sas()
+        if any(isinstance(event, Cause) and event.code in certificate_causes.OF_PEERS for event in kept):
+            self._credentials.forget_peers()
 
-    def _concerned(self, event: ConnectionEvent) -> Iterable[str]:
+    def _installed(self, event: ChildInstalled) -> None:
+        """Note the place of a child. Only spares depend on it; everything else follows the events about SAs."""
+        self._order = install_order.installed(self._order, event.unique_id, self._clock())
+        if event.about in self._overlaps.rivals:
+            self._unlisted[event.about] = None
+
+    def _concerned(self, event: TunnelHint) -> Iterable[str]:
         """The connection that an event of charon names, or all that share the IKE connection that it names.
 
         Of a refused attempt charon names none: it is for those that the peer may have meant.
@@ -114,14 +167,20 @@ class GatewayTunnels:
                 continue
             after, actions = lifecycle.step(before, event, self._clock())
             self.by_id[id] = after
+            if _shares_key(after) and (before.failures, before.attempt_ends_at) != (
+                after.failures,
+                after.attempt_ends_at,
+            ):
+                self._credentials.load(self.by_id.values())
             if not isinstance(event, charon_events.SIGNS_OF_LIFE):
                 self.changed.add(id)
             self.came_up = self.came_up or bool(after.up - before.up)
+            self._await(id, before, after)
             for action in actions:
                 pending.extend(self._carry_out(id, action))
             self._charon.set_traps(id, traps(self.by_id[id]))
             self._set_timer(id)
-            if id in self._overlaps.rivals and spares.carried(before) != spares.carried(self.by_id[id]):
+            if id in self._overlaps.rivals and spares.is_to_compare(before, self.by_id[id]):
                 self._prefer(id)
 
     def next_timer(self) -> float | None:
@@ -136,21 +195,59 @@ class GatewayTunnels:
             expired[heapq.heappop(self._timers)[1]] = None
         for id in expired:
             tunnel = self.by_id.get(id)
-            due = lifecycle.wake_at(tunnel) if tunnel else None
-            if due is not None and due <= now:
-                self._step(id, events.Tick())
+            if tunnel is None:
+                continue
+            due_at: tuple[tuple[Event, float | None], ...] = (
+                (events.Tick(), lifecycle.wake_at(tunnel)),
+                (events.WatchDue(), lifecycle.watch_at(tunnel)),
+            )
+            for event, due in due_at:
+                if due is not None and due <= now:
+                    self._step(id, event)
         self._list_sas()
 
+    def recheck(self, ids: Iterable[str]) -> None:
+        """Authenticate the peers of these tunnels again. Of those that share an IKE connection, one does it for all."""
+        by_name = {config.name: id for id in ids if id in self.by_id for config in configs(self.by_id[id])}
+        self.step_all(sorted(set(by_name.values())), events.RecheckPeer())
+
     def _set_timer(self, id: str) -> None:
-        due = lifecycle.wake_at(self.by_id[id])
-        if due is not None:
-            heapq.heappush(self._timers, (due, id))
+        for due in (lifecycle.wake_at(self.by_id[id]), lifecycle.watch_at(self.by_id[id])):
+            if due is not None:
+                heapq.heappush(self._timers, (due, id))
+
+    # -- takeovers -----------------------------------------------------------------------------------------------
+
+    def unsettled(self) -> frozenset[str]:
+        """The uuids of tunnels that have come up so recently that the peer may not use them yet."""
+        now = self._clock()
+        connections = {id: self.by_id[id].connection for id in self._came_up_at if id in self.by_id}
+        until = {id: self._came_up_at[id] + takeover.overlap(connections[id], self.by_id) for id in connections}
+        self._came_up_at = {id: self._came_up_at[id] for id in until if now < until[id]}
+        if self._came_up_at:
+            self._request_plan(min(until[id] for id in self._came_up_at) - now)
+        return frozenset(self._came_up_at)
+
+    def _wait_until_settled(self, id: str) -> None:
+        tunnel = self.by_id.get(id)
+        if tunnel and tunnel.config:
+            settles_at = self._clock() + takeover.settled(tunnel.connection)
+            self.by_id[id] = msgspec.structs.replace(tunnel, settles_at=settles_at)
+            self._set_timer(id)
+
+    def _await(self, id: str, before: Tunnel, after: Tunnel) -> None:
+        """Request a new plan if a tunnel has changed that is to supersede another one, or to be superseded."""
+        if id not in self._awaited or (before.up, before.missing) == (after.up, after.missing):
+            return
+        if after.up and not before.up:
+            self._came_up_at[id] = self._clock()
+        self._request_plan(0.0)
 
     # -- spares --------------------------------------------------------------------------------------------------
 
     def spare_note(self, tunnel: Tunnel) -> str:
         """The connections whose spare a tunnel is, in words; empty if there are none."""
-        return spares.note(tunnel, self._rivals(tunnel.connection.id))
+        return spares.note(tunnel, self._rivals(tunnel.connection.id), self._backend)
 
     def precedence(self, unknown: Container[str] = ()) -> Precedence:
         """The traffic to block; tunnels in `unknown` may be up without being listed yet."""
@@ -163,9 +260,11 @@ class GatewayTunnels:
         """Rekey the preferred tunnels among one that has changed and its rivals, and report all of them."""
         for each in (id, *self._overlaps.rivals.get(id, ())):
             if each in self.by_id:
-                self.by_id[each], rekeys = spares.prefer(self.by_id[each], self._rivals(each), self._clock())
+                rivals = self._rivals(each)
+                self.by_id[each], rekeys = spares.prefer(self.by_id[each], rivals, self._clock(), self._backend)
                 for action in rekeys:
                     self._carry_out(each, action)
+                self._set_timer(each)
                 self.changed.add(each)
 
     # -- actions -------------------------------------------------------------------------------------------------
@@ -184,7 +283,8 @@ class GatewayTunnels:
                 ]
             case Initiate(name, child):
                 if refusal := self._charon.initiate(name, child):
-                    return [(id, Cause(id, "refused", f"charon here refuses to initiate: {refusal}"))]
+                    text = causes.sentence("CHILD_REFUSED", "here", ours=refusal)
+                    return [(id, Cause(id, "CHILD_REFUSED", text, details=Details(ours=refusal)))]
             case GiveUpSa(number):
                 self._delete_if_given_up(id, number)
             case Rekey(child_id):
@@ -210,10 +310,11 @@ class GatewayTunnels:
             for sa in self._charon.sas(frozenset[str]().union(*ids_by_names)):
                 listed.setdefault(sa.name, []).append(sa)
             self._strays.check(sa for sas in listed.values() for sa in sas)
+            self._order = install_order.listed(self._order, _highest(sa for sas in listed.values() for sa in sas))
             for names, ids in ids_by_names.items():
                 views = SaViews(sa for name in sorted(names) for sa in listed.get(name, ()))
                 for id in ids:
-                    self._step(id, events.SasListed(views.of(id)))
+                    self._step(id, events.SasListed(views.of(id), self._order))
 
     def _delete_if_given_up(self, id: str, number: int) -> None:
         """Delete an IKE SA whose peer is dead, unless another connection in it has not given it up."""
@@ -223,12 +324,27 @@ class GatewayTunnels:
             if sa.unique_id == number and dpd.all_gave_up(sa, watches):
                 self._charon.delete_dead_sa(number)
 
+    def live_facts(self, id: str) -> LiveFacts:
+        """What charon has of a connection now. Raises DriverError, also if there is no such connection here."""
+        tunnel = self.by_id.get(id)
+        if tunnel is None:
+            raise DriverError("the node has not applied this connection yet")
+        names = self._charon.names_with_peers(configs(tunnel)) if self._charon.running else ()
+        listed = [message for name in sorted(names) for message in self._charon.listing(name)]
+        return live_facts.facts_of(tunnel, listed, self._clock())
+
     # -- all tunnels ---------------------------------------------------------------------------------------------
 
-    def replace(self, tunnels: Mapping[str, Tunnel], found: Overlaps) -> None:
-        """Go on with the tunnels of a new plan and their overlaps, and list the SAs of those that were edited."""
+    def replace(self, tunnels: Mapping[str, Tunnel], found: Overlaps, awaited: frozenset[str]) -> None:
+        """Go on with the tunnels of a new plan and their overlaps, and list the SAs of those that were edited.
+
+        `awaited`: uuids of tunnels after whose next change a new plan is due.
+        """
         edited = [id for id, tunnel in tunnels.items() if id in self.by_id and self.by_id[id] is not tunnel]
         self.by_id = dict(tunnels)
+        for id in self._awaited | awaited:
+            self._wait_until_settled(id)
+        self._awaited = awaited
         self._ids_by_peer = {}
         for id, tunnel in self.by_id.items():
             for config in configs(tunnel):
@@ -245,6 +361,7 @@ class GatewayTunnels:
 
     def reset(self) -> None:
         """Reset every tunnel: charon was started and has nothing loaded."""
+        self._order = InstallOrder()
         self.by_id = {id: after_charon_restart(tunnel) for id, tunnel in self.by_id.items()}
         self.changed.update(self.by_id)
 
@@ -254,6 +371,16 @@ class GatewayTunnels:
             self._step(id, events.EventsLost())
             self._unlisted[id] = None
         self._list_sas()
+
+
+def _highest(sas: Iterable[IkeSa]) -> int:
+    """The highest unique id of the children that carry traffic, 0 without any."""
+    return max((child.unique_id for sa in sas for child in sa.children if child.carries), default=0)
+
+
+def _shares_key(tunnel: Tunnel) -> bool:
+    """True if the private key in charon depends on how far an attempt has come (`core.tunnel.credentials`)."""
+    return bool(tunnel.previous and tunnel.config and tunnel.config.certificates and tunnel.config.version == 1)
 
 
 def _has_configuration(tunnel: Tunnel) -> bool:

@@ -1,4 +1,4 @@
-"""The agent protocol: hello, desired state, hints, reports. A node authenticates with its certificate or token
+"""The agent protocol: hello, desired state, hints, reports, answers. A node authenticates with its certificate or token
 (`node_callers`) and reads only its own state. Of several agents of one node the first holds it until its lease ends;
 the others get a 409.
 
@@ -24,9 +24,18 @@ from linkspan.api.renewals import Renewals
 from linkspan.core import printable
 from linkspan.core.errors import ApiError
 from linkspan.core.state import desired
-from linkspan.core.state.observed import HOLDER_HEADER, ConnectionReport, GatewayReport, Hello, Report, Welcome
+from linkspan.core.state.live_facts import LARGEST_ANSWER, LiveAnswer
+from linkspan.core.state.observed import (
+    AGENT_PATH,
+    HOLDER_HEADER,
+    ConnectionReport,
+    GatewayReport,
+    Hello,
+    Report,
+    Welcome,
+)
 from linkspan.store.nodes import delta as stored_delta
-from linkspan.store.nodes import registry
+from linkspan.store.nodes import questions, registry
 from linkspan.store.nodes import reports as stored_reports
 from linkspan.store.nodes.registry import NodeRow
 from linkspan.store.store import Store
@@ -44,6 +53,7 @@ _T = TypeVar("_T")
 _ADMITTED: Final = Response(204, b"", ())
 _hello: Final = msgspec.json.Decoder(Hello)
 _report: Final = msgspec.json.Decoder(Report)
+_answer: Final = msgspec.json.Decoder(LiveAnswer)
 
 
 class AgentProtocol:
@@ -61,11 +71,19 @@ class AgentProtocol:
 
     def routes(self) -> list[Route]:
         """All paths. They are public to the dispatcher, because a node is no user; the handlers check who it is."""
-        root = "/agent/v1"
+        root = AGENT_PATH
         return [
             Route("POST", f"{root}/hello", self.hello, public=True, admit=self.admit, largest_body=LARGEST_REPORT),
             Route("GET", f"{root}/desired", self.desired, public=True),
             Route("POST", f"{root}/reports", self.reports, public=True, admit=self.admit, largest_body=LARGEST_REPORT),
+            Route(
+                "POST",
+                f"{root}/answers/{{id}}",
+                self.answer,
+                public=True,
+                admit=self.admit,
+                largest_body=LARGEST_ANSWER,
+            ),
             Route("GET", f"{root}/hints", self.node, public=True, stream=self.hints),
         ]
 
@@ -129,6 +147,19 @@ class AgentProtocol:
             self._notifier.changed(gone)
         return response
 
+    def answer(self, request: Request) -> Response:
+        """Records the answer to a question that the node was asked. One that nobody waits for any more is a 404."""
+
+        def answer(tx: Transaction, node: NodeRow) -> Response:
+            if _is_fenced(request, node):
+                return _held(node)
+            is_open = questions.answer(tx, node["id"], request.id, _decoded(_answer, request.body))
+            return Response(204 if is_open else 404, b"", ())
+
+        response = self._callers.write(request, answer)
+        self._notifier.changed([request.id])
+        return response
+
     # --- hints --------------------------------------------------------------------------------------------------
 
     def node(self, request: Request) -> Response:
@@ -181,11 +212,13 @@ class AgentProtocol:
                 looked = loop.time()
                 if (await look()).status != 200:
                     break
+            text = b""
             if stream.revision != sent:
                 sent = stream.revision
                 text = b"event: revision\ndata: %d\n\n" % sent
-            else:
-                text = b": alive\n\n"
+            while stream.questions:
+                text += b"event: question\ndata: %s\n\n" % encode(stream.questions.popleft())
+            text = text or b": alive\n\n"
             await send({"type": "http.response.body", "body": text, "more_body": True})
             news: asyncio.Future[Any] = asyncio.ensure_future(stream.event.wait())
             try:

@@ -20,13 +20,19 @@ from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.node_joining import NodeJoining
 from linkspan.api.node_tls import NodeTls
 from linkspan.api.openapi import document
-from linkspan.api.resources import vpn
+from linkspan.api.resources import absent, certificates, crypto_profiles, vpn
+from linkspan.api.resources.agents import Agents
 from linkspan.api.resources.audit import AuditTrail
+from linkspan.api.resources.certificate_authority import TrustAnchorCollection
 from linkspan.api.resources.collection import DELETE_WAIT, Collection, Context, Hooks
+from linkspan.api.resources.diagnosis import Diagnoses
 from linkspan.api.resources.networks import Networks, Ports, Subnets
+from linkspan.api.resources.node_questions import NodeQuestions, QuestionTicker
 from linkspan.api.resources.nodes import Nodes
+from linkspan.api.resources.probes import ConnectionCollection
 from linkspan.api.resources.quotas import Quotas
 from linkspan.api.resources.routers import RouterCollection, Routers
+from linkspan.api.resources.tags import TaggedCollection
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
@@ -34,17 +40,27 @@ from linkspan.core.checks.weak_algorithms import WeakChoices
 from linkspan.core.node_join import CERTIFICATE_LIFETIME
 from linkspan.core.schema import list_query
 from linkspan.core.schema.operations import MAX_BODIES, MAX_BODY, MAX_BULK
-from linkspan.core.schema.resources import RESOURCES
+from linkspan.core.schema.resources import CONNECTION, RESOURCES, TRUST_ANCHOR
 from linkspan.core.state import status
+from linkspan.core.state.credentials import PSK_GRACE
 from linkspan.store.store import Store
 
 
 class Application:
     """An ASGI application (ASGI 3.0): `dispatcher` answers HTTP, `notifier` and `failed` live as long as the event
-    loop. `node_tls`: what a listener for nodes needs, if there is one."""
+    loop. `node_tls`: what a listener for nodes needs, if there is one. `questions`: to be entered where several
+    processes share the database."""
 
-    def __init__(self, dispatcher: Dispatcher, notifier: Notifier, failed: FailedLogins, node_tls: NodeTls) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        notifier: Notifier,
+        failed: FailedLogins,
+        node_tls: NodeTls,
+        questions: QuestionTicker,
+    ) -> None:
         self.node_tls = node_tls
+        self.questions = questions
         self.dispatcher = dispatcher
         self._notifier = notifier
         self._failed = failed
@@ -73,6 +89,7 @@ def create_app(
     notifier: Notifier,
     *,
     grace: float = status.GRACE,
+    psk_grace: float = PSK_GRACE,
     delete_wait: float = DELETE_WAIT,
     heartbeat: float = HEARTBEAT,
     recheck: float = RECHECK,
@@ -91,17 +108,18 @@ def create_app(
 ) -> Application:
     """The application. The store calls `notifier.publish` after its commits.
 
-    `grace`: seconds that a connection may take to come up; `delete_wait`: seconds for which DELETE waits for a node;
+    `grace`: seconds that a connection may take to come up; `psk_grace`: for which the key before a changed one is kept;
+    `delete_wait`: seconds for which DELETE waits for a node;
     `heartbeat`: seconds between heartbeats on a hint stream, `recheck`: after which it looks again whether its node may
     read; `node_certificates`: lifetime of nodes' certificates, seconds; `policy`: None means the default rules;
     `page`: largest number of objects in one answer, `bulk`: in one request; `quotas`: default quotas by API names;
     `largest_body`: bytes, `bodies`: of all bodies; `public_url`: the API's root as clients reach it, for links;
     `hosts`: names in `Host`, None: any.
     """
+    choices = choices or WeakChoices()
     context = Context(
         store=store, notifier=notifier, grace=grace, delete_wait=delete_wait, page=page, bulk=bulk, quotas=quotas
     )
-    hooks = vpn.hooks(limits or Limits(), choices or WeakChoices())
     limited = RateLimited(authenticator, rates or RateLimits())
     failed = FailedLogins(store)
     audited = AuditedLogins(limited, failed)
@@ -111,7 +129,12 @@ def create_app(
         *AgentProtocol(store, notifier, heartbeat, recheck).routes(),
         *NodeJoining(store, node_certificates).routes(),
     ]
-    routes = _routes(context, hooks, keystone, [audited.guarded(route) for route in agents])
+    asking = NodeQuestions(store, notifier)
+    routes = [
+        *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
+        *Diagnoses(store, asking, grace).routes(),
+    ]
+    routes = [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]
     dispatcher = Dispatcher(
         routes,
         audited,
@@ -123,16 +146,32 @@ def create_app(
         public_url=public_url,
         hosts=hosts,
     )
-    return Application(dispatcher, notifier, failed, NodeTls(store))
+    return Application(dispatcher, notifier, failed, NodeTls(store), asking.ticker)
 
 
-def _routes(context: Context, vpn_hooks: list[Hooks], keystone: list[Route], agents: list[Route]) -> list[Route]:
+def _routes(
+    context: Context, hooks: list[Hooks], choices: WeakChoices, keystone: list[Route], asking: NodeQuestions
+) -> list[Route]:
     store = context.store
-    hooks = [*vpn_hooks, Networks(), Subnets(), Ports()]
-    collections = [*(Collection(hook, context) for hook in hooks), RouterCollection(Routers(), context)]
+
+    def collection(hook: Hooks) -> Collection:
+        if hook.resource is CONNECTION:
+            return ConnectionCollection(hook, context, asking)
+        return (TrustAnchorCollection if hook.resource is TRUST_ANCHOR else Collection)(hook, context)
+
+    collections = [
+        *(collection(hook) for hook in (*hooks, *certificates.hooks())),
+        *(TaggedCollection(hook, context) for hook in (Networks(), Subnets(), Ports())),
+        RouterCollection(Routers(), context),
+    ]
     if {collection.resource.name for collection in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
     routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
-    routes += [*Nodes(store, context.notifier).routes(), *keystone, *Discovery(store).routes()]
-    return [*routes, *document.routes(routes), *agents]
+    routes += [*Agents(store, context.page).routes(), *absent.routes(), *crypto_profiles.routes(context.page)]
+    routes += [
+        *Nodes(store, context.notifier).routes(),
+        *keystone,
+        *Discovery(store, choices.weak == "refuse").routes(),
+    ]
+    return routes

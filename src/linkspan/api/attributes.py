@@ -60,7 +60,9 @@ class Attributes:
             for a in resource.attributes
             if a.post and not a.required and a.name not in ("project_id", *special)
         )
-        self._secrets = tuple(a.name for a in resource.attributes if a.secret)
+        self._secrets = tuple(a.name for a in resource.attributes if a.secret and not a.write_only)
+        self._hidden = dict.fromkeys(a.name for a in resource.attributes if a.write_only)
+        self.has_secrets = bool(self._secrets)
         self.always = {**(always or {}), **self.constants}
         # An attribute that a row lacks reads null.
         names = ("id", "tenant_id", *(a.name for a in resource.attributes), *self.derived)
@@ -124,19 +126,22 @@ class Attributes:
     # --- out ----------------------------------------------------------------------------------------------------
 
     def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Values:
-        """Returns a row as clients read it. Without `with_secrets` a secret is null."""
-        shown = self._blank | row
+        """Returns a row as clients read it. Without `with_secrets` a secret is null; a `write_only` one always is."""
+        shown = self._blank | row | self._hidden
         shown["tenant_id"] = row["project_id"]
         for name in self._secrets:
             secret = row.get(name) if with_secrets else None
             shown[name] = secret.reveal() if secret is not None else None
         if row.status_inputs is not None:
-            shown["status"], shown["status_reason"] = status.compute(row.status_inputs, now, grace)
+            verdict = status.compute(row.status_inputs, now, grace)
+            shown["status"], shown["status_reason"], shown["status_code"] = verdict
         return shown
 
 
-def _secret(attribute: Attribute, value: Any) -> Secret:
+def _secret(attribute: Attribute, value: Any) -> Secret | None:
     """Converts a secret from a request. The error text does not contain the secret."""
+    if value is None and attribute.nullable:
+        return None
     if not isinstance(value, str | None):
         # As text it would be in the error, in whatever form its JSON type has.
         raise invalid(attribute.name, "'***' is not a valid string")

@@ -29,27 +29,90 @@ EXTENSIONS: Final[dict[str, tuple[str, str, str]]] = {
         "Flavor support for vpnservices.",
         "2017-04-19T00:00:00-00:00",
     ),
+    "vpn-certificates": (
+        "VPN Certificates",
+        "Certificates, trust anchors, and connections with auth_mode certs",
+        _UPDATED,
+    ),
     "vpn-aes-ctr": ("VPN AES-CTR", "AES-CTR encryption algorithms for VPN policies", _UPDATED),
     "vpn-aes-ccm-gcm": ("VPN AES-CCM and AES-GCM", "AEAD encryption algorithms for VPN policies", _UPDATED),
+    "agent": ("agent", "The gateway nodes as agents, for admins", "2013-02-03T10:00:00-00:00"),
+    "availability_zone": (
+        "Availability Zone",
+        "The availability zones, of which there are none",
+        "2015-01-01T10:00:00-00:00",
+    ),
     "router": ("Neutron L3 Router", "Routers and their interfaces", "2012-07-20T10:00:00-00:00"),
+    "net-mtu": ("Network MTU", "mtu of networks", "2015-03-25T10:00:00-00:00"),
+    "net-mtu-writable": ("Network MTU (writable)", "mtu of networks can be set", "2017-07-12T00:00:00-00:00"),
+    "project-id": ("project_id field enabled", "project_id on every object", "2016-09-09T09:09:09-09:09"),
+    "sorting": ("Sorting support", "Lists can be sorted", "2016-06-12T00:00:00-00:00"),
+    "sort-key-validation": ("Sort keys validation", "Unknown sort keys are refused", "2018-07-04T10:00:00-00:00"),
+    "pagination": ("Pagination support", "Lists can be read in pages", "2016-06-12T00:00:00-00:00"),
+    "filter-validation": (
+        "Filter parameters validation",
+        "Unknown filters are refused",
+        "2018-07-04T10:00:00-00:00",
+    ),
+    "empty-string-filtering": (
+        "Empty String Filtering Extension",
+        "Filters can have an empty value",
+        "2018-05-01T10:00:00-00:00",
+    ),
+    "ip-substring-filtering": (
+        "IP address substring filtering",
+        "Ports are found by a part of an address",
+        "2017-11-28T09:00:00-00:00",
+    ),
+    "subnet-external-network": (
+        "Subnet belongs to an external network",
+        "router:external of subnets",
+        "2024-02-05T18:00:00-00:00",
+    ),
     "external-net": ("Neutron external network", "External networks", "2013-01-14T10:00:00-00:00"),
     "quotas": ("Quota management support", "Quotas per project", "2012-07-29T10:00:00-00:00"),
     "quota_details": ("Quota details management support", "What a project uses beside its quotas", _UPDATED),
     "quota-check-limit": ("Quota engine limit check", "A quota below what is used is refused on demand", _UPDATED),
     "revision-if-match": ("If-Match by revision_number", "Writes that are meant for one revision", _UPDATED),
+    "standard-attr-description": (
+        "standard-attr-description",
+        "description on every object",
+        "2016-02-10T10:00:00-00:00",
+    ),
+    "standard-attr-tag": (
+        "Tag support for resources with standard attribute: network, subnet, router, port",
+        "Tags of networks, subnets, routers and ports",
+        "2017-01-01T00:00:00-00:00",
+    ),
+    "tag-creation": ("Tag creation extension", "Several tags can be added at once", "2024-07-23T10:00:00-00:00"),
     "standard-attr-revisions": ("Resource revision numbers", "revision_number on every object", _UPDATED),
     "standard-attr-timestamp": ("Resource timestamps", "created_at and updated_at on every object", _UPDATED),
-    "linkspan-status-reason": ("Status reason", "status_reason: why an object is not ACTIVE", _UPDATED),
+    "linkspan-status-reason": (
+        "Status reason",
+        "status_reason and status_code: why an object is not ACTIVE",
+        _UPDATED,
+    ),
+    "vpn-no-sha1-3des": (
+        "VPN without SHA-1 and 3DES",
+        "Weak algorithms are refused in VPN policies: sha1, 3des, group2, group5",
+        _UPDATED,
+    ),
+    "linkspan-crypto-profiles": ("Crypto profiles", "Names for the algorithms of VPN policies", _UPDATED),
+    "linkspan-diagnosis": ("Diagnosis", "The layers and live facts of a connection", _UPDATED),
+    "linkspan-probe": ("Probe", "Packets to the peer of a connection, and what came back", _UPDATED),
     "linkspan-nodes": ("Gateway nodes", "The nodes that carry gateways, for admins", _UPDATED),
 }
 """alias -> name, description, updated."""
+_OF_REFUSALS: Final = "vpn-no-sha1-3des"
+"""The extension that is there while the settings refuse weak algorithms."""
 
 
 class Discovery:
-    """Handlers of the paths that describe the service."""
+    """Handlers of the paths that describe the service. `refuses_weak`: it refuses weak algorithms in policies."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, refuses_weak: bool = False) -> None:
         self._store = store
+        self._extensions = {alias: _extension(alias) for alias in EXTENSIONS if refuses_weak or alias != _OF_REFUSALS}
 
     def routes(self) -> list[Route]:
         """All paths."""
@@ -80,13 +143,13 @@ class Discovery:
 
     def extensions(self, request: Request) -> Response:
         """All extensions."""
-        return ok({"extensions": [_extension(alias) for alias in EXTENSIONS]})
+        return ok({"extensions": [*self._extensions.values()]})
 
     def extension(self, request: Request) -> Response:
         """One extension, by its alias."""
-        if request.id not in EXTENSIONS:
+        if request.id not in self._extensions:
             return neutron_error("HTTPNotFound", f"Extension with alias {request.id} does not exist", 404)
-        return ok({"extension": _extension(request.id)})
+        return ok({"extension": self._extensions[request.id]})
 
     def providers(self, request: Request) -> Response:
         """Returns the one provider of VPN services."""

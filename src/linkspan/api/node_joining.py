@@ -6,7 +6,7 @@ certificate of the connection, and from nothing that it says.
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -17,14 +17,13 @@ from linkspan.api.node_callers import UNKNOWN, NodeCallers
 from linkspan.core.errors import ApiError
 from linkspan.core.node_join import CERTIFICATE_LIFETIME, Issued, Join, Renewal
 from linkspan.core.secret import hash_token
+from linkspan.core.state.observed import AGENT_PATH
 from linkspan.store import audit, certificates
 from linkspan.store.audit import Actor
 from linkspan.store.nodes import authority, credentials, registry
 from linkspan.store.nodes.registry import NodeRow
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
-
-ROOT: Final = "/agent/v1"
 
 _T = TypeVar("_T", Join, Renewal)
 _log = structlog.get_logger("api.nodes")
@@ -41,9 +40,9 @@ class NodeJoining:
     def routes(self) -> list[Route]:
         """All paths."""
         return [
-            Route("GET", f"{ROOT}/authorities", self.authorities, public=True),
-            Route("POST", f"{ROOT}/join", self.join, public=True),
-            Route("POST", f"{ROOT}/certificate", self.renew, public=True),
+            Route("GET", f"{AGENT_PATH}/authorities", self.authorities, public=True),
+            Route("POST", f"{AGENT_PATH}/join", self.join, public=True),
+            Route("POST", f"{AGENT_PATH}/certificate", self.renew, public=True),
         ]
 
     def authorities(self, request: Request) -> Response:

@@ -61,7 +61,7 @@ def root() -> click.Group:
     """Builds the command line."""
     import linkspan
     from linkspan.admin import installation, service_commands
-    from linkspan.cli import commands, laboratory, status
+    from linkspan.cli import commands, diagnose, probe, status
 
     version = click.Option(
         ["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version.", callback=_version
@@ -70,10 +70,19 @@ def root() -> click.Group:
     group = click.Group("linkspan", help=about, params=[version])
     for command in service_commands.build(_api, _agent, _run, _sweep, _doctor):
         group.add_command(command)
-    for command in (installation.command(), *commands.build(), status.command(), laboratory.group()):
+    for command in (
+        installation.command(),
+        *commands.build(),
+        status.command(),
+        diagnose.command(),
+        probe.command(),
+    ):
         group.add_command(command)
+    group.add_command(_LazyGroup("lab", "The laboratory of 'linkspan run': two sites on this machine.", _lab))
     trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
     group.add_command(_LazyGroup("audit", trail, _audit))
+    authority = "The CA of a project: make it, issue certificates, revoke them."
+    group.add_command(_LazyGroup("ca", authority, _ca))
     group.add_command(_LazyGroup("key", "On this machine: keys that seal secrets.", _key))
     for name, help in (
         ("db", "the database"),
@@ -152,11 +161,29 @@ def _join(url: str, token: str, config: Path | None, state: Path | None) -> str:
     return joining.join(url, token, settings.state).name
 
 
+def _lab() -> click.Group:
+    from linkspan.bootstrap import lab_fault
+    from linkspan.cli import laboratory
+
+    group = laboratory.group()
+    group.add_command(lab_fault.command())
+    return group
+
+
 def _audit() -> click.Group:
     from linkspan.cli import audit
 
     group = _admin("audit")
     group.add_command(audit.list_command())
+    return group
+
+
+def _ca() -> click.Group:
+    from linkspan.cli import ca
+
+    group = click.Group("ca")
+    for command in ca.group_commands():
+        group.add_command(command)
     return group
 
 

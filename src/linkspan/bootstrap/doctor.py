@@ -119,6 +119,7 @@ def _answer(settings: Settings) -> httpx.Response:
 
     from linkspan.agent.node_identity import IdentityError, IdentityFile
     from linkspan.core.node_join import SERVER_NAME
+    from linkspan.core.state.observed import AGENT_PATH
 
     if not settings.identity_file.exists():
         verify: bool | str = str(settings.agent.ca_file) if settings.agent.ca_file else True
@@ -129,7 +130,7 @@ def _answer(settings: Settings) -> httpx.Response:
         raise IdentityError(fault)
     with httpx.Client(verify=file.context(identity), timeout=DEADLINE, trust_env=False) as client:
         try:
-            return client.get(f"{identity.url}/agent/v1/authorities", extensions={"sni_hostname": SERVER_NAME})
+            return client.get(f"{identity.url}{AGENT_PATH}/authorities", extensions={"sni_hostname": SERVER_NAME})
         except httpx.HTTPError as error:
             raise IdentityError(f"{identity.url}, where the node has joined: {error}") from None
 

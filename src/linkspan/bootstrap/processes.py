@@ -34,6 +34,7 @@ def run_api_server(settings: Settings) -> None:
     listener = preflight.listening_socket(settings.api.host, settings.api.port)
     address = settings.node_address
     node_listener = preflight.listening_socket(*address, "api.node_port") if address else None
+    _drop_capabilities(settings)
     wiring.configure_logging(settings)
     # The server handles the signal itself, and raises it again after its shutdown: then exit, with cleanup.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
@@ -54,6 +55,29 @@ def run_api_server(settings: Settings) -> None:
             nodes=nodes,
             per_address=settings.limits.connections_per_address,
         )
+
+
+def _drop_capabilities(settings: Settings) -> None:
+    """Gives up what the API does not need of root's rights, if it has them: the files that it uses may be another
+    user's, as those in the home of who called sudo, or PostgreSQL's socket."""
+    import sys
+    from pathlib import Path
+    from urllib.parse import parse_qs, urlsplit
+
+    import msgspec
+
+    from linkspan.drivers.linux import capabilities
+
+    written, database = [settings.state], settings.database_url
+    if database.startswith("sqlite:///"):
+        written.append(Path(database.removeprefix("sqlite:///")).parent)
+    hosts = ",".join(parse_qs(urlsplit(database).query).get("host", ())).split(",")
+    sockets = [Path(host) / "socket" for host in hosts if host.startswith("/")]
+    sections = [settings, *msgspec.structs.astuple(settings)]
+    values = [value for part in sections if isinstance(part, msgspec.Struct) for value in msgspec.structs.astuple(part)]
+    files = [value for value in values if isinstance(value, Path)]
+    program = [Path(entry) for entry in sys.path if entry]
+    capabilities.drop(capabilities.needed_for([settings.key_file, *files, *program, *sockets], written))
 
 
 def run_agent(settings: Settings, teardown: bool) -> None:

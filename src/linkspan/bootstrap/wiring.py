@@ -246,10 +246,12 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
     from linkspan.api.app import create_app
     from linkspan.api.authentication.rate_limits import RateLimits
     from linkspan.api.http.notifications import Notifier
+    from linkspan.api.resources.certificate_renewal import RenewalTicker
     from linkspan.core.checks.cross_resource import Limits
     from linkspan.core.checks.weak_algorithms import WeakChoices
     from linkspan.core.token_bucket import Rate
     from linkspan.store.audit_ticker import AuditTicker
+    from linkspan.store.key_ticker import KeyTicker
     from linkspan.store.lease_ticker import LeaseTicker
     from linkspan.store.migrate import upgrade
 
@@ -263,6 +265,7 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             create_authenticator(settings, store),
             notifier,
             grace=settings.api.grace,
+            psk_grace=settings.api.psk_grace,
             policy=load_policy(settings),
             public_url=settings.api.public_url,
             limits=Limits(cidrs=limits.cidrs, connections=limits.connections),
@@ -280,5 +283,6 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             hosts=host_names(settings),
             node_certificates=settings.api.node_certificates,
         )
-        with LeaseTicker(store), AuditTicker(store, settings.api.audit_retention * 86_400.0):
+        audit = AuditTicker(store, settings.api.audit_retention * 86_400.0)
+        with LeaseTicker(store), audit, KeyTicker(store), RenewalTicker(store), app.questions:
             yield app, notifier

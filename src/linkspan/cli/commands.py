@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,19 @@ import click
 from linkspan.cli import options, render, resolve
 from linkspan.cli.client import Client, clouds_file, load_cloud
 from linkspan.core.checks import weak_algorithms
-from linkspan.core.schema.resources import IKE_POLICY, IPSEC_POLICY, RESOURCES, ROUTER, SUBNET, Resource
+from linkspan.core.schema.crypto_profiles import CRYPTO_PROFILE
+from linkspan.core.schema.resources import (
+    CERTIFICATE,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    RESOURCES,
+    ROUTER,
+    SUBNET,
+    TRUST_ANCHOR,
+    Resource,
+)
 from linkspan.core.secret import SHORTEST
+from linkspan.core.state import certificate_status
 
 CommandHandler = Callable[..., None]
 
@@ -47,7 +59,7 @@ def create_client(cloud: str | None, state: Path) -> Client:
 
 def build() -> list[click.Command]:
     """Builds a group of commands for every resource."""
-    return [_group(resource) for resource in RESOURCES]
+    return [_group(resource) for resource in (*RESOURCES, CRYPTO_PROFILE)]
 
 
 def _group(resource: Resource) -> click.Group:
@@ -113,6 +125,18 @@ def _warn(resource: Resource, before: dict[str, Any] | None, after: dict[str, An
         click.echo(f"warning: weak: {', '.join(weak)}", err=True)
 
 
+def _warn_of_ends(resource: Resource, items: Iterable[Mapping[str, Any]]) -> None:
+    """Warns of certificates and trust anchors that end soon, or have ended."""
+    attributes = {CERTIFICATE: ("not_before", "not_after"), TRUST_ANCHOR: ("", "expires_at")}
+    if resource not in attributes:
+        return
+    first, last = attributes[resource]
+    for item in items:
+        title = f"{_noun(resource)} {item['name'] or item['id']}"
+        if item.get(last) and (text := certificate_status.notice(title, item.get(first), item[last], time.time())):
+            click.echo(f"warning: {text}", err=True)
+
+
 def _list(resource: Resource) -> click.Command:
     def handler(client: Client, format_: str, long: bool, filters: tuple[str, ...], show_secrets: bool = False) -> None:
         query = [_filter(item) for item in filters]
@@ -123,6 +147,7 @@ def _list(resource: Resource) -> click.Command:
             return
         columns = tuple(a.name for a in resource.attributes) if long else resource.table_columns
         render.print_table(columns, ([item.get(column) for column in columns] for item in shown))
+        _warn_of_ends(resource, items)
 
     parameters: list[click.Parameter] = [
         click.Option(

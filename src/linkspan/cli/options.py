@@ -17,7 +17,9 @@ from linkspan.cli.client import Client, CliError
 from linkspan.cli.resolve import find_id
 from linkspan.core.schema import attribute_types
 from linkspan.core.schema.allocation_pools import AllocationPools
+from linkspan.core.schema.certificate_types import AlternativeNames, CrlUrls, PemList, PemText
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     ENDPOINT_GROUP,
     IKE_POLICY,
     IPSEC_POLICY,
@@ -26,9 +28,12 @@ from linkspan.core.schema.resources import (
     ROUTER,
     SERVICE,
     SUBNET,
+    TRUST_ANCHOR,
     Attribute,
     Resource,
 )
+from linkspan.core.schema.subnet_options import HostRoutes, NameServers
+from linkspan.core.schema.tags import Tags
 from linkspan.core.schema.vpn_types import DPD_DEFAULT, LIFETIME_DEFAULT, DeadPeerDetection, Lifetime
 
 REFERENCES: Final[dict[str, tuple[str, Resource]]] = {
@@ -40,16 +45,27 @@ REFERENCES: Final[dict[str, tuple[str, Resource]]] = {
     "network_id": ("network", NETWORK),
     "local_ep_group_id": ("local-endpoint-group", ENDPOINT_GROUP),
     "peer_ep_group_id": ("peer-endpoint-group", ENDPOINT_GROUP),
+    "local_certificate_id": ("local-certificate", CERTIFICATE),
+    "trust_anchor_id": ("trust-anchor", TRUST_ANCHOR),
+    "issuer_id": ("issuer", TRUST_ANCHOR),
 }
 """Attributes that reference another object: the name of the option and the referenced resource."""
 
 ENDPOINT_KINDS: Final = {"subnet": SUBNET, "network": NETWORK, "router": ROUTER}
-PSK_WARNING: Final = (
-    "--psk is visible to every user of this machine in the list of processes; use --psk-file FILE or --psk -"
-)
+VISIBLE: Final = "{0} is visible to every user of this machine in the list of processes; use {0}-file FILE or {0} -"
 _OBJECTS: Final = {
     name: ",".join(f"{key}={value}" for key, value in default.items())
     for name, default in (("lifetime", LIFETIME_DEFAULT), ("dpd", DPD_DEFAULT))
+}
+
+_FROM_FILE: Final = "@FILE: read from a file, -: from standard input"
+_LIST_METAVARS: Final[dict[type, str]] = {
+    NameServers: "ADDRESS",
+    HostRoutes: "destination=CIDR,nexthop=ADDRESS",
+    Tags: "TEXT",
+    AlternativeNames: "NAME|ADDRESS",
+    CrlUrls: "URL",
+    PemList: "@FILE",
 }
 
 
@@ -92,6 +108,14 @@ def _options(attribute: Attribute, *, create: bool) -> list[click.Parameter]:
     if isinstance(kind, AllocationPools):
         metavar, text = "START-END", "range from which addresses are allocated; repeat for several"
         return [click.Option([flag, name], multiple=True, metavar=metavar, help=text)]
+    if isinstance(kind, tuple(_LIST_METAVARS)):
+        metavar = _LIST_METAVARS[type(kind)]
+        text = attribute.help.partition(";")[0].partition(":")[0]
+        text += f" ({_FROM_FILE})" if isinstance(kind, PemList) else ""
+        return [click.Option([flag, name], multiple=True, metavar=metavar, help=f"{text}; repeat for several")]
+    if isinstance(kind, PemText):
+        common["help"] += f" ({_FROM_FILE})"
+        return [click.Option([flag, name], metavar="@FILE", **common)]
     required = create and attribute.default is REQUIRED
     return [click.Option([flag, name], required=required, type=_type(attribute), metavar=_metavar(attribute), **common)]
 
@@ -108,6 +132,12 @@ def flag_of(attribute: Attribute) -> str:
         "router:external": "external",
         "external_gateway_info": "external-gateway",
         "allocation_pools": "allocation-pool",
+        "dns_nameservers": "dns-nameserver",
+        "host_routes": "host-route",
+        "tags": "tag",
+        "subject_alt_names": "subject-alt-name",
+        "crl_urls": "crl-url",
+        "peer_certificates": "peer-certificate",
         "phase1_negotiation_mode": "phase1-mode",
     }
     return "--" + special.get(attribute.name, attribute.name.replace("_", "-"))
@@ -169,6 +199,12 @@ def _value(client: Client, attribute: Attribute, value: Any, values: Mapping[str
         return [find_id(client, ENDPOINT_KINDS[values["type"]], item) for item in value]
     if isinstance(attribute.kind, AllocationPools):
         return [parse_range(flag_of(attribute), item) for item in value]
+    if isinstance(attribute.kind, HostRoutes):
+        return [parse_pairs(flag_of(attribute), item) for item in value]
+    if isinstance(attribute.kind, PemText):
+        return read_text(flag_of(attribute), value)
+    if isinstance(attribute.kind, PemList):
+        return [read_text(flag_of(attribute), item) for item in value if item]
     if isinstance(attribute.kind, Lifetime | DeadPeerDetection):
         return parse_pairs(flag_of(attribute), value)
     return list(value) if isinstance(value, tuple) else value
@@ -193,19 +229,30 @@ def parse_range(flag: str, text: str) -> dict[str, str]:
     return {"start": start, "end": end}
 
 
+def read_text(flag: str, text: str) -> str:
+    """Reads a text from `@FILE` or from standard input (`-`); other text is itself. Raises CliError."""
+    if text == "-":
+        return sys.stdin.read()
+    return _read_file(flag, Path(text.removeprefix("@"))) if text.startswith("@") else text
+
+
+def _read_file(flag: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError(f"cannot read {flag} {file}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def read_secret(attribute: Attribute, text: str | None, file: Path | None) -> str | None:
     """Reads a secret from an option, standard input or a file, without a trailing line break. Raises CliError."""
     flag = flag_of(attribute)
     if text is not None and file is not None:
         raise click.UsageError(f"{flag} and {flag}-file cannot be given together")
     if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CliError(f"cannot read {flag}-file {file}: {getattr(error, 'strerror', None) or error}") from None
+        text = _read_file(f"{flag}-file", file)
     elif text == "-":
         text = sys.stdin.read()
     elif text is not None:
-        click.echo(f"warning: {PSK_WARNING}", err=True)
+        click.echo(f"warning: {VISIBLE.format(flag)}", err=True)
         return text
     return None if text is None else text.removesuffix("\n").removesuffix("\r")

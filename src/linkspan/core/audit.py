@@ -19,7 +19,9 @@ AuditAction = Literal[
     "add_router_interface",
     "remove_router_interface",
     "grant",
+    "issue",
     "revoke",
+    "probe",
     "join",
     "rotate",
     "restore",
@@ -58,7 +60,7 @@ class Head(msgspec.Struct, frozen=True):
     hash: str = START
 
     def text(self) -> bytes:
-        """What the seal covers."""
+        """The text that the seal covers."""
         return f"{self.base} {self.base_hash} {self.number} {self.hash}".encode()
 
 

@@ -246,7 +246,7 @@ def parse_validated_token(body: Any) -> ValidatedToken:
 
 def catalog(base: str, region: str) -> list[dict[str, Any]]:
     """The service catalog. The URL of the network service has no version: clients discover or append it."""
-    services = (("network", "linkspan", base), ("identity", "linkspan", f"{base}/identity/v3"))
+    services = (("network", "linkspan", base), ("identity", "linkspan-identity", f"{base}/identity/v3"))
     return [
         {
             "type": type,
@@ -280,7 +280,12 @@ def version_body(base: str) -> dict[str, Any]:
 
 def time_text(seconds: float) -> str:
     """A time in Keystone's format."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{time_text_without_zone(seconds)}Z"
+
+
+def time_text_without_zone(seconds: float) -> str:
+    """A time as Keystone writes it in application credentials; clients in Go accept no other form there."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
 def time_of(text: str) -> float:

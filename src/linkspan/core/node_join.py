@@ -10,6 +10,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from linkspan.core import printable
+
 SERVER_NAME: Final = "linkspan-nodes"
 """The name in the certificate of the API's listener for nodes, wherever it listens."""
 RENEW_HEADER: Final = "Linkspan-Renew"
@@ -18,7 +20,9 @@ JOIN_LIFETIME: Final = 3600.0
 """The longest lifetime of a join token, seconds."""
 CERTIFICATE_LIFETIME: Final = 86_400.0
 """The longest lifetime of the certificates of nodes, seconds."""
-Pem = Annotated[str, Meta(max_length=65_536)]
+NAME_BYTES: Final = 240
+"""Bytes of a node's name in UTF-8: files have it in their names, with up to 15 bytes around it."""
+PemTexts = Annotated[str, Meta(max_length=65_536)]
 _TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
 
 
@@ -26,21 +30,33 @@ class Join(msgspec.Struct, frozen=True):
     """A node's request for its first certificate."""
 
     token: Annotated[str, Meta(max_length=200)]
-    request: Pem
+    request: PemTexts
 
 
 class Renewal(msgspec.Struct, frozen=True):
     """A node's request for its next certificate, sent with the present one."""
 
-    request: Pem
+    request: PemTexts
 
 
 class Issued(msgspec.Struct, frozen=True):
     """The answer to both: the node's name, its certificate, and the authorities that it trusts from now on."""
 
     node_name: Annotated[str, Meta(max_length=255)]
-    certificate: Pem
-    authorities: Pem
+    certificate: PemTexts
+    authorities: PemTexts
+
+
+def name_fault(name: str) -> str:
+    """The reason why a node cannot have a name, for a sentence that begins with it; empty if it can."""
+    if not name:
+        return "is empty"
+    if char := printable.unprintable(name):
+        return f"has a character that is not printable ({printable.name_of(char)})"
+    if "/" in name or name in (".", ".."):
+        return "cannot be the name of a file, as that of a node is: write it without a slash, and not as '.' or '..'"
+    size = len(name.encode())
+    return f"has {size} bytes in UTF-8: the name of a node has at most {NAME_BYTES}" if size > NAME_BYTES else ""
 
 
 def join_token(secret: bytes, authority: str) -> str:

@@ -20,12 +20,14 @@ from linkspan.drivers.charon.vici import DEADLINE
 from linkspan.drivers.gateway import leak_guard
 from linkspan.drivers.gateway.charon_network import KernelCharonNetwork
 from linkspan.drivers.gateway.dns_resolver import NamespaceResolver
+from linkspan.drivers.gateway.http_fetcher import NamespaceFetcher
 from linkspan.drivers.gateway.ike_limit import NftIkeLimit
 from linkspan.drivers.gateway.leak_guard import NftLeakGuard
 from linkspan.drivers.gateway.mtu_routing import PolicyRoutedMtu
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
 from linkspan.drivers.gateway.network_watch import NetlinkWatch
 from linkspan.drivers.gateway.policy_bypass import XfrmPolicyBypass
+from linkspan.drivers.gateway.prober import NamespaceProber
 from linkspan.drivers.gateway.traffic_block import NftTrafficBlock
 from linkspan.drivers.linux import esp_backend as esp
 from linkspan.drivers.linux import interface_names, netlink, netns, process, user_namespace
@@ -77,6 +79,8 @@ class LocalDrivers:
         self.network_watch = NetlinkWatch(instance, node, self.backend, self.namespaces.name, bridges_in)
         self.machine_limits = KernelMachineLimits()
         self.resolver = NamespaceResolver(self.namespaces.name)
+        self.fetcher = NamespaceFetcher(self.namespaces.name)
+        self.prober = NamespaceProber(self.backend, self.namespaces.name)
         probe = interface_names.namespace(instance, node, f"probe-{os.getpid()}")
         self.charon_version, capabilities = _probe(probe, self.backend, None if refusal else confinement.uid(probe))
         self.capabilities = msgspec.structs.replace(capabilities, isolation="partial" if refusal else "full")

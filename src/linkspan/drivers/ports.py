@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from linkspan.core.diagnosis.codes import Code
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.ipsec.crl_schedule import Fetched
 from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.probe_plan import ProbePlan
 from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.machine_limits import MachineNeeds
 from linkspan.core.state.observed import Backend, Capabilities
+from linkspan.core.state.probes import ProbeResult
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.kernel_sas import KernelSas
 from linkspan.core.tunnel.peer_names import Resolution
@@ -34,6 +39,13 @@ class DriverError(Exception):
 
 class Unresponsive(DriverError):
     """charon did not answer within its deadline, or has ended: the command may or may not have been executed."""
+
+
+class PathFault(NamedTuple):
+    """A fault on the way to a peer. `reporter`: the address of who says so, empty if it is this machine."""
+
+    code: Code
+    reporter: str = ""
 
 
 class Namespaces(Protocol):
@@ -57,6 +69,12 @@ class Namespaces(Protocol):
         """True if the namespace leaves charon more rights than a new one would, and none runs in it.
 
         `apply` then makes it anew. A charon of an earlier version goes on with everything that is up.
+        """
+
+    def path_fault(self, gateway_id: str, local: str, peer: str) -> PathFault | None:
+        """Why a peer may be silent: a fault of this end that keeps what is sent from leaving, or an ICMP error.
+
+        None without one, or without a namespace. The first call listens for errors; later ones have seen them.
         """
 
     def remove(self, gateway_id: str) -> None:
@@ -226,6 +244,47 @@ class Charon(Protocol):
     def unload(self, name: str) -> None:
         """Unload a connection and its key. SAs stay. No error if the name is unknown."""
 
+    def load_key(self, key: Secret) -> str:
+        """Load a private key, in PEM. Returns its id (`LocalCertificate.key_id`). No error if it is loaded already."""
+
+    def unload_key(self, id: str) -> None:
+        """Unload a private key: no SA is authenticated with it any more. SAs stay. No error if it is not loaded."""
+
+    def keys(self) -> frozenset[str]:
+        """Return the ids of the private keys that are loaded."""
+
+    def load_ppk(self, id: str, key: Secret) -> None:
+        """Load or replace the post-quantum key of this PPK_ID. SAs stay."""
+
+    def unload_ppk(self, id: str) -> None:
+        """Unload a post-quantum key. SAs stay. No error if it is not loaded."""
+
+    def ppks(self) -> frozenset[str]:
+        """Return the PPK_IDs of the post-quantum keys that are loaded."""
+
+    def load_authority(self, certificate: str) -> None:
+        """Load the certificate of a root CA, in PEM. It stays until `clear_credentials`."""
+
+    def load_crls(self, crls: Iterable[bytes]) -> None:
+        """Load revocation lists, in DER, for all SAs from now on. Of one CA, the one with the highest number counts.
+
+        They stay until `clear_credentials`. Nothing is checked here, neither signature nor number.
+        """
+
+    def certificates(self) -> tuple[bytes, ...]:
+        """Return the certificates that charon has, in DER, those of peers among them."""
+
+    def crls(self) -> tuple[bytes, ...]:
+        """Return the revocation lists that charon has, in DER."""
+
+    def forget_peers(self) -> None:
+        """Forget the certificates that peers have sent: an earlier one of a peer must not be judged in place of the
+        one that it sends now. What was loaded stays."""
+
+    def clear_credentials(self) -> None:
+        """Unload all keys, certificates and revocation lists. SAs and connections stay, but until each connection is
+        loaded again with what belongs to it, no peer can be authenticated."""
+
     def initiate(self, ike: str, child: str) -> None:
         """Initiate a child and return at once; the outcome arrives as events."""
 
@@ -268,6 +327,9 @@ class Charon(Protocol):
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         """Return the IKE SAs, all or those of one connection name."""
 
+    def listing(self, ike: str) -> list[dict[str, Any]]:
+        """Return everything that charon lists of the IKE SAs of one connection name (VICI `list-sas`)."""
+
 
 class Resolver(Protocol):
     """Name resolution inside each gateway, with the gateway's own hosts file and name servers."""
@@ -276,6 +338,26 @@ class Resolver(Protocol):
         """Start to resolve a name and return at once; `deliver` is called once, from any thread.
 
         Without an answer within some seconds, the resolution carries an error: a clause that says what failed.
+        """
+
+
+class Fetcher(Protocol):
+    """Fetches files over HTTP from inside each gateway's namespace."""
+
+    def fetch(self, gateway_id: str, url: str, deliver: Callable[[Fetched], None]) -> None:
+        """Start to fetch and return at once; `deliver` is called once, from any thread.
+
+        Only `http` is fetched, without redirects, and neither much nor for long.
+        """
+
+
+class Prober(Protocol):
+    """Sends the packets of probes from inside each gateway's namespace."""
+
+    def probe(self, gateway_id: str, plan: ProbePlan, deliver: Callable[[ProbeResult | str], None]) -> None:
+        """Start a probe and return at once; `deliver` is called once, from any thread.
+
+        It gets what came back, or a sentence that says why nothing was sent. A probe takes some seconds at most.
         """
 
 
@@ -340,6 +422,14 @@ class Drivers(Protocol):
     @property
     def resolver(self) -> Resolver:
         """The resolvers of this node's gateways."""
+
+    @property
+    def prober(self) -> Prober:
+        """The probers of this node's gateways."""
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """The fetchers of this node's gateways."""
 
     def charon(self, gateway: Gateway) -> Charon:
         """Return a handle on the gateway's charon, without starting it."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    Boolean,
     Connection,
     Engine,
     LargeBinary,
@@ -36,6 +37,7 @@ from linkspan.store import migrate
 from linkspan.store.backup_file import BackupError
 from linkspan.store.database.engine import wait_for_ever, writer
 from linkspan.store.database.errors import translated
+from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import CHANGE, COMMIT_MARKER, METADATA, NODE, OBSERVED
 from linkspan.store.migrations import HEAD
 from linkspan.store.rows import encryption_keys
@@ -106,10 +108,15 @@ def dump(tx: Transaction, files: Mapping[str, bytes], key_ids: Iterable[str]) ->
             continue
         columns = [column for column in table.columns if column.computed is None]
         names = tuple(str(column.name) for column in columns)
-        result = tx.connection.execute(select(*columns), execution_options={"yield_per": ROWS})
-        for rows in result.partitions():
+        # SQLite has no booleans.
+        booleans = [at for at, column in enumerate(columns) if isinstance(column.type, Boolean)]
+        for part in Statement(select(*columns)).parts(tx.connection, ROWS):
+            rows = [list(row) for row in part]
+            for row in rows:
+                for at in booleans:
+                    row[at] = None if row[at] is None else bool(row[at])
             count += len(rows)
-            yield _line(Rows(str(table.name), names, [list(row) for row in rows]))
+            yield _line(Rows(str(table.name), names, rows))
     yield _line(End(count))
 
 

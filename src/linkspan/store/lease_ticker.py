@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
-
 import structlog
 
 from linkspan.core.state import lease_clock
 from linkspan.store.store import Conflict, Store, Unavailable
+from linkspan.store.ticker import Ticker
 
 _log = structlog.get_logger("store.lease_ticker")
 
 
-class LeaseTicker:
-    """Advances the clock at once and then at its interval, for the length of a `with` block."""
+class LeaseTicker(Ticker):
+    """Advances the clock at once and then at its interval."""
 
     def __init__(self, store: Store) -> None:
+        super().__init__("lease-clock", lease_clock.interval(store.lease))
         self._store = store
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-clock", daemon=True)
+        self._stands = False
 
     def __enter__(self) -> None:
         self._advance()
-        self._thread.start()
+        super().__enter__()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        stands = False
-        while not self._stop.wait(lease_clock.interval(self._store.lease)):
-            fault = self._advance()
-            if fault and not stands:
-                _log.warning("no lease ends until the database can be written again", error=fault)
-            stands = bool(fault)
+    def tick(self) -> None:
+        """Advances the clock, and says once that it stands."""
+        fault = self._advance()
+        if fault and not self._stands:
+            _log.warning("no lease ends until the database can be written again", error=fault)
+        self._stands = bool(fault)
 
     def _advance(self) -> str:
         """Advances the clock. Returns the reason if that fails; the next attempt finds out whether it lasts."""

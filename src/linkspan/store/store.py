@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from linkspan.store import audit, revisions
 from linkspan.store.database import commit_markers
 from linkspan.store.database.clock import Clock
-from linkspan.store.database.engine import reader, writer
+from linkspan.store.database.connections import DriverConnection, take, transaction
 from linkspan.store.database.errors import (
     Conflict,
     Disconnected,
@@ -80,8 +80,6 @@ class Store:
         self._on_commit = on_commit
         self._clock = Clock(engine.dialect.name != "sqlite", lease, clock)
         self._dbapi = engine.dialect.loaded_dbapi
-        self._reader = reader(engine)
-        self._writer = writer(engine)
         self._gate = Gate()
         # SQLite has one writer: wait for it here, in order, and not in its busy handler that sleeps.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self.one_writer else nullcontext()
@@ -92,7 +90,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """One read transaction: everything it reads is of one moment."""
-        with self._connected(self._reader) as connection:
+        with self._connected(writes=False) as connection:
             yield Transaction(connection, self._keyring, self._clock, self.lease)
 
     @contextmanager
@@ -120,7 +118,7 @@ class Store:
     @contextmanager
     def _writing(self, marker: str | None = None) -> Iterator[Transaction]:
         self._keyring.refresh()
-        with self._turn, self._connected(self._writer) as connection:
+        with self._turn, self._connected(writes=True) as connection:
             tx = Transaction(connection, self._keyring, self._clock, self.lease)
             version = self._keyring.version
             if version != self._registered:
@@ -137,20 +135,14 @@ class Store:
         self._registered = version
 
     @contextmanager
-    def _connected(self, engine: Engine) -> Iterator[Connection]:
-        with translated(self._dbapi):
-            with self._gate.attempt(), translated(self._dbapi):
-                opened = engine.connect()
-            with opened as connection, connection.begin():
-                try:
-                    with translated(self._dbapi):
-                        yield connection
-                except Disconnected:
-                    # There is nothing to roll back any more, and nobody else shall get this connection.
-                    connection.invalidate()
-                    raise
-                except KeysUnavailable as error:
-                    raise Unavailable(str(error)) from error
+    def _connected(self, *, writes: bool) -> Iterator[DriverConnection]:
+        with self._gate.attempt(), translated(self._dbapi):
+            connection = take(self._engine)
+        try:
+            with transaction(connection, writes=writes):
+                yield connection
+        except KeysUnavailable as error:
+            raise Unavailable(str(error)) from error
 
     def _has_committed(self, marker: str, error: InDoubt) -> bool:
         """True if the transaction with this marker has committed, False if it never will. Raises `OutcomeUnknown`."""

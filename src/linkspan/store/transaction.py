@@ -11,10 +11,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection
-
 from linkspan.core.state.desired import ObjectKind
 from linkspan.store.database.clock import Clock
+from linkspan.store.database.connections import DriverConnection
 from linkspan.store.database.statements import Statement
 from linkspan.store.envelopes import Keyring
 
@@ -42,7 +41,7 @@ class Transaction:
     stamped so far. `audited` are the entries that `audit.flush` has to write. `statements` counts what was sent to the
     database. Not for more than one thread, and not beyond its `with` block."""
 
-    def __init__(self, connection: Connection, keyring: Keyring, clock: Clock, lease: float) -> None:
+    def __init__(self, connection: DriverConnection, keyring: Keyring, clock: Clock, lease: float) -> None:
         self.connection = connection
         self.keyring = keyring
         self.lease = lease

@@ -7,23 +7,30 @@ thread that caused them, before its call returns.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from linkspan.core.ipsec import algorithms, exemptions
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.ipsec.crl_schedule import Fetched
 from linkspan.core.ipsec.mtu import PairMtu
+from linkspan.core.ipsec.probe_plan import ProbePlan
 from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.machine_limits import MachineNeeds
 from linkspan.core.state.observed import Backend, Capabilities
+from linkspan.core.state.probes import EchoProbe, PortProbe, ProbeResult, ProbeState
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.kernel_sas import KernelSas
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.core.tunnel.precedence import Precedence
 from linkspan.core.tunnel.sas import IkeSa
-from linkspan.drivers.ports import NAMESPACE, DriverError, LoadedConnection, Unresponsive
+from linkspan.drivers.ports import NAMESPACE, DriverError, LoadedConnection, PathFault, Unresponsive
 from linkspan.testing.fake_world import FakeDaemon, FakeWorld
 
 VERSION: Final = "5.9.8-fake"
@@ -64,6 +71,8 @@ class FakeDrivers:
         self.network_watch = FakeNetworkWatch(world, node)
         self.machine_limits = FakeMachineLimits()
         self.resolver = FakeResolver(world)
+        self.fetcher = FakeFetcher(world)
+        self.prober = FakeProber(world)
 
     def charon(self, gateway: Gateway) -> FakeCharon:
         return FakeCharon(self.world, self.node, gateway, self.backend)
@@ -71,13 +80,14 @@ class FakeDrivers:
 
 class FakeNamespaces:
     """The `Namespaces` of one node. With `refusal` set, `apply` fails with this message. `outdated`: gateways whose
-    namespace is of an earlier version."""
+    namespace is of an earlier version. `path_faults`: by gateway."""
 
     def __init__(self, world: FakeWorld, node: str) -> None:
         self._world = world
         self._node = node
         self.refusal = ""
         self.outdated: set[str] = set()
+        self.path_faults: dict[str, PathFault] = {}
 
     def apply(self, gateway: Gateway) -> tuple[str, ...]:
         if self.refusal:
@@ -96,6 +106,9 @@ class FakeNamespaces:
 
     def is_outdated(self, gateway_id: str) -> bool:
         return gateway_id in self.outdated and (self._node, gateway_id) not in self._world.daemons
+
+    def path_fault(self, gateway_id: str, local: str, peer: str) -> PathFault | None:
+        return self.path_faults.get(gateway_id)
 
     def reattach(self, gateway_id: str) -> tuple[str, ...]:
         with self._world.lock:
@@ -321,6 +334,39 @@ class FakeResolver:
         deliver(Resolution(name, addresses, "" if addresses else "no such name"))
 
 
+class FakeFetcher:
+    """The `Fetcher` of one node. Every gateway reaches the files of the `FakeWorld`."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+
+    def fetch(self, gateway_id: str, url: str, deliver: Callable[[Fetched], None]) -> None:
+        with self._world.lock:
+            data = self._world.files.get(url)
+        deliver(Fetched(url, data) if data is not None else Fetched(url, error="the server answers 404"))
+
+
+class FakeProber:
+    """The `Prober` of one node. Gateways of the `FakeWorld` answer, others keep silent. `plans`: what was probed."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+        self.plans: list[ProbePlan] = []
+
+    def probe(self, gateway_id: str, plan: ProbePlan, deliver: Callable[[ProbeResult | str], None]) -> None:
+        self.plans.append(plan)
+        with self._world.lock:
+            own = [address for gateway in self._world.gateways.values() for address in gateway.outside.addresses]
+        answers = any(address.partition("/")[0] == plan.peer for address in own)
+        state: ProbeState = "answered" if answers else "silent"
+        echo = EchoProbe(source=plan.source, target=plan.peer, state=state, sent=3, received=3 if answers else 0)
+        inside = EchoProbe(state="not sent", note=plan.inside.refusal, target=plan.inside.target)
+        if answers and not plan.inside.refusal:
+            inside = msgspec.structs.replace(echo, source=plan.inside.source, target=plan.inside.target)
+        ports = tuple(PortProbe(port=port, state=state) for port in (500, 4500))
+        deliver(ProbeResult(ports=ports, path=echo, inside=inside))
+
+
 class FakeCharon:
     """The `Charon` of one gateway. Commands come from one thread, as with the real charon."""
 
@@ -385,6 +431,55 @@ class FakeCharon:
             daemon.configs.pop(name, None)
             daemon.keys.pop(name, None)
 
+    def load_key(self, key: Secret) -> str:
+        with self._world.lock:
+            id = hashlib.sha1(key.reveal().encode()).hexdigest()  # noqa: S324 # a name
+            self._daemon().private_keys[id] = key
+            return id
+
+    def unload_key(self, id: str) -> None:
+        with self._world.lock:
+            self._daemon().private_keys.pop(id, None)
+
+    def keys(self) -> frozenset[str]:
+        with self._world.lock:
+            return frozenset(self._daemon().private_keys)
+
+    def load_ppk(self, id: str, key: Secret) -> None:
+        with self._world.lock:
+            self._daemon().ppks[id] = key
+
+    def unload_ppk(self, id: str) -> None:
+        with self._world.lock:
+            self._daemon().ppks.pop(id, None)
+
+    def ppks(self) -> frozenset[str]:
+        with self._world.lock:
+            return frozenset(self._daemon().ppks)
+
+    def load_authority(self, certificate: str) -> None:
+        with self._world.lock:
+            self._daemon().authorities.add(certificate)
+
+    def load_crls(self, crls: Iterable[bytes]) -> None:
+        with self._world.lock:
+            self._daemon().crls.update(crls)
+
+    def certificates(self) -> tuple[bytes, ...]:
+        return ()
+
+    def crls(self) -> tuple[bytes, ...]:
+        return ()
+
+    def forget_peers(self) -> None:
+        pass
+
+    def clear_credentials(self) -> None:
+        with self._world.lock:
+            daemon = self._daemon()
+            for held in (daemon.keys, daemon.private_keys, daemon.ppks, daemon.authorities, daemon.crls):
+                held.clear()
+
     def initiate(self, ike: str, child: str) -> None:
         with self._world.lock:
             daemon = self._daemon()
@@ -441,6 +536,10 @@ class FakeCharon:
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
         with self._world.lock:
             return tuple(sa.listed() for sa in self._daemon().sas if ike in ("", sa.config.name))
+
+    def listing(self, ike: str) -> list[dict[str, Any]]:
+        with self._world.lock:
+            return [sa.listing() for sa in self._daemon().sas if sa.config.name == ike]
 
     def _daemon(self) -> FakeDaemon:
         daemon = self._world.daemons.get(self._key)

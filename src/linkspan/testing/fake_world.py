@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ from linkspan.core.ipsec import algorithms
 from linkspan.core.ipsec.config import ChildConfig, IkeConfig, SharedKey, owner_of
 from linkspan.core.ipsec.mtu import PairMtu
 from linkspan.core.ipsec.selectors import SelectorPair
+from linkspan.core.secret import Secret
 from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
@@ -57,6 +58,30 @@ class FakeIkeSa:
         ends = (config.local_address, config.remote_address)
         return IkeSa(config.name, self.unique_id, self.state, self.initiator, *ends, 0, tuple(self.children.values()))
 
+    def listing(self) -> dict[str, Any]:
+        """Return a part of what VICI `list-sas` says of the IKE SA."""
+        children = {
+            f"{child.name}-{child.unique_id}": {
+                "name": child.name,
+                "uniqueid": str(child.unique_id),
+                "state": child.state,
+                "spi-in": child.spi_in,
+                "local-ts": list(child.local_ts),
+                "remote-ts": list(child.remote_ts),
+            }
+            for child in self.children.values()
+        }
+        section = {
+            "uniqueid": str(self.unique_id),
+            "version": str(self.config.version),
+            "state": self.state,
+            "initiator": "yes" if self.initiator else "no",
+            "local-host": self.config.local_address,
+            "remote-host": self.config.remote_address,
+            "child-sas": children,
+        }
+        return {self.config.name: section}
+
 
 class FakeDaemon:
     """A running charon. `frozen`: it runs and does not answer, as after SIGSTOP. `has_device`: its TUN device is there.
@@ -70,6 +95,10 @@ class FakeDaemon:
         self.has_device = True
         self.configs: dict[str, IkeConfig] = {}
         self.keys: dict[str, SharedKey] = {}
+        self.private_keys: dict[str, Secret] = {}
+        self.ppks: dict[str, Secret] = {}
+        self.authorities: set[str] = set()
+        self.crls: set[bytes] = set()
         self.sas: list[FakeIkeSa] = []
         self.listeners: list[Callable[[CharonEvent], None]] = []
         self._attempts: PeerAttempts = {}
@@ -98,6 +127,7 @@ class FakeWorld:
         self.lock = threading.RLock()
         self.gateways: dict[tuple[str, str], Gateway] = {}
         self.names: dict[str, tuple[str, ...]] = {}
+        self.files: dict[str, bytes] = {}
         self.guards: dict[tuple[str, str], frozenset[SelectorPair]] = {}
         self.guarded: dict[tuple[str, str], Gateway] = {}
         self.bypasses: dict[tuple[str, str], frozenset[SelectorPair]] = {}
@@ -312,6 +342,9 @@ class FakeWorld:
         if agreed is None:
             theirs = "traffic selectors - === - unacceptable" if not fitting else "no acceptable proposal found"
             notify = "NO_PROPOSAL_CHOSEN" if fitting else "TS_UNACCEPTABLE"
+            if fitting:
+                peer.log(end.config.name, f"received proposals: {_as_logged(child)}", end.unique_id)
+                peer.log(end.config.name, f"configured proposals: {_as_logged(fitting[0])}", end.unique_id)
             peer.log(end.config.name, theirs, end.unique_id)
             daemon.log(sa.config.name, f"received {notify} notify, no CHILD_SA built")
             return
@@ -428,10 +461,10 @@ def _choose(mine: IkeConfig, peer: FakeDaemon) -> tuple[IkeConfig | None, tuple[
     ]
     if not fitting:
         line = f"no IKE config found for {mine.remote_address}...{mine.local_address}, sending NO_PROPOSAL_CHOSEN"
-        return None, (line, "received NO_PROPOSAL_CHOSEN notify error")
+        return None, (line, "parsed IKE_SA_INIT response 0 [ N(NO_PROP) ]")
     agreed = [config for config in fitting if set(config.proposals) & set(mine.proposals)]
     if not agreed:
-        return None, ("received proposals unacceptable", "received NO_PROPOSAL_CHOSEN notify error")
+        return None, ("received proposals unacceptable", "parsed IKE_SA_INIT response 0 [ N(NO_PROP) ]")
     matching = [config for config in agreed if (config.local_id, config.remote_id) == (mine.remote_id, mine.local_id)]
     if not matching:
         us, itself = (_TYPE.sub("", identity) for identity in (mine.remote_id, mine.local_id))
@@ -451,6 +484,17 @@ def _agree(ours: ChildConfig, theirs: ChildConfig, bare: bool) -> AgreedTransfor
             if _transforms(proposal, bare) in wanted:
                 return _transforms(proposal, bare)
     return None
+
+
+def _as_logged(config: ChildConfig) -> str:
+    """The proposals of a child in IKE_AUTH as charon logs them, without their groups."""
+    protocol = "AH" if config.ah_proposals else "ESP"
+    names = []
+    for proposal in config.esp_proposals or config.ah_proposals:
+        encryption, bits, integrity, _ = _transforms(proposal, bare=True)
+        cipher = f"{encryption}_{bits}" if bits else encryption
+        names.append(f"{protocol}:" + "/".join(part for part in (cipher, integrity, "NO_EXT_SEQ") if part))
+    return ", ".join(names)
 
 
 def _transforms(proposal: str, bare: bool) -> AgreedTransforms:

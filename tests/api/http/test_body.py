@@ -26,7 +26,7 @@ def levels(value: Any) -> int:
 @pytest.mark.security(
     "8",
     tried="nesting of JSON, also in texts",
-    control="itself: brackets in texts count nothing",
+    control="test_without_the_limit_any_depth_is_decoded",
 )
 @settings(deadline=None)
 @given(value=VALUES, more=st.integers(0, 20))
@@ -39,3 +39,12 @@ def test_levels_are_counted_outside_of_strings(value: Any, more: int) -> None:
         return
     with pytest.raises(ApiError, match="nested deeper than 16 levels"):
         body.parse(content)
+
+
+def test_without_the_limit_any_depth_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control."""
+    content = b"[" * (body.DEPTH + 1) + b"]" * (body.DEPTH + 1)
+    with pytest.raises(ApiError, match="nested deeper than 16 levels"):
+        body.parse(content)
+    monkeypatch.setattr(body, "_is_nested_deeper", lambda *_: False)
+    assert levels(body.parse(content)) == body.DEPTH + 1

@@ -207,6 +207,13 @@ def test_extensions(api: Api) -> None:
         "vpn-aes-ccm-gcm",
         "router",
         "external-net",
+        "net-mtu",
+        "project-id",
+        "sorting",
+        "pagination",
+        "agent",
+        "standard-attr-description",
+        "standard-attr-tag",
         "quotas",
         "quota_details",
         "quota-check-limit",
@@ -217,6 +224,8 @@ def test_extensions(api: Api) -> None:
     for alias in aliases:
         shown = api.get(f"/extensions/{alias}")["extension"]
         assert sorted(shown) == ["alias", "description", "links", "name", "updated"]
+    # What there is nothing of is not advertised: clients would use it.
+    assert aliases.isdisjoint({"security-group", "subnet_allocation", "ext-gw-mode", "extraroute", "dvr", "provider"})
     assert api.refused("GET", "/extensions/nothing") == (404, "HTTPNotFound")
     assert api.get("/service-providers")["service_providers"][0]["service_type"] == "VPN"
 

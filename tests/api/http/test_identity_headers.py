@@ -101,7 +101,7 @@ class RecordingBackend:
 @pytest.mark.security(
     "11",
     tried="every identity header, with each kind of authentication",
-    control="itself: without the protection every claim arrives",
+    control="itself: its second half lets the headers through, and every claim arrives",
 )
 @pytest.mark.parametrize("backend", [none, basic, static, issued, keystone])
 def test_identity_headers_do_not_change_the_caller(

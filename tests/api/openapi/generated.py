@@ -65,6 +65,9 @@ NAMES = {
     "ipsecpolicy_id": "ipsec_policy",
     "local_ep_group_id": "endpoint_group",
     "peer_ep_group_id": "endpoint_group",
+    "local_certificate_id": "certificate",
+    "trust_anchor_id": "trust_anchor",
+    "issuer_id": "trust_anchor",
 }
 """Attributes that refer to an object -> the object's resource."""
 
@@ -77,7 +80,29 @@ RULES = (
     "cannot be used with ",
     "needs IKEv2",
     "admin privileges",
-    "certificates are not available",
+    "while auth_mode is certs",
+    "is a key id, which no certificate has",
+    "is not in the certificate",
+    "has not been issued yet",
+    "there is no ppk that could be required",
+    "it is required with ppk",
+    "Reason: it is required.",
+    "the key is made here",
+    "the request comes first",
+    "the project's own CA issues it",
+    "the CA is made here",
+    "only a generated C",
+    "only a generated certificate",
+    "it is required of a",
+    "it is required, unless source",
+    "has no CA of its own",
+    "is of another project",
+    "an imported certificate has its own",
+    "a certificate needs a subject",
+    "needs its certificate in the same request",
+    "cannot be removed",
+    "strict admits nobody",
+    "is in the list twice",
     "Bad router request",
     "does not belong to any subnet",
     "number of sort_keys",
@@ -89,10 +114,18 @@ RULES = (
     "an identity ",
     "a key id cannot ",
     "distinguished name",
+    "the name of a key is",
+    "neither a DNS name nor a mail address",
+    "Invalid input for subject. ",
+    "it is no PEM",
+    "PEM has ",
+    " is needed",
+    "cannot be read",
     "unspecified address",
     "'keyid:' needs",
     "not printable",
-    "printable characters without a slash",
+    "cannot be the name of a file",
+    "bytes in UTF-8: the name of a node",
     # Ranges of numbers that are sent as text, and limits that are settings.
     "is too small",
     "is too large",
@@ -120,6 +153,9 @@ FORMATS = {
     "cidr": cidrs(),
     "ip": st.builds("10.{}.{}.{}".format, *[st.integers(0, 250)] * 3),
     "host": hosts(),
+    "pem": st.sampled_from(["no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]),
+    "distinguished-name": st.sampled_from(["CN=gw", "C=CH, O=Lab, CN=gw.example.org", "no name"]),
+    "uri": st.sampled_from(["http://crl.example.org/x", "http://crl.example.org:8080/y"]),
     "ike-identity": hosts() | st.sampled_from(["me@example.org", "keyid:one", "key id", "@gw.example.org"]),
 }
 for _name, _strategy in FORMATS.items():
@@ -174,8 +210,31 @@ class TwoProjects:
                 "local_ep_group_id": None,
                 "peer_ep_group_id": None,
                 "auth_mode": "psk",
+                "local_certificate_id": None,
+                "trust_anchor_id": None,
+                "peer_certificates": [],
+                "ppk_id": "",
+                "ppk": None,
+                "ppk_required": False,
             }
             | ({} if pick % 4 else {"peer_cidrs": [f"10.{20 + pick % 200}.7.0/24"], "mtu": 1400, "psk": f"key {pick}"}),
+            "certificate": {
+                "source": "csr",
+                "key_algorithm": "ecdsa-p256",
+                "subject": f"CN=gw{pick}",
+                "subject_alt_names": [],
+                "issuer_id": None,
+                "certificate": None,
+                "private_key": None,
+            },
+            "trust_anchor": {
+                "source": "generated",
+                "subject": f"CN=CA {pick}",
+                "ca_bundle": None,
+                "revocation": "if_available",
+                "crl_urls": [],
+                "crl": None,
+            },
         }.get(resource, {})
 
     def refresh(self) -> None:
@@ -200,7 +259,7 @@ class TwoProjects:
     def foreign_objects(self) -> Any:
         """The foreign project's objects as its member sees them, without the status that a node reports."""
         return {
-            name: [{k: v for k, v in shown.items() if k not in ("status", "status_reason")} for shown in objects]
+            name: [{k: v for k, v in shown.items() if not k.startswith("status")} for shown in objects]
             for name, objects in self._objects("bob").items()
         }
 
@@ -229,6 +288,8 @@ def _populate(api: Api, mark: str, number: int, key: str) -> LocalSite:
         [(singular, shown)] = envelope.items()
         api.update(f"{path}{shown['id']}", singular, **words)
     # Nothing references these, so they can be deleted.
+    api.create("/vpn/certificates", "certificate", **words, subject="CN=gw")
+    api.create("/vpn/trust-anchors", "trust_anchor", **words, source="generated")
     api.ike(**words)
     api.ipsec(**words)
     api.group("cidr", "10.250.0.0/24", **words)
@@ -426,8 +487,13 @@ def _members(body: dict[str, Any], resource: Resource) -> list[dict[str, Any]]:
     many = body.get(resource.plural)
     members = [body.get(resource.singular)]
     if isinstance(many, list):
-        members = [item.get(resource.singular, item) if isinstance(item, dict) else None for item in many]
+        members = [_without_envelope(item, resource) for item in many]
     return [member for member in members if isinstance(member, dict)]
+
+
+def _without_envelope(item: Any, resource: Resource) -> Any:
+    inner = item.get(resource.singular) if isinstance(item, dict) else None
+    return inner if isinstance(inner, dict) else item
 
 
 def _fault(case: AnyCase, kind: type[Failure], good: bool, message: str) -> None:

@@ -31,6 +31,8 @@ def bodies(site: LocalSite, resource: Resource) -> list[dict[str, Any]]:
         "service": [{"router_id": site.router["id"]}, {"router_id": site.router["id"]}],
         "connection": [site.values(), site.values(peer_cidrs=["10.8.0.0/24"])],
         "endpoint_group": [{"type": "cidr", "endpoints": [f"10.{n}.0.0/24"]} for n in (3, 4)],
+        "certificate": [{"subject": "CN=gw", "subject_alt_names": ["gw.example.org"]}, {"subject": "CN=gw"}],
+        "trust_anchor": [{"source": "generated"}, {"source": "generated"}],
         "subnet": [{"network_id": network, "cidr": f"10.{n}.0.0/24"} for n in (5, 6)],
     }
     return [values | {"name": name} for name, values in zip("ab", good.get(resource.name, [{}, {}]), strict=True)]

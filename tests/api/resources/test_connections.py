@@ -32,6 +32,7 @@ def test_a_service_shows_its_gateways_addresses(api: Api) -> None:
         "external_v6_ip": "2001:db8::2",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",
+        "status_code": "PROVISIONING",
         "created_at": site.service["created_at"],
         "updated_at": site.service["created_at"],
         "revision_number": 1,
@@ -73,11 +74,18 @@ def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
         "dpd": {"action": "hold", "interval": 30, "timeout": 120},
         "admin_state_up": True,
         "auth_mode": "psk",
+        "local_certificate_id": None,
+        "trust_anchor_id": None,
+        "peer_certificates": [],
+        "ppk_id": "",
+        "ppk": None,
+        "ppk_required": False,
         "route_mode": "static",
         "effective_mtu": None,
         "psk": "correct horse",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",
+        "status_code": "PROVISIONING",
         "created_at": connection["created_at"],
         "updated_at": connection["created_at"],
         "revision_number": 1,
@@ -104,6 +112,8 @@ def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
         ({"local_id": "me@example.org"}, {"local_id": "me@example.org"}),
         ({"local_id": None}, {"local_id": ""}),
         ({"local_ep_group_id": None}, {"local_ep_group_id": None}),
+        ({"local_ep_group_id": "", "peer_ep_group_id": ""}, {"local_ep_group_id": None, "peer_ep_group_id": None}),
+        ({"dpd": {"actions": "restart"}}, {"dpd": {"action": "restart", "interval": 30, "timeout": 120}}),
         ({"psk": 'a"b\nc'}, {"psk": 'a"b\nc'}),
         ({"name": "🔒", "description": "two\nlines"}, {"name": "🔒", "description": "two\nlines"}),
         ({"tenant_id": BLUE}, {"project_id": BLUE}),
@@ -129,7 +139,6 @@ def test_messages_of_some_errors(site: LocalSite) -> None:
     assert message(psk=...) == "Failed to parse request. Required attribute 'psk' not specified"
     assert message(route_mode="static") == "Attribute 'route_mode' not allowed in POST"
     assert message(effective_mtu=1400) == "Attribute 'effective_mtu' not allowed in POST"
-    assert "not available yet" in message(auth_mode="certs", psk=...)
     assert "kkk" not in message(psk="k" * 256)
 
 
@@ -232,15 +241,30 @@ def test_every_request_that_leads_to_a_conflict_is_refused(site: LocalSite) -> N
     site.connection(name="first")
     clash = (409, "IPsecSiteConnectionConflict")
     assert site.refused(psk="another", peer_cidrs=["10.8.0.0/24"]) == clash
-    assert site.refused(peer_cidrs=["10.9.0.128/25"]) == clash
-    second = site.connection(name="second", peer_cidrs=["10.8.0.0/24"])
-    path = f"{CONNECTIONS}/{second['id']}"
-    body = {"ipsec_site_connection": {"peer_cidrs": ["10.0.0.0/8"], "local_id": "198.51.100.2"}}
-    assert site.api.refused("PUT", path, body) in (clash, BAD)
+    elsewhere = site.api.service(site.router, site.subnet)
+    assert site.refused(peer_cidrs=["10.9.0.128/25"], vpnservice_id=elsewhere["id"]) == clash
+    there = site.connection(name="there", peer_cidrs=["10.5.0.0/24"], vpnservice_id=elsewhere["id"])
+    body = {"ipsec_site_connection": {"peer_cidrs": ["10.0.0.0/8"]}}
+    assert site.api.refused("PUT", f"{CONNECTIONS}/{there['id']}", body) == clash
     other = site.connection(name="third", peer_id="other", peer_cidrs=["10.9.0.0/24"])
-    for values in ({}, {"psk": "another", "peer_cidrs": ["10.7.0.0/24"]}):
-        body = {"ipsec_site_connection": {"peer_id": "203.0.113.9", **values}}
-        assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", body) == clash
+    values = {"peer_id": "203.0.113.9", "psk": "another", "peer_cidrs": ["10.7.0.0/24"]}
+    assert site.api.refused("PUT", f"{CONNECTIONS}/{other['id']}", {"ipsec_site_connection": values}) == clash
+
+
+def test_a_successor_is_accepted_and_says_what_it_supersedes(site: LocalSite) -> None:
+    older = site.connection(name="older", peer_cidrs=["10.9.0.0/24", "10.8.0.0/24"])
+    newer = site.connection(name="newer", peer_cidrs=["10.8.0.0/24"], mtu=1300)
+    waits = "waits for a node that can run the gateway"
+    part = f"older ({older['id']}) for 1 of 2 pairs of networks"
+    assert newer["status_reason"] == f"{waits}; supersedes {part} once it is up"
+    # With another key too, if it takes over something of each that has the earlier key.
+    whole = site.connection(name="", psk="another", peer_cidrs=["10.8.0.0/15"])
+    assert whole["status_reason"] == (f"{waits}; supersedes older ({older['id']}), newer ({newer['id']}) once it is up")
+    assert (whole["status"], older["status_reason"]) == ("PENDING_CREATE", waits)
+    # A key that nothing has any more joins nothing, and the one in charge does.
+    disjoint = {"peer_cidrs": ["10.6.0.0/24"]}
+    assert site.refused(**disjoint) == (409, "IPsecSiteConnectionConflict")
+    assert site.connection(psk="another", **disjoint)["status_reason"] == waits
 
 
 def test_the_key_of_a_peer_with_two_connections_can_be_changed(site: LocalSite) -> None:
@@ -297,7 +321,7 @@ def test_policies_that_cannot_be_negotiated_together_are_refused(site: LocalSite
 @pytest.mark.security(
     "8",
     tried="one connection more than a gateway may have",
-    control="itself: those up to the limit are created",
+    control="test_with_higher_limits_the_same_is_taken",
 )
 def test_the_connections_of_a_gateway_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(connections=2)) as api:
@@ -310,7 +334,7 @@ def test_the_connections_of_a_gateway_are_limited(open_api: OpenApi) -> None:
 @pytest.mark.security(
     "8",
     tried="one network more than a side may have",
-    control="itself: those up to the limit are taken",
+    control="test_with_higher_limits_the_same_is_taken",
 )
 def test_the_cidrs_of_a_side_are_limited(open_api: OpenApi) -> None:
     with open_api(limits=Limits(cidrs=2)) as api:
@@ -321,6 +345,16 @@ def test_the_cidrs_of_a_side_are_limited(open_api: OpenApi) -> None:
         assert api.refused("PUT", path, {"ipsec_site_connection": {"peer_cidrs": three}}) == BAD
         body = {"endpoint_group": {"type": "cidr", "endpoints": three}}
         assert api.refused("POST", "/vpn/endpoint-groups", body) == BAD
+
+
+def test_with_higher_limits_the_same_is_taken(open_api: OpenApi) -> None:
+    """The control."""
+    with open_api(limits=Limits(connections=3, cidrs=3)) as api:
+        site = LocalSite(api)
+        for number in range(2):
+            site.connection(peer_id=f"peer-{number}")
+        three = [f"10.{number}.0.0/24" for number in (7, 8, 9)]
+        assert site.connection(peer_id="one too many", peer_cidrs=three)["peer_cidrs"] == three
 
 
 # --- in use -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from linkspan.core.state.observed import ConnectionReport, GatewayReport
-from tests.api.world import CONNECTIONS, Api, LocalSite, Node
+from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite, Node
 
 SERVICES = "/vpn/vpnservices"
 LABELS = ("name", "description")
@@ -27,6 +27,10 @@ def node(api: Api) -> Node:
     "router.description",
     "port.name",
     "port.description",
+    "network.tags",
+    "subnet.tags",
+    "router.tags",
+    "port.tags",
 )
 def test_labels_are_filters_and_reach_no_node(node: Node, site: LocalSite) -> None:
     site.connection()
@@ -40,6 +44,10 @@ def test_labels_are_filters_and_reach_no_node(node: Node, site: LocalSite) -> No
         site.api.update(f"/{key}s/{id}", key, **labels)
         query = "&".join(f"{name}={value}" for name, value in labels.items())
         assert [each["id"] for each in site.api.get(f"/{key}s?{query}")[f"{key}s"]] == [id]
+    for key in ("network", "subnet", "router", "port"):
+        (item, *_) = site.api.get(f"/{key}s?project_id={BLUE}")[f"{key}s"]
+        assert site.api.send("PUT", f"/{key}s/{item['id']}/tags/north").status_code == 201
+        assert [each["id"] for each in site.api.get(f"/{key}s?tags=north")[f"{key}s"]] == [item["id"]]
     assert {tuple(port[name] for name in LABELS) for port in site.api.get("/ports")["ports"]} == {("", "")}
     assert node.desired()["revision"] == before
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
+from linkspan.core.schema.conditions import conditions_of
 from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.conftest import OpenApi
 from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
@@ -171,20 +172,22 @@ def test_a_groups_type_can_be_filtered_by_the_sdks_name(api: Api, name: str) -> 
 )
 def test_attributes_outside_the_schema_can_be_filtered(site: LocalSite, query: str, count: int) -> None:
     assert len(site.api.get(f"/{query}")[query.partition("?")[0]]) == count
-    collection = query.partition("?")[0]
-    assert site.api.refused("GET", f"/{collection}?tags=x") == (400, "HTTPBadRequest"), "a list"
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
 def test_every_scalar_attribute_filters_and_sorts(site: LocalSite, resource: Resource) -> None:
     site.connection()
     site.api.group("cidr", "10.0.0.0/24")
+    site.api.create("/vpn/certificates", "certificate", subject="CN=gw")
+    site.api.create("/vpn/trust-anchors", "trust_anchor", source="generated")
     path = f"/{resource.path}"
     every: list[dict[str, Any]] = site.api.get(path)[resource.plural]
     assert every
     for attribute in resource.attributes:
         value = every[0][attribute.name]
-        query = f"{path}?{attribute.name}={'' if value is None else value}"
+        query = f"{path}?{attribute.name}={'' if value is None else quote(str(value))}"
+        if attribute.name in conditions_of(resource):
+            continue
         if attribute.kind.column == "json" or attribute.secret:
             assert site.api.refused("GET", query) == (400, "HTTPBadRequest"), attribute.name
             continue

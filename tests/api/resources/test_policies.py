@@ -30,6 +30,7 @@ def test_a_policy_of_defaults_is_safe_and_complete(api: Api) -> None:
         "lifetime": {"units": "seconds", "value": 3600},
         "phase1_negotiation_mode": "main",
         "ike_version": "v2",
+        "crypto_profile": None,
         "created_at": policy["created_at"],
         "updated_at": policy["created_at"],
         "revision_number": 1,

@@ -106,6 +106,8 @@ def test_details_show_what_is_used(site: LocalSite) -> None:
             "ipsecpolicy": 1,
             "ipsec_site_connection": 1,
             "endpoint_group": 0,
+            "certificate": 0,
+            "trust_anchor": 0,
             "network": 1,
             "subnet": 1,
             "router": 1,

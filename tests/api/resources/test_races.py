@@ -20,7 +20,7 @@ def together(send: Callable[[int], Any], count: int = AT_ONCE) -> list[Any]:
 
 def test_of_conflicting_connections_one_is_created(site: LocalSite) -> None:
     def send(number: int) -> int:
-        body = {"ipsec_site_connection": site.values(psk=f"key {number}")}
+        body = {"ipsec_site_connection": site.values(psk=f"key {number}", peer_cidrs=[f"10.{20 + number}.0.0/24"])}
         return site.api.send("POST", CONNECTIONS, body).status_code
 
     assert Counter(together(send)) == {201: 1, 409: AT_ONCE - 1}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Engine, text
 
 from linkspan.core.ipsec import config
-from linkspan.core.tunnel import reconcile, tunnel
+from linkspan.core.tunnel import reconcile, reports
 from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite
 from tests.core.samples import connection as sample
 from tests.harness.databases import KEY
@@ -111,7 +111,7 @@ def test_a_node_reports_it_and_runs_the_others() -> None:
     bad, good = sample(id="a", fault="cannot be read"), sample(id="b", peer_address="203.0.113.77", peer_id="other")
     plan = reconcile.reconcile({}, {"a": bad, "b": good}, (), {}, "kernel")
     assert {config.owner_of(child.name) for loaded in plan.load for child in loaded.children} == {"b"}
-    report = tunnel.report(plan.tunnels["a"], 1)
+    report = reports.report(plan.tunnels["a"], 1)
     assert report is not None
     assert (report.state, report.reason) == ("error", "cannot be read")
 

@@ -183,7 +183,6 @@ INVALID: list[tuple[dict[str, Any], ConnectionContext, str, str]] = [
         "ExternalNetworkHasNoSubnet",
         "no IPv4 subnet",
     ),
-    (values(auth_mode="certs"), CONTEXT, "HTTPBadRequest", "not available yet"),
 ]
 
 
@@ -333,6 +332,9 @@ def peers(connections: list[Connection]) -> list[Peer]:
     return [Peer(entry.id, entry.peer_address, entry.peer_id) for entry in connections]
 
 
+DISJOINT: dict[str, Any] = {"peer_cidrs": ("10.7.0.0/24",)}
+
+
 def v1(mode: str = "main") -> Any:
     """An IKEv1 policy."""
     return msgspec.structs.replace(A.ike, ike_version="v1", phase1_negotiation_mode=mode)
@@ -342,7 +344,13 @@ def v1(mode: str = "main") -> Any:
     ("first", "second", "conflict"),
     [
         (A, other(), False),
-        (A, other(peer_cidrs=("10.9.0.128/25",)), True),
+        # Of one service, overlapping selectors are a succession.
+        (A, other(peer_cidrs=("10.9.0.128/25",)), False),
+        (A, other(peer_cidrs=("10.9.0.128/25",), psk=Secret("another"), mtu=1300), False),
+        (A, other(peer_cidrs=("10.9.0.0/24",), auth_mode="certs", psk=Secret("")), False),
+        (A, other(peer_cidrs=("10.9.0.128/25",), service_id="another"), True),
+        (A, other(peer_cidrs=("10.9.0.0/24",), peer_id="IPV4:198.51.100.2", service_id="another"), True),
+        (A, other(service_id="another"), False),
         (A, other(peer_cidrs=("10.9.0.128/25",), local_cidrs=("10.3.0.0/24",)), False),
         (A, other(peer_cidrs=("fd00::/64",), local_cidrs=("fd01::/64",)), False),
         (A, other(peer_cidrs=("10.9.0.0/24",), peer_id="another"), False),
@@ -357,16 +365,16 @@ def v1(mode: str = "main") -> Any:
         # charon selects a key by identities only.
         (A, other(psk=Secret("another"), peer_address="198.51.100.9"), True),
         # Names are compared as charon and DNS do.
-        (other(id="a", peer_id="GW.example.org"), other(peer_id="gw.EXAMPLE.org", psk=Secret("x")), True),
-        (other(id="a", peer_id="@gw"), other(peer_id="gw", psk=Secret("x")), True),
-        (other(id="a", peer_address="a.example"), other(peer_address="A.EXAMPLE."), True),
+        (other(id="a", peer_id="GW.example.org", **DISJOINT), other(peer_id="gw.EXAMPLE.org", psk=Secret("x")), True),
+        (other(id="a", peer_id="@gw", **DISJOINT), other(peer_id="gw", psk=Secret("x")), True),
+        (other(id="a", peer_address="a.example"), other(peer_address="A.EXAMPLE.", service_id="2"), True),
         (other(id="a", peer_id="A Key"), other(peer_id="a key", psk=Secret("x")), False),
-        (other(id="a", peer_id="2001:DB8::1"), other(peer_id="2001:db8:0::1", psk=Secret("x")), True),
-        (other(id="a", peer_id="fqdn:gw"), other(peer_id="GW", psk=Secret("x")), True),
-        (other(id="a", peer_id="email:me@gw"), other(peer_id="Me@gw", psk=Secret("x")), True),
-        (other(id="a", peer_id="ipv4:203.0.113.5"), other(peer_id="203.0.113.5", psk=Secret("x")), True),
+        (other(id="a", peer_id="2001:DB8::1", **DISJOINT), other(peer_id="2001:db8:0::1", psk=Secret("x")), True),
+        (other(id="a", peer_id="fqdn:gw", **DISJOINT), other(peer_id="GW", psk=Secret("x")), True),
+        (other(id="a", peer_id="email:me@gw", **DISJOINT), other(peer_id="Me@gw", psk=Secret("x")), True),
+        (other(id="a", peer_id="ipv4:203.0.113.5", **DISJOINT), other(peer_id="203.0.113.5", psk=Secret("x")), True),
         (other(id="a", peer_id="keyid:gw"), other(peer_id="gw", psk=Secret("x")), False),
-        (other(id="a", peer_address="2001:DB8::1"), other(peer_address="2001:db8:0::1"), True),
+        (other(id="a", peer_address="2001:DB8::1"), other(peer_address="2001:db8:0::1", service_id="2"), True),
         # IKEv1 main mode selects the key by addresses only.
         (other(id="a", ike=v1()), other(ike=v1(), peer_id="you", psk=Secret("x")), True),
         (other(id="a", ike=v1()), other(ike=v1("aggressive"), peer_id="you", psk=Secret("x")), False),
@@ -486,7 +494,8 @@ def test_conflicts_do_not_depend_on_the_order(connections: list[Connection]) -> 
     any_conflict = conflict_found(connections, ids)
     assert any_conflict == conflict_found(connections[::-1], ids[::-1])
     assert any_conflict == any(conflict_found(connections, [id]) for id in ids)
-    assert any_conflict == any(
+    # Two that conflict alone may be told apart by a third one, which supersedes one of them.
+    assert not any_conflict or any(
         conflict_found([left, right], [right.id])
         for index, left in enumerate(connections)
         for right in connections[index + 1 :]

@@ -50,6 +50,8 @@ def rows_for(kind: AttributeType, values: tuple[Any, ...], *rest: Any) -> list[t
         (Choice(("a", "b")), "a", "a"),
         (Uuid(), UUID.upper(), UUID),
         (Uuid(optional=True), None, None),
+        (Uuid(optional=True), "", None),
+        (Uuid(optional=True), UUID.upper(), UUID),
         *rows_for(Boolean(), (True, "true", "True", "TRUE", "1", 1, "on", "yes", "t", "y"), True),
         *rows_for(Boolean(), (False, "false", "False", "0", 0, "off", "no", "f", "n"), False),
         (Integer(), 7, 7),
@@ -96,7 +98,9 @@ def test_valid_values_are_converted(kind: AttributeType, value: Any, converted: 
         (Choice(("a",)), None, "HTTPBadRequest", "valid_values"),
         (Choice(("a",)), ["a"], "HTTPBadRequest", "valid_values"),
         *rows_for(Uuid(), (None, "", 7, UUID[:-1], UUID.replace("-", ""), f"{UUID}\n"), "HTTPBadRequest", "UUID"),
-        (Uuid(optional=True), "", "HTTPBadRequest", "UUID"),
+        *rows_for(Uuid(optional=True), (" ", 0, False, [], "none"), "HTTPBadRequest", "UUID"),
+        (DeadPeerDetection(), {"actions": "explode"}, "HTTPBadRequest", "explode is not in valid_values."),
+        (DeadPeerDetection(), {"action": "hold", "actions": "clear"}, "HTTPBadRequest", "do not match"),
         *rows_for(Boolean(), (None, "", "maybe", 2, 1.0, [], {}), "InvalidInput", "boolean"),
         *rows_for(
             Integer(), (None, "", "big", 1.5, True, [], math.inf, "1e3", "٣"), "InvalidInput", "is not an integer."
@@ -215,6 +219,9 @@ def test_an_update_is_merged_with_the_stored_value() -> None:
     assert LIFETIME.merge("it", stored, None) == stored
     dpd = {"action": "restart", "interval": 10, "timeout": 60}
     assert DeadPeerDetection().merge("it", dpd, {"action": "clear"}) == dpd | {"action": "clear"}
+    assert DeadPeerDetection().merge("it", dpd, {"actions": "clear"}) == dpd | {"action": "clear"}
+    assert DeadPeerDetection().merge("it", dpd, {"actions": "clear", "action": "clear"}) == dpd | {"action": "clear"}
+    assert DeadPeerDetection().merge("it", dpd, {"timeout": 90}) == dpd | {"timeout": 90}
     with pytest.raises(ApiError):
         DeadPeerDetection().merge("it", dpd, {"interval": 60})
     assert Text().merge("it", "old", "new") == "new"

@@ -152,7 +152,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "connections.local_cidrs": (["10.1.0.0"], ["fd00::%a/64"], ["rubbish"]),
     "connections.peer_cidrs": (["10.1.0.0/33"], ["0.0.0.0/0 accept"]),
     "connections.mtu": (2**40, "1500"),
-    "connections.psk": ("x" * 1025, 7, None),
+    "connections.psk": ("x" * 8193, 7, None),
     "connections.psk_from": ("x",),
     "connections.fault": ("x" * 1001,),
     "connections.ike.encryption_algorithm": ("aes 128", "x" * 33, "aes-128\n", "AES"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linkspan.core.diagnosis.causes import CAUSES
 from linkspan.core.state.status import GRACE, Node, Observed, StatusInputs, compute
 
 NOW = 1000.0
@@ -80,6 +81,7 @@ def test_the_status_follows_from_the_inputs(inputs_: StatusInputs, status: str, 
     verdict = compute(inputs_, NOW)
     assert verdict[0] == status
     assert reason in verdict[1]
+    assert verdict.code in CAUSES or (verdict.status, verdict.code) == ("ACTIVE", "")
 
 
 def test_the_grace_is_a_parameter() -> None:
@@ -111,7 +113,7 @@ ANY = st.builds(
 
 @given(inputs_=ANY, now=TIMES)
 def test_any_inputs_have_a_status(inputs_: StatusInputs, now: float) -> None:
-    status, reason = compute(inputs_, now)
+    status, reason, _ = compute(inputs_, now)
     assert (status == "PENDING_DELETE") == inputs_.deleted
     if status in ("DOWN", "PENDING_DELETE"):
         assert reason

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from linkspan.core.secret import Secret
+from linkspan.core.state.credentials import PreviousKey
 from linkspan.core.state.desired import Connection, Dpd, DpdAction
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel import events, lifecycle, reconcile
@@ -19,6 +21,7 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyFailed,
     Retransmitted,
     SaChanged,
 )
@@ -41,7 +44,8 @@ class History:
         """Half of the histories stay with the DPD action hold on the kernel's ESP, where a tunnel waits for traffic."""
         self.backend: Backend = "kernel" if self.holds else self.random.choice(("kernel", "user-space"))
         self.now = 0.0
-        self.tunnel = reconcile.tunnel_for(self.connection(1), self.backend)
+        self.desired = self.connection(1)
+        self.tunnel = reconcile.tunnel_for(self.desired, self.backend)
 
     def connection(self, revision: int) -> Connection:
         """A connection with attributes of its own."""
@@ -50,6 +54,7 @@ class History:
         changes = pick([{}, {"encryption_algorithm": "aes-256"}, {"pfs": "group19"}])
         if self.random.random() < 0.1:
             changes = {"transform_protocol": "ah-esp"}
+        key, other = pick((("ref-1", "ref-2"), ("ref-1", "ref-2"), ("ref-1", "ref-2"), ("ref-2", "ref-1")))
         return connection(
             revision=revision,
             enabled=self.random.random() > 0.15,
@@ -57,7 +62,8 @@ class History:
             dpd=Dpd("hold" if self.holds else pick(ACTIONS), 5, 9),
             peer_address="vpn.example.org" if self.random.random() < 0.15 else "198.51.100.2",
             peer_cidrs=("10.2.0.0/24", "10.3.0.0/24") if self.random.random() < 0.7 else ("10.2.0.0/24",),
-            psk_ref=pick(("ref-1", "ref-1", "ref-1", "ref-2")),
+            psk_ref=key,
+            previous_psk=pick((None, PreviousKey(Secret("the other key"), other))),
             ike=pick((connection().ike, ikev1())),
             ipsec=msgspec.structs.replace(ipsec, **changes),
         )
@@ -77,9 +83,12 @@ class History:
         if chance < 0.12:
             self.edit()
             return EDITED
-        if chance < 0.15:
+        if chance < 0.15 and not self.tunnel.key_rotation.is_due:
             self.tunnel = tunnels.after_charon_restart(self.tunnel)
             return CHARON_RESTARTED
+        if self.tunnel.key_rotation.is_due:
+            self.change(self.desired)
+            return EDITED
         event = self.event()
         self.tunnel, _ = lifecycle.step(self.tunnel, event, self.now)
         return event.__class__
@@ -90,8 +99,13 @@ class History:
         revised = self.connection(old.connection.revision + 1)
         if self.random.random() < 0.3:
             initiator = self.random.choice(("bi-directional", "response-only"))
-            revised = msgspec.structs.replace(old.connection, revision=revised.revision, initiator=initiator)
-        self.tunnel = reconcile.reconcile({"a": old}, {"a": revised}, (), {}, self.backend).tunnels["a"]
+            revised = msgspec.structs.replace(self.desired, revision=revised.revision, initiator=initiator)
+        self.change(revised)
+
+    def change(self, revised: Connection) -> None:
+        """The result of `reconcile` for a revision, or of the turn of the other key."""
+        self.desired = revised
+        self.tunnel = reconcile.reconcile({"a": self.tunnel}, {"a": revised}, (), {}, self.backend).tunnels["a"]
 
     def event(self) -> events.Event:
         """An event. SAs are listed most often, since that is what moves a tunnel."""
@@ -112,8 +126,11 @@ class History:
             events.Tick(),
             events.PeerDeclaredDead(),
             events.EventsLost(),
-            Cause(about, self.random.choice(("auth-failed", "esp-proposal", "rekey-failed")), "why"),
-            PeerRefused("198.51.100.2", "ike-proposal", "why", 1.8e9, 2),
+            events.KeyLoaded(),
+            Cause(about, self.random.choice(("PSK_MISMATCH", "ESP_PROPOSAL_MISMATCH")), "why"),
+            PeerRefused("198.51.100.2", "IKE_REFUSED", "why", 1.8e9, 2),
+            PeerRefused("198.51.100.2", "PSK_MISMATCH", "why", 1.8e9, 1, attempt=self.random.randrange(9)),
+            RekeyFailed(about),
             SaChanged(about),
             Initiating(about),
             PeerSeen(about, number),

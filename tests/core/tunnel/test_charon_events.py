@@ -7,10 +7,12 @@ import pytest
 from linkspan.core.tunnel import charon_events, sas
 from linkspan.core.tunnel.charon_events import (
     Cause,
+    ChildInstalled,
     Initiating,
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyFailed,
     Retransmitted,
     SaChanged,
 )
@@ -20,44 +22,50 @@ NAME = f"{ID}.c17e4e6a"
 
 CAUSES = [
     # IKEv2: what the initiator says, and what the responder says.
-    ("received AUTHENTICATION_FAILED notify error", "auth-failed"),
-    ("tried 1 shared key for '203.0.113.2' - '203.0.113.1', but MAC mismatched", "auth-failed"),
-    ("tried 2 shared keys for '203.0.113.2' - '203.0.113.1', but MAC mismatched", "auth-failed"),
-    ("no matching peer config found", "auth-failed"),
-    ("no shared key found for '203.0.113.2' - '203.0.113.1'", "no-psk"),
-    ("received NO_PROPOSAL_CHOSEN notify error", "ike-proposal"),
-    ("received proposals unacceptable", "ike-proposal"),
-    ("received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "esp-proposal"),
-    ("no acceptable proposal found", "esp-proposal"),
-    ("received TS_UNACCEPTABLE notify, no CHILD_SA built", "selectors"),
-    ("traffic selectors 10.2.0.0/24 === 10.1.0.0/24 unacceptable", "selectors"),
-    ("error installing route with policy 10.77.0.0/24 === 10.2.0.0/24 out", "selectors"),
-    ("no IKE config found for 203.0.113.2...203.0.113.1, sending NO_PROPOSAL_CHOSEN", "no-config"),
-    ("retransmit 1 of request with message ID 0", "no-answer"),
-    ("giving up after 5 retransmits", "no-answer"),
-    ("error writing to socket: Network is unreachable", "no-route"),
-    ("received INTERNAL_ADDRESS_FAILURE notify, no CHILD_SA built", "refused"),
+    ("received AUTHENTICATION_FAILED notify error", "AUTHENTICATION_REFUSED"),
+    ("tried 1 shared key for '203.0.113.2' - '203.0.113.1', but MAC mismatched", "PSK_MISMATCH"),
+    ("tried 2 shared keys for '203.0.113.2' - '203.0.113.1', but MAC mismatched", "PSK_MISMATCH"),
+    ("no matching peer config found", "PEER_ID_MISMATCH"),
+    ("no shared key found for '203.0.113.2' - '203.0.113.1'", "PSK_MISSING"),
+    ("parsed IKE_SA_INIT response 0 [ N(NO_PROP) ]", "IKE_REFUSED"),
+    ("parsed IKE_AUTH response 1 [ N(NO_PROP) ]", "ESP_PROPOSAL_MISMATCH"),
+    ("parsed IKE_SA_INIT response 0 [ N(INVAL_MAJOR) ]", "IKE_VERSION_MISMATCH"),
+    ("constraint check failed: identity 'siteb.example' required", "PEER_ID_MISMATCH"),
+    ("retransmit 1 of request with message ID 1", "UDP_4500_BLOCKED"),
+    ("received proposals unacceptable", "IKE_PROPOSAL_MISMATCH"),
+    ("received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "ESP_PROPOSAL_MISMATCH"),
+    ("no acceptable proposal found", "ESP_PROPOSAL_MISMATCH"),
+    ("received TS_UNACCEPTABLE notify, no CHILD_SA built", "SELECTORS_UNACCEPTABLE"),
+    ("traffic selectors 10.2.0.0/24 === 10.1.0.0/24 unacceptable", "SELECTORS_UNACCEPTABLE"),
+    ("error installing route with policy 10.77.0.0/24 === 10.2.0.0/24 out", "SELECTORS_UNACCEPTABLE"),
+    ("no IKE config found for 203.0.113.2...203.0.113.1, sending NO_PROPOSAL_CHOSEN", "UNKNOWN_SOURCE"),
+    ("retransmit 1 of request with message ID 0", "PEER_NO_REPLY"),
+    ("giving up after 5 retransmits", "PEER_NO_REPLY"),
+    ("received INTERNAL_ADDRESS_FAILURE notify, no CHILD_SA built", "CHILD_REFUSED"),
     # IKEv1, main and aggressive mode.
-    ("received AUTHENTICATION_FAILED error notify", "auth-failed"),
-    ("could not decrypt payloads", "auth-failed"),
-    ("calculated HASH does not match HASH payload", "auth-failed"),
-    ("IDir '203.0.113.2' does not match to 'siteb.example'", "auth-failed"),
-    ("no peer config found", "auth-failed"),
-    ("no shared key found for '203.0.113.2'[203.0.113.2] - '203.0.113.1'[203.0.113.1]", "no-psk"),
-    ("received INVALID_KE_PAYLOAD error notify", "no-psk"),
+    ("received AUTHENTICATION_FAILED error notify", "AUTHENTICATION_REFUSED"),
+    ("could not decrypt payloads", "PSK_MISMATCH"),
+    ("calculated HASH does not match HASH payload", "PSK_MISMATCH"),
+    ("IDir '203.0.113.2' does not match to 'siteb.example'", "PEER_ID_MISMATCH"),
+    ("no peer config found", "PEER_ID_MISMATCH"),
+    ("no shared key found for '203.0.113.2'[203.0.113.2] - '203.0.113.1'[203.0.113.1]", "PSK_MISSING"),
+    ("received INVALID_KE_PAYLOAD error notify", "PSK_MISSING_AT_PEER"),
     (
         "found 1 matching config, but none allows pre-shared key authentication using Main Mode",
-        "ike-mode",
+        "EXCHANGE_MODE_MISMATCH",
     ),
-    ("parsed INFORMATIONAL_V1 request 321455057 [ N(NO_PROP) ]", "ike-proposal"),
-    ("no proposal found", "ike-proposal"),
-    ("parsed INFORMATIONAL_V1 request 1546371961 [ HASH N(NO_PROP) ]", "esp-proposal"),
-    ("no matching proposal found, sending NO_PROPOSAL_CHOSEN", "esp-proposal"),
-    ("received INVALID_ID_INFORMATION error notify", "selectors"),
-    ("remote traffic selector missing in configuration", "selectors"),
-    ("no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "selectors"),
-    ("sending retransmit 1 of request message ID 0, seq 1", "no-answer"),
-    ("CHILD_SA rekeying failed, trying again in 14 seconds", "rekey-failed"),
+    ("parsed INFORMATIONAL_V1 request 321455057 [ N(NO_PROP) ]", "IKE_REFUSED"),
+    ("no proposal found", "IKE_PROPOSAL_MISMATCH"),
+    ("parsed INFORMATIONAL_V1 request 1546371961 [ HASH N(NO_PROP) ]", "ESP_PROPOSAL_MISMATCH"),
+    ("no matching proposal found, sending NO_PROPOSAL_CHOSEN", "ESP_PROPOSAL_MISMATCH"),
+    ("received INVALID_ID_INFORMATION error notify", "SELECTORS_UNACCEPTABLE"),
+    ("remote traffic selector missing in configuration", "SELECTORS_UNACCEPTABLE"),
+    ("no matching CHILD_SA config found for 10.1.0.0/24 === 10.2.0.0/24", "SELECTORS_UNACCEPTABLE"),
+    ("sending retransmit 1 of request message ID 0, seq 1", "PEER_NO_REPLY"),
+    ("sending retransmit 1 of request message ID 0, seq 3", "ENCRYPTED_UNANSWERED"),
+    ("IKE version 1 not supported", "IKE_VERSION_UNSUPPORTED_HERE"),
+    ("no shared key found for 203.0.113.2", "PSK_MISSING"),
+    ("received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "ESP_PROPOSAL_MISMATCH"),
 ]
 
 HARMLESS = [
@@ -67,6 +75,7 @@ HARMLESS = [
     "selected proposal: ESP:AES_CBC_128/HMAC_SHA2_256_128/NO_EXT_SEQ",
     # Says the same of both phases, a line after one that tells them apart.
     "received NO_PROPOSAL_CHOSEN error notify",
+    "received NO_PROPOSAL_CHOSEN notify error",
     "parsed IKE_SA_INIT response 0 [ SA KE No N(NATD_S_IP) N(NATD_D_IP) ]",
     # Encrypted, but by somebody who has proved nothing yet.
     "parsed IKE_AUTH response 1 [ N(AUTH_FAILED) ]",
@@ -124,6 +133,7 @@ def test_an_unanswered_request_of_an_established_sa_is_no_cause() -> None:
     ("line", "fact"),
     [
         ("sending DPD request", ProbeSent(ID, 7)),
+        ("CHILD_SA rekeying failed, trying again in 14 seconds", RekeyFailed(ID)),
         ("retransmit 1 of request with message ID 2", Retransmitted(ID, 7)),
         ("DPD check timed out, enforcing DPD action", PeerTimedOut(ID, 7)),
         ("parsed INFORMATIONAL response 2 [ ]", PeerSeen(ID, 7)),
@@ -146,6 +156,16 @@ def test_an_sa_without_a_name_belongs_to_nobody() -> None:
     (cause,) = _causes(charon_events.from_log("(unnamed)", "no matching peer config found"))
     assert cause.about == ""
     assert charon_events.from_event("ike-updown", {"(unnamed)": {"uniqueid": b"1"}}) == ()
+
+
+def test_a_child_is_installed_once_charon_can_send_by_it() -> None:
+    rest = "established with SPIs c1_i c2_o and TS 10.1.0.0/24 === 10.2.0.0/24"
+    child = f"{ID}.0a1b2c3d{{7}}"
+    for line in (f"CHILD_SA {child} {rest}", f"outbound CHILD_SA {child} {rest}"):
+        assert charon_events.from_log(NAME, line) == (ChildInstalled(ID, 7),)
+    # The responder of a rekey sends by the old child until its peer has deleted that.
+    assert charon_events.from_log(NAME, f"inbound CHILD_SA {child} {rest}") == ()
+    assert charon_events.from_log(NAME, f"establishing CHILD_SA {child} reqid 1") == ()
 
 
 def test_updown_events_ask_for_a_look() -> None:

@@ -8,10 +8,9 @@ import msgspec
 import pytest
 
 from linkspan.core.state.desired import IpsecPolicy
-from linkspan.core.tunnel import ike_replacement, lifecycle, pfs_check, reconcile
-from linkspan.core.tunnel import tunnel as tunnels
+from linkspan.core.tunnel import ike_replacement, lifecycle, pfs_check, reconcile, reports
 from linkspan.core.tunnel.actions import ListSas, Rekey, ReplaceIkeSa
-from linkspan.core.tunnel.charon_events import Cause
+from linkspan.core.tunnel.charon_events import RekeyFailed
 from linkspan.core.tunnel.events import Loaded, SasListed, Tick
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.core.tunnel.tunnel import Tunnel
@@ -35,7 +34,7 @@ class Refused:
         assert due
         actions = self.list(due, self.sas(HOUR))
         assert Rekey(1) in actions
-        self.tunnel, _ = lifecycle.step(self.tunnel, Cause(self.tunnel.connection.id, "rekey-failed", "no"), due + 0.1)
+        self.tunnel, _ = lifecycle.step(self.tunnel, RekeyFailed(self.tunnel.connection.id), due + 0.1)
 
     def sas(self, left: int = -1, *, number: int = 1, used: int = 0, **more: Any) -> IkeSa:
         assert self.tunnel.config
@@ -49,7 +48,7 @@ class Refused:
 
 
 def reason(tunnel: Tunnel) -> str:
-    report = tunnels.report(tunnel, 1)
+    report = reports.report(tunnel, 1)
     assert report
     assert report.state == "up"
     return report.reason
@@ -123,7 +122,7 @@ def test_an_end_that_only_waits_replaces_nothing_and_says_so() -> None:
 @pytest.mark.parametrize(("used", "replaced"), [(10, False), (70, False), (75, True), (90, True)])
 def test_of_a_volume_charons_own_rekey_says_when(used: int, replaced: bool) -> None:
     refused = Refused(ipsec=KILOBYTES)
-    failed = Cause(refused.tunnel.connection.id, "rekey-failed", "no")
+    failed = RekeyFailed(refused.tunnel.connection.id)
     assert lifecycle.step(refused.tunnel, failed, 50.0)[1] == (ListSas(),)
     actions = refused.list(50.0, refused.sas(used=used * 1024))
     assert actions == ([ReplaceIkeSa(1)] if replaced else [])

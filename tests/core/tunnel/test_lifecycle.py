@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.state.desired import Connection, Dpd
 from linkspan.core.state.observed import Backend
-from linkspan.core.tunnel import attempts, fallback, lifecycle, listing, pfs_check, reconcile, sa_expiry
+from linkspan.core.tunnel import attempts, fallback, lifecycle, listing, pfs_check, reconcile, reports, sa_expiry
 from linkspan.core.tunnel import tunnel as tunnels
 from linkspan.core.tunnel.actions import (
     DeclarePeerDead,
@@ -31,6 +31,7 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyFailed,
     Retransmitted,
     SaChanged,
 )
@@ -68,14 +69,14 @@ def up(tunnel: Tunnel, **more: Any) -> IkeSa:
 
 
 def state(tunnel: Tunnel) -> tuple[str, str]:
-    report = tunnels.report(tunnel, generation=1)
+    report = reports.report(tunnel, generation=1)
     assert report
     return report.state, report.reason
 
 
 def test_a_loaded_connection_initiates_and_reports_up_once_seen() -> None:
     tunnel = fresh()
-    assert tunnels.report(tunnel, 1) is None, "nothing is said before it is applied"
+    assert reports.report(tunnel, 1) is None, "nothing is said before it is applied"
     tunnel, actions = play(tunnel, Loaded())
     assert actions == [Initiate(name(tunnel), cname(tunnel))]
     assert state(tunnel) == ("down", "initiating to 198.51.100.2")
@@ -131,7 +132,7 @@ def test_an_adopted_tunnel_is_left_alone() -> None:
 
 def test_a_refusal_is_told_at_once_and_tried_again_later() -> None:
     tunnel, _ = play(fresh(), Loaded())
-    why = Cause(tunnel.connection.id, "auth-failed", "the peer refused our authentication")
+    why = Cause(tunnel.connection.id, "AUTHENTICATION_REFUSED", "the peer refused our authentication")
     tunnel, _ = play(tunnel, why)
     assert state(tunnel) == ("down", "the peer refused our authentication")
     assert lifecycle.wake_at(tunnel) == attempts.SETTLE
@@ -164,7 +165,7 @@ def test_an_ike_sa_that_will_never_have_a_child_is_ended() -> None:
     bare = sa(name(tunnel))
     tunnel, actions = play(tunnel, SasListed((bare,)), now=0.1)
     assert actions == [], "the child may still come"
-    tunnel, _ = play(tunnel, Cause(tunnel.connection.id, "esp-proposal", "none of our proposals"), now=0.2)
+    tunnel, _ = play(tunnel, Cause(tunnel.connection.id, "ESP_PROPOSAL_MISMATCH", "none of our proposals"), now=0.2)
     tunnel, actions = play(tunnel, SasListed((bare,)), now=0.3)
     assert actions == [DeleteIkeSa(bare.unique_id)]
     assert tunnel.retry_at is not None
@@ -207,6 +208,61 @@ def test_of_two_initiated_simultaneously_the_one_of_the_higher_address_goes(loca
         assert DeleteIkeSa(2) in actions, "the peer did not: somebody has to"
 
 
+def test_one_that_the_peer_has_just_initiated_stays_until_the_peer_has_it() -> None:
+    """Until it has the response to IKE_AUTH, charon ignores a delete, and goes on to send by what is gone here."""
+    tunnel, _ = play(fresh(), Loaded())
+    own, theirs = up(tunnel, unique_id=1), msgspec.structs.replace(up(tunnel, unique_id=2, initiator=False), age=0)
+    tunnel, actions = play(tunnel, SasListed((own, theirs)))
+    assert (actions, lifecycle.wake_at(tunnel)) == ([], listing.FRESH)
+    _, actions = play(tunnel, Tick(), SasListed((own, theirs)), now=listing.FRESH)
+    assert actions == [ListSas(), DeleteIkeSa(2)]
+    # Its control: the peer has what is older.
+    older = msgspec.structs.replace(theirs, age=int(listing.FRESH))
+    assert play(play(fresh(), Loaded())[0], SasListed((own, older)))[1] == [DeleteIkeSa(2)]
+
+
+def test_a_child_that_the_peer_has_just_created_stays_until_the_peer_has_it() -> None:
+    """Also inside an IKE SA that both have long had: until it has the response, the peer knows no such child."""
+    tunnel, _ = play(fresh(), Loaded())
+
+    def listed(age: int) -> SasListed:
+        theirs = sa(name(tunnel), msgspec.structs.replace(child(cname(tunnel), number=9), age=age), unique_id=2)
+        return SasListed((up(tunnel, unique_id=1), msgspec.structs.replace(theirs, initiator=False)))
+
+    tunnel, actions = play(tunnel, listed(0))
+    assert (actions, lifecycle.wake_at(tunnel)) == ([], listing.FRESH)
+    assert play(tunnel, Tick(), listed(1), now=listing.FRESH)[1] == [ListSas(), DeleteIkeSa(2)]
+    # Its control: the peer has what is older.
+    assert play(play(fresh(), Loaded())[0], listed(int(listing.FRESH)))[1] == [DeleteIkeSa(2)]
+
+
+def test_nothing_counts_as_redundant_until_a_takeover_has_settled() -> None:
+    """The peer may be about to end what belongs to its older connection, and a child SA does not tell which that is."""
+    tunnel, _ = play(fresh(), Loaded())
+    both = tuple(up(tunnel, unique_id=number, initiator=number == 1) for number in (1, 2))
+    assert play(tunnel, SasListed(both))[1] == [DeleteIkeSa(2)], "without a takeover"
+    tunnel, actions = play(msgspec.structs.replace(tunnel, settles_at=10.0), SasListed(both))
+    assert (actions, lifecycle.wake_at(tunnel)) == ([], 10.0)
+    sending = sa(name(tunnel), child(cname(tunnel), number=9), unique_id=2, initiator=False)
+    tunnel, actions = play(tunnel, Tick(), SasListed((both[0], sending)), now=10.0)
+    assert (actions, tunnel.settles_at) == ([ListSas(), DeleteIkeSa(1)], None), "it sends by the newest child"
+
+
+def test_a_successor_that_carries_a_part_counts_as_coming_up_for_a_while() -> None:
+    """A client that reads that it is up deletes the connection that still carries the rest."""
+    networks = {"peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24"), "ike": ikev1()}
+    tunnel, _ = play(msgspec.structs.replace(fresh(**networks), taking_over=True), Loaded())
+    part = sa(name(tunnel), child(cname(tunnel)))
+    tunnel, _ = play(tunnel, SasListed((part,)), now=1.0)
+    assert (reports.report(tunnel, 1), tunnel.partial_until) == (None, 1.0 + attempts.ATTEMPT)
+    whole, _ = play(tunnel, SasListed((up(tunnel),)), now=2.0)
+    assert reports.report(whole, 1) is None, "the older one goes on for a moment"
+    assert state(msgspec.structs.replace(whole, taking_over=False)) == ("up", "")
+    tunnel, _ = play(tunnel, Tick(), SasListed((part,)), now=1.0 + attempts.ATTEMPT)
+    assert state(tunnel)[0] == "up"
+    assert "1 of 2 pairs of networks are up" in state(tunnel)[1]
+
+
 @pytest.mark.parametrize("initiator", [True, False])
 def test_of_two_that_the_same_end_initiated_the_older_goes(initiator: bool) -> None:
     tunnel, _ = play(fresh(), Loaded())
@@ -244,7 +300,9 @@ def test_a_sibling_in_the_shared_ike_sa_is_no_reason_to_wait_after_a_refusal() -
     shared = sa(name(tunnel), child("other.0"))
     tunnel, actions = play(tunnel, SasListed((shared,)), now=0.1)
     assert (actions, tunnel.retry_at) == ([], None)
-    tunnel, _ = play(tunnel, Cause(name(tunnel), "selectors", "the traffic selectors do not match"), now=0.2)
+    tunnel, _ = play(
+        tunnel, Cause(name(tunnel), "SELECTORS_UNACCEPTABLE", "the traffic selectors do not match"), now=0.2
+    )
     tunnel, actions = play(tunnel, SasListed((shared,)), now=0.3)
     assert actions == [], "the IKE SA carries another connection"
     assert tunnel.retry_at is not None
@@ -452,6 +510,13 @@ def test_waiting_to_try_again_leaves_the_attempt_of_a_sibling_alone() -> None:
     assert actions == []
 
 
+def test_a_tunnel_that_goes_down_leaves_the_attempt_of_a_sibling_alone() -> None:
+    tunnel, _ = play(fresh(), Loaded())
+    tunnel, _ = play(tunnel, SasListed((up(tunnel),)))
+    tunnel, actions = play(tunnel, SasListed((sa(name(tunnel), state="CONNECTING", unique_id=8),)), now=9.0)
+    assert (actions, state(tunnel)[0]) == ([], "down")
+
+
 def test_no_deadline_without_dpd() -> None:
     tunnel, _ = play(fresh(dpd=Dpd("disabled", 10, 30)), Loaded(), SasListed((up(fresh(dpd=Dpd("disabled", 10, 30))),)))
     tunnel, _ = play(tunnel, Retransmitted(tunnel.connection.id), now=12.0)
@@ -466,6 +531,15 @@ def test_several_children_are_up_with_a_reason_while_some_are_missing() -> None:
     tunnel, _ = play(tunnel, SasListed((first,)), now=1.0)
     missing = "1 of 2 pairs of networks are up; missing: 10.1.0.0/24 - 10.3.0.0/24"
     assert state(tunnel) == ("up", missing)
+
+
+def test_a_tunnel_that_charon_does_not_take_has_no_timer() -> None:
+    """No event of a timer would be handled: the agent would be woken again and again."""
+    tunnel, _ = play(fresh(), Loaded())
+    tunnel, _ = play(tunnel, SasListed((up(tunnel),)))
+    assert lifecycle.watch_at(tunnel) is not None
+    failed, _ = play(tunnel, LoadFailed("no such proposal"))
+    assert (lifecycle.wake_at(failed), lifecycle.watch_at(failed)) == (None, None)
 
 
 def test_what_charon_refuses_is_an_error_and_not_tried_again() -> None:
@@ -515,7 +589,12 @@ def histories(draw: st.DrawFn) -> tuple[Connection, Backend, list[tuple[Any, flo
     events = st.one_of(
         st.builds(lambda found: SasListed(tuple(found)), some_sas),
         st.just(Tick()),
-        st.builds(Cause, st.just(item.id), st.sampled_from(["auth-failed", "esp-proposal"]), st.just("why")),
+        st.builds(
+            Cause,
+            st.just(item.id),
+            st.sampled_from(["PSK_MISMATCH", "ESP_PROPOSAL_MISMATCH"]),
+            st.just("why"),
+        ),
         st.just(PeerSeen(item.id)),
         st.just(Retransmitted(item.id)),
         st.builds(ProbeSent, st.just(item.id), st.integers(1, 9)),
@@ -552,7 +631,7 @@ def test_every_history(history: tuple[Connection, Backend, list[tuple[Any, float
             and not tunnel.dpd_state.waits_for
         ):
             assert lifecycle.wake_at(tunnel) is not None, "nothing that we may bring up is ever forgotten"
-        assert tunnels.report(tunnel, 1) is not None
+        assert reports.report(tunnel, 1) is not None
         traps = tunnels.traps(tunnel)
         assert not traps or (backend == "kernel" and item.initiator == "bi-directional" and item.dpd.action == "hold")
         assert not traps or not tunnel.up, "what is up needs no traps"
@@ -569,14 +648,14 @@ def edited(**changes: Any) -> tuple[Tunnel, Tunnel]:
     old, _ = play(old, SasListed((up(old),)))
     stronger = msgspec.structs.replace(connection().ipsec, encryption_algorithm="aes-256")
     new = tunnels.replaced(old, fresh(**({"revision": 2, "ipsec": stronger} | changes)))
-    assert tunnels.report(new, 1) is None, "nothing new is said before charon has it"
+    assert reports.report(new, 1) is None, "nothing new is said before charon has it"
     new, actions = play(new, Loaded(), now=10.0)
     assert [action for action in actions if isinstance(action, Initiate)]
     return old, new
 
 
 def reported(tunnel: Tunnel) -> tuple[int, str, str]:
-    report = tunnels.report(tunnel, 1)
+    report = reports.report(tunnel, 1)
     assert report
     return report.revision, report.state, report.reason
 
@@ -606,7 +685,7 @@ def test_by_ikev1_the_previous_version_stays_until_the_peer_has_the_third_messag
 
 def test_a_peer_that_refuses_the_new_version_keeps_the_previous_one() -> None:
     old, new = edited()
-    new, _ = play(new, Cause(name(new), "esp-proposal", "none of our proposals"), now=10.1)
+    new, _ = play(new, Cause(name(new), "ESP_PROPOSAL_MISMATCH", "none of our proposals"), now=10.1)
     new, actions = play(new, SasListed((up(old),)), now=10.2)
     assert actions == []
     assert reported(new) == (1, "up", "revision 2 refused by the peer: none of our proposals; revision 1 in use")
@@ -639,7 +718,7 @@ def test_a_child_without_a_key_exchange_of_its_own_is_rekeyed() -> None:
     busy = sa(name(tunnel), child(cname(tunnel), state="REKEYING", group=""))
     tunnel, actions = play(tunnel, SasListed((busy,)), SasListed((bare,)), now=1.4)
     assert actions == [], "charon is at it"
-    tunnel, _ = play(tunnel, Cause(name(tunnel), "rekey-failed", "refused"), now=1.5)
+    tunnel, _ = play(tunnel, RekeyFailed(name(tunnel)), now=1.5)
     assert state(tunnel) == ("up", pfs_check.reason("group14", replaces=True))
     tunnel, actions = play(tunnel, SasListed((bare,)), now=99.0)
     assert (actions, lifecycle.wake_at(tunnel)) == ([], None), "a peer that refused is not asked again"
@@ -683,13 +762,13 @@ def test_of_two_ike_sas_initiated_simultaneously_each_end_rekeys_the_child_of_it
 
 def test_another_connections_rekey_says_nothing_of_a_verified_child() -> None:
     tunnel, _ = play(fresh(), Loaded())
-    tunnel, _ = play(tunnel, SasListed((up(tunnel),)), Cause(name(tunnel), "rekey-failed", "refused"))
+    tunnel, _ = play(tunnel, SasListed((up(tunnel),)), RekeyFailed(name(tunnel)))
     assert state(tunnel) == ("up", "")
 
 
 def test_without_the_previous_version_it_is_down() -> None:
     _, new = edited()
-    new, _ = play(new, Cause(name(new), "esp-proposal", "none of our proposals"), now=10.1)
+    new, _ = play(new, Cause(name(new), "ESP_PROPOSAL_MISMATCH", "none of our proposals"), now=10.1)
     new, _ = play(new, SasListed(()), now=10.2)
     assert reported(new) == (1, "down", "none of our proposals"), "a peer may still come back with revision 1"
 

@@ -18,8 +18,7 @@ import pytest
 
 from linkspan.core.ipsec.config import ChildConfig, is_pair_child
 from linkspan.core.ipsec.selectors import SelectorPair, pairs
-from linkspan.core.tunnel import lifecycle, reconcile
-from linkspan.core.tunnel import tunnel as tunnels
+from linkspan.core.tunnel import lifecycle, reconcile, reports
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa, Initiate, ListSas, Reconcile
 from linkspan.core.tunnel.charon_events import Cause, SaChanged
 from linkspan.core.tunnel.events import Event, Loaded, SasListed, Tick
@@ -119,7 +118,7 @@ class Site:
         wanted = [SelectorPair(left, right) for left in config.local_ts for right in config.remote_ts]
         taken = [pair for pair in wanted if pair in self.known]
         if not taken or (self.refuses_lists and len(wanted) > 1):
-            self.handle(Cause(ID, "selectors", "the traffic selectors do not match"))
+            self.handle(Cause(ID, "SELECTORS_UNACCEPTABLE", "the traffic selectors do not match"))
         elif self.takes_lists and taken == wanted:
             self.install(config, config.local_ts, config.remote_ts)
         else:
@@ -158,7 +157,7 @@ def test_in_the_end_every_pair_is_carried(seed: int) -> None:
     carried = collections.Counter(
         SelectorPair(left, right) for part, _ in site.children for left in part.local_ts for right in part.remote_ts
     )
-    report = tunnels.report(site.tunnel, 1)
+    report = reports.report(site.tunnel, 1)
     assert report
     assert (report.state, report.reason) == ("up", "")
     assert carried.keys() >= set(PAIRS)

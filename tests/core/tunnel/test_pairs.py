@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from linkspan.core.state.desired import Connection
-from linkspan.core.tunnel import attempts, lifecycle, reconcile
+from linkspan.core.tunnel import attempts, lifecycle, listing, reconcile, reports
 from linkspan.core.tunnel import tunnel as tunnels
 from linkspan.core.tunnel.actions import DeleteChildSa, Initiate, ListSas, Reconcile
 from linkspan.core.tunnel.charon_events import Cause, SaChanged
@@ -54,7 +54,7 @@ def firsts(tunnel: Tunnel) -> list[str]:
 
 
 def state(tunnel: Tunnel) -> tuple[str, str]:
-    report = tunnels.report(tunnel, 1)
+    report = reports.report(tunnel, 1)
     assert report
     return report.state, report.reason
 
@@ -109,7 +109,7 @@ def test_a_peer_that_refuses_the_rest_is_asked_again_less_and_less_often() -> No
     tunnel, first = first_pair_up()
     now, delays = 1.0 + attempts.SETTLE, []
     for _ in range(11):
-        tunnel, _ = play(tunnel, Cause(ID, "selectors", "the traffic selectors do not match"), now=now)
+        tunnel, _ = play(tunnel, Cause(ID, "SELECTORS_UNACCEPTABLE", "the traffic selectors do not match"), now=now)
         due = lifecycle.wake_at(tunnel)
         assert due == now + attempts.SETTLE
         tunnel, actions = play(tunnel, Tick(), listed(tunnel, first), now=due)
@@ -188,6 +188,20 @@ def test_in_ikev1_a_pair_of_which_a_part_is_carried_is_initiated_again() -> None
     assert [action.child for action in actions] == names(tunnel)
 
 
+def test_a_superfluous_child_stays_until_the_peer_has_it() -> None:
+    """The peer may have initiated it, and ignores a delete until it has the response."""
+    tunnel, _ = play(reconcile.tunnel_for(connection(), "user-space"), Loaded())
+    half = narrowed(names(tunnel)[0], ("10.1.0.0/24", "10.2.0.0/25"))
+    tunnel, _ = play(tunnel, listed(tunnel, half), now=1.0)
+    tunnel, _ = play(tunnel, Tick(), now=1.1)
+    again = narrowed(names(tunnel)[1], ("10.1.0.0/24", "10.2.0.0/25"), 2)
+    fresh, actions = play(tunnel, listed(tunnel, half, msgspec.structs.replace(again, age=0)), now=1.2)
+    assert (actions, fresh.list_at) == ([], 1.2 + listing.FRESH)
+    older = msgspec.structs.replace(again, age=int(listing.FRESH))
+    _, actions = play(fresh, Tick(), listed(tunnel, half, older), now=1.2 + listing.FRESH)
+    assert actions[:2] == [ListSas(), DeleteChildSa(2)]
+
+
 def edited(tunnel: Tunnel, revision: Connection) -> Tunnel:
     """The tunnel under another revision that charon has loaded."""
     assert tunnel.config
@@ -249,7 +263,7 @@ def test_a_peer_that_refuses_a_list_is_asked_for_its_pairs_and_then_for_the_list
     tunnel, _ = play(reconcile.tunnel_for(lists(), "user-space"), Loaded())
     now = 0.0
     for by_pairs in (True, False, True):
-        tunnel, _ = play(tunnel, Cause(ID, "selectors", "do not match"), now=now + 0.1)
+        tunnel, _ = play(tunnel, Cause(ID, "SELECTORS_UNACCEPTABLE", "do not match"), now=now + 0.1)
         tunnel, actions = play(tunnel, listed(tunnel), now=now + 5.0)
         assert Reconcile() in actions
         assert tunnel.by_pairs == by_pairs

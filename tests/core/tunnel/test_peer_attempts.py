@@ -13,11 +13,10 @@ import pytest
 
 from linkspan.core.ipsec import algorithms
 from linkspan.core.state.desired import Connection
-from linkspan.core.tunnel import lifecycle, peer_attempts, peer_refusals, reconcile
-from linkspan.core.tunnel import tunnel as tunnels
-from linkspan.core.tunnel.charon_events import Cause, CharonEvent, PeerRefused
+from linkspan.core.tunnel import cause_context, lifecycle, peer_attempts, peer_refusals, reconcile, reports
+from linkspan.core.tunnel.charon_events import LONGEST, Cause, CharonEvent, PeerRefused
 from linkspan.core.tunnel.events import Loaded, SasListed
-from linkspan.core.tunnel.peer_attempts import LATE, LIMIT, MAX_TEXT, PeerAttempts
+from linkspan.core.tunnel.peer_attempts import LATE, LIMIT, PeerAttempts
 from linkspan.core.tunnel.tunnel import Tunnel
 from tests.core.samples import child, connection, ikev1, sa
 
@@ -102,7 +101,7 @@ REFUSED = [
         "compare phase1_negotiation_mode",
     ),
     ("v1", (*V1, "could not decrypt payloads"), "compare the pre-shared key"),
-    ("v2", (*V2, f"deleting half open IKE_SA with {PEER} after timeout"), "fell silent"),
+    ("v2", (*V2, f"deleting half open IKE_SA with {PEER} after timeout"), "UDP 4500, has not come"),
 ]
 
 
@@ -149,7 +148,7 @@ def waiting(version: str = "v2", initiator: str = "response-only") -> Tunnel:
 
 
 def reason_of(tunnel: Tunnel) -> str:
-    report = tunnels.report(tunnel, 1)
+    report = reports.report(tunnel, 1)
     assert report
     return report.reason
 
@@ -175,7 +174,7 @@ def test_a_cause_that_charon_names_has_the_time_of_the_peers_attempt() -> None:
     for number, at in ((7, AT), (8, None)):
         _, (cause,) = read(attempts, [line], "peer-1-2", number)
         assert isinstance(cause, Cause)
-        assert (cause.about, cause.code, cause.at) == ("peer-1-2", "auth-failed", at)
+        assert (cause.about, cause.code, cause.at) == ("peer-1-2", "PSK_MISMATCH", at)
 
 
 def test_proposals_of_a_child_are_named_too() -> None:
@@ -186,6 +185,68 @@ def test_proposals_of_a_child_are_named_too() -> None:
         assert isinstance(cause, Cause)
         offered = "it offers aes-256-gcm-16, group15 or 3des, HMAC_MD5_96; here it is aes-128, sha256, group14"
         assert offered in cause.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "code"),
+    [
+        (
+            (
+                *V2,
+                "received retransmit of request with ID 0, retransmitting response",
+                "deleting half open IKE_SA with x",
+            ),
+            "(unnamed)",
+            "PEER_BROKE_OFF",
+        ),
+        ((*V2, "deleting half open IKE_SA with x"), "(unnamed)", "UDP_4500_BLOCKED"),
+        (
+            (
+                *V2,
+                "parsed IKE_AUTH request 1 [ IDi AUTH N(USE_TRANSP) SA TSi TSr ]",
+                "traffic selectors  ===  unacceptable",
+            ),
+            "peer-1-2",
+            "ENCAPSULATION_MODE_MISMATCH",
+        ),
+        ((*V2, "traffic selectors  ===  unacceptable"), "peer-1-2", "SELECTORS_UNACCEPTABLE"),
+    ],
+)
+def test_what_came_before_refines_the_cause(lines: tuple[str, ...], name: str, code: str) -> None:
+    attempts, _ = read({}, lines[:-1])
+    cause = read(attempts, lines[-1:], name)[1][-1]
+    assert isinstance(cause, Cause | PeerRefused)
+    assert cause.code == code
+
+
+def test_a_large_message_of_ours_that_is_not_answered() -> None:
+    split = "splitting IKE message (2312 bytes) into 2 fragments"
+    for before, code in (((split,), "IKE_FRAGMENTS_LOST"), ((), "UDP_4500_BLOCKED")):
+        attempts, _ = read({}, before, "peer-1-2")
+        (_, cause) = read(attempts, ["retransmit 1 of request with message ID 1"], "peer-1-2")[1]
+        assert isinstance(cause, Cause)
+        assert cause.code == code
+
+
+def test_a_call_from_an_unknown_address_may_be_for_those_that_wait() -> None:
+    line = f"no IKE config found for {US}...203.0.113.7, sending NO_PROPOSAL_CHOSEN"
+    waits, off = connection(id="waits", initiator="response-only"), connection(id="off", enabled=False)
+    many = [connection(id=f"{number}", initiator="response-only") for number in range(5)]
+    event = refusal([line])
+    assert peer_refusals.concerned(event, [waits, connection(id="initiates"), off]) == [waits]
+    assert peer_refusals.concerned(event, many) == [], "a forged packet must not change every reason"
+    cause = cause_context.of_refusal(event, waits)
+    assert (cause.code, cause.details.ours, cause.details.peer) == ("UNKNOWN_SOURCE", PEER, "203.0.113.7")
+
+
+def test_our_own_address_is_no_peer() -> None:
+    """A name can resolve to it."""
+    item = connection(peer_address=US)
+    tunnel = lifecycle.step(reconcile.tunnel_for(item, "user-space"), Loaded(), 0.0)[0]
+    tunnel, _ = lifecycle.step(tunnel, Cause(item.id, "AUTHENTICATION_REFUSED", "compare the keys"), 1.0)
+    report = reports.report(tunnel, 1)
+    assert report
+    assert (report.code, "keys" in report.reason) == ("PEER_ADDRESS_IS_OURS", False)
 
 
 ENDS = [
@@ -201,7 +262,8 @@ def test_an_attempt_that_ends_without_a_cause_is_one(end: str) -> None:
     attempts, _ = read({}, V1)
     _, (cause,) = read(attempts, [end], "peer-1-2")
     assert isinstance(cause, Cause)
-    assert (cause.about, cause.code, cause.at) == ("peer-1-2", "broken-off", AT)
+    assert (cause.about, cause.at) == ("peer-1-2", AT)
+    assert cause.code == ("UDP_4500_BLOCKED" if end.startswith("deleting") else "PEER_BROKE_OFF")
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -275,7 +337,7 @@ def test_addresses_and_identities_of_ipv6_are_read() -> None:
 
 def test_the_peers_attempt_does_not_hide_what_our_own_met() -> None:
     tunnel = waiting(initiator="bi-directional")
-    tunnel, _ = lifecycle.step(tunnel, Cause(tunnel.connection.id, "no-answer", "the peer does not answer"), 1.0)
+    tunnel, _ = lifecycle.step(tunnel, Cause(tunnel.connection.id, "PEER_NO_REPLY", "the peer does not answer"), 1.0)
     tunnel, _ = lifecycle.step(tunnel, refusal((*V2, *OFFER, "received proposals unacceptable")), 2.0)
     assert reason_of(tunnel).startswith(f"the peer does not answer; the peer's own attempt failed at {TIME}: ")
 
@@ -307,9 +369,9 @@ def test_the_newest_attempt_counts_and_a_repeated_one_says_so_now_and_then() -> 
 def test_what_the_peer_wrote_is_printable_and_bounded() -> None:
     itself = "x\x1b[31m" + "y" * 400
     event = refusal((*V2, FIND.format(us=US, itself=itself), "no matching peer config found"))
-    reason = peer_refusals.words(event, connection())
+    reason = cause_context.of_refusal(event, connection()).text
     assert reason.isprintable()
-    assert len(reason) < MAX_TEXT + 120
+    assert len(reason) < LONGEST + 120
 
 
 # --- proposals in the API's names ---------------------------------------------------------------------------------

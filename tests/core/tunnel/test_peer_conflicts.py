@@ -104,7 +104,7 @@ def test_what_is_in_use_never_overlaps_and_nothing_is_held_without_need(
 
     def meets(one: Connection, other: Connection) -> bool:
         same = ends_of(one) == ends_of(other) and selectors_overlap(one, other)
-        return same and one.id != other.id and bool(one.peer_name or other.peer_name)
+        return same and one.peer_name != other.peer_name
 
     assert not [one for one in used for other in used if meets(one, other)]
     for id, conflict in conflicts.items():

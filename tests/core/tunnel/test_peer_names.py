@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkspan.core.tunnel import events, lifecycle, peer_names, reconcile
-from linkspan.core.tunnel import tunnel as tunnels
+from linkspan.core.tunnel import events, lifecycle, peer_names, reconcile, reports
 from linkspan.core.tunnel.peer_names import PeerName, Resolution
 from tests.core.samples import connection
 
@@ -119,8 +118,8 @@ def test_a_name_without_an_address_is_not_loaded_and_says_why() -> None:
     todo = reconcile.reconcile({}, {one.id: one}, (), {}, "user-space")
     assert (todo.load, todo.fresh, todo.keep) == ((), (), ())
     tunnel, actions = lifecycle.step(todo.tunnels[one.id], events.Unresolved("it has no address"), 1.0)
-    said = tunnels.report(tunnel, 1)
+    said = reports.report(tunnel, 1)
     assert said is not None
     assert (said.state, said.reason, actions) == ("down", "it has no address", ())
     off = reconcile.tunnel_for(connection(peer_address="vpn.example.org", enabled=False), "user-space")
-    assert tunnels.report(off, 1).state == "disabled"  # type: ignore[union-attr]
+    assert reports.report(off, 1).state == "disabled"  # type: ignore[union-attr]

@@ -63,6 +63,14 @@ def test_a_peer_that_creates_it_again_and_again_loses_its_ike_sa() -> None:
     assert deletions(other, requests=requests, now=9.0)[0] == (DeleteChildSa(8),), "each name counts by itself"
 
 
+def test_several_that_are_found_together_do_not_cost_their_ike_sa() -> None:
+    """As when an older connection ends: one of each end, and one that was rekeyed and is still listed."""
+    together = tuple(child("b.1", number=number) for number in range(2, REPEATS + 3))
+    actions, requests = deletions(shared(*together))
+    assert actions == tuple(DeleteChildSa(each.unique_id) for each in together)
+    assert deletions(shared(*together[1:]), requests=requests, now=1.0)[0] == ()
+
+
 def test_an_ike_sa_of_which_only_deletions_are_left_does_not_wait_for_ever() -> None:
     listed = sa("peer-a", child("a.1", number=1, state="DELETING"), unique_id=9)
     actions, requests = deletions(listed)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from linkspan.core.tunnel import events, lifecycle, reconcile
-from linkspan.core.tunnel import tunnel as tunnels
+from linkspan.core.tunnel import events, lifecycle, reconcile, reports
 from linkspan.core.tunnel.actions import DeleteIkeSa, Initiate, ListSas, Rekey
 from linkspan.core.tunnel.events import Loaded, SasListed, Tick
 from linkspan.core.tunnel.sas import IkeSa
@@ -170,5 +169,5 @@ def test_simultaneous_initiation_leaves_one_ike_sa_without_a_gap(seed: int) -> N
     assert [one.state for one in ends.exchanges if any(one.state)] == [["ESTABLISHED"] * 2]
     assert [one.group for one in ends.exchanges if one.common] == ["MODP_2048"]
     assert all(len(one.rekeyers) <= 1 for one in ends.exchanges), "both rekey one child at once"
-    assert [tunnels.report(tunnel, 1).state for tunnel in ends.tunnels] == ["up", "up"]  # type: ignore[union-attr]
+    assert [reports.report(tunnel, 1).state for tunnel in ends.tunnels] == ["up", "up"]  # type: ignore[union-attr]
     assert max(ends.gaps, default=0.0) <= SLOWEST, "an answer may be overtaken by the end of the other one"

@@ -131,6 +131,25 @@ def test_a_charon_that_ends_during_a_command_is_replaced(machine: Machine) -> No
     assert real(running.charon).pid != before
 
 
+@pytest.mark.parametrize("plugin", ["pem", "constraints", "revocation"])
+def test_start_fails_without_a_plugin_that_checks_certificates(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, plugin: str
+) -> None:
+    """charon itself starts, and would let peers in whose certificates it has not checked."""
+    drivers = machine.drivers()
+    drivers.namespaces.apply(gateway(1))
+    text = strongswan_conf.render(drivers.backend)
+    assert f" {plugin} " in text
+    monkeypatch.setattr(strongswan_conf, "render", lambda backend: text.replace(f" {plugin} ", " "))
+    with pytest.raises(DriverError, match=f"lacks the plugins {plugin}:"):
+        drivers.charon(gateway(1)).start()
+
+
+def test_charon_fetches_nothing(machine: Machine) -> None:
+    backend = machine.drivers().backend
+    assert not strongswan_conf.allowed_plugins(backend) & {"curl", "files", "winhttp", "soup", "ldap", "unbound"}
+
+
 @pytest.mark.security(
     "6",
     tried="a charon with a plugin that is not in the list",
@@ -245,7 +264,7 @@ def test_every_form_of_identity_is_sent_with_its_id_type(machine: Machine) -> No
                 eventually(lambda: left.idle() and right.idle())
             else:
                 # Negative control: the same bytes with another ID type are another identity.
-                left.events.wait(lambda event: isinstance(event, Cause) and event.code == "auth-failed")
+                left.events.wait(lambda event: isinstance(event, Cause) and event.code == "AUTHENTICATION_REFUSED")
                 eventually(left.idle)
         left.charon.unload(left.config.name)
 

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from linkspan.core.ipsec import config as ipsec_config
+from linkspan.core.ipsec.config import ChildConfig
+from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Dpd, IkePolicy, IpsecPolicy
 from linkspan.drivers.charon import vici_messages
 from tests.drivers.machine import connection
@@ -16,9 +18,18 @@ ID = "00010002-e29b-41d4-a716-446655440000"
 
 
 def _sent(**changes: object) -> dict[str, Any]:
-    (section,) = vici_messages.load_conn(ipsec_config.build(connection(1, 2, **changes))).values()
+    """What is sent for a connection, without what only tells it from others (see the last tests)."""
+    ((name, section),) = vici_messages.load_conn(ipsec_config.build(connection(1, 2, **changes))).items()
     assert isinstance(section, dict)
+    assert section["local"].pop("aaa_id") == name
+    for child in section["children"].values():
+        assert (child.pop("rekey_packets"), child.pop("rand_packets")) == ("0", "0")
+        assert int(child.pop("life_packets")) >= 2**52
     return section
+
+
+def _child(config: ChildConfig) -> str:
+    return msgspec.json.encode(vici_messages._child(config)).decode()
 
 
 def test_an_ikev2_connection() -> None:
@@ -123,3 +134,25 @@ def test_a_non_ascii_key_id_is_sent_in_hexadecimal() -> None:
         vici_messages.load_shared(ipsec_config.shared_key(connected, ipsec_config.build(connected)))["owners"][0]
         == "keyid:#5ac3bc72696368"
     )
+
+
+def test_charon_takes_no_two_connections_for_one() -> None:
+    """It compares what is loaded without names and keys."""
+
+    def sent(config: ipsec_config.IkeConfig) -> str:
+        (section,) = vici_messages.load_conn(config).values()
+        assert isinstance(section, dict)
+        return msgspec.json.encode(section | {"children": {}}).decode()
+
+    first, same = ipsec_config.build(connection(1, 2)), ipsec_config.build(connection(1, 2, id="another", mtu=1300))
+    assert sent(first) == sent(same), "connections with one key share an IKE SA"
+    assert sent(first) != sent(ipsec_config.build(connection(1, 2, psk=Secret("x"), psk_ref="x")))
+    (one,), (other,) = first.children, same.children
+    assert _child(one) != _child(other), "the successor of an equal connection is initiated beside it"
+    assert _child(one) != _child(msgspec.structs.replace(one, rank=1)), "it is loaded anew behind its successor"
+    assert _child(one) == _child(msgspec.structs.replace(one, name=f"{ID}.00000000")), "no edit of its own names"
+
+
+def test_the_words_for_signatures_are_not_cut_off() -> None:
+    """charon reads 63 characters of `auth` (vici_config.c, parse_auth), and drops the others without a word."""
+    assert len(vici_messages._PEERS_SIGNATURES) <= 63

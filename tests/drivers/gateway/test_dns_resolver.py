@@ -18,9 +18,27 @@ pytestmark = [pytest.mark.root, pytest.mark.wire]
 @pytest.mark.security(
     "7",
     tried="the rights of the process that reads a name server's answer",
-    control="itself: the process is found by its other rights",
+    control="test_a_resolver_with_rights_would_be_seen",
 )
 def test_what_a_name_server_answers_is_read_without_rights(machine: Machine) -> None:
+    name, fields, answer = _queried(machine)
+    uid = user_namespace.uid(f"resolver {name}")
+    assert fields["Uid"] == fields["Gid"] == f"{uid}\t{uid}\t{uid}\t{uid}"
+    assert fields["Groups"].split() == []
+    assert {fields[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {f"{0:016x}"}
+    assert not answer.addresses
+
+
+def test_a_resolver_with_rights_would_be_seen(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: the same query by root."""
+    monkeypatch.setattr(user_namespace, "uid", lambda _: 0)
+    _, fields, _ = _queried(machine)
+    assert fields["Uid"].split() == ["0"] * 4
+    assert int(fields["CapEff"], 16)
+
+
+def _queried(machine: Machine) -> tuple[str, dict[str, str], Resolution]:
+    """A namespace, the state of the process that resolves a name there while it waits, and its answer."""
     drivers = machine.drivers()
     drivers.namespaces.apply(gateway(1))
     name = drivers.namespaces.name(gateway(1).id)
@@ -44,13 +62,8 @@ def test_what_a_name_server_answers_is_read_without_rights(machine: Machine) -> 
         server.sendto(query[:2] + b"\x81\x83" + query[4:], client)
     finally:
         server.close()
-    uid = user_namespace.uid(f"resolver {name}")
-    fields = dict(line.split(":\t", 1) for line in status.splitlines())
-    assert fields["Uid"] == fields["Gid"] == f"{uid}\t{uid}\t{uid}\t{uid}"
-    assert fields["Groups"].split() == []
-    assert {fields[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {f"{0:016x}"}
     assert answered.wait(10.0)
-    assert not answers[0].addresses
+    return name, dict(line.split(":\t", 1) for line in status.splitlines()), answers[0]
 
 
 def _server() -> socket.socket:

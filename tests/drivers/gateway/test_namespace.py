@@ -7,7 +7,8 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from linkspan.drivers.linux import interface_names, netlink, netns
 from linkspan.drivers.local import sweep
 from linkspan.drivers.ports import DriverError
 from tests.drivers.machine import OUTSIDE, Machine, eventually, gateway, inside_network, run
+from tests.harness.world import until
 
 pytestmark = pytest.mark.root
 
@@ -367,3 +369,50 @@ def test_an_older_kernel_limits_what_waits_for_a_neighbour_too(
     name = drivers.namespaces.name(gateway(1).id)
     waiting = [int(netns.run_inside(name, Path("/proc/sys/net", file).read_text)) for file in files]
     assert all(0 < size <= 8192 for size in waiting), waiting
+
+
+def links_of(machine: Machine) -> set[str]:
+    with_peers = netns.run_inside(machine.home, lambda: sorted(_links()))
+    return {name for name in with_peers if name != "lo"}
+
+
+def _links() -> dict[str, netlink.Link]:
+    with netlink.connect() as kernel:
+        return kernel.links()
+
+
+def test_gateways_are_removed_together_and_nothing_else(
+    machine: Machine, namespaces: NetworkNamespaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links and bridges of gateways that are removed at once go in few requests; links of others stay, also those in a
+    group and on the same bridge."""
+    staying, *leaving = [gateway(number, inside=2) for number in range(1, 8)]
+    namespaces.apply(staying)
+    kept = links_of(machine)
+    for wanted in leaving:
+        namespaces.apply(wanted)
+    shared = interface_names.bridge(machine.instance, OUTSIDE)
+    for command in ("add foreign type veth peer name other", "set foreign group 7", f"set foreign master {shared}"):
+        run(machine.home, "ip", "link", *command.split())
+    requests: list[int] = []
+    delete_all = netlink.Netlink.delete_all
+    entered, meeting = threading.Event(), threading.Lock()
+
+    def delayed(kernel: netlink.Netlink, links: Collection[netlink.Link]) -> None:
+        # The first one takes as long as the others need to ask.
+        with meeting:
+            first = not entered.is_set()
+            entered.set()
+        if first:
+            until(lambda: len(namespaces._releases._waiting) == len(leaving) - 1, 20.0)
+        requests.append(len(links))
+        delete_all(kernel, links)
+
+    monkeypatch.setattr(netlink.Netlink, "delete_all", delayed)
+    with ThreadPoolExecutor(len(leaving)) as pool:
+        list(pool.map(lambda wanted: namespaces.remove(wanted.id), leaving))
+    # Ports and bridges of the first, and of all others.
+    assert requests == [3, 2, 3 * (len(leaving) - 1), 2 * (len(leaving) - 1)]
+    assert links_of(machine) == {*kept, "foreign", "other"}
+    assert namespaces.present() == {staying.id}
+    assert "master" in run(machine.home, "ip", "link", "show", "foreign")

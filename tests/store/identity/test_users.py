@@ -26,9 +26,13 @@ def test_users_and_their_roles(store: Store) -> None:
     assert row == {
         "id": user["id"],
         "name": "ada",
+        "description": "",
+        "email": None,
+        "enabled": True,
         "password_hash": "hash",
         "project_id": blue["id"],
         "project_name": "blue",
+        "project_enabled": True,
         "roles": ["member", "reader"],
         "grants": {blue["id"]: ["member", "reader"], "r": ["admin"]},
     }

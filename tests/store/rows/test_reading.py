@@ -127,7 +127,7 @@ def test_a_page_starts_at_its_marker(world: World, project: str | None, reverse:
         connection = tx.connection
         values = {"project": project, "marker": sorted(ids)[1], "now": tx.now, "limit": 100}
         text, parameters = statement._parameters(connection.dialect, values)
-        cursor = connection.connection.cursor()
+        cursor = connection.driver.cursor()
         if connection.dialect.name == "sqlite":
             cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
             plan = "\n".join(row[3] for row in cursor.fetchall())

@@ -112,6 +112,6 @@ def _credentials(header: bytes) -> tuple[str, str]:
 
 
 def _caller(user: UserRow) -> Caller:
-    if not user["project_id"]:
+    if not user["project_id"] or not user["enabled"] or not user["project_enabled"]:
         raise unauthorized()
     return Caller(user["id"], user["name"], user["project_id"], implied(user["roles"]))

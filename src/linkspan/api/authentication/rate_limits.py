@@ -131,7 +131,8 @@ class Failures:
 
     def require(self, request: Request) -> None:
         """Raises ApiError TooManyRequests for a guess beyond the limits, also for one that is right."""
-        if not self._is_off:
+        # Nobody is limited while nobody has failed.
+        if not self._is_off and (self._names or self._addresses):
             self._require(self._keys(request))
 
     def refused(self, problem: ApiError, request: Request) -> ApiError:

@@ -12,16 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from linkspan.api.authentication.passwords import Passwords
-from linkspan.api.embedded_keystone import operations
+from linkspan.api.embedded_keystone import operations, views
 from linkspan.api.embedded_keystone.caller import (
     Authentication,
     KeystoneCaller,
     forbidden,
-    list_response,
     not_found,
     routes,
 )
-from linkspan.api.embedded_keystone.operations import LONGEST
 from linkspan.api.http import body
 from linkspan.api.http.messages import Request, Response, no_content, ok
 from linkspan.api.http.route import Route
@@ -29,9 +27,10 @@ from linkspan.core import keystone_v3
 from linkspan.core.audit import AuditAction
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.attribute_types import text_fault
+from linkspan.core.schema.keystone_objects import LONGEST
+from linkspan.core.schema.keystone_objects import bad as _bad
 from linkspan.core.secret import SHORTEST
 from linkspan.store import audit
-from linkspan.store.audit import Actor
 from linkspan.store.identity import credentials
 from linkspan.store.identity.credentials import CredentialRow
 from linkspan.store.store import Store, Values
@@ -61,10 +60,9 @@ class Credentials:
     def list(self, request: Request, caller: KeystoneCaller) -> Response:
         """A user's credentials, by name if one is given."""
         caller.require(request.id)
-        wanted = dict(request.parameters()).get("name")
         with self._store.read() as tx:
-            rows = [row for row in credentials.credentials_of(tx, request.id) if wanted in (None, row["name"])]
-        return list_response(
+            rows = credentials.credentials_of(tx, request.id)
+        return views.listed(
             request,
             "application_credentials",
             (_shown(request, row) for row in rows),
@@ -123,9 +121,7 @@ def _audit(
     row: CredentialRow,
     fields: Iterable[str] = (),
 ) -> None:
-    name = caller.token.user_name if caller.token else ""
-    actor = Actor(caller.user_id, name, caller.project_id or "", request.request_id, request.source)
-    audit.record(tx, actor, action, "application_credential", row["id"], row["project_id"], fields)
+    audit.record(tx, caller.actor(request), action, "application_credential", row["id"], row["project_id"], fields)
 
 
 def _require_free(caller: KeystoneCaller) -> None:
@@ -201,10 +197,6 @@ def _expiry(value: Any) -> float | None:
         raise _bad("expires_at has to be a time such as 2030-01-31T12:00:00Z") from None
 
 
-def _bad(message: str) -> ApiError:
-    return ApiError("BadRequest", f"{message[:1].upper()}{message[1:]}.")
-
-
 def _shown(request: Request, row: CredentialRow) -> dict[str, Any]:
     return {
         "id": row["id"],
@@ -214,6 +206,6 @@ def _shown(request: Request, row: CredentialRow) -> dict[str, Any]:
         "user_id": row["user_id"],
         "roles": [keystone_v3.role_body(role) for role in row["roles"]],
         "unrestricted": row["unrestricted"],
-        "expires_at": None if row["expires_at"] is None else keystone_v3.time_text(row["expires_at"]),
+        "expires_at": None if row["expires_at"] is None else keystone_v3.time_text_without_zone(row["expires_at"]),
         "links": {"self": f"{request.base}/identity/v3/users/{row['user_id']}/application_credentials/{row['id']}"},
     }

@@ -12,26 +12,24 @@ from linkspan.api.openapi.crud import parameter
 from linkspan.core import keystone_v3
 from linkspan.core.schema import error_responses, examples
 from linkspan.core.schema.attribute_types import nullable
+from linkspan.core.schema.keystone_objects import LONGEST
 from linkspan.core.secret import SHORTEST
 
-LONGEST: Final = 255
-"""Characters of a text that a credential has."""
-
-_TEXT: Final = {"type": "string"}
-_NAMED: Final = {"type": "string", "minLength": 1, "pattern": r"^[^\x00]*$"}
-_SHORT: Final = {"type": ["string", "null"], "maxLength": LONGEST, "pattern": r"^[^\x00]*$"}
-_NEW_SECRET: Final = _SHORT | {"pattern": rf"^([^\x00]{{{SHORTEST},}})?$"}
+TEXT: Final = {"type": "string"}
+NAMED: Final = {"type": "string", "minLength": 1, "pattern": r"^[^\x00]*$"}
+SHORT: Final = {"type": ["string", "null"], "maxLength": LONGEST, "pattern": r"^[^\x00]*$"}
+_NEW_SECRET: Final = SHORT | {"pattern": rf"^([^\x00]{{{SHORTEST},}})?$"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _NULL: Final = {"type": "null"}
-_URL: Final = {"type": "string", "format": "uri"}
-_ENABLED: Final = {"const": True}
+URL: Final = {"type": "string", "format": "uri"}
 _EMPTY: Final = closed()
-_SELF: Final = closed(self=_URL)
-_DOMAIN_ID: Final = {"const": keystone_v3.DOMAIN["id"]}
+_SELF: Final = closed(self=URL)
+DOMAIN_ID: Final = {"const": keystone_v3.DOMAIN["id"]}
 _DOMAIN: Final = closed(**{name: {"const": value} for name, value in keystone_v3.DOMAIN.items()})
 
 
-def _many(schema: Schema) -> Schema:
+def many(schema: Schema) -> Schema:
+    """A list."""
     return {"type": "array", "items": schema}
 
 
@@ -39,76 +37,87 @@ def _many(schema: Schema) -> Schema:
 
 _VERSION: Final = closed(
     **{
-        "id": _TEXT,
+        "id": TEXT,
         "status": {"const": "stable"},
         "updated": _TIME,
-        "links": _many(closed(rel={"const": "self"}, href=_URL)),
-        "media-types": _many(closed(base=_TEXT, type=_TEXT)),
+        "links": many(closed(rel={"const": "self"}, href=URL)),
+        "media-types": many(closed(base=TEXT, type=TEXT)),
     }
 )
 _ENDPOINT: Final = closed(
-    id=_TEXT, interface={"enum": ["public", "internal", "admin"]}, region=_TEXT, region_id=_TEXT, url=_URL
+    id=TEXT, interface={"enum": ["public", "internal", "admin"]}, region=TEXT, region_id=TEXT, url=URL
 )
-_CATALOG: Final = _many(closed(type=_TEXT, name=_TEXT, id=_TEXT, endpoints=_many(_ENDPOINT)))
+_CATALOG: Final = many(closed(type=TEXT, name=TEXT, id=TEXT, endpoints=many(_ENDPOINT)))
 _PROPERTIES: Final = {
-    "methods": _many({"enum": list(keystone_v3.METHODS)}),
-    "user": closed(id=_TEXT, name=_TEXT, domain=_DOMAIN, password_expires_at=_NULL),
-    "audit_ids": _many(_TEXT),
+    "methods": many({"enum": list(keystone_v3.METHODS)}),
+    "user": closed(id=TEXT, name=TEXT, domain=_DOMAIN, password_expires_at=_NULL),
+    "audit_ids": many(TEXT),
     "issued_at": _TIME,
     "expires_at": _TIME,
 }
 _CREDENTIAL: Final = {
-    "id": _TEXT,
-    "name": _TEXT,
-    "description": _TEXT,
-    "project_id": _TEXT,
-    "user_id": _TEXT,
-    "roles": _many(ref("Role")),
+    "id": TEXT,
+    "name": TEXT,
+    "description": TEXT,
+    "project_id": TEXT,
+    "user_id": TEXT,
+    "roles": many(ref("RoleOfToken")),
     "unrestricted": {"type": "boolean"},
-    "expires_at": nullable(_TIME),
+    "expires_at": nullable(described(TEXT, "in UTC, without a zone")),
     "links": _SELF,
 }
 _SCHEMAS: Final[dict[str, Schema]] = {
     "IdentityVersion": _VERSION,
-    "Role": closed(id=_TEXT, name=_TEXT, domain_id=_NULL),
+    "Role": closed(id=TEXT, name=TEXT, domain_id=_NULL, description=_NULL, options=_EMPTY, links=_SELF),
+    "RoleOfToken": closed(id=TEXT, name=TEXT, domain_id=_NULL),
     "Token": {
         "type": "object",
         "description": "the user of a token; with a project, also the roles and the catalog",
         "properties": _PROPERTIES
         | {
-            "project": closed(id=_TEXT, name=_TEXT, domain=_DOMAIN),
+            "project": closed(id=TEXT, name=TEXT, domain=_DOMAIN),
             "is_domain": {"const": False},
-            "roles": _many(ref("Role")),
+            "roles": many(ref("RoleOfToken")),
             "catalog": _CATALOG,
-            "application_credential": closed(id=_TEXT, name=_TEXT, restricted={"type": "boolean"}),
+            "application_credential": closed(id=TEXT, name=TEXT, restricted={"type": "boolean"}),
         },
         "required": list(_PROPERTIES),
         "additionalProperties": False,
     },
     "Project": closed(
-        id=_TEXT,
-        name=_TEXT,
-        description=_TEXT,
-        domain_id=_DOMAIN_ID,
-        parent_id=_DOMAIN_ID,
-        enabled=_ENABLED,
+        id=TEXT,
+        name=TEXT,
+        description=TEXT,
+        domain_id=DOMAIN_ID,
+        parent_id=DOMAIN_ID,
+        enabled={"type": "boolean"},
         is_domain={"const": False},
-        tags=_many(_TEXT),
+        tags=many(TEXT),
         options=_EMPTY,
         links=_SELF,
     ),
     "User": closed(
-        id=_TEXT,
-        name=_TEXT,
-        domain_id=_DOMAIN_ID,
-        default_project_id=nullable(_TEXT),
-        enabled=_ENABLED,
+        id=TEXT,
+        name=TEXT,
+        description=TEXT,
+        email=nullable(TEXT),
+        domain_id=DOMAIN_ID,
+        default_project_id=nullable(TEXT),
+        enabled={"type": "boolean"},
         password_expires_at=_NULL,
         options=_EMPTY,
         links=_SELF,
     ),
+    "Domain": closed(
+        **{name: {"const": value} for name, value in keystone_v3.DOMAIN.items()},
+        description=TEXT,
+        enabled={"const": True},
+        tags=many(TEXT),
+        options=_EMPTY,
+        links=_SELF,
+    ),
     "ApplicationCredential": closed(**_CREDENTIAL),
-    "NewApplicationCredential": closed(**_CREDENTIAL, secret=described(_TEXT, "shown this once")),
+    "NewApplicationCredential": closed(**_CREDENTIAL, secret=described(TEXT, "shown this once")),
 }
 
 # --- what is asked for --------------------------------------------------------------------------------------------
@@ -116,10 +125,10 @@ _SCHEMAS: Final[dict[str, Schema]] = {
 _BY_ID_OR_NAME: Final[list[Schema]] = [{"required": ["id"]}, {"required": ["name"]}]
 _OF_DOMAIN: Final = {
     "type": ["object", "null"],
-    "properties": {"id": _NAMED, "name": _NAMED},
+    "properties": {"id": NAMED, "name": NAMED},
     "anyOf": [{"type": "null"}, *_BY_ID_OR_NAME],
 }
-_WHO: Final = {"id": _NAMED, "name": _NAMED, "domain": _OF_DOMAIN}
+_WHO: Final = {"id": NAMED, "name": NAMED, "domain": _OF_DOMAIN}
 
 
 def _by(method: keystone_v3.Method, **schema: Any) -> Schema:
@@ -148,20 +157,20 @@ _IDENTITY: Final[Schema] = {
             properties={
                 "user": {
                     "type": "object",
-                    "properties": _WHO | {"password": _TEXT},
+                    "properties": _WHO | {"password": TEXT},
                     "required": ["password"],
                     "anyOf": _BY_ID_OR_NAME,
                 }
             },
             required=["user"],
         ),
-        _by("token", properties={"id": _TEXT}, required=["id"]),
+        _by("token", properties={"id": TEXT}, required=["id"]),
         _by(
             "application_credential",
             properties={
-                "id": _NAMED,
-                "name": _NAMED,
-                "secret": _TEXT,
+                "id": NAMED,
+                "name": NAMED,
+                "secret": TEXT,
                 "user": {"type": "object", "properties": _WHO, "anyOf": _BY_ID_OR_NAME},
             },
             required=["secret"],
@@ -180,22 +189,22 @@ _AUTH: Final[Schema] = {
     },
     "required": ["auth"],
 }
-_ROLE: Final[Schema] = {"type": "object", "properties": {"id": _TEXT, "name": _TEXT}, "anyOf": _BY_ID_OR_NAME}
+_ROLE: Final[Schema] = {"type": "object", "properties": {"id": TEXT, "name": TEXT}, "anyOf": _BY_ID_OR_NAME}
 _NEW: Final[Schema] = {
     "type": "object",
     "properties": {
         "application_credential": {
             "type": "object",
             "properties": {
-                "name": _SHORT | {"type": "string", "minLength": 1},
-                "description": _SHORT,
+                "name": SHORT | {"type": "string", "minLength": 1},
+                "description": SHORT,
                 "secret": described(_NEW_SECRET, "nothing: one is made"),
-                "roles": described(nullable(_many(_ROLE)), "nothing: all that the user has in the project"),
+                "roles": described(nullable(many(_ROLE)), "nothing: all that the user has in the project"),
                 "unrestricted": described(
                     {"type": ["boolean", "null"]}, "true: it may create and delete other credentials"
                 ),
                 "expires_at": described(
-                    nullable(_TEXT), "such as 2030-01-31T12:00:00Z, in UTC without a zone; nothing: never"
+                    nullable(TEXT), "such as 2030-01-31T12:00:00Z, in UTC without a zone; nothing: never"
                 ),
             },
             "required": ["name"],
@@ -206,129 +215,145 @@ _NEW: Final[Schema] = {
 
 # --- operations ---------------------------------------------------------------------------------------------------
 
-_LINKS: Final = closed(self=_URL, next=_NULL, previous=_NULL)
-_FILTERS: Final = tuple(
-    parameter(name, _TEXT, f"filter: only what has this {word}")
-    for name, word in (("name", "name"), ("domain_id", "domain"))
+LINKS: Final = closed(self=URL, next=_NULL, previous=_NULL)
+_BY_NAME: Final = tuple(
+    parameter(name, TEXT, f"filter: only what {words}")
+    for name, words in (
+        ("name", "has this name"),
+        ("name__contains", "has this in its name; name__icontains: in any case, and __startswith, __endswith"),
+    )
 )
-_SUBJECT: Final = parameter("X-Subject-Token", _NAMED, "the token to show or revoke", place="header", required=True)
+_BY_DOMAIN: Final = parameter("domain_id", TEXT, "filter: only what is in this domain")
+_PAGE: Final = (
+    parameter("limit", {"type": "string", "pattern": "^[0-9]+$"}, "at most so many"),
+    parameter("marker", TEXT, "only what follows the object with this id"),
+)
+_FILTERS: Final = (*_BY_NAME, _BY_DOMAIN, parameter("enabled", TEXT, "filter: true or false"), *_PAGE)
+_SUBJECT: Final = parameter("X-Subject-Token", NAMED, "the token to show or revoke", place="header", required=True)
 _SUBJECT_TOKEN: Final[Schema] = {
     "x-subject-token": {"description": "the token", "required": True, "schema": {"type": "string"}}
 }
-_ANY_ID: Final = {"id": _NAMED}
-_TWO_IDS: Final = {"user_id": _NAMED, "id": _NAMED}
-_OTHERS: Final = ("PolicyNotAuthorized",)
-_NOT_THERE: Final = ("PolicyNotAuthorized", "HTTPNotFound")
+ANY_ID: Final = {"id": NAMED}
+_TWO_IDS: Final = {"user_id": NAMED, "id": NAMED}
+OTHERS: Final = ("PolicyNotAuthorized",)
+NOT_THERE: Final = ("PolicyNotAuthorized", "HTTPNotFound")
 
 
-def _operation(id: str, summary: str, answer: Schema | None, **more: Any) -> Operation:
-    fixed: dict[str, Any] = {"tag": "identity", "login": True, "schemas": _SCHEMAS, "path_ids": _ANY_ID}
+def operation(id: str, summary: str, answer: Schema | None, **more: Any) -> Operation:
+    """An operation of the identity service."""
+    fixed: dict[str, Any] = {"tag": "identity", "login": True, "schemas": _SCHEMAS, "path_ids": ANY_ID}
     return Operation(id=id, summary=summary, answer=answer, **fixed | more)
 
 
-def _list(id: str, summary: str, name: str, of: Schema, **more: Any) -> Operation:
-    answer = closed(**{name: _many(of)}, links=_LINKS)
-    return _operation(id, summary, answer, **{"parameters": _FILTERS} | more)
+def list_of(id: str, summary: str, name: str, of: Schema, **more: Any) -> Operation:
+    """An operation that lists objects."""
+    answer = closed(**{name: many(of)}, links=LINKS)
+    refusals = ("BadRequest", *more.pop("refusals", ()))
+    return operation(id, summary, answer, refusals=refusals, **{"parameters": _FILTERS} | more)
 
 
 _OPEN: Final[dict[str, Any]] = {"login": False, "refusals": ("TooManyRequests",)}
-VERSIONS: Final = _operation(
+VERSIONS: Final = operation(
     "list_identity_versions",
     "the versions of the identity service",
-    closed(versions=closed(values=_many(ref("IdentityVersion")))),
+    closed(versions=closed(values=many(ref("IdentityVersion")))),
     **_OPEN,
 )
-VERSION: Final = _operation("show_identity_version", "version 3", closed(version=ref("IdentityVersion")), **_OPEN)
-ISSUE_TOKEN: Final = _operation(
+VERSION: Final = operation("show_identity_version", "version 3", closed(version=ref("IdentityVersion")), **_OPEN)
+ISSUE_TOKEN: Final = operation(
     "issue_token",
     "a token for a password, another token or an application credential",
     closed(token=ref("Token")),
     login=False,
     body=_AUTH,
     bodies=examples.LOGIN,
-    parameters=(parameter("nocatalog", _TEXT, "there: the answer has no catalog"),),
+    parameters=(parameter("nocatalog", TEXT, "there: the answer has no catalog"),),
     status=201,
     headers=_SUBJECT_TOKEN,
     refusals=(*error_responses.ANY_BODY, *error_responses.ANY),
 )
-SHOW_TOKEN: Final = _operation(
+SHOW_TOKEN: Final = operation(
     "show_token",
     "show a token, for its user and for admins",
     closed(token=ref("Token")),
     parameters=(_SUBJECT, *ISSUE_TOKEN.parameters),
     headers=_SUBJECT_TOKEN,
-    refusals=("BadRequest", *_NOT_THERE),
+    refusals=("BadRequest", *NOT_THERE),
 )
-REVOKE_TOKEN: Final = _operation(
+REVOKE_TOKEN: Final = operation(
     "revoke_token",
     "revoke a token, for its user and for admins",
     None,
     status=204,
     parameters=(_SUBJECT,),
-    refusals=("BadRequest", *_NOT_THERE),
+    refusals=("BadRequest", *NOT_THERE),
 )
-SHOW_CATALOG: Final = _operation(
+SHOW_CATALOG: Final = operation(
     "show_catalog",
     "the services there are, for a project",
     closed(catalog=_CATALOG, links=_SELF),
-    refusals=_OTHERS,
+    refusals=OTHERS,
 )
-LIST_OWN_PROJECTS: Final = _list(
+LIST_OWN_PROJECTS: Final = list_of(
     "list_own_projects",
     "the projects in which the user has a role",
     "projects",
     ref("Project"),
     refusals=("HTTPNotFound",),
 )
-LIST_OWN_DOMAINS: Final = _list("list_own_domains", "none: roles are in projects", "domains", _EMPTY, parameters=())
-LIST_PROJECTS: Final = _list(
+LIST_OWN_DOMAINS: Final = list_of("list_own_domains", "none: roles are in projects", "domains", _EMPTY, parameters=())
+LIST_DOMAINS: Final = list_of("list_domains", "the one domain", "domains", ref("Domain"))
+SHOW_DOMAIN: Final = operation(
+    "show_domain", "the one domain", closed(domain=ref("Domain")), refusals=("HTTPNotFound",)
+)
+LIST_PROJECTS: Final = list_of(
     "list_projects", "the projects that the caller may read", "projects", ref("Project"), refusals=("HTTPNotFound",)
 )
-SHOW_PROJECT: Final = _operation(
+SHOW_PROJECT: Final = operation(
     "show_project", "one project", closed(project=ref("Project")), refusals=("HTTPNotFound",)
 )
-LIST_USERS: Final = _list("list_users", "the users that the caller may read", "users", ref("User"))
-SHOW_USER: Final = _operation("show_user", "one user", closed(user=ref("User")), refusals=_NOT_THERE)
-LIST_USER_PROJECTS: Final = _list(
+LIST_USERS: Final = list_of("list_users", "the users that the caller may read", "users", ref("User"))
+SHOW_USER: Final = operation("show_user", "one user", closed(user=ref("User")), refusals=NOT_THERE)
+LIST_USER_PROJECTS: Final = list_of(
     "list_user_projects",
     "the projects in which a user has a role",
     "projects",
     ref("Project"),
-    refusals=_NOT_THERE,
+    refusals=NOT_THERE,
 )
-LIST_ROLES: Final = _list("list_roles", "the roles of the API", "roles", ref("Role"), parameters=_FILTERS[:1])
-SHOW_ROLE: Final = _operation("show_role", "one role", closed(role=ref("Role")), refusals=("HTTPNotFound",))
-LIST_CREDENTIALS: Final = _list(
+LIST_ROLES: Final = list_of("list_roles", "the roles of the API", "roles", ref("Role"), parameters=(*_BY_NAME, *_PAGE))
+SHOW_ROLE: Final = operation("show_role", "one role", closed(role=ref("Role")), refusals=("HTTPNotFound",))
+LIST_CREDENTIALS: Final = list_of(
     "list_application_credentials",
     "a user's application credentials",
     "application_credentials",
     ref("ApplicationCredential"),
-    path_ids={"user_id": _NAMED},
-    parameters=_FILTERS[:1],
-    refusals=_OTHERS,
+    path_ids={"user_id": NAMED},
+    parameters=(*_BY_NAME, *_PAGE),
+    refusals=OTHERS,
 )
-CREATE_CREDENTIAL: Final = _operation(
+CREATE_CREDENTIAL: Final = operation(
     "create_application_credential",
     "make an application credential in the project of the token",
     closed(application_credential=ref("NewApplicationCredential")),
-    path_ids={"user_id": _NAMED},
+    path_ids={"user_id": NAMED},
     body=_NEW,
     bodies=examples.CREDENTIAL,
     status=201,
-    refusals=(*error_responses.ANY_BODY, *_OTHERS, "HTTPConflict"),
+    refusals=(*error_responses.ANY_BODY, *OTHERS, "HTTPConflict"),
 )
-SHOW_CREDENTIAL: Final = _operation(
+SHOW_CREDENTIAL: Final = operation(
     "show_application_credential",
     "one application credential",
     closed(application_credential=ref("ApplicationCredential")),
     path_ids=_TWO_IDS,
-    refusals=_NOT_THERE,
+    refusals=NOT_THERE,
 )
-DELETE_CREDENTIAL: Final = _operation(
+DELETE_CREDENTIAL: Final = operation(
     "delete_application_credential",
     "delete an application credential",
     None,
     path_ids=_TWO_IDS,
     status=204,
-    refusals=_NOT_THERE,
+    refusals=NOT_THERE,
 )

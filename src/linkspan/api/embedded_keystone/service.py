@@ -1,6 +1,6 @@
 """The embedded Keystone v3, and authentication of the database's users by Basic, a static token or an issued token.
 
-All methods share one limit of concurrent password verifications. Users are created by `linkspan user`.
+All methods share one limit of concurrent password verifications. The first users are created by `linkspan user`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from linkspan.api.authentication.basic import BasicAuth
 from linkspan.api.authentication.passwords import Passwords
 from linkspan.api.authentication.tokens import TokenAuth
 from linkspan.api.embedded_keystone import operations
+from linkspan.api.embedded_keystone.assignments import Assignments
 from linkspan.api.embedded_keystone.caller import Authentication
 from linkspan.api.embedded_keystone.caller import routes as both
+from linkspan.api.embedded_keystone.changes import Changes
 from linkspan.api.embedded_keystone.credentials import Credentials
 from linkspan.api.embedded_keystone.tokens import Tokens
 from linkspan.api.embedded_keystone.users import Users
@@ -36,6 +38,8 @@ class EmbeddedKeystone:
         self._parts = (
             Tokens(store, self._tokens, passwords, guard, region=region, lifetime=lifetime),
             Users(store, guard),
+            Changes(store, passwords, guard),
+            Assignments(store, guard),
             Credentials(store, passwords, guard),
         )
 

@@ -232,8 +232,10 @@ def _scope(tx: Transaction, request: TokenRequest, proof: _Proof, user: UserRow)
             raise unauthorized()
         return proof.project_id
     if project_id is None:
-        # No scope means the default project, if the user has a role there.
-        return user["project_id"] if not scope.unscoped and user["grants"].get(user["project_id"] or "") else None
+        # No scope means the default project, if it is enabled and the user has a role there.
+        if scope.unscoped or not user["project_enabled"] or not user["grants"].get(user["project_id"] or ""):
+            return None
+        return user["project_id"]
     if not user["grants"].get(project_id):
         raise unauthorized()
     return project_id

@@ -1,25 +1,24 @@
-"""Projects, users and roles of the embedded Keystone, read-only. An admin reads all, a user only their own.
+"""Domains, projects, users and roles of the embedded Keystone, as they are read. An admin reads all, a user only their
+own.
 
-An object that the caller may not read is a 404. `linkspan user` and `linkspan project` make changes.
+An object that the caller may not read is a 404. `changes` and `linkspan user` and `linkspan project` make changes.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from linkspan.api.embedded_keystone import operations
-from linkspan.api.embedded_keystone.caller import Authentication, KeystoneCaller, list_response, not_found, routes
+from linkspan.api.embedded_keystone import operations, views
+from linkspan.api.embedded_keystone.caller import Authentication, KeystoneCaller, not_found, routes
 from linkspan.api.http.messages import Request, Response, ok
 from linkspan.api.http.route import Route
 from linkspan.core import keystone_v3
 from linkspan.store.identity import users as stored_users
-from linkspan.store.identity.users import ProjectRow, UserRow
+from linkspan.store.identity.users import ProjectRow
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction
 
 
 class Users:
-    """Handlers of /v3/projects, /v3/users, /v3/roles and what a token's user may scope to."""
+    """Handlers that read domains, projects, users, roles and what a token's user may scope to."""
 
     def __init__(self, store: Store, guard: Authentication) -> None:
         self._store = store
@@ -31,6 +30,8 @@ class Users:
         return [
             *routes("GET", "/auth/projects", known(self.own_projects), operations.LIST_OWN_PROJECTS),
             *routes("GET", "/auth/domains", known(self.own_domains), operations.LIST_OWN_DOMAINS),
+            *routes("GET", "/domains", known(self.domains), operations.LIST_DOMAINS),
+            *routes("GET", "/domains/{id}", known(self.domain), operations.SHOW_DOMAIN),
             *routes("GET", "/projects", known(self.projects), operations.LIST_PROJECTS),
             *routes("GET", "/projects/{id}", known(self.project), operations.SHOW_PROJECT),
             *routes("GET", "/users", known(self.users), operations.LIST_USERS),
@@ -46,10 +47,20 @@ class Users:
 
     def own_domains(self, request: Request, _caller: KeystoneCaller) -> Response:
         """The domains in which the user has a role: none, roles are in projects."""
-        return list_response(request, "domains", (), "/auth/domains")
+        return views.list_response(request, "domains", (), "/auth/domains")
+
+    def domains(self, request: Request, _caller: KeystoneCaller) -> Response:
+        """The one domain, for everybody: clients look it up by name."""
+        return views.listed(request, "domains", [views.domain(request)], "/domains")
+
+    def domain(self, request: Request, _caller: KeystoneCaller) -> Response:
+        """The one domain."""
+        if request.id != keystone_v3.DOMAIN["id"]:
+            raise not_found("domain", request.id)
+        return ok({"domain": views.domain(request)})
 
     def projects(self, request: Request, caller: KeystoneCaller) -> Response:
-        """Projects, by name if one is given."""
+        """Projects that fit the filters."""
         return self._listed(request, None if caller.is_admin else caller.user_id, "/projects")
 
     def project(self, request: Request, caller: KeystoneCaller) -> Response:
@@ -60,14 +71,13 @@ class Users:
             ]
         if not found:
             raise not_found("project", request.id)
-        return ok({"project": _project(request, found[0])})
+        return ok({"project": views.project(request, found[0])})
 
     def users(self, request: Request, caller: KeystoneCaller) -> Response:
-        """Users, by name if one is given."""
-        filters = _filters(request)
+        """Users that fit the filters."""
         with self._store.read() as tx:
             found = [row for row in stored_users.all_users(tx) if caller.is_admin or row["id"] == caller.user_id]
-        return list_response(request, "users", (_user(request, row) for row in found if _fits(row, filters)), "/users")
+        return views.listed(request, "users", (views.user(request, row) for row in found), "/users")
 
     def user(self, request: Request, caller: KeystoneCaller) -> Response:
         """One user."""
@@ -76,7 +86,7 @@ class Users:
             user = stored_users.user(tx, request.id)
         if user is None:
             raise not_found("user", request.id)
-        return ok({"user": _user(request, user)})
+        return ok({"user": views.user(request, user)})
 
     def user_projects(self, request: Request, caller: KeystoneCaller) -> Response:
         """The projects in which a user has a role."""
@@ -85,23 +95,18 @@ class Users:
 
     def roles(self, request: Request, _caller: KeystoneCaller) -> Response:
         """The roles of the API."""
-        wanted = _filters(request).get("name")
-        found = (keystone_v3.role_body(role) for role in keystone_v3.ROLES if wanted in (None, role))
-        return list_response(request, "roles", found, "/roles")
+        return views.listed(request, "roles", (views.role(request, name) for name in keystone_v3.ROLES), "/roles")
 
     def role(self, request: Request, _caller: KeystoneCaller) -> Response:
         """One role."""
         if request.id not in keystone_v3.ROLES:
             raise not_found("role", request.id)
-        return ok({"role": keystone_v3.role_body(request.id)})
+        return ok({"role": views.role(request, request.id)})
 
     def _listed(self, request: Request, user_id: str | None, path: str) -> Response:
-        filters = _filters(request)
         with self._store.read() as tx:
             found = _visible(tx, user_id)
-        return list_response(
-            request, "projects", (_project(request, row) for row in found if _fits(row, filters)), path
-        )
+        return views.listed(request, "projects", (views.project(request, row) for row in found), path)
 
 
 def _visible(tx: Transaction, user_id: str | None) -> list[ProjectRow]:
@@ -112,41 +117,3 @@ def _visible(tx: Transaction, user_id: str | None) -> list[ProjectRow]:
     if user is None:
         raise not_found("user", user_id)
     return [row for row in stored_users.all_projects(tx) if row["id"] in user["grants"]]
-
-
-def _filters(request: Request) -> dict[str, str]:
-    return dict(request.parameters())
-
-
-def _fits(row: ProjectRow | UserRow, filters: dict[str, str]) -> bool:
-    """Returns whether a project or user has the name and the domain of the filters."""
-    domain = keystone_v3.DOMAIN["id"]
-    return filters.get("name", row["name"]) == row["name"] and filters.get("domain_id", domain) == domain
-
-
-def _project(request: Request, row: ProjectRow) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "description": row["description"],
-        "domain_id": keystone_v3.DOMAIN["id"],
-        "parent_id": keystone_v3.DOMAIN["id"],
-        "enabled": True,
-        "is_domain": False,
-        "tags": [],
-        "options": {},
-        "links": {"self": f"{request.base}/identity/v3/projects/{row['id']}"},
-    }
-
-
-def _user(request: Request, row: UserRow) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "domain_id": keystone_v3.DOMAIN["id"],
-        "default_project_id": row["project_id"],
-        "enabled": True,
-        "password_expires_at": None,
-        "options": {},
-        "links": {"self": f"{request.base}/identity/v3/users/{row['id']}"},
-    }

@@ -7,6 +7,6 @@ from linkspan.store.audit import Actor
 
 
 def actor_of(request: Request) -> Actor:
-    """Who sends a request."""
+    """The sender of a request."""
     caller = request.caller
     return Actor(caller.user_id, caller.name, caller.project_id, request.request_id, request.source)

@@ -45,8 +45,9 @@ class BodyBudget:
 class ArrivingBody:
     """The body of one request. `release` has to be called at the end of the request."""
 
-    def __init__(self, request: Request, receive: Receive, largest: int) -> None:
-        """Raises ApiError RequestTooLarge for a body that is announced as larger than `largest` bytes."""
+    def __init__(self, request: Request, receive: Receive, largest: int, is_whole: bool = False) -> None:
+        """`is_whole`: nothing of it has to be waited for. Raises ApiError RequestTooLarge for a body that is announced
+        as larger than `largest` bytes."""
         length = request.header(b"content-length")
         if length is not None and (not length.isdigit() or len(length) > 12 or int(length) > largest):
             raise _too_large(largest)
@@ -54,6 +55,8 @@ class ArrivingBody:
         self._largest = largest
         # A client that waits for "100 Continue" gets it from the first call of `receive`.
         self._expects = request.header(b"expect") is not None
+        self._is_whole = is_whole
+        self._whole: MutableMapping[str, Any] | None = None
         self._first: asyncio.Future[MutableMapping[str, Any]] | None = None
         self._budget: BodyBudget | None = None
         self._taken = 0
@@ -62,6 +65,9 @@ class ArrivingBody:
         """True if the whole body is there already, and has room in the budget."""
         if self._expects:
             return False
+        if self._is_whole:
+            self._whole = await self._receive()
+            return len(_part(self._whole)) <= budget.left
         self._first = asyncio.ensure_future(self._receive())
         await asyncio.wait({self._first}, timeout=SOON)
         if not self._first.done():
@@ -73,6 +79,8 @@ class ArrivingBody:
         """The whole body. Raises ApiError: RequestTooLarge; BadRequest if it is late; ServiceUnavailable without
         room."""
         self._budget = budget
+        if self._whole is not None:
+            return self._counted(self._whole)
         try:
             return await asyncio.wait_for(self._read(), TIME)
         except TimeoutError:

@@ -91,7 +91,13 @@ def one_or_several(body: bytes, resource: Resource, most: int) -> tuple[list[dic
         raise ApiError("HTTPBadRequest", f"A list can have {most} objects at most, this has {len(members)}")
     if not all(isinstance(member, dict) for member in members):
         raise ApiError("HTTPBadRequest", f"Every member of '{resource.plural}' has to be an object")
-    return [_inside(member, resource) if resource.singular in member else member for member in members], True
+    return [_inside(member, resource) if _has_envelope(member, resource) else member for member in members], True
+
+
+def _has_envelope(member: dict[str, Any], resource: Resource) -> bool:
+    """True if a member of a list has an envelope of its own. A certificate has an attribute of that name."""
+    name = resource.singular
+    return name in member and (name not in resource.by_name or isinstance(member[name], dict))
 
 
 def enveloped(body: bytes, resource: Resource) -> dict[str, Any]:

@@ -6,17 +6,16 @@ caller is identified (`arriving_body`). Authentication that is not cached runs i
 database has one writer, writes have one thread of their own, so that logins and queued writes leave threads to read. A
 request that lost to another transaction is retried a few times, and one that finds no database until `PATIENCE` ends,
 without a thread in between. Errors become answers here and nowhere else; a client
-never sees a traceback. The dispatcher knows no path: it gets `Route`s, and finds them by two dictionary look-ups.
+never sees a traceback. The dispatcher gets `Route`s, and finds them by two dictionary look-ups; a path with several ids
+is compared with those that have as many parts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 import uuid
 from collections.abc import Callable, Iterable, MutableMapping, Set
-from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -29,7 +28,8 @@ from linkspan.api.http.messages import After, Handler, Header, Request, Response
 from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.http.same_site import SameSite
-from linkspan.api.http.slow_clients import CERTIFICATE, LEFT
+from linkspan.api.http.slow_clients import CERTIFICATE, LEFT, WHOLE
+from linkspan.api.http.workers import Threads, Workers
 from linkspan.api.http.writer_thread import WriterThread
 from linkspan.core.authorization.policy import Policy
 from linkspan.core.errors import ApiError
@@ -104,13 +104,18 @@ class Dispatcher:
         self._largest = largest_body
         self._bodies = BodyBudget(bodies)
         self._strangers = BodyBudget(bodies // STRANGERS)
-        self._pool = ThreadPoolExecutor(THREADS, "api")
+        self._pool = Workers(THREADS, "api")
         # More threads than the one that may write would only contend for the interpreter, and leave none to read.
-        self._writers: Executor = WriterThread("api-writer") if one_writer else self._pool
-        self._authenticators = ThreadPoolExecutor(AUTHENTICATORS, "api-auth")
+        self._writers: Threads = WriterThread("api-writer") if one_writer else self._pool
+        self._authenticators = Workers(AUTHENTICATORS, "api-auth")
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._table.setdefault(route.path, {})[route.method] = route
+        self._deep: dict[int, list[list[str]]] = {}
+        for path in self._table:
+            parts = path.split("/")
+            if parts.count("{id}") > 1:
+                self._deep.setdefault(len(parts), []).append(parts)
 
     @property
     def routes(self) -> list[Route]:
@@ -120,7 +125,7 @@ class Dispatcher:
     def close(self) -> None:
         """Shuts the thread pools down without waiting for them."""
         for pool in (self._pool, self._writers, self._authenticators):
-            pool.shutdown(wait=False)
+            pool.close()
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
         """The route of a path and the id in it; a route that answers 404 or 405 if there is none."""
@@ -136,13 +141,21 @@ class Dispatcher:
                 head, _, id = head.rpartition("/")
                 methods = self._table.get(f"{head}/{{id}}/{tail}")
             if methods is None:
-                above, _, owner = head.rpartition("/")
-                methods, id = self._table.get(f"{above}/{{id}}/{id}/{{id}}"), f"{owner}/{tail}"
+                methods, id = self._find_deep(path.split("/"))
         if methods is None:
-            return (_NO_RESOURCE if path.startswith("/v2.0/") else _NOTHING), ""
+            return _unknown(path), ""
         if method == "HEAD":
             method = "GET"
-        return methods.get(method, _WRONG_METHOD), id
+        wrong = _WRONG_IDENTITY_METHOD if path.startswith(_IDENTITY_PATHS) else _WRONG_METHOD
+        return methods.get(method, wrong), id
+
+    def _find_deep(self, parts: list[str]) -> tuple[dict[str, Route] | None, str]:
+        """The methods of a path with several ids, and the ids."""
+        for template in self._deep.get(len(parts), ()):
+            if all(own in (part, "{id}") for own, part in zip(template, parts, strict=True)):
+                ids = [part for own, part in zip(template, parts, strict=True) if own == "{id}"]
+                return self._table["/".join(template)], "/".join(ids)
+        return None, ""
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -194,7 +207,7 @@ class Dispatcher:
         if method not in _BODIES or route.bodiless:
             await sender.reply(await self._respond(route, request))
             return
-        body = ArrivingBody(request, receive, route.largest_body or self._largest)
+        body = ArrivingBody(request, receive, route.largest_body or self._largest, scope.get(WHOLE, False))
         try:
             budget = self._strangers
             if not await body.came_with_head(budget):
@@ -235,16 +248,18 @@ class Dispatcher:
             response = await self._patiently(deadline, threads, _answered, response.after.otherwise, request)
         if response.wait_for is not None:
             await self._settle(response.wait_for)
+            if response.wait_for.then is not None:
+                response = await self._patiently(deadline, threads, _answered, response.wait_for.then, request)
         return response
 
     async def _patiently(
-        self, deadline: float, threads: Executor, function: Callable[..., _T], /, *arguments: Any
+        self, deadline: float, threads: Threads, function: Callable[..., _T], /, *arguments: Any
     ) -> _T:
         """Calls a function in a worker thread, and again until the deadline while it finds no database."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                return await loop.run_in_executor(threads, functools.partial(function, *arguments))
+                return await threads.run(function, *arguments)
             except Disconnected:
                 if self._notifier.closed or loop.time() + PAUSE > deadline:
                     raise
@@ -252,7 +267,7 @@ class Dispatcher:
 
     async def _run(self, handler: Handler, request: Request) -> Response:
         """One handler in a worker thread, for streams."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, handler, request)
+        return await self._pool.run(handler, request)
 
     def _answer(self, route: Route, request: Request) -> Response | None:
         """Answers a request that needs no caller, has one or has a cached one; None: it has to be identified first."""
@@ -271,7 +286,7 @@ class Dispatcher:
     def _with_policy(self, caller: Caller) -> Caller:
         return msgspec.structs.replace(caller, policy=self._policy)
 
-    def _threads(self, route: Route) -> Executor:
+    def _threads(self, route: Route) -> Threads:
         if route.keystone:
             return self._authenticators
         return self._writers if route.method in _WRITES else self._pool
@@ -283,7 +298,7 @@ class Dispatcher:
             while not self._notifier.closed and (left := deadline - loop.time()) > 0:
                 if not await wait_for.waiter.wait(left):
                     return
-                if await loop.run_in_executor(self._pool, wait_for.done):
+                if await self._pool.run(wait_for.done):
                     return
         except Unavailable:
             return  # the object is deleted; later reads show whether its node has confirmed that
@@ -354,6 +369,31 @@ def not_found(_call: Request) -> Response:
     return neutron_error("HTTPNotFound", "The resource could not be found.", 404)
 
 
+def no_identity(_call: Request) -> Response:
+    """The answer to an unknown path of Keystone's. Raises ApiError."""
+    message = (
+        "The identity service here has no such path: it has tokens, domains, projects, users, roles, role assignments "
+        "and application credentials, and neither groups nor services, regions, trusts or limits."
+    )
+    raise ApiError("HTTPNotFound", message)
+
+
+def wrong_identity_method(request: Request) -> Response:
+    """The answer of a path of Keystone's to a method that it does not have. Raises ApiError."""
+    message = (
+        f"The identity service here does not answer {request.method[:16]} at this path: projects and users can be "
+        "created, changed with PATCH and deleted, and domains and roles are fixed."
+    )
+    raise ApiError("HTTPMethodNotAllowed", message)
+
+
+def _unknown(path: str) -> Route:
+    """The route of a path that there is not."""
+    if path.startswith("/v2.0/"):
+        return _NO_RESOURCE
+    return _NO_IDENTITY if path.startswith(_IDENTITY_PATHS) else _NOTHING
+
+
 def wrong_method(_call: Request) -> Response:
     """The answer of a path to a method that it does not have."""
     message = "The server could not comply with the request since it is either malformed or otherwise incorrect."
@@ -376,6 +416,9 @@ def _unavailable(error: Unavailable) -> str:
 _NO_RESOURCE: Final = Route("", "", not_found, bodiless=True)
 _NOTHING: Final = Route("", "", not_found, public=True, bodiless=True)
 _WRONG_METHOD: Final = Route("", "", wrong_method, bodiless=True)
+_IDENTITY_PATHS: Final = ("/v3/", "/identity/")
+_NO_IDENTITY: Final = Route("", "", no_identity, public=True, bodiless=True, keystone=True)
+_WRONG_IDENTITY_METHOD: Final = Route("", "", wrong_identity_method, public=True, bodiless=True, keystone=True)
 _BROKEN: Final = neutron_error(
     "HTTPInternalServerError", "Request Failed: internal server error while processing your request.", 500
 )

@@ -113,12 +113,14 @@ class Request:
 class WaitFor(msgspec.Struct, frozen=True):
     """A condition that the answer waits for, in no worker thread: until `done()` is true, at most `seconds`.
 
-    `waiter`: from `Notifier.register`; `done` is called in a worker thread each time the waiter is woken.
+    `waiter`: from `Notifier.register`; `done` is called in a worker thread each time the waiter is woken. `then`: the
+    handler that makes the answer afterwards; without it the answer is there already.
     """
 
     waiter: Any
     done: Callable[[], bool]
     seconds: float
+    then: Callable[[Request], Response] | None = None
 
 
 class After(msgspec.Struct, frozen=True):

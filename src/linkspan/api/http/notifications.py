@@ -1,4 +1,4 @@
-"""Wake-ups: hint streams wait for their node's revision, DELETEs for a node's confirmation.
+"""Wake-ups: hint streams wait for their node's revision or a question, DELETEs for a node's confirmation.
 
 Concurrency: worker threads call `publish`, `changed` and `register`; all waiters live in the event loop. A lock guards
 the two tables, and `call_soon_threadsafe` is the only way across. A wake-up is a hint that may be lost or doubled: the
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
+
+from linkspan.core.state.live_facts import Question
 
 
 class Waiter:
@@ -32,20 +35,32 @@ class Waiter:
         return True
 
 
+ASKED: Final = 256
+"""Questions that a hint stream remembers, so that none is asked twice."""
 MOST_STREAMS: Final = 4
 """Hint streams of one node. An agent has one; those of connections that are lost and not closed yet stay a while."""
 
 
 class Subscription(Waiter):
-    """A hint stream. `revision`: the newest revision of its node that was published. `superseded`: newer ones of the
-    same node have taken its place, or the node was revoked, so that it ends."""
+    """A hint stream. `revision`: the newest revision of its node that was published. `questions`: to its node, not yet
+    sent. `superseded`: newer ones of the same node have taken its place, or the node was revoked, so that it ends."""
 
-    __slots__ = ("revision", "superseded")
+    __slots__ = ("_asked", "questions", "revision", "superseded")
 
     def __init__(self, node_id: str) -> None:
         super().__init__(node_id)
         self.revision = 0
         self.superseded = False
+        self.questions: deque[Question] = deque()
+        self._asked: deque[str] = deque(maxlen=ASKED)
+
+    def ask(self, question: Question) -> bool:
+        """Adds a question to send, unless it was asked before; whether it was added."""
+        if question.id in self._asked:
+            return False
+        self._asked.append(question.id)
+        self.questions.append(question)
+        return True
 
 
 _Waiting = TypeVar("_Waiting", bound=Waiter)
@@ -77,6 +92,22 @@ class Notifier:
                     stream.revision = max(stream.revision, revision)
                     woken.append(stream)
         self._wake(woken)
+
+    def ask(self, questions: Iterable[tuple[str, Question]]) -> None:
+        """Sends questions to nodes, by node id, over their hint streams here. From any thread."""
+        with self._lock:
+            woken = [
+                stream
+                for node_id, question in questions
+                for stream in self._streams.get(node_id, ())
+                if stream.ask(question)
+            ]
+        self._wake(woken)
+
+    def nodes(self) -> frozenset[str]:
+        """The ids of the nodes that have hint streams here."""
+        with self._lock:
+            return frozenset(self._streams)
 
     def changed(self, keys: Iterable[str]) -> None:
         """Wakes the waiters of these ids, which have changed. From any thread."""

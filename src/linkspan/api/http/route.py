@@ -21,7 +21,7 @@ AsgiApplication = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 class Route(msgspec.Struct, frozen=True):
     """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop.
 
-    Of two ids, as in `/users/{id}/application_credentials/{id}`, the request's `id` is "first/second".
+    Of several ids, as in `/users/{id}/application_credentials/{id}`, the request's `id` is "first/second".
     """
 
     method: str

@@ -27,6 +27,7 @@ from linkspan.api.http.route import AsgiApplication, AsgiScope, Receive, Send
 from linkspan.api.http.slow_clients import TimedHttpProtocol
 from linkspan.api.http.tls_listener import TlsListener
 from linkspan.core.schema.operations import MAX_CONNECTIONS
+from linkspan.core.state.observed import AGENT_PATH
 
 STOPPING: Final = 5.0
 """Seconds that requests in flight get to end."""
@@ -34,7 +35,7 @@ FILES: Final = 65_536
 """The most open files that are asked for: every client that is slow or silent holds one, and most shells give 1,024."""
 RELOAD: Final = 10
 """Tenths of a second between two looks at the files of the certificate."""
-AGENTS: Final = "/agent/v1/"
+AGENTS: Final = f"{AGENT_PATH}/"
 """What all paths of agents begin with: nothing else is served to nodes."""
 GARBAGE: Final = 20_000
 """Objects that are made before the garbage collector looks at them: a long answer has that many."""

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from linkspan.api.http.connections import ConnectionTable
+from linkspan.api.http.joined_writes import JoinedWrites
 
 ARRIVAL: Final = 60.0
 """Seconds from a request's first byte to its last, and from a connection to its first request."""
@@ -34,6 +35,8 @@ LEFT: Final = "linkspan.left"
 """Key of the ASGI scope: a function without parameters that returns whether the client has left."""
 CERTIFICATE: Final = "linkspan.certificate"
 """Key of the ASGI scope: the SHA-256 of the client's certificate, in hexadecimal; empty if it has shown none."""
+WHOLE: Final = "linkspan.whole"
+"""Key of the ASGI scope: True if all of the request had arrived when its turn came."""
 AHEAD: Final = 8
 """Requests of a connection that wait for the answers before theirs; the bytes of others stay as they are."""
 PART: Final = 1024
@@ -79,6 +82,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
+        self.transport = JoinedWrites(transport, self.loop)  # type: ignore[assignment]
         self.flow = self._held = _HeldFlow(transport)
         self._unread = bytearray()
         self._address = self.client[0] if self.client else ""
@@ -171,6 +175,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """All of a request."""
         self._arrived()
+        self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def _arrived(self) -> None:

@@ -6,14 +6,16 @@ GIL with the writer (docs/performance.md).
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+_T = TypeVar("_T")
 MOST: Final = 8
 """Results that are delivered together at most."""
 PATIENCE: Final = 0.01
@@ -38,6 +40,14 @@ class WriterThread(Executor):
         future: Future[Any] = Future()
         self._tasks.put((future, functools.partial(fn, *args, **kwargs)))
         return future
+
+    def run(self, function: Callable[..., _T], /, *arguments: Any) -> asyncio.Future[_T]:
+        """As `submit`, for coroutines."""
+        return asyncio.wrap_future(self.submit(function, *arguments))
+
+    def close(self) -> None:
+        """As `shutdown`."""
+        self.shutdown()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Lets submitted tasks finish; does not wait for them."""

@@ -7,12 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.api.attributes import Attributes
-from linkspan.api.http.operation import Operation, Schema, closed, ref
+from linkspan.api.http.operation import ID, Operation, Schema, closed, ref
 from linkspan.api.openapi import schemas
 from linkspan.core.schema import error_responses, examples, list_query
 from linkspan.core.schema.attribute_types import DIGITS, MAX_INT, Boolean, Integer
-from linkspan.core.schema.operations import ResourceOperation
+from linkspan.core.schema.conditions import conditions_of
+from linkspan.core.schema.operations import REQUEST_LINES, ResourceOperation
 from linkspan.core.schema.resources import ENDPOINT_GROUP, RESOURCES, Resource
+from linkspan.core.schema.tags import TAG, Tags
 
 _TIME: Final = "2026-11-23T01:41:31Z"
 _FILTERS: Final = "Filters take the values of an attribute; given twice, either will do."
@@ -109,6 +111,26 @@ class Crud:
         )
         return msgspec.structs.replace(operation, id=verb)
 
+    def tags(self, operation: ResourceOperation) -> Operation:
+        """An operation on the tags of an object."""
+        line = REQUEST_LINES[operation]
+        summary, status = _ON_TAGS[operation]
+        one = line.path.count("{id}") == 2
+        bodied = line.method in ("POST", "PUT") and not one
+        shown = closed(tags=self.resource["tags"].kind.shown())
+        described = self._operation(
+            operation,
+            f"{summary} {_a(self.resource)}",
+            path_ids={"id": ID, "tag": TAG} if one else {"id": ID},
+            parameters=() if line.method == "GET" else (ref("if_match", "parameters"),),
+            body=_TAGS_BODY if bodied else None,
+            bodies=examples.TAGS if bodied else {},
+            status=status,
+            answer=shown if bodied or operation == "list_tags" else None,
+            schemas={},
+        )
+        return msgspec.structs.replace(described, id=f"{operation}_of_{self.resource.name}")
+
     def _operation(self, action: ResourceOperation, summary: str, **more: Any) -> Operation:
         return Operation(
             id=f"{action}_{self.resource.name}{self._suffix}",
@@ -148,6 +170,19 @@ class Crud:
         return shown | kept | {"tenant_id": shown["project_id"]}
 
 
+_ON_TAGS: Final[dict[ResourceOperation, tuple[str, int]]] = {
+    "list_tags": ("the tags of", 200),
+    "show_tag": ("whether a tag is one of those of", 204),
+    "replace_tags": ("replace the tags of", 200),
+    "add_tags": ("add tags to", 201),
+    "add_tag": ("add a tag to", 201),
+    "delete_tags": ("delete every tag of", 204),
+    "delete_tag": ("delete a tag of", 204),
+}
+"""Summary, and the code of success."""
+_TAGS_BODY: Final[Schema] = {"type": "object", "properties": {"tags": Tags().schema()}, "required": ["tags"]}
+
+
 def _noun(resource: Resource) -> str:
     words = {"service": "VPN service", "ike": "IKE", "ipsec": "IPsec"}
     return " ".join(words.get(word, word) for word in resource.name.split("_"))
@@ -166,6 +201,7 @@ def _parameters(attributes: Attributes) -> list[Schema]:
     for name in names:
         text = resource[name].help if name in resource.by_name else ""
         parameters.append(list_of(name, _filter(attributes, name), f"filter: {text}" if text else "filter"))
+    parameters += (list_of(item.name, item.schema, item.help) for item in conditions_of(resource).values())
     if resource is ENDPOINT_GROUP:
         parameters.append(list_of("endpoint_type", _filter(attributes, "type"), "filter: the same as type"))
     return parameters

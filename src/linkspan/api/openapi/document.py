@@ -40,6 +40,7 @@ _OWN: Final = Operation(
     answer={"type": "object", "required": ["openapi", "info", "paths"]},
 )
 _TAGS: Final = OF_RESOURCES | {
+    "crypto profile": "names for the algorithms of policies that belong together",
     "quota": "how many objects a project may have",
     "nodes": "the gateway nodes and their credentials, for admins",
     "audit": "who changed what, and failed logins",

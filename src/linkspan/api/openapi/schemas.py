@@ -10,8 +10,17 @@ from typing import Final
 
 from linkspan.api.attributes import Attributes
 from linkspan.api.http.operation import Schema, described, ref
+from linkspan.core.ipsec import crypto_profiles
 from linkspan.core.schema.attribute_types import CIDR, Text, Uuid, nullable
-from linkspan.core.schema.resources import CONNECTION, ENDPOINT_GROUP, STANDARD_ATTRIBUTES, Attribute, Resource
+from linkspan.core.schema.resources import (
+    CONNECTION,
+    ENDPOINT_GROUP,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    STANDARD_ATTRIBUTES,
+    Attribute,
+    Resource,
+)
 
 _PROJECT: Final = nullable(Text(max_length=64).schema())
 _SAME_PROJECT: Final = "the same as project_id"
@@ -28,7 +37,20 @@ def _group(types: Schema, item: Schema) -> Schema:
     return {"properties": {"type": types, "endpoints": {"oneOf": [many, item]}}, "required": ["endpoints"]}
 
 
-_ONE_OF_THESE: Final[dict[str, list[Schema]]] = {
+def _profiles(policy: str) -> list[Schema]:
+    given: list[Schema] = [
+        {
+            "properties": {crypto_profiles.ATTRIBUTE: {"const": profile.name}}
+            | {name: {"const": value} for name, value in profile.values(policy).items()}
+        }
+        for profile in crypto_profiles.PROFILES.values()
+    ]
+    return [{"properties": {crypto_profiles.ATTRIBUTE: {"type": "null"}}}, *given]
+
+
+_AT_ANY_TIME: Final = {policy.name: _profiles(policy.name) for policy in (IKE_POLICY, IPSEC_POLICY)}
+"""Dependencies between attributes on create and update, as far as a schema can express them."""
+_ONE_OF_THESE: Final[dict[str, list[Schema]]] = _AT_ANY_TIME | {
     CONNECTION.name: [
         {"required": ["psk"]},
         {"required": ["auth_mode"], "properties": {"auth_mode": {"const": "certs"}}},
@@ -84,8 +106,10 @@ def _create(attributes: Attributes) -> Schema:
 
 
 def _update(attributes: Attributes) -> Schema:
-    properties = {a.name: _accepted(a) for a in attributes.resource.attributes if a.put}
-    return _object(properties | _constants(attributes))
+    resource = attributes.resource
+    properties = {a.name: _accepted(a) for a in resource.attributes if a.put}
+    alternatives = {"anyOf": _AT_ANY_TIME[resource.name]} if resource.name in _AT_ANY_TIME else {}
+    return _object(properties | _constants(attributes)) | alternatives
 
 
 def _object(properties: dict[str, Schema]) -> Schema:

@@ -64,6 +64,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 class Hooks:
     """Hooks of a resource around CRUD. The defaults here suit a resource without rules of its own."""
 
+    bulk: int | None = None
+    """The most objects of one POST, if fewer than of other resources."""
+
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.attributes = Attributes(resource)
@@ -159,6 +162,7 @@ class Collection:
         self._attributes = hooks.attributes
         self._context = context
         self._store = context.store
+        self._bulk = min(context.bulk, hooks.bulk or context.bulk)
         self._everything = list_query.parse(self.resource, (), context.page)
 
     def routes(self) -> list[Route]:
@@ -169,7 +173,7 @@ class Collection:
 
     def crud(self, short: bool = False) -> Crud:
         """The OpenAPI description of the resource."""
-        return Crud(self._attributes, self._context.bulk, short)
+        return Crud(self._attributes, self._bulk, short)
 
     def _routes(self, path: str, crud: Crud) -> list[Route]:
         member = f"{path}/{{id}}"
@@ -203,7 +207,7 @@ class Collection:
             for item in self._page(tx, query, caller):
                 ids.append(item["id"])
                 # As text at once: a thousand rows are never objects at the same time.
-                items.append(msgspec.Raw(encode(_only(query.fields, item))))
+                items.append(msgspec.Raw(encode(only(query.fields, item))))
         answer: dict[str, Any] = {resource.plural: items}
         limited = any(name == "limit" for name, _ in pairs)
         if limited or len(ids) == self._context.page:
@@ -234,7 +238,7 @@ class Collection:
 
     def _without_keys(self, query: Query, caller: Caller) -> Query:
         """A query that does not decrypt pre-shared keys if the caller may not read any."""
-        if self.resource is not CONNECTION or policy.secrets_scope(caller, self.resource) != "nothing":
+        if not self._attributes.has_secrets or policy.secrets_scope(caller, self.resource) != "nothing":
             return query
         return msgspec.structs.replace(query, fields=("id",))
 
@@ -249,7 +253,7 @@ class Collection:
             now = tx.now
         shown = self._view(row, request.caller, now)
         if request.query:
-            shown = _only(list_query.parse(self.resource, _fields(request)).fields, shown)
+            shown = only(list_query.parse(self.resource, _fields(request)).fields, shown)
         return ok({self.resource.singular: shown})
 
     def _view(self, row: Row, caller: Caller, now: float) -> Values:
@@ -262,7 +266,7 @@ class Collection:
         """A new object, or several in one transaction: all or nothing."""
         caller, resource = request.caller, self.resource
         policy.require(caller, "create", resource)
-        members, many = body.one_or_several(request.body, resource, self._context.bulk)
+        members, many = body.one_or_several(request.body, resource, self._bulk)
         prefixes = [f"{resource.plural}[{number}]: " if many else "" for number in range(len(members))]
         values = [
             _with_prefix(prefix, self._attributes.for_create, raw, caller)
@@ -330,20 +334,23 @@ class Collection:
         with self._store.read() as tx:
             return reading.is_present(tx, self.resource, id)
 
-    def _require_any(self, request: Request, action: PolicyAction) -> None:
-        """Raises ApiError if the caller may not do this to any object: without a write transaction, 404 before 403."""
+    def _require_any(self, request: Request, action: PolicyAction, id: str = "") -> None:
+        """Raises ApiError if the caller may not do this to any object: without a write transaction, 404 before 403.
+        `id`: if it is not the request's."""
+        id = id or request.id
         if policy.scope(request.caller, action, self.resource) != "nothing":
             return
         with self._store.read() as tx:
             readable = policy.scope(request.caller, "get", self.resource) != "nothing"
-            if readable and find(tx, self.resource, request.id, request.caller) is None:
-                raise not_found(self.resource, request.id)
+            if readable and find(tx, self.resource, id, request.caller) is None:
+                raise not_found(self.resource, id)
         raise policy.refusal(action, self.resource)
 
-    def _owned(self, tx: Transaction, request: Request, action: PolicyAction) -> Row:
-        row = find(tx, self.resource, request.id, request.caller, lock=True)
+    def _owned(self, tx: Transaction, request: Request, action: PolicyAction, id: str = "") -> Row:
+        id = id or request.id
+        row = find(tx, self.resource, id, request.caller, lock=True)
         if row is None or (action == "update" and row.is_deleted):
-            raise not_found(self.resource, request.id)
+            raise not_found(self.resource, id)
         # The caller may read it, perhaps because it is shared; to change it takes another rule.
         policy.require(request.caller, action, self.resource, row)
         _require_revision(request, row)
@@ -380,7 +387,8 @@ def _fields(request: Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in request.parameters() if name == "fields"]
 
 
-def _only(fields: tuple[str, ...], shown: Values) -> Values:
+def only(fields: tuple[str, ...], shown: Values) -> Values:
+    """An object with these fields; without any, all of it."""
     return {name: shown[name] for name in shown if name in fields} if fields else shown
 
 

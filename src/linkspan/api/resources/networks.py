@@ -12,9 +12,10 @@ from typing import Any, Final
 from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
 from linkspan.api.resources.collection import Hooks, find_live
+from linkspan.core.addresses import Network
 from linkspan.core.authorization import policy
 from linkspan.core.authorization.default_rules import NETWORK_OWNER
-from linkspan.core.checks import address_pool
+from linkspan.core.checks import address_pool, subnet_options
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.attribute_types import Boolean
 from linkspan.core.schema.list_query import Query
@@ -38,7 +39,6 @@ class Networks(Hooks):
             "availability_zones": [],
             "ipv4_address_scope": None,
             "ipv6_address_scope": None,
-            "tags": [],
         }
         self.attributes = Attributes(NETWORK, constants, always=ACTIVE)
 
@@ -54,7 +54,8 @@ class Networks(Hooks):
 
 
 class Subnets(Hooks):
-    """Subnets. Their CIDR cannot change; the gateway IP is the first address by default, null: none."""
+    """Subnets. Their CIDR cannot change, their gateway IP while no port has it. The latter is the first address by
+    default, null: none."""
 
     def __init__(self) -> None:
         super().__init__(SUBNET)
@@ -62,10 +63,7 @@ class Subnets(Hooks):
             "subnetpool_id": None,
             "ipv6_ra_mode": None,
             "ipv6_address_mode": None,
-            "host_routes": [],
-            "dns_nameservers": [],
             "service_types": [],
-            "tags": [],
         }
         special, derived = ("gateway_ip",), {"router:external": Boolean()}
         self.attributes = Attributes(SUBNET, constants, special=special, derived=derived, parent=True)
@@ -78,28 +76,56 @@ class Subnets(Hooks):
         cidr = address_pool.parse_cidr(values["cidr"], values["ip_version"])
         others = reading.find(tx, SUBNET, Query(filters={"network_id": (network_id,)}))
         address_pool.check_no_overlap(cidr, (other["cidr"] for other in others), network_id)
-        gateway = None
-        if "gateway_ip" not in raw or raw["gateway_ip"] is not None:
-            wanted = raw.get("gateway_ip")
-            gateway = address_pool.gateway_ip(cidr, wanted if wanted is None else str(wanted))
+        gateway = address_pool.gateway_ip(cidr, None) if "gateway_ip" not in raw else _gateway_ip(raw, cidr)
         pools = values["allocation_pools"]
         if pools is None:
             pools = address_pool.allocation_pools(cidr, gateway)
         address_pool.check_pools(pools, cidr, gateway)
+        _check_options(values, cidr.version, "new subnet")
         values |= {"cidr": str(cidr), "ip_version": cidr.version, "gateway_ip": gateway, "allocation_pools": pools}
         row = writing.insert(tx, SUBNET, values)
         row["router:external"] = network["router:external"]
+        writing.revise(tx, NETWORK, network_id)
         return row
 
     def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
-        if "allocation_pools" in values:
-            cidr = address_pool.parse_cidr(row["cidr"], row["ip_version"])
-            address_pool.check_pools(values["allocation_pools"], cidr, row["gateway_ip"])
+        cidr = address_pool.parse_cidr(row["cidr"], row["ip_version"])
+        if "gateway_ip" in raw and (gateway := _gateway_ip(raw, cidr)) != row["gateway_ip"]:
+            _refuse_gateway_in_use(tx, row, gateway)
+            values["gateway_ip"] = gateway
+        if not values.keys().isdisjoint(("gateway_ip", "allocation_pools")):
+            after = {**row, **values}
+            address_pool.check_pools(after["allocation_pools"], cidr, after["gateway_ip"])
+        _check_options(values, cidr.version, row["id"])
+        if values:
+            writing.revise(tx, NETWORK, row["network_id"])
         return super().update(tx, caller, row, values, raw)
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
         refuse_subnet_in_use(tx, row["id"])
+        writing.revise(tx, NETWORK, row["network_id"])
         return super().delete(tx, caller, row)
+
+
+def _gateway_ip(raw: Mapping[str, Any], cidr: Network) -> str | None:
+    """The gateway_ip of a request that has one; None: the subnet has none."""
+    wanted = raw["gateway_ip"]
+    return None if wanted is None else address_pool.gateway_ip(cidr, str(wanted))
+
+
+def _refuse_gateway_in_use(tx: Transaction, row: Row, gateway: str | None) -> None:
+    """Raises ApiError if a port has the gateway_ip of a subnet, or the one that it is to have."""
+    current = row["gateway_ip"]
+    if current is not None and (port := ports.port_with(tx, row["id"], current)):
+        message = f"Current gateway ip {current} already in use by port {port}. Unable to update."
+        raise ApiError("GatewayIpInUse", message)
+    if gateway is not None and ports.port_with(tx, row["id"], gateway):
+        raise ApiError("IpAddressGenerationFailure", f"The IP address {gateway} is in use.")
+
+
+def _check_options(values: Values, ip_version: int, subnet: str) -> None:
+    subnet_options.check_name_servers(values.get("dns_nameservers", ()), ip_version, subnet)
+    subnet_options.check_host_routes(values.get("host_routes", ()), ip_version, subnet)
 
 
 def refuse_subnet_in_use(tx: Transaction, id: str) -> None:
@@ -127,6 +153,5 @@ class Ports(Hooks):
             "extra_dhcp_opts": [],
             "port_security_enabled": False,
             "binding:vnic_type": "normal",
-            "tags": [],
         }
         self.attributes = Attributes(PORT, constants, always=ACTIVE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
 import msgspec
@@ -17,10 +16,11 @@ from linkspan.api.openapi.crud import parameter
 from linkspan.core import printable
 from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError, invalid
-from linkspan.core.node_join import JOIN_LIFETIME
+from linkspan.core.node_join import JOIN_LIFETIME, NAME_BYTES, name_fault
 from linkspan.core.schema import error_responses
 from linkspan.core.schema.attribute_types import Integer
 from linkspan.core.state.observed import Isolation
+from linkspan.core.times import iso_time
 from linkspan.store.nodes import membership, registry
 from linkspan.store.nodes.registry import NodeWithGateways
 from linkspan.store.store import Store
@@ -29,7 +29,6 @@ from linkspan.store.transaction import Transaction
 PATH: Final = "/v2.0/linkspan/nodes"
 INVITATION: Final = 900
 """Lifetime of a join token unless the request has one, seconds."""
-LONGEST_NAME: Final = 255
 _LIFETIME: Final = Integer(1, int(JOIN_LIFETIME))
 
 
@@ -121,17 +120,17 @@ def _invitation(request: Request) -> tuple[str, float]:
     if unknown:
         raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(unknown)}'")
     name, lifetime = values.get("name"), values.get("expires_in", INVITATION)
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or printable.unprintable(name) or "/" in name:
-        raise invalid("name", f"it has to be 1 to {LONGEST_NAME} printable characters without a slash")
+    if not isinstance(name, str) or (fault := name_fault(name)):
+        raise invalid("name", f"the name {fault}" if isinstance(name, str) else "a node has a name, a string")
     return name, float(_LIFETIME.convert("expires_in", lifetime))
 
 
 def _shown(tx: Transaction, node: NodeWithGateways) -> dict[str, Any]:
     kind, end = registry.credential_of(node, tx.wall)
     shown: dict[str, Any] = {**node, "alive": node["lease_until"] >= tx.now, "credential": kind}
-    for name in ("lease_until", "holder", "token_expires_at", "certificate_expires_at"):
+    for name in ("lease_until", "holder", "token_expires_at", "certificate_expires_at", "created_at"):
         del shown[name]
-    shown["credential_expires_at"] = end and datetime.fromtimestamp(end, UTC).isoformat(timespec="seconds")
+    shown["credential_expires_at"] = end and iso_time(end)
     shown["capabilities"] = msgspec.to_builtins(node["capabilities"])
     return shown
 
@@ -187,7 +186,7 @@ _INVITE: Final = _operation(
             "node": {
                 "type": "object",
                 "properties": {
-                    "name": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+                    "name": {"type": "string", "minLength": 1, "maxLength": NAME_BYTES},
                     "expires_in": described(_LIFETIME.schema(), "lifetime of the token, seconds")
                     | {"default": INVITATION},
                 },

@@ -19,15 +19,17 @@ from linkspan.api.http import body
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Handler, Request, Response, ok
 from linkspan.api.http.route import Route
-from linkspan.api.resources.collection import Collection, Hooks, change, find_live, read_again
+from linkspan.api.resources import connection_credentials
+from linkspan.api.resources.collection import Hooks, change, find_live, read_again
 from linkspan.api.resources.networks import ACTIVE
+from linkspan.api.resources.tags import TaggedCollection
 from linkspan.api.resources.vpn import check_distinguishable
 from linkspan.core.addresses import as_network, interface_mac, overlaps
 from linkspan.core.authorization import policy
 from linkspan.core.checks import address_pool, attached_networks, cross_resource
 from linkspan.core.errors import ApiError, invalid, invalid_input
 from linkspan.core.schema import examples
-from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid, nullable
+from linkspan.core.schema.attribute_types import Uuid, closed, is_uuid
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.operations import PolicyAction, ResourceOperation
 from linkspan.core.schema.resources import GATEWAY_PORT, INTERFACE_PORT, NETWORK, PORT, ROUTER, SUBNET
@@ -52,7 +54,6 @@ class Routers(Hooks):
             "availability_zone_hints": [],
             "routes": [],
             "flavor_id": None,
-            "tags": [],
         }
         self.attributes = Attributes(ROUTER, constants, special=("external_gateway_info",), always=ACTIVE)
 
@@ -69,8 +70,8 @@ class Routers(Hooks):
         if "external_gateway_info" in raw:
             moved = _set_gateway(tx, caller, row, _gateway_info(raw["external_gateway_info"]))
             if moved and not values:
-                # The ports are rows of their own; that the router changed has to show in its revision_number.
-                values = {"name": row["name"]}
+                writing.revise(tx, ROUTER, row["id"])
+                return read_again(tx, ROUTER, row["id"])
         return change(tx, ROUTER, row, values)
 
     def delete(self, tx: Transaction, caller: Caller, row: Row) -> str | None:
@@ -138,6 +139,7 @@ def _set_gateway(tx: Transaction, caller: Caller, row: Row, wanted: Mapping[str,
         cross_resource.check_peer_address(peer.address, row["id"], addresses)
     former = [fixed["ip_address"] for fixed in current["external_fixed_ips"]] if current else []
     check_distinguishable(tx, peers, [peer.id for peer in peers], before=functools.partial(_at_address, former))
+    connection_credentials.check_users(tx, [peer.id for peer in peers])
     connections, gateways = dependencies.affected_by(tx, ROUTER, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
     return True
@@ -229,7 +231,7 @@ def _port(router: Row, network_id: str, owner: str, fixed_ips: list[Fixed]) -> V
 _ID: Final = Uuid().schema()
 _INTERFACE_BODY: Final = {
     "type": "object",
-    "properties": {"subnet_id": nullable(_ID), "port_id": nullable(_ID)},
+    "properties": dict.fromkeys(("subnet_id", "port_id"), Uuid(optional=True).schema()),
     "minProperties": 1,
     "additionalProperties": False,
 }
@@ -243,7 +245,7 @@ _INTERFACE: Final = closed(
 )
 
 
-class RouterCollection(Collection):
+class RouterCollection(TaggedCollection):
     """Routers with their two actions."""
 
     def routes(self) -> list[Route]:
@@ -271,6 +273,7 @@ class RouterCollection(Collection):
             peer_networks = connection_state.peer_networks_of_router(tx, router["id"])
             attached_networks.check_interface(subnet["id"], subnet["cidr"], peer_networks)
             port = writing.insert(tx, PORT, _port(router, subnet["network_id"], INTERFACE_PORT, [fixed]))
+            writing.revise(tx, ROUTER, router["id"])
             revisions.touch(tx, gateways=[router["id"]])
             self._audit(tx, request, "add_router_interface", router, ["subnet_id"])
         return ok(_interface(router, port))
@@ -293,6 +296,7 @@ class RouterCollection(Collection):
             for fixed in port["fixed_ips"]:
                 _refuse_interface_in_use(tx, router["id"], fixed["subnet_id"])
             writing.remove(tx, PORT, port["id"])
+            writing.revise(tx, ROUTER, router["id"])
             revisions.touch(tx, gateways=[router["id"]])
             self._audit(tx, request, "remove_router_interface", router, ["subnet_id"])
         return ok(_interface(router, port))
@@ -304,7 +308,7 @@ class RouterCollection(Collection):
         extra = sorted(set(raw) - {"subnet_id", "port_id"})
         if extra:
             raise ApiError("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(extra)}'")
-        ids = {name: value for name, value in raw.items() if value is not None}
+        ids = {name: value for name, value in raw.items() if value not in (None, "")}
         for name, value in ids.items():
             if not is_uuid(value):
                 raise invalid(name, f"'{value}' is not a valid UUID")

@@ -15,6 +15,8 @@ from msgspec.structs import replace
 from linkspan.api.attributes import Attributes
 from linkspan.api.http.caller import Caller
 from linkspan.api.http.messages import Request
+from linkspan.api.resources import connection_credentials, expiry_notices
+from linkspan.api.resources.both_ends import join_ends
 from linkspan.api.resources.collection import (
     Hooks,
     change,
@@ -31,6 +33,7 @@ from linkspan.core.checks import attached_networks, cross_resource, quota, weak_
 from linkspan.core.checks.cross_resource import ConnectionContext, GroupMembers, Limits
 from linkspan.core.checks.weak_algorithms import WeakChoices
 from linkspan.core.errors import ApiError
+from linkspan.core.ipsec import crypto_profiles, succession
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import (
     CONNECTION,
@@ -43,11 +46,11 @@ from linkspan.core.schema.resources import (
     SUBNET,
     Resource,
 )
-from linkspan.core.secret import SHORTEST
+from linkspan.core.secret import SHORTEST, Secret
 from linkspan.core.state import status
 from linkspan.core.state.desired import Connection, Peer
 from linkspan.store import revisions
-from linkspan.store.nodes import assignment, connection_state, tombstones
+from linkspan.store.nodes import assignment, connection_state, previous_keys, tombstones
 from linkspan.store.rows import connection_references, dependencies, ports, reading, writing
 from linkspan.store.rows.connection_references import ConnectionReferences
 from linkspan.store.rows.row import Row
@@ -93,12 +96,24 @@ class Services(Hooks):
         return None if tombstones.soft_delete(tx, SERVICE, row["id"]) else router_id
 
 
+class _PolicyAttributes(Attributes):
+    """The attributes of a policy, which may name a crypto profile in place of its algorithms."""
+
+    def for_create(self, raw: Mapping[str, Any], caller: Caller) -> Values:
+        return super().for_create(crypto_profiles.expanded(self.resource.name, raw), caller)
+
+    def for_update(self, raw: Mapping[str, Any], row: Row) -> Values:
+        return super().for_update(crypto_profiles.expanded(self.resource.name, raw), row)
+
+
 class Policies(Hooks):
     """IKE and IPsec policies: an edit reaches every connection that uses them."""
 
     def __init__(self, resource: Resource, choices: WeakChoices) -> None:
         super().__init__(resource)
-        self.attributes = Attributes(resource, defaults=choices.defaults_of(resource))
+        self.attributes = _PolicyAttributes(
+            resource, special=(crypto_profiles.ATTRIBUTE,), defaults=choices.defaults_of(resource)
+        )
         self._choices = choices
         self._by = "ike_policy" if resource is IKE_POLICY else "ipsec_policy"
 
@@ -117,7 +132,13 @@ class Policies(Hooks):
             self._check_pairs(tx, changed)
             if self.resource is IKE_POLICY:
                 _check_conflicts(tx, row)
+                if "ike_version" in values:
+                    connection_credentials.check_policy(tx, changed)
         return changed
+
+    def complete(self, tx: Transaction, rows: list[Row]) -> None:
+        for row in rows:
+            row[crypto_profiles.ATTRIBUTE] = crypto_profiles.name_of(self.resource.name, row)
 
     def _check_pairs(self, tx: Transaction, policy: Row) -> None:
         """Raises ApiError if a pair of policies that connections use with this one cannot be negotiated."""
@@ -179,15 +200,18 @@ def check_distinguishable(
     gateway: list[Peer],
     changed: list[str],
     before: Callable[[Connection], Connection] | None = None,
-) -> None:
+) -> list[Connection]:
     """Checks that the changed connections of a gateway can be distinguished from all others. Raises ApiError.
 
-    `before` returns a changed connection as it was; without it they are new.
+    `before` returns a changed connection as it was; without it they are new. Returns the changed connections and all
+    that are similar, nothing if there are none.
     """
     if similar := cross_resource.similar_connections(gateway, changed):
         connections = connection_state.live_connections(tx, similar)
         earlier = {entry.id: before(entry) for entry in connections if entry.id in changed} if before else {}
         cross_resource.check_conflicts(connections, changed, earlier)
+        return connections
+    return []
 
 
 class EndpointGroups(Hooks):
@@ -214,14 +238,14 @@ class EndpointGroups(Hooks):
 class Connections(Hooks):
     """IPsec site connections."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, psk_grace: float) -> None:
         super().__init__(CONNECTION)
         self.attributes = Attributes(CONNECTION, always=STATIC)
         self._limits = limits
+        self._psk_grace = psk_grace
 
     def create(self, tx: Transaction, caller: Caller, values: Values, raw: Mapping[str, Any]) -> Row:
-        if values["psk"] is None and values["auth_mode"] == "psk":
-            raise ApiError("HTTPBadRequest", "Failed to parse request. Required attribute 'psk' not specified")
+        connection_credentials.check_values(tx, caller, values, values)
         cross_resource.limit_members("peer_cidrs", values["peer_cidrs"], self._limits)
         references = _references(tx, caller, values)
         service = require_live(references.service, SERVICE, values["vpnservice_id"])
@@ -237,6 +261,10 @@ class Connections(Hooks):
         row.router_id = service.router_id
         return row
 
+    def complete(self, tx: Transaction, rows: list[Row]) -> None:
+        join_ends(tx, rows)
+        expiry_notices.add(tx, rows)
+
     def after_create(self, tx: Transaction, rows: list[Row], quotas: Mapping[str, int]) -> None:
         on_router: dict[str, list[Row]] = {}
         for row in rows:
@@ -245,9 +273,13 @@ class Connections(Hooks):
         limit = lock_quota(tx, CONNECTION, first, quotas)
         # Counted only under a limit: the count reads every connection of the project.
         counted = "" if limit == quota.UNLIMITED else first
+        connection_credentials.check_connections(tx, rows)
         for router_id, new in on_router.items():
             ids, networks = [row["id"] for row in new], [cidr for row in new for cidr in row.peer_networks]
-            quota.check_room(CONNECTION.singular, limit, self._check_gateway(tx, router_id, ids, networks, counted))
+            used, similar = self._check_gateway(tx, router_id, ids, networks, counted)
+            quota.check_room(CONNECTION.singular, limit, used)
+            for row in new if similar else ():
+                _note_succession(row, similar)
         require_room(tx, CONNECTION, others, quotas)
         revisions.touch(tx, connections=[row["id"] for row in rows])
 
@@ -258,7 +290,9 @@ class Connections(Hooks):
         if service is None:
             raise not_found(CONNECTION, row["id"])
         cross_resource.limit_members("peer_cidrs", values.get("peer_cidrs", []), self._limits)
-        changed = row | values
+        changed: Values = row | values
+        connection_credentials.check_values(tx, caller, changed, values)
+        values |= {name: changed[name] for name in values}
         groups = {
             side: find(tx, ENDPOINT_GROUP, id, caller)
             for side in ("local", "peer")
@@ -267,13 +301,23 @@ class Connections(Hooks):
         context = _context(tx, service, _subnet_cidr(tx, service), changed, groups)
         cross_resource.check_connection(changed, context)
         reading.get(tx, ROUTER, service["router_id"], lock=True)
+        if "psk" in values:
+            self._keep_key(tx, row, changed)
         changed = change(tx, CONNECTION, row, values)
+        connection_credentials.check_connections(tx, [changed], values)
         ends = {name: row[name] for name in ("local_id", "peer_address", "peer_id")}
         networks = _peer_networks(changed, context)
         self._check_gateway(
             tx, service["router_id"], [row["id"]], networks, before=lambda entry: replace(entry, **ends)
         )
         return changed
+
+    def _keep_key(self, tx: Transaction, row: Row, changed: Values) -> None:
+        """Keeps the pre-shared key that is changed, since the peer has it until it is changed there too."""
+        before: Secret | None = row["psk"]
+        if before is not None and changed["psk"] != before:
+            grace = self._psk_grace if row["auth_mode"] == changed["auth_mode"] == "psk" else 0.0
+            previous_keys.keep(tx, row["id"], row["project_id"], before, grace)
 
     def after_commit(self, request: Request, rows: list[Row], before: Row | None) -> None:
         for row in rows:
@@ -299,14 +343,14 @@ class Connections(Hooks):
         peer_networks: Iterable[str],
         project: str = "",
         before: Callable[[Connection], Connection] | None = None,
-    ) -> int:
+    ) -> tuple[int, list[Connection]]:
         """Checks that a gateway has room and can distinguish its connections, and that no attached network holds one of
-        these peer networks. Returns how many connections the project has. `before`: see `check_distinguishable`."""
+        these peer networks. Returns how many connections the project has, and those that are similar to the changed
+        ones. `before`: see `check_distinguishable`."""
         gateway, attached, used = connection_state.connections_of_router(tx, router_id, project)
         cross_resource.check_gateway_limit(len(gateway), self._limits)
         attached_networks.check_peer_networks(peer_networks, attached)
-        check_distinguishable(tx, gateway, changed, before)
-        return used
+        return used, check_distinguishable(tx, gateway, changed, before)
 
 
 def _references(tx: Transaction, caller: Caller, values: Values) -> ConnectionReferences:
@@ -382,6 +426,13 @@ def _members(tx: Transaction, row: Row, router_id: str) -> GroupMembers:
     )
 
 
+def _note_succession(row: Row, similar: list[Connection]) -> None:
+    """Say in the status of a new connection what it will supersede."""
+    connection = next((entry for entry in similar if entry.id == row["id"]), None)
+    if connection and row.status_inputs:
+        row.status_inputs = replace(row.status_inputs, note=succession.supersedes(connection, similar))
+
+
 def _new_status_inputs(service: Row, connection: Row, now: float) -> status.StatusInputs:
     """The status inputs of a connection that was created just now."""
     return status.StatusInputs(
@@ -394,12 +445,12 @@ def _new_status_inputs(service: Row, connection: Row, now: float) -> status.Stat
     )
 
 
-def hooks(limits: Limits, choices: WeakChoices) -> list[Hooks]:
-    """The hooks of all VPN resources."""
+def hooks(limits: Limits, choices: WeakChoices, psk_grace: float) -> list[Hooks]:
+    """The hooks of all VPN resources. `psk_grace`: seconds for which a changed pre-shared key is kept."""
     return [
         Services(),
         Policies(IKE_POLICY, choices),
         Policies(IPSEC_POLICY, choices),
         EndpointGroups(limits),
-        Connections(limits),
+        Connections(limits, psk_grace),
     ]

@@ -109,7 +109,7 @@ def _rules_of(resource: Resource) -> Iterator[Rule]:
         text = _EXCEPTIONS.get(name, ADMIN_OR_READER if action == "get" else ADMIN_OR_MEMBER)
         yield Rule(name, text, _HELP[action].format(resource.plural.replace("_", " ")), requests, target)
         for item in resource.attributes:
-            if item.secret and action == "get":
+            if item.secret and not item.write_only and action == "get":
                 yield Rule(
                     f"{name}:{item.name}",
                     ADMIN_OR_MEMBER,
@@ -136,6 +136,14 @@ def _other_rules() -> Iterator[Rule]:
         ("delete_node", "remove gateway nodes", (f"DELETE {one}",)),
     ):
         yield Rule(name, "rule:admin_only", help, requests, ())
+    agents = "/v2.0/agents"
+    yield Rule(
+        "get_agent",
+        "rule:admin_only",
+        "read the gateway nodes as agents",
+        (f"GET {agents}", f"GET {agents}/{{id}}"),
+        (),
+    )
     trail = ("GET /v2.0/linkspan/audit",)
     yield Rule(
         "get_audit", ADMIN_OR_READER, "read the entries of the audit trail of a project, or of all", trail, OWNER

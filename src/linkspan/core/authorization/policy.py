@@ -136,7 +136,11 @@ def policy_of(changes: Mapping[Any, object] | None = None) -> Policy:
 
 
 _SECRETS: Final = {
-    resource.name: tuple(f"{rule_name(resource, 'get')}:{item.name}" for item in resource.attributes if item.secret)
+    resource.name: tuple(
+        f"{rule_name(resource, 'get')}:{item.name}"
+        for item in resource.attributes
+        if item.secret and not item.write_only
+    )
     for resource in RESOURCES
 }
 

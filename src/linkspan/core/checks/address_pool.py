@@ -100,7 +100,7 @@ def check_pools(pools: Sequence[Pool], network: Network, gateway: str | None) ->
     ranges.sort()
     for (_, end_of_first, first), (start_of_second, _, second) in itertools.pairwise(ranges):
         if start_of_second <= end_of_first:
-            message = f"Found overlapping allocation pools {first} {second} for subnet {network}."
+            message = f"Found overlapping allocation pools: {first} {second} for subnet {network}."
             raise ApiError("OverlappingAllocationPools", message)
 
 

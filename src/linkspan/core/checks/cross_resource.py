@@ -6,7 +6,6 @@ module reads nothing and resolves no names; it uses pre-shared keys only to comp
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ import msgspec
 
 from linkspan.core.addresses import Network, as_network, as_networks, canonical_host, contains, network_fault
 from linkspan.core.errors import ApiError, invalid
-from linkspan.core.ipsec import algorithms, ends, shared_keys
+from linkspan.core.ipsec import algorithms, ends, shared_keys, succession
 from linkspan.core.ipsec.selectors import selectors_overlap
 from linkspan.core.schema.attribute_types import is_uuid
 from linkspan.core.state.desired import Connection, Peer
@@ -71,8 +70,6 @@ def check_connection(values: Mapping[str, Any], context: ConnectionContext) -> N
                 name = "peer_cidrs" if context.subnet_cidr else "peer_ep_group_id"
                 raise invalid(name, f"'{remote_network}' equals or is inside '{local_network}' of the local side")
     check_peer_address(values["peer_address"], context.router_id, context.addresses)
-    if values["auth_mode"] == "certs":
-        raise invalid("auth_mode", "certificates are not available yet: use psk")
 
 
 def _check_sides(values: Mapping[str, Any], context: ConnectionContext) -> None:
@@ -145,10 +142,10 @@ def check_peer_address(address: str, router_id: str, addresses: Collection[str])
     host = ends.host(address)
     if host is None:
         return
-    if any(host == ipaddress.ip_address(external) for external in addresses):
+    if any(host == ends.host(external) for external in addresses):
         message = f"Peer address {address} is an address of Router {router_id} itself"
         raise ApiError("VPNPeerAddressNotResolved", message)
-    if all(host.version != ipaddress.ip_address(external).version for external in addresses):
+    if not any(host.version == own.version for own in map(ends.host, addresses) if own):
         message = f"Router's {router_id} external network has no IPv{host.version} subnet"
         raise ApiError("ExternalNetworkHasNoSubnet", message)
 
@@ -253,7 +250,8 @@ def check_conflicts(
     """Raises ApiError if charon or a peer could not distinguish the connections of one gateway.
 
     `changed`: ids of the connections to compare with all others; `before`: those of them that existed, as they were.
-    Two connections with the same identities and addresses must have equal auth modes and disjoint selectors. Where
+    Of two connections of one service with the same identities and addresses and overlapping selectors the newer one
+    supersedes the older one (`core.ipsec.succession`). With disjoint selectors they must have equal auth modes. Where
     charon cannot hold a key for each of two connections (`core.ipsec.shared_keys`), a connection may only join with the
     key in use; a key that is written while they already share one is a rotation, and becomes the key in use.
     """
@@ -262,8 +260,9 @@ def check_conflicts(
         return
     earlier = before or {}
     both_ends = [ends.ends_of(connection) for connection in connections]
-    unchanged = (entry for entry in connections if entry.id not in changed_ids and not entry.fault)
-    in_use = shared_keys.in_use(unchanged)
+    idle = succession.wholly_superseded(connections)
+    loaded = (entry for entry in connections if entry.id not in changed_ids and not entry.fault)
+    in_use = shared_keys.in_use(entry for entry in loaded if entry.id not in idle)
     for index, connection in enumerate(connections):
         if connection.id not in changed_ids:
             continue
@@ -273,19 +272,33 @@ def check_conflicts(
             one, two = both_ends[index], both_ends[other_index]
             if one.identities != two.identities and one.addresses != two.addresses:
                 continue
-            fault = _conflict(connection, other, one == two)
-            if not fault and shared_keys.share(connection, other) and not _rotates(connection, other, earlier):
+            overlap = one == two and selectors_overlap(connection, other)
+            is_edited = _ends_before(connection, earlier) == one
+            fault = _conflict(connection, other, overlap, is_edited) if one == two else ""
+            is_alone = overlap or not idle.isdisjoint((connection.id, other.id))
+            share = not (fault or is_alone) and shared_keys.share(connection, other)
+            if share and not _rotates(connection, other, earlier):
                 fault = _other_key(connection, in_use.get(other.id, other), one.identities == two.identities)
             if fault:
                 message = f"Conflicts with ipsec_site_connection {other.id} on the same gateway: {fault}"
                 raise ApiError("IPsecSiteConnectionConflict", message)
 
 
-def _conflict(connection: Connection, other: Connection, same_ends: bool) -> str:
-    if same_ends and connection.auth_mode != other.auth_mode:
+def _ends_before(connection: Connection, before: Mapping[str, Connection]) -> ends.Ends | None:
+    earlier = before.get(connection.id)
+    return None if earlier is None else ends.ends_of(earlier)
+
+
+def _conflict(connection: Connection, other: Connection, overlap: bool, is_edited: bool) -> str:
+    """Why two connections with the same identities and addresses conflict, whatever their keys are; empty if not.
+
+    `is_edited`: the connection was there with these ends before. A change from keys to certificates reaches one
+    connection after another, so that both kinds are there for a while.
+    """
+    if overlap and connection.service_id != other.service_id:
+        return "the same identities and addresses with overlapping CIDRs, in another service of the router"
+    if not overlap and not is_edited and connection.auth_mode != other.auth_mode:
         return "the same identities and addresses with a different auth_mode"
-    if same_ends and selectors_overlap(connection, other):
-        return "the same identities and addresses with overlapping CIDRs"
     return ""
 
 

@@ -35,7 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found on the machine.
+    """The findings on the machine.
 
     `missing`: Debian packages of programs that are not there. `strongswan`: the version of its Debian package, empty
     without one. `backend`: words for the kind of ESP; `backend_error`: why no gateway can run. `lacks`: what its

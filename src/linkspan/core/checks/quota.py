@@ -21,13 +21,15 @@ DEFAULTS: Final[dict[str, int]] = {
     **dict.fromkeys(COUNTED, UNLIMITED),
     "ipsec_site_connection": 1000,
     "vpnservice": 10,
+    "certificate": 100,
+    "trust_anchor": 100,
     "router": 10,
     "network": 100,
     "subnet": 100,
 }
 """Default quotas. Those of the inventory are Neutron's: a router with a gateway takes an address of the external
 network, which all projects share. Services bound a project's gateways, each of which is a charon on a node. A
-connection costs memory and packets of its gateway."""
+connection costs memory and packets of its gateway. A revocation list is checked against each certificate."""
 
 _OTHER_NAMES: Final = frozenset({"tenant_id", "project_id", "force", "check_limit"})
 """Other names in the same object. `force` and `check_limit` say whether a quota may be below the usage."""

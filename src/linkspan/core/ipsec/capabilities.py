@@ -7,7 +7,9 @@ IKEv1 configuration and refuses to initiate it. So nothing is assumed from its v
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
+from linkspan.core.diagnosis.codes import Code
 from linkspan.core.ipsec import algorithms
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
@@ -30,20 +32,31 @@ def from_charon(
     )
 
 
-def missing(connection: Connection, node: Capabilities) -> str:
-    """The reason that a node with these capabilities cannot run a connection, with the remedy; empty if it can."""
+class NodeFault(NamedTuple):
+    """The reason that a node cannot run a connection, with the remedy; empty if it can."""
+
+    text: str = ""
+    code: Code = "CONFIG_REFUSED_HERE"
+
+
+def missing(connection: Connection, node: Capabilities) -> NodeFault:
+    """What a node with these capabilities lacks for a connection."""
     ipsec = connection.ipsec
     if connection.ike.ike_version == "v1" and not node.ikev1:
-        return "IKEv1 is not possible: this node's strongSwan is built without it; set ike_version to v2"
+        text = "IKEv1 is not possible: this node's strongSwan is built without it; set ike_version to v2"
+        return NodeFault(text, "IKE_VERSION_UNSUPPORTED_HERE")
     if ipsec.transform_protocol == "ah" and not node.ah:
-        return "AH is not possible: this node's kernel has none; set transform_protocol to esp"
+        text = "AH is not possible: this node's kernel has none; set transform_protocol to esp"
+        return NodeFault(text, "KERNEL_LACKS_FEATURE")
     if ipsec.encapsulation_mode == "transport" and not node.transport:
-        return "transport mode is not possible: this node's kernel has none; set encapsulation_mode to tunnel"
+        text = "transport mode is not possible: this node's kernel has none; set encapsulation_mode to tunnel"
+        return NodeFault(text, "KERNEL_LACKS_FEATURE")
     for policy, attribute, name, available in _used(connection, node):
         if name not in available:
             others = ", ".join(sorted(available)) or "none"
-            return f"this node's strongSwan has no {name}: set {attribute} of the {policy} policy to one of {others}"
-    return ""
+            text = f"this node's strongSwan has no {name}: set {attribute} of the {policy} policy to one of {others}"
+            return NodeFault(text, "ALGORITHM_UNSUPPORTED_HERE")
+    return NodeFault()
 
 
 def lacks(node: Capabilities) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Maps a connection of the API to charon's configuration: IKE connection, children, pre-shared key.
+"""Maps a connection of the API to charon's configuration: IKE connection, children, credentials.
 
 The result holds everything that a driver loads. The name of a child consists of the connection's UUID and a tag: eight
 hexadecimal digits of a digest over its configuration. So the names of SAs tell which version of a connection charon
@@ -21,6 +21,7 @@ import msgspec
 
 from linkspan.core.addresses import canonical_host
 from linkspan.core.ipsec import algorithms, capabilities, identities
+from linkspan.core.ipsec.capabilities import NodeFault
 from linkspan.core.ipsec.selectors import SelectorPair, holds_gateways, pairs
 from linkspan.core.secret import Secret
 from linkspan.core.state.desired import Connection, IpsecPolicy
@@ -38,8 +39,11 @@ _PAIR = "p"
 """Start of the tag of a child for one pair; it sorts after the hexadecimal tag of the child for all of them."""
 
 
-class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The configuration of a child SA. Times in seconds, 0: charon's default; volumes in bytes, 0: no limit."""
+class ChildConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The configuration of a child SA. Times in seconds, 0: charon's default; volumes in bytes, 0: no limit.
+
+    `rank`: how many newer connections for the same traffic are loaded before it; it is no part of a name's digest.
+    """
 
     name: str
     local_ts: tuple[str, ...]
@@ -51,13 +55,40 @@ class ChildConfig(msgspec.Struct, frozen=True, kw_only=True):
     life_time: int
     rekey_bytes: int
     life_bytes: int
+    rank: int = 0
 
 
-class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificates of an IKE connection, in PEM.
+
+    `chain`: our leaf, then the intermediate ones. `key_id`: of the private key that belongs to it. `issuers`: the CAs
+    one of which must be in the peer's chain; `roots`: those that charon has to know beside them, as it accepts no other
+    end of a chain. `pins`: if there are any, the peer has one of them. `strict`: without a valid revocation list the
+    peer is refused.
+    """
+
+    chain: tuple[str, ...]
+    key_id: str
+    issuers: tuple[str, ...]
+    roots: tuple[str, ...]
+    pins: tuple[str, ...]
+    strict: bool
+
+
+class PpkConfig(msgspec.Struct, frozen=True):
+    """The post-quantum key of an IKE connection, without the key itself (RFC 8784). `ref` changes with the key."""
+
+    id: str
+    required: bool
+    ref: str
+
+
+class IkeConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The configuration of an IKE connection and its children. Times in seconds; `dpd_delay` 0: no DPD;
     `dpd_timeout`: charon's own deadline for an IKEv1 peer.
 
     `peer`: a digest of the addresses and identities by which a responder distinguishes peers; `name` starts with it.
+    `certificates`: exactly with `auth` pubkey.
     """
 
     name: str
@@ -76,6 +107,8 @@ class IkeConfig(msgspec.Struct, frozen=True, kw_only=True):
     over_time: int
     rand_time: int
     children: tuple[ChildConfig, ...]
+    certificates: CertificateConfig | None = None
+    ppk: PpkConfig | None = None
 
 
 class SharedKey(msgspec.Struct, frozen=True):
@@ -91,7 +124,7 @@ def build(connection: Connection) -> IkeConfig:
 
     Addresses and identities are in their canonical text, so that connections to one peer have one digest of it.
     """
-    ike = connection.ike
+    ike, ppk = connection.ike, connection.ppk
     version = 1 if ike.ike_version == "v1" else 2
     local_id = identities.stored(connection.local_id or connection.local_address).charon()
     config = IkeConfig(
@@ -112,6 +145,8 @@ def build(connection: Connection) -> IkeConfig:
         over_time=ike.lifetime - ike.lifetime * REKEY_PERCENT // 100,
         rand_time=ike.lifetime // 10,
         children=(),
+        certificates=_certificates(connection),
+        ppk=PpkConfig(ppk.id, ppk.required, ppk.ref) if ppk else None,
     )
     peer = "peer-" + _digest([version, config.local_address, config.remote_address, config.local_id, config.remote_id])
     name = f"{peer}-{_digest([config, connection.psk_ref])}"
@@ -119,9 +154,22 @@ def build(connection: Connection) -> IkeConfig:
 
 
 def with_sibling_children(config: IkeConfig, siblings: Iterable[IkeConfig]) -> IkeConfig:
-    """The same IKE connection with the children of all connections to its peer, ordered by name."""
+    """The same IKE connection with the children of all connections to its peer, ordered by rank and name.
+
+    Of children with equal selectors charon takes the first one for what the peer initiates.
+    """
     children = {child.name: child for sibling in (config, *siblings) for child in sibling.children}
-    return msgspec.structs.replace(config, children=tuple(children[name] for name in sorted(children)))
+    ordered = sorted(children.values(), key=lambda child: (child.rank, child.name))
+    return msgspec.structs.replace(config, children=tuple(ordered))
+
+
+def ranked(config: IkeConfig, rank: int) -> IkeConfig:
+    """The same with this rank of its children."""
+    if not rank:
+        return config
+    return msgspec.structs.replace(
+        config, children=tuple(msgspec.structs.replace(child, rank=rank) for child in config.children)
+    )
 
 
 def pairs_of(config: IkeConfig) -> tuple[SelectorPair, ...]:
@@ -144,7 +192,8 @@ def with_pair_children(config: IkeConfig, limit: int) -> IkeConfig:
     """
     if config.version == 1:
         return config
-    whole = config.children[0]
+    wholes = whole_children(config)
+    whole = wholes[0]
     earlier = "rekey_time" if whole.rekey_time else "rekey_bytes"
     parts = (
         msgspec.structs.replace(
@@ -154,17 +203,22 @@ def with_pair_children(config: IkeConfig, limit: int) -> IkeConfig:
             remote_ts=(pair.remote,),
             **{earlier: getattr(whole, earlier) - number},
         )
-        for pair in pairs_of(config)[:limit]
+        for pair in pairs_of(msgspec.structs.replace(config, children=wholes))[:limit]
         for number in (1, 2)
     )
     owner = owner_of(whole.name)
     named = (msgspec.structs.replace(part, name=f"{owner}.{_PAIR}{_digest([config.name, part])}") for part in parts)
-    return msgspec.structs.replace(config, children=(whole, *named))
+    return msgspec.structs.replace(config, children=(*wholes, *named))
 
 
 def without_pair_children(config: IkeConfig) -> IkeConfig:
     """The inverse of `with_pair_children`."""
-    return config if config.version == 1 else msgspec.structs.replace(config, children=config.children[:1])
+    return config if config.version == 1 else msgspec.structs.replace(config, children=whole_children(config))
+
+
+def whole_children(config: IkeConfig) -> tuple[ChildConfig, ...]:
+    """The children that together are for all pairs: one, unless other connections have taken some of its pairs."""
+    return tuple(child for child in config.children if not is_pair_child(child.name))
 
 
 def is_pair_child(name: str) -> bool:
@@ -175,6 +229,17 @@ def is_pair_child(name: str) -> bool:
 def same_version(one: IkeConfig, other: IkeConfig) -> bool:
     """True if two configurations of a connection differ at most in additional children for single pairs."""
     return without_pair_children(one) == without_pair_children(other)
+
+
+def same_but_names(one: IkeConfig, other: IkeConfig) -> bool:
+    """True if two configurations of a connection differ at most in a pre-shared key, and in what `same_version` lets
+    differ."""
+    return _nameless(without_pair_children(one)) == _nameless(without_pair_children(other))
+
+
+def _nameless(config: IkeConfig) -> IkeConfig:
+    children = tuple(msgspec.structs.replace(child, name="") for child in config.children)
+    return msgspec.structs.replace(config, name="", children=children)
 
 
 def without_rekey(config: IkeConfig) -> IkeConfig:
@@ -203,47 +268,112 @@ def peer_of(name: str) -> str:
 
 
 def unsupported(connection: Connection, backend: Backend, node: Capabilities | None = None) -> str:
-    """The reason that a node with this backend cannot run the connection, with the remedy; empty if it can.
+    """The reason that a node cannot run the connection, as `fault_of`; empty if it can."""
+    return fault_of(connection, backend, node).text
+
+
+def fault_of(connection: Connection, backend: Backend, node: Capabilities | None = None) -> NodeFault:
+    """The reason that a node with this backend cannot run the connection, with the remedy.
 
     Without `node` its strongSwan counts as complete.
     """
     if connection.fault:
-        return connection.fault
+        return NodeFault(connection.fault, "CONFIG_INCOMPLETE")
     ipsec = connection.ipsec
     for attribute, text in (("peer_id", connection.peer_id), ("local_id", connection.local_id)):
         if fault := identities.length_fault(identities.stored(text)):
-            return f"{attribute} cannot be used: {fault}"
-    if connection.auth_mode == "certs":
-        return "certificates are not available yet: set auth_mode to psk"
+            return NodeFault(f"{attribute} cannot be used: {fault}")
+    if fault := _authentication_fault(connection):
+        return NodeFault(fault)
     if ipsec.transform_protocol == "ah-esp":
-        return "ah-esp is not possible: strongSwan would negotiate ESP only; set transform_protocol to esp"
+        return NodeFault("ah-esp is not possible: strongSwan would negotiate ESP only; set transform_protocol to esp")
     if backend == "user-space" and ipsec.transform_protocol == "ah":
-        return "AH needs the kernel's IPsec, and this node has only user-space ESP; set transform_protocol to esp"
+        text = "AH needs the kernel's IPsec, and this node has only user-space ESP; set transform_protocol to esp"
+        return NodeFault(text, "KERNEL_LACKS_FEATURE")
     if backend == "user-space" and ipsec.encapsulation_mode == "transport":
-        return (
+        text = (
             "transport mode needs the kernel's IPsec, and this node has only user-space ESP; "
             "set encapsulation_mode to tunnel"
         )
+        return NodeFault(text, "KERNEL_LACKS_FEATURE")
     between_hosts = any(holds_gateways(pair, connection) for pair in pairs(connection))
     if ipsec.encapsulation_mode == "transport" and not between_hosts:
         # A security gateway uses tunnel mode for forwarded packets (RFC 4301 4.1).
-        return (
+        return NodeFault(
             "transport mode protects only traffic between the gateways, not between networks; "
             "set encapsulation_mode to tunnel"
         )
-    return capabilities.missing(connection, node) if node else ""
+    return capabilities.missing(connection, node) if node else NodeFault()
+
+
+def _authentication_fault(connection: Connection) -> str:
+    """The reason that the credentials of a connection cannot work, with the remedy; empty if they can.
+
+    The API refuses the same. Here it counts again, because charon says nothing and does without.
+    """
+    is_v1 = connection.ike.ike_version == "v1"
+    if connection.auth_mode == "certs" and connection.certificates is None:
+        return "auth_mode is certs and there is no certificate: set local_certificate_id and trust_anchor_id"
+    if connection.certificates and not (connection.certificates.anchor.issuers and connection.certificates.local.chain):
+        # charon would take any certificate of any CA that it has ever been given.
+        return "the certificates are incomplete: set local_certificate_id and trust_anchor_id again"
+    if connection.ppk and connection.ppk.required and is_v1:
+        return "a post-quantum preshared key needs IKEv2 (RFC 8784): set ike_version to v2, or ppk_required to false"
+    return ""
+
+
+def _certificates(connection: Connection) -> CertificateConfig | None:
+    if connection.auth_mode != "certs" or connection.certificates is None:
+        return None
+    local, anchor = connection.certificates.local, connection.certificates.anchor
+    return CertificateConfig(
+        chain=local.chain,
+        key_id=local.key_id,
+        issuers=anchor.issuers,
+        roots=tuple(root for root in anchor.roots if root not in anchor.issuers),
+        pins=connection.certificates.peer_certificates,
+        strict=anchor.revocation == "strict",
+    )
 
 
 def _children(connection: Connection, version: int, name: str) -> tuple[ChildConfig, ...]:
-    local = tuple(_masked(cidr) for cidr in connection.local_cidrs)
-    remote = tuple(_masked(cidr) for cidr in connection.peer_cidrs)
-    pairs = [(local, remote)] if version == 2 else [((left,), (right,)) for left in local for right in remote]
-    children = [_child(connection.ipsec, left, right) for left, right in pairs]
+    children = [_child(connection.ipsec, left, right) for left, right in _selectors(connection, version)]
     tag = f"{connection.id}.{_digest([name, children])}"
     return tuple(
         msgspec.structs.replace(child, name=tag if len(children) == 1 else f"{tag}-{number}")
         for number, child in enumerate(children, 1)
     )
+
+
+def _selectors(connection: Connection, version: int) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The local and remote selectors of each child: one for all in IKEv2, one for each pair in IKEv1.
+
+    Without the pairs that newer connections have taken, networks that have the same ones on the other side share a
+    child. Both ends of a tunnel make the same children, whichever side that is.
+    """
+    local = tuple(_masked(cidr) for cidr in connection.local_cidrs)
+    remote = tuple(_masked(cidr) for cidr in connection.peer_cidrs)
+    taken = frozenset(connection.superseded)
+    if version == 1:
+        return [((left,), (right,)) for left in local for right in remote if (left, right) not in taken]
+    if not taken:
+        return [(local, remote)]
+    pairs = [(left, right) for left in local for right in remote if (":" in left) == (":" in right)]
+    kept = [pair for pair in pairs if pair not in taken]
+    by_local = _grouped(kept)
+    by_remote = [(left, right) for right, left in _grouped([(right, left) for left, right in kept])]
+    return min(by_local, by_remote, key=lambda blocks: (len(blocks), sorted(sorted(block) for block in blocks)))
+
+
+def _grouped(pairs: list[tuple[str, str]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The pairs as products: networks that are first in pairs with the same second ones are together."""
+    seconds: dict[str, list[str]] = {}
+    for first, second in pairs:
+        seconds.setdefault(first, []).append(second)
+    together: dict[tuple[str, ...], list[str]] = {}
+    for first, others in seconds.items():
+        together.setdefault(tuple(others), []).append(first)
+    return [(tuple(firsts), others) for others, firsts in together.items()]
 
 
 def _child(policy: IpsecPolicy, local: tuple[str, ...], remote: tuple[str, ...]) -> ChildConfig:

@@ -1,7 +1,7 @@
 """IKE identities, typed by their form (RFC 7296 3.5, RFC 5280).
 
 charon accepts `%any` and patterns as wildcards, and it guesses types from text. Here every identity has exactly one
-type, and wildcards are refused. Distinguished names need certificates, which are not supported yet.
+type, and wildcards are refused. Distinguished names are for certificates (`distinguished_names`).
 
 An identity has one text, in which it is compared, digested and configured: names and mail addresses in lower case, as
 charon compares them (strongSwan: identification.c, equals_strcasecmp), addresses as in RFC 5952. A final dot stays: it
@@ -19,8 +19,9 @@ from typing import Literal
 import msgspec
 
 from linkspan.core.addresses import address_text
+from linkspan.core.ipsec import distinguished_names
 
-IdentityType = Literal["ipv4", "ipv6", "email", "fqdn", "keyid"]
+IdentityType = Literal["ipv4", "ipv6", "email", "fqdn", "keyid", "dn"]
 
 MAX_LENGTH = 255
 """Characters."""
@@ -42,9 +43,10 @@ class Identity(msgspec.Struct, frozen=True):
     def charon(self) -> str:
         """The notation that gives charon exactly this type (swanctl.conf(5), `local<suffix>.id`).
 
-        It is the canonical text of the identity: equal identities have equal notations.
+        It is the canonical text of the identity: equal identities have equal notations. A distinguished name is what
+        has a `=` in it.
         """
-        if self.kind in ("ipv4", "ipv6"):
+        if self.kind in ("ipv4", "ipv6", "dn"):
             return self.text
         return f"{self.kind}:{self.text}"
 
@@ -80,7 +82,11 @@ def stored(text: str) -> Identity:
     try:
         return parse(text)
     except ValueError:
+        pass
+    try:
         return _by_form(text)
+    except ValueError:
+        return Identity("keyid", text)
 
 
 def length_fault(identity: Identity) -> str:
@@ -90,7 +96,7 @@ def length_fault(identity: Identity) -> str:
     return f"a key id with other characters than ASCII has at most {MAX_KEYID} bytes in UTF-8"
 
 
-_PREFIXES: dict[str, IdentityType | Literal["dn", "unsupported"]] = {
+_PREFIXES: dict[str, IdentityType | Literal["unsupported"]] = {
     "ipv4": "ipv4",
     "ipv6": "ipv6",
     "email": "email",
@@ -118,10 +124,10 @@ _VALUES: dict[str, str] = {
 }
 
 
-def _of_kind(kind: IdentityType | Literal["dn", "unsupported"], value: str, prefix: str) -> Identity:
+def _of_kind(kind: IdentityType | Literal["unsupported"], value: str, prefix: str) -> Identity:
     """The identity of a text with a type before it."""
     if kind == "dn":
-        raise ValueError("a distinguished name needs auth_mode certs")
+        return Identity(kind, distinguished_names.parse(value))
     if kind == "unsupported":
         raise ValueError(f"identities of the type '{prefix}:' are not supported")
     if value != value.strip():
@@ -149,9 +155,12 @@ def _by_form(text: str) -> Identity:
         return Identity("email", text.lower())
     if _FQDN.fullmatch(text):
         return Identity("fqdn", text.lower())
+    if distinguished_names.looks_like_one(text):
+        return Identity("dn", distinguished_names.parse(text))
     return Identity("keyid", text)
 
 
+@functools.lru_cache(maxsize=4096)
 def _address(text: str) -> Identity | None:
     try:
         address = ipaddress.ip_address(text)
@@ -174,8 +183,8 @@ def _check_address(text: str) -> None:
 def _check_keyid(text: str) -> None:
     if not text:
         raise ValueError("'keyid:' needs a value after it")
-    if re.match(r"\s*[A-Za-z]+\s*=", text):
-        raise ValueError("a distinguished name needs auth_mode certs")
+    if distinguished_names.looks_like_one(text):
+        raise ValueError("a distinguished name is no key id: leave out 'keyid:'")
     if text.startswith(("#", "@", "{")):
         raise ValueError("a key id cannot begin with '#', '@' or '{'")
     if fault := length_fault(Identity("keyid", text)):

@@ -35,11 +35,14 @@ def find(connections: Iterable[Connection]) -> Overlaps:
     entries = list(connections)
     both_ends = [ends.ends_of(connection) for connection in entries]
     local = [as_networks(connection.local_cidrs) for connection in entries]
+    moved = [frozenset(connection.superseded) for connection in entries]
     for one, wide, other, narrow in _overlapping(entries):
         if both_ends[one] == both_ends[other]:
             continue
         for left, right in itertools.product(local[one], local[other]):
             if left.version != wide.version or not _overlap(left, right):
+                continue
+            if (str(left), str(wide)) in moved[one] or (str(right), str(narrow)) in moved[other]:
                 continue
             difference = right.prefixlen + narrow.prefixlen - left.prefixlen - wide.prefixlen
             if difference == 0 and entries[one].enabled and entries[other].enabled:

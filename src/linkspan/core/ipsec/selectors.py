@@ -19,6 +19,11 @@ class SelectorPair(msgspec.Struct, frozen=True, order=True):
 
 
 def pairs(connection: Connection) -> frozenset[SelectorPair]:
+    """The pairs that a connection carries: those that its attributes name and no newer connection has taken."""
+    return named_pairs(connection).difference(SelectorPair(*pair) for pair in connection.superseded)
+
+
+def named_pairs(connection: Connection) -> frozenset[SelectorPair]:
     """Every local network with every peer network of a connection and the same IP version, host bits masked."""
     local, remote = as_networks(connection.local_cidrs), as_networks(connection.peer_cidrs)
     return frozenset(

@@ -37,16 +37,22 @@ def in_use(connections: Iterable[Connection]) -> dict[str, Connection]:
 
 def with_keys_in_use(connections: Mapping[str, Connection]) -> dict[str, Connection]:
     """The connections of a gateway, by uuid, each with the key in use for it. Disabled and faulty ones load no key."""
-    loaded = (connection for connection in connections.values() if connection.enabled and not connection.fault)
-    used = in_use(loaded)
+    used = in_use(loaded(connections))
     return {uuid: _with_key(connection, used.get(uuid, connection)) for uuid, connection in connections.items()}
+
+
+def loaded(connections: Mapping[str, Connection]) -> list[Connection]:
+    """The connections of a gateway that load a key."""
+    return [connection for connection in connections.values() if connection.enabled and not connection.fault]
 
 
 def _with_key(connection: Connection, used: Connection) -> Connection:
     # Keys with the same reference are equal, and so are keys of two projects that a node compares by value.
-    if connection.psk == used.psk:
+    if connection.psk != used.psk:
+        connection = msgspec.structs.replace(connection, psk=used.psk, psk_ref=used.psk_ref, psk_from=used.id)
+    if connection.previous_psk == used.previous_psk:
         return connection
-    return msgspec.structs.replace(connection, psk=used.psk, psk_ref=used.psk_ref, psk_from=used.id)
+    return msgspec.structs.replace(connection, previous_psk=used.previous_psk)
 
 
 def _finds(connection: Connection) -> frozenset[tuple[str, ...]]:

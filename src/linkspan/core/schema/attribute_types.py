@@ -72,7 +72,10 @@ def nullable(schema: Schema) -> Schema:
         null = {"type": "null"}
         return schema if null in schema["oneOf"] else {**schema, "oneOf": [*schema["oneOf"], null]}
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    return schema if "null" in types else {**schema, "type": [*types, "null"]}
+    if "null" in types:
+        return schema
+    choices = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, "type": [*types, "null"], **choices}
 
 
 class Text(AttributeType, frozen=True):
@@ -139,20 +142,24 @@ class Choice(AttributeType, frozen=True):
 
 
 class Uuid(AttributeType, frozen=True):
-    """The id of an object; null is accepted if `optional`."""
+    """The id of an object. If `optional`, null and empty text, which forms send for a field left empty, mean none."""
 
     optional: bool = False
 
     def convert(self, name: str, value: Any) -> str | None:
-        if value is None and self.optional:
+        if self.optional and (value is None or value == ""):
             return None
         if not is_uuid(value):
             raise invalid(name, f"'{value}' is not a valid UUID")
         return str(value).lower()
 
     def schema(self) -> Schema:
-        types: Any = ["string", "null"] if self.optional else "string"
-        return {"type": types, "format": "uuid"}
+        if not self.optional:
+            return self.shown()
+        return {"anyOf": [self.shown(), {"const": ""}]}
+
+    def shown(self) -> Schema:
+        return {"type": ["string", "null"] if self.optional else "string", "format": "uuid"}
 
 
 class Boolean(AttributeType, frozen=True):

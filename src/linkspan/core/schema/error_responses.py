@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from linkspan.core.schema.operations import ResourceOperation
+from linkspan.core.schema.operations import REQUEST_LINES, ResourceOperation
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -18,6 +19,7 @@ from linkspan.core.schema.resources import (
     ROUTER,
     SERVICE,
     SUBNET,
+    TRUST_ANCHOR,
     Resource,
 )
 
@@ -48,6 +50,8 @@ _CONNECTION: Final = (
     "VPNPeerAddressNotResolved",
     "ExternalNetworkHasNoSubnet",
     "VPNEndpointGroupNotFound",
+    "VPNCertificateNotFound",
+    "TrustAnchorNotFound",
     "IPsecSiteConnectionConflict",
     # The limit of connections per gateway.
     "OverQuota",
@@ -58,6 +62,7 @@ _POOLS: Final = (
     "OverlappingAllocationPools",
     "GatewayConflictWithAllocationPools",
 )
+_SUBNET: Final = (*_POOLS, "DNSNameServersExhausted", "HostRoutesExhausted")
 _EXTERNAL_GATEWAY: Final = ("NetworkNotFound", "IpAddressGenerationFailure")
 
 _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
@@ -84,9 +89,14 @@ _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
         "NonExistingSubnetInEndpointGroup",
     ),
     (ENDPOINT_GROUP.name, "delete"): ("EndpointGroupInUse",),
+    (CERTIFICATE.name, "create"): ("TrustAnchorNotFound",),
+    (CERTIFICATE.name, "update"): ("IPsecSiteConnectionConflict",),
+    (CERTIFICATE.name, "delete"): ("VPNCertificateInUse",),
+    (TRUST_ANCHOR.name, "update"): ("IPsecSiteConnectionConflict",),
+    (TRUST_ANCHOR.name, "delete"): ("TrustAnchorInUse",),
     (NETWORK.name, "delete"): ("NetworkInUse", "SubnetInUse"),
-    (SUBNET.name, "create"): ("NetworkNotFound", *_POOLS),
-    (SUBNET.name, "update"): _POOLS,
+    (SUBNET.name, "create"): ("NetworkNotFound", *_SUBNET),
+    (SUBNET.name, "update"): (*_SUBNET, "GatewayIpInUse", "IpAddressGenerationFailure"),
     (SUBNET.name, "delete"): ("SubnetInUse",),
     (ROUTER.name, "create"): _EXTERNAL_GATEWAY,
     (ROUTER.name, "update"): (
@@ -111,6 +121,13 @@ _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
 }
 
 
+_TAGS: Final[dict[ResourceOperation, tuple[str, ...]]] = {
+    "show_tag": ("TagNotFound",),
+    "delete_tag": ("TagNotFound",),
+    "add_tag": ("BadRequest", "InvalidInput"),
+}
+
+
 def error_types(resource: Resource, operation: ResourceOperation) -> tuple[str, ...]:
     """The error types of an operation, in addition to `ANY`."""
     types = [*_POLICY]
@@ -120,11 +137,12 @@ def error_types(resource: Resource, operation: ResourceOperation) -> tuple[str, 
         types.append("OverQuota")
     if operation not in ("list", "create"):
         types.append(resource.not_found)
-    if operation not in ("list", "show", "delete"):
+    method = REQUEST_LINES[operation].method
+    if method in ("POST", "PUT") and operation != "add_tag":
         types += ANY_BODY
-    if operation not in ("list", "show", "create"):
+    if method != "GET" and operation != "create":
         types += IF_MATCH
-    return (*types, *_SPECIFIC.get((resource.name, operation), ()))
+    return (*types, *_SPECIFIC.get((resource.name, operation), ()), *_TAGS.get(operation, ()))
 
 
 MEANING: Final[dict[str, str]] = {
@@ -154,6 +172,9 @@ MEANING: Final[dict[str, str]] = {
     "OutOfBoundsAllocationPool": "An allocation pool has addresses that are no host addresses of the subnet",
     "OverlappingAllocationPools": "Two allocation pools have an address in common",
     "GatewayConflictWithAllocationPools": "An allocation pool has the address of the subnet's gateway",
+    "DNSNameServersExhausted": "The subnet has too many name servers",
+    "HostRoutesExhausted": "The subnet has too many host routes",
+    "GatewayIpInUse": "A router has the subnet's gateway_ip as the address of its interface",
     "Unauthorized": "The credentials are missing or wrong",
     "PolicyNotAuthorized": "The policy rules do not allow it",
     "HTTPForbidden": "The request comes from a page of another site, or names a host that is not the API's",
@@ -163,10 +184,18 @@ MEANING: Final[dict[str, str]] = {
     "IPsecPolicyNotFound": "The IPsec policy does not exist, or belongs to another project",
     "IPsecSiteConnectionNotFound": "The connection does not exist, or belongs to another project",
     "VPNEndpointGroupNotFound": "The endpoint group does not exist, or belongs to another project",
+    "VPNCertificateNotFound": "The certificate does not exist, or belongs to another project",
+    "TrustAnchorNotFound": "The trust anchor does not exist, or belongs to another project",
     "NetworkNotFound": "The network does not exist, or belongs to another project",
     "SubnetNotFound": "The subnet does not exist, or belongs to another project",
     "RouterNotFound": "The router does not exist, or belongs to another project",
     "PortNotFound": "The port does not exist, or belongs to another project",
+    "TagNotFound": "The object does not have the tag",
+    "AgentNotFound": "The gateway node does not exist",
+    "CryptoProfileNotFound": "The crypto profile does not exist",
+    "FloatingIPNotFound": "The floating IP does not exist: there are none",
+    "SecurityGroupNotFound": "The security group does not exist: there are none",
+    "SecurityGroupRuleNotFound": "The security group rule does not exist: there are none",
     "TenantQuotaNotFound": "The project has no quotas of its own: the defaults apply",
     "FlavorNotFound": "The flavor does not exist: there are none",
     "RouterInterfaceNotFoundForSubnet": "The router has no interface on the subnet",
@@ -174,8 +203,10 @@ MEANING: Final[dict[str, str]] = {
     "IKEPolicyInUse": "A connection references the IKE policy",
     "IPsecPolicyInUse": "A connection references the IPsec policy",
     "VPNServiceInUse": "A connection references the VPN service",
-    "IPsecSiteConnectionConflict": "The gateway or the peer could not distinguish the connection from another one, or "
-    "the connection would cut off a network on the same router",
+    "IPsecSiteConnectionConflict": "The gateway or the peer could not distinguish the connection from another one, the "
+    "connection would cut off a network on the same router, or a connection could not authenticate after the change",
+    "VPNCertificateInUse": "A connection references the certificate",
+    "TrustAnchorInUse": "A connection references the trust anchor, or its CA has issued a certificate that is there",
     "NetworkInUse": "The network has ports",
     "SubnetInUse": "A port, a VPN service or an endpoint group uses the subnet",
     "SubnetInUseByVPNService": "A VPN service protects the subnet",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -20,6 +21,7 @@ from linkspan.core.schema.resources import (
     ROUTER,
     SERVICE,
     SUBNET,
+    TRUST_ANCHOR,
     Resource,
 )
 
@@ -48,6 +50,10 @@ IDS: Final[dict[tuple[str, str], str]] = {
     (ENDPOINT_GROUP.name, "peer"): _id(12),
     (CONNECTION.name, "one subnet"): _id(13),
     (CONNECTION.name, "endpoint groups"): _id(14),
+    (TRUST_ANCHOR.name, "own CA"): _id(17),
+    (CERTIFICATE.name, "by the own CA"): _id(18),
+    (CERTIFICATE.name, "request"): _id(19),
+    (CONNECTION.name, "certificates"): _id(20),
 }
 """(resource, name of the example) -> id of the object that it creates."""
 PORT_ID: Final = _id(15)
@@ -117,6 +123,36 @@ CREATE: Final[dict[str, dict[str, ExampleValues]]] = {
             "mtu": "1400",
             "dpd": {"action": "restart", "interval": 10, "timeout": 60},
         },
+        "certificates": {
+            "name": "to-lab",
+            "vpnservice_id": IDS[SERVICE.name, "one subnet"],
+            "ikepolicy_id": IDS[IKE_POLICY.name, "strong"],
+            "ipsecpolicy_id": IDS[IPSEC_POLICY.name, "strong"],
+            "peer_address": "203.0.113.10",
+            "peer_id": "lab.example.org",
+            "peer_cidrs": ["10.7.0.0/24"],
+            "auth_mode": "certs",
+            "local_id": "gw.example.org",
+            "local_certificate_id": IDS[CERTIFICATE.name, "by the own CA"],
+            "trust_anchor_id": IDS[TRUST_ANCHOR.name, "own CA"],
+            "ppk_id": "lab@example.org",
+            "ppk": "a secret that both gateways have besides",
+        },
+    },
+    TRUST_ANCHOR.name: {"own CA": {"name": "office", "source": "generated"}},
+    CERTIFICATE.name: {
+        "by the own CA": {
+            "name": "gateway",
+            "source": "generated",
+            "issuer_id": IDS[TRUST_ANCHOR.name, "own CA"],
+            "subject_alt_names": ["gw.example.org"],
+        },
+        "request": {
+            "name": "gateway by another CA",
+            "key_algorithm": "ecdsa-p384",
+            "subject": "C=CH, O=Example, CN=gw.example.org",
+            "subject_alt_names": ["gw.example.org", "198.51.100.2"],
+        },
     },
 }
 """Bodies of POST: resource -> name -> attributes."""
@@ -176,8 +212,43 @@ CREDENTIAL: Final[dict[str, ExampleValues]] = {
 }
 """The body that creates the application credential of `LOGIN`."""
 
+IDENTITY: Final[dict[str, dict[str, ExampleValues]]] = {
+    "create project": {"create": {"project": {"name": "branch", "description": "the branch office"}}},
+    "update project": {"disable": {"project": {"enabled": False}}},
+    "create user": {
+        "create": {
+            "user": {"name": "carol", "password": "a good password", "email": "carol@example.org", "enabled": True}
+        }
+    },
+    "update user": {"disable": {"user": {"enabled": False}}},
+    "change password": {"change": {"user": {"original_password": "a good password", "password": "a better password"}}},
+}
+"""Bodies that change projects and users: operation -> name -> body."""
+
 INTERFACE: Final[ExampleValues] = {"subnet_id": IDS[SUBNET.name, "inside"]}
 """The body that adds a router interface on the subnet, and removes it."""
+
+REQUEST: Final[ExampleValues] = {
+    "csr": """-----BEGIN CERTIFICATE REQUEST-----
+MIIBBzCBrwIBADAdMRswGQYDVQQDDBJicmFuY2guZXhhbXBsZS5vcmcwWTATBgcq
+hkjOPQIBBggqhkjOPQMBBwNCAATBPYjQmOtCH1IcEp2G7oR5+eBoYfmEZPuJimBh
+KMnpeR8aarFEa/NgRbDr9fbvx7aqYDYKMBYzdPM1MmMCtzCaoDAwLgYJKoZIhvcN
+AQkOMSEwHzAdBgNVHREEFjAUghJicmFuY2guZXhhbXBsZS5vcmcwCgYIKoZIzj0E
+AwIDRwAwRAIgdGWdJN95FJk81Z/c6ameVsivDf5tCaVp/uN8xNUZMcoCIHQvO+fV
+RVAqzLPDZBqzjbq6nGpOZ+BgrrViDy8v/OSA
+-----END CERTIFICATE REQUEST-----
+"""
+}
+"""The body that asks a CA for a certificate."""
+
+REVOKED: Final[ExampleValues] = {"certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}
+"""The body that revokes a certificate."""
+
+PROBE: Final[ExampleValues] = {"probe": {"target": "10.2.0.10"}}
+"""The body that has a connection probed."""
+
+TAGS: Final[dict[str, ExampleValues]] = {"two": {"tags": ["branch", "north"]}}
+"""Bodies that replace or add tags."""
 
 UPDATE: Final[dict[str, dict[str, ExampleValues]]] = {
     resource.name: {"rename": {"name": "renamed", "description": "renamed by an example"}}
@@ -185,6 +256,7 @@ UPDATE: Final[dict[str, dict[str, ExampleValues]]] = {
     if resource.writable
 } | {
     IKE_POLICY.name: {"lifetime": {"lifetime": {"value": 14400}}},
+    SUBNET.name: {"name servers": {"dns_nameservers": ["10.1.0.53"]}},
     ROUTER.name: {"disable": {"admin_state_up": False}},
     CONNECTION.name: {
         "rotate the key": {"psk": "a new long secret"},
@@ -193,9 +265,21 @@ UPDATE: Final[dict[str, dict[str, ExampleValues]]] = {
 }
 """Bodies of PUT: resource -> name -> attributes, for the first object of the resource."""
 
-STORY: Final = (NETWORK, SUBNET, ROUTER, SERVICE, IKE_POLICY, IPSEC_POLICY, ENDPOINT_GROUP, CONNECTION)
+STORY: Final = (
+    NETWORK,
+    SUBNET,
+    ROUTER,
+    SERVICE,
+    IKE_POLICY,
+    IPSEC_POLICY,
+    ENDPOINT_GROUP,
+    TRUST_ANCHOR,
+    CERTIFICATE,
+    CONNECTION,
+)
 """The order in which the objects can be created; the router interface follows the router."""
 
+_PEM: Final = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 _FIXED: Final = {"subnet_id": IDS[SUBNET.name, "inside"], "ip_address": "10.1.0.1"}
 _READ_ONLY: Final[dict[str, ExampleValues]] = {
     NETWORK.name: {"status": "ACTIVE", "subnets": []},
@@ -211,12 +295,33 @@ _READ_ONLY: Final[dict[str, ExampleValues]] = {
     SERVICE.name: {
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",
+        "status_code": "PROVISIONING",
         "external_v4_ip": "198.51.100.2",
     },
     CONNECTION.name: {
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",
+        "status_code": "PROVISIONING",
         "route_mode": "static",
+    },
+    TRUST_ANCHOR.name: {
+        "subject": "CN=office",
+        "ca_bundle": _PEM,
+        "crl": _PEM.replace("CERTIFICATE", "X509 CRL"),
+        "expires_at": "2036-11-20T01:41:31Z",
+        "status": "valid",
+        "in_use_by": [],
+    },
+    CERTIFICATE.name: {
+        "subject": "CN=gw.example.org",
+        "csr": _PEM.replace("CERTIFICATE", "CERTIFICATE REQUEST"),
+        "certificate": _PEM,
+        "not_before": "2026-11-23T01:36:31Z",
+        "not_after": "2027-11-23T01:41:31Z",
+        "fingerprint": "5f" * 32,
+        "key_identifier": "0c" * 20,
+        "status": "valid",
+        "in_use_by": [],
     },
     PORT.name: {
         "id": PORT_ID,
@@ -225,6 +330,7 @@ _READ_ONLY: Final[dict[str, ExampleValues]] = {
         "device_owner": INTERFACE_PORT,
         "fixed_ips": [_FIXED],
         "mac_address": "fa:97:3e:5f:0c:7a",
+        "tags": [],
         "name": "",
         "description": "",
     },

@@ -23,8 +23,8 @@ from linkspan.core.schema.attribute_types import (
 MAX_FIXED_IPS: Final = 16
 """The most addresses that a client may set for one gateway."""
 _ADDRESS: Final = IpAddress()
-_FIXED: Final = {"subnet_id": Uuid().schema(), "ip_address": _ADDRESS.schema()}
-_SHOWN: Final = _FIXED | {"ip_address": _ADDRESS.shown()}
+_FIXED: Final = {"subnet_id": Uuid(optional=True).schema(), "ip_address": _ADDRESS.schema()}
+_SHOWN: Final = {"subnet_id": Uuid().shown(), "ip_address": _ADDRESS.shown()}
 
 
 class GatewayInfo(AttributeType, frozen=True):
@@ -42,9 +42,9 @@ class GatewayInfo(AttributeType, frozen=True):
             raise invalid(name, f"'{value.get('network_id')}' is not a valid UUID")
         if value.get("enable_snat", False) not in (False, None):
             raise invalid(name, "enable_snat is not supported: a gateway does not translate addresses")
-        if value.get("qos_policy_id") is not None:
+        if value.get("qos_policy_id"):
             raise invalid(name, "qos_policy_id is not supported")
-        fixed_ips = value.get("external_fixed_ips")
+        fixed_ips = _without_empty_ids(value.get("external_fixed_ips"))
         if fixed_ips is not None and not _are_fixed_ips(fixed_ips):
             raise invalid(name, "external_fixed_ips is not a list of {subnet_id, ip_address}")
         for fixed_ip in fixed_ips or ():
@@ -58,7 +58,7 @@ class GatewayInfo(AttributeType, frozen=True):
             "network_id": Uuid().schema(),
             "external_fixed_ips": {"type": ["array", "null"], "items": fixed_ip, "maxItems": MAX_FIXED_IPS},
             "enable_snat": {"enum": [False, None]},
-            "qos_policy_id": {"type": "null"},
+            "qos_policy_id": {"enum": [None, ""]},
         }
         gateway = {"properties": properties, "required": ["network_id"], "additionalProperties": False}
         return {"oneOf": [{"type": "object", **gateway}, {"type": "object", "maxProperties": 0}, {"type": "null"}]}
@@ -69,6 +69,14 @@ class GatewayInfo(AttributeType, frozen=True):
             external_fixed_ips={"type": "array", "items": closed(**_SHOWN)},
             enable_snat={"const": False},
         )
+
+
+def _without_empty_ids(value: Any) -> Any:
+    """A list of addresses without a `subnet_id` that is null or empty."""
+    if not isinstance(value, list) or not all(isinstance(fixed_ip, dict) for fixed_ip in value):
+        return value
+    empty = (("subnet_id", None), ("subnet_id", ""))
+    return [{key: text for key, text in fixed_ip.items() if (key, text) not in empty} for fixed_ip in value]
 
 
 def _are_fixed_ips(value: Any) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from linkspan.core.errors import ApiError, invalid_input
 from linkspan.core.schema.attribute_types import MAX_INT, Boolean, Integer, Uuid, as_integer, is_uuid
+from linkspan.core.schema.conditions import Operands, conditions_of
 from linkspan.core.schema.resources import ENDPOINT_GROUP, STANDARD_ATTRIBUTES, Attribute, Resource
 
 PAGE: Final = 1000
@@ -26,9 +27,11 @@ _PAGING: Final = frozenset({"limit", "marker", "page_reverse", "sort_key", "sort
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A list query. `filters`: attribute -> accepted values, of which one must match. Default order: name, then id."""
+    """A list query. `filters`: attribute -> accepted values, of which one must match. `conditions`: see
+    `core.schema.conditions`; all of them must hold. Default order: name, then id."""
 
     filters: dict[str, tuple[Any, ...]] = {}
+    conditions: Operands = {}
     fields: tuple[str, ...] = ()
     sort: tuple[tuple[str, bool], ...] = ()
     """(attribute, descending) pairs; id is always the last key."""
@@ -55,14 +58,20 @@ def parse(
     for name, value in pairs:
         values_of.setdefault(name, []).append(value)
     filters: dict[str, tuple[Any, ...]] = {}
+    conditions: Operands = {}
+    on_more = conditions_of(resource)
     for name, values in values_of.items():
         if name in _PAGING:
+            continue
+        if name in on_more:
+            conditions |= on_more[name].parse(name, values)
             continue
         attribute = _filter_name(resource, name, extra)
         accepted = tuple(item for value in values for item in _accepted(resource, attribute, value, extra))
         filters[attribute] = (*filters.get(attribute, ()), *accepted)
     return Query(
         filters=filters,
+        conditions=conditions,
         fields=tuple(field for field in values_of.get("fields", ()) if field),
         sort=_sort(resource, values_of.get("sort_key", []), values_of.get("sort_dir", []), extra),
         limit=page_limit(values_of.get("limit"), max_page),
@@ -184,7 +193,9 @@ def filters_by_computed(resource: Resource, query: Query) -> bool:
 def for_store(resource: Resource, query: Query, whole: bool) -> Query:
     """The part of a query that the database can answer. If `whole`, `page` follows: no order, limit or marker then."""
     filters = {name: values for name, values in query.filters.items() if _is_column(resource, name)}
-    return Query(filters=filters, fields=query.fields) if whole else msgspec.structs.replace(query, filters=filters)
+    if whole:
+        return Query(filters=filters, conditions=query.conditions, fields=query.fields)
+    return msgspec.structs.replace(query, filters=filters)
 
 
 def _matches(query: Query, item: dict[str, Any]) -> bool:

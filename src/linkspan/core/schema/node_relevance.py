@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -19,6 +20,7 @@ from linkspan.core.schema.resources import (
     ROUTER,
     SERVICE,
     SUBNET,
+    TRUST_ANCHOR,
     Resource,
 )
 
@@ -31,6 +33,8 @@ _MATTERS: Final[dict[str, frozenset[str]]] = {
     SUBNET.name: frozenset({"cidr", "gateway_ip"}),
     PORT.name: frozenset({"fixed_ips", "network_id", "device_id"}),
     ENDPOINT_GROUP.name: frozenset({"endpoints", "type"}),
+    CERTIFICATE.name: frozenset({"certificate", "private_key"}),
+    TRUST_ANCHOR.name: frozenset({"ca_bundle", "revocation", "crl_urls", "crl"}),
 }
 for _resource in (IKE_POLICY, IPSEC_POLICY, CONNECTION):
     _MATTERS[_resource.name] = frozenset(

@@ -10,10 +10,27 @@ from typing import Final, Literal
 
 import msgspec
 
-from linkspan.core.schema.resources import ROUTER, Resource
+from linkspan.core.schema.resources import CONNECTION, ROUTER, TRUST_ANCHOR, Resource
 
 ResourceOperation = Literal[
-    "list", "show", "create", "update", "delete", "add_router_interface", "remove_router_interface"
+    "list",
+    "show",
+    "create",
+    "update",
+    "delete",
+    "add_router_interface",
+    "remove_router_interface",
+    "list_tags",
+    "show_tag",
+    "replace_tags",
+    "add_tags",
+    "add_tag",
+    "delete_tags",
+    "delete_tag",
+    "diagnose",
+    "probe",
+    "issue",
+    "revoke",
 ]
 PolicyAction = Literal["get", "create", "update", "delete", "add_router_interface", "remove_router_interface"]
 
@@ -45,15 +62,39 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "delete": RequestLine("DELETE", "/{id}", "delete"),
     "add_router_interface": RequestLine("PUT", "/{id}/add_router_interface", "add_router_interface"),
     "remove_router_interface": RequestLine("PUT", "/{id}/remove_router_interface", "remove_router_interface"),
+    "issue": RequestLine("POST", "/{id}/issue", "update"),
+    "revoke": RequestLine("PUT", "/{id}/revoke", "update"),
+    "list_tags": RequestLine("GET", "/{id}/tags", "get"),
+    "show_tag": RequestLine("GET", "/{id}/tags/{id}", "get"),
+    "replace_tags": RequestLine("PUT", "/{id}/tags", "update"),
+    "add_tags": RequestLine("POST", "/{id}/tags", "update"),
+    "add_tag": RequestLine("PUT", "/{id}/tags/{id}", "update"),
+    "delete_tags": RequestLine("DELETE", "/{id}/tags", "update"),
+    "delete_tag": RequestLine("DELETE", "/{id}/tags/{id}", "update"),
+    "diagnose": RequestLine("GET", "/{id}/diagnosis", "get"),
+    "probe": RequestLine("POST", "/{id}/probe", "update"),
 }
+ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
+"""Operations on the tags of an object."""
+_ON_AUTHORITIES: Final = ("issue", "revoke")
 _ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
 
 
 def operations_of(resource: Resource) -> tuple[ResourceOperation, ...]:
     """The operations that a resource has."""
-    if not resource.writable:
-        return ("list", "show")
-    return tuple(operation for operation in REQUEST_LINES if resource is ROUTER or operation not in _ON_ROUTERS)
+    return tuple(operation for operation in REQUEST_LINES if _has(resource, operation))
+
+
+def _has(resource: Resource, operation: ResourceOperation) -> bool:
+    if operation in ON_TAGS:
+        return "tags" in resource.by_name
+    if operation in _ON_ROUTERS:
+        return resource is ROUTER
+    if operation in ("diagnose", "probe"):
+        return resource is CONNECTION
+    if operation in _ON_AUTHORITIES:
+        return resource is TRUST_ANCHOR
+    return resource.writable or operation in ("list", "show")
 
 
 def actions_of(resource: Resource) -> tuple[PolicyAction, ...]:

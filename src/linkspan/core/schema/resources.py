@@ -6,14 +6,13 @@ default is required. Checks that involve more than one object are in `core.check
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from linkspan.core.ipsec import algorithms
+from linkspan.core.ipsec import algorithms, crypto_profiles
 from linkspan.core.schema.allocation_pools import AllocationPools
 from linkspan.core.schema.attribute_types import (
-    AttributeType,
     Boolean,
     Choice,
     Cidrs,
@@ -25,7 +24,19 @@ from linkspan.core.schema.attribute_types import (
     Uuid,
     closed,
 )
+from linkspan.core.schema.certificate_resources import CERTIFICATE, TRUST_ANCHOR
+from linkspan.core.schema.certificate_types import PemList
+from linkspan.core.schema.declarations import (
+    COMMON,
+    REQUIRED,
+    STANDARD_ATTRIBUTES,
+    Attribute,
+    Resource,
+    read_only,
+)
 from linkspan.core.schema.gateway_info import GatewayInfo
+from linkspan.core.schema.subnet_options import HostRoutes, NameServers
+from linkspan.core.schema.tags import Tags
 from linkspan.core.schema.vpn_types import (
     DPD_DEFAULT,
     LIFETIME_DEFAULT,
@@ -35,10 +46,30 @@ from linkspan.core.schema.vpn_types import (
     PeerAddress,
 )
 
-REQUIRED: Final = msgspec.UNSET
-
-STANDARD_ATTRIBUTES: Final = ("revision_number", "created_at", "updated_at")
-"""Attributes that every object has in addition: Neutron's standard attributes. The store sets them, clients cannot."""
+__all__ = [
+    "CERTIFICATE",
+    "CONNECTION",
+    "ENDPOINT_GROUP",
+    "ENDPOINT_GROUP_TYPES",
+    "GATEWAY_PORT",
+    "IKE_POLICY",
+    "INTERFACE_PORT",
+    "INVENTORY",
+    "IPSEC_POLICY",
+    "NETWORK",
+    "PORT",
+    "REQUIRED",
+    "RESOURCES",
+    "ROUTER",
+    "SERVICE",
+    "STANDARD_ATTRIBUTES",
+    "STATUSES",
+    "SUBNET",
+    "TRUST_ANCHOR",
+    "VPN",
+    "Attribute",
+    "Resource",
+]
 
 GATEWAY_PORT: Final = "network:router_gateway"
 INTERFACE_PORT: Final = "network:router_interface"
@@ -46,80 +77,26 @@ INTERFACE_PORT: Final = "network:router_interface"
 
 STATUSES: Final = ("ACTIVE", "DOWN", "BUILD", "ERROR", "PENDING_CREATE", "PENDING_UPDATE", "PENDING_DELETE")
 
-
-class Attribute(msgspec.Struct, frozen=True, kw_only=True):
-    """An attribute. `post` and `put`: a client may set it on create and on update; `stored`: it is a column of the
-    resource's table; `privileged`: only an admin may set a value other than the default; `privileged_parts`: keys of
-    its object that only an admin may set."""
-
-    name: str
-    kind: AttributeType
-    help: str
-    post: bool = True
-    put: bool = True
-    default: Any = REQUIRED
-    secret: bool = False
-    stored: bool = True
-    privileged: bool = False
-    privileged_parts: tuple[str, ...] = ()
-    nullable: bool = False
-    """Null is one of its values."""
-
-    @property
-    def required(self) -> bool:
-        """True if a create request must set it."""
-        return self.post and self.default is REQUIRED
-
-    @property
-    def filterable(self) -> bool:
-        """True if the database can filter and sort by it."""
-        return self.stored and not self.secret and self.kind.column != "json"
-
-
-class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource. Tables, CLI and log use `name`; the API uses `singular` and `plural`; error messages use `label`."""
-
-    name: str
-    singular: str
-    plural: str
-    path: str
-    label: str
-    not_found: str
-    help: str
-    attributes: tuple[Attribute, ...]
-    writable: bool = True
-    table_columns: tuple[str, ...] = ()
-    """Attributes that the CLI lists in a table."""
-
-    def __getitem__(self, name: str) -> Attribute:
-        """An attribute by name. Raises KeyError."""
-        return self.by_name[name]
-
-    @property
-    def by_name(self) -> dict[str, Attribute]:
-        """The attributes by name."""
-        return _INDEX[self.name]
-
-
-def _read_only(name: str, kind: AttributeType, help: str, **more: Any) -> Attribute:
-    """An attribute that clients cannot set."""
-    return Attribute(name=name, kind=kind, help=help, post=False, put=False, default=None, **more)
-
-
-_COMMON: Final = (
-    _read_only("id", Uuid(), "unique identifier"),
-    Attribute(name="project_id", kind=Text(max_length=64), help="owning project", put=False, default=None),
-    Attribute(name="name", kind=Text(), help="name; need not be unique", default=""),
-    Attribute(name="description", kind=Text(controls="lines"), help="description", default=""),
-)
 _STATUS: Final = (
-    _read_only("status", Choice(STATUSES), "operational status", stored=False),
-    _read_only("status_reason", Text(), "reason if the status is not as desired, in one sentence", stored=False),
+    read_only("status", Choice(STATUSES), "operational status", stored=False),
+    read_only("status_reason", Text(), "reason if the status is not as desired, in one sentence", stored=False),
+    read_only("status_code", Text(), "code of the cause of the status; empty if it is as desired", stored=False),
 )
+_TAGS: Final = Attribute(name="tags", kind=Tags(), help="tags: texts to find the object by", default=[])
 _ID: Final = Uuid().schema()
 _IP: Final = IpAddress().shown()
 _ADMIN: Final = Attribute(
     name="admin_state_up", kind=Boolean(), help="administrative state; false: no packet is forwarded", default=True
+)
+
+
+_CRYPTO_PROFILE: Final = Attribute(
+    name=crypto_profiles.ATTRIBUTE,
+    kind=Choice(tuple(crypto_profiles.PROFILES)),
+    help="sets the algorithms to those of a profile; shows the profile whose algorithms the policy has",
+    default=None,
+    stored=False,
+    nullable=True,
 )
 
 
@@ -158,7 +135,7 @@ SERVICE: Final = Resource(
     help="a router that offers VPN connections",
     table_columns=("name", "status", "router_id", "subnet_id", "external_v4_ip"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         Attribute(
             name="router_id", kind=Uuid(), help="router that carries the tunnels; needs an external gateway", put=False
         ),
@@ -171,8 +148,8 @@ SERVICE: Final = Resource(
         ),
         Attribute(name="flavor_id", kind=Uuid(optional=True), help="service flavor", put=False, default=None),
         _ADMIN,
-        _read_only("external_v4_ip", Text(), "external IPv4 address of the gateway", stored=False, nullable=True),
-        _read_only("external_v6_ip", Text(), "external IPv6 address of the gateway", stored=False, nullable=True),
+        read_only("external_v4_ip", Text(), "external IPv4 address of the gateway", stored=False, nullable=True),
+        read_only("external_v6_ip", Text(), "external IPv6 address of the gateway", stored=False, nullable=True),
         *_STATUS,
     ),
 )
@@ -187,7 +164,7 @@ IKE_POLICY: Final = Resource(
     help="algorithms and lifetime of the IKE SA (phase 1)",
     table_columns=("name", "ike_version", "encryption_algorithm", "auth_algorithm", "pfs"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         *_algorithms("IKE"),
         Attribute(
             name="phase1_negotiation_mode",
@@ -196,6 +173,7 @@ IKE_POLICY: Final = Resource(
             default="main",
         ),
         Attribute(name="ike_version", kind=Choice(("v1", "v2")), help="IKE version", default="v2"),
+        _CRYPTO_PROFILE,
     ),
 )
 
@@ -209,7 +187,7 @@ IPSEC_POLICY: Final = Resource(
     help="protocol, algorithms and lifetime of the child SAs (phase 2)",
     table_columns=("name", "transform_protocol", "encapsulation_mode", "encryption_algorithm", "auth_algorithm", "pfs"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         *_algorithms("IPsec"),
         Attribute(
             name="transform_protocol",
@@ -223,6 +201,7 @@ IPSEC_POLICY: Final = Resource(
             help="tunnel: whole packets are protected; transport: payloads only",
             default="tunnel",
         ),
+        _CRYPTO_PROFILE,
     ),
 )
 
@@ -236,7 +215,7 @@ CONNECTION: Final = Resource(
     help="a tunnel to one peer",
     table_columns=("name", "status", "peer_address", "peer_cidrs", "status_reason"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         Attribute(name="vpnservice_id", kind=Uuid(), help="VPN service that carries the connection", put=False),
         Attribute(name="ikepolicy_id", kind=Uuid(), help="IKE policy", put=False),
         Attribute(name="ipsecpolicy_id", kind=Uuid(), help="IPsec policy", put=False),
@@ -273,7 +252,7 @@ CONNECTION: Final = Resource(
             secret=True,
         ),
         Attribute(name="mtu", kind=Integer(), help="largest packet in the tunnel, bytes", default=1500),
-        _read_only(
+        read_only(
             "effective_mtu",
             Integer(),
             "largest packet that fits, bytes: mtu, or less where the IPsec protocol or the path requires it",
@@ -296,11 +275,49 @@ CONNECTION: Final = Resource(
         Attribute(
             name="auth_mode",
             kind=Choice(("psk", "certs")),
-            help="how the gateways authenticate each other",
-            put=False,
+            help="how the gateways authenticate each other: by a pre-shared key, or by certificates",
             default="psk",
         ),
-        _read_only("route_mode", Choice(("static",)), "how routes are learned", stored=False),
+        Attribute(
+            name="local_certificate_id",
+            kind=Uuid(optional=True),
+            help="certificate of the gateway (required while auth_mode is certs)",
+            default=None,
+        ),
+        Attribute(
+            name="trust_anchor_id",
+            kind=Uuid(optional=True),
+            help="trust anchor that the peer's certificate leads to (required while auth_mode is certs)",
+            default=None,
+        ),
+        Attribute(
+            name="peer_certificates",
+            kind=PemList(),
+            help="certificates of the peer in PEM, no other one is accepted; empty: every one that the anchor admits",
+            default=[],
+        ),
+        Attribute(
+            name="ppk_id",
+            kind=Text(controls="none"),
+            help="name of the post-quantum preshared key (RFC 8784), the same at both ends; needs IKEv2",
+            default="",
+        ),
+        Attribute(
+            name="ppk",
+            kind=Text(min_length=1, controls="any"),
+            help="post-quantum preshared key; it is never shown",
+            default=None,
+            secret=True,
+            write_only=True,
+            nullable=True,
+        ),
+        Attribute(
+            name="ppk_required",
+            kind=Boolean(),
+            help="true: a peer without the post-quantum preshared key is refused",
+            default=False,
+        ),
+        read_only("route_mode", Choice(("static",)), "how routes are learned", stored=False),
         *_STATUS,
     ),
 )
@@ -317,7 +334,7 @@ ENDPOINT_GROUP: Final = Resource(
     help="subnets or CIDRs that connections reference together",
     table_columns=("name", "type", "endpoints"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         Attribute(name="type", kind=Choice(ENDPOINT_GROUP_TYPES), help="type of the endpoints", put=False),
         Attribute(
             name="endpoints", kind=Endpoints(), help="CIDRs or ids, depending on the type", put=False, default=[]
@@ -335,7 +352,7 @@ NETWORK: Final = Resource(
     help="a layer-2 network",
     table_columns=("name", "router:external", "subnets"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         _ADMIN,
         Attribute(
             name="router:external",
@@ -353,8 +370,9 @@ NETWORK: Final = Resource(
             privileged=True,
         ),
         Attribute(name="mtu", kind=Integer(minimum=68, maximum=9216), help="MTU, bytes; informational", default=1500),
-        _read_only("subnets", Json(items=_ID), "ids of its subnets", stored=False),
-        _read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
+        _TAGS,
+        read_only("subnets", Json(items=_ID), "ids of its subnets", stored=False),
+        read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),
 )
 
@@ -368,7 +386,7 @@ SUBNET: Final = Resource(
     help="an address range on a network",
     table_columns=("name", "cidr", "network_id", "gateway_ip"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         Attribute(name="network_id", kind=Uuid(), help="network of the subnet", put=False),
         Attribute(
             name="ip_version",
@@ -382,7 +400,6 @@ SUBNET: Final = Resource(
             name="gateway_ip",
             kind=IpAddress(),
             help="address of the router; default: the first of the range; null: none",
-            put=False,
             default=None,
             nullable=True,
         ),
@@ -393,6 +410,19 @@ SUBNET: Final = Resource(
             help="ranges from which addresses are allocated: [{start, end}]; default: all but gateway_ip",
             default=None,
         ),
+        Attribute(
+            name="dns_nameservers",
+            kind=NameServers(),
+            help="name servers of hosts; stored for clients, no DHCP is served",
+            default=[],
+        ),
+        Attribute(
+            name="host_routes",
+            kind=HostRoutes(),
+            help="routes of hosts: [{destination, nexthop}]; stored for clients, no DHCP is served",
+            default=[],
+        ),
+        _TAGS,
     ),
 )
 
@@ -406,7 +436,7 @@ ROUTER: Final = Resource(
     help="joins subnets and an external network; carries VPN services",
     table_columns=("name", "status", "external_gateway_info"),
     attributes=(
-        *_COMMON,
+        *COMMON,
         _ADMIN,
         Attribute(
             name="external_gateway_info",
@@ -417,7 +447,8 @@ ROUTER: Final = Resource(
             stored=False,
             nullable=True,
         ),
-        _read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
+        _TAGS,
+        read_only("status", Choice(STATUSES), "always ACTIVE", stored=False),
     ),
 )
 
@@ -428,25 +459,21 @@ PORT: Final = Resource(
     path="ports",
     label="Port",
     not_found="PortNotFound",
-    help="a router's interface on a network (read-only)",
+    help="a router's interface on a network (read-only except for its tags)",
     table_columns=("device_id", "device_owner", "network_id", "fixed_ips"),
     writable=False,
     attributes=(
-        *(msgspec.structs.replace(attribute, post=False, put=False) for attribute in _COMMON),
-        _read_only("network_id", Uuid(), "network of the port"),
-        _read_only("device_id", Uuid(), "router of the port"),
-        _read_only("device_owner", Text(), f"{GATEWAY_PORT} or {INTERFACE_PORT}"),
-        _read_only(
+        *(msgspec.structs.replace(attribute, post=False, put=False) for attribute in (*COMMON, _TAGS)),
+        read_only("network_id", Uuid(), "network of the port"),
+        read_only("device_id", Uuid(), "router of the port"),
+        read_only("device_owner", Text(), f"{GATEWAY_PORT} or {INTERFACE_PORT}"),
+        read_only(
             "fixed_ips", Json(items=closed(subnet_id=_ID, ip_address=_IP)), "addresses: [{subnet_id, ip_address}]"
         ),
-        _read_only("mac_address", Text(), "MAC address of the router's interface on the network"),
+        read_only("mac_address", Text(), "MAC address of the router's interface on the network"),
     ),
 )
 
-VPN: Final = (SERVICE, IKE_POLICY, IPSEC_POLICY, CONNECTION, ENDPOINT_GROUP)
+VPN: Final = (SERVICE, IKE_POLICY, IPSEC_POLICY, CONNECTION, ENDPOINT_GROUP, CERTIFICATE, TRUST_ANCHOR)
 INVENTORY: Final = (NETWORK, SUBNET, ROUTER, PORT)
 RESOURCES: Final = (*VPN, *INVENTORY)
-
-_INDEX: Final = {
-    resource.name: {attribute.name: attribute for attribute in resource.attributes} for resource in RESOURCES
-}

@@ -80,7 +80,10 @@ _DPD_ACTION: Final = {"type": "string", "enum": list(DPD_ACTIONS)}
 
 
 class DeadPeerDetection(AttributeType, frozen=True):
-    """`{action, interval, timeout}`, seconds. Absent parts: defaults on create, stored values on update."""
+    """`{action, interval, timeout}`, seconds. Absent parts: defaults on create, stored values on update.
+
+    Requests may have `actions` for `action`: OpenStack Heat sends it.
+    """
 
     @property
     def column(self) -> Column:
@@ -91,7 +94,8 @@ class DeadPeerDetection(AttributeType, frozen=True):
 
     def merge(self, name: str, stored: Any, value: Any) -> dict[str, Any]:
         changes = {} if value is None else value
-        check_keys(name, changes, ("action", "interval", "timeout"))
+        check_keys(name, changes, ("action", "actions", "interval", "timeout"))
+        changes = _with_one_action(name, changes)
         if "action" in changes and changes["action"] not in DPD_ACTIONS:
             raise invalid(name, f"{changes['action']} is not in valid_values")
         numbers = {key: _seconds(name, changes[key]) for key in ("interval", "timeout") if key in changes}
@@ -105,11 +109,20 @@ class DeadPeerDetection(AttributeType, frozen=True):
 
     def schema(self) -> Schema:
         seconds = integer_schema(1, DPD_MAXIMUM)
-        properties = {"action": _DPD_ACTION, "interval": seconds, "timeout": seconds}
+        properties = {"action": _DPD_ACTION, "actions": _DPD_ACTION, "interval": seconds, "timeout": seconds}
         return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
     def shown(self) -> Schema:
         return closed(action=_DPD_ACTION, interval={"type": "integer"}, timeout={"type": "integer"})
+
+
+def _with_one_action(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with `actions` as `action`. Raises ApiError if they contradict each other."""
+    action = changes.get("action", changes.get("actions"))
+    if changes.get("actions", action) != action:
+        raise invalid(name, "action and actions do not match")
+    others = {key: value for key, value in changes.items() if key not in ("action", "actions")}
+    return others | {"action": action} if len(others) < len(changes) else others
 
 
 def _seconds(name: str, value: Any) -> int:

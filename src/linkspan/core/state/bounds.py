@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from linkspan.core import printable
+
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 ObjectId = Annotated[str, Meta(pattern=rf"^{_UUID}\Z")]
@@ -24,3 +26,8 @@ Reason = Annotated[str, Meta(max_length=1000)]
 Keyword = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
 """The name of an algorithm."""
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+_PRINTABLE: Final = printable.pattern(r"\x00-\x1f").replace("$", r"\Z")
+ShownText = Annotated[str, Meta(max_length=255, pattern=_PRINTABLE)]
+"""Words of peers and of charon, which reach terminals."""
+ShownReason = Annotated[str, Meta(max_length=1000, pattern=_PRINTABLE)]

@@ -18,13 +18,14 @@ from msgspec import Meta
 from linkspan.core.addresses import address_fault, as_network
 from linkspan.core.secret import Secret
 from linkspan.core.state.bounds import Counter, Digest, Keyword, Number, ObjectId, OptionalId, Reason, ShortText
+from linkspan.core.state.credentials import Certificates, PostQuantumKey, PreviousKey
 
 ObjectKind = Literal["gateway", "connection"]
 DpdAction = Literal["hold", "clear", "restart", "disabled", "restart-by-peer"]
 _Mac = Annotated[str, Meta(pattern=r"^([0-9a-f]{2}(:[0-9a-f]{2}){5})?\Z")]
 _Host = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._:-]{1,253}\Z")]
-_LONGEST_KEY: Final = 1024
-"""Characters of a pre-shared key."""
+_LONGEST_KEY: Final = 8192
+"""Characters of a secret: the private key of RSA-4096 in PEM has 3,272."""
 
 
 class IkePolicy(msgspec.Struct, frozen=True):
@@ -65,7 +66,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     `admin_reason`: what these keep from passing, set on the node (`core.state.admin_state`). `psk_ref`: an opaque name
     of the key, which changes with it. `psk_written_at`: when the key was written, in seconds on the database's clock.
     `psk_from`: the uuid of another connection whose later key is used instead, as the node finds
-    (`core.ipsec.shared_keys`). `peer_name`: the peer's DNS name, once the node has put an address into its place.
+    (`core.ipsec.shared_keys`). `previous_psk`: an earlier key that the peer may still have, while the API keeps it; the
+    node chooses (`core.tunnel.key_choice`). `peer_name`: the peer's DNS name, once the node has put an address into its
+    place. `service_id`, `created_at`: its service, and when it was created, in seconds on the wall clock: of
+    connections of one service for the same two ends the newest is in charge (`core.ipsec.succession`). `superseded`:
+    the pairs of local and peer network that newer ones carry instead, and `succession`: a sentence about that, as the
+    node finds.
+    `certificates`: those of `auth_mode` certs, whose connections have no `psk`. `ppk`: a post-quantum key.
     `fault`: why the API could not read it in full, with the remedy: it is not loaded, and reported as an error.
     """
 
@@ -87,7 +94,15 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     psk_ref: ShortText
     psk_written_at: float = 0.0
     psk_from: OptionalId = ""
+    previous_psk: PreviousKey | None = None
+    certificates: Certificates | None = None
+    ppk: PostQuantumKey | None = None
     peer_name: ShortText = ""
+    name: ShortText = ""
+    service_id: OptionalId = ""
+    created_at: float = 0.0
+    superseded: tuple[tuple[str, str], ...] = ()
+    succession: Reason = ""
     ike: IkePolicy
     ipsec: IpsecPolicy
     admin_reason: Reason = ""

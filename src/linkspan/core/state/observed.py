@@ -41,6 +41,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     isolation: Isolation = "none"
 
 
+AGENT_PATH = "/agent/v1"
+"""What all paths of the agents' protocol begin with."""
 HOLDER_HEADER = "Linkspan-Agent"
 """The header of each request of an agent that says which one it is: its host's name, a slash, and a digest of the place
 where its gateways are. Of agents with one node's token, only that place holds the node, until its lease ends."""
@@ -82,7 +84,8 @@ class ConnectionReport(msgspec.Struct, frozen=True):
 
     `up`: at least one child SA is up. `down`: configured, not up. `disabled`: admin down, nothing loaded.
     `error`: cannot come up until its configuration changes. `reason`: one sentence; with `up`: what is not as
-    desired, such as missing child SAs. `effective_mtu`: bytes, None while nothing is configured.
+    desired, such as missing child SAs. `effective_mtu`: bytes, None while nothing is configured. `code`: of the cause
+    (`core.diagnosis.causes`), empty if there is none; a newer agent may have codes that the API does not know.
     """
 
     id: ObjectId
@@ -91,6 +94,7 @@ class ConnectionReport(msgspec.Struct, frozen=True):
     state: Literal["up", "down", "disabled", "error", "gone"]
     reason: str = ""
     effective_mtu: Mtu | None = None
+    code: Word = ""
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -11,27 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
+from linkspan.core import printable
+from linkspan.core.diagnosis import causes
+from linkspan.core.diagnosis.codes import NOTHING, Code, Details
 from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.tunnel.sas import UNNAMED, vici_integer, vici_text
-
-CauseCode = Literal[
-    "auth-failed",
-    "no-psk",
-    "ike-proposal",
-    "ike-mode",
-    "esp-proposal",
-    "selectors",
-    "no-config",
-    "no-answer",
-    "no-route",
-    "refused",
-    "rekey-failed",
-    "broken-off",
-]
 
 
 class SaChanged(msgspec.Struct, frozen=True):
@@ -47,28 +35,40 @@ class Cause(msgspec.Struct, frozen=True):
     """The cause of a failed attempt, in one sentence; `about` is empty if charon named nothing.
 
     `at`: the time of the attempt, in seconds since the epoch, if it was the peer's (`core.tunnel.peer_attempts`).
+    `attempt`: the unique id of its IKE SA, 0: not known.
     """
 
     about: str
-    code: CauseCode
+    code: Code
     text: str
     at: float | None = None
+    details: Details = NOTHING
+    attempt: int = 0
+
+
+class Retracted(msgspec.Struct, frozen=True):
+    """A cause was none: charon has gone on with another connection. `text`: the cause's."""
+
+    about: str
+    text: str
 
 
 class PeerRefused(msgspec.Struct, frozen=True):
     """An attempt of the peer failed before charon knew which connection it was for.
 
     `address`: the peer's. `version`: of IKE, 0: not known. `calls_itself`, `calls_us`: the identities that it used,
-    empty if it had not told them. `at` as in `Cause`.
+    empty if it had not told them. Others as in `Cause`.
     """
 
     address: str
-    code: CauseCode
+    code: Code
     text: str
     at: float
     version: int = 0
     calls_itself: str = ""
     calls_us: str = ""
+    details: Details = NOTHING
+    attempt: int = 0
 
 
 class PeerSeen(msgspec.Struct, frozen=True):
@@ -99,17 +99,46 @@ class PeerTimedOut(msgspec.Struct, frozen=True):
     sa: int = 0
 
 
+class RekeyFailed(msgspec.Struct, frozen=True):
+    """The peer has refused to rekey a child that is up; the line before it says why, in the words of an attempt."""
+
+    about: str
+
+
 class Initiating(msgspec.Struct, frozen=True):
     """charon initiates, on request or because a trap caught traffic."""
 
     about: str
 
 
+class ChildInstalled(msgspec.Struct, frozen=True):
+    """charon can send by the child with this unique id: it sends by it from now on, of all with equal selectors.
+
+    The responder of a rekey can do so once its peer has deleted the old child, and has the new one listed before.
+    """
+
+    about: str
+    unique_id: int
+
+
 class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
 
-ConnectionEvent = SaChanged | Cause | PeerRefused | PeerSeen | ProbeSent | Retransmitted | PeerTimedOut | Initiating
+TunnelHint = (
+    SaChanged
+    | Cause
+    | Retracted
+    | PeerRefused
+    | PeerSeen
+    | ProbeSent
+    | Retransmitted
+    | PeerTimedOut
+    | Initiating
+    | RekeyFailed
+)
+"""What a tunnel's state machine takes."""
+ConnectionEvent = TunnelHint | ChildInstalled
 CharonEvent = ConnectionEvent | DaemonLost
 
 SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
@@ -118,106 +147,73 @@ SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
 
 
-_NO_ANSWER: Final = "the peer does not answer: check peer_address, routing and that UDP 500 and 4500 pass"
-_SELECTORS: Final = (
-    "the traffic selectors do not match: compare local and peer CIDRs and encapsulation_mode on both sides"
-)
-_WRONG_ID: Final = "the peer's identity is not the one configured: compare peer_id here with the peer's own identity"
-_IKE_REFUSED: Final = (
-    "the peer refused our IKE proposal or knows no connection for our address: compare the IKE policies "
-    "and peer_address on both sides"
-)
-_ESP_REFUSED: Final = "the peer accepts none of our IPsec proposals: compare the IPsec policies, pfs included"
+LONGEST: Final = 120
+"""Characters of a value that the peer chose, in a sentence."""
 
-_TABLE: Final[tuple[tuple[str, CauseCode, str], ...]] = (
-    (
-        r"received AUTHENTICATION_FAILED (error )?notify",
-        "auth-failed",
-        "the peer refused our authentication: compare the pre-shared key and the identities on both sides",
-    ),
+_TABLE: Final[tuple[tuple[str, Code, str], ...]] = (
+    # "error" is the word of IKEv1, where a wrong key makes messages unreadable, and so is not refused.
+    (r"received AUTHENTICATION_FAILED error notify", "AUTHENTICATION_REFUSED", "identities"),
+    (r"received AUTHENTICATION_FAILED notify", "AUTHENTICATION_REFUSED", ""),
     (
         r"tried \d+ shared keys? for .*, but MAC mismatched|calculated HASH does not match HASH payload",
-        "auth-failed",
-        "the peer's authentication is wrong: compare the pre-shared key on both sides",
+        "PSK_MISMATCH",
+        "",
     ),
+    # IKEv1 main mode encrypts with a key that depends on the pre-shared one.
+    (r"could not decrypt payloads", "PSK_MISMATCH", "decryption"),
+    (r"no shared key found for '(?P<ours>.*?)'(\[.*\])? - '(?P<peer>.*?)'(\[.*\])?$", "PSK_MISSING", ""),
+    (r"no shared key found for", "PSK_MISSING", ""),
+    (r"received INVALID_KE_PAYLOAD error notify", "PSK_MISSING_AT_PEER", ""),
+    (r"IDir '(?P<peer>.*)' does not match to '(?P<ours>.*)'", "PEER_ID_MISMATCH", ""),
+    (r"constraint check failed: identity '(?P<ours>.*)' required", "PEER_ID_MISMATCH", "bare"),
+    (r"no matching peer config found|no peer config found", "PEER_ID_MISMATCH", "bare"),
     (
-        # IKEv1 main mode encrypts with a key that depends on the pre-shared one.
-        r"could not decrypt payloads",
-        "auth-failed",
-        "the peer's messages cannot be decrypted: compare the pre-shared key on both sides",
+        r"found \d+ matching configs?, but none allows (?P<peer>pre-shared key|\S+ signature) authentication using ",
+        "EXCHANGE_MODE_MISMATCH",
+        "",
     ),
-    (
-        r"no shared key found for",
-        "no-psk",
-        "no pre-shared key for the identities that the peer uses: compare peer_id and local_id on both sides",
-    ),
-    (
-        r"received INVALID_KE_PAYLOAD error notify",
-        "no-psk",
-        "the peer has no pre-shared key for us: compare peer_id and local_id on both sides",
-    ),
-    (
-        r"no matching peer config found|no peer config found|IDir '.*' does not match to",
-        "auth-failed",
-        _WRONG_ID,
-    ),
-    (
-        r"found \d+ matching configs?, but none allows pre-shared key authentication using (Main|Aggressive) Mode",
-        "ike-mode",
-        "the peer uses the other negotiation mode: compare phase1_negotiation_mode on both sides",
-    ),
-    # IKEv1 says NO_PROPOSAL_CHOSEN of both phases in the same words; only what belongs to phase 2 is hashed.
-    (r"parsed INFORMATIONAL_V1 request \d+ \[ HASH N\(NO_PROP\)", "esp-proposal", _ESP_REFUSED),
-    (r"parsed INFORMATIONAL_V1 request \d+ \[ N\(NO_PROP\)", "ike-proposal", _IKE_REFUSED),
-    (r"received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "esp-proposal", _ESP_REFUSED),
-    (r"received NO_PROPOSAL_CHOSEN notify error", "ike-proposal", _IKE_REFUSED),
+    (r"parsed \S+ (response|request) \d+ \[ (HASH )?N\(INVAL_MAJOR\)", "IKE_VERSION_MISMATCH", "bare"),
+    (r"IKE version 1 not supported", "IKE_VERSION_UNSUPPORTED_HERE", ""),
+    # charon says NO_PROPOSAL_CHOSEN of both phases in the same words: the message that has it tells them apart. In
+    # IKEv1 only what belongs to phase 2 is hashed.
+    (r"parsed INFORMATIONAL_V1 request \d+ \[ HASH N\(NO_PROP\)", "ESP_PROPOSAL_MISMATCH", "refused"),
+    (r"parsed IKE_AUTH response \d+ \[ .*N\(NO_PROP\)", "ESP_PROPOSAL_MISMATCH", "refused"),
+    (r"received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", "ESP_PROPOSAL_MISMATCH", "refused"),
+    (r"parsed INFORMATIONAL_V1 request \d+ \[ N\(NO_PROP\)", "IKE_REFUSED", "bare"),
+    (r"parsed IKE_SA_INIT response \d+ \[ .*N\(NO_PROP\)", "IKE_REFUSED", "bare"),
     (
         r"no acceptable proposal found|no matching proposal found, sending NO_PROPOSAL_CHOSEN",
-        "esp-proposal",
-        "the peer's IPsec proposal does not match: compare the IPsec policies on both sides, pfs included",
+        "ESP_PROPOSAL_MISMATCH",
+        "bare",
     ),
+    (r"no proposal found|received proposals unacceptable", "IKE_PROPOSAL_MISMATCH", "bare"),
     (
-        r"no proposal found|received proposals unacceptable",
-        "ike-proposal",
-        "the peer's IKE proposal does not match: compare the IKE policies on both sides",
+        r"traffic selectors (?P<peer>.* === .*) unacceptable|no matching CHILD_SA config found for (?P<peer_1>.*)",
+        "SELECTORS_UNACCEPTABLE",
+        "bare",
     ),
     (
         (
-            r"received (TS_UNACCEPTABLE|SINGLE_PAIR_REQUIRED) notify|traffic selectors .* unacceptable"
-            r"|no matching CHILD_SA config found|received INVALID_ID_INFORMATION error notify"
+            r"received (TS_UNACCEPTABLE|SINGLE_PAIR_REQUIRED) notify|received INVALID_ID_INFORMATION error notify"
             # IKEv1 in transport mode takes hosts only, and charon does not even ask the peer for networks.
             r"|traffic selector missing in configuration"
         ),
-        "selectors",
-        _SELECTORS,
+        "SELECTORS_UNACCEPTABLE",
+        "bare",
     ),
-    (
-        # Before strongSwan 5.9.12, which routes also without an address in the local network.
-        r"error installing route with policy",
-        "selectors",
-        "user-space ESP needs an address of the gateway inside each local network: attach the subnet to its router",
-    ),
-    (
-        r"no IKE config found for",
-        "no-config",
-        "a peer called that no connection here expects: compare peer_address and the IKE version",
-    ),
-    (r"giving up after \d+ retransmits", "no-answer", _NO_ANSWER),
-    (r"retransmit \d+ of request (with )?message ID 0\b", "no-answer", _NO_ANSWER),
-    (
-        r"error writing to socket: (Network is unreachable|No route to host)",
-        "no-route",
-        "the gateway has no route to the peer: check the external network and peer_address",
-    ),
-    # Of a child that is up; the line before it says why, in the words of an attempt.
-    (r"CHILD_SA rekeying failed", "rekey-failed", "the peer refuses to rekey the tunnel"),
-    (
-        r"received [A-Z0-9_]+ notify, no CHILD_SA built",
-        "refused",
-        "the peer refused the connection",
-    ),
+    # Before strongSwan 5.9.12, which routes also without an address in the local network.
+    (r"error installing route with policy", "SELECTORS_UNACCEPTABLE", "address"),
+    (r"no IKE config found for \S+\.\.\.(?P<peer>[^\s,]+)", "UNKNOWN_SOURCE", ""),
+    (r"giving up after \d+ retransmits", "PEER_NO_REPLY", ""),
+    (r"retransmit \d+ of request with message ID 0\b", "PEER_NO_REPLY", ""),
+    # The first message that goes by UDP 4500, where an end is behind address translation or feigns to be.
+    (r"retransmit \d+ of request with message ID 1\b", "UDP_4500_BLOCKED", ""),
+    (r"sending retransmit \d+ of request message ID 0, seq [12]\b", "PEER_NO_REPLY", ""),
+    # And the first one that is encrypted, with a key that depends on the pre-shared one.
+    (r"sending retransmit \d+ of request message ID 0, seq 3\b", "ENCRYPTED_UNANSWERED", ""),
+    (r"received (?P<peer>[A-Z0-9_]+) notify, no CHILD_SA built", "CHILD_REFUSED", ""),
 )
-_CAUSES: Final = tuple((re.compile(pattern), code, text) for pattern, code, text in _TABLE)
+_CAUSES: Final = tuple((re.compile(pattern), code, variant) for pattern, code, variant in _TABLE)
 _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]], ...]] = (
     (
         # Only what could be made with the keys of an authenticated IKE SA: not IKE_AUTH, nor IKEv1 without its hash.
@@ -229,8 +225,11 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
     (re.compile(r"sending DPD request"), ProbeSent),
     (re.compile(r"(sending )?retransmit \d+ of request"), Retransmitted),
     (re.compile(r"DPD check timed out"), PeerTimedOut),
+    (re.compile(r"CHILD_SA rekeying failed"), lambda about, _: RekeyFailed(about)),
     (re.compile(r"initiating (Main Mode |Aggressive Mode )?IKE_SA "), lambda about, _: Initiating(about)),
 )
+_INSTALLED: Final = re.compile(r"(?:outbound )?CHILD_SA (\S+)\{(\d+)\} established ")
+"""A rekeyed child has a line for each direction."""
 
 
 def without_repeats(happened: Iterable[ConnectionEvent]) -> list[ConnectionEvent]:
@@ -273,8 +272,20 @@ def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ..
     found: list[CharonEvent] = [
         sign(connection, number) for pattern, sign in _SIGNS if connection and pattern.match(line)
     ]
-    for pattern, code, text in _CAUSES:
-        if pattern.search(line):
-            found.append(Cause(connection, code, text))
+    if connection and (installed := _INSTALLED.match(line)):
+        return (*found, ChildInstalled(ipsec_config.owner_of(installed[1]), int(installed[2])))
+    for pattern, code, variant in _CAUSES:
+        if match := pattern.search(line):
+            found.append(_cause(connection, code, variant, match))
             break
     return tuple(found)
+
+
+def _cause(about: str, code: Code, variant: str, match: re.Match[str]) -> Cause:
+    """A cause with the values that the line names: text from a peer is bounded and printable."""
+    values = {
+        name.partition("_")[0]: printable.bounded(value, LONGEST) for name, value in match.groupdict().items() if value
+    }
+    ours, peer, line = values.get("ours", ""), values.get("peer", ""), printable.bounded(match.string, 2 * LONGEST)
+    text = causes.sentence(code, variant, ours=ours, peer=peer)
+    return Cause(about, code, text, details=Details(ours, peer, line))

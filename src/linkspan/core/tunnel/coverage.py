@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig, pairs_of
 from linkspan.core.ipsec.selectors import SelectorPair
-from linkspan.core.tunnel.sas import CARRYING, ChildSa, IkeSa
+from linkspan.core.state.live_facts import CARRYING
+from linkspan.core.tunnel.sas import ChildSa, IkeSa
 
 
 class MissingPair(msgspec.Struct, frozen=True):
@@ -99,9 +101,11 @@ def _is_carried(child: ChildSa, others: Iterable[ChildSa]) -> bool:
 
 def _is_as_configured(config: IkeConfig, child: ChildSa) -> bool:
     """True if a child SA has the selectors of a configuration that consists of one child, letter by letter."""
-    whole = config.children[0]
-    is_whole = config.version == 2 or len(config.children) == 1
-    return is_whole and set(whole.local_ts) <= set(child.local_ts) and set(whole.remote_ts) <= set(child.remote_ts)
+    wholes = ipsec_config.whole_children(config) if config.version == 2 else config.children
+    whole = wholes[0]
+    return (
+        len(wholes) == 1 and set(whole.local_ts) <= set(child.local_ts) and set(whole.remote_ts) <= set(child.remote_ts)
+    )
 
 
 def _part(pair: SelectorPair, children: Iterable[ChildSa]) -> str:

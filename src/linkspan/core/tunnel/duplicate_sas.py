@@ -18,22 +18,39 @@ SIMULTANEOUS = 5
 """Seconds between two IKE SAs that may stem from simultaneous initiation; a later one replaces a lost one."""
 
 
-def redundant_ike_sas(sas: list[IkeSa], children: frozenset[str], late: bool) -> tuple[Action, ...]:
+def redundant_ike_sas(
+    sas: list[IkeSa], children: frozenset[str], late: bool, settled: bool = False
+) -> tuple[Action, ...]:
     """Deletes the redundant IKE SAs, or these `children` in them where they carry others too.
 
     Same initiator, or more than SIMULTANEOUS seconds apart: the older one, because its initiator has lost it.
     Simultaneous initiation: the one initiated by the higher address; only the end with the lower one acts, so that the
     two do not delete each other's, and with `late` either. An end keeps its own, because only of that it knows that it
     lives: for INITIAL_CONTACT charon forgets an IKE SA without a delete, and the peer goes on to list it.
+
+    With `settled`, after a takeover, all have lived for a while. Then the end with the lower address keeps the one by
+    which it sends, that with the newest child: what it sends until the peer's response would be lost.
     """
     newest = _newest(sas)
-    lower = _is_lower(sas[0])
+    lower = is_lower(sas[0].local_address, sas[0].remote_address)
     keep = newest[True] if True in newest else newest[False]
+    if settled and lower:
+        keep, late = max(sas, key=lambda sa: max(child.unique_id for child in sa.children)), True
     return tuple(
         action
         for sa in sas
         if sa is not keep and (late or sa is not newest.get(sa.initiator) or lower)
         for action in delete(sa, children)
+    )
+
+
+def has_fresh(sas: Iterable[IkeSa], children: frozenset[str], seconds: float) -> bool:
+    """True if the peer has initiated one of these, or one of these children was installed, less than so many seconds
+    ago."""
+    return any(
+        (not sa.initiator and sa.age < seconds)
+        or any(child.is_younger_than(seconds) for child in sa.children if child.name in children)
+        for sa in sas
     )
 
 
@@ -57,6 +74,11 @@ def stale_attempts(sas: Iterable[IkeSa], name: str) -> tuple[Action, ...]:
     )
 
 
+def is_lower(local: str, remote: str) -> bool:
+    """True at the end of a tunnel that has the lower address: of the two it acts first."""
+    return _packed(local) < _packed(remote)
+
+
 def delete(sa: IkeSa, children: frozenset[str]) -> tuple[Action, ...]:
     """Deletes these children of an IKE SA, and the IKE SA itself if it has no others."""
     if all(child.name in children for child in sa.children):
@@ -73,7 +95,7 @@ def redundant_children(sas: list[IkeSa], children: frozenset[str]) -> tuple[Acti
     deletions: list[Action] = []
     for sa in sas:
         equal: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[ChildSa]] = {}
-        for child in sa.children if _is_lower(sa) else ():
+        for child in sa.children if is_lower(sa.local_address, sa.remote_address) else ():
             if child.name in children and child.state == "INSTALLED":
                 equal.setdefault(_identity(child), []).append(child)
         for twins in equal.values():
@@ -82,7 +104,7 @@ def redundant_children(sas: list[IkeSa], children: frozenset[str]) -> tuple[Acti
     return tuple(deletions)
 
 
-def superfluous_children(config: IkeConfig, sas: Iterable[IkeSa]) -> tuple[Action, ...]:
+def superfluous_children(config: IkeConfig, sas: Iterable[IkeSa]) -> tuple[DeleteChildSa, ...]:
     """Deletes the children for single pairs with selectors that other children have too, the newest first.
 
     The peer has narrowed a pair as before, or initiates it itself; this end alone initiates these children. A narrower
@@ -90,7 +112,7 @@ def superfluous_children(config: IkeConfig, sas: Iterable[IkeSa]) -> tuple[Actio
     """
     children = [child for child in carrying_children(config, sas) if child.state == "INSTALLED"]
     carried = collections.Counter(pair for child in children for pair in selector_pairs(child))
-    deletions: list[Action] = []
+    deletions: list[DeleteChildSa] = []
     for child in sorted(children, key=lambda child: -child.unique_id):
         own = selector_pairs(child)
         if config.version == 2 and is_pair_child(child.name) and all(carried[pair] > 1 for pair in own):
@@ -102,10 +124,6 @@ def superfluous_children(config: IkeConfig, sas: Iterable[IkeSa]) -> tuple[Actio
 def _identity(child: ChildSa) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """What equal children have in common."""
     return child.name, child.local_ts, child.remote_ts
-
-
-def _is_lower(sa: IkeSa) -> bool:
-    return _packed(sa.local_address) < _packed(sa.remote_address)
 
 
 def _packed(address: str) -> bytes:

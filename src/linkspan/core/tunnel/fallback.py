@@ -40,6 +40,25 @@ def needs_fallback(new: IkeConfig, old: IkeConfig) -> bool:
     return distinguishable(new, old) or with_fallback(new, old) != new
 
 
+def same_trust(one: IkeConfig, other: IkeConfig) -> bool:
+    """True if whoever is admitted by one of two IKE connections is admitted by the other too."""
+    return _trust(one) == _trust(other)
+
+
+def is_local_renewal(new: IkeConfig, old: IkeConfig) -> bool:
+    """True if this end has another certificate in the new version than in the old one."""
+    return bool(new.certificates and old.certificates and new.certificates.chain != old.certificates.chain)
+
+
+def distrusts(new: IkeConfig, old: IkeConfig) -> bool:
+    """True if the old version admits certificates of the peer that the new one does not."""
+    now, before = new.certificates, old.certificates
+    if now is None or before is None:
+        return False
+    pins = bool(now.pins) and not (before.pins and {*before.pins} <= {*now.pins})
+    return pins or not {*before.issuers} <= {*now.issuers}
+
+
 def with_fallback(new: IkeConfig, old: IkeConfig | None) -> IkeConfig:
     """The new version as it is loaded while the old one is accepted too."""
     if old is None or distinguishable(new, old):
@@ -93,6 +112,11 @@ def _agreed(child: ChildSa, config: ChildConfig) -> bool:
     return False
 
 
+def _trust(config: IkeConfig) -> tuple[object, ...]:
+    admits = config.certificates
+    return config.auth, *((frozenset(admits.issuers), frozenset(admits.pins), admits.strict) if admits else ())
+
+
 def _joined(new: tuple[str, ...], old: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*new, *old)))
 
@@ -105,5 +129,5 @@ def _ends(config: IkeConfig) -> tuple[str, str, str, str]:
     return config.local_address, config.remote_address, config.local_id, config.remote_id
 
 
-def _phase1(config: IkeConfig) -> tuple[int, bool, tuple[str, ...]]:
-    return config.version, config.aggressive, config.proposals
+def _phase1(config: IkeConfig) -> tuple[int, bool, tuple[str, ...], str]:
+    return config.version, config.aggressive, config.proposals, config.auth

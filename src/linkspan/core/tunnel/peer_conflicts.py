@@ -1,8 +1,9 @@
 """Conflicts that only a node can find: the name of a peer resolves to the address of another connection's peer. Pure.
 
-The API refuses a second connection with the same ends and overlapping selectors, but it resolves no names. charon would
-have two children with the same selectors in one IKE connection. So of two such connections the one that is in use goes
-on, and the other waits until that one is gone or the name has another address.
+Of two connections with the same ends and overlapping selectors the newer one supersedes the older one
+(`core.ipsec.succession`), but not where the ends are the same only by what a name resolves to. charon would have two
+children with the same selectors in one IKE connection. So of two such connections the one that is in use goes on, and
+the other waits until that one is gone or the name has another address.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from linkspan.core.addresses import canonical_host
 from linkspan.core.ipsec.ends import Ends, ends_of
 from linkspan.core.ipsec.selectors import selectors_overlap
 from linkspan.core.state.desired import Connection
@@ -67,7 +69,8 @@ def _conflicts_within(order: Iterable[Connection]) -> dict[str, PeerConflict]:
 
 
 def _overlap(one: Connection, other: Connection) -> bool:
-    return bool(one.peer_name or other.peer_name) and selectors_overlap(one, other)
+    # Two of one service with the same name, or without any, are a succession instead (`core.ipsec.succession`).
+    return canonical_host(one.peer_name) != canonical_host(other.peer_name) and selectors_overlap(one, other)
 
 
 def _resolution(one: Connection, other: Connection) -> str:

@@ -12,58 +12,53 @@ from collections.abc import Iterable
 
 import msgspec
 
-from linkspan.core.ipsec import identities
+from linkspan.core.diagnosis.codes import NOTHING, Code, Details
 from linkspan.core.state.desired import Connection
-from linkspan.core.tunnel.charon_events import PeerRefused
-from linkspan.core.tunnel.peer_attempts import bounded
+from linkspan.core.tunnel.cause_context import VERSIONS, is_called
+from linkspan.core.tunnel.charon_events import Cause, PeerRefused
 
 REPEATED = 5.0
 """Seconds within which an equal failure does not change the reason: forged packets must not cause a report each."""
-_VERSIONS = {"v1": 1, "v2": 2}
+
+MAY_BE_MEANT = 4
+"""Connections that a call from an unknown address may have been meant for, at most: those that wait for their peers."""
 
 
 class FailedAttempt(msgspec.Struct, frozen=True):
-    """The newest attempt of the peer that failed: the cause in words, and its time in seconds since the epoch."""
+    """The newest attempt of the peer that failed: the cause in words, its time in seconds since the epoch, its code."""
 
     text: str
     at: float
+    code: Code
+    details: Details = NOTHING
 
 
 def concerned(event: PeerRefused, connections: Iterable[Connection]) -> list[Connection]:
-    """The connections that a refused attempt may have been meant for."""
+    """The connections that a refused attempt may have been meant for: those that are switched off hear no calls."""
+    connections = tuple(connection for connection in connections if connection.enabled)
     found = [connection for connection in connections if connection.peer_address == event.address]
-    if event.code == "no-config":
-        # charon knows the address and looks for the version too. Which one that was may arrive later.
-        return [one for one in found if event.version and _VERSIONS[one.ike.ike_version] != event.version]
-    found = [one for one in found if event.version in (0, _VERSIONS[one.ike.ike_version])]
-    return [one for one in found if _is_called(one.peer_id, event.calls_itself)] or found
+    if event.code == "UNKNOWN_SOURCE":
+        return _unexpected(event, found) if found else _waiting(connections)
+    found = [one for one in found if event.version in (0, VERSIONS[one.ike.ike_version])]
+    return [one for one in found if is_called(one.peer_id, event.calls_itself)] or found
 
 
-def words(event: PeerRefused, connection: Connection) -> str:
-    """The cause of a refused attempt, as the connection's reason says it."""
-    if event.code == "no-config" and event.version:
-        return (
-            f"the peer uses IKEv{event.version}, and ike_version here is {connection.ike.ike_version}: "
-            "set the same on both sides"
-        )
-    if not event.calls_itself:
-        return event.text
-    if not _is_called(connection.peer_id, event.calls_itself):
-        return (
-            f"the peer calls itself '{bounded(event.calls_itself)}', and peer_id here is '{connection.peer_id}': "
-            "set the same on both sides"
-        )
-    us = connection.local_id or connection.local_address
-    if event.calls_us and not _is_called(us, event.calls_us):
-        return f"the peer calls us '{bounded(event.calls_us)}', and local_id here is '{us}': set the same on both sides"
-    return event.text
+def _unexpected(event: PeerRefused, found: Iterable[Connection]) -> list[Connection]:
+    """charon knows the address and looks for the version too. Which one that was may arrive later."""
+    return [one for one in found if event.version and VERSIONS[one.ike.ike_version] != event.version]
 
 
-def newest(before: FailedAttempt | None, text: str, at: float) -> FailedAttempt:
+def _waiting(connections: Iterable[Connection]) -> list[Connection]:
+    """Those that wait for a peer, which may call from another address than the one that they expect."""
+    waiting = [one for one in connections if one.initiator == "response-only"]
+    return waiting if len(waiting) <= MAY_BE_MEANT else []
+
+
+def newest(before: FailedAttempt | None, cause: Cause, at: float) -> FailedAttempt:
     """The newest failed attempt; the one before if it is equal and has just been."""
-    if before and before.text == text and 0 <= at - before.at < REPEATED:
+    if before and before.text == cause.text and 0 <= at - before.at < REPEATED:
         return before
-    return FailedAttempt(text, at)
+    return FailedAttempt(cause.text, at, cause.code, cause.details)
 
 
 def reason(attempt: FailedAttempt, other: str) -> str:
@@ -72,8 +67,3 @@ def reason(attempt: FailedAttempt, other: str) -> str:
     if other:
         return f"{other}; the peer's own attempt failed at {time}: {attempt.text}"
     return f"{attempt.text}; the peer's last attempt was at {time}"
-
-
-def _is_called(identity: str, name: str) -> bool:
-    """True if charon's text of an identity is this one of ours. Case does not count in names (RFC 4343)."""
-    return identities.parse(identity).text.lower() == name.lower()

@@ -18,18 +18,23 @@ from linkspan.core.tunnel.charon_events import (
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyFailed,
+    Retracted,
     Retransmitted,
     SaChanged,
 )
 from linkspan.core.tunnel.events import (
     Adopted,
     EventsLost,
+    KeyLoaded,
     Loaded,
     LoadFailed,
     PeerDeclaredDead,
+    RecheckPeer,
     SasListed,
     Tick,
     Unresolved,
+    WatchDue,
 )
 from linkspan.core.tunnel.tunnel import Tunnel
 
@@ -90,9 +95,14 @@ _HINTS: Final = (
     PeerRefused,
     PeerSeen,
     ProbeSent,
+    RekeyFailed,
+    Retracted,
     Retransmitted,
     SaChanged,
     EventsLost,
+    KeyLoaded,
+    RecheckPeer,
+    WatchDue,
 )
 """Events that never change the phase by themselves. Most make the tunnel list its SAs, and the listing decides."""
 _CONFIGURED: Final[Mapping[Trigger, frozenset[Phase]]] = {
@@ -112,7 +122,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Trigger, frozenset[Phase]]]] = {
     Phase.UNRESOLVED: {EDITED: _OFF - {Phase.UNRESOLVED} | _LOADING, Unresolved: _NONE},
     Phase.LOADING: {
         **_CONFIGURED,
-        Loaded: _WAITING | {Phase.INITIATING},
+        Loaded: _WAITING | {Phase.INITIATING, Phase.BACKING_OFF},
         Adopted: _DOWN | {Phase.INITIATING},
         SasListed: _RUNNING,
         EDITED: _OFF,
@@ -138,7 +148,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Trigger, frozenset[Phase]]]] = {
     },
     Phase.WAITING_FOR_TRAFFIC: {
         **_CONFIGURED,
-        SasListed: _RUNNING | {Phase.INITIATING},
+        SasListed: _RUNNING | _RETRY | {Phase.INITIATING},
         PeerDeclaredDead: _RETRY,
         EDITED: _OFF | _LOADING | _RETRY | {Phase.WAITING_FOR_PEER},
     },

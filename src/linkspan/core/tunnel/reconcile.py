@@ -6,27 +6,32 @@ that charon holds but that is neither desired nor has a tombstone stays: absence
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec import ends, overlaps, shared_keys
+from linkspan.core.ipsec import ends, local_keys, overlaps
 from linkspan.core.ipsec.config import MAX_CHILDREN, ChildConfig, IkeConfig
 from linkspan.core.ipsec.overlaps import Overlaps
 from linkspan.core.state.desired import Connection
 from linkspan.core.state.observed import Backend, Capabilities
-from linkspan.core.tunnel import fallback, peer_conflicts, peer_names
+from linkspan.core.tunnel import fallback, key_choice, key_rotation, peer_conflicts, peer_names, takeover
+from linkspan.core.tunnel.key_rotation import KeyRotation
 from linkspan.core.tunnel.peer_conflicts import PeerConflict
 from linkspan.core.tunnel.stray_sas import Needed
+from linkspan.core.tunnel.takeover import Seen, Situation, Takeover
 from linkspan.core.tunnel.tunnel import (
     Tunnel,
     Tunnels,
     configs,
+    has_other_key,
     new_tunnel,
     refreshed,
     replaced,
     split_into_pairs,
+    with_rotation,
 )
 
 _set = msgspec.structs.replace
@@ -38,12 +43,16 @@ LoadedChildren = Mapping[str, frozenset[str]]
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of reconciling, in this order.
 
-    List the SAs of the IKE connections in `inspect`, and delete those that are not `needed`. Then load the
-    configurations in `load`, replacing those of the same name. Then unload `unload`, but for those that are retained
-    (`stray_sas.is_retained`), and delete what the peer has created meanwhile.
+    List the SAs of the IKE connections in `inspect`, and delete those that are not `needed`. Unload `park`. Then load
+    the configurations in `load`, replacing those of the same name. Then unload `unload`, but for those that are
+    retained (`stray_sas.is_retained`), and delete what the peer has created meanwhile.
 
-    `tunnels` are the tunnels afterwards, with the `overlaps` of their selectors. `fresh` are the uuids of those that
-    the plan loads, `keep` of those that charon held already, whose SAs have to be listed.
+    `park`: those of them that are unloaded even so, and before anything is loaded: others with another key take their
+    place, and charon has to have one key for two identities at each time. `awaited`: uuids of tunnels
+    after whose next change a new plan is due. `tunnels` are the tunnels afterwards, with the `overlaps` of their
+    selectors. `fresh` are the uuids of those that
+    the plan loads, `keep` of those that charon held already, whose SAs have to be listed. `wanted`: all that charon
+    holds afterwards, as it is loaded.
     """
 
     tunnels: dict[str, Tunnel]
@@ -51,9 +60,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     needed: Needed
     inspect: tuple[str, ...]
     load: tuple[IkeConfig, ...]
+    wanted: tuple[IkeConfig, ...]
     unload: tuple[str, ...]
     fresh: tuple[str, ...]
     keep: tuple[str, ...]
+    park: frozenset[str] = frozenset()
+    awaited: frozenset[str] = frozenset()
 
 
 def tunnel_for(
@@ -67,11 +79,12 @@ def tunnel_for(
     while another one is in use instead, or while its peer's name has no address. `node` as in `config.unsupported`."""
     if not connection.enabled:
         return new_tunnel(connection, None, "")
-    error = ipsec_config.unsupported(connection, backend, node)
-    absent = error or conflict.held or peer_names.peer_name_of(connection)
+    fault = ipsec_config.fault_of(connection, backend, node)
+    absent = fault.text or conflict.held or peer_names.peer_name_of(connection)
     config = None if absent else ipsec_config.build(connection)
     can_trap = backend == "kernel"
-    return _set(new_tunnel(connection, config, error, can_trap=can_trap, max_children=max_children), conflict=conflict)
+    tunnel = new_tunnel(connection, config, fault.text, can_trap=can_trap, max_children=max_children)
+    return _set(tunnel, error_code=fault.code, conflict=conflict)
 
 
 def reconcile(
@@ -82,55 +95,86 @@ def reconcile(
     backend: Backend,
     node: Capabilities | None = None,
     max_children: int = MAX_CHILDREN,
+    seen: Seen = Seen(),  # noqa: B008 # frozen
 ) -> Plan:
     """The plan after which charon holds exactly the desired connections; it touches none that is as desired.
 
     `gone`: uuids of connections with a tombstone. `max_children`: of one connection whose peer takes one pair in each.
     """
-    after, found = _next_tunnels(tunnels, desired, loaded, backend, node, max_children)
+    taken = _takeover(tunnels, desired, seen, _runs_on(backend, node))
+    after, found = _next_tunnels(tunnels, taken, loaded, backend, node, max_children, seen.adopted)
     ours = frozenset(after) | frozenset(gone)
-    strangers = frozenset(map(ipsec_config.owner_of, frozenset().union(*loaded.values()))) - ours
-    siblings = _siblings(after)
-    wanted = _wanted_configs(after, siblings)
-    running = [tunnel.previous.config for tunnel in after.values() if tunnel.previous and tunnel.previous.up]
-    stay = _with_fallback_names(child.name for config in (*wanted.values(), *running) for child in config.children)
-    unload = _to_unload(wanted.keys() | {config.name for config in running}, loaded, ours)
-    reduced = _reduced_configs(tunnels, after, siblings, _leaving(wanted, loaded, ours), unload)
+    siblings = _siblings(after, taken)
+    wanted = _wanted_configs(after, siblings, taken)
+    running = _running_configs(after)
+    stay = _child_names((*wanted.values(), *running))
+    park = _outdated_keys(taken.keeping | _rotated(after), after, loaded) - wanted.keys()
+    unload = _to_unload(wanted.keys() | ({config.name for config in running} - park), loaded, ours)
+    leaving = _leaving(wanted.keys() | park, loaded, ours)
+    reduced = _reduced_configs(tunnels, after, siblings, leaving, unload, seen.configs)
     load = _to_load(tunnels, after, wanted, loaded, ours) + reduced
     fresh, keep = _fresh_and_kept(after, load, loaded)
     return Plan(
         tunnels=after,
         overlaps=found,
-        needed=Needed(stay, frozenset((*loaded, *(config.name for config in load))).difference(unload), strangers),
+        needed=_needed(stay, ours, loaded, load, unload),
         inspect=_to_inspect(_edited_peers(tunnels, after), loaded, ours, stay),
         load=load,
+        wanted=_all_as_loaded(after, wanted),
         unload=unload,
         fresh=fresh,
         keep=keep,
+        park=park,
+        awaited=taken.awaited,
     )
+
+
+def _takeover(
+    tunnels: Tunnels, desired: Mapping[str, Connection], seen: Seen, can_run: Callable[[Connection], bool]
+) -> Takeover:
+    loaded = {key for tunnel in tunnels.values() for config in configs(tunnel) if (key := _key_of(config))}
+    in_use = {id for id, each in desired.items() if each.certificates and each.certificates.local.key_id in loaded}
+    return takeover.resolve(local_keys.with_faults(desired, in_use), Situation(tunnels, seen, can_run))
+
+
+def _key_of(config: IkeConfig) -> str:
+    return config.certificates.key_id if config.certificates else ""
 
 
 def _next_tunnels(
     tunnels: Tunnels,
-    desired: Mapping[str, Connection],
+    taken: Takeover,
     loaded: LoadedChildren,
     backend: Backend,
     node: Capabilities | None,
     max_children: int,
+    adopted: frozenset[str],
 ) -> tuple[dict[str, Tunnel], Overlaps]:
+    desired = taken.connections
     conflicts = _peer_conflicts(tunnels, desired, loaded, backend, node)
     used = {id: connection for id, connection in desired.items() if not _conflict(conflicts, id).held}
-    keyed = shared_keys.with_keys_in_use(used)
-    found = overlaps.find(keyed.values())
-    after = {}
+    # What only keeps its SAs needs no key.
+    with_keys = {id: each for id, each in used.items() if id not in taken.keeping}
+    chosen = key_choice.choose(with_keys, tunnels, adopted, loaded)
+    keyed = {id: each.connection for id, each in chosen.items()}
+    found = overlaps.find({**used, **keyed}.values())
+    after = dict[str, Tunnel]()
     for id, connection in {**desired, **keyed}.items():
         tunnel, conflict = tunnels.get(id), _conflict(conflicts, id)
+        rotation = chosen[id].rotation if id in chosen else KeyRotation()
         if tunnel is None or tunnel.connection != connection or tunnel.conflict.held != conflict.held:
-            tunnel = _next_tunnel(tunnel, tunnel_for(connection, backend, node, max_children, conflict), loaded)
-        elif tunnel.conflict != conflict:
-            tunnel = _set(tunnel, conflict=conflict)
-        # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
-        after[id] = _with_traps(tunnel, backend == "kernel" and id not in found.rivals)
+            new = _set(tunnel_for(connection, backend, node, max_children, conflict), key_rotation=rotation)
+            tunnel = _next_tunnel(tunnel, new, loaded)
+        joining = taken.joining.get(id)
+        after[id] = _changed(
+            with_rotation(tunnel, rotation),
+            conflict=conflict,
+            keeping=id in taken.keeping,
+            joining=joining or "",
+            taking_over=joining is not None,
+            # Traffic goes to another tunnel meanwhile, so it would never make charon initiate.
+            can_trap=backend == "kernel" and id not in found.rivals,
+        )
     return after, found
 
 
@@ -138,7 +182,7 @@ def _next_tunnel(old: Tunnel | None, new: Tunnel, loaded: LoadedChildren) -> Tun
     if old is None:
         return split_into_pairs(new) if _is_loaded_by_pairs(new, loaded) else new
     if old.config and new.config and ipsec_config.same_version(old.config, new.config):
-        return _set(refreshed(old, new.connection), conflict=new.conflict)
+        return refreshed(old, new.connection)
     return replaced(old, new)
 
 
@@ -152,8 +196,9 @@ def _is_loaded_by_pairs(tunnel: Tunnel, loaded: LoadedChildren) -> bool:
     )
 
 
-def _with_traps(tunnel: Tunnel, can_trap: bool) -> Tunnel:
-    return tunnel if tunnel.can_trap == can_trap else _set(tunnel, can_trap=can_trap)
+def _changed(tunnel: Tunnel, **changes: Any) -> Tunnel:
+    """The tunnel with these values, the same object if it has them."""
+    return tunnel if all(getattr(tunnel, name) == value for name, value in changes.items()) else _set(tunnel, **changes)
 
 
 def _peer_conflicts(
@@ -172,10 +217,11 @@ def _peer_conflicts(
             return connection.id in present
         return old.config is not None and ends.ends_of(old.connection) == ends.ends_of(connection)
 
-    def can_run(connection: Connection) -> bool:
-        return not ipsec_config.unsupported(connection, backend, node)
+    return peer_conflicts.find(desired.values(), in_use, _runs_on(backend, node))
 
-    return peer_conflicts.find(desired.values(), in_use, can_run)
+
+def _runs_on(backend: Backend, node: Capabilities | None) -> Callable[[Connection], bool]:
+    return lambda connection: not ipsec_config.unsupported(connection, backend, node)
 
 
 def _conflict(conflicts: Mapping[str, PeerConflict], id: str) -> PeerConflict:
@@ -185,20 +231,29 @@ def _conflict(conflicts: Mapping[str, PeerConflict], id: str) -> PeerConflict:
 # --- configurations -----------------------------------------------------------------------------------------------
 
 
-def _siblings(tunnels: Tunnels) -> dict[str, dict[str, IkeConfig]]:
+def _siblings(tunnels: Tunnels, taken: Takeover) -> dict[str, dict[str, IkeConfig]]:
     """The configurations of the connections to each peer, as they are loaded, by peer and uuid."""
     peers: dict[str, dict[str, IkeConfig]] = {}
     for id, tunnel in tunnels.items():
-        if tunnel.config:
+        if tunnel.config and not tunnel.keeping:
             previous = tunnel.previous.config if tunnel.previous else None
-            peers.setdefault(tunnel.config.peer, {})[id] = fallback.with_fallback(tunnel.config, previous)
+            loaded = fallback.with_fallback(tunnel.config, previous)
+            peers.setdefault(tunnel.config.peer, {})[id] = ipsec_config.ranked(loaded, len(taken.newer.get(id, ())))
     return peers
 
 
-def _wanted_configs(tunnels: Tunnels, peers: Mapping[str, Mapping[str, IkeConfig]]) -> dict[str, IkeConfig]:
+def _running_configs(tunnels: Tunnels) -> list[IkeConfig]:
+    """The configurations that are not loaded, or not wanted any more, while their SAs go on."""
+    previous = [tunnel.previous.config for tunnel in tunnels.values() if tunnel.previous and tunnel.previous.up]
+    return previous + [tunnel.config for tunnel in tunnels.values() if tunnel.keeping and tunnel.config]
+
+
+def _wanted_configs(
+    tunnels: Tunnels, peers: Mapping[str, Mapping[str, IkeConfig]], taken: Takeover
+) -> dict[str, IkeConfig]:
     """The IKE connections by name, each with the children of all connections to its peer."""
     wanted = {
-        config.name: config if len(siblings) == 1 else ipsec_config.with_sibling_children(config, siblings.values())
+        config.name: config if len(siblings) == 1 else _with_siblings(config, siblings, taken)
         for siblings in peers.values()
         for config in siblings.values()
     }
@@ -206,8 +261,24 @@ def _wanted_configs(tunnels: Tunnels, peers: Mapping[str, Mapping[str, IkeConfig
         # A previous IKE connection stays for its own children, not for those of its successor.
         bare = msgspec.structs.replace(next(iter(previous_configs.values())), children=())
         siblings = {**peers.get(bare.peer, {}), **previous_configs}
-        wanted[name] = ipsec_config.with_sibling_children(bare, siblings.values())
+        wanted[name] = _with_siblings(bare, siblings, taken)
     return wanted
+
+
+def _with_siblings(config: IkeConfig, siblings: Mapping[str, IkeConfig], taken: Takeover) -> IkeConfig:
+    """An IKE connection with its siblings' children, but for those of a connection that it is to supersede, or that is
+    to supersede it, if the peer can distinguish the two: then each comes up by its own IKE configuration. Nor with
+    those of one that admits other peers."""
+    users = {id for id, sibling in siblings.items() if sibling.name == config.name}
+    others = {other for id in users for other in taken.newer.get(id, ())}
+    others |= {id for id, newer in taken.newer.items() if not users.isdisjoint(newer)}
+    together = (
+        sibling
+        for id, sibling in siblings.items()
+        if id in users
+        or (fallback.same_trust(sibling, config) and not (id in others and fallback.distinguishable(sibling, config)))
+    )
+    return ipsec_config.with_sibling_children(config, together)
 
 
 def _reduced_configs(
@@ -216,6 +287,7 @@ def _reduced_configs(
     peers: Mapping[str, Mapping[str, IkeConfig]],
     leaving: LoadedChildren,
     unload: Container[str],
+    known: Mapping[str, IkeConfig],
 ) -> tuple[IkeConfig, ...]:
     """The IKE connections that are not wanted any more, with the children that their IKE SAs may still carry.
 
@@ -233,7 +305,37 @@ def _reduced_configs(
         kept = tuple(stay[child] for child in sorted(stay.keys() & held))
         if len(kept) < len(held) and (kept or name not in unload):
             reduced.append(_as_loaded(msgspec.structs.replace(config, children=kept), initiates[name]))
-    return tuple(reduced)
+    return (*reduced, *_outdated_configs(users, peers, leaving, known))
+
+
+def _outdated_configs(
+    users: Container[str],
+    peers: Mapping[str, Mapping[str, IkeConfig]],
+    leaving: LoadedChildren,
+    known: Mapping[str, IkeConfig],
+) -> tuple[IkeConfig, ...]:
+    """The IKE connections of earlier versions and connections, with the children that are desired now.
+
+    They stay loaded for what their IKE SAs carry, and their peer may use them for anything, because a responder takes
+    the first IKE connection that matches.
+    """
+    outdated: list[IkeConfig] = []
+    for name, held in leaving.items():
+        config = known.get(name)
+        if config is None or name in users:
+            continue
+        owners = {ipsec_config.owner_of(child) for child in held}
+        siblings = peers.get(config.peer, {})
+        usable = [
+            each
+            for id, each in siblings.items()
+            if id in owners or (fallback.same_trust(each, config) and not fallback.distinguishable(each, config))
+        ]
+        bare = ipsec_config.with_sibling_children(_set(config, children=()), usable)
+        children = frozenset(child.name for child in bare.children)
+        if children & held and children != held:
+            outdated.append(bare)
+    return tuple(outdated)
 
 
 def _users_by_name(tunnels: Tunnels) -> dict[str, dict[str, Tunnel]]:
@@ -266,7 +368,9 @@ def _previous_configs(tunnels: Tunnels) -> dict[str, dict[str, IkeConfig]]:
     by_name: dict[str, dict[str, IkeConfig]] = {}
     for id, tunnel in tunnels.items():
         previous = tunnel.previous.config if tunnel.previous else None
-        if tunnel.config and previous and fallback.distinguishable(tunnel.config, previous):
+        if not (tunnel.config and previous) or has_other_key(tunnel):
+            continue  # charon has one key for two identities, and that is the new version's
+        if fallback.distinguishable(tunnel.config, previous):
             by_name.setdefault(previous.name, {})[id] = previous
     return by_name
 
@@ -291,6 +395,11 @@ def _as_loaded(config: IkeConfig, initiates: bool) -> IkeConfig:
     return config if config.version == 2 or initiates else ipsec_config.without_rekey(config)
 
 
+def _all_as_loaded(tunnels: Tunnels, wanted: Mapping[str, IkeConfig]) -> tuple[IkeConfig, ...]:
+    initiates = _initiating(tunnels)
+    return tuple(_as_loaded(config, initiates[name]) for name, config in wanted.items())
+
+
 def _initiating(tunnels: Tunnels) -> dict[str, bool]:
     """By IKE connection: True if a connection that shares it may initiate.
 
@@ -311,11 +420,37 @@ def _differs(config: IkeConfig, held: frozenset[str] | None, ours: Container[str
     return any(ipsec_config.owner_of(name) in ours for name in held - children)
 
 
+def _outdated_keys(ids: Iterable[str], after: Tunnels, loaded: LoadedChildren) -> frozenset[str]:
+    """The IKE connections that are loaded for the peers of these connections, which have, or may have, another key."""
+    peers = {config.peer for id in ids for config in configs(after[id])}
+    return frozenset(name for name in loaded if ipsec_config.peer_of(name) in peers)
+
+
+def _rotated(tunnels: Tunnels) -> frozenset[str]:
+    """The uuids of the connections that may have what another key than the loaded one has authenticated."""
+    active = (id for id, each in tunnels.items() if key_rotation.is_active(each.key_rotation) or has_other_key(each))
+    return frozenset(active)
+
+
 # --- what is deleted and unloaded ---------------------------------------------------------------------------------
 
 
-def _with_fallback_names(children: Iterable[str]) -> frozenset[str]:
-    names = frozenset(children)
+def _needed(
+    children: frozenset[str],
+    ours: frozenset[str],
+    loaded: LoadedChildren,
+    load: Iterable[IkeConfig],
+    unload: Iterable[str],
+) -> Needed:
+    """What may be listed once these IKE connections are loaded and unloaded. Connections not `ours` are spared."""
+    strangers = frozenset(map(ipsec_config.owner_of, frozenset().union(*loaded.values()))) - ours
+    ike_connections = frozenset((*loaded, *(config.name for config in load))).difference(unload)
+    return Needed(children, ike_connections, strangers)
+
+
+def _child_names(configured: Iterable[IkeConfig]) -> frozenset[str]:
+    """The names of the children of IKE connections and of their fallbacks."""
+    names = frozenset(child.name for config in configured for child in config.children)
     return names | {fallback.fallback_name(name) for name in names}
 
 

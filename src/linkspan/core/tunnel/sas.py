@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
 from typing import Any
 
 import msgspec
 
+from linkspan.core.state.live_facts import CARRYING
+
 UNNAMED = "(unnamed)"
 """charon's name of an IKE SA before it knows the connection."""
-CARRYING = frozenset({"INSTALLED", "REKEYING", "REKEYED"})
-"""States of a child SA that carries traffic."""
 
 
 class ChildSa(msgspec.Struct, frozen=True):
@@ -33,15 +32,23 @@ class ChildSa(msgspec.Struct, frozen=True):
     integrity: str = ""
     group: str = ""
     """Of its own key exchange; empty if it had none (`core.tunnel.pfs_check`)."""
+    idle_out: int = -1
+    """Seconds since the last outbound packet; -1 if there was none."""
     life_left: int = -1
     """Seconds until charon deletes it if nobody rekeys it; -1 without such a time."""
     local_ts: tuple[str, ...] = ()
     remote_ts: tuple[str, ...] = ()
+    age: int = -1
+    """Seconds since it was installed, by its creation or by a rekey; -1 if charon does not tell."""
 
     @property
     def carries(self) -> bool:
         """True if it is installed and carries traffic."""
         return self.state in CARRYING
+
+    def is_younger_than(self, seconds: float) -> bool:
+        """True if it was installed less than so many seconds ago, False also if charon does not tell."""
+        return 0 <= self.age < seconds
 
 
 class IkeSa(msgspec.Struct, frozen=True):
@@ -55,6 +62,8 @@ class IkeSa(msgspec.Struct, frozen=True):
     remote_address: str
     age: int
     children: tuple[ChildSa, ...]
+    ppk: bool = False
+    """A post-quantum key is part of its keys (RFC 8784)."""
 
     @property
     def established(self) -> bool:
@@ -64,15 +73,6 @@ class IkeSa(msgspec.Struct, frozen=True):
     def installed(self) -> frozenset[str]:
         """Names of the children that carry traffic."""
         return frozenset(child.name for child in self.children if child.carries)
-
-
-def newest_children(sas: Iterable[IkeSa], names: Container[str]) -> tuple[tuple[str, int], ...]:
-    """The highest unique id among the installed children of each of these names."""
-    newest: dict[str, int] = {}
-    for child in (child for sa in sas for child in sa.children):
-        if child.name in names and child.carries:
-            newest[child.name] = max(child.unique_id, newest.get(child.name, 0))
-    return tuple(sorted(newest.items()))
 
 
 def vici_text(value: Any) -> str:
@@ -100,6 +100,7 @@ def _ike_sa(name: str, section: dict[str, Any]) -> IkeSa:
         remote_address=vici_text(section.get("remote-host", b"")),
         age=vici_integer(section, "established"),
         children=tuple(_child_sa(child) for child in section.get("child-sas", {}).values()),
+        ppk=vici_text(section.get("ppk", b"no")) == "yes",
     )
 
 
@@ -119,7 +120,9 @@ def _child_sa(section: dict[str, Any]) -> ChildSa:
         bits=vici_integer(section, "encr-keysize"),
         integrity=vici_text(section.get("integ-alg", b"")),
         group=vici_text(section.get("dh-group", b"")),
+        idle_out=vici_integer(section, "use-out", -1),
         life_left=vici_integer(section, "life-time", -1),
         local_ts=tuple(map(vici_text, section.get("local-ts", ()))),
         remote_ts=tuple(map(vici_text, section.get("remote-ts", ()))),
+        age=vici_integer(section, "install-time", -1),
     )

@@ -19,7 +19,9 @@ PATIENCE = 10.0
 """Seconds that the peer has to answer the deletion of a stray child. Then its IKE SA is deleted, for which charon needs
 no answer."""
 REPEATS = 3
-"""Number of stray children of one name after which their IKE SA is deleted: the peer creates them again and again."""
+"""Number of times that new stray children of one name are found after which their IKE SA is deleted: the peer creates
+them again and again. Those that are found together count once: a child that was rekeyed is listed beside its successor
+for some seconds, and each end may have created one."""
 MEMORY = 600.0
 """Seconds after which a request no longer counts towards `REPEATS`."""
 
@@ -84,7 +86,7 @@ def deletions(found: Iterable[Stray], requests: Requests, now: float) -> tuple[t
             if child.unique_id not in times:
                 times[child.unique_id] = now
                 fresh += [] if child.state == DELETING else [DeleteChildSa(child.unique_id)]
-            hopeless |= len(times) >= REPEATS or now >= times[child.unique_id] + PATIENCE
+            hopeless |= len(set(times.values())) >= REPEATS or now >= times[child.unique_id] + PATIENCE
         actions += [DeleteIkeSa(sa.unique_id)] if hopeless else fresh
     return tuple(actions), after
 

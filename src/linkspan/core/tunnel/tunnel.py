@@ -7,33 +7,37 @@ from typing import Any
 
 import msgspec
 
+from linkspan.core.diagnosis import causes
+from linkspan.core.diagnosis.codes import NOTHING, Code, Details
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.ipsec.config import MAX_CHILDREN, ChildConfig, IkeConfig, pairs_of
+from linkspan.core.ipsec.config import MAX_CHILDREN, ChildConfig, IkeConfig
 from linkspan.core.ipsec.selectors import SelectorPair
 from linkspan.core.state.desired import Connection
-from linkspan.core.state.observed import ConnectionReport
-from linkspan.core.tunnel import dpd, fallback, peer_conflicts, peer_refusals, pfs_check
+from linkspan.core.tunnel import dpd, fallback, key_rotation, peer_conflicts
 from linkspan.core.tunnel.actions import Initiate
 from linkspan.core.tunnel.coverage import MissingPair
 from linkspan.core.tunnel.dpd import DpdState
+from linkspan.core.tunnel.flapping import Downs
 from linkspan.core.tunnel.ike_replacement import Replacements
+from linkspan.core.tunnel.install_order import InstalledChildren
+from linkspan.core.tunnel.key_rotation import KeyRotation
 from linkspan.core.tunnel.peer_conflicts import PeerConflict
 from linkspan.core.tunnel.peer_refusals import FailedAttempt
 from linkspan.core.tunnel.pfs_check import PfsCheck
-
-NAMED_PAIRS = 4
-"""Missing pairs that a reason names."""
+from linkspan.core.tunnel.rechecks import Rechecks
+from linkspan.core.tunnel.traffic import Traffic
 
 _set = msgspec.structs.replace
 
 
 class Previous(msgspec.Struct, frozen=True):
-    """The version in use while its successor comes up. `up`, `missing`: as of a tunnel."""
+    """The version in use while its successor comes up. `up`, `missing`: as of a tunnel. `psk_ref`: of its key."""
 
     config: IkeConfig
     revision: int
     up: frozenset[str]
     missing: tuple[MissingPair, ...] = ()
+    psk_ref: str = ""
 
 
 class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,18 +46,28 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     `config` is None while the connection is disabled, in `error`, held by a `conflict`, or its peer's name has no
     address. `applied`: charon has taken this revision, or has nothing to take. `up`: names of the children that carry
     traffic. `missing`: the pairs that they do not carry entirely. `by_pairs`: the peer narrows the list of pairs, so
-    that `config` has a child for each of them too, `max_children` at most. `reason` and `code`: the newest cause.
-    `failed_attempt`: the peer's newest one since the tunnel was up. `failures`: failed attempts in a row. `list_at`: a
-    listing of the SAs is due after a cause. `can_trap`: traffic can make charon initiate on this gateway.
+    that `config` has a child for each of them too, `max_children` at most. `reason`, `code` and `details`: the newest
+    cause. `refused_with`: the code of the newest failure of the attempt in progress. `failed_attempt`: of the peer,
+    since the tunnel was up. `failures`: failed attempts in a row. `list_at`: a listing of the SAs is due after a
+    cause. `can_trap`: traffic can make charon initiate on this gateway.
     `duplicate_until`: until then the peer is expected to delete a redundant SA. `overlap_until`: until then the
-    previous version stays beside its successor. `expiry_at`: an IKE SA reaches its lifetime. `newest`: the highest
-    unique id of the children of each name that are installed. `preferred_at`, `rekeyed`: times of rekeying for spares,
-    and the children (`core.tunnel.spares`).
+    previous version stays beside its successor. `expiry_at`: an IKE SA reaches its lifetime. `installed`: the places
+    of the children that are installed, by name. `preferred_at`, `rekeyed`, `outlasted`: times of rekeying for spares,
+    the children, and those of the spares that were installed before (`core.tunnel.spares`). `prefer_at`: it may be
+    rekeyed for spares again, and has to be. `keeping`: a newer
+    connection is loaded instead, and this one only keeps its SAs. `joining`: the IKE connection of one that it
+    supersedes, in whose IKE SA it creates its children if it may only respond, as it may rekey there
+    (`core.tunnel.takeover`). `taking_over`: one that it supersedes goes on. `settles_at`: until then the peer may end
+    SAs because of its own takeover, so nothing counts as redundant. `partial_until`: until then a successor that
+    carries some of its pairs counts as coming up. `rechecks`: of the peer's certificate. `distrusted_at`: the previous
+    version ends then, since it admits peers that this one does not. `without_ppk`: it is up without its optional
+    post-quantum key. `downs`: when it went down lately.
     """
 
     connection: Connection
     config: IkeConfig | None
     error: str = ""
+    error_code: Code = "CONFIG_REFUSED_HERE"
     conflict: PeerConflict = peer_conflicts.NONE
     previous: Previous | None = None
     pfs_check: PfsCheck = PfsCheck()
@@ -64,7 +78,9 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     by_pairs: bool = False
     max_children: int = MAX_CHILDREN
     reason: str = ""
-    code: str = ""
+    code: Code | None = None
+    details: Details = NOTHING
+    refused_with: Code | None = None
     failed_attempt: FailedAttempt | None = None
     failures: int = 0
     attempt_ends_at: float | None = None
@@ -75,13 +91,36 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_until: float | None = None
     overlap_until: float | None = None
     expiry_at: float | None = None
-    newest: tuple[tuple[str, int], ...] = ()
+    installed: InstalledChildren = ()
     preferred_at: tuple[float, ...] = ()
     rekeyed: frozenset[int] = frozenset()
+    outlasted: frozenset[int] = frozenset()
+    prefer_at: float | None = None
+    keeping: bool = False
+    joining: str = ""
+    taking_over: bool = False
+    settles_at: float | None = None
+    partial_until: float | None = None
+    rechecks: Rechecks = Rechecks()
+    distrusted_at: float | None = None
+    without_ppk: bool = False
+    downs: Downs = ()
+    traffic: Traffic = Traffic()
+    key_rotation: KeyRotation = KeyRotation()
 
 
 Tunnels = Mapping[str, Tunnel]
 """Tunnels by the uuid of their connection."""
+
+
+def because(tunnel: Tunnel, text: str, code: Code | None, details: Details = NOTHING) -> Tunnel:
+    """The tunnel with this as its newest cause."""
+    return _set(tunnel, reason=text, code=code, details=details)
+
+
+def without_cause(tunnel: Tunnel) -> Tunnel:
+    """The tunnel without a cause of its own."""
+    return because(tunnel, "", None)
 
 
 def new_tunnel(
@@ -137,27 +176,68 @@ def joined_pairs(tunnel: Tunnel) -> Tunnel:
 def replaced(old: Tunnel, new: Tunnel) -> Tunnel:
     """The tunnel under a revision that changes charon's configuration. The version that is up goes on if it can.
 
-    It does not go on towards another peer, which the user no longer wants to talk to. Nor with another key: charon
-    compares everything but the key, and would put the new version into the IKE SA that the old key authenticated.
+    It does not go on towards another peer, which the user no longer wants to talk to. Nor with another pre-shared key,
+    unless that is kept beside the new one for a while (`core.tunnel.key_rotation`): whoever changes it wants the
+    earlier one to end. A new connection with another key lets it go on (`core.tunnel.takeover`), and so does another
+    certificate.
     """
     if old.config is None or new.config is None or not fallback.same_peer(old.config, new.config):
         return new
     new = split_into_pairs(new) if old.by_pairs else new
-    if old.connection.psk_ref != new.connection.psk_ref:
-        return new
+    new = _with_history(old, new) if old.key_rotation.is_due else new
     assert new.config
-    running = Previous(old.config, old.connection.revision, old.up, old.missing) if old.up else old.previous
-    if running is None:
+    running = _running_version(old)
+    if running is None or (running.config.auth == new.config.auth == "psk" and not _may_go_on(running, old, new)):
         return new
     state = dpd.resume(old.dpd_state)
     if ipsec_config.same_version(running.config, new.config):
         if not running.up:
             return new
-        kept: dict[str, Any] = {"up": running.up, "missing": running.missing, "newest": old.newest}
+        kept: dict[str, Any] = {"up": running.up, "missing": running.missing, "installed": old.installed}
         return _set(new, applied=True, dpd_state=state, **kept)
     if not running.up and not fallback.needs_fallback(new.config, running.config):
         return new
-    return _set(new, previous=running, newest=old.newest, dpd_state=state)
+    return _set(new, previous=running, installed=old.installed, dpd_state=state)
+
+
+def _running_version(tunnel: Tunnel) -> Previous | None:
+    if not tunnel.up:
+        return tunnel.previous
+    connection = tunnel.connection
+    assert tunnel.config
+    return Previous(tunnel.config, connection.revision, tunnel.up, tunnel.missing, connection.psk_ref)
+
+
+def _may_go_on(running: Previous, old: Tunnel, new: Tunnel) -> bool:
+    """True if the key of the version that runs is accepted under the new revision."""
+    if running.psk_ref == new.connection.psk_ref:
+        return True
+    return key_rotation.goes_on(old.key_rotation, new.key_rotation, running.psk_ref)
+
+
+def _with_history(old: Tunnel, new: Tunnel) -> Tunnel:
+    """A version that differs only in the key that is tried, at once unless both have failed."""
+    retry_at = old.retry_at if old.key_rotation.has_turned else None
+    kept = {"reason": old.reason, "code": old.code, "failed_attempt": old.failed_attempt, "failures": old.failures}
+    return _set(new, retry_at=retry_at, **kept)
+
+
+def with_rotation(tunnel: Tunnel, rotation: KeyRotation) -> Tunnel:
+    """The tunnel with the state of its key. Once the peer has shown to another connection that it has the new one, this
+    end does not wait to use it."""
+    if tunnel.key_rotation == rotation:
+        return tunnel
+    if rotation.is_over and not tunnel.key_rotation.is_over and tunnel.retry_at is not None:
+        tunnel = _set(tunnel, failures=0, retry_at=0.0)
+    return _set(tunnel, key_rotation=rotation)
+
+
+def has_other_key(tunnel: Tunnel) -> bool:
+    """True if another pre-shared key than the loaded one has authenticated the previous version."""
+    previous = tunnel.previous
+    if previous is None or tunnel.config is None or not previous.config.auth == tunnel.config.auth == "psk":
+        return False
+    return previous.psk_ref != tunnel.connection.psk_ref
 
 
 def after_charon_restart(tunnel: Tunnel) -> Tunnel:
@@ -165,10 +245,14 @@ def after_charon_restart(tunnel: Tunnel) -> Tunnel:
     if tunnel.config is None:
         return tunnel
     new = new_tunnel(tunnel.connection, tunnel.config, "", tunnel.can_trap, tunnel.max_children)
-    new = _set(new, previous=kept_previous(tunnel, frozenset()), by_pairs=tunnel.by_pairs)
+    previous = kept_previous(tunnel, frozenset())
+    new = _set(new, previous=previous, by_pairs=tunnel.by_pairs, key_rotation=tunnel.key_rotation)
     if tunnel.dpd_state.waits_for:
-        return _set(new, reason=tunnel.reason, dpd_state=DpdState(waits_for=tunnel.dpd_state.waits_for))
-    return _set(new, reason="the gateway's charon was restarted")
+        return _set(
+            because(new, tunnel.reason, tunnel.code, tunnel.details),
+            dpd_state=DpdState(waits_for=tunnel.dpd_state.waits_for),
+        )
+    return because(new, causes.sentence("IKE_DAEMON_DOWN"), "IKE_DAEMON_DOWN")
 
 
 def traps(tunnel: Tunnel) -> frozenset[Initiate]:
@@ -201,10 +285,16 @@ def children_to_initiate(tunnel: Tunnel) -> tuple[str, ...]:
         return tuple(child.name for child in children if _is_missing(tunnel, child))
     if not tunnel.by_pairs:
         return tuple(child.name for child in children if child.name not in tunnel.up)
-    down = (child for child in children[1:] if child.name not in tunnel.up and _is_missing(tunnel, child))
+    down = (child for child in children if child.name not in tunnel.up)
+    return _first_of_each_pair(tunnel, (child for child in down if ipsec_config.is_pair_child(child.name)))
+
+
+def _first_of_each_pair(tunnel: Tunnel, children: Iterable[ChildConfig]) -> tuple[str, ...]:
+    """Names of children for single pairs: of each pair that is missing the first one."""
     first: dict[tuple[str, ...], str] = {}
-    for child in down:
-        first.setdefault(child.local_ts + child.remote_ts, child.name)
+    for child in children:
+        if _is_missing(tunnel, child):
+            first.setdefault(child.local_ts + child.remote_ts, child.name)
     return tuple(first.values())
 
 
@@ -240,93 +330,22 @@ def kept_previous(tunnel: Tunnel, installed: frozenset[str]) -> Previous | None:
 
 
 def may_initiate(tunnel: Tunnel) -> bool:
-    """True if the connection may initiate and does not wait for its peer or for traffic."""
-    return tunnel.connection.initiator == "bi-directional" and not tunnel.dpd_state.waits_for
+    """True if the connection may initiate and does not wait for its peer or for traffic.
+
+    An end that may only respond initiates for one purpose, while it is up: to use a new certificate. Its peer knows
+    nothing of that, and rekeys without certificates for as long as both are up.
+    """
+    may = (tunnel.connection.initiator == "bi-directional" or _renews(tunnel)) and not tunnel.keeping
+    return may and not tunnel.dpd_state.waits_for
+
+
+def _renews(tunnel: Tunnel) -> bool:
+    previous = tunnel.previous
+    if tunnel.config is None or previous is None or not previous.up:
+        return False
+    return fallback.is_local_renewal(tunnel.config, previous.config)
 
 
 def has_dpd(tunnel: Tunnel) -> bool:
     """True if dead peer detection is enabled."""
     return tunnel.connection.dpd.action != "disabled"
-
-
-def report(tunnel: Tunnel, generation: int) -> ConnectionReport | None:
-    """The report for the API; None until the revision is applied."""
-    plain = _report(tunnel, generation) if tunnel.applied else None
-    if plain is None or plain.state not in ("up", "down"):
-        return plain
-    own = "" if tunnel.conflict.held else plain.reason
-    return _set(plain, reason="; ".join(text for text in (own, tunnel.conflict.text, _key_note(tunnel)) if text))
-
-
-def _key_note(tunnel: Tunnel) -> str:
-    """The sentence about a key that is in use instead of the connection's own; empty without one."""
-    if not tunnel.connection.psk_from:
-        return ""
-    return (
-        f"the psk of connection {tunnel.connection.psk_from}, which was changed later, is in use for both: "
-        "change the psk of this connection too"
-    )
-
-
-def _report(tunnel: Tunnel, generation: int) -> ConnectionReport:
-    connection = tunnel.connection
-    base = ConnectionReport(connection.id, generation, connection.revision, "down")
-    if tunnel.previous and tunnel.previous.up:
-        return _set(base, state="up", revision=tunnel.previous.revision, reason=_previous_in_use(tunnel))
-    if tunnel.error:
-        return _set(base, state="error", reason=tunnel.error)
-    if not connection.enabled:
-        return _set(base, state="disabled", reason=connection.admin_reason or "admin_state_up is false")
-    if tunnel.config and tunnel.up:
-        return _set(base, state="up", reason=_incomplete(tunnel, tunnel.config) or connection.admin_reason)
-    # While the previous version may come back, its successor is not reported: the API takes no step back.
-    revision = tunnel.previous.revision if tunnel.previous else connection.revision
-    return _set(base, revision=revision, reason=_cause(tunnel) or _waiting(tunnel))
-
-
-def _incomplete(tunnel: Tunnel, config: IkeConfig) -> str:
-    """The reason of a tunnel that is up: missing pairs, or a peer that refuses pfs; empty without one."""
-    text = _missing(tunnel, len(pairs_of(config))) if tunnel.missing else ""
-    if tunnel.pfs_check.refused and not text:
-        text = pfs_check.reason(tunnel.connection.ipsec.pfs, may_initiate(tunnel))
-    cause = _cause(tunnel)
-    return f"{text}: {cause}" if text and cause else text
-
-
-def _missing(tunnel: Tunnel, wanted: int) -> str:
-    """The pairs that are not carried, a few of them by name."""
-    names = [
-        f"{missing.pair.local} - {missing.pair.remote}" + (f" (only {missing.part})" if missing.part else "")
-        for missing in tunnel.missing[:NAMED_PAIRS]
-    ]
-    if len(tunnel.missing) > NAMED_PAIRS:
-        names.append(f"{len(tunnel.missing) - NAMED_PAIRS} more")
-    text = f"{wanted - len(tunnel.missing)} of {wanted} pairs of networks are up; missing: {', '.join(names)}"
-    if tunnel.by_pairs and wanted > tunnel.max_children:
-        text += f"; the peer takes one pair a child SA, and the node makes {tunnel.max_children} at most"
-    return text
-
-
-def _previous_in_use(tunnel: Tunnel) -> str:
-    """The reason why the previous version is still in use."""
-    old, new = tunnel.previous.revision if tunnel.previous else 0, tunnel.connection.revision
-    if tunnel.error:
-        return f"revision {new} cannot be used: {tunnel.error}; revision {old} in use"
-    if cause := _cause(tunnel):
-        return f"revision {new} refused by the peer: {cause}; revision {old} in use"
-    return f"revision {new} waits for the peer; revision {old} in use"
-
-
-def _cause(tunnel: Tunnel) -> str:
-    """The reason with the peer's failed attempt, empty without both."""
-    if tunnel.failed_attempt is None:
-        return tunnel.reason
-    return peer_refusals.reason(tunnel.failed_attempt, tunnel.reason)
-
-
-def _waiting(tunnel: Tunnel) -> str:
-    if tunnel.attempt_ends_at is not None:
-        return f"initiating to {tunnel.connection.peer_address}"
-    if tunnel.connection.initiator == "response-only":
-        return "waits for the peer to initiate (initiator is response-only)"
-    return ""

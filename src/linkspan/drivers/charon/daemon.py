@@ -3,7 +3,7 @@
 charon-systemd runs inside the gateway's namespace, confined (`drivers.charon.confinement`), and outlives the agent,
 which finds it by its VICI socket: the kernel reports pid and uid of the listener, so there is no pid file that could be
 stale. charon owns its directory, so what is in there is not trusted. The configuration is the same for every gateway;
-everything that users configure, pre-shared keys above all, goes through VICI. Every command has a deadline. This module
+everything that users configure, keys above all, goes through VICI. Every command has a deadline. This module
 decides nothing: to restart, initiate or give up is the agent's decision.
 """
 
@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
+from linkspan.core.secret import Secret
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel import charon_events, peer_attempts
 from linkspan.core.tunnel import sas as tunnel_sas
@@ -163,6 +164,52 @@ class StrongswanCharon:
             if name in _strings(answer.get("conns", answer.get("keys"))):
                 self._request(command, {argument: name})
 
+    def load_key(self, key: Secret) -> str:
+        return str(self._request("load-key", vici_messages.load_key(key))["id"].decode())
+
+    def unload_key(self, id: str) -> None:
+        if id in self.keys():
+            self._request("unload-key", {"id": id})
+
+    def keys(self) -> frozenset[str]:
+        return frozenset(_strings(self._request("get-keys").get("keys")))
+
+    def load_ppk(self, id: str, key: Secret) -> None:
+        self._request("load-shared", vici_messages.load_ppk(id, key))
+
+    def unload_ppk(self, id: str) -> None:
+        if id in self.ppks():
+            self._request("unload-shared", {"id": vici_messages.PPK + id})
+
+    def ppks(self) -> frozenset[str]:
+        names = _strings(self._request("get-shared").get("keys"))
+        return frozenset(name.removeprefix(vici_messages.PPK) for name in names if name.startswith(vici_messages.PPK))
+
+    def load_authority(self, certificate: str) -> None:
+        self._request("load-cert", vici_messages.load_authority(certificate))
+
+    def load_crls(self, crls: Iterable[bytes]) -> None:
+        for crl in crls:
+            self._request("load-cert", vici_messages.load_crl(crl))
+        # Until then a list that was checked before counts, however new the other one is.
+        self._request("flush-certs", {"type": "X509_CRL"})
+
+    def certificates(self) -> tuple[bytes, ...]:
+        return self._list_certs("X509")
+
+    def crls(self) -> tuple[bytes, ...]:
+        return self._list_certs("X509_CRL")
+
+    def _list_certs(self, kind: str) -> tuple[bytes, ...]:
+        messages = self._use(lambda commands: commands.stream("list-certs", "list-cert", {"type": kind}))
+        return tuple(message["data"] for message in messages if "data" in message)
+
+    def forget_peers(self) -> None:
+        self._request("flush-certs", {"type": "X509"})
+
+    def clear_credentials(self) -> None:
+        self._request("clear-creds")
+
     def initiate(self, ike: str, child: str) -> None:
         try:
             self._request("initiate", {"ike": ike, "child": child, "timeout": "-1"})
@@ -209,12 +256,15 @@ class StrongswanCharon:
         }
 
     def sas(self, ike: str = "") -> tuple[IkeSa, ...]:
-        condition = {"ike": ike} if ike else {}
-        messages = self._use(lambda commands: commands.stream("list-sas", "list-sa", condition))
+        messages = self.listing(ike)
         try:
             return tunnel_sas.ike_sas(messages)
         except (ValueError, TypeError, AttributeError) as error:
             raise Unresponsive(f"charon's list of SAs cannot be parsed: {error}") from error
+
+    def listing(self, ike: str = "") -> list[dict[str, Any]]:
+        condition = {"ike": ike} if ike else {}
+        return self._use(lambda commands: commands.stream("list-sas", "list-sa", condition))
 
     def ask(self) -> None:
         log_file.rotate(self._directory)

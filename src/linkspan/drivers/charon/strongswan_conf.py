@@ -15,6 +15,10 @@ SOCKET: Final = "charon.vici"
 
 _CRYPTO: Final = "aesni openssl random nonce drbg aes sha1 sha2 hmac kdf gcm ctr ccm cmac xcbc"
 """aesni and openssl come before gcm, whose own code is five times slower."""
+_CERTIFICATES: Final = "pem constraints revocation"
+"""Without `constraints` no path length is checked, and without either of the last two no revocation, also where it is
+strict: charon says nothing and lets the peer in. No plugin fetches anything: charon would open whatever URL stands in
+the certificate of a peer."""
 
 _OPTIONAL: Final = frozenset({"aesni"})
 """Plugins that not every processor supports."""
@@ -33,6 +37,9 @@ charon {{
     retransmit_base = 1.5
     retransmit_limit = 15
     retransmit_tries = 6000
+
+    # What a peer has begun and does not go on with is said after this time, in seconds.
+    half_open_timeout = 20
 
     # Cookies (RFC 7296 2.6) against floods. A low limit of half-open SAs per peer would slow down a peer with 100
     # connections.
@@ -85,7 +92,7 @@ charon-systemd {{
 def plugins(backend: Backend) -> list[str]:
     """Return the plugins that charon loads, in order."""
     esp = ["kernel-libipsec"] if backend == "user-space" else []
-    return [*_CRYPTO.split(), *esp, "kernel-netlink", "socket-default", "vici", "counters"]
+    return [*_CRYPTO.split(), *_CERTIFICATES.split(), *esp, "kernel-netlink", "socket-default", "vici", "counters"]
 
 
 def allowed_plugins(backend: Backend) -> frozenset[str]:

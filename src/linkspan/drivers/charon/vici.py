@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -92,19 +92,23 @@ class CommandSession:
         self._socket.close()
 
     def _request(self, command: str, message: ViciMessage | None) -> ViciMessage:
-        _, received = self._socket.exchange(vici_packets.request(command, message))
+        self._socket.send(vici_packets.request(command, message))
+        _, received = self._socket.answer()
         return _answer(received)
 
     def _stream(self, command: str, event: str, message: ViciMessage | None) -> list[ViciMessage]:
-        self._register(vici_packets.register(event))
-        events, received = self._socket.exchange(vici_packets.request(command, message))
+        # charon takes one packet after another. To wait for each answer takes the interpreter's lock as often.
+        register, unregister = vici_packets.register(event), vici_packets.unregister(event)
+        self._socket.send(register, vici_packets.request(command, message), unregister)
+        self._confirm()
+        events, received = self._socket.answer()
         messages = [vici_packets.decode(one.message) for one in events]
-        self._register(vici_packets.unregister(event))
+        self._confirm()
         _answer(received)
         return messages
 
-    def _register(self, packet: bytes) -> None:
-        _, received = self._socket.exchange(packet)
+    def _confirm(self) -> None:
+        _, received = self._socket.answer()
         if received.type != vici_packets.CONFIRMED:
             raise ValueError(f"an answer of type {received.type}")
 
@@ -155,10 +159,8 @@ class EventSession:
         self._stopped = False
         self._socket = _Socket(directory, DEADLINE)
         self.listener = self._socket.listener()
-        early: list[Received] = []
         try:
-            for name in names:
-                early += self._register(name)
+            early = self._register(tuple(names))
         except Exception as error:
             self._socket.close()
             raise Unresponsive(f"charon does not deliver its events: {error}") from error
@@ -185,10 +187,15 @@ class EventSession:
         """Register a muted kind of event again."""
         self._socket.send(vici_packets.register(name))
 
-    def _register(self, name: str) -> list[Received]:
-        early, received = self._socket.exchange(vici_packets.register(name))
-        if received.type != vici_packets.CONFIRMED:
-            raise OSError(f"it has no event '{name}'")
+    def _register(self, names: Sequence[str]) -> list[Received]:
+        """Register events; return those that have happened meanwhile."""
+        self._socket.send(*map(vici_packets.register, names))
+        early: list[Received] = []
+        for name in names:
+            events, received = self._socket.answer()
+            if received.type != vici_packets.CONFIRMED:
+                raise OSError(f"it has no event '{name}'")
+            early += events
         return early
 
     def _read(self, early: list[Received]) -> None:
@@ -245,14 +252,13 @@ class _Socket:
         """Limit all further reads and writes together to this time; None: no limit."""
         self._end = None if seconds is None else time.monotonic() + seconds
 
-    def send(self, packet: bytes) -> None:
-        """Send a packet. Raises OSError."""
+    def send(self, *packets: bytes) -> None:
+        """Send packets, which charon answers in this order. Raises OSError."""
         self._apply_deadline()
-        self._raw.sendall(vici_packets.HEADER.pack(len(packet)) + packet)
+        self._raw.sendall(b"".join(vici_packets.HEADER.pack(len(packet)) + packet for packet in packets))
 
-    def exchange(self, packet: bytes) -> tuple[list[Received], Received]:
-        """Send a packet; return the events that arrive before its answer, and the answer. Raises as `receive` does."""
-        self.send(packet)
+    def answer(self) -> tuple[list[Received], Received]:
+        """Return the events that arrive before the next answer, and the answer. Raises as `receive` does."""
         events: list[Received] = []
         while (received := self.receive()).type == vici_packets.EVENT:
             events.append(received)

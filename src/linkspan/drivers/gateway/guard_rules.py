@@ -12,6 +12,9 @@ interface with another name is closed. Chains drop what no rule accepts, also wi
 Each rule that a packet passes costs time of every packet: one lookup of its interface leads to the few rules that it
 needs, and what tunnels carry comes before everything else.
 
+The exceptions are what the gateway itself fetches, revocation lists, and its probes of peers' IKE ports, each from
+source ports that only root can bind. They carry nothing of a tunnel, and a reset answers nobody else.
+
 With kernel ESP the hooks of the outside interface also see protected packets, marked by `rt ipsec` and `meta ipsec`.
 With user-space ESP they do not: inner packets pass the TUN device, every other packet is plaintext.
 """
@@ -27,6 +30,10 @@ from linkspan.core.state.desired import Gateway, InsideInterface
 from linkspan.core.state.observed import Backend
 from linkspan.drivers.linux import interface_names
 
+FETCH_PORTS: Final = range(1008, 1024)
+"""The source ports of the gateway's own HTTP requests (`drivers.gateway.http_fetcher`)."""
+PROBE_PORTS: Final = range(992, 1008)
+"""The source ports of the gateway's own probes of IKE ports (`drivers.gateway.prober`)."""
 COUNTERS: Final = ("dropped_out", "dropped_in")
 CHAINS: Final = {
     # Chains of their own, so that a connection changes no other rules. They come first, because others refer to them.
@@ -59,6 +66,8 @@ _ECHO: Final = {
     4: "icmp type { echo-request, echo-reply } accept",
     6: "icmpv6 type { echo-request, echo-reply } accept",
 }
+_FETCHES: Final = f"{FETCH_PORTS[0]}-{FETCH_PORTS[-1]}"
+_PROBES: Final = f"{PROBE_PORTS[0]}-{PROBE_PORTS[-1]}"
 _FRAGMENTS: Final = {4: "ip frag-off & 0x1fff != 0", 6: "frag frag-off != 0"}
 
 SEAL: Final = {
@@ -106,6 +115,8 @@ def _outbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[st
         *_ipsec(own, "s"),
         "jump pairs_out",
         *(f"{_own(address, 's')} meta l4proto {{ udp, tcp }} th dport 53 accept" for address in own),
+        *(f"{_own(address, 's')} tcp sport {_FETCHES} accept" for address in own),
+        *(f"{_own(address, 's')} udp sport {_PROBES} udp dport {{ 500, 4500 }} accept" for address in own),
         *(f"{_own(address, 's')} {_ECHO[address.version]}" for address in own),
         _DROP_OUT,
     ]
@@ -133,6 +144,9 @@ def _inbound(gateway: Gateway, own: list[Address], backend: Backend) -> list[str
         *_fragments(own),
         "jump pairs_in",
         *(f"{_own(address, 'd')} meta l4proto {{ udp, tcp }} th sport 53 accept" for address in own),
+        # The kernel resets what answers no request: an attempt to connect would show that a gateway is here.
+        *(f"{_own(address, 'd')} tcp dport {_FETCHES} tcp flags & (syn | ack) != syn accept" for address in own),
+        *(f"{_own(address, 'd')} udp sport {{ 500, 4500 }} udp dport {_PROBES} accept" for address in own),
         *(f"{_own(address, 'd')} {_ERRORS[address.version].format(int(address))}" for address in own),
         *(f"{_own(address, 'd')} {_ECHO[address.version]}" for address in own),
         _DROP_IN,

@@ -24,10 +24,12 @@ import msgspec
 import structlog
 
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
-from linkspan.drivers.gateway import main_routing
+from linkspan.drivers.gateway import main_routing, outside_path
+from linkspan.drivers.gateway.batches import Batches
+from linkspan.drivers.gateway.icmp_errors import IcmpErrors
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
-from linkspan.drivers.ports import NAMESPACE, DriverError
+from linkspan.drivers.ports import NAMESPACE, DriverError, PathFault
 
 _log = structlog.get_logger("drivers.gateway")
 _FIRST_METRIC: Final = 100
@@ -96,7 +98,9 @@ class NetworkNamespaces:
         self._bridges = dict(bridges or {})
         self._seal = seal
         self._owner = owner
+        self._icmp_errors: dict[str, IcmpErrors] = {}
         self._held: dict[str, int] = {}
+        self._releases: Batches[str] = Batches(lambda ports: netns.run_inside(bridges_in, lambda: self._release(ports)))
 
     def name(self, gateway_id: str) -> str:
         """Return the name of a gateway's namespace, as in `ip netns`."""
@@ -130,13 +134,16 @@ class NetworkNamespaces:
     def remove(self, gateway_id: str) -> None:
         name = self.name(gateway_id)
         self.reattach(gateway_id)
+        # What is open in a namespace keeps it.
+        if errors := self._icmp_errors.pop(gateway_id, None):
+            errors.close()
         if fd := self._held.pop(gateway_id, None):
             os.close(fd)
         if not netns.exists(name):
             return
         try:
             ports = {self._port(gateway_id, veth.name) for veth in netns.run_inside(name, _veths)}
-            netns.run_inside(self._bridges_in, lambda: self._release(ports))
+            self._releases.run(ports)
             process.terminate(netns.processes(name))
             netns.delete(name)
         except OSError as error:
@@ -156,6 +163,18 @@ class NetworkNamespaces:
         if self._owner(name) is None or not netns.exists(name) or netns.has_owner(name):
             return False
         return not any(process.executable(pid).startswith("charon") for pid in netns.processes(name))
+
+    def path_fault(self, gateway_id: str, local: str, peer: str) -> PathFault | None:
+        name = self.name(gateway_id)
+        try:
+            if fault := netns.run_inside(name, lambda: outside_path.local_fault(local, peer)):
+                return PathFault(fault)
+            if gateway_id not in self._icmp_errors:
+                self._icmp_errors[gateway_id] = netns.run_inside(name, IcmpErrors)
+        except OSError:
+            return None
+        error = self._icmp_errors[gateway_id].about(peer)
+        return PathFault(*error) if error else None
 
     def _mark(self, gateway_id: str) -> str:
         return interface_names.OwnerMark(self._instance, self._node, gateway_id).text()
@@ -285,20 +304,21 @@ class NetworkNamespaces:
         """Remove ports, with them the gateway's interfaces, and own bridges that have no port left."""
         with netlink.connect() as kernel:
             links = [link for link in map(kernel.link, ports) if link]
-            for link in links:
-                kernel.delete(link)
+            kernel.delete_all(links)
             self._drop_bridges(kernel, {link.master for link in links})
 
     def _drop_bridges(self, kernel: Netlink, indices: Collection[int]) -> None:
-        prefix = interface_names.link_prefixes(self._instance)[0]
-        for index in set(indices) - {0}:
+        candidates = [bridge for index in set(indices) - {0} if (bridge := self._own_bridge(kernel, index))]
+        if candidates:
             with netns.machine_lock():
-                bridge = kernel.link_at(index)
-                mark = interface_names.read_mark(bridge.alias) if bridge else None
-                if not bridge or not mark or mark.instance != self._instance or not bridge.name.startswith(prefix):
-                    continue
-                if not netlink.has_ports(index):
-                    kernel.delete(bridge)
+                kernel.delete_all([bridge for bridge in candidates if not netlink.has_ports(bridge.index)])
+
+    def _own_bridge(self, kernel: Netlink, index: int) -> Link | None:
+        bridge = kernel.link_at(index)
+        mark = interface_names.read_mark(bridge.alias) if bridge else None
+        is_own = mark is not None and mark.instance == self._instance
+        prefix = interface_names.link_prefixes(self._instance)[0]
+        return bridge if bridge and is_own and bridge.name.startswith(prefix) else None
 
 
 def read_owner(name: str) -> interface_names.OwnerMark | None:

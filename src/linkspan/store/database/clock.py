@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, literal_column, select
+from sqlalchemy import ColumnElement, literal_column, select
 
 from linkspan.core.state import lease_clock
 from linkspan.core.state.lease_clock import LeaseClock
+from linkspan.store.database.connections import DriverConnection
 from linkspan.store.database.statements import Statement, upsert
 from linkspan.store.database.tables import LEASE_CLOCK
 
@@ -39,14 +40,14 @@ class Clock:
         self._lock = threading.Lock()
         self._known: tuple[LeaseClock, float] | None = None
 
-    def now(self, connection: Connection) -> float:
+    def now(self, connection: DriverConnection) -> float:
         """The time on the lease clock."""
         if self._other is not None:
             return self._other()
         clock, passed = self._current(connection)
         return clock.at + max(0.0, passed - clock.amnesty)
 
-    def wall(self, connection: Connection) -> float:
+    def wall(self, connection: DriverConnection) -> float:
         """The time on the wall clock, seconds since 1970."""
         if self._other is not None:
             return self._other()
@@ -55,13 +56,13 @@ class Clock:
         clock, passed = self._current(connection)
         return clock.wall + passed
 
-    def advance(self, connection: Connection) -> None:
+    def advance(self, connection: DriverConnection) -> None:
         """Advances the lease clock, in a write transaction. To be called at its `interval`."""
         clock = self._later(_lock_server if self._server else _lock, connection)
         _set.run(connection, {"id": 1, "at": clock.at, "wall": clock.wall, "amnesty": clock.amnesty})
         self._keep(clock)
 
-    def _current(self, connection: Connection) -> tuple[LeaseClock, float]:
+    def _current(self, connection: DriverConnection) -> tuple[LeaseClock, float]:
         """The clock as last known, and the seconds since then. Reads it again if nobody in this process advances it."""
         with self._lock:
             known = self._known
@@ -69,7 +70,7 @@ class Clock:
             known = self._keep(self._later(_read_server if self._server else _read, connection))
         return known[0], time.monotonic() - known[1]
 
-    def _later(self, statement: Statement, connection: Connection) -> LeaseClock:
+    def _later(self, statement: Statement, connection: DriverConnection) -> LeaseClock:
         rows = statement.rows(connection, {})
         if not rows:  # a new database: the clock starts with the time of day
             now = _ask.rows(connection, {})[0][0] if self._server else time.time()

@@ -8,11 +8,12 @@ its transaction fails. A marker costs no round trip and is kept for an hour.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from linkspan.store.database.connections import DriverConnection
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import COMMIT_MARKER
 
@@ -24,16 +25,15 @@ _committed: Final = Statement(select(COMMIT_MARKER.c.committed).where(COMMIT_MAR
 purge: Final = Statement(delete(COMMIT_MARKER).where(COMMIT_MARKER.c.at < bindparam("now") - KEEP))
 
 
-def commit(connection: Connection, id: str, now: float) -> None:
+def commit(connection: DriverConnection, id: str, now: float) -> None:
     """Commits the transaction of a connection to PostgreSQL with its marker; `id` is a UUID. Without a statement before
     there is nothing to commit."""
-    driver: Any = connection.connection.dbapi_connection
-    if driver.info.transaction_status:
+    if connection.driver.info.transaction_status:
         row = f"('{id}', {now!r}, true)"
-        driver.execute(f"INSERT INTO {COMMIT_MARKER.name} (id, at, committed) VALUES {row}; COMMIT")  # noqa: S608
+        connection.driver.execute(f"INSERT INTO {COMMIT_MARKER.name} (id, at, committed) VALUES {row}; COMMIT")  # noqa: S608
 
 
-def has_committed(connection: Connection, id: str, now: float) -> bool:
+def has_committed(connection: DriverConnection, id: str, now: float) -> bool:
     """True if the transaction with this marker has committed; False if it never will, once this one has committed."""
     _claim.run(connection, {"id": id, "at": now, "committed": False})
     ((committed,),) = _committed.rows(connection, {"id": id})

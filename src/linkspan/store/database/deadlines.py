@@ -28,6 +28,11 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
     patience: float | None = PING
 
+    def begin(self, command: bytes) -> None:
+        """Begins a transaction with properties of its own, by a BEGIN of SQL."""
+        with self.lock:
+            self.wait(self._exec_command(command))
+
     def wait(self, gen: Generator[Any, Any, _T], *args: Any, **more: Any) -> _T:
         """Waits for the server. Raises OperationalError at the deadline."""
         if self.patience is not None:

@@ -8,8 +8,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL, make_url
+
+from linkspan.store.database.connections import DriverConnection
 
 BUSY: Final = 10.0
 """Seconds to wait for a lock of the database."""
@@ -154,13 +156,15 @@ def _postgresql(url: URL, pool: int) -> Engine:
     return engine
 
 
-def wait_for_ever(connection: Connection) -> None:
+def wait_for_ever(connection: Connection | DriverConnection) -> None:
     """Lifts every deadline for the transaction of a connection: a migration may rewrite large tables."""
     if connection.dialect.name == "postgresql":
-        driver: Any = connection.connection.dbapi_connection
+        driver: Any = (
+            connection.driver if isinstance(connection, DriverConnection) else connection.connection.dbapi_connection
+        )
         driver.patience = None
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        driver.execute("SET LOCAL statement_timeout = 0")
+        driver.execute("SET LOCAL lock_timeout = 0")
 
 
 def reader(engine: Engine) -> Engine:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, Table, bindparam, cast, literal_column
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Table, bindparam, cast, literal_column
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from linkspan.store.database.connections import DriverConnection
 
 Parameters = dict[str, Any]
 
@@ -44,32 +46,42 @@ class Statement:
             return text, defaults | values
         return text, tuple([values[name] if name in values else defaults[name] for name in order])
 
-    def rows(self, connection: Connection, values: Parameters) -> Sequence[Any]:
+    def rows(self, connection: DriverConnection, values: Parameters) -> Sequence[Any]:
         """Runs it; the rows as tuples. Raises the driver's own errors (`store.Store` translates them)."""
         rows: Sequence[Any] = self._execute(connection, values).fetchall()
         return rows
 
-    def iterate(self, connection: Connection, values: Parameters) -> Iterator[Any]:
+    def iterate(self, connection: DriverConnection, values: Parameters) -> Iterator[Any]:
         """Runs it; the rows as tuples, read while they are taken."""
         return iter(self._execute(connection, values))
 
-    def run(self, connection: Connection, values: Parameters) -> int:
+    def parts(self, connection: DriverConnection, size: int) -> Iterator[list[Any]]:
+        """Runs it without parameters; `size` of its rows at a time, for results of any length."""
+        text, parameters = self._parameters(connection.dialect, {})
+        cursor = connection.stream("parts")
+        try:
+            cursor.execute(text, parameters)
+            while rows := cursor.fetchmany(size):
+                yield rows
+        finally:
+            cursor.close()
+
+    def run(self, connection: DriverConnection, values: Parameters) -> int:
         """Runs it; how many rows it changed."""
         changed: int = self._execute(connection, values).rowcount
         return changed
 
-    def _execute(self, connection: Connection, values: Parameters) -> Any:
+    def _execute(self, connection: DriverConnection, values: Parameters) -> Any:
         text, parameters = self._parameters(connection.dialect, values)
-        # The driver's cursor: SQLAlchemy's result costs as much again as everything else on the way.
-        cursor = connection.connection.cursor()
+        cursor = connection.driver.cursor()
         cursor.execute(text, parameters)
         return cursor
 
-    def many(self, connection: Connection, values: Sequence[Parameters]) -> None:
+    def many(self, connection: DriverConnection, values: Sequence[Parameters]) -> None:
         """Runs it once for each of these."""
         if values:
             bound = [self._parameters(connection.dialect, parameters) for parameters in values]
-            connection.connection.cursor().executemany(bound[0][0], [parameters for _, parameters in bound])
+            connection.driver.cursor().executemany(bound[0][0], [parameters for _, parameters in bound])
 
 
 def struct_columns(struct: type[msgspec.Struct], **columns: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
@@ -157,6 +169,28 @@ def json_elements(text: BindParameter[Any]) -> tuple[Any, Callable[[int, Any], C
         return cast(rows.c.value.op("->>")(literal_column(str(position))), type_)
 
     return rows, field
+
+
+class _JsonTexts(FunctionElement[Any]):
+    """The elements of a JSON list of texts as rows with the one column `value`."""
+
+    inherit_cache = True
+
+
+@compiles(_JsonTexts)
+def _texts_of_sqlite(element: _JsonTexts, compiler: Any, **more: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **more)})"
+
+
+@compiles(_JsonTexts, "postgresql")
+def _texts_of_postgresql(element: _JsonTexts, compiler: Any, **more: Any) -> str:
+    return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **more)} AS JSONB))"
+
+
+def json_texts(column: ColumnElement[str]) -> ColumnElement[str]:
+    """The elements of a JSON list of texts in a column, as a column of their own."""
+    texts: ColumnElement[str] = _JsonTexts(column).table_valued("value").c.value
+    return texts
 
 
 def encode_json(value: Any) -> str:

@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     ENDPOINT_GROUP,
     GATEWAY_PORT,
@@ -44,6 +45,7 @@ from linkspan.core.schema.resources import (
     SERVICE,
     STANDARD_ATTRIBUTES,
     SUBNET,
+    TRUST_ANCHOR,
     Attribute,
     Resource,
 )
@@ -71,10 +73,28 @@ run, because the index is partial."""
 _TYPES: Final[dict[str, Any]] = {"text": WORDS, "integer": Integer, "boolean": Boolean, "json": Text}
 _STANDARD_TYPES: Final[dict[str, Any]] = {"revision_number": Integer}
 _NULLABLE: Final = {(CONNECTION.name, "psk"), (SUBNET.name, "gateway_ip")}
+_ADDED: Final[dict[str, tuple[str, ...]]] = {
+    SUBNET.name: ("dns_nameservers", "host_routes", "tags"),
+    **{resource.name: ("tags",) for resource in (NETWORK, ROUTER, PORT)},
+    CONNECTION.name: (
+        "psk_written_at",
+        "local_certificate_id",
+        "trust_anchor_id",
+        "peer_certificates",
+        "ppk_id",
+        "ppk_required",
+        "ppk",
+        "ppk_key_id",
+        "ppk_ref",
+        "ppk_written_at",
+    ),
+}
+"""Columns that later versions of the database added: they are the last ones, and take null."""
 _INDEXED: Final = {
     (SUBNET.name, "network_id"),
     (PORT.name, "device_id"),
     (PORT.name, "network_id"),
+    (CERTIFICATE.name, "issuer_id"),
 }
 _SORTED: Final = {CONNECTION.name: ("peer_address", "peer_id", "created_at", "updated_at")}
 """Columns by which long lists are filtered or sorted across projects, besides the name."""
@@ -89,7 +109,13 @@ _REFERENCES: Final[dict[str, dict[str, str]]] = {
     SERVICE.name: {"router_id": ROUTER.name, "subnet_id": SUBNET.name},
     SUBNET.name: {"network_id": NETWORK.name},
     PORT.name: {"network_id": NETWORK.name},
+    CERTIFICATE.name: {"issuer_id": TRUST_ANCHOR.name},
 }
+_RELEASED: Final[dict[str, dict[str, str]]] = {
+    CONNECTION.name: {"local_certificate_id": CERTIFICATE.name, "trust_anchor_id": TRUST_ANCHOR.name},
+}
+"""References that a soft deletion empties, so that they need no `live_` column."""
+RELEASED: Final = {name: tuple(references) for name, references in _RELEASED.items()}
 
 
 def column_name(attribute: Attribute) -> str:
@@ -105,13 +131,19 @@ def _columns(resource: Resource) -> list[Column[Any]]:
         if attribute.name == "id" or not attribute.stored:
             continue
         if attribute.secret:
-            columns += _envelope(attribute.name)
+            columns += [*_envelope(attribute.name), Column(f"{attribute.name}_written_at", Double)]
             continue
         name = column_name(attribute)
         target = references.get(name)
-        optional = (attribute.default is None and attribute.name not in _ALWAYS) or ((resource.name, name) in _NULLABLE)
-        keys = () if target is None or soft else (ForeignKey(f"{target}.id"),)
-        indexed = (resource.name, name) in _INDEXED
+        optional = (
+            (attribute.default is None and attribute.name not in _ALWAYS)
+            or (resource.name, name) in _NULLABLE
+            or name in _ADDED.get(resource.name, ())
+        )
+        released = _RELEASED.get(resource.name, {}).get(name)
+        held = released if target is None or soft else target
+        keys = () if held is None else (ForeignKey(f"{held}.id"),)
+        indexed = (resource.name, name) in _INDEXED or released is not None
         columns.append(Column(name, _TYPES[attribute.kind.column], *keys, nullable=optional, index=indexed or None))
     if soft:
         columns += [
@@ -148,14 +180,15 @@ def _partial(name: str, *columns: str, where: str, on_sqlite: str = "") -> Index
 
 
 def _noun(resource: Resource) -> Table:
+    columns = {column.name: column for column in _columns(resource)}
+    added = [columns.pop(name) for name in _ADDED.get(resource.name, ())]
     return Table(
         resource.name,
         METADATA,
         Column("id", WORDS, primary_key=True),
-        *_columns(resource),
+        *columns.values(),
         *(Column(name, _STANDARD_TYPES.get(name, Double), nullable=False) for name in STANDARD_ATTRIBUTES),
-        # Last, because a later version of the database added them.
-        *(Column(f"{attribute.name}_written_at", Double) for attribute in resource.attributes if attribute.secret),
+        *added,
         # The order of lists, within a project and for who sees every project.
         Index(f"ix_{resource.name}_project_id", "project_id", "name", "id"),
         Index(f"ix_{resource.name}_name", "name", "id"),
@@ -267,6 +300,16 @@ ADDRESS: Final = Table(
     sqlite_with_rowid=False,
 )
 
+PREVIOUS_KEY: Final = Table(
+    "previous_key",
+    METADATA,
+    # The connection's: it has the key that was its pre-shared one before.
+    Column("id", WORDS, ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", WORDS, nullable=False),
+    *_envelope("previous_psk"),
+    Column("ends_at", Double, nullable=False, index=True),
+)
+
 GATEWAY: Final = Table(
     "gateway",
     METADATA,
@@ -316,7 +359,24 @@ OBSERVED: Final = Table(
     Column("applied_at", Double, nullable=False),
     Column("ready_at", Double),
     Column("effective_mtu", Integer),
+    Column("code", WORDS),
+    Column("code_at", Double),
     CheckConstraint("kind IN ('gateway', 'connection')", name="kind"),
+    sqlite_with_rowid=False,
+)
+
+NODE_QUESTION: Final = Table(
+    "node_question",
+    METADATA,
+    Column("id", WORDS, primary_key=True),
+    Column("node_id", WORDS, ForeignKey("node.id", ondelete="CASCADE"), nullable=False),
+    Column("gateway_id", WORDS, nullable=False),
+    Column("connection_id", WORDS, nullable=False),
+    Column("asked_at", Double, nullable=False, index=True),
+    # `core.state.live_facts.LiveAnswer` as JSON; null: open.
+    Column("answer", Text),
+    # `core.state.probes.ProbeRequest` as JSON; null: nothing is probed.
+    Column("probe", Text),
     sqlite_with_rowid=False,
 )
 
@@ -326,6 +386,8 @@ PROJECT: Final = Table(
     Column("id", WORDS, primary_key=True),
     Column("name", WORDS, nullable=False, unique=True),
     Column("description", Text, nullable=False),
+    # When it was disabled; NULL: it is enabled.
+    Column("disabled_at", Double),
 )
 
 USER: Final = Table(
@@ -335,6 +397,9 @@ USER: Final = Table(
     Column("name", WORDS, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("project_id", WORDS, ForeignKey("project.id", ondelete="SET NULL")),
+    Column("disabled_at", Double),
+    Column("description", Text),
+    Column("email", Text),
 )
 
 GRANT: Final = Table(

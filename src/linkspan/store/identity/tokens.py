@@ -25,6 +25,9 @@ _add: Final = Statement(insert(TOKEN))
 _remove: Final = Statement(delete(TOKEN).where(TOKEN.c.token_hash == bindparam("hash")))
 _remove_static: Final = Statement(delete(TOKEN).where(TOKEN.c.id == bindparam("id"), TOKEN.c.methods == STATIC))
 _remove_issued: Final = Statement(delete(TOKEN).where(TOKEN.c.user_id == bindparam("user"), TOKEN.c.methods != STATIC))
+_remove_issued_for: Final = Statement(
+    delete(TOKEN).where(TOKEN.c.project_id == bindparam("project"), TOKEN.c.methods != STATIC)
+)
 _sweep: Final = Statement(delete(TOKEN).where(TOKEN.c.expires_at <= bindparam("now")))
 
 
@@ -105,6 +108,8 @@ _find: Final = Statement(
     .outerjoin(GRANT, (GRANT.c.user_id == TOKEN.c.user_id) & (GRANT.c.project_id == TOKEN.c.project_id))
     .where(
         TOKEN.c.token_hash == bindparam("hash"),
+        USER.c.disabled_at.is_(None),
+        PROJECT.c.disabled_at.is_(None),
         or_(TOKEN.c.expires_at.is_(None), TOKEN.c.expires_at > bindparam("now")),
     )
     .order_by(GRANT.c.role)
@@ -150,7 +155,8 @@ def add_token(
 
 
 def find_token(tx: Transaction, token_hash: str) -> FoundToken | None:
-    """The token with this SHA-256 hex digest; None if unknown or expired. One statement."""
+    """The token with this SHA-256 hex digest; None if unknown or expired, or if its user or project is disabled. One
+    statement."""
     rows = tx.rows(_find, hash=token_hash, now=tx.wall)
     if not rows:
         return None
@@ -183,6 +189,11 @@ def remove_static_token(tx: Transaction, id: str) -> bool:
 def remove_issued(tx: Transaction, user_id: str) -> None:
     """Ends the tokens of a user that the embedded Keystone issued; static ones stay."""
     tx.run(_remove_issued, user=user_id)
+
+
+def remove_issued_for(tx: Transaction, project_id: str) -> None:
+    """Ends the tokens for a project that the embedded Keystone issued; static ones stay."""
+    tx.run(_remove_issued_for, project=project_id)
 
 
 def remove_expired(tx: Transaction) -> int:

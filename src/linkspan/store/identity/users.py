@@ -19,7 +19,7 @@ from linkspan.store.database.statements import Statement, statement, struct_colu
 from linkspan.store.database.tables import GRANT, PROJECT, USER
 from linkspan.store.identity import tokens
 from linkspan.store.rows.writing import new_id
-from linkspan.store.transaction import Transaction
+from linkspan.store.transaction import Transaction, Values
 
 
 class ProjectRow(TypedDict):
@@ -28,23 +28,37 @@ class ProjectRow(TypedDict):
     id: str
     name: str
     description: str
+    enabled: bool
 
 
 class UserRow(TypedDict):
-    """A user: `roles` in its default project, `grants` by project id."""
+    """A user: `roles` in its default project, `grants` by project id. An empty `password_hash` fits no password."""
 
     id: str
     name: str
+    description: str
+    email: str | None
+    enabled: bool
     password_hash: str
     project_id: str | None
     project_name: str | None
+    project_enabled: bool
     roles: list[str]
     grants: dict[str, list[str]]
 
 
-_PROJECT: Final = tuple(ProjectRow.__annotations__)
-_add_project: Final = Statement(insert(PROJECT), _PROJECT)
-_add_user: Final = Statement(insert(USER), ("id", "name", "password_hash", "project_id"))
+_add_project: Final = Statement(insert(PROJECT), ("id", "name", "description"))
+_change_project: Final = Statement(
+    update(PROJECT)
+    .where(PROJECT.c.id == bindparam("project"))
+    .values({name: bindparam(name) for name in ("name", "description")})
+)
+_add_user: Final = Statement(insert(USER), ("id", "name", "description", "email", "password_hash", "project_id"))
+_change_user: Final = Statement(
+    update(USER)
+    .where(USER.c.id == bindparam("user"))
+    .values({name: bindparam(name) for name in ("name", "description", "email", "project_id")})
+)
 _grant: Final = Statement(insert(GRANT))
 _revoke: Final = Statement(
     delete(GRANT).where(GRANT.c.user_id == bindparam("user"), GRANT.c.project_id == bindparam("project"))
@@ -77,19 +91,24 @@ def verify_password(password_hash: str, password: str) -> bool:
 
 @statement
 def _projects(by: str | None) -> Statement:
-    query = select(*(PROJECT.c[name] for name in _PROJECT)).order_by(PROJECT.c.name)
+    query = select(PROJECT).order_by(PROJECT.c.name)
     return Statement(query if by is None else query.where(PROJECT.c[by] == bindparam(by)))
 
 
 def add_project(tx: Transaction, name: str, id: str | None = None, description: str = "") -> ProjectRow:
     """Adds a project. Raises `Conflict` if the name is taken."""
-    row = ProjectRow(id=id or new_id(), name=name, description=description)
-    tx.run(_add_project, **row)
+    row = ProjectRow(id=id or new_id(), name=name, description=description, enabled=True)
+    tx.run(_add_project, id=row["id"], name=name, description=description)
     return row
 
 
+def change_project(tx: Transaction, row: ProjectRow) -> None:
+    """Gives a project the name and the description of this row. Raises `Conflict` if the name is taken."""
+    tx.run(_change_project, project=row["id"], name=row["name"], description=row["description"])
+
+
 def all_projects(tx: Transaction) -> list[ProjectRow]:
-    """All projects (id, name, description), by name."""
+    """All projects, by name."""
     return _read_projects(tx)
 
 
@@ -101,7 +120,10 @@ def project(tx: Transaction, id: str | None = None, name: str | None = None) -> 
 
 def _read_projects(tx: Transaction, by: str | None = None, value: str = "") -> list[ProjectRow]:
     rows = tx.rows(_projects(by), **({by: value} if by else {}))
-    return [ProjectRow(id=id, name=name, description=description) for id, name, description in rows]
+    return [
+        ProjectRow(id=id, name=name, description=description, enabled=disabled_at is None)
+        for id, name, description, disabled_at in rows
+    ]
 
 
 def remove_project(tx: Transaction, id: str) -> None:
@@ -117,9 +139,13 @@ class _UserGrant(msgspec.Struct):
 
     id: str
     name: str
+    description: str | None
+    email: str | None
+    disabled_at: float | None
     password_hash: str
     project_id: str | None
     project_name: str | None
+    project_disabled_at: float | None
     granted_project_id: str | None
     role: str | None
 
@@ -131,9 +157,13 @@ def _users(by: str | None) -> Statement:
         _UserGrant,
         id=USER.c.id,
         name=USER.c.name,
+        description=USER.c.description,
+        email=USER.c.email,
+        disabled_at=USER.c.disabled_at,
         password_hash=USER.c.password_hash,
         project_id=USER.c.project_id,
         project_name=PROJECT.c.name,
+        project_disabled_at=PROJECT.c.disabled_at,
         granted_project_id=GRANT.c.project_id,
         role=GRANT.c.role,
     )
@@ -165,9 +195,13 @@ def _read_users(tx: Transaction, by: str | None = None, value: str = "") -> list
             UserRow(
                 id=columns.id,
                 name=columns.name,
+                description=columns.description or "",
+                email=columns.email,
+                enabled=columns.disabled_at is None,
                 password_hash=columns.password_hash,
                 project_id=columns.project_id,
                 project_name=columns.project_name,
+                project_enabled=columns.project_disabled_at is None,
                 roles=[],
                 grants={},
             ),
@@ -181,13 +215,28 @@ def _read_users(tx: Transaction, by: str | None = None, value: str = "") -> list
 
 
 def add_user(
-    tx: Transaction, name: str, password_hash: str, project_id: str, roles: Iterable[str] = ("member",)
+    tx: Transaction,
+    name: str,
+    password_hash: str,
+    project_id: str | None,
+    roles: Iterable[str] = ("member",),
+    *,
+    description: str = "",
+    email: str | None = None,
 ) -> UserRow:
-    """Adds a user with a default project and roles in it. Raises `Conflict` if the name is taken."""
+    """Adds a user, with a default project roles in it. Raises `Conflict` if the name is taken."""
     id = new_id()
-    tx.run(_add_user, id=id, name=name, password_hash=password_hash, project_id=project_id)
-    set_roles(tx, id, project_id, roles)
+    values: Values = {"name": name, "description": description, "email": email}
+    tx.run(_add_user, id=id, password_hash=password_hash, project_id=project_id, **values)
+    if project_id is not None:
+        set_roles(tx, id, project_id, roles)
     return _read_users(tx, "id", id)[0]
+
+
+def change_user(tx: Transaction, row: UserRow) -> None:
+    """Gives a user the name, the texts and the default project of this row. Raises `Conflict` if the name is taken."""
+    texts: Values = {"name": row["name"], "description": row["description"], "email": row["email"]}
+    tx.run(_change_user, user=row["id"], project_id=row["project_id"], **texts)
 
 
 def set_password(tx: Transaction, user_id: str, password_hash: str) -> None:

@@ -66,6 +66,8 @@ def _reset(kind: ObjectKind, ids: Any) -> Statement:
             revision=0,
             state="down",
             reason="",
+            code=None,
+            code_at=None,
             effective_mtu=None,
         )
     )

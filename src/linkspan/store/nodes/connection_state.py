@@ -27,6 +27,7 @@ from linkspan.core.schema.resources import (
     SUBNET,
 )
 from linkspan.core.secret import Secret
+from linkspan.core.state.credentials import Certificates, LocalCertificate, PreviousKey, TrustAnchor
 from linkspan.core.state.desired import Connection, Dpd, IkePolicy, IpsecPolicy, Peer
 from linkspan.store.database.statements import (
     Statement,
@@ -38,7 +39,8 @@ from linkspan.store.database.statements import (
     statement,
     struct_columns,
 )
-from linkspan.store.database.tables import ADDRESS, CHANGE, IS_GATEWAY_PORT, TABLES
+from linkspan.store.database.tables import ADDRESS, CHANGE, IS_GATEWAY_PORT, PREVIOUS_KEY, TABLES
+from linkspan.store.nodes import connection_credentials, previous_keys
 from linkspan.store.revisions import join_changes
 from linkspan.store.rows.mapping import outside_addresses
 from linkspan.store.transaction import Transaction
@@ -58,6 +60,9 @@ class _ConnectionRow(msgspec.Struct):
     """A row for `connections`."""
 
     id: str
+    name: str
+    created_at: float
+    service_id: str
     project_id: str
     router_id: str
     admin_state_up: bool
@@ -74,6 +79,17 @@ class _ConnectionRow(msgspec.Struct):
     psk_key_id: str
     psk_ref: str | None
     psk_written_at: float | None
+    previous_psk: bytes | None
+    previous_psk_key_id: str | None
+    previous_psk_ref: str | None
+    local_certificate_id: str | None
+    trust_anchor_id: str | None
+    peer_certificates: str | None
+    ppk: bytes | None
+    ppk_key_id: str | None
+    ppk_ref: str | None
+    ppk_id: str | None
+    ppk_required: bool | None
     cidr: str | None
     local_group_type: str | None
     local_endpoints: str | None
@@ -96,6 +112,9 @@ class _ConnectionRow(msgspec.Struct):
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "id": _connection.c.id,
+    "name": _connection.c.name,
+    "created_at": _connection.c.created_at,
+    "service_id": _connection.c.vpnservice_id,
     "project_id": _connection.c.project_id,
     "router_id": _service.c.router_id,
     "admin_state_up": _connection.c.admin_state_up,
@@ -112,6 +131,17 @@ _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "psk_key_id": _connection.c.psk_key_id,
     "psk_ref": _connection.c.psk_ref,
     "psk_written_at": _connection.c.psk_written_at,
+    "previous_psk": PREVIOUS_KEY.c.previous_psk,
+    "previous_psk_key_id": PREVIOUS_KEY.c.previous_psk_key_id,
+    "previous_psk_ref": PREVIOUS_KEY.c.previous_psk_ref,
+    "local_certificate_id": _connection.c.local_certificate_id,
+    "trust_anchor_id": _connection.c.trust_anchor_id,
+    "peer_certificates": _connection.c.peer_certificates,
+    "ppk": _connection.c.ppk,
+    "ppk_key_id": _connection.c.ppk_key_id,
+    "ppk_ref": _connection.c.ppk_ref,
+    "ppk_id": _connection.c.ppk_id,
+    "ppk_required": _connection.c.ppk_required,
     "cidr": _subnet.c.cidr,
     "local_group_type": _local.c.type,
     "local_endpoints": _local.c.endpoints,
@@ -138,6 +168,7 @@ def _with_references() -> FromClause:
     source = source.join(_ike, _ike.c.id == _connection.c.ikepolicy_id)
     source = source.join(_ipsec, _ipsec.c.id == _connection.c.ipsecpolicy_id)
     source = source.outerjoin(_subnet, _subnet.c.id == _service.c.subnet_id)
+    source = source.outerjoin(PREVIOUS_KEY, PREVIOUS_KEY.c.id == _connection.c.id)
     source = source.outerjoin(_local, _local.c.id == _connection.c.local_ep_group_id)
     source = source.outerjoin(_peer, _peer.c.id == _connection.c.peer_ep_group_id)
     joined: FromClause = source.outerjoin(
@@ -176,18 +207,63 @@ def connections(tx: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
     subnets: dict[str, str] = {}
     for ids in chunks(sorted(wanted)):
         subnets |= dict(tx.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
-    return tuple(_resolved(tx, row, subnets) for row in parsed)
+    known = _credentials(tx, [row for row in parsed if row.auth_mode == "certs"])
+    return tuple(_resolved(tx, row, subnets, known) for row in parsed)
 
 
-def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> Connection:
+class _Credentials(NamedTuple):
+    """What connections with certificates reference, by id."""
+
+    certificates: dict[str, LocalCertificate | str]
+    anchors: dict[str, TrustAnchor]
+
+
+def _credentials(tx: Transaction, rows: list[_ConnectionRow]) -> _Credentials:
+    certificates = {row.local_certificate_id for row in rows if row.local_certificate_id}
+    anchors = {row.trust_anchor_id for row in rows if row.trust_anchor_id}
+    return _Credentials(
+        connection_credentials.local_certificates(tx, certificates), connection_credentials.trust_anchors(tx, anchors)
+    )
+
+
+def _certificates(row: _ConnectionRow, known: _Credentials) -> tuple[Certificates | None, str]:
+    """The certificates of a connection; or None, and why it cannot use them if it needs any."""
+    if row.auth_mode != "certs":
+        return None, ""
+    local = known.certificates.get(row.local_certificate_id or "", "the connection has no certificate: set one")
+    anchor = known.anchors.get(row.trust_anchor_id or "")
+    if isinstance(local, str):
+        return None, local
+    if anchor is None:
+        return None, "the connection has no trust anchor: set one"
+    pins = tuple(_decode(row.peer_certificates or "[]"))
+    return Certificates(local=local, anchor=anchor, peer_certificates=pins), ""
+
+
+def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str], known: _Credentials) -> Connection:
     local, peer = _selectors(row, subnets)
-    secret, fault = Secret(""), ""
-    if row.psk is not None:
-        opened, fault = tx.keyring.try_open(row.psk_key_id, bytes(row.psk), row.project_id, row.id, "psk")
+    certificates, fault = _certificates(row, known)
+    ppk, unreadable = connection_credentials.post_quantum_key(
+        tx,
+        row.project_id,
+        row.id,
+        (row.ppk, row.ppk_key_id, row.ppk_ref),
+        row.ppk_id or "",
+        bool(row.ppk_required),
+    )
+    fault = fault or unreadable
+    secret = Secret("")
+    has_psk = row.psk is not None and row.auth_mode == "psk"
+    if row.psk is not None and has_psk:
+        opened, unreadable = tx.keyring.try_open(row.psk_key_id, bytes(row.psk), row.project_id, row.id, "psk")
+        fault = fault or unreadable
         # Nobody can know the key of a connection without one, also not where it is loaded by mistake.
         secret = opened or Secret(secrets.token_hex(32))
     return Connection(
         id=row.id,
+        name=row.name,
+        service_id=row.service_id,
+        created_at=row.created_at,
         gateway_id=row.router_id,
         revision=row.revision,
         enabled=bool(row.admin_state_up and row.service_admin_state_up),
@@ -202,8 +278,11 @@ def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> 
         dpd=_dpd(row.dpd),
         auth_mode=row.auth_mode,
         psk=secret,
-        psk_ref=row.psk_ref or "",
-        psk_written_at=row.psk_written_at or 0.0,
+        psk_ref=(row.psk_ref or "") if has_psk else "",
+        psk_written_at=(row.psk_written_at or 0.0) if has_psk else 0.0,
+        previous_psk=_previous_key(tx, row) if has_psk else None,
+        certificates=certificates,
+        ppk=ppk,
         fault=fault,
         ike=_ike_policy(
             row.ike_version,
@@ -222,6 +301,11 @@ def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str]) -> 
             row.ipsec_lifetime,
         ),
     )
+
+
+def _previous_key(tx: Transaction, row: _ConnectionRow) -> PreviousKey | None:
+    columns = row.previous_psk, row.previous_psk_key_id, row.previous_psk_ref
+    return previous_keys.opened(tx, row.project_id, row.id, *columns)
 
 
 def _selectors(row: _ConnectionRow, subnets: dict[str, str]) -> tuple[list[str], list[str]]:

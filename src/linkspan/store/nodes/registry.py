@@ -20,8 +20,9 @@ from linkspan.store.transaction import Transaction
 
 
 class NodeRow(TypedDict):
-    """A node: `revision` its newest; `lease_until` on the lease clock; the rest as its last hello said. `holder`: the
-    agent that holds it, None if none ever did or it did not say. `token_expires_at`: see `database.tables.NODE`."""
+    """A node: `revision` its newest; `lease_until` on the lease clock, `created_at` on the wall clock; the rest as its
+    last hello said. `holder`: the agent that holds it, None if none ever did or it did not say. `token_expires_at`: see
+    `database.tables.NODE`."""
 
     id: str
     name: str
@@ -32,6 +33,7 @@ class NodeRow(TypedDict):
     charon_version: str
     holder: str | None
     token_expires_at: float | None
+    created_at: float
 
 
 class NodeWithGateways(NodeRow):
@@ -115,8 +117,9 @@ def add_node(tx: Transaction, name: str, token_hash: str, token_expires_at: floa
         charon_version="",
         holder=None,
         token_expires_at=token_expires_at,
+        created_at=tx.wall,
     )
-    tx.run(_add, **node, capabilities=None, token_hash=token_hash, created_at=tx.wall)
+    tx.run(_add, **node, capabilities=None, token_hash=token_hash)
     return node
 
 

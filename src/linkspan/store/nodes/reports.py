@@ -50,6 +50,8 @@ class _Recorded(msgspec.Struct):
     effective_mtu: int | None
     applied_at: float
     ready_at: float | None
+    code: str | None
+    code_at: float | None
 
 
 _columns: Final = struct_columns(
@@ -68,6 +70,8 @@ _columns: Final = struct_columns(
     effective_mtu=OBSERVED.c.effective_mtu,
     applied_at=OBSERVED.c.applied_at,
     ready_at=OBSERVED.c.ready_at,
+    code=OBSERVED.c.code,
+    code_at=OBSERVED.c.code_at,
 )
 
 
@@ -176,10 +180,13 @@ def _take(
     if recorded.deleted or recorded.node_id != node_id or reported.generation != recorded.generation:
         return
     is_first = recorded.observed_by != node_id or recorded.observed_generation != recorded.generation
-    effective_mtu = reported.effective_mtu if isinstance(reported, ConnectionReport) else None
+    effective_mtu, code = None, None
+    if isinstance(reported, ConnectionReport):
+        effective_mtu, code = reported.effective_mtu, reported.code or None
     if not is_first and reported.revision <= recorded.observed_revision:
-        last = (recorded.state, recorded.reason, recorded.effective_mtu)
-        if reported.revision < recorded.observed_revision or (reported.state, reported.reason, effective_mtu) == last:
+        last = (recorded.state, recorded.reason, recorded.effective_mtu, recorded.code)
+        newest = (reported.state, reported.reason, effective_mtu, code)
+        if reported.revision < recorded.observed_revision or newest == last:
             return
     is_new = is_first or recorded.observed_revision < recorded.stamp <= reported.revision
     ready_at = recorded.ready_at
@@ -197,6 +204,15 @@ def _take(
         "state": reported.state,
         "reason": reported.reason,
         "effective_mtu": effective_mtu,
+        "code": code,
+        "code_at": _code_at(tx, recorded, code, is_first),
         "applied_at": tx.now if is_new else recorded.applied_at,
         "ready_at": ready_at,
     }
+
+
+def _code_at(tx: Transaction, recorded: _Recorded, code: str | None, is_first: bool) -> float | None:
+    """The time since when a code is reported; None without one."""
+    if code is None:
+        return None
+    return recorded.code_at if code == recorded.code and not is_first else tx.now

@@ -16,7 +16,7 @@ from linkspan.store import revisions
 from linkspan.store.database import commit_markers
 from linkspan.store.database.errors import Conflict
 from linkspan.store.database.statements import Statement
-from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, TABLES
+from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, RELEASED, TABLES
 from linkspan.store.nodes import assignment
 from linkspan.store.transaction import KEEP_TOMBSTONES, Transaction
 
@@ -81,7 +81,11 @@ _mark: Final = {
     resource.name: Statement(
         update(TABLES[resource.name])
         .where(TABLES[resource.name].c.id == bindparam("id_"))
-        .values(deleted_at=bindparam("now"), holder_id=bindparam("node"))
+        .values(
+            deleted_at=bindparam("now"),
+            holder_id=bindparam("node"),
+            **dict.fromkeys(RELEASED.get(resource.name, ())),
+        )
     )
     for resource in (CONNECTION, SERVICE)
 }

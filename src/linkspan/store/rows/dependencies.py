@@ -5,11 +5,13 @@ Returns ids or rows; whether a dependency forbids something is the API's decisio
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
@@ -19,11 +21,12 @@ from linkspan.core.schema.resources import (
     ROUTER,
     SERVICE,
     SUBNET,
+    TRUST_ANCHOR,
     Resource,
 )
 from linkspan.store import revisions
-from linkspan.store.database.statements import Statement, statement
-from linkspan.store.database.tables import ADDRESS, TABLES
+from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
+from linkspan.store.database.tables import ADDRESS, RELEASED, TABLES
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction
@@ -37,7 +40,11 @@ _subnet = TABLES[SUBNET.name]
 
 @statement
 def _using(columns: tuple[str, ...]) -> Statement:
-    ways = [_connection.c[f"live_{column}"] == bindparam(column) for column in columns]
+    ways = [
+        (_connection.c[column] if column in RELEASED[CONNECTION.name] else _connection.c[f"live_{column}"])
+        == bindparam(column)
+        for column in columns
+    ]
     return Statement(select(_connection.c.id).where(or_(*ways)).order_by(_connection.c.id))
 
 
@@ -48,6 +55,8 @@ def connections_using(
     ike_policy: str | None = None,
     ipsec_policy: str | None = None,
     endpoint_group: str | None = None,
+    certificate: str | None = None,
+    trust_anchor: str | None = None,
 ) -> list[str]:
     """Ids of the live connections that name any of these."""
     ids = {
@@ -56,9 +65,58 @@ def connections_using(
         "ipsecpolicy_id": ipsec_policy,
         "local_ep_group_id": endpoint_group,
         "peer_ep_group_id": endpoint_group,
+        "local_certificate_id": certificate,
+        "trust_anchor_id": trust_anchor,
     }
     named = {column: id for column, id in ids.items() if id is not None}
     return _ids(tx, _using(tuple(sorted(named))), **named) if named else []
+
+
+@statement
+def _with_credentials(count: int) -> Statement:
+    has = or_(_connection.c.auth_mode != "psk", _connection.c.ppk_key_id.is_not(None))
+    query = select(_connection.c.id).where(in_slots(_connection.c.id, "id", count), has)
+    return Statement(query.order_by(_connection.c.id))
+
+
+def with_credentials(tx: Transaction, ids: Iterable[str]) -> list[str]:
+    """Those of these connections that have certificates or a post-quantum key, by id."""
+    found: list[str] = []
+    for some in chunks(sorted(ids)):
+        found += _ids(tx, _with_credentials(slot_count(some)), **fill_slots("id", some))
+    return found
+
+
+_credentialed: Final = Statement(
+    select(_connection.c.id)
+    .where(
+        _connection.c.live_ikepolicy_id == bindparam("policy"),
+        or_(_connection.c.auth_mode != "psk", _connection.c.ppk_key_id.is_not(None)),
+    )
+    .order_by(_connection.c.id)
+)
+
+
+def credentialed_with(tx: Transaction, ike_policy: str) -> list[str]:
+    """Those of the live connections with an IKE policy that have certificates or a post-quantum key, by id."""
+    return _ids(tx, _credentialed, policy=ike_policy)
+
+
+_with_ppk: Final = Statement(
+    select(_connection.c.id)
+    .join(_service, _service.c.id == _connection.c.live_vpnservice_id)
+    .where(
+        _service.c.live_router_id == bindparam("router"),
+        _connection.c.ppk_key_id.is_not(None),
+        func.lower(_connection.c.ppk_id) == bindparam("name"),
+    )
+    .order_by(_connection.c.id)
+)
+
+
+def with_ppk(tx: Transaction, router: str, name: str) -> list[str]:
+    """The live connections of a router with a post-quantum key of this name, by id. Case does not count."""
+    return _ids(tx, _with_ppk, router=router, name=name.lower())
 
 
 @statement
@@ -170,7 +228,7 @@ def affected_by(tx: Transaction, resource: Resource, id: str) -> tuple[list[str]
     match resource.name:
         case CONNECTION.name:
             return [id], []
-        case SERVICE.name | IKE_POLICY.name | IPSEC_POLICY.name:
+        case SERVICE.name | IKE_POLICY.name | IPSEC_POLICY.name | CERTIFICATE.name | TRUST_ANCHOR.name:
             return connections_using(tx, **{resource.name: id}), []
         case ENDPOINT_GROUP.name:
             return connections_using(tx, endpoint_group=id), []

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, literal_column, select
 from sqlalchemy.sql.functions import aggregate_strings
 
 from linkspan.core.schema.resources import (
+    CERTIFICATE,
     CONNECTION,
     NETWORK,
     PORT,
@@ -24,13 +25,14 @@ from linkspan.core.schema.resources import (
     SERVICE,
     STANDARD_ATTRIBUTES,
     SUBNET,
+    TRUST_ANCHOR,
     Attribute,
     Resource,
 )
 from linkspan.core.secret import Secret
 from linkspan.core.state.status import Node, Observed, StatusInputs
 from linkspan.store.database.statements import encode_json, struct_columns
-from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, TABLES, column_name
+from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, SOFT, TABLES, column_name
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
@@ -56,6 +58,7 @@ class Mapper:
         stored = [attribute for attribute in resource.attributes if attribute.stored and not attribute.secret]
         self.stored: dict[str, Attribute] = {attribute.name: attribute for attribute in stored}
         self.secrets = tuple(attribute.name for attribute in resource.attributes if attribute.secret)
+        self._open = frozenset(a.name for a in resource.attributes if a.secret and not a.write_only)
         self._ignored = frozenset(a.name for a in resource.attributes if not a.stored)
         self._json = tuple(a.name for a in stored if a.kind.column == "json")
         booleans = tuple(a.name for a in stored if a.kind.column == "boolean")
@@ -72,16 +75,17 @@ class Mapper:
         self.source = joined.source
         self._complete = joined.complete
         self.columns = (*columns, *joined.columns)
+        self._is_carried = resource.name in SOFT
         self._row = _row_maker(plain, self._json, booleans)
 
     def row(self, values: Sequence[Any], tx: Transaction, with_secrets: bool = True) -> Row:
         """The row of a tuple of `columns`. Without secrets, too, it knows whether they can be read: a status follows
-        from that, whoever asks for it."""
+        from that, whoever asks for it. A secret that nobody may read is opened only for what has a status."""
         row = self._row(values)
         for at, name in enumerate(self.secrets):
             ciphertext, key_id = values[len(self.names) + 2 * at :][:2]
             secret = None
-            if ciphertext is not None:
+            if ciphertext is not None and (name in self._open or self._is_carried):
                 secret, fault = tx.keyring.try_open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
                 row.fault = row.fault or fault
             if with_secrets:
@@ -102,6 +106,8 @@ class Mapper:
             row["subnets"] = []
         elif self.resource.name == ROUTER.name:
             row["external_gateway_info"] = None
+        elif self.resource.name in (CERTIFICATE.name, TRUST_ANCHOR.name):
+            row["in_use_by"] = []
         return row
 
     def complete(self, values: Values) -> Values:
@@ -205,6 +211,8 @@ class _Carried(msgspec.Struct):
     reason: str
     applied_at: float
     ready_at: float | None
+    code: str | None
+    code_at: float | None
 
     def status_inputs(self, row: Row, enabled: bool) -> StatusInputs:
         """The inputs of the row's status."""
@@ -223,6 +231,8 @@ class _Carried(msgspec.Struct):
                 reason=self.reason,
                 applied_at=self.applied_at,
                 ready_at=self.ready_at,
+                code=self.code or "",
+                code_at=self.code_at,
             ),
         )
 
@@ -249,6 +259,8 @@ def _carried_columns(table: Any, router_id: Any) -> dict[str, ColumnElement[Any]
         "reason": OBSERVED.c.reason,
         "applied_at": OBSERVED.c.applied_at,
         "ready_at": OBSERVED.c.ready_at,
+        "code": OBSERVED.c.code,
+        "code_at": OBSERVED.c.code_at,
     }
 
 
@@ -259,6 +271,11 @@ def _join_state(source: FromClause, kind: str, object_id: ColumnElement[str]) ->
         CHANGE,
         and_(CHANGE.c.node_id == GATEWAY.c.node_id, CHANGE.c.kind == kind, CHANGE.c.object_id == object_id),
     )
+    return join_observed(source, kind, object_id)
+
+
+def join_observed(source: FromClause, kind: str, object_id: ColumnElement[str]) -> FromClause:
+    """Adds what the node of the gateway, which a FROM has, has observed of an object."""
     return source.outerjoin(
         OBSERVED,
         and_(
@@ -353,12 +370,31 @@ def _subnet(table: Any) -> _Join:
     return _Join(source, [network.c.router_external], complete)
 
 
+def _users(column: str) -> Callable[[Any], _Join]:
+    """The join of a resource that connections reference by this column."""
+
+    def join(table: Any) -> _Join:
+        connection = TABLES[CONNECTION.name]
+        space: Any = literal_column("' '")
+        ids = select(aggregate_strings(connection.c.id, space)).where(connection.c[column] == table.c.id)
+
+        def complete(row: Row, values: Sequence[Any]) -> None:
+            (users,) = values
+            row["in_use_by"] = sorted(users.split()) if users else []
+
+        return _Join(table, [ids.correlate(table).scalar_subquery()], complete)
+
+    return join
+
+
 _JOINS: Final[dict[str, Callable[[Any], _Join]]] = {
     CONNECTION.name: _connection,
     SERVICE.name: _service,
     ROUTER.name: _router,
     NETWORK.name: _network,
     SUBNET.name: _subnet,
+    CERTIFICATE.name: _users("local_certificate_id"),
+    TRUST_ANCHOR.name: _users("trust_anchor_id"),
 }
 
 MAPPERS: Final = {resource.name: Mapper(resource) for resource in RESOURCES}

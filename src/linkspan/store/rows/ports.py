@@ -26,6 +26,11 @@ _ports_of: Final = Statement(
     .order_by(case((_port.c.device_owner == IS_GATEWAY_PORT, 0), else_=1), _port.c.created_at, _port.c.id)
 )
 _addresses: Final = Statement(select(ADDRESS.c.ip_address).where(ADDRESS.c.subnet_id == bindparam("subnet")))
+_holder: Final = Statement(
+    select(ADDRESS.c.port_id).where(
+        ADDRESS.c.subnet_id == bindparam("subnet"), ADDRESS.c.ip_address == bindparam("address")
+    )
+)
 _take: Final = Statement(insert(ADDRESS))
 _free: Final = Statement(delete(ADDRESS).where(ADDRESS.c.port_id == bindparam("port")))
 
@@ -59,6 +64,12 @@ def free_addresses(tx: Transaction, port_id: str) -> None:
 def used_addresses(tx: Transaction, subnet_id: str) -> set[str]:
     """Addresses of a subnet that ports have."""
     return {address for (address,) in tx.rows(_addresses, subnet=subnet_id)}
+
+
+def port_with(tx: Transaction, subnet_id: str, address: str) -> str | None:
+    """The id of the port that has an address of a subnet."""
+    found = tx.first(_holder, subnet=subnet_id, address=address)
+    return None if found is None else str(found[0])
 
 
 @statement

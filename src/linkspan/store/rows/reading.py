@@ -25,12 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import True_
 
 from linkspan.core.schema.list_query import EVERYTHING, Query
-from linkspan.core.schema.resources import CONNECTION, NETWORK, STANDARD_ATTRIBUTES, Resource
+from linkspan.core.schema.resources import NETWORK, STANDARD_ATTRIBUTES, Resource
+from linkspan.core.secret import Secret
 from linkspan.core.state import status
 from linkspan.store import revisions
 from linkspan.store.database.statements import Statement, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import NODE, SOFT, TABLES, column_name
-from linkspan.store.rows import candidates
+from linkspan.store.rows import candidates, conditions
 from linkspan.store.rows.mapping import MAPPERS, Mapper
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
@@ -79,6 +80,23 @@ def get(tx: Transaction, resource: Resource, id: str, project: str | None = None
     mapper = MAPPERS[resource.name]
     found = tx.first(_get(resource.name, project is not None, lock), id=id, project=project, now=tx.now)
     return None if found is None else mapper.row(found, tx)
+
+
+@statement
+def _secret(resource_name: str, name: str) -> Statement:
+    table = TABLES[resource_name]
+    columns = (table.c.project_id, table.c[name], table.c[f"{name}_key_id"])
+    return Statement(select(*columns).where(table.c.id == bindparam("id")))
+
+
+def secret(tx: Transaction, resource: Resource, id: str, name: str) -> Secret:
+    """A secret of an object that nobody may read. Raises `KeyFileError` if it cannot be read, KeyError if there is
+    none."""
+    found = tx.first(_secret(resource.name, name), id=id)
+    if found is None or found[1] is None:
+        raise KeyError(f"{resource.name} {id} has no {name}")
+    project, sealed, key_id = found
+    return tx.keyring.open(key_id, bytes(sealed), project, id, name)
 
 
 @statement
@@ -155,6 +173,7 @@ def _find(
     reverse: bool,
     not_active: bool = False,
     bare: bool = False,
+    on_more: conditions.Counts = (),
 ) -> Statement:
     mapper = MAPPERS[name]
     table = mapper.table
@@ -167,6 +186,7 @@ def _find(
         ways: list[ColumnElement[bool]] = [_equals(table, column, values)] if values else []
         ways += [column.is_(None)] if null else []
         query = query.where(or_(false(), *ways))
+    query = query.where(*conditions.clauses(table, on_more))
     names = sort if "id" in dict(sort) else (*sort, ("id", False))
     keys = [(_key(mapper, table, key), descending != reverse) for key, descending in names]
     if marked:
@@ -248,7 +268,7 @@ def _rows(
 ) -> Iterator[Row]:
     """The rows of a query, with `page_reverse` in the opposite order."""
     mapper = MAPPERS[resource.name]
-    secrets = resource.name != CONNECTION.name or not query.fields or "psk" in query.fields
+    secrets = not query.fields or any(name in query.fields for name in mapper.secrets)
     found = _select(tx, resource, query, project, not_active=not_active)
     return (mapper.row(values, tx, secrets) for values in found)
 
@@ -272,6 +292,7 @@ def _select(
         not_null = [value for value in query.filters[name] if value is not None]
         values |= fill_slots(column_name(mapper.stored[name]), not_null)
         shape.append((name, slot_count(not_null), len(not_null) < len(query.filters[name])))
+    values |= conditions.parameters(query.conditions)
     sort = query.sort or (("name", False),)
     return tx.iterate(
         _find(
@@ -284,6 +305,7 @@ def _select(
             query.page_reverse,
             not_active,
             bare,
+            conditions.shape(query.conditions),
         ),
         **values,
     )

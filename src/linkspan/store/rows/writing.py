@@ -88,6 +88,12 @@ def update(tx: Transaction, resource: Resource, id: str, values: Values) -> Row:
     return row
 
 
+def revise(tx: Transaction, resource: Resource, id: str) -> None:
+    """Bumps `revision_number` and `updated_at` of an object that has got or lost a part in another table, such as an
+    interface."""
+    tx.run(_update(resource.name, ()), id_=id, updated_at=tx.wall)
+
+
 @statement
 def _remove(name: str) -> Statement:
     table = TABLES[name]

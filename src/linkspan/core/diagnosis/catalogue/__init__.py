@@ -1,0 +1,1 @@
+"""The declarations of causes, by layer."""

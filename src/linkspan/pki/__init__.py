@@ -1,0 +1,1 @@
+"""Certificates of connections: keys, requests, chains, names, revocation lists. Pure functions over `cryptography`."""

@@ -1,0 +1,78 @@
+"""Transactions at the driver: on a connection of SQLAlchemy's pool, without SQLAlchemy's own connection around it.
+
+That would cost more than the look-up of a row. Migrations and whatever else is rare use SQLAlchemy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Dialect, Engine
+from sqlalchemy.pool import PoolProxiedConnection
+
+from linkspan.store.database.errors import Disconnected, translated
+
+
+class DriverConnection:
+    """A connection in a transaction. `dialect`: what compiles statements for it; `driver`: the driver's connection."""
+
+    __slots__ = ("_pooled", "dialect", "driver")
+
+    def __init__(self, pooled: PoolProxiedConnection, dialect: Dialect) -> None:
+        self._pooled = pooled
+        self.dialect = dialect
+        self.driver: Any = pooled.dbapi_connection
+
+    def begin(self, *, writes: bool) -> None:
+        """Begins a transaction. All that one reads is of one moment, unless it writes."""
+        if self.dialect.name == "sqlite":
+            self.driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        elif not writes:
+            self.driver.begin(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        # Else psycopg begins one before the first statement: READ COMMITTED, as the engine says.
+
+    def stream(self, name: str) -> Any:
+        """A cursor for a result of any length, which is read while its rows are taken."""
+        return self.driver.cursor() if self.dialect.name == "sqlite" else self.driver.cursor(name)
+
+    def roll_back(self) -> None:
+        """Ends the transaction without its changes. A connection that cannot do that is not used again."""
+        try:
+            self.driver.rollback()
+        except self.dialect.loaded_dbapi.Error:
+            self.discard()
+
+    def discard(self) -> None:
+        """Closes the connection, so that nobody else gets it."""
+        self._pooled.invalidate()
+
+    def give_back(self) -> None:
+        """Returns the connection to its pool, after its transaction has ended."""
+        self._pooled.close()
+
+
+def take(engine: Engine) -> DriverConnection:
+    """A connection of an engine's pool, outside of a transaction."""
+    return DriverConnection(engine.raw_connection(), engine.dialect)
+
+
+@contextmanager
+def transaction(connection: DriverConnection, *, writes: bool) -> Iterator[None]:
+    """A transaction on a connection, which it gives back: commits at the end, rolls back on an exception. Errors of the
+    driver become those of `errors`."""
+    try:
+        with translated(connection.dialect.loaded_dbapi):
+            connection.begin(writes=writes)
+            yield
+            connection.driver.commit()
+    except Disconnected:
+        # There is nothing to roll back any more, or its server takes no writes.
+        connection.discard()
+        raise
+    except BaseException:
+        connection.roll_back()
+        raise
+    finally:
+        connection.give_back()
