@@ -234,6 +234,16 @@ class World:
             children = [child for sa in charon.sas() for child in sa.children if child.name.startswith(connection)]
         return sorted((child.spi_in, child.spi_out) for child in children if child.state == "INSTALLED")
 
+    def carrying(self, side: str) -> set[tuple[str, str]]:
+        """Return the SPIs, in and out, of the children at a site that carry traffic, also of those that were rekeyed."""
+        with self.charon(side) as charon:
+            children = [child for sa in charon.sas() for child in sa.children]
+        return {(child.spi_in, child.spi_out) for child in children if child.carries}
+
+    def have_common_tunnel(self) -> bool:
+        """True if both ends have a child that carries traffic."""
+        return bool({(spi_out, spi_in) for spi_in, spi_out in self.carrying("left")} & self.carrying("right"))
+
     def one_tunnel(self) -> bool:
         """True if both ends have one and the same pair of SPIs, the first rekey is over, and no other IKE SA is being
         negotiated, which would replace the tunnel."""

@@ -180,10 +180,10 @@ class Ends:
         self.wait_active()
         before = self.world.spis("left"), self.world.spis("right")
         time.sleep(SETTLED)
-        return self.has_tunnel() and before == (self.world.spis("left"), self.world.spis("right"))
+        return self.world.have_common_tunnel() and before == (self.world.spis("left"), self.world.spis("right"))
 
     def wait_active(self) -> None:
-        until(self.has_tunnel, 40.0, lambda: f"{self.reasons()}\n{self.world.last_words()}")
+        until(self.world.have_common_tunnel, 40.0, lambda: f"{self.reasons()}\n{self.world.last_words()}")
         for id in self.ids.values():
             self.world.wait_status(id, "ACTIVE")
 
@@ -203,17 +203,13 @@ class Ends:
                 charon.terminate_sa(sa.unique_id)
         # What begins before is about an end that still has another IKE SA.
         before = self.attempts()
-        until(self.has_tunnel, 60.0, lambda: f"{self.reasons()}\n{self.world.last_words()}")
+        until(self.world.have_common_tunnel, 60.0, lambda: f"{self.reasons()}\n{self.world.last_words()}")
         return self.attempts() - before, time.monotonic() - began
-
-    def has_tunnel(self) -> bool:
-        left, right = self.world.spis("left"), self.world.spis("right")
-        return bool({(spi_out, spi_in) for spi_in, spi_out in left} & set(right))
 
     def has_tunnel_again(self) -> bool:
         """The same while a charon is started."""
         with suppress(Unresponsive):
-            return self.has_tunnel()
+            return self.world.have_common_tunnel()
         return False
 
 

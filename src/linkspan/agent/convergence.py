@@ -108,7 +108,10 @@ class Convergence:
         return self._mtus.effective(id) or 0
 
     def run(self) -> None:
-        """Bring the gateway to its desired state and report it ready. Raises DriverError."""
+        """Bring the gateway to its desired state and report it ready. Raises DriverError.
+
+        A run ends early, and another follows, while it is not known whether the peer has what it would delete.
+        """
         desired = self._desired
         if desired is None:
             return
@@ -116,7 +119,9 @@ class Convergence:
         self._ensure_charon()
         plan = self._plan(desired)
         self._extend_guard(desired, plan)
-        self._replace_tunnels(plan)
+        if not self._strays.end_before_loading(plan):
+            return
+        self._tunnels.replace(plan.tunnels, plan.overlaps, plan.awaited)
         self._block(self._tunnels.precedence(unknown=plan.keep))
         rechecked = self._load_credentials(plan)
         parked = [name for name in plan.unload if name in plan.park]
@@ -310,11 +315,6 @@ class Convergence:
         known = desired.connections.keys() | self._tombstones.keys()
         self._guard_coverage.adopt(desired.gateway, known, self._charon.loaded.values())
         self._tunnels.changed |= self._guard_coverage.cover(desired.gateway, self._tunnels.by_id, plan.tunnels)
-
-    def _replace_tunnels(self, plan: Plan) -> None:
-        """Delete the SAs of children that are gone or replaced, and go on with the plan's tunnels."""
-        self._strays.end_before_loading(plan)
-        self._tunnels.replace(plan.tunnels, plan.overlaps, plan.awaited)
 
     def _apply_mtus(self, gateway: Gateway) -> None:
         orphans = bool(self._guard_coverage.orphans)

@@ -13,6 +13,9 @@ from linkspan.core.tunnel.stray_sas import Needed, Requests, Stray
 RECHECK = 0.5
 """Seconds until strays that charon still lists are looked at again."""
 
+ANSWER = 0.05
+"""Seconds until an IKE SA that waits for the peer's answer is looked at again."""
+
 RETAINED = 30.0
 """Seconds between two looks at IKE connections that are loaded only for the IKE SAs that they have."""
 
@@ -55,11 +58,18 @@ class StraySas:
 
     # -- the steps of a run --------------------------------------------------------------------------------------
 
-    def end_before_loading(self, plan: Plan) -> None:
-        """Delete the strays that the plan inspects, before charon can put anything new into their IKE SAs."""
+    def end_before_loading(self, plan: Plan) -> bool:
+        """Delete the strays that the plan inspects, before charon can put anything new into their IKE SAs.
+
+        Returns False while one of them has to stay: the plan must wait then, and another check is requested.
+        """
         self._needed = plan.needed
         self._suspects |= set(plan.inspect)
-        self._delete(self._charon.sas(self._suspects))
+        found = self._delete(self._charon.sas(self._suspects))
+        waits = stray_sas.awaits_answer(found, self._requests, self._clock())
+        if waits:
+            self._request_check(ANSWER)
+        return not waits
 
     def leaving(self, names: Iterable[str]) -> list[str]:
         """Those of these IKE connections that can be unloaded now. For the others another check is requested."""

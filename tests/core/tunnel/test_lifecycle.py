@@ -426,13 +426,27 @@ def test_what_rests_does_so_after_its_charon_was_started_anew() -> None:
     assert "dpd action clear" in state(tunnel)[1]
 
 
-def test_a_permission_that_is_taken_ends_the_attempt_and_one_that_is_given_begins_it() -> None:
+def test_a_permission_that_is_taken_ends_with_the_attempt() -> None:
+    """The peer may be up by the attempt already, and charon tells it nothing of the end of one."""
     tunnel, _ = play(fresh(), Loaded())
     half = sa(name(tunnel), state="CONNECTING", unique_id=2)
     tunnel = tunnels.refreshed(tunnel, connection(initiator="response-only", revision=2))
     tunnel, actions = play(tunnel, SasListed((half,)), now=1.0)
+    assert actions == []
+    assert state(play(tunnel, SasListed((up(tunnel),)), now=2.0)[0])[0] == "up"
+    tunnel, actions = play(tunnel, SasListed((half,)), now=attempts.ATTEMPT)
     assert actions == [DeleteIkeSa(2)]
     assert lifecycle.wake_at(tunnel) is None
+
+
+def test_an_end_that_only_waits_lets_the_attempt_of_a_sibling_be() -> None:
+    tunnel, _ = play(fresh(initiator="response-only"), Loaded())
+    half = sa(name(tunnel), state="CONNECTING", unique_id=2)
+    assert play(tunnel, SasListed((half,)), now=1.0)[1] == []
+
+
+def test_a_permission_that_is_given_begins_an_attempt() -> None:
+    tunnel, _ = play(fresh(initiator="response-only"), Loaded())
     tunnel = tunnels.refreshed(tunnel, connection(revision=3))
     tunnel, actions = play(tunnel, SasListed(()), Tick(), now=2.0)
     assert actions == [Initiate(name(tunnel), cname(tunnel))]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from linkspan.core.tunnel import stray_sas
 from linkspan.core.tunnel.actions import DeleteChildSa, DeleteIkeSa
 from linkspan.core.tunnel.sas import UNNAMED, ChildSa, IkeSa
-from linkspan.core.tunnel.stray_sas import MEMORY, PATIENCE, REPEATS, Deletion, Needed, Requests
+from linkspan.core.tunnel.stray_sas import MEMORY, PATIENCE, REPEATS, UNDECIDED, Deletion, Needed, Requests
 from tests.core.samples import child, sa
 
 NEEDED = Needed(frozenset({"a.1"}), frozenset({"peer-a"}), spared=frozenset({"unknown"}))
@@ -85,3 +86,26 @@ def test_an_ike_connection_that_leaves_stays_for_what_is_needed_and_for_nothing_
     assert not stray_sas.is_retained(carrying, ["a.1", "b.1"], NEEDED), "the peer could create what has to go"
     assert not stray_sas.is_retained(bare, ["a.1"], NEEDED)
     assert not stray_sas.is_retained([], ["a.1"], NEEDED)
+
+
+def test_an_ike_sa_that_waits_for_the_answer_to_its_authentication_stays_for_a_while() -> None:
+    """The peer may have it, and would not learn of its end."""
+    half = msgspec.structs.replace(sa("peer-b", state="CONNECTING", unique_id=9), answered=True)
+    found = stray_sas.strays((half,), NEEDED)
+    actions, requests = stray_sas.deletions(found, {}, 0.0)
+    assert actions == ()
+    assert stray_sas.awaits_answer(found, requests, UNDECIDED - 0.1)
+    assert not stray_sas.awaits_answer(found, requests, UNDECIDED)
+    assert stray_sas.deletions(found, requests, UNDECIDED - 0.1) == ((), requests)
+    assert stray_sas.deletions(found, requests, UNDECIDED)[0] == (DeleteIkeSa(9),)
+    established = msgspec.structs.replace(half, state="ESTABLISHED")
+    assert deletions(established, requests=requests, now=0.1)[0] == (DeleteIkeSa(9),)
+
+
+@pytest.mark.parametrize("changes", [{"answered": False}, {"initiator": False}], ids=["unanswered", "the peer's"])
+def test_other_ike_sas_that_are_negotiated_do_not_stay(changes: dict[str, bool]) -> None:
+    half = msgspec.structs.replace(sa("peer-b", state="CONNECTING", unique_id=9), answered=True)
+    found = stray_sas.strays((msgspec.structs.replace(half, **changes),), NEEDED)
+    actions, requests = stray_sas.deletions(found, {}, 0.0)
+    assert actions == (DeleteIkeSa(9),)
+    assert not stray_sas.awaits_answer(found, requests, 0.0)

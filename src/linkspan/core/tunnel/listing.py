@@ -278,10 +278,11 @@ def _with_attempt_of_trap(tunnel: Tunnel, idle: list[IkeSa], now: float) -> Tunn
 def _failed_attempts(tunnel: Tunnel, idle: list[IkeSa]) -> tuple[Action, ...]:
     """Deletes what the tunnel's own attempt leaves behind. Without one it is the attempt of another connection, and so
     may be what has begun since an attempt failed for want of a key."""
-    is_foreign = tunnel.attempt_ends_at is None and may_initiate(tunnel)
+    if tunnel.attempt_ends_at is None:
+        return ()
     rotation = tunnel.key_rotation
     ended = (sa.unique_id for sa in idle if not rotation.has_failed or sa.unique_id == rotation.failed)
-    return () if is_foreign else tuple(DeleteIkeSa(unique_id) for unique_id in ended)
+    return tuple(DeleteIkeSa(unique_id) for unique_id in ended)
 
 
 def _is_backing_off(tunnel: Tunnel) -> bool:

@@ -132,7 +132,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Trigger, frozenset[Phase]]]] = {
         **_CONFIGURED,
         SasListed: _RUNNING | _DOWN,
         PeerDeclaredDead: _RETRY,
-        EDITED: _OFF | _LOADING | {Phase.WAITING_FOR_PEER},
+        EDITED: _OFF | _LOADING,
     },
     Phase.BACKING_OFF: {
         **_CONFIGURED,

@@ -64,6 +64,8 @@ class IkeSa(msgspec.Struct, frozen=True):
     children: tuple[ChildSa, ...]
     ppk: bool = False
     """A post-quantum key is part of its keys (RFC 8784)."""
+    answered: bool = False
+    """The peer has answered: charon knows the SPI of both ends."""
 
     @property
     def established(self) -> bool:
@@ -101,6 +103,7 @@ def _ike_sa(name: str, section: dict[str, Any]) -> IkeSa:
         age=vici_integer(section, "established"),
         children=tuple(_child_sa(child) for child in section.get("child-sas", {}).values()),
         ppk=vici_text(section.get("ppk", b"no")) == "yes",
+        answered=bool(vici_text(section.get("responder-spi", b"")).strip("0")),
     )
 
 

@@ -22,14 +22,20 @@ REPEATS = 3
 """Number of times that new stray children of one name are found after which their IKE SA is deleted: the peer creates
 them again and again. Those that are found together count once: a child that was rekeyed is listed beside its successor
 for some seconds, and each end may have created one."""
+UNDECIDED = 1.0
+"""Seconds for which an IKE SA stays while this end waits for the answer to its authentication: the peer may have it
+already, and is told of a deletion only once it is up here too."""
 MEMORY = 600.0
 """Seconds after which a request no longer counts towards `REPEATS`."""
 
+CONNECTING = "CONNECTING"
+"""charon's state of an IKE SA that is negotiated."""
 DELETING = "DELETING"
 """charon's state of an SA while it waits for the peer's answer to its deletion."""
 Deletion = DeleteIkeSa | DeleteChildSa
 Requests = Mapping[tuple[int, str], Mapping[int, float]]
-"""Times at which the deletion of stray children was requested, by unique id. Keys: the IKE SA and the child's name."""
+"""Times at which the deletion of stray children was requested, by unique id. Keys: the IKE SA and the child's name; an
+empty one for the IKE SA itself, and when it was first found undecided."""
 
 
 class Needed(msgspec.Struct, frozen=True):
@@ -73,12 +79,16 @@ def deletions(found: Iterable[Stray], requests: Requests, now: float) -> tuple[t
     """The deletions of strays to request now, and all requests afterwards.
 
     A child's deletion is requested once. The IKE SA, which carries others, is deleted if the peer does not answer, or
-    if the child comes again and again.
+    if the child comes again and again. One that is undecided stays for a while.
     """
     actions: list[Deletion] = []
     after = {key: dict(times) for key, times in requests.items() if now < max(times.values()) + MEMORY}
     for stray in found:
         sa = stray.sa
+        if _is_undecided(sa):
+            after.setdefault((sa.unique_id, ""), {}).setdefault(sa.unique_id, now)
+            if _is_awaited(sa, after, now):
+                continue
         fresh: list[Deletion] = []
         hopeless = stray.entire
         for child in sa.children:
@@ -89,6 +99,20 @@ def deletions(found: Iterable[Stray], requests: Requests, now: float) -> tuple[t
             hopeless |= len(set(times.values())) >= REPEATS or now >= times[child.unique_id] + PATIENCE
         actions += [DeleteIkeSa(sa.unique_id)] if hopeless else fresh
     return tuple(actions), after
+
+
+def awaits_answer(found: Iterable[Stray], requests: Requests, now: float) -> bool:
+    """True while one of these strays stays because it is undecided."""
+    return any(_is_awaited(stray.sa, requests, now) for stray in found)
+
+
+def _is_awaited(sa: IkeSa, requests: Requests, now: float) -> bool:
+    since = requests.get((sa.unique_id, ""), {}).get(sa.unique_id)
+    return _is_undecided(sa) and since is not None and now < since + UNDECIDED
+
+
+def _is_undecided(sa: IkeSa) -> bool:
+    return sa.state == CONNECTING and sa.initiator and sa.answered
 
 
 def is_retained(sas: Iterable[IkeSa], loaded: Iterable[str], needed: Needed) -> bool:

@@ -144,7 +144,8 @@ def new_tunnel(
 def refreshed(tunnel: Tunnel, connection: Connection) -> Tunnel:
     """The tunnel under a new revision that leaves charon's configuration unchanged.
 
-    Its user has acted: a tunnel that is down and may initiate does so at once, whatever it was waiting for.
+    Its user has acted: a tunnel that is down and may initiate does so at once, whatever it was waiting for. One that
+    may not any more ends its attempt as any other: the peer may be up by it already.
     """
     acted = connection.revision != tunnel.connection.revision
     tunnel = _set(tunnel, connection=connection)
@@ -152,7 +153,7 @@ def refreshed(tunnel: Tunnel, connection: Connection) -> Tunnel:
         return tunnel
     tunnel = _set(tunnel, dpd_state=dpd.resume(tunnel.dpd_state))
     if not may_initiate(tunnel):
-        return _set(tunnel, attempt_ends_at=None, retry_at=None)
+        return _set(tunnel, retry_at=None)
     return tunnel if tunnel.attempt_ends_at is not None else _set(tunnel, failures=0, retry_at=0.0)
 
 
