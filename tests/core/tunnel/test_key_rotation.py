@@ -11,11 +11,13 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.secret import Secret
 from linkspan.core.state.credentials import PreviousKey
 from linkspan.core.state.desired import Connection
-from linkspan.core.tunnel import key_choice, key_rotation, reconcile
+from linkspan.core.tunnel import key_choice, key_rotation, lifecycle, reconcile
+from linkspan.core.tunnel.events import SasListed
 from linkspan.core.tunnel.key_rotation import KeyRotation
 from linkspan.core.tunnel.reconcile import Plan
+from linkspan.core.tunnel.sas import IkeSa
 from linkspan.core.tunnel.tunnel import Tunnel
-from tests.core.samples import connection
+from tests.core.samples import child, connection, sa
 
 replace = msgspec.structs.replace
 ROTATION = KeyRotation("new", "old")
@@ -87,6 +89,34 @@ def test_the_new_key_is_tried_again_by_an_end_that_may_initiate() -> None:
 # --- all that share a key -----------------------------------------------------------------------------------------
 
 FIRST, SECOND = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+
+
+@pytest.mark.parametrize("revision", [1, 2], ids=["the other key's turn", "edited"])
+@pytest.mark.parametrize(("version", "parts"), [("v1", 1), ("v1", 2), ("v2", 1)])
+def test_it_is_over_however_the_new_version_comes_up(version: str, parts: int, revision: int) -> None:
+    """At once, one child after the other, and beside the previous version, which stays for a while."""
+    changes: dict[str, Any] = {
+        "id": "c1",
+        "ike": replace(connection().ike, ike_version=version),
+        "peer_cidrs": ("10.2.0.0/24", "10.3.0.0/24"),
+    }
+    old = run({}, connection(**OLD, **changes)).tunnels["c1"]
+    old, _ = lifecycle.step(replace(old, applied=True), SasListed((listed(old),)), 0.0)
+    new = run({"c1": old}, connection(**NEW, **changes, revision=revision)).tunnels["c1"]
+    assert new.previous
+    assert not new.key_rotation.is_over
+    for part in range(1, parts + 1):
+        up = None if part == parts else part
+        new, _ = lifecycle.step(new, SasListed((listed(old), listed(new, up, unique_id=2))), float(part))
+    assert new.up
+    assert new.key_rotation.is_over
+
+
+def listed(tunnel: Tunnel, children: int | None = None, unique_id: int = 1) -> IkeSa:
+    """The IKE SA of a tunnel with so many children, or all of them."""
+    assert tunnel.config
+    names = [child.name for child in tunnel.config.children][:children]
+    return sa(tunnel.config.name, *(child(name, number=10 * unique_id) for name in names), unique_id=unique_id)
 
 
 def run(tunnels: dict[str, Tunnel], *desired: Connection, **seen: Any) -> Plan:

@@ -157,6 +157,8 @@ def _assess_children(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], 
     installed = frozenset(name for sa in sas for name in sa.installed)
     up = frozenset(child.name for child in config.children) & installed
     missing = coverage.missing_pairs(config, sas)
+    if up and not tunnel.up:
+        tunnel = _set(tunnel, key_rotation=key_rotation.settled(tunnel.key_rotation))
     if not missing:
         return _complete(tunnel, config, sas, up, now)
     after, ended = _without_superseded(_with_running(tunnel, up, missing, installed), config, sas)
@@ -328,7 +330,6 @@ def _complete(tunnel: Tunnel, config: IkeConfig, sas: tuple[IkeSa, ...], up: fro
         attempt_ends_at=attempt_ends_at,
         retry_at=None,
         dpd_state=dpd.resume(tunnel.dpd_state),
-        key_rotation=tunnel.key_rotation if tunnel.up else key_rotation.settled(tunnel.key_rotation),
     )
     tunnel, turn = _with_new_key(tunnel, now)
     tunnel, due = _once_known(tunnel, duplicate_sas.superfluous_children(config, sas), sas, now)
