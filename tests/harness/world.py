@@ -235,7 +235,7 @@ class World:
         return sorted((child.spi_in, child.spi_out) for child in children if child.state == "INSTALLED")
 
     def carrying(self, side: str) -> set[tuple[str, str]]:
-        """Return the SPIs, in and out, of the children at a site that carry traffic, also of those that were rekeyed."""
+        """Return the SPIs, in and out, of the children at a site that carry traffic, rekeyed ones too."""
         with self.charon(side) as charon:
             children = [child for sa in charon.sas() for child in sa.children]
         return {(child.spi_in, child.spi_out) for child in children if child.carries}

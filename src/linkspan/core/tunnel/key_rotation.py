@@ -28,6 +28,10 @@ OF_KEYS: Final[frozenset[Code]] = frozenset(
     {"AUTHENTICATION_REFUSED", "PSK_MISMATCH", "PSK_MISSING", "PSK_MISSING_AT_PEER"}
 )
 """The codes of failures that another key may explain."""
+PREVIOUS_IN_USE: Final = (
+    "the previous psk is in use until the peer has the new one, and for the time of api.psk_grace: "
+    "change it on the other side too"
+)
 _SILENT: Final[frozenset[Code | None]] = frozenset({None, "PEER_NO_REPLY", "ENCRYPTED_UNANSWERED"})
 """What an initiator knows of a failure in main mode, where what another key has encrypted is not answered."""
 
@@ -155,8 +159,5 @@ def note(rotation: KeyRotation, *, up: bool, previous_up: bool) -> str:
     if not is_active(rotation):
         return ""
     if previous_up or (up and rotation.uses_previous):
-        return (
-            "the previous psk is in use until the peer has the new one, and for the time of api.psk_grace: "
-            "change it on the other side too"
-        )
+        return PREVIOUS_IN_USE
     return "" if up else "the psk was changed: the new and the previous one are tried in turn"
