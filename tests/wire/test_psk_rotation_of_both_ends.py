@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.root]
 ATTEMPTS = 3
 PINGS, INTERVAL = 5000, 0.005
 LOST = {1: 40, 2: 3}
-"""Pings that user-space ESP may lose when a child is replaced or rekeyed, by version of IKE. In IKEv1 those are lost that
+"""Pings that user-space ESP may lose when a child is replaced or rekeyed, by version of IKE. In IKEv1 all are lost that
 arrive before the third message of quick mode (RFC 2409 5.5), which a busy machine handles late."""
 SETTLED = 3.0
 """Seconds after which an edit of both ends has had its effect."""

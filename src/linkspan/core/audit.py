@@ -24,6 +24,7 @@ AuditAction = Literal[
     "probe",
     "join",
     "rotate",
+    "renew",
     "restore",
     "login_failed",
 ]

@@ -69,6 +69,29 @@ def test_a_certificate_is_renewed_at_two_thirds_of_its_life(later: LaterSite) ->
     assert local["private_key"] == old["certificates"]["local"]["private_key"]
     ticker.tick()
     assert later.certificate == renewed
+    (entry,) = later.api.as_("admin").get("/linkspan/audit?action=renew")["audit"]
+    assert (entry["user_name"], entry["object_id"]) == ("linkspan", later.made["id"])
+    assert {"certificate", "not_after"} <= set(entry["fields"])
+
+
+def test_a_look_goes_on_where_the_last_one_ended(later: LaterSite) -> None:
+    """However many there are, a look is for so many; the last page is not full, and the next look begins anew."""
+    for number in range(4):
+        values = {"name": f"more {number}", "source": "generated", "issuer_id": later.anchor["id"]}
+        later.api.create(CERTIFICATES, "certificate", subject_alt_names=["gw.example.org"], **values)
+    ticker = RenewalTicker(later.api.store, most=2)
+
+    def fingerprints() -> set[str]:
+        return {shown["fingerprint"] for shown in later.api.get(CERTIFICATES)["certificates"]}
+
+    before = fingerprints()
+    later.now[0] += 300 * DAY
+
+    seen = []
+    for _ in range(3):
+        ticker.tick()
+        seen.append(len(fingerprints() - before))
+    assert seen == [2, 4, 5]
 
 
 def test_of_several_processes_one_renews_it(later: LaterSite) -> None:

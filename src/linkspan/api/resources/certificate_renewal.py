@@ -15,6 +15,8 @@ from linkspan.api.resources.collection import change
 from linkspan.core.errors import ApiError
 from linkspan.core.schema.resources import CERTIFICATE, TRUST_ANCHOR
 from linkspan.core.state.certificate_status import is_due
+from linkspan.store import audit
+from linkspan.store.audit import Actor
 from linkspan.store.envelopes import KeyFileError
 from linkspan.store.rows import reading, renewals
 from linkspan.store.store import Conflict, Store, Unavailable
@@ -22,6 +24,9 @@ from linkspan.store.ticker import Ticker
 
 INTERVAL: Final = 20.0
 """Seconds between two looks for certificates that are due."""
+MOST: Final = 1000
+"""Certificates that one look is for. The next one goes on after them: a look does not grow with the fleet."""
+ACTOR: Final = Actor(user_id="", user_name="linkspan")
 
 _log = structlog.get_logger("api.certificate_renewal")
 
@@ -29,19 +34,27 @@ _log = structlog.get_logger("api.certificate_renewal")
 class RenewalTicker(Ticker):
     """Renews at its interval."""
 
-    def __init__(self, store: Store, interval: float = INTERVAL) -> None:
+    def __init__(self, store: Store, interval: float = INTERVAL, most: int = MOST) -> None:
         super().__init__("certificate-renewal", interval)
         self._store = store
+        self._most = most
+        self._after = ""
 
     def tick(self) -> None:
         """Renews the certificates that are due. One that cannot be renewed does not keep the others from it."""
         try:
-            with self._store.read() as tx:
-                ids = [life.id for life in renewals.renewable(tx) if is_due(life.start, life.end, tx.wall)]
-            for id in ids:
+            for id in self._due():
                 self._try(id)
         except (Conflict, Unavailable) as error:
             _log.debug("certificates are renewed later, or by another process", error=str(error))
+
+    def _due(self) -> list[str]:
+        """The ids of those that are due, among the next ones."""
+        with self._store.read() as tx:
+            found = renewals.renewable(tx, self._after, self._most)
+            due = [life.id for life in found if is_due(life.start, life.end, tx.wall)]
+        self._after = found[-1].id if len(found) == self._most else ""
+        return due
 
     def _try(self, id: str) -> None:
         try:
@@ -61,5 +74,7 @@ class RenewalTicker(Ticker):
             anchor = reading.get(tx, TRUST_ANCHOR, row["issuer_id"])
             if anchor is None:
                 return False
-            change(tx, CERTIFICATE, row, issued_by(tx, anchor, row))
+            issued = issued_by(tx, anchor, row)
+            change(tx, CERTIFICATE, row, issued)
+            audit.record(tx, ACTOR, "renew", CERTIFICATE.name, id, row["project_id"], issued)
             return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import null, select
+from sqlalchemy import bindparam, null, select
 
 from linkspan.core.schema.resources import CERTIFICATE, TRUST_ANCHOR
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
@@ -23,8 +23,10 @@ _renewable: Final = Statement(
         _certificate.c.source == "generated",
         _certificate.c.revoked_at.is_(None),
         _certificate.c.not_after < _anchor.c.expires_at,
+        _certificate.c.id > bindparam("after"),
     )
     .order_by(_certificate.c.id)
+    .limit(bindparam("most"))
 )
 
 
@@ -37,9 +39,10 @@ class Life(NamedTuple):
     end: str
 
 
-def renewable(tx: Transaction) -> list[Life]:
-    """The certificates that their CA could issue again for longer than they are."""
-    return [Life(id, "", start, end) for id, start, end in tx.rows(_renewable)]
+def renewable(tx: Transaction, after: str, most: int) -> list[Life]:
+    """The certificates that their CA could issue again for longer than they are, in the order of their ids: the first
+    `most` ones after an id."""
+    return [Life(id, "", start, end) for id, start, end in tx.rows(_renewable, after=after, most=most)]
 
 
 @statement
