@@ -37,6 +37,7 @@ from linkspan.core.schema.resources import (
     ENDPOINT_GROUP,
     GATEWAY_PORT,
     IKE_POLICY,
+    INTERFACE_PORT,
     IPSEC_POLICY,
     NETWORK,
     PORT,
@@ -69,6 +70,8 @@ SOFT: Final = frozenset({SERVICE.name, CONNECTION.name})
 IS_GATEWAY_PORT: Final[ColumnElement[str]] = literal_column(f"'{GATEWAY_PORT}'")
 """The `device_owner` of gateway ports as a literal in a statement: with a bound value SQLite would plan anew at each
 run, because the index is partial."""
+IS_INTERFACE_PORT: Final[ColumnElement[str]] = literal_column(f"'{INTERFACE_PORT}'")
+"""The same of a router's interfaces: SQLite would plan anew for them too, to see whether that index serves."""
 
 _TYPES: Final[dict[str, Any]] = {"text": WORDS, "integer": Integer, "boolean": Boolean, "json": Text}
 _STANDARD_TYPES: Final[dict[str, Any]] = {"revision_number": Integer}

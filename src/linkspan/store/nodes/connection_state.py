@@ -20,7 +20,6 @@ from linkspan.core.schema.resources import (
     CONNECTION,
     ENDPOINT_GROUP,
     IKE_POLICY,
-    INTERFACE_PORT,
     IPSEC_POLICY,
     PORT,
     SERVICE,
@@ -39,7 +38,7 @@ from linkspan.store.database.statements import (
     statement,
     struct_columns,
 )
-from linkspan.store.database.tables import ADDRESS, CHANGE, IS_GATEWAY_PORT, PREVIOUS_KEY, TABLES
+from linkspan.store.database.tables import ADDRESS, CHANGE, IS_GATEWAY_PORT, IS_INTERFACE_PORT, PREVIOUS_KEY, TABLES
 from linkspan.store.nodes import connection_credentials, previous_keys
 from linkspan.store.revisions import join_changes
 from linkspan.store.rows.mapping import outside_addresses
@@ -370,7 +369,7 @@ _attached = (
     select(json_rows(_subnet.c.id, _subnet.c.cidr))
     .join(ADDRESS, ADDRESS.c.subnet_id == _subnet.c.id)
     .join(_interface, _interface.c.id == ADDRESS.c.port_id)
-    .where(_interface.c.device_id == bindparam("gateway"), _interface.c.device_owner == INTERFACE_PORT)
+    .where(_interface.c.device_id == bindparam("gateway"), _interface.c.device_owner == IS_INTERFACE_PORT)
 )
 _of_router: Final = Statement(
     # One text for all of them: a row each would cost as much again as to find it.

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, case, delete, exists, insert, select
 
-from linkspan.core.schema.resources import INTERFACE_PORT, PORT, SUBNET
+from linkspan.core.schema.resources import PORT, SUBNET
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
-from linkspan.store.database.tables import ADDRESS, IS_GATEWAY_PORT, TABLES
+from linkspan.store.database.tables import ADDRESS, IS_GATEWAY_PORT, IS_INTERFACE_PORT, TABLES
 from linkspan.store.rows.mapping import MAPPERS
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction
@@ -80,7 +80,7 @@ def _with_interface(count: int) -> Statement:
             ADDRESS.c.subnet_id == _subnet.c.id,
             ADDRESS.c.port_id == _port.c.id,
             _port.c.device_id == bindparam("router"),
-            _port.c.device_owner == INTERFACE_PORT,
+            _port.c.device_owner == IS_INTERFACE_PORT,
         )
         .correlate(_subnet)
     )
