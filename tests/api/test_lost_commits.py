@@ -156,19 +156,17 @@ def test_an_outcome_that_nobody_can_look_up_is_said_so(
     api, running = lossy
     monkeypatch.setattr(stores, "RESOLVE", 0.3)
     running.fault = "silent"
-    monkeypatch.setattr(Gate, "attempt", _closed_after(running, Gate.attempt))
+    monkeypatch.setattr(Gate, "__enter__", _closed_after(running, Gate.__enter__))
     response = create(api)()
     assert response.status_code == 503
     assert response.headers["retry-after"]
     assert "look before you try again" in response.json()["NeutronError"]["message"]
 
 
-def _closed_after(running: Proxy, attempt: Any) -> Any:
-    @contextmanager
-    def closed(self: Any) -> Iterator[None]:
-        with attempt(self):
-            if running.met:
-                raise stores.Disconnected("closed")
-            yield
+def _closed_after(running: Proxy, enter: Callable[[Gate], None]) -> Callable[[Gate], None]:
+    def closed(self: Gate) -> None:
+        enter(self)
+        if running.met:
+            raise stores.Disconnected("closed")
 
     return closed

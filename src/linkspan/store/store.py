@@ -90,8 +90,11 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """One read transaction: everything it reads is of one moment."""
-        with self._connected(writes=False) as connection:
-            yield Transaction(connection, self._keyring, self._clock, self.lease)
+        try:
+            with transaction(self._connection(), writes=False) as connection:
+                yield Transaction(connection, self._keyring, self._clock, self.lease)
+        except KeysUnavailable as error:
+            raise Unavailable(str(error)) from error
 
     @contextmanager
     def write(self, *, repeatable: bool = False) -> Iterator[Transaction]:
@@ -118,31 +121,32 @@ class Store:
     @contextmanager
     def _writing(self, marker: str | None = None) -> Iterator[Transaction]:
         self._keyring.refresh()
-        with self._turn, self._connected(writes=True) as connection:
-            tx = Transaction(connection, self._keyring, self._clock, self.lease)
-            version = self._keyring.version
-            if version != self._registered:
-                encryption_keys.register(tx, check=self._registered < 0)
-            yield tx
-            revisions.flush(tx)
-            audit.flush(tx)
-            if marker is not None:
-                try:
-                    with translated(self._dbapi):
-                        commit_markers.commit(connection, marker, tx.now)
-                except Disconnected as error:
-                    raise InDoubt(str(error)) from error
-        self._registered = version
-
-    @contextmanager
-    def _connected(self, *, writes: bool) -> Iterator[DriverConnection]:
-        with self._gate.attempt(), translated(self._dbapi):
-            connection = take(self._engine)
         try:
-            with transaction(connection, writes=writes):
-                yield connection
+            with self._turn, transaction(self._connection(), writes=True) as connection:
+                tx = Transaction(connection, self._keyring, self._clock, self.lease)
+                version = self._keyring.version
+                if version != self._registered:
+                    encryption_keys.register(tx, check=self._registered < 0)
+                yield tx
+                revisions.flush(tx)
+                audit.flush(tx)
+                if marker is not None:
+                    self._commit(tx, marker)
         except KeysUnavailable as error:
             raise Unavailable(str(error)) from error
+        self._registered = version
+
+    def _commit(self, tx: Transaction, marker: str) -> None:
+        """Commits with a marker by which a COMMIT is looked up whose connection was lost."""
+        try:
+            with translated(self._dbapi):
+                commit_markers.commit(tx.connection, marker, tx.now)
+        except Disconnected as error:
+            raise InDoubt(str(error)) from error
+
+    def _connection(self) -> DriverConnection:
+        with self._gate, translated(self._dbapi):
+            return take(self._engine)
 
     def _has_committed(self, marker: str, error: InDoubt) -> bool:
         """True if the transaction with this marker has committed, False if it never will. Raises `OutcomeUnknown`."""

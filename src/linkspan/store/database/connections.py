@@ -5,8 +5,6 @@ That would cost more than the look-up of a row. Migrations and whatever else is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Dialect, Engine
@@ -58,21 +56,37 @@ def take(engine: Engine) -> DriverConnection:
     return DriverConnection(engine.raw_connection(), engine.dialect)
 
 
-@contextmanager
-def transaction(connection: DriverConnection, *, writes: bool) -> Iterator[None]:
-    """A transaction on a connection, which it gives back: commits at the end, rolls back on an exception. Errors of the
-    driver become those of `errors`."""
-    try:
-        with translated(connection.dialect.loaded_dbapi):
-            connection.begin(writes=writes)
-            yield
-            connection.driver.commit()
-    except Disconnected:
-        # There is nothing to roll back any more, or its server takes no writes.
-        connection.discard()
-        raise
-    except BaseException:
-        connection.roll_back()
-        raise
-    finally:
-        connection.give_back()
+class transaction:  # noqa: N801 - reads as a function where it is used, and costs a third of a generator
+    """A transaction on a connection, as a `with` block. It gives the connection back: commits at the end, rolls back on
+    an exception. Errors of the driver become those of `errors`."""
+
+    __slots__ = ("_connection", "_writes")
+
+    def __init__(self, connection: DriverConnection, *, writes: bool) -> None:
+        self._connection = connection
+        self._writes = writes
+
+    def __enter__(self) -> DriverConnection:
+        try:
+            self._connection.begin(writes=self._writes)
+        except BaseException as error:
+            self.__exit__(None, error, None)
+            raise
+        return self._connection
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        connection = self._connection
+        try:
+            with translated(connection.dialect.loaded_dbapi):
+                if error is not None:
+                    raise error
+                connection.driver.commit()
+        except Disconnected:
+            # There is nothing to roll back any more, or its server takes no writes.
+            connection.discard()
+            raise
+        except BaseException:
+            connection.roll_back()
+            raise
+        finally:
+            connection.give_back()

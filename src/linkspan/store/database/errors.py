@@ -7,8 +7,6 @@ or a row.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import exc
@@ -67,31 +65,45 @@ _DISK: Final[dict[int | str | None, str]] = {
 }
 
 
-@contextmanager
-def translated(dbapi: Any) -> Iterator[None]:
-    """Errors of a driver, bare or wrapped by SQLAlchemy, -> `Conflict` and `Unavailable`."""
-    try:
-        yield
-    except exc.TimeoutError as error:
-        raise Unavailable("every connection to the database is busy") from error
-    except (dbapi.Error, exc.DBAPIError) as error:
-        cause = error.orig if isinstance(error, exc.DBAPIError) else error
-        code = getattr(cause, "sqlite_errorcode", None) or getattr(cause, "sqlstate", None)
-        if code in _CONFLICTS:
-            raise Conflict(f"another transaction was faster ({type(cause).__name__} {code})") from error
-        if (fault := _disk_fault(code)) is not None:
-            raise Unwritable(f"{fault}: what exists works on, and can be changed when that is mended") from error
-        if code in _READ_ONLY:
-            raise Disconnected(
-                f"the database takes no writes, it is a standby or read-only ({_line(cause)}): name its primary, or "
-                "all servers with target_session_attrs=read-write"
-            ) from error
-        if isinstance(cause, dbapi.OperationalError | dbapi.InterfaceError) and code != sqlite3.SQLITE_ERROR:
-            # Without a code: psycopg's own errors, of the connection. Class 08: the server's.
-            is_away = code is None or code in _AWAY or str(code).startswith("08")
-            kind = Disconnected if is_away else Unavailable
-            raise kind(f"the database does not answer: {_line(cause)}") from error
-        raise
+class translated:  # noqa: N801 - reads as a function where it is used, and costs a third of a generator
+    """Errors of a driver in a `with` block, bare or wrapped by SQLAlchemy, -> `Conflict` and `Unavailable`."""
+
+    __slots__ = ("_dbapi",)
+
+    def __init__(self, dbapi: Any) -> None:
+        self._dbapi = dbapi
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and (translation := _translation(error, self._dbapi)) is not None:
+            raise translation from error
+
+
+def _translation(error: BaseException, dbapi: Any) -> Conflict | Unavailable | None:
+    """What an error means; None if it is not a driver's, or a defect of the code."""
+    if isinstance(error, exc.TimeoutError):
+        return Unavailable("every connection to the database is busy")
+    if not isinstance(error, dbapi.Error | exc.DBAPIError):
+        return None
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", None) or getattr(cause, "sqlstate", None)
+    if code in _CONFLICTS:
+        return Conflict(f"another transaction was faster ({type(cause).__name__} {code})")
+    if (fault := _disk_fault(code)) is not None:
+        return Unwritable(f"{fault}: what exists works on, and can be changed when that is mended")
+    if code in _READ_ONLY:
+        return Disconnected(
+            f"the database takes no writes, it is a standby or read-only ({_line(cause)}): name its primary, or "
+            "all servers with target_session_attrs=read-write"
+        )
+    if isinstance(cause, dbapi.OperationalError | dbapi.InterfaceError) and code != sqlite3.SQLITE_ERROR:
+        # Without a code: psycopg's own errors, of the connection. Class 08: the server's.
+        is_away = code is None or code in _AWAY or str(code).startswith("08")
+        kind = Disconnected if is_away else Unavailable
+        return kind(f"the database does not answer: {_line(cause)}")
+    return None
 
 
 def _disk_fault(code: int | str | None) -> str | None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from linkspan.store.database.errors import Disconnected
@@ -18,29 +16,18 @@ PAUSE: Final = 0.2
 
 
 class Gate:
-    """Thread-safe. Open until an attempt to connect fails, and again after one that succeeds."""
+    """A `with` block around each attempt to connect. Thread-safe. Open until one fails, and again after one that
+    succeeds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._reason: str | None = None
         self._next = 0.0
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Runs an attempt to connect. Raises Disconnected, also without an attempt while another one is made."""
-        self._enter()
-        try:
-            yield
-        except BaseException as error:
-            with self._lock:
-                self._next = time.monotonic() + PAUSE
-                if isinstance(error, Disconnected):
-                    self._reason = str(error)
-            raise
-        with self._lock:
-            self._reason = None
-
-    def _enter(self) -> None:
+    def __enter__(self) -> None:
+        """Begins an attempt to connect. Raises Disconnected instead while another one is made."""
+        if self._reason is None:
+            return
         with self._lock:
             if self._reason is None:
                 return
@@ -48,3 +35,14 @@ class Gate:
                 raise Disconnected(self._reason)
             # This thread tries; the others wait for its result.
             self._next = float("inf")
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None and self._reason is None:
+            return
+        with self._lock:
+            if error is None:
+                self._reason = None
+                return
+            self._next = time.monotonic() + PAUSE
+            if isinstance(error, Disconnected):
+                self._reason = str(error)
