@@ -127,7 +127,8 @@ class Attributes:
 
     def view(self, row: Row, now: float, grace: float, with_secrets: bool) -> Values:
         """Returns a row as clients read it. Without `with_secrets` a secret is null; a `write_only` one always is."""
-        shown = self._blank | row | self._hidden
+        shown = self._blank | row
+        shown |= self._hidden
         shown["tenant_id"] = row["project_id"]
         for name in self._secrets:
             secret = row.get(name) if with_secrets else None

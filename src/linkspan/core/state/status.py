@@ -75,8 +75,9 @@ def compute(inputs: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
     """Status of a connection or service, its reason and the code of that. `grace`: seconds before it reads DOWN instead
     of PENDING."""
     verdict = _verdict(inputs, now, grace)
-    reason = "; ".join(text for text in (verdict.reason, inputs.notice) if text)
-    return verdict if reason == verdict.reason else verdict._replace(reason=reason)
+    if not inputs.notice:
+        return verdict
+    return verdict._replace(reason=f"{verdict.reason}; {inputs.notice}" if verdict.reason else inputs.notice)
 
 
 def _verdict(inputs: StatusInputs, now: float, grace: float) -> Verdict:

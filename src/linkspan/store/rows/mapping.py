@@ -58,7 +58,6 @@ class Mapper:
         stored = [attribute for attribute in resource.attributes if attribute.stored and not attribute.secret]
         self.stored: dict[str, Attribute] = {attribute.name: attribute for attribute in stored}
         self.secrets = tuple(attribute.name for attribute in resource.attributes if attribute.secret)
-        self._open = frozenset(a.name for a in resource.attributes if a.secret and not a.write_only)
         self._ignored = frozenset(a.name for a in resource.attributes if not a.stored)
         self._json = tuple(a.name for a in stored if a.kind.column == "json")
         booleans = tuple(a.name for a in stored if a.kind.column == "boolean")
@@ -68,26 +67,31 @@ class Mapper:
         columns: list[Any] = [
             self.table.c[column_name(self.stored[name]) if name in self.stored else name] for name in self.names
         ]
+        is_carried = resource.name in SOFT
+        self._sealed: list[tuple[str, int, bool]] = []
+        """Of each secret its name, where its columns begin, and whether it is opened."""
         for name in self.secrets:
+            self._sealed.append((name, len(columns), is_carried or not resource.by_name[name].write_only))
             columns += [self.table.c[name], self.table.c[f"{name}_key_id"]]
         self.base = len(columns)
         joined = _JOINS.get(resource.name, _no_join)(self.table)
         self.source = joined.source
         self._complete = joined.complete
         self.columns = (*columns, *joined.columns)
-        self._is_carried = resource.name in SOFT
         self._row = _row_maker(plain, self._json, booleans)
 
     def row(self, values: Sequence[Any], tx: Transaction, with_secrets: bool = True) -> Row:
         """The row of a tuple of `columns`. Without secrets, too, it knows whether they can be read: a status follows
         from that, whoever asks for it. A secret that nobody may read is opened only for what has a status."""
         row = self._row(values)
-        for at, name in enumerate(self.secrets):
-            ciphertext, key_id = values[len(self.names) + 2 * at :][:2]
-            secret = None
-            if ciphertext is not None and (name in self._open or self._is_carried):
-                secret, fault = tx.keyring.try_open(key_id, bytes(ciphertext), row["project_id"], row["id"], name)
-                row.fault = row.fault or fault
+        for name, place, is_opened in self._sealed:
+            ciphertext, secret = values[place], None
+            if ciphertext is not None and is_opened:
+                secret, fault = tx.keyring.try_open(
+                    values[place + 1], bytes(ciphertext), row["project_id"], row["id"], name
+                )
+                if fault:
+                    row.fault = row.fault or fault
             if with_secrets:
                 row[name] = secret
         if self._complete is not None:
