@@ -12,7 +12,7 @@ from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.store.database.statements import Statement
 from linkspan.store.nodes import assignment, registry, tombstones
-from linkspan.store.rows import candidates, reading
+from linkspan.store.rows import candidates, dependencies, reading
 from tests.store.conftest import World
 
 INDEXES = {
@@ -30,6 +30,7 @@ INDEXES = {
     "candidates of services": (candidates.ids_of(SERVICE, ["DOWN"]), "ix_change_unsettled"),
     "disabled services": (candidates.ids_of(SERVICE, ["DOWN"]), "ix_service_disabled"),
 }
+Executed = list[tuple[Statement, dict[str, Any]]]
 VALUES: dict[str, Any] = {"now": 1.0, "since": 1.0, "old": 1.0, "most": 10}
 
 
@@ -44,6 +45,22 @@ def plan(world: World, statement: Statement, values: dict[str, Any]) -> str:
         else:
             cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
         return "\n".join(str(row) for row in cursor.fetchall())
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> Executed:
+    """The statements of the test with their values, as they are run."""
+    run: Executed = []
+    original, thread = Statement._execute, threading.get_ident()
+
+    def noted(self: Statement, connection: Any, values: dict[str, Any]) -> Any:
+        # A process that an earlier test has run in threads may still advance its clock.
+        if threading.get_ident() == thread:
+            run.append((self, values))
+        return original(self, connection, values)
+
+    monkeypatch.setattr(Statement, "_execute", noted)
+    return run
 
 
 @pytest.mark.parametrize("name", INDEXES)
@@ -76,22 +93,24 @@ def test_the_look_at_plans_sees_an_index_that_is_missing(world: World) -> None:
         (Query(sort=(("updated_at", False),), limit=10), "ix_connection_updated_at"),
         (Query(sort=(("peer_address", True),), limit=10), "ix_connection_peer_address"),
         (Query(limit=10), "ix_connection_name"),
+        (Query(filters={"local_certificate_id": ("x",)}), "ix_connection_local_certificate_id"),
+        (Query(filters={"trust_anchor_id": ("x", "y")}), "ix_connection_trust_anchor_id"),
     ],
 )
-def test_a_list_has_an_index(world: World, query: Query, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run: list[tuple[Statement, dict[str, Any]]] = []
-    original, thread = Statement._execute, threading.get_ident()
-
-    def noted(self: Statement, connection: Any, values: dict[str, Any]) -> Any:
-        # A process that an earlier test has run in threads may still advance its clock.
-        if threading.get_ident() == thread:
-            run.append((self, values))
-        return original(self, connection, values)
-
-    monkeypatch.setattr(Statement, "_execute", noted)
+def test_a_list_has_an_index(world: World, query: Query, index: str, executed: Executed) -> None:
     with world.store.read() as tx:
         reading.find(tx, CONNECTION, query)
-    assert index in plan(world, *run[-1])
+    assert index in plan(world, *executed[-1])
+
+
+def test_the_users_of_an_endpoint_group_are_found_by_indexes_of_those_with_groups(
+    world: World, executed: Executed
+) -> None:
+    with world.store.read() as tx:
+        assert dependencies.connections_using(tx, endpoint_group="x") == []
+    found = plan(world, *executed[-1])
+    assert "ix_connection_live_local_ep_group_id" in found
+    assert "ix_connection_live_peer_ep_group_id" in found
 
 
 def test_deleted_objects_are_still_found_by_what_they_reference(world: World) -> None:

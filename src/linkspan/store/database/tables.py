@@ -118,6 +118,8 @@ _RELEASED: Final[dict[str, dict[str, str]]] = {
     CONNECTION.name: {"local_certificate_id": CERTIFICATE.name, "trust_anchor_id": TRUST_ANCHOR.name},
 }
 """References that a soft deletion empties, so that they need no `live_` column."""
+_RARE: Final = frozenset({ENDPOINT_GROUP.name, CERTIFICATE.name, TRUST_ANCHOR.name})
+"""Resources that few connections reference: the others have no place in the indexes of these references."""
 RELEASED: Final = {name: tuple(references) for name, references in _RELEASED.items()}
 
 
@@ -146,7 +148,7 @@ def _columns(resource: Resource) -> list[Column[Any]]:
         released = _RELEASED.get(resource.name, {}).get(name)
         held = released if target is None or soft else target
         keys = () if held is None else (ForeignKey(f"{held}.id"),)
-        indexed = (resource.name, name) in _INDEXED or released is not None
+        indexed = (resource.name, name) in _INDEXED
         columns.append(Column(name, _TYPES[attribute.kind.column], *keys, nullable=optional, index=indexed or None))
     if soft:
         columns += [
@@ -173,7 +175,8 @@ def _envelope(name: str) -> list[Column[Any]]:
 
 def _live(name: str, target: str) -> Column[Any]:
     only = Computed(f"CASE WHEN deleted_at IS NULL THEN {name} END", persisted=True)
-    return Column(f"live_{name}", WORDS, only, ForeignKey(f"{target}.id"), index=True)
+    is_rare = target in _RARE
+    return Column(f"live_{name}", WORDS, only, ForeignKey(f"{target}.id"), index=None if is_rare else True)
 
 
 def _partial(name: str, *columns: str, where: str, on_sqlite: str = "") -> Index:
@@ -201,7 +204,15 @@ def _noun(resource: Resource) -> Table:
             if resource.name in SOFT
             else []
         ),
+        *(_partial(f"ix_{resource.name}_{name}", name, where=f"{name} IS NOT NULL") for name in _rare(resource)),
     )
+
+
+def _rare(resource: Resource) -> list[str]:
+    """The columns with references that few rows have."""
+    soft = [f"live_{name}" for name, target in _REFERENCES.get(resource.name, {}).items() if target in _RARE]
+    released = [name for name, target in _RELEASED.get(resource.name, {}).items() if target in _RARE]
+    return [*(soft if resource.name in SOFT else ()), *released]
 
 
 ENCRYPTION_KEY: Final = Table(
