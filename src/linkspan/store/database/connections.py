@@ -31,6 +31,10 @@ class DriverConnection:
             self.driver.begin(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         # Else psycopg begins one before the first statement: READ COMMITTED, as the engine says.
 
+    def cursor(self) -> Any:
+        """A cursor. PostgreSQL sends it values in binary: it costs half as much to make rows of them as of texts."""
+        return self.driver.cursor() if self.dialect.name == "sqlite" else self.driver.cursor(binary=True)
+
     def stream(self, name: str) -> Any:
         """A cursor for a result of any length, which is read while its rows are taken."""
         return self.driver.cursor() if self.dialect.name == "sqlite" else self.driver.cursor(name)

@@ -73,7 +73,7 @@ class Statement:
 
     def _execute(self, connection: DriverConnection, values: Parameters) -> Any:
         text, parameters = self._parameters(connection.dialect, values)
-        cursor = connection.driver.cursor()
+        cursor = connection.cursor()
         cursor.execute(text, parameters)
         return cursor
 
