@@ -26,7 +26,7 @@ from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
 from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.schema import list_query, operations
-from linkspan.core.state import credentials, drift, status
+from linkspan.core.state import credentials, drift, status, timeline
 from linkspan.core.suggestions import nearest
 
 PREFIX: Final = "LINKSPAN_"
@@ -135,6 +135,12 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = credentials.PSK_GRACE
     audit_retention: Annotated[Days, _about("days for which entries of the audit trail are kept; 0: for ever")] = 365
+    timeline_events: Annotated[
+        Count, _about("events of one connection that the timeline keeps; beyond it the oldest ones go")
+    ] = timeline.KEPT
+    timeline_retention: Annotated[
+        Days, _about("days for which events are kept in the timeline; 0: until there are too many of a connection")
+    ] = timeline.RETENTION
     policy_defaults: Annotated[
         Literal["safe", "neutron"],
         _about("algorithms of a policy that does not name them; neutron: sha1, group5 and IKEv1, as Neutron documents"),

@@ -20,6 +20,7 @@ from linkspan.core.authorization.default_rules import RULES
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.schema import examples
 from linkspan.core.schema.resources import INVENTORY, RESOURCES, Resource
+from linkspan.store import timeline
 from tests.api.conftest import OpenApi
 from tests.api.world import ADMIN, BLUE, CONNECTIONS, RED, USERS, Api, LocalSite
 
@@ -60,8 +61,14 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "user": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
     "public": {"admin": (200, 200), "member": (200, 200), "reader": (200, 200), "unknown role": (200, 200)},
     "admin": {"admin": (200, 200), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
-    # entries of the owner's project
+    # entries, or events, of the owner's project
     "audit": {
+        "admin": ("seen", "seen"),
+        "member": ("seen", "unseen"),
+        "reader": ("seen", "unseen"),
+        "unknown role": (403, 403),
+    },
+    "all events": {
         "admin": ("seen", "seen"),
         "member": ("seen", "unseen"),
         "reader": ("seen", "unseen"),
@@ -131,6 +138,7 @@ def rows() -> Iterator[Row]:
         yield Row("GET", path, "public")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/diagnosis", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
     profiles = ("vpn/crypto-profiles", "vpn/crypto-profiles/{id}")
     for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant", *profiles, *ABSENT_LISTS):
         yield Row("GET", f"/v2.0/{path}", "user")
@@ -146,6 +154,7 @@ def rows() -> Iterator[Row]:
         yield Row("POST", f"/v2.0/{absent}", "create absent")
         yield Row("GET", f"/v2.0/{absent}/{{id}}", "absent")
     yield Row("GET", "/v2.0/linkspan/audit", "audit")
+    yield Row("GET", "/v2.0/linkspan/events", "all events")
     yield Row("GET", "/v2.0/quotas", "every quota")
     for path in ("/v2.0/quotas/{id}", "/v2.0/quotas/{id}/default", "/v2.0/quotas/{id}/details"):
         yield Row("GET", path, "quota")
@@ -252,8 +261,8 @@ class MatrixColumn:
         if row.resource:
             yield from getattr(self, f"_{row.action}")(row, BY_NAME[row.resource], expected)
             return
-        if row.action == "audit":
-            yield from self._audit(row, expected)
+        if row.action in ("audit", "all events"):
+            yield from (self._audit if row.action == "audit" else self._events)(row, expected)
             return
         ids = {"quotas": self.project, "crypto-profiles": "cnsa1"}
         path = row.path.replace("{id}", next((id for part, id in ids.items() if f"/{part}/" in row.path), "vpnaas"))
@@ -430,6 +439,20 @@ class MatrixColumn:
             if any(entry["source"] for entry in entries):
                 yield "an address of a client"
 
+    def _events(self, row: Row, expected: Result) -> Iterator[str]:
+        created = self.make(BY_NAME["connection"])
+        with self.caller.store.write() as tx:
+            timeline.order(tx, 1000)
+        response = self.caller.send("GET", f"/{row.path}")
+        if isinstance(expected, int) or response.status_code != 200:
+            yield from self._status(response, expected if isinstance(expected, int) else 200)
+            return
+        events = response.json()["events"]
+        if (created["id"] in {event["connection_id"] for event in events}) != (expected == "seen"):
+            yield f"not {expected}"
+        if self.role != "admin" and {event["project_id"] for event in events} - {USERS[self.caller.user].project_id}:
+            yield "another project's event"
+
     def _collection(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         response = self.caller.send(row.method, f"/{row.path}", {} if row.method == "PUT" else None)
         yield from self._status(response, expected)
@@ -520,6 +543,7 @@ def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> 
         "tag_read",
         "quota",
         "audit",
+        "all events",
     }
 
 

@@ -33,6 +33,7 @@ from linkspan.api.resources.probes import ConnectionCollection
 from linkspan.api.resources.quotas import Quotas
 from linkspan.api.resources.routers import RouterCollection, Routers
 from linkspan.api.resources.tags import TaggedCollection
+from linkspan.api.resources.timeline import Timeline
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
@@ -168,6 +169,7 @@ def _routes(
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
     routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
+    routes += Timeline(store, context.page).routes()
     routes += [*Agents(store, context.page).routes(), *absent.routes(), *crypto_profiles.routes(context.page)]
     routes += [
         *Nodes(store, context.notifier).routes(),

@@ -254,6 +254,7 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
     from linkspan.store.key_ticker import KeyTicker
     from linkspan.store.lease_ticker import LeaseTicker
     from linkspan.store.migrate import upgrade
+    from linkspan.store.timeline_ticker import TimelineTicker
 
     with open_database(settings, exclusive=True) as engine:
         upgrade(engine)
@@ -284,5 +285,7 @@ def open_application(settings: Settings) -> Iterator[tuple[Application, Notifier
             node_certificates=settings.api.node_certificates,
         )
         audit = AuditTicker(store, settings.api.audit_retention * 86_400.0)
-        with LeaseTicker(store), audit, KeyTicker(store), RenewalTicker(store), app.questions:
+        kept, days = settings.api.timeline_events, settings.api.timeline_retention
+        timeline = TimelineTicker(store, notifier.changed, kept, days * 86_400.0)
+        with LeaseTicker(store), audit, timeline, KeyTicker(store), RenewalTicker(store), app.questions:
             yield app, notifier

@@ -42,8 +42,10 @@ def touch(tx: Transaction, *, connections: Iterable[str] = (), gateways: Iterabl
     Each node's revision goes up once per transaction. Unassigned gateways are stamped when they are assigned. Nothing
     is written before `flush`.
     """
-    tx.live.update(("connection", id) for id in connections)
-    tx.live.update(("gateway", id) for id in gateways)
+    touched: set[tuple[ObjectKind, str]] = {("connection", id) for id in connections}
+    touched.update(("gateway", id) for id in gateways)
+    tx.touched |= touched
+    tx.live |= touched
 
 
 def add_tombstone(tx: Transaction, node_id: str, kind: ObjectKind, id: str, gateway_id: str) -> None:

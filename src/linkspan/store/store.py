@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from linkspan.store import audit, revisions
+from linkspan.store import audit, revisions, timeline
 from linkspan.store.database import commit_markers
 from linkspan.store.database.clock import Clock
 from linkspan.store.database.connections import DriverConnection, take, transaction
@@ -130,6 +130,7 @@ class Store:
                 yield tx
                 revisions.flush(tx)
                 audit.flush(tx)
+                timeline.flush(tx)
                 if marker is not None:
                     self._commit(tx, marker)
         except KeysUnavailable as error:

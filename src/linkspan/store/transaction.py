@@ -38,7 +38,8 @@ def new_ordered_id() -> str:
 
 class Transaction:
     """One transaction. `live` and `dead` are the objects that `revisions.flush` has to stamp; `revisions` are the nodes
-    stamped so far. `audited` are the entries that `audit.flush` has to write. `statements` counts what was sent to the
+    stamped so far. `touched` are those that were to be stamped so far, `audited` the entries that
+    `audit.flush` has to write, `events` those of `timeline.flush`. `statements` counts what was sent to the
     database. Not for more than one thread, and not beyond its `with` block."""
 
     def __init__(self, connection: DriverConnection, keyring: Keyring, clock: Clock, lease: float) -> None:
@@ -48,7 +49,9 @@ class Transaction:
         self.live: set[tuple[ObjectKind, str]] = set()
         self.dead: set[tuple[str, ObjectKind, str, str]] = set()
         self.revisions: dict[str, int] = {}
+        self.touched: set[tuple[ObjectKind, str]] = set()
         self.audited: list[list[Any]] = []
+        self.events: list[Any] = []
         self.statements = 0
         self._clock = clock
         self._now: float | None = None

@@ -43,6 +43,7 @@ _TAGS: Final = OF_RESOURCES | {
     "crypto profile": "names for the algorithms of policies that belong together",
     "quota": "how many objects a project may have",
     "nodes": "the gateway nodes and their credentials, for admins",
+    "timeline": "what happened to connections",
     "audit": "who changed what, and failed logins",
     "identity": "users, projects and tokens: a small Keystone v3, also at /v3",
     "about": "the service itself",

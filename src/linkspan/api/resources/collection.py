@@ -31,7 +31,7 @@ from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.operations import MAX_BULK, PolicyAction
 from linkspan.core.schema.resources import CONNECTION, Resource
 from linkspan.core.state import status
-from linkspan.store import audit, revisions
+from linkspan.store import audit, revisions, timeline
 from linkspan.store.rows import dependencies, reading, writing
 from linkspan.store.rows.row import Row
 from linkspan.store.store import Store
@@ -328,7 +328,13 @@ class Collection:
     def _audit(
         self, tx: Transaction, request: Request, action: AuditAction, row: Row, fields: Iterable[str] = ()
     ) -> None:
-        audit.record(tx, actor_of(request), action, self.resource.name, row["id"], row["project_id"], fields)
+        actor, named = actor_of(request), tuple(fields)
+        audit.record(tx, actor, action, self.resource.name, row["id"], row["project_id"], named)
+        if self.resource is not CONNECTION and action != "create":
+            timeline.revised(tx, actor, action, self.resource.name, row["id"], named)
+        elif self.resource is CONNECTION and action != "probe":
+            own = (row["project_id"], row["name"])
+            timeline.revised(tx, actor, action, self.resource.name, row["id"], named, own=own)
 
     def _present(self, id: str) -> bool:
         with self._store.read() as tx:

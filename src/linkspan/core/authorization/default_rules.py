@@ -148,6 +148,10 @@ def _other_rules() -> Iterator[Rule]:
     yield Rule(
         "get_audit", ADMIN_OR_READER, "read the entries of the audit trail of a project, or of all", trail, OWNER
     )
+    events = ("GET /v2.0/linkspan/events",)
+    yield Rule(
+        "get_event", ADMIN_OR_READER, "read what happened to the connections of a project, or to all", events, OWNER
+    )
     path = "/v2.0/quotas/{id}"
     reads = tuple(f"GET {url}" for url in (path, f"{path}/default", f"{path}/details", "/v2.0/quotas"))
     yield Rule("get_quota", ADMIN_OR_READER, "read the quotas of a project, or of all projects", reads, OWNER)

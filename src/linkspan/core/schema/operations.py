@@ -29,6 +29,7 @@ ResourceOperation = Literal[
     "delete_tag",
     "diagnose",
     "probe",
+    "list_events",
     "issue",
     "revoke",
 ]
@@ -73,6 +74,7 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "delete_tag": RequestLine("DELETE", "/{id}/tags/{id}", "update"),
     "diagnose": RequestLine("GET", "/{id}/diagnosis", "get"),
     "probe": RequestLine("POST", "/{id}/probe", "update"),
+    "list_events": RequestLine("GET", "/{id}/events", "get"),
 }
 ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
 """Operations on the tags of an object."""
@@ -90,7 +92,7 @@ def _has(resource: Resource, operation: ResourceOperation) -> bool:
         return "tags" in resource.by_name
     if operation in _ON_ROUTERS:
         return resource is ROUTER
-    if operation in ("diagnose", "probe"):
+    if operation in ("diagnose", "probe", "list_events"):
         return resource is CONNECTION
     if operation in _ON_AUTHORITIES:
         return resource is TRUST_ANCHOR

@@ -25,6 +25,8 @@ ShortText = Annotated[str, Meta(max_length=255)]
 Reason = Annotated[str, Meta(max_length=1000)]
 Keyword = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
 """The name of an algorithm."""
+Word = Annotated[str, Meta(pattern=r"^[ -~]{0,64}\Z")]
+"""A version, the name of an algorithm, or a code."""
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 _PRINTABLE: Final = printable.pattern(r"\x00-\x1f").replace("$", r"\Z")

@@ -11,8 +11,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from linkspan.core.state.bounds import Counter, ObjectId, ShownReason, ShownText
-from linkspan.core.state.observed import Word
+from linkspan.core.state.bounds import Counter, ObjectId, ShownReason, ShownText, Word
 from linkspan.core.state.probes import ProbeRequest, ProbeResult
 
 CARRYING: Final = frozenset({"INSTALLED", "REKEYING", "REKEYED"})

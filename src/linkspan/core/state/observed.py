@@ -11,14 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from linkspan.core import printable
-from linkspan.core.state.bounds import Counter, ObjectId
+from linkspan.core.state.bounds import Counter, ObjectId, Word
+from linkspan.core.state.timeline import MOST_EVENTS, NodeEvent
 
 Backend = Literal["kernel", "user-space"]
 Isolation = Literal["full", "partial", "none"]
 """Rights of the charons of a node outside of their gateways: none; over the node's network, as its kernel has no user
 namespaces; those of root, as the agent is older than their isolation."""
-Word = Annotated[str, Meta(pattern=r"^[ -~]{0,64}\Z")]
-"""A version, or the name of an algorithm."""
 Words = Annotated[tuple[Word, ...], Meta(max_length=256)]
 Mtu = Annotated[int, Meta(ge=0, le=65_535)]
 
@@ -98,10 +97,11 @@ class ConnectionReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A batch of reports. Every report, even an empty one, renews the lease."""
+    """A batch of reports, and of events. Every report, even an empty one, renews the lease."""
 
     gateways: Annotated[tuple[GatewayReport, ...], Meta(max_length=MOST_REPORTS)] = ()
     connections: Annotated[tuple[ConnectionReport, ...], Meta(max_length=MOST_REPORTS)] = ()
+    events: Annotated[tuple[NodeEvent, ...], Meta(max_length=MOST_EVENTS)] = ()
 
 
 _Reported = TypeVar("_Reported", bound=GatewayReport | ConnectionReport)

@@ -514,3 +514,38 @@ AUDIT_HEAD: Final = Table(
     Column("key_id", WORDS, nullable=False),
     Column("seal", WORDS, nullable=False),
 )
+
+TIMELINE: Final = Table(
+    "timeline_event",
+    METADATA,
+    # No foreign key: what happened to a connection stays when it is deleted.
+    Column("connection_id", WORDS, primary_key=True),
+    # Of whoever saw it, so that what is reported twice is there once.
+    Column("key", WORDS, primary_key=True),
+    # Null until the event has its place in the timeline, and among those of its connection.
+    Column("number", BigInteger),
+    Column("place", BigInteger),
+    Column("project_id", WORDS, nullable=False),
+    Column("connection_name", WORDS, nullable=False),
+    Column("kind", WORDS, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("recorded_at", Double, nullable=False),
+    Column("code", WORDS, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("node", WORDS, nullable=False),
+    # `core.state.timeline.Edit` as JSON.
+    Column("revision", Text),
+    Index("uq_timeline_event_number", "number", unique=True),
+    Index("ix_timeline_event_place", "connection_id", "place"),
+    Index("ix_timeline_event_project_id", "project_id", "number"),
+    _partial("ix_timeline_event_unplaced", "recorded_at", where="number IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+TIMELINE_HEAD: Final = Table(
+    "timeline_head",
+    METADATA,
+    # One row: the newest number.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+)

@@ -13,7 +13,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
-from linkspan.store import revisions
+from linkspan.store import revisions, timeline
 from linkspan.store.database.statements import Statement
 from linkspan.store.database.tables import GATEWAY, NODE, OBSERVED, TABLES
 from linkspan.store.transaction import Transaction
@@ -134,6 +134,7 @@ def _assign_to(tx: Transaction, router: str, node: str | None) -> None:
     if node is not None:
         for reset in (_reset_gateway, _reset_connections):
             tx.run(reset, router=router, node=node, generation=generation)
+        timeline.happened(tx, "move", connections, node)
     revisions.touch(tx, connections=connections, gateways=(router,))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import and_, bindparam, null, select, true, update
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report, with_bounded_reason
+from linkspan.store import timeline
 from linkspan.store.database.statements import (
     Statement,
     chunks,
@@ -115,7 +116,7 @@ READY: Final = frozenset({"up", "ready"})
 
 
 def report(tx: Transaction, node_id: str, report: Report) -> None:
-    """Records what a node observed, extends its lease, and releases what it confirms as gone.
+    """Records what a node observed and what happened there, extends its lease, releases what it confirms as gone.
 
     Reports about objects that are not (or no longer) assigned to the node at that generation are dropped.
     """
@@ -125,6 +126,8 @@ def report(tx: Transaction, node_id: str, report: Report) -> None:
     revision, lease_until = found
     if lease_until < tx.now:
         tombstones.purge(tx)
+    # Before a report that a connection is gone, which removes it.
+    timeline.report(tx, node_id, report.events)
     for kind, objects in _batches(report):
         settled: dict[str, bool | None] = {}
         rows = [
