@@ -19,6 +19,7 @@ from linkspan.agent.answers import Answers
 from linkspan.agent.api_client import ApiClient, ApiUnreachable, NodeHeld
 from linkspan.agent.certificate_renewal import keep_renewed
 from linkspan.agent.convergence import Desired
+from linkspan.agent.event_queue import EventQueue
 from linkspan.agent.gateway_worker import GatewayWorker, Stop
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import capabilities
@@ -49,13 +50,14 @@ class Agent:
         api: ApiClient,
         max_children: int = MAX_CHILDREN,
         intervals: Intervals = DEFAULT_INTERVALS,
+        events: EventQueue | None = None,
     ) -> None:
         self._drivers = drivers
         self._api = api
         self._log = structlog.get_logger("agent")
         self._max_children = max_children
         self._intervals = intervals
-        self._outbox = Outbox()
+        self._outbox = Outbox(events)
         self._answers = Answers(api)
         self._workers: dict[str, GatewayWorker] = {}
         self._stopping: dict[str, GatewayWorker] = {}

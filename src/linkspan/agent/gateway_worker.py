@@ -30,6 +30,7 @@ from linkspan.agent.reports import Reports
 from linkspan.agent.revocation_lists import RevocationLists
 from linkspan.agent.schedule import Schedule
 from linkspan.agent.stray_sas import StraySas
+from linkspan.agent.tunnel_news import TunnelNews
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec.config import MAX_CHILDREN
 from linkspan.core.ipsec.crl_schedule import Fetched
@@ -101,7 +102,13 @@ class GatewayWorker:
         credentials = GatewayCredentials(gateway.id, driver)
         self._strays = StraySas(self._charon, clock, self._schedule.request)
         self._tunnels = GatewayTunnels(
-            self._charon, self._strays, credentials, clock, self._schedule.request, drivers.backend
+            self._charon,
+            self._strays,
+            credentials,
+            clock,
+            self._schedule.request,
+            drivers.backend,
+            TunnelNews(outbox),
         )
         self._names = PeerNames(gateway.id, drivers.resolver, self.send, clock)
         self._credentials = credentials

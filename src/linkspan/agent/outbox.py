@@ -1,4 +1,4 @@
-"""Reports that wait for delivery: the newest of each object.
+"""Reports that wait for delivery: the newest of each object, and with them the events of connections.
 
 A report replaces the previous one of its object, so memory stays bounded while the API is unreachable. Reports are kept
 after delivery, so that an API that has lost them, or another API, can receive them all again.
@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import threading
 
+from linkspan.agent.event_queue import EventQueue
 from linkspan.core.state.observed import ConnectionReport, GatewayReport, Report, with_bounded_reason
+from linkspan.core.state.timeline import NodeEventKind
 
 BATCH = 500
 """Most objects in one batch: keeps its body far below the API's limit."""
 
 
 class Outbox:
-    """Filled by the gateways' threads, emptied by the agent's thread that delivers reports."""
+    """Filled by the gateways' threads, emptied by the agent's thread that delivers reports. `events`: of connections,
+    which are kept until they are delivered; reports add to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: EventQueue | None = None) -> None:
+        self.events = EventQueue() if events is None else events
         self._changed = threading.Condition()
         self._gateways: dict[str, GatewayReport] = {}
         self._connections: dict[str, ConnectionReport] = {}
@@ -33,8 +37,22 @@ class Outbox:
         with self._changed:
             if box.get(report.id) == report:
                 return
+            if isinstance(report, ConnectionReport):
+                self.events.follow(report)
             box[report.id] = report  # type: ignore[assignment]  # the kind chose the box
             self._waiting[kind, report.id] = None
+            self._changed.notify()
+
+    def happened(self, connection_id: str, kind: NodeEventKind, code: str = "", reason: str = "") -> None:
+        """Have an event of a connection delivered."""
+        with self._changed:
+            self.events.happened(connection_id, kind, code, reason)
+            self._changed.notify()
+
+    def succeeded(self, connection_id: str, text: str) -> None:
+        """Have the event delivered that says by what a connection is superseded, unless it was."""
+        with self._changed:
+            self.events.succeeded(connection_id, text)
             self._changed.notify()
 
     def resend_all(self) -> None:
@@ -53,7 +71,7 @@ class Outbox:
     def take(self, timeout: float) -> Report:
         """The next batch, gateways first. Waits up to `timeout` seconds for a report; the batch may be empty."""
         with self._changed:
-            if not self._waiting and not self._closed:
+            if not self._waiting and not self.events and not self._closed:
                 self._changed.wait(timeout)
             keys = sorted(self._waiting, key=lambda key: key[0] != "gateway")[:BATCH]
             for key in keys:
@@ -61,10 +79,12 @@ class Outbox:
             return Report(
                 gateways=tuple(self._gateways[id] for kind, id in keys if kind == "gateway"),
                 connections=tuple(self._connections[id] for kind, id in keys if kind == "connection"),
+                events=self.events.oldest(),
             )
 
     def delivered(self, batch: Report) -> None:
-        """Forget the objects that this batch reported gone, unless there is a newer report of them."""
+        """Forget the events of this batch, and the objects that it reported gone, unless there is a newer report."""
+        self.events.confirmed(batch.events)
         with self._changed:
             for gateway in batch.gateways:
                 if gateway.state == "gone" and self._gateways.get(gateway.id) == gateway:

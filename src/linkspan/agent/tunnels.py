@@ -15,6 +15,7 @@ import msgspec
 from linkspan.agent.credentials import GatewayCredentials
 from linkspan.agent.managed_charon import ManagedCharon
 from linkspan.agent.stray_sas import StraySas
+from linkspan.agent.tunnel_news import TunnelNews
 from linkspan.core.addresses import canonical_host
 from linkspan.core.diagnosis import causes
 from linkspan.core.diagnosis.codes import Details
@@ -91,12 +92,14 @@ class GatewayTunnels:
         clock: Callable[[], float],
         request_plan: Callable[[float], None],
         backend: Backend,
+        news: TunnelNews,
     ) -> None:
         self.by_id: dict[str, Tunnel] = {}
         self.changed: set[str] = set()
         self.came_up = False
         self._charon = charon
         self._strays = strays
+        self._news = news
         self._credentials = credentials
         self._clock = clock
         self._request_plan = request_plan
@@ -118,7 +121,10 @@ class GatewayTunnels:
             if isinstance(event, ChildInstalled):
                 self._installed(event)
                 continue
-            for id in self._concerned(event):
+            concerned = list(self._concerned(event))
+            if isinstance(event, SaChanged):
+                self._news.changed(event, [self.by_id[id] for id in concerned])
+            for id in concerned:
                 self._step(id, event)
         self._list_sas()
         if any(isinstance(event, Cause) and event.code in certificate_causes.OF_PEERS for event in kept):
@@ -167,6 +173,7 @@ class GatewayTunnels:
                 continue
             after, actions = lifecycle.step(before, event, self._clock())
             self.by_id[id] = after
+            self._news.stepped(before, after)
             if _shares_key(after) and (before.failures, before.attempt_ends_at) != (
                 after.failures,
                 after.attempt_ends_at,
@@ -342,6 +349,7 @@ class GatewayTunnels:
         """
         edited = [id for id, tunnel in tunnels.items() if id in self.by_id and self.by_id[id] is not tunnel]
         self.by_id = dict(tunnels)
+        self._news.replaced(tunnels)
         for id in self._awaited | awaited:
             self._wait_until_settled(id)
         self._awaited = awaited

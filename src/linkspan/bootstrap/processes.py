@@ -97,6 +97,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
     lock = lock_node(directory, settings.agent.name)
     wiring.configure_logging(settings)
     from linkspan.agent.agent import TEARDOWN, Agent
+    from linkspan.agent.event_queue import EventQueue
     from linkspan.core.state.drift import Intervals
     from linkspan.drivers.local import LocalDrivers
 
@@ -108,7 +109,7 @@ def run_agent(settings: Settings, teardown: bool) -> None:
         settings.agent.bridges,
     )
     intervals = Intervals(settings.agent.comparison, settings.agent.liveness)
-    agent = Agent(drivers, client, settings.agent.children, intervals)
+    agent = Agent(drivers, client, settings.agent.children, intervals, EventQueue(directory / "timeline.jsonl"))
 
     def stop(number: int, _frame: FrameType | None) -> None:
         agent.stop(teardown or number == TEARDOWN)

@@ -24,11 +24,12 @@ from linkspan.core.tunnel.sas import UNNAMED, vici_integer, vici_text
 
 class SaChanged(msgspec.Struct, frozen=True):
     """Something happened to the SAs that `about` names: list them. `down`: they have ended. `rekeyed`: a child has been
-    rekeyed."""
+    rekeyed. `ike_rekeyed`: the IKE SA has."""
 
     about: str
     down: bool = False
     rekeyed: bool = False
+    ike_rekeyed: bool = False
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -252,7 +253,7 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
         return from_log(name, line, vici_integer(message, "ikesa-uniqueid"))
     down, rekeyed = name.endswith("-updown") and "up" not in message, name == "child-rekey"
     return tuple(
-        SaChanged(about, down, rekeyed)
+        SaChanged(about, down, rekeyed, name == "ike-rekey")
         for key, value in message.items()
         if isinstance(value, dict) and key != UNNAMED
         for about in sorted(_children(value)) or (key,)
