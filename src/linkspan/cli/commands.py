@@ -18,6 +18,7 @@ from linkspan.core.checks import weak_algorithms
 from linkspan.core.schema.crypto_profiles import CRYPTO_PROFILE
 from linkspan.core.schema.resources import (
     CERTIFICATE,
+    CONNECTION,
     IKE_POLICY,
     IPSEC_POLICY,
     RESOURCES,
@@ -57,9 +58,12 @@ def create_client(cloud: str | None, state: Path) -> Client:
     return Client(load_cloud(cloud, clouds_file(state)))
 
 
-def build() -> list[click.Command]:
-    """Builds a group of commands for every resource."""
-    return [_group(resource) for resource in (*RESOURCES, CRYPTO_PROFILE)]
+def build(*of_connections: click.Command) -> list[click.Command]:
+    """Builds a group of commands for every resource. `of_connections`: more commands of that group."""
+    groups = {resource: _group(resource) for resource in (*RESOURCES, CRYPTO_PROFILE)}
+    for command in of_connections:
+        groups[CONNECTION].add_command(command)
+    return list(groups.values())
 
 
 def _group(resource: Resource) -> click.Group:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from linkspan.cli import layout, render
+from linkspan.cli import layout, render, timeline
 from linkspan.cli.client import ApiError, Client, CliError
 from linkspan.cli.commands import cloud_options, create_client, format_option
 from linkspan.cli.layout import Screen
@@ -213,20 +213,26 @@ def frame(lines: Sequence[str], on: Screen) -> str:
 def command() -> click.Command:
     """Builds the command `status`."""
 
-    def run(cloud: str | None, state: Path, format_: str, watching: bool) -> None:
+    def run(cloud: str | None, state: Path, format_: str, watching: bool, since: str | None) -> None:
         client = create_client(cloud, state)
         operator = operator_client(cloud, state, client)
         if watching:
             watch(client, operator, format_)
             return
         board = read_board(client, operator)
+        events = timeline.changes(client, since) if since else []
         if format_ == "json":
-            render.print_json(board)
-        else:
-            print_board(board)
+            render.print_json(board | ({"events": events} if since else {}))
+            return
+        print_board(board)
+        if since:
+            click.echo("\n".join(["", *timeline.change_lines(events, since, layout.screen())]))
 
     parameters = [
         click.Option(["-w", "--watch", "watching"], is_flag=True, help="refresh until Ctrl-C"),
+        click.Option(
+            ["--since"], type=timeline.Since(), metavar="TIME", help="also what has changed since: 15m, 1h, or a time"
+        ),
         format_option(),
         *cloud_options(),
     ]
