@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from linkspan.api.http import event_stream
 from linkspan.api.http.body import check_depth
 from linkspan.api.http.messages import After, Request, Response, encode
 from linkspan.api.http.notifications import Notifier, Subscription
@@ -184,12 +185,12 @@ class AgentProtocol:
             return
         node_id, _ = msgspec.json.decode(response.body)
         stream = self._notifier.subscribe(node_id)
-        disconnected: asyncio.Future[Any] = asyncio.ensure_future(_disconnect(receive))
+        disconnected: asyncio.Future[Any] = asyncio.ensure_future(event_stream.disconnect(receive))
         try:
             # Read again after the subscription: a commit between the first read and the subscription woke no stream.
             _, revision = msgspec.json.decode((await run(self.node, request)).body or b'["",0]')
             stream.revision = max(stream.revision, revision)
-            await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
+            await send({"type": "http.response.start", "status": 200, "headers": list(event_stream.HEADERS)})
             await self._stream(stream, disconnected, send, lambda: run(self.node, request))
         finally:
             disconnected.cancel()
@@ -220,28 +221,12 @@ class AgentProtocol:
                 text += b"event: question\ndata: %s\n\n" % encode(stream.questions.popleft())
             text = text or b": alive\n\n"
             await send({"type": "http.response.body", "body": text, "more_body": True})
-            news: asyncio.Future[Any] = asyncio.ensure_future(stream.event.wait())
-            try:
-                await asyncio.wait({news, disconnected}, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                news.cancel()
+            await event_stream.wait(stream.event, disconnected, self._heartbeat)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-_EVENTS: Final = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 def _entries(report: Report) -> tuple[ConnectionReport | GatewayReport, ...]:
     return (*report.connections, *report.gateways)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _holder(request: Request) -> str | None:

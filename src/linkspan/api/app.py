@@ -169,7 +169,7 @@ def _routes(
         raise AssertionError("every resource of the registry needs its hooks")
     routes = [route for collection in collections for route in collection.routes()]
     routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
-    routes += Timeline(store, context.page).routes()
+    routes += Timeline(store, context.notifier, context.page).routes()
     routes += [*Agents(store, context.page).routes(), *absent.routes(), *crypto_profiles.routes(context.page)]
     routes += [
         *Nodes(store, context.notifier).routes(),

@@ -45,7 +45,7 @@ def tell(node: Node, *events: NodeEvent) -> None:
     assert response.status_code == 204, response.text
 
 
-@pytest.mark.security("8", tried="a new psk", control="test_a_revision_names_its_author_and_fields")
+@pytest.mark.security("needle", tried="a psk in a revision", control="itself: its name is there")
 def test_a_revision_has_no_values(site: LocalSite) -> None:
     connection = site.connection(psk="the old secret key")
     site.api.update(f"{CONNECTIONS}/{connection['id']}", "ipsec_site_connection", psk="the new secret key")
@@ -169,7 +169,7 @@ def test_what_cannot_be_asked(site: LocalSite, query: str) -> None:
     assert site.api.refused("GET", f"{CONNECTIONS}/{connection['id']}/events?project_id=x") == (400, "HTTPBadRequest")
 
 
-@pytest.mark.security("12", tried="the events of another project's connection", control="the owner's own events")
+@pytest.mark.security("10", tried="another project's events", control="itself: its owner and readers see them")
 def test_another_project_sees_nothing(site: LocalSite) -> None:
     connection = site.connection()
     path = f"{CONNECTIONS}/{connection['id']}/events"

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
+from linkspan.api.http import event_stream
 from linkspan.api.http.arriving_body import STRANGERS, ArrivingBody, BodyBudget
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import NOBODY, Caller
@@ -201,7 +202,9 @@ class Dispatcher:
             left=scope.get(LEFT, _never),
         )
         self._sites.check(request)
-        if route.stream is not None:
+        if route.stream is not None and (route.public or event_stream.is_wanted(request)):
+            if not route.public:
+                await self._admit(route, request)
             await route.stream(request, receive, sender.send, self._run)
             return
         if method not in _BODIES or route.bodiless:

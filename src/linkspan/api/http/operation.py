@@ -36,6 +36,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The code of success."""
     headers: Mapping[str, Schema] = {}
     """Headers of success, as OpenAPI describes them, besides those of every answer."""
+    streams: bool = False
+    """True if it answers a client that asks for one with a stream of server-sent events."""
     answer: Schema | None = None
     """The body of success; None: it has none."""
     example: Any = None

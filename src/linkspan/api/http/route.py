@@ -19,7 +19,8 @@ AsgiApplication = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop.
+    """A path, with `{id}` for an id, and what answers. `stream`: it answers by itself, on the event loop; of a route
+    for users only if the client asks for a stream of events.
 
     Of several ids, as in `/users/{id}/application_credentials/{id}`, the request's `id` is "first/second".
     """

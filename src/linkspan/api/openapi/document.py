@@ -168,6 +168,8 @@ def _success(operation: Operation) -> Schema:
     if operation.answer is not None:
         shown = {"example": {"value": operation.example}} if operation.example is not None else {}
         response["content"] = _content(operation.answer, shown)
+        if operation.streams:
+            response["content"] |= {"text/event-stream": {"schema": {"type": "string"}}}
     if operation.links:
         response["links"] = dict(operation.links)
     return response

@@ -12,11 +12,13 @@ from urllib.parse import urlencode
 import msgspec
 
 from linkspan.api.http.messages import Request, Response, ok
+from linkspan.api.http.notifications import Notifier
 from linkspan.api.http.operation import Operation, Schema, closed, described, ref
 from linkspan.api.http.route import Route
 from linkspan.api.openapi.crud import parameter
 from linkspan.api.resources import timeline_query
 from linkspan.api.resources.timeline_query import FILTERS_OF_ALL
+from linkspan.api.resources.timeline_stream import EventStreams
 from linkspan.core.schema import list_query
 from linkspan.core.schema.operations import REQUEST_LINES
 from linkspan.core.schema.resources import CONNECTION
@@ -30,15 +32,16 @@ OF_ONE: Final = f"/v2.0/{CONNECTION.path}{REQUEST_LINES['list_events'].path}"
 class Timeline:
     """Handlers of the timeline. `page`: largest number of events in one answer."""
 
-    def __init__(self, store: Store, page: int = list_query.PAGE) -> None:
+    def __init__(self, store: Store, notifier: Notifier, page: int = list_query.PAGE) -> None:
         self._store = store
         self._page = page
+        self._streams = EventStreams(store, notifier, shown)
 
     def routes(self) -> list[Route]:
         """All paths."""
         return [
-            Route("GET", OF_ONE, self.of_one, operation=_OF_ONE),
-            Route("GET", PATH, self.of_all, operation=_OF_ALL),
+            Route("GET", OF_ONE, self.of_one, stream=self._streams.of_one, operation=_OF_ONE),
+            Route("GET", PATH, self.of_all, stream=self._streams.of_all, operation=_OF_ALL),
         ]
 
     def of_one(self, request: Request) -> Response:
@@ -108,6 +111,7 @@ _PARAMETERS: Final = (
     parameter("limit", {"type": "integer", "minimum": 0}, "the most events in the answer"),
     parameter("marker", _ID, "the id of the last event of the page before"),
     parameter("after", _ID, "the id of the last event that is known: what follows it, the oldest event first"),
+    parameter("Last-Event-ID", _ID, "as after", place="header"),
     parameter("kind", {"type": "array", "items": {"enum": list(KINDS)}}, "only events of these kinds"),
     parameter("since", _TIME, "only events that were recorded then or later"),
     parameter("until", _TIME, "only events that were recorded before"),
@@ -118,7 +122,9 @@ _ANSWER: Final[Schema] = {
     "required": ["events"],
 }
 _DESCRIPTION: Final = (
-    f"The newest event comes first, with 'after' the oldest one. The link is there when there may be more. {_KINDS}."
+    "The newest event comes first, with 'after' the oldest one. The link is there when there may be more. "
+    "With `Accept: text/event-stream` the answer is a stream of server-sent events: what follows 'after' or "
+    f"Last-Event-ID, without both what is new. {_KINDS}."
 )
 
 
@@ -127,6 +133,7 @@ _SHARED: Final[dict[str, Any]] = {
     "tag": "timeline",
     "description": _DESCRIPTION,
     "answer": _ANSWER,
+    "streams": True,
     "schemas": {"Event": _EVENT},
 }
 _OF_ONE: Final = Operation(
