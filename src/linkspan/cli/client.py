@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -132,6 +133,24 @@ class Client:
             return json.loads(content) if content else None
         except ValueError:
             raise CliError(f"{self.cloud.url} did not answer with JSON: is it a Linkspan API?") from None
+
+    def lines(self, path: str, query: Any = ()) -> Iterator[str]:
+        """Yields the lines of a stream of server-sent events until it ends. Raises ApiError, or CliError if there is no
+        response."""
+        target = path + ("?" + urlencode(query, doseq=True) if query else "")
+        headers = {"Accept": "text/event-stream", **self.cloud.headers}
+        connection = self._connect()
+        try:
+            connection.request("GET", (urlsplit(self.cloud.url).path or "") + target, None, headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _api_error(response.status, response.reason, response.read())
+            for line in response:
+                yield line.decode(errors="replace").rstrip("\r\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise CliError(describe_unreachable(self.cloud.url, error)) from None
+        finally:
+            connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.cloud.url)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -12,17 +15,19 @@ from urllib.parse import parse_qsl, urlsplit
 import click
 
 from linkspan.cli import layout, render
-from linkspan.cli.client import Client
+from linkspan.cli.client import ApiError, Client, CliError
 from linkspan.cli.commands import cloud_options, create_client, format_option
 from linkspan.cli.layout import Screen
 from linkspan.cli.resolve import find_id, member_path
-from linkspan.core.printable import one_line
+from linkspan.core.printable import harmless_json, one_line
 from linkspan.core.schema.resources import CONNECTION
 from linkspan.core.state.timeline import KINDS, MEANINGS, OWN
 
 ALL: Final = "/v2.0/linkspan/events"
 SHOWN: Final = 50
 """Events that are printed if no number is asked for."""
+PAUSE: Final = 1.0
+"""Seconds before a stream that has ended is opened again."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _DONE: Final = {"create": "created", "update": "updated", "delete": "deleted"}
@@ -63,6 +68,23 @@ def events(client: Client, path: str, query: _Query, most: int | None) -> Iterat
         query = [pair for pair in parse_qsl(urlsplit(following[0]).query) if pair[0] != "limit"]
 
 
+def follow(client: Client, path: str, query: _Query, after: str) -> Iterator[dict[str, Any]]:
+    """Yields what follows an event, for ever. Where the API is away, it goes on when that is back."""
+    while True:
+        try:
+            for line in client.lines(path, [*query, ("after", after)]):
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    after = value
+                elif name == "data":
+                    yield json.loads(value)
+        except ApiError:
+            raise
+        except CliError as error:
+            click.echo(f"{one_line(str(error))}; trying again", err=True)
+        time.sleep(PAUSE)
+
+
 def event_line(event: dict[str, Any], on: Screen, *, named: bool = False) -> Iterator[str]:
     """An event for people. `named`: with the name of its connection."""
     at = datetime.fromisoformat(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -101,23 +123,37 @@ def change_lines(found: Sequence[dict[str, Any]], since: str, on: Screen) -> Ite
         yield from event_line(event, on, named=True)
 
 
+def _print(event: dict[str, Any], format_: str) -> None:
+    if format_ == "json":
+        click.echo(harmless_json(json.dumps(event, ensure_ascii=False)))
+        return
+    for line in event_line(event, layout.screen()):
+        click.echo(line)
+
+
 def command() -> click.Command:
     """Builds the command `events` of the group `connection`."""
 
     def run(
-        cloud: str | None, state: Path, wanted: str, format_: str, since: str | None, limit: int, kinds: tuple[str, ...]
+        cloud: str | None,
+        state: Path,
+        wanted: str,
+        format_: str,
+        since: str | None,
+        limit: int,
+        kinds: tuple[str, ...],
+        following: bool,
     ) -> None:
         client = create_client(cloud, state)
         path = f"{member_path(CONNECTION, find_id(client, CONNECTION, wanted))}/events"
         query: _Query = [("kind", kind) for kind in kinds] + ([("since", since)] if since else [])
         found = list(events(client, path, query, limit))[::-1]
-        if format_ == "json":
+        if format_ == "json" and not following:
             render.print_json(found)
             return
-        on = layout.screen()
-        for event in found:
-            for line in event_line(event, on):
-                click.echo(line)
+        more = follow(client, path, query, found[-1]["id"] if found else "0") if following else ()
+        for event in chain(found, more):
+            _print(event, format_)
 
     parameters: list[click.Parameter] = [
         click.Argument(["wanted"], metavar="NAME|ID"),
@@ -126,6 +162,11 @@ def command() -> click.Command:
             ["--kind", "kinds"], type=click.Choice(KINDS), multiple=True, help="only events of this kind; repeatable"
         ),
         click.Option(["--limit"], type=click.IntRange(min=1), default=SHOWN, help=f"the most events (default {SHOWN})"),
+        click.Option(
+            ["--follow", "following"],
+            is_flag=True,
+            help="go on until Ctrl-C; JSON: a line for each event",
+        ),
         format_option(),
         *cloud_options(),
     ]
