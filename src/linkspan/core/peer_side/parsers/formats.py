@@ -1,0 +1,51 @@
+"""The formats that can be read, and which of them a text is in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from linkspan.core.peer_side.parsers import libreswan, stroke, swanctl
+from linkspan.core.peer_side.parsers.reading import Format, Reading, Unreadable, decoded
+
+READERS: Final[Mapping[Format, Callable[[str], Reading]]] = {
+    "swanctl": swanctl.read,
+    "ipsec.conf": stroke.read,
+    "libreswan": libreswan.read,
+}
+TITLES: Final[Mapping[Format, str]] = {
+    "swanctl": "strongSwan, swanctl.conf",
+    "ipsec.conf": "strongSwan, ipsec.conf",
+    "libreswan": "libreswan, ipsec.conf",
+}
+_MARKS: Final[tuple[tuple[Format, re.Pattern[str]], ...]] = (
+    ("swanctl", re.compile(r"^[\t ]*(connections|secrets)[\t ]*(\{|$)", re.MULTILINE)),
+    (
+        "libreswan",
+        re.compile(
+            r"^[\t ]+(ikev2|ikev1-policy|phase2(alg)?|pfs|pfsgroup|salifetime|ipsec-lifetime|leftsubnets|rightsubnets"
+            r"|leftnexthop|rightnexthop|nssdir|plutodebug|dnssec-enable|aggrmode)[\t ]*="
+            r"|^[\t ]+auto[\t ]*=[\t ]*(ondemand|up|keep)\b"
+            r"|^[\t ]+(ike|esp)[\t ]*=.*(;(modp|dh)|-dh[0-9]|aes_gcm)",
+            re.MULTILINE,
+        ),
+    ),
+    ("ipsec.conf", re.compile(r"^conn[\t ]+\S", re.MULTILINE)),
+)
+"""What only one format has. The first one that a text has decides."""
+NAMES: Final[tuple[Format, ...]] = tuple(READERS)
+
+
+def read(text: bytes, wanted: Format | None = None) -> Reading:
+    """The connections of a configuration, in a format or in the one that is found. Raises Unreadable."""
+    plain = decoded(text)
+    return READERS[wanted or detected(plain)](plain)
+
+
+def detected(text: str) -> Format:
+    """The format of a text. Raises Unreadable if it has the marks of none."""
+    for name, mark in _MARKS:
+        if mark.search(text):
+            return name
+    raise Unreadable(0, f"this is none of the formats that are read: name one of {', '.join(READERS)}")
