@@ -49,6 +49,7 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "add": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "remove": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "diagnose": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
+    "compare": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "probe": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "issue": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "revoke": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
@@ -139,6 +140,7 @@ def rows() -> Iterator[Row]:
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/diagnosis", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
+    yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/compare", "compare", "connection")
     profiles = ("vpn/crypto-profiles", "vpn/crypto-profiles/{id}")
     for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant", *profiles, *ABSENT_LISTS):
         yield Row("GET", f"/v2.0/{path}", "user")
@@ -356,6 +358,12 @@ class MatrixColumn:
         yield from self._status(response, expected)
         yield from self._as_unknown(row, created, response, body)
 
+    def _compare(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        response = self.caller.send("POST", f"/{row.path.format(id=created['id'])}", examples.COMPARE)
+        yield from self._status(response, expected)
+        yield from self._as_unknown(row, created, response, examples.COMPARE)
+
     def _issue(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
         response = self.caller.send("POST", f"/{row.path.format(id=created['id'])}", examples.REQUEST)
@@ -540,6 +548,7 @@ def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> 
         "list",
         "show",
         "diagnose",
+        "compare",
         "tag_read",
         "quota",
         "audit",
@@ -564,6 +573,7 @@ OPERATORS_EXPECT: Final[Exceptions] = {
     ("list", "connection"): {"unknown role": ("seen", "seen")},
     ("show", "connection"): {"unknown role": (200, 200)},
     ("diagnose", "connection"): {"unknown role": (200, 200)},
+    ("compare", "connection"): {"unknown role": (200, 200)},
     ("update", "ike_policy"): {"member": (403, 404)},
     ("delete", "router"): {"member": (403, 404)},
     # Visible, but of another project: a 403 instead of a 404.
@@ -684,7 +694,13 @@ def test_a_visible_object_of_another_project_cannot_be_changed(open_api: OpenApi
     see = {f"get_{noun}": "rule:admin_only or rule:member_role" for noun in ("ipsec_site_connection", "router")}
     exceptions = {**SEEN_NOT_OWNED} | {
         (action, resource): {"member": (response, response)}
-        for action, response in (("list", "seen"), ("show", 200), ("diagnose", 200), ("tag_read", 200))
+        for action, response in (
+            ("list", "seen"),
+            ("show", 200),
+            ("diagnose", 200),
+            ("compare", 200),
+            ("tag_read", 200),
+        )
         for resource in ("connection", "router")
     }
     with open_api(policy=policy_of(see)) as api:

@@ -100,6 +100,7 @@ EXTENSIONS: Final[dict[str, tuple[str, str, str]]] = {
     "linkspan-crypto-profiles": ("Crypto profiles", "Names for the algorithms of VPN policies", _UPDATED),
     "linkspan-diagnosis": ("Diagnosis", "The layers and live facts of a connection", _UPDATED),
     "linkspan-probe": ("Probe", "Packets to the peer of a connection, and what came back", _UPDATED),
+    "linkspan-compare": ("Compare", "A connection against the configuration of its peer", _UPDATED),
     "linkspan-nodes": ("Gateway nodes", "The nodes that carry gateways, for admins", _UPDATED),
 }
 """alias -> name, description, updated."""

@@ -359,6 +359,12 @@ class ExampleSender:
         self.real["{id}"] = self.real[examples.IDS[CONNECTION.name, connection]]
         self.send("post", f"/v2.0/{CONNECTION.path}/{{id}}/probe", "example")
 
+    def compare(self) -> None:
+        """Has a connection compared."""
+        connection = next(iter(examples.CREATE[CONNECTION.name]))
+        self.real["{id}"] = self.real[examples.IDS[CONNECTION.name, connection]]
+        self.send("post", f"/v2.0/{CONNECTION.path}/{{id}}/compare", "example")
+
     def authority(self) -> None:
         """Has the own CA issue a certificate for a request, and revoke it."""
         self.real["{id}"] = self.real[examples.IDS[TRUST_ANCHOR.name, "own CA"]]
@@ -391,6 +397,7 @@ def test_every_example_is_accepted(api: Api) -> None:
         sender.tags(resource)
     sender.authority()
     sender.probe()
+    sender.compare()
     sender.quota()
     sender.send("post", "/v2.0/linkspan/nodes", "ten-minutes", "admin")
     declared = {

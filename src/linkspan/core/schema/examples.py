@@ -247,6 +247,35 @@ REVOKED: Final[ExampleValues] = {"certificate": "-----BEGIN CERTIFICATE-----\nAA
 PROBE: Final[ExampleValues] = {"probe": {"target": "10.2.0.10"}}
 """The body that has a connection probed."""
 
+COMPARE: Final[ExampleValues] = {
+    "compare": {
+        "configuration": """\
+connections {
+    to-linkspan {
+        version = 2
+        remote_addrs = 198.51.100.1
+        proposals = aes128-sha256-modp2048
+        local {
+            auth = psk
+        }
+        remote {
+            auth = psk
+        }
+        children {
+            net {
+                local_ts = 10.2.0.0/24
+                remote_ts = 10.1.0.0/24
+                esp_proposals = aes128-sha256-modp2048
+            }
+        }
+    }
+}
+""",
+        "format": "swanctl",
+    }
+}
+"""The body that has a connection compared."""
+
 TAGS: Final[dict[str, ExampleValues]] = {"two": {"tags": ["branch", "north"]}}
 """Bodies that replace or add tags."""
 

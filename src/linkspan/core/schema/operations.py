@@ -30,6 +30,7 @@ ResourceOperation = Literal[
     "diagnose",
     "probe",
     "list_events",
+    "compare",
     "issue",
     "revoke",
 ]
@@ -75,10 +76,12 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "diagnose": RequestLine("GET", "/{id}/diagnosis", "get"),
     "probe": RequestLine("POST", "/{id}/probe", "update"),
     "list_events": RequestLine("GET", "/{id}/events", "get"),
+    "compare": RequestLine("POST", "/{id}/compare", "get"),
 }
 ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
 """Operations on the tags of an object."""
 _ON_AUTHORITIES: Final = ("issue", "revoke")
+_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare")
 _ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
 
 
@@ -92,7 +95,7 @@ def _has(resource: Resource, operation: ResourceOperation) -> bool:
         return "tags" in resource.by_name
     if operation in _ON_ROUTERS:
         return resource is ROUTER
-    if operation in ("diagnose", "probe", "list_events"):
+    if operation in _ON_CONNECTIONS:
         return resource is CONNECTION
     if operation in _ON_AUTHORITIES:
         return resource is TRUST_ANCHOR
