@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from linkspan.core.schema import examples
 from linkspan.core.schema.resources import RESOURCES, Resource
 from tests.api.openapi import conformance
 from tests.api.world import BLUE, USERS, Api, LocalSite, Node
@@ -117,6 +118,7 @@ RULES = (
     "the name of a key is",
     "neither a DNS name nor a mail address",
     "Invalid input for subject. ",
+    "Invalid input for configuration",
     "it is no PEM",
     "PEM has ",
     " is needed",
@@ -155,6 +157,7 @@ FORMATS = {
     "host": hosts(),
     "pem": st.sampled_from(["no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]),
     "distinguished-name": st.sampled_from(["CN=gw", "C=CH, O=Lab, CN=gw.example.org", "no name"]),
+    "peer-configuration": st.sampled_from(["no configuration", examples.COMPARE["compare"]["configuration"]]),
     "uri": st.sampled_from(["http://crl.example.org/x", "http://crl.example.org:8080/y"]),
     "ike-identity": hosts() | st.sampled_from(["me@example.org", "keyid:one", "key id", "@gw.example.org"]),
 }

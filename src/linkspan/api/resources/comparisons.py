@@ -119,7 +119,9 @@ _BODY: Final[Schema] = {
         _ENVELOPE: {
             "type": "object",
             "properties": {
-                "configuration": described(_TEXT, f"the text, at most {MOST_BYTES} bytes"),
+                "configuration": described(
+                    {"type": "string", "format": "peer-configuration"}, f"the text, at most {MOST_BYTES} bytes"
+                ),
                 "format": described(
                     {"type": ["string", "null"], "enum": [*formats.NAMES, None]}, "null: found in the text"
                 ),
