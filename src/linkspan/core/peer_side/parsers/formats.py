@@ -6,20 +6,26 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from linkspan.core.peer_side.parsers import libreswan, stroke, swanctl
+from linkspan.core.peer_side.parsers import ios_xe, libreswan, stroke, swanctl, vyos
 from linkspan.core.peer_side.parsers.reading import Format, Reading, Unreadable, decoded
 
 READERS: Final[Mapping[Format, Callable[[str], Reading]]] = {
     "swanctl": swanctl.read,
     "ipsec.conf": stroke.read,
     "libreswan": libreswan.read,
+    "vyos": vyos.read,
+    "ios-xe": ios_xe.read,
 }
 TITLES: Final[Mapping[Format, str]] = {
     "swanctl": "strongSwan, swanctl.conf",
     "ipsec.conf": "strongSwan, ipsec.conf",
     "libreswan": "libreswan, ipsec.conf",
+    "vyos": "VyOS",
+    "ios-xe": "Cisco IOS-XE",
 }
 _MARKS: Final[tuple[tuple[Format, re.Pattern[str]], ...]] = (
+    ("vyos", re.compile(r"\bset[\t ]+vpn[\t ]+ipsec\b|^[\t ]*site-to-site[\t ]*\{", re.MULTILINE)),
+    ("ios-xe", re.compile(r"^[\t ]*crypto[\t ]+(ikev2|isakmp|ipsec|map)\b", re.MULTILINE)),
     ("swanctl", re.compile(r"^[\t ]*(connections|secrets)[\t ]*(\{|$)", re.MULTILINE)),
     (
         "libreswan",

@@ -30,7 +30,7 @@ from linkspan.core.secret import Secret
 Settings = Mapping[str, Value]
 _SECTION: Final = re.compile(r"(config[\t ]+setup|conn|ca)(?:[\t ]+(\S+))?[\t ]*(?:#.*)?$")
 _SETTING: Final = re.compile(r"([^\s=#\"]+)[\t ]*=[\t ]*(.*)$")
-_KEY: Final = re.compile(r"(?:^|\s):\s*(PSK|RSA|ECDSA|XAUTH|EAP|NTLM|PIN|P12|PKCS8|PKCS12)\b[\t ]*(.*)$", re.IGNORECASE)
+_KEY: Final = re.compile(r":\s*(PSK|RSA|ECDSA|XAUTH|EAP|NTLM|PIN|P12|PKCS8|PKCS12)\b[\t ]*(.*)$", re.IGNORECASE)
 _QUOTED: Final = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([^\s#\"']+)")
 _ESCAPED: Final = re.compile(r"\\(.)")
 DEFAULT: Final = "%default"
@@ -72,7 +72,7 @@ def parse(text: str, identity: Callable[[str], str]) -> File:
     file = File()
     section = ""
     for line, content in _lines(text):
-        if match := _KEY.search(content):
+        if content[0] not in "\t " and (match := _KEY.search(content)):
             file.keys.extend(_stated_key(content[: match.start()], match, line, identity))
         elif content.startswith("include") and content[7:8] in (" ", "\t"):
             file.ignored.append(Ignored(line, f"include {shown(content[7:].strip())} is not followed: paste it too"))
@@ -96,7 +96,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 def _section(file: File, content: str, line: int) -> str:
     match = _SECTION.match(content)
     if match is None:
-        raise Unreadable(line, f"there should be 'conn NAME', or a setting with a blank before it: {shown(content)}")
+        # Only the first word is shown: the others may be a key.
+        word = shown(content.split(maxsplit=1)[0])
+        raise Unreadable(line, f"there should be 'conn NAME', or a setting with a blank before it, not '{word}'")
     kind, name = match[1], match[2]
     if kind == "conn":
         if not name:

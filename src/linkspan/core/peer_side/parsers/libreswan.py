@@ -218,6 +218,7 @@ def _suites(value: Value, hashes: tuple[str, ...], groups: tuple[str, ...], *, i
         for cipher in encryption:
             aead = proposals.is_aead(cipher)
             chosen = stated_hashes or hashes if is_ike or not aead else ("",)
+            proposals.check_count(len(found) + len(chosen) * len(stated_groups), value.line)
             found |= dict.fromkeys(proposals.product((cipher,), chosen, stated_groups))
     return tuple(found)
 

@@ -6,13 +6,14 @@ API does not have keep strongSwan's keyword: they match nothing of ours, and are
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from linkspan.core.ipsec.algorithms import ENCRYPTION, GROUPS, INTEGRITY
-from linkspan.core.peer_side.parsers.reading import MOST_VALUES, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.reading import MOST_SUITES, MOST_VALUES, Unreadable, Value, shown
 from linkspan.core.peer_side.site_config import Suite
 
 Protocol = Literal["ike", "esp", "ah"]
@@ -72,9 +73,17 @@ def suites(value: Value, protocol: Protocol) -> tuple[Suite, ...]:
             found |= dict.fromkeys(defaults(protocol))
         else:
             found |= dict.fromkeys(of_words(proposal.lower().split("-"), protocol, value.line))
+            check_count(len(found), value.line)
     return tuple(found)
 
 
+def check_count(count: int, line: int) -> None:
+    """Raises Unreadable for more suites than a list may stand for."""
+    if count > MOST_SUITES + len(defaults("ike")):
+        raise Unreadable(line, f"proposals stand for {MOST_SUITES} combinations at most")
+
+
+@functools.cache
 def defaults(protocol: Protocol) -> tuple[Suite, ...]:
     """The suites that strongSwan has for a connection that names none, with all its plugins."""
     if protocol == "ah":
@@ -114,6 +123,7 @@ def of_words(words: Sequence[str], protocol: Protocol, line: int) -> tuple[Suite
         hashes = [""] if aead == {True} else integrity or [""]
         if "esn" in kinds["esn"] and "noesn" not in kinds["esn"]:
             encryption = [f"{name} with ESN" for name in encryption]
+    check_count(len(encryption) * len(hashes) * len(groups), line)
     return product(encryption, hashes, groups)
 
 

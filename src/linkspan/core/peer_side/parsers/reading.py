@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 import msgspec
@@ -19,8 +20,11 @@ MOST_PAIRS: Final = 256
 """Pairs of networks of a connection, as many as a node takes."""
 MOST_VALUES: Final = 64
 """Values of a list, such as proposals."""
+MOST_SUITES: Final = 2048
+"""Suites that a list of proposals stands for."""
 DEPTH: Final = 16
 """Levels of sections inside each other, and of references."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 class Unreadable(Exception):
@@ -83,9 +87,9 @@ def decoded(text: bytes) -> str:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(text.count(b"\n", 0, error.start) + 1, "this is not UTF-8: paste the text itself") from None
-    at = next((place for place, char in enumerate(decoded) if ord(char) < 32 and char not in "\t\n\r\f"), -1)
-    if at >= 0:
-        raise Unreadable(decoded.count("\n", 0, at) + 1, "there is a control character: paste the text itself")
+    if control := _CONTROL.search(decoded):
+        line = decoded.count("\n", 0, control.start()) + 1
+        raise Unreadable(line, "there is a control character: paste the text itself")
     return decoded.replace("\r\n", "\n").replace("\r", "\n").replace("\f", " ")
 
 

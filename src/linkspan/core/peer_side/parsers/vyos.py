@@ -15,6 +15,7 @@ from linkspan.core.peer_side.parsers.command_tree import Node
 from linkspan.core.peer_side.parsers.reading import (
     MOST_CONNECTIONS,
     MOST_PAIRS,
+    MOST_VALUES,
     Candidate,
     Reading,
     StatedKey,
@@ -132,12 +133,19 @@ def _dpd(dpd: Node) -> Literal["hold", "clear", "restart", "disabled"]:
 
 def _ike(group: Node) -> tuple[Suite, ...]:
     found: dict[Suite, None] = {}
-    for node in group.at("proposal").below.values():
+    for node in _proposals(group):
         number = _dh_group(node.value("dh-group", default="2"))
         words = [node.value("encryption", default="aes128").text, node.value("hash", default="sha1").text, number]
         prf = node.value("prf").text
         found |= dict.fromkeys(proposals.of_words([*words, *([prf] if prf else [])], "ike", node.line))
     return tuple(found)
+
+
+def _proposals(group: Node) -> list[Node]:
+    nodes = list(group.at("proposal").below.values())
+    if len(nodes) > MOST_VALUES:
+        raise Unreadable(nodes[-1].line, f"a group has {MOST_VALUES} proposals at most")
+    return nodes
 
 
 def _dh_group(value: Value) -> str:
@@ -160,7 +168,7 @@ def _child(group: Node, ike: tuple[Suite, ...]) -> tuple[Suite, ...]:
     else:
         groups = [] if pfs.text == "disable" else [_dh_group(pfs)]
     found: dict[Suite, None] = {}
-    for node in group.at("proposal").below.values():
+    for node in _proposals(group):
         words = [node.value("encryption", default="aes128").text, node.value("hash", default="sha1").text, *groups]
         found |= dict.fromkeys(proposals.of_words(words, "esp", node.line))
     return tuple(found)
