@@ -25,7 +25,7 @@ from linkspan.api.resources.agents import Agents
 from linkspan.api.resources.audit import AuditTrail
 from linkspan.api.resources.certificate_authority import TrustAnchorCollection
 from linkspan.api.resources.collection import DELETE_WAIT, Collection, Context, Hooks
-from linkspan.api.resources.comparisons import Comparisons
+from linkspan.api.resources.comparisons import PeerComparisons
 from linkspan.api.resources.diagnosis import Diagnoses
 from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.node_questions import NodeQuestions, QuestionTicker
@@ -135,7 +135,7 @@ def create_app(
     routes = [
         *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
         *Diagnoses(store, asking, grace).routes(),
-        *Comparisons(store).routes(),
+        *PeerComparisons(store).routes(),
     ]
     routes = [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]
     dispatcher = Dispatcher(

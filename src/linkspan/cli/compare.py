@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -80,7 +81,7 @@ def command() -> click.Command:
         else:
             click.echo("\n".join(comparison_lines(compared, layout.screen())))
         if not compared["fits"]:
-            click.get_current_context().exit(1)
+            sys.exit(1)
 
     parameters = [
         click.Argument(["wanted"], metavar="NAME|ID"),

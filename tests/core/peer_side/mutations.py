@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from linkspan.core.peer_side.differences import Field, Severity
+from linkspan.core.peer_side.differences import DifferenceField, DifferenceSeverity
 from linkspan.core.state.desired import Connection
 from tests.core.peer_side.fitting import Peer
 
@@ -18,8 +18,8 @@ class Mutation(msgspec.Struct, frozen=True):
 
     name: str
     change: Callable[[Peer], dict[str, Any]]
-    field: Field
-    severity: Severity
+    field: DifferenceField
+    severity: DifferenceSeverity
     code: str
     applies: Callable[[Connection], bool] = lambda _ours: True
     not_in: tuple[str, ...] = ()

@@ -43,7 +43,7 @@ class _Wanted(msgspec.Struct, frozen=True):
     connection: str = ""
 
 
-class Comparisons:
+class PeerComparisons:
     """Handlers of comparisons."""
 
     def __init__(self, store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from linkspan.core.peer_side import algorithms_compared, networks_compared
 from linkspan.core.peer_side.candidates import key_of, our_identity, own_identity
-from linkspan.core.peer_side.differences import Difference, Field, of_cause, ordered
+from linkspan.core.peer_side.differences import Difference, DifferenceField, of_cause, ordered
 from linkspan.core.peer_side.parsers.reading import StatedKey
 from linkspan.core.peer_side.peer_values import has_address, is_identity, is_translated
 from linkspan.core.peer_side.site_config import SiteConfig
@@ -68,7 +68,7 @@ def _address(address: str, theirs: SiteConfig, side: str) -> Iterator[Difference
     own = side == "local_address"
     stated: str = getattr(theirs, side)
     line = theirs.lines.get(side)
-    field: Field = "peer_address" if own else "external_ip"
+    field: DifferenceField = "peer_address" if own else "external_ip"
     match = has_address(stated, address)
     if match == "perhaps":
         text = f"a name has to resolve to the address that the other end has: {stated} there, and {address} here"
@@ -160,7 +160,9 @@ def _lifetimes(ours: Connection, theirs: SiteConfig) -> Iterator[Difference]:
     yield from _lifetime("ipsecpolicy.lifetime", kilobytes, theirs, "child_kilobytes", "kB")
 
 
-def _lifetime(field: Field, ours: int | None, theirs: SiteConfig, name: str, unit: str) -> Iterator[Difference]:
+def _lifetime(
+    field: DifferenceField, ours: int | None, theirs: SiteConfig, name: str, unit: str
+) -> Iterator[Difference]:
     stated: int | None = getattr(theirs, name)
     if ours is None or stated is None or 100 * abs(ours - stated) <= _CLOSE * max(ours, stated):
         return

@@ -10,9 +10,9 @@ from linkspan.core.diagnosis import causes
 from linkspan.core.diagnosis.causes import CAUSES
 from linkspan.core.diagnosis.codes import Code
 
-Severity = Literal["cannot", "impaired", "differs", "unknown"]
+DifferenceSeverity = Literal["cannot", "impaired", "differs", "unknown"]
 """The tunnel cannot come up; it comes up and something is amiss; both may be so; the text does not say."""
-Field = Literal[
+DifferenceField = Literal[
     "ike_version",
     "phase1_negotiation_mode",
     "peer_address",
@@ -35,7 +35,7 @@ Field = Literal[
     "mtu",
 ]
 """What differs, in the words of the API: of the connection, its policies, or its service (`external_ip`)."""
-_ORDER: Final[tuple[Severity, ...]] = ("cannot", "impaired", "unknown", "differs")
+_ORDER: Final[tuple[DifferenceSeverity, ...]] = ("cannot", "impaired", "unknown", "differs")
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +43,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     values, never a secret. `line`: of the peer's text that states it; None if it states nothing and a default holds.
     `here`, `there`: what to do at this end, or at the peer's; one of them is enough."""
 
-    field: Field
-    severity: Severity
+    field: DifferenceField
+    severity: DifferenceSeverity
     code: str
     text: str
     ours: str = ""
@@ -55,13 +55,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_cause(
-    field: Field,
+    field: DifferenceField,
     code: Code,
     *,
     ours: str = "",
     theirs: str = "",
     line: int | None = None,
-    severity: Severity = "cannot",
+    severity: DifferenceSeverity = "cannot",
     variant: str = "",
     addition: str = "",
 ) -> Difference:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from linkspan.core.peer_side.parsers.reading import DEPTH, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.reading import DEPTH, StatedValue, Unreadable, shown
 
 _WORD: Final = re.compile(
     r"(?P<blank>[ \t]+|/\*.*?\*/|//[^\n]*)|(?P<end>\n|;)|(?P<mark>[{}])|\"(?P<double>(?:[^\"\\\n]|\\.)*)\""
@@ -20,44 +20,46 @@ _WORDS: Final = 24
 """Words of a command."""
 
 
-class Node:
+class CommandNode:
     """A word; `line`: where it stands first."""
 
     def __init__(self, line: int) -> None:
         self.line = line
-        self.below: dict[str, Node] = {}
+        self.below: dict[str, CommandNode] = {}
 
-    def at(self, *path: str) -> Node:
+    def at(self, *path: str) -> CommandNode:
         """The node at the end of a path; an empty one without lines if there is none."""
-        node: Node | None = self
+        node: CommandNode | None = self
         for word in path:
             node = node.below.get(word) if node else None
-        return node or Node(0)
+        return node or CommandNode(0)
 
-    def value(self, *path: str, default: str = "") -> Value:
+    def value(self, *path: str, default: str = "") -> StatedValue:
         """The value at the end of a path, the last one if it has several."""
         node = self.at(*path)
-        return next((Value(word, below.line) for word, below in reversed(node.below.items())), Value(default, 0))
+        return next(
+            (StatedValue(word, below.line) for word, below in reversed(node.below.items())), StatedValue(default, 0)
+        )
 
-    def values(self, *path: str) -> list[Value]:
+    def values(self, *path: str) -> list[StatedValue]:
         """All values at the end of a path."""
-        return [Value(word, below.line) for word, below in self.at(*path).below.items()]
+        return [StatedValue(word, below.line) for word, below in self.at(*path).below.items()]
 
     def has(self, *path: str) -> bool:
         """True if a path exists."""
         return self.at(*path).line > 0
 
-    def grow(self, words: list[str], line: int) -> Node:
+    def grow(self, words: list[str], line: int) -> CommandNode:
         """The node at the end of these words, made if it is missing."""
         node = self
         for word in words:
-            node = node.below.setdefault(word, Node(line))
+            node = node.below.setdefault(word, CommandNode(line))
         return node
 
 
-def parse(text: str) -> Node:
+def parse(text: str) -> CommandNode:
     """The tree of a configuration, in either form. Raises Unreadable."""
-    root = Node(1)
+    root = CommandNode(1)
     stack = [root]
     opened = [1]
     words: list[str] = []
@@ -96,7 +98,7 @@ def _word(match: re.Match[str]) -> str:
     return match["single"] or match["plain"] or ""
 
 
-def _command(stack: list[Node], words: list[str], line: int) -> None:
+def _command(stack: list[CommandNode], words: list[str], line: int) -> None:
     """Adds a line: a `set` command, or a leaf inside a section."""
     if words and len(stack) == 1 and words[0] != "set":
         if _PROMPT.match(words[0]) and "set" in words[1:3]:

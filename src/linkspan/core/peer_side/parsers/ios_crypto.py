@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from linkspan.core.addresses import Network
 from linkspan.core.ipsec.algorithms import GROUPS
 from linkspan.core.peer_side.parsers import proposals
-from linkspan.core.peer_side.parsers.ios_lines import Block, Command
+from linkspan.core.peer_side.parsers.ios_lines import Command, CommandBlock
 from linkspan.core.peer_side.parsers.reading import MOST_CONNECTIONS, MOST_VALUES, Unreadable, shown
 from linkspan.core.peer_side.site_config import Suite
 from linkspan.core.secret import Secret
@@ -49,12 +49,12 @@ class Device:
     What all connections share is read once: `keys` of ISAKMP, and keyrings in `ring`.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[CommandBlock]) -> None:
         self.blocks = blocks
-        self.interfaces: dict[str, Block] = {}
+        self.interfaces: dict[str, CommandBlock] = {}
         self.access_lists: dict[str, list[Command]] = {}
-        self.on_interfaces: dict[str, Block] = {}
-        self._by_start: dict[tuple[str, ...], list[Block]] = {}
+        self.on_interfaces: dict[str, CommandBlock] = {}
+        self._by_start: dict[tuple[str, ...], list[CommandBlock]] = {}
         self._rings: dict[str, list[_Key]] = {}
         for block in blocks:
             for count in range(1, min(len(block.head.words), _START) + 1):
@@ -71,14 +71,14 @@ class Device:
                 case ("access-list", name, *_):
                     self.access_lists.setdefault(name, []).append(block.head)
 
-    def block(self, *head: str, line: int) -> Block:
+    def block(self, *head: str, line: int) -> CommandBlock:
         """The block with this head. Raises Unreadable if it is missing."""
         found = self._by_start.get(head)
         if not found:
             raise Unreadable(line, f"there should be '{shown(' '.join(head))}': paste that too")
         return found[0]
 
-    def all(self, *start: str) -> list[Block]:
+    def all(self, *start: str) -> list[CommandBlock]:
         """The blocks whose heads begin with these words, at most five. Raises Unreadable for too many."""
         found = self._by_start.get(start, [])
         if len(found) > MOST_CONNECTIONS:
@@ -119,7 +119,7 @@ class Device:
 # --- IKEv2 --------------------------------------------------------------------------------------------------------
 
 
-def ikev2(device: Device, profile: Block, remote: str) -> Fields:
+def ikev2(device: Device, profile: CommandBlock, remote: str) -> Fields:
     """The fields of IKEv2: of a profile, its keyring, and the proposals of all policies."""
     fields: dict[str, Any] = {"versions": ("v2",), "ike_lifetime": _DAY, "dpd_action": "disabled"}
     lines = {"versions": profile.head.line}
@@ -161,7 +161,7 @@ def _ikev2_suites(device: Device) -> tuple[tuple[Suite, ...], int]:
     return (tuple(found), line) if found else (proposals.product(*_DEFAULT_IKEV2), 0)
 
 
-def _ikev2_proposal(block: Block) -> tuple[Suite, ...]:
+def _ikev2_proposal(block: CommandBlock) -> tuple[Suite, ...]:
     encryption = _several(block, "encryption", _CIPHERS)
     integrity, prfs = _several(block, "integrity", _HASHES), _several(block, "prf", _HASHES)
     groups = [_group(number, command) for command, rest in _found(block, "group") for number in rest]
@@ -175,14 +175,14 @@ def _ikev2_proposal(block: Block) -> tuple[Suite, ...]:
     return proposals.product(encryption, hashes, groups)
 
 
-def _found(block: Block, *start: str) -> list[tuple[Command, tuple[str, ...]]]:
+def _found(block: CommandBlock, *start: str) -> list[tuple[Command, tuple[str, ...]]]:
     found = block.find(*start)
     if found and len(found[1]) > MOST_VALUES:
         raise Unreadable(found[0].line, f"a list has {MOST_VALUES} values at most")
     return [found] if found else []
 
 
-def _several(block: Block, name: str, names: Mapping[str, str]) -> list[str]:
+def _several(block: CommandBlock, name: str, names: Mapping[str, str]) -> list[str]:
     return [_named(word, names, command) for command, rest in _found(block, name) for word in rest]
 
 
@@ -199,7 +199,7 @@ def _group(number: str, command: Command) -> str:
     return name
 
 
-def _matched(profile: Block) -> tuple[str, int]:
+def _matched(profile: CommandBlock) -> tuple[str, int]:
     """The identity that a profile is for; empty if it is for several."""
     found = [command for command in profile.inner if command.after("match", "identity", "remote")]
     if len(found) != 1:
@@ -223,7 +223,7 @@ def _identity(words: Sequence[str]) -> str:
     return ""
 
 
-def _keys_of_ring(ring: Block) -> list[_Key]:
+def _keys_of_ring(ring: CommandBlock) -> list[_Key]:
     """The keys of a keyring; the own one if both ends have their own."""
     found: list[_Key] = []
     network: Network | None = None
@@ -271,7 +271,7 @@ def _plain(words: Sequence[str]) -> Secret | None:
 # --- ISAKMP -------------------------------------------------------------------------------------------------------
 
 
-def isakmp(device: Device, ipsec: Block, remote: str) -> Fields:
+def isakmp(device: Device, ipsec: CommandBlock, remote: str) -> Fields:
     """The fields of IKEv1: of all ISAKMP policies, and the key for the peer's address."""
     common, stated = device.isakmp_policies
     fields = {"versions": ("v1",), "mode": "main", "remote_id": remote, "ike_lifetime": _DAY, **common}
@@ -300,7 +300,7 @@ def _isakmp_policies(device: Device) -> Fields:
     return fields, lines
 
 
-def _isakmp_suite(block: Block) -> Suite:
+def _isakmp_suite(block: CommandBlock) -> Suite:
     """The suite of an ISAKMP policy, whose defaults are those of 1998."""
     cipher = block.find("encryption") or block.find("encr")
     words = cipher[1] if cipher else ("des",)
@@ -314,7 +314,7 @@ def _isakmp_suite(block: Block) -> Suite:
 # --- IPsec --------------------------------------------------------------------------------------------------------
 
 
-def child(device: Device, ipsec: Block) -> Fields:
+def child(device: Device, ipsec: CommandBlock) -> Fields:
     """The fields of child SAs: of a crypto map's entry or an IPsec profile, and its transform sets."""
     used = ipsec.find("set", "transform-set")
     if used is None:
@@ -348,7 +348,7 @@ def child(device: Device, ipsec: Block) -> Fields:
     return fields, lines
 
 
-def _transform(block: Block, group: str) -> tuple[str, Suite]:
+def _transform(block: CommandBlock, group: str) -> tuple[str, Suite]:
     """Protocol and suite of a transform set, `esp-aes 256 esp-sha256-hmac`."""
     encryption = integrity = ""
     protocol = "esp"

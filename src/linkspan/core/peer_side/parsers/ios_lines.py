@@ -20,7 +20,7 @@ class Command(msgspec.Struct, frozen=True):
         return self.words[len(start) :] if self.words[: len(start)] == start else None
 
 
-class Block(msgspec.Struct, frozen=True):
+class CommandBlock(msgspec.Struct, frozen=True):
     """A command and those below it."""
 
     head: Command
@@ -33,9 +33,9 @@ class Block(msgspec.Struct, frozen=True):
         )
 
 
-def blocks(text: str) -> list[Block]:
+def blocks(text: str) -> list[CommandBlock]:
     """The blocks of a configuration. Comments (`!`) and `exit` end nothing that indentation does not."""
-    found: list[Block] = []
+    found: list[CommandBlock] = []
     head: Command | None = None
     inner: list[Command] = []
     for command, indented in _commands(text):
@@ -43,9 +43,9 @@ def blocks(text: str) -> list[Block]:
             inner.append(command)
             continue
         if head is not None:
-            found.append(Block(head, tuple(inner)))
+            found.append(CommandBlock(head, tuple(inner)))
         head, inner = command, []
-    return [*found, Block(head, tuple(inner))] if head is not None else found
+    return [*found, CommandBlock(head, tuple(inner))] if head is not None else found
 
 
 def _commands(text: str) -> Iterator[tuple[Command, bool]]:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from linkspan.core.peer_side.parsers.ios_crypto import Device
-from linkspan.core.peer_side.parsers.ios_lines import Block, Command
+from linkspan.core.peer_side.parsers.ios_lines import Command, CommandBlock
 from linkspan.core.peer_side.parsers.reading import MOST_PAIRS, Unreadable, shown
 
 
@@ -31,7 +31,7 @@ def address_of_map(device: Device, name: str) -> tuple[str, int]:
     return _address(interface), found[0].line if found else 0
 
 
-def _address(interface: Block) -> str:
+def _address(interface: CommandBlock) -> str:
     found = interface.find("ip", "address")
     if not found or not found[1]:
         return ""

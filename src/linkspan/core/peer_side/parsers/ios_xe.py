@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from linkspan.core.peer_side.parsers import ios_crypto, ios_lines, ios_networks
 from linkspan.core.peer_side.parsers.ios_crypto import Device
-from linkspan.core.peer_side.parsers.ios_lines import Block
+from linkspan.core.peer_side.parsers.ios_lines import CommandBlock
 from linkspan.core.peer_side.parsers.reading import MOST_CONNECTIONS, Candidate, Reading, Unreadable, shown
 from linkspan.core.peer_side.site_config import SiteConfig
 
@@ -44,7 +44,7 @@ def _candidates(device: Device) -> Iterator[Candidate]:
             yield Candidate(name=name, config=_tunnel(name, block, profile, device))
 
 
-def _map_entry(name: str, block: Block, device: Device) -> SiteConfig:
+def _map_entry(name: str, block: CommandBlock, device: Device) -> SiteConfig:
     peer = block.find("set", "peer")
     access = block.find("match", "address")
     pairs: tuple[tuple[str, str], ...] = ()
@@ -61,7 +61,7 @@ def _map_entry(name: str, block: Block, device: Device) -> SiteConfig:
     return _config(name, block, device, {"local_address": local, "remote_address": remote, "pairs": pairs}, lines)
 
 
-def _tunnel(name: str, interface: Block, profile: Block, device: Device) -> SiteConfig:
+def _tunnel(name: str, interface: CommandBlock, profile: CommandBlock, device: Device) -> SiteConfig:
     source, destination = interface.find("tunnel", "source"), interface.find("tunnel", "destination")
     mtu = interface.find("ip", "mtu")
     lines = {"pairs": interface.head.line}
@@ -78,7 +78,7 @@ def _tunnel(name: str, interface: Block, profile: Block, device: Device) -> Site
     return _config(name, profile, device, ends, lines)
 
 
-def _config(name: str, ipsec: Block, device: Device, ends: dict[str, Any], lines: dict[str, int]) -> SiteConfig:
+def _config(name: str, ipsec: CommandBlock, device: Device, ends: dict[str, Any], lines: dict[str, int]) -> SiteConfig:
     """The configuration of a crypto map's entry or an IPsec profile, with that of IKE which it names."""
     fields = {"local_address": "", "remote_address": "", **ends}
     profile = ipsec.find("set", "ikev2-profile")

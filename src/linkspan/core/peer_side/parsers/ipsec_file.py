@@ -21,13 +21,13 @@ from linkspan.core.peer_side.parsers.reading import (
     Candidate,
     Ignored,
     StatedKey,
+    StatedValue,
     Unreadable,
-    Value,
     shown,
 )
 from linkspan.core.secret import Secret
 
-Settings = Mapping[str, Value]
+ConnSettings = Mapping[str, StatedValue]
 _SECTION: Final = re.compile(r"(config[\t ]+setup|conn|ca)(?:[\t ]+(\S+))?[\t ]*(?:#.*)?$")
 _SETTING: Final = re.compile(r"([^\s=#\"]+)[\t ]*=[\t ]*(.*)$")
 _KEY: Final = re.compile(r":\s*(PSK|RSA|ECDSA|XAUTH|EAP|NTLM|PIN|P12|PKCS8|PKCS12)\b[\t ]*(.*)$", re.IGNORECASE)
@@ -36,18 +36,18 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 DEFAULT: Final = "%default"
 
 
-class File:
+class IpsecFile:
     """The sections of a file: settings of connections by name, keys, and what was not followed."""
 
     def __init__(self) -> None:
-        self.connections: dict[str, dict[str, Value]] = {}
-        self.also: dict[str, list[Value]] = {}
+        self.connections: dict[str, dict[str, StatedValue]] = {}
+        self.also: dict[str, list[StatedValue]] = {}
         self.keys: list[StatedKey] = []
         self.ignored: list[Ignored] = []
 
-    def whole(self, name: str) -> Settings:
+    def whole(self, name: str) -> ConnSettings:
         """The settings of a connection, with those that it takes from others. Raises Unreadable."""
-        found: dict[str, Value] = {}
+        found: dict[str, StatedValue] = {}
         for source in (*self._sources(name, ()), *self._sources(DEFAULT, ())):
             for key, value in self.connections.get(source, {}).items():
                 found.setdefault(key, value)
@@ -67,9 +67,9 @@ class File:
         return list(found)
 
 
-def parse(text: str, identity: Callable[[str], str]) -> File:
+def parse(text: str, identity: Callable[[str], str]) -> IpsecFile:
     """The file. `identity`: reads an identity as the daemon does. Raises Unreadable."""
-    file = File()
+    file = IpsecFile()
     section = ""
     for line, content in _lines(text):
         if content[0] not in "\t " and (match := _KEY.search(content)):
@@ -93,7 +93,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip()
 
 
-def _section(file: File, content: str, line: int) -> str:
+def _section(file: IpsecFile, content: str, line: int) -> str:
     match = _SECTION.match(content)
     if match is None:
         # Only the first word is shown: the others may be a key.
@@ -111,11 +111,11 @@ def _section(file: File, content: str, line: int) -> str:
     return f" {kind}"
 
 
-def _setting(file: File, section: str, content: str, line: int) -> None:
+def _setting(file: IpsecFile, section: str, content: str, line: int) -> None:
     match = _SETTING.match(content)
     if match is None:
         raise Unreadable(line, f"there should be name=value, not '{shown(content.split(maxsplit=1)[0])}'")
-    key, value = match[1].lower(), Value(_unquoted(match[2], line), line)
+    key, value = match[1].lower(), StatedValue(_unquoted(match[2], line), line)
     if section.startswith(" "):
         return
     if key == "also":
@@ -160,7 +160,7 @@ def _stated_key(owners: str, match: re.Match[str], line: int, identity: Callable
             raise Unreadable(line, f"the key has no {quote} at its end")
         secret = Secret(key)
     elif text:
-        secret = values.key(Value(text.split()[0], line))
+        secret = values.key(StatedValue(text.split()[0], line))
     else:
         raise Unreadable(line, "after PSK there should be a key, between quotes")
     names = (found[0] or found[1] or found[2] for found in _QUOTED.findall(owners))
@@ -183,7 +183,7 @@ def merged(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def loaded(file: File, auto: Callable[[Settings], str]) -> dict[str, Settings]:
+def loaded(file: IpsecFile, auto: Callable[[ConnSettings], str]) -> dict[str, ConnSettings]:
     """The settings of the connections that the daemon loads; of all if it loads none."""
     everything = {name: file.whole(name) for name in file.connections if name != DEFAULT}
     chosen = {name: settings for name, settings in everything.items() if auto(settings) != "ignore"}
@@ -192,7 +192,12 @@ def loaded(file: File, auto: Callable[[Settings], str]) -> dict[str, Settings]:
     return chosen or everything
 
 
-def lines(settings: Settings, **keys: tuple[str, ...]) -> dict[str, int]:
+def get(settings: ConnSettings, key: str, default: str = "", *others: str) -> StatedValue:
+    """The value of a setting, or of the first other name that it has; without one the default, on line 0."""
+    return next((settings[name] for name in (key, *others) if name in settings), StatedValue(default, 0))
+
+
+def lines(settings: ConnSettings, **keys: tuple[str, ...]) -> dict[str, int]:
     """The line of each field that a setting states: of the first such setting."""
     stated = {field: next((key for key in names if key in settings), "") for field, names in keys.items()}
     return {field: settings[key].line for field, key in stated.items() if key}

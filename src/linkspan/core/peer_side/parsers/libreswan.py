@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from linkspan.core.ipsec.algorithms import GROUPS
 from linkspan.core.peer_side.parsers import ipsec_file, proposals, values
-from linkspan.core.peer_side.parsers.ipsec_file import Settings
-from linkspan.core.peer_side.parsers.reading import MOST_VALUES, Candidate, Reading, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.ipsec_file import ConnSettings
+from linkspan.core.peer_side.parsers.reading import MOST_VALUES, Candidate, Reading, StatedValue, Unreadable, shown
 from linkspan.core.peer_side.site_config import SiteConfig, Suite
 
 _VERSIONS: Final[dict[str, tuple[Literal["v1", "v2"], ...]]] = {
@@ -59,7 +59,7 @@ _DAY_THIRD: Final = "8h"
 def read(text: str) -> Reading:
     """The connections of a file. Raises Unreadable."""
     file = ipsec_file.parse(text, identity)
-    chosen = ipsec_file.loaded(file, lambda settings: _get(settings, "auto", "ignore").text)
+    chosen = ipsec_file.loaded(file, lambda settings: ipsec_file.get(settings, "auto", "ignore").text)
     candidates = (_connection(name, settings) for name, settings in chosen.items())
     return Reading(
         format="libreswan",
@@ -79,47 +79,45 @@ def identity(text: str) -> str:
     return values.charon_identity(text)
 
 
-def _get(settings: Settings, key: str, default: str = "", *others: str) -> Value:
-    return next((settings[name] for name in (key, *others) if name in settings), Value(default, 0))
-
-
-def _connection(name: str, settings: Settings) -> Candidate:
-    versions = _VERSIONS[values.chosen(_get(settings, "ikev2", "insist", "keyexchange"), _VERSIONS)]
-    ike = _ike(_get(settings, "ike"), versions)
+def _connection(name: str, settings: ConnSettings) -> Candidate:
+    versions = _VERSIONS[values.chosen(ipsec_file.get(settings, "ikev2", "insist", "keyexchange"), _VERSIONS)]
+    ike = _ike(ipsec_file.get(settings, "ike"), versions)
     protocol, child = _child(settings, ike)
-    delay = values.seconds(_get(settings, "dpddelay", "0"))
-    life_bytes = values.volume(_get(settings, "ipsec-max-bytes", "0"))
-    kind = values.chosen(_get(settings, "type", "tunnel"), ("tunnel", "transport", "passthrough", "drop", "reject"))
+    delay = values.seconds(ipsec_file.get(settings, "dpddelay", "0"))
+    life_bytes = values.volume(ipsec_file.get(settings, "ipsec-max-bytes", "0"))
+    kind = values.chosen(
+        ipsec_file.get(settings, "type", "tunnel"), ("tunnel", "transport", "passthrough", "drop", "reject")
+    )
     config = SiteConfig(
         name=name,
         versions=versions,
-        mode="aggressive" if values.truth(_get(settings, "aggressive", "no", "aggrmode")) else "main",
+        mode="aggressive" if values.truth(ipsec_file.get(settings, "aggressive", "no", "aggrmode")) else "main",
         local_address=_address(settings, "left"),
         remote_address=_address(settings, "right"),
         local_id=_identity(settings, "left"),
         remote_id=_identity(settings, "right"),
         auth_mode=_authentication(settings),
         ike=ike,
-        ike_lifetime=values.seconds(_get(settings, "ikelifetime", _DAY_THIRD)),
+        ike_lifetime=values.seconds(ipsec_file.get(settings, "ikelifetime", _DAY_THIRD)),
         protocol=protocol,
         encapsulation="transport" if kind == "transport" else "tunnel",
         child=child,
         child_lifetime=values.seconds(
-            _get(settings, "salifetime", _DAY_THIRD, "ipsec-lifetime", "keylife", "lifetime")
+            ipsec_file.get(settings, "salifetime", _DAY_THIRD, "ipsec-lifetime", "keylife", "lifetime")
         ),
         child_kilobytes=life_bytes // 1024 or None,
         pairs=tuple(_pairs(settings)),
-        dpd_action=_DPD[values.chosen(_get(settings, "dpdaction", "hold"), _DPD)] if delay else "disabled",
+        dpd_action=_DPD[values.chosen(ipsec_file.get(settings, "dpdaction", "hold"), _DPD)] if delay else "disabled",
         dpd_interval=delay or None,
         dpd_timeout=values.seconds(settings["dpdtimeout"]) if "dpdtimeout" in settings else None,
-        initiates=values.chosen(_get(settings, "auto", "ignore"), _AUTO) not in ("ignore", "add", "keep"),
+        initiates=values.chosen(ipsec_file.get(settings, "auto", "ignore"), _AUTO) not in ("ignore", "add", "keep"),
         mtu=values.number(settings["mtu"]) if "mtu" in settings else None,
         lines=_lines(settings),
     )
     return Candidate(name=name, config=config, either_end=True)
 
 
-def _lines(settings: Settings) -> dict[str, int]:
+def _lines(settings: ConnSettings) -> dict[str, int]:
     return ipsec_file.lines(
         settings,
         versions=("ikev2", "keyexchange"),
@@ -144,28 +142,28 @@ def _lines(settings: Settings) -> dict[str, int]:
     )
 
 
-def _address(settings: Settings, side: str) -> str:
-    stated = _get(settings, side, "%any")
+def _address(settings: ConnSettings, side: str) -> str:
+    stated = ipsec_file.get(settings, side, "%any")
     return "" if stated.text.startswith("%") else values.addresses([stated])
 
 
-def _identity(settings: Settings, side: str) -> str:
-    stated = _get(settings, f"{side}id")
+def _identity(settings: ConnSettings, side: str) -> str:
+    stated = ipsec_file.get(settings, f"{side}id")
     if stated.text or f"{side}cert" in settings:
         return identity(stated.text)
     return values.charon_identity(_address(settings, side))
 
 
-def _authentication(settings: Settings) -> Literal["psk", "certs"]:
-    both = _get(settings, "authby", "rsasig")
-    methods = [_get(settings, f"{side}auth", both.text).text.lower() for side in ("left", "right")]
+def _authentication(settings: ConnSettings) -> Literal["psk", "certs"]:
+    both = ipsec_file.get(settings, "authby", "rsasig")
+    methods = [ipsec_file.get(settings, f"{side}auth", both.text).text.lower() for side in ("left", "right")]
     return "psk" if all(word in ("secret", "psk") for method in methods for word in [method.split(",")[0]]) else "certs"
 
 
 # --- algorithms ---------------------------------------------------------------------------------------------------
 
 
-def _ike(value: Value, versions: tuple[str, ...]) -> tuple[Suite, ...]:
+def _ike(value: StatedValue, versions: tuple[str, ...]) -> tuple[Suite, ...]:
     groups = _GROUPS_V1 if versions == ("v1",) else _GROUPS
     if not value.text:
         gcm = (
@@ -178,17 +176,17 @@ def _ike(value: Value, versions: tuple[str, ...]) -> tuple[Suite, ...]:
     return _suites(value, ("sha256", "sha512"), groups, is_ike=True)
 
 
-def _child(settings: Settings, ike: tuple[Suite, ...]) -> tuple[Literal["esp", "ah"], tuple[Suite, ...]]:
+def _child(settings: ConnSettings, ike: tuple[Suite, ...]) -> tuple[Literal["esp", "ah"], tuple[Suite, ...]]:
     """The proposals of child SAs. With `pfs`, which is the default, they have the group of the IKE SA without one of
     their own."""
-    is_ah = "ah" in settings or _get(settings, "phase2").text.lower() == "ah"
-    value = _get(settings, "phase2alg", "", "esp", "ah")
-    pfs = values.truth(_get(settings, "pfs", "yes"))
+    is_ah = "ah" in settings or ipsec_file.get(settings, "phase2").text.lower() == "ah"
+    value = ipsec_file.get(settings, "phase2alg", "", "esp", "ah")
+    pfs = values.truth(ipsec_file.get(settings, "pfs", "yes"))
     groups = tuple(dict.fromkeys(suite.group for suite in ike)) if pfs else ("",)
-    if group := _get(settings, "pfsgroup").text.lower():
+    if group := ipsec_file.get(settings, "pfsgroup").text.lower():
         groups = (_group(group, settings["pfsgroup"].line),)
     if is_ah:
-        words = Value(",".join(f"null-{part.text}" for part in values.listed(value)), value.line)
+        words = StatedValue(",".join(f"null-{part.text}" for part in values.listed(value)), value.line)
         stated = (
             _suites(words, (), groups, is_ike=False)
             if value.text
@@ -202,10 +200,10 @@ def _child(settings: Settings, ike: tuple[Suite, ...]) -> tuple[Literal["esp", "
     return "esp", stated if pfs else tuple(dict.fromkeys(Suite(s.encryption, s.integrity, "") for s in stated))
 
 
-def _suites(value: Value, hashes: tuple[str, ...], groups: tuple[str, ...], *, is_ike: bool) -> tuple[Suite, ...]:
+def _suites(value: StatedValue, hashes: tuple[str, ...], groups: tuple[str, ...], *, is_ike: bool) -> tuple[Suite, ...]:
     """The suites of proposals such as `aes256-sha2_256+sha2_512-dh14` or `aes256-sha2;modp2048`."""
     found: dict[Suite, None] = {}
-    for proposal in values.listed(Value(value.text.replace(" ", ""), value.line)):
+    for proposal in values.listed(StatedValue(value.text.replace(" ", ""), value.line)):
         # A key length may have a hyphen of its own.
         words = re.sub(r"(aes|gcm|ccm|ctr|cbc|camellia)-(128|192|256)(?![0-9])", r"\1_\2", proposal.text.lower())
         first, *rest = [part.split("+") for part in re.split(r"[-;]", words) if part]
@@ -249,15 +247,15 @@ def _group(word: str, line: int) -> str:
 # --- networks -----------------------------------------------------------------------------------------------------
 
 
-def _pairs(settings: Settings) -> Iterator[tuple[str, str]]:
+def _pairs(settings: ConnSettings) -> Iterator[tuple[str, str]]:
     sides: list[list[str]] = []
     for side in ("left", "right"):
         many = settings.get(f"{side}subnets")
         if many is not None:
             text = many.text.strip().strip("{}").replace(" ", ",")
-            networks = [values.network(part) for part in values.listed(Value(text, many.line))]
+            networks = [values.network(part) for part in values.listed(StatedValue(text, many.line))]
         else:
-            networks = [values.network(_get(settings, f"{side}subnet", values.DYNAMIC))]
-        limit = _get(settings, f"{side}protoport", "").text
+            networks = [values.network(ipsec_file.get(settings, f"{side}subnet", values.DYNAMIC))]
+        limit = ipsec_file.get(settings, f"{side}protoport", "").text
         sides.append([f"{network}[{limit}]" if limit else network for network in networks])
     return values.products(*sides)

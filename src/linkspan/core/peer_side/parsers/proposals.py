@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from linkspan.core.ipsec.algorithms import ENCRYPTION, GROUPS, INTEGRITY
-from linkspan.core.peer_side.parsers.reading import MOST_SUITES, MOST_VALUES, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.reading import MOST_SUITES, MOST_VALUES, StatedValue, Unreadable, shown
 from linkspan.core.peer_side.site_config import Suite
 
 Protocol = Literal["ike", "esp", "ah"]
@@ -62,7 +62,7 @@ def is_aead(encryption: str) -> bool:
     return any(word in encryption for word in ("gcm", "ccm", "chacha20", "gmac"))
 
 
-def suites(value: Value, protocol: Protocol) -> tuple[Suite, ...]:
+def suites(value: StatedValue, protocol: Protocol) -> tuple[Suite, ...]:
     """The suites of a list of proposals, separated by commas. `default` stands for those of `defaults`."""
     proposals = [part.strip() for part in value.text.split(",") if part.strip()]
     if len(proposals) > MOST_VALUES:

@@ -72,7 +72,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[Ignored, ...] = ()
 
 
-class Value(msgspec.Struct, frozen=True):
+class StatedValue(msgspec.Struct, frozen=True):
     """A value and the line that states it."""
 
     text: str

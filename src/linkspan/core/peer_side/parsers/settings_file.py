@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from linkspan.core.peer_side.parsers.reading import DEPTH, Ignored, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.reading import DEPTH, Ignored, StatedValue, Unreadable, shown
 
 _TOKEN: Final = re.compile(r"(?P<blank>[\t ]+|#[^\n]*)|(?P<newline>\n)|(?P<mark>[{}=:,])|(?P<name>[^#{}=:,\"\n\t ]+)")
 _VALUE: Final = re.compile(r"[\t ]+|(?P<string>\")|(?P<word>[^#}\"\n\t ]+)")
@@ -23,13 +23,13 @@ class Section:
 
     def __init__(self, line: int) -> None:
         self.line = line
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, StatedValue] = {}
         self.sections: dict[str, Section] = {}
-        self.references: list[Value] = []
+        self.references: list[StatedValue] = []
 
-    def get(self, key: str, default: str = "") -> Value:
+    def get(self, key: str, default: str = "") -> StatedValue:
         """The value of a key; without one the default, on line 0."""
-        return self.values.get(key, Value(default, 0))
+        return self.values.get(key, StatedValue(default, 0))
 
 
 def parse(text: str) -> tuple[Section, list[Ignored]]:
@@ -81,15 +81,15 @@ class _Parser:
         section.references += references
         stack.append(section)
 
-    def _references(self) -> list[Value]:
+    def _references(self) -> list[StatedValue]:
         self._at += 1
-        found: list[Value] = []
+        found: list[StatedValue] = []
         while (word := self._word()) not in ("{", None):
             if word == ",":
                 continue
             if word in ("}", "=", ":", '"'):
                 raise Unreadable(self._line, "after ':' there should be the names of sections")
-            found.append(Value(str(word), self._line))
+            found.append(StatedValue(str(word), self._line))
         self._at -= word is not None
         return found
 
@@ -119,7 +119,7 @@ class _Parser:
             self._at += 1
         return self._text[self._at : self._at + 1]
 
-    def _value(self) -> Value:
+    def _value(self) -> StatedValue:
         line = self._line
         parts: list[str] = []
         while match := _VALUE.match(self._text, self._at):
@@ -128,7 +128,7 @@ class _Parser:
                 parts.append("".join(self._string(line)))
             elif match["word"]:
                 parts.append(match["word"])
-        return Value(" ".join(parts), line)
+        return StatedValue(" ".join(parts), line)
 
     def _string(self, line: int) -> Iterator[str]:
         while match := _STRING.match(self._text, self._at):

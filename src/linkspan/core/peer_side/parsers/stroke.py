@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from linkspan.core.peer_side.parsers import ipsec_file, proposals, values
-from linkspan.core.peer_side.parsers.ipsec_file import Settings
-from linkspan.core.peer_side.parsers.reading import Candidate, Reading, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.ipsec_file import ConnSettings
+from linkspan.core.peer_side.parsers.reading import Candidate, Reading, StatedValue, Unreadable, shown
 from linkspan.core.peer_side.site_config import SiteConfig, Suite
 
 _AUTO: Final = ("ignore", "add", "route", "start")
@@ -28,7 +28,7 @@ _DPD: Final[dict[str, Literal["hold", "clear", "restart", "disabled"]]] = {
 def read(text: str) -> Reading:
     """The connections of a file. Raises Unreadable."""
     file = ipsec_file.parse(text, values.charon_identity)
-    chosen = ipsec_file.loaded(file, lambda settings: _get(settings, "auto", "ignore").text)
+    chosen = ipsec_file.loaded(file, lambda settings: ipsec_file.get(settings, "auto", "ignore").text)
     candidates = (_connection(name, settings) for name, settings in chosen.items())
     return Reading(
         format="ipsec.conf",
@@ -38,43 +38,39 @@ def read(text: str) -> Reading:
     )
 
 
-def _get(settings: Settings, key: str, default: str = "", *others: str) -> Value:
-    return next((settings[name] for name in (key, *others) if name in settings), Value(default, 0))
-
-
-def _connection(name: str, settings: Settings) -> Candidate:
-    versions = _VERSIONS[values.chosen(_get(settings, "keyexchange", "ike"), _VERSIONS)]
-    kind = values.chosen(_get(settings, "type", "tunnel"), _TYPES)
+def _connection(name: str, settings: ConnSettings) -> Candidate:
+    versions = _VERSIONS[values.chosen(ipsec_file.get(settings, "keyexchange", "ike"), _VERSIONS)]
+    kind = values.chosen(ipsec_file.get(settings, "type", "tunnel"), _TYPES)
     protocol, child = _child(settings)
-    life_bytes = values.volume(_get(settings, "lifebytes", "0"))
-    dpd = _DPD[values.chosen(_get(settings, "dpdaction", "none"), _DPD)]
+    life_bytes = values.volume(ipsec_file.get(settings, "lifebytes", "0"))
+    dpd = _DPD[values.chosen(ipsec_file.get(settings, "dpdaction", "none"), _DPD)]
     config = SiteConfig(
         name=name,
         versions=versions,
-        mode="aggressive" if values.truth(_get(settings, "aggressive", "no")) else "main",
+        mode="aggressive" if values.truth(ipsec_file.get(settings, "aggressive", "no")) else "main",
         local_address=_address(settings, "left"),
         remote_address=_address(settings, "right"),
         local_id=_identity(settings, "left"),
         remote_id=_identity(settings, "right"),
         auth_mode=_authentication(settings),
-        ike=_strict(_get(settings, "ike"), "ike"),
-        ike_lifetime=values.seconds(_get(settings, "ikelifetime", "3h")),
+        ike=_strict(ipsec_file.get(settings, "ike"), "ike"),
+        ike_lifetime=values.seconds(ipsec_file.get(settings, "ikelifetime", "3h")),
         protocol=protocol,
         encapsulation="transport" if kind.startswith("transport") else "tunnel",
         child=child,
-        child_lifetime=values.seconds(_get(settings, "lifetime", "1h", "keylife")),
+        child_lifetime=values.seconds(ipsec_file.get(settings, "lifetime", "1h", "keylife")),
         child_kilobytes=life_bytes // 1024 or None,
         pairs=tuple(_pairs(settings, versions)),
         dpd_action=dpd,
-        dpd_interval=values.seconds(_get(settings, "dpddelay", "30s")),
-        dpd_timeout=values.seconds(_get(settings, "dpdtimeout", "150s")),
-        initiates=values.chosen(_get(settings, "auto", "ignore"), _AUTO) in ("start", "route"),
+        dpd_interval=values.seconds(ipsec_file.get(settings, "dpddelay", "30s")),
+        dpd_timeout=values.seconds(ipsec_file.get(settings, "dpdtimeout", "150s")),
+        initiates=values.chosen(ipsec_file.get(settings, "auto", "ignore"), _AUTO) in ("start", "route"),
         lines=_lines(settings),
     )
     return Candidate(name=name, config=config, either_end=True)
 
 
-def _lines(settings: Settings) -> dict[str, int]:
+def _lines(settings: ConnSettings) -> dict[str, int]:
     return ipsec_file.lines(
         settings,
         versions=("keyexchange",),
@@ -98,15 +94,15 @@ def _lines(settings: Settings) -> dict[str, int]:
     )
 
 
-def _address(settings: Settings, side: str) -> str:
-    stated = values.listed(_get(settings, side, "%any"))
+def _address(settings: ConnSettings, side: str) -> str:
+    stated = values.listed(ipsec_file.get(settings, side, "%any"))
     # A '%' before an address has it preferred, and takes any.
     return values.addresses(stated) if not any(part.text.startswith("%") for part in stated) else ""
 
 
-def _identity(settings: Settings, side: str) -> str:
+def _identity(settings: ConnSettings, side: str) -> str:
     """The identity of a side: without one its address; of a certificate its subject, which the file does not say."""
-    stated = _get(settings, f"{side}id")
+    stated = ipsec_file.get(settings, f"{side}id")
     if stated.text:
         # A '%' before it admits other identities in the certificate.
         return values.charon_identity(stated.text if stated.text.startswith("%any") else stated.text.lstrip("%"))
@@ -114,34 +110,34 @@ def _identity(settings: Settings, side: str) -> str:
     return "" if f"{side}cert" in settings or "," in address or "/" in address else values.charon_identity(address)
 
 
-def _authentication(settings: Settings) -> Literal["psk", "certs"]:
-    both = _get(settings, "authby", "pubkey", "auth")
-    methods = [_get(settings, f"{side}auth", both.text) for side in ("left", "right")]
+def _authentication(settings: ConnSettings) -> Literal["psk", "certs"]:
+    both = ipsec_file.get(settings, "authby", "pubkey", "auth")
+    methods = [ipsec_file.get(settings, f"{side}auth", both.text) for side in ("left", "right")]
     words = ["psk" if method.text.lower() in ("psk", "secret", "xauthpsk") else "certs" for method in methods]
     return "psk" if words == ["psk", "psk"] else "certs"
 
 
-def _strict(value: Value, protocol: proposals.Protocol) -> tuple[Suite, ...]:
+def _strict(value: StatedValue, protocol: proposals.Protocol) -> tuple[Suite, ...]:
     """Proposals. Without `!` at their end, strongSwan adds its defaults."""
     text = value.text.replace(" ", "")
-    stated = proposals.suites(Value(text.rstrip("!"), value.line), protocol) if text else ()
+    stated = proposals.suites(StatedValue(text.rstrip("!"), value.line), protocol) if text else ()
     return stated if text.endswith("!") else (*stated, *(s for s in proposals.defaults(protocol) if s not in stated))
 
 
-def _child(settings: Settings) -> tuple[Literal["esp", "ah"], tuple[Suite, ...]]:
+def _child(settings: ConnSettings) -> tuple[Literal["esp", "ah"], tuple[Suite, ...]]:
     if "ah" in settings and "esp" in settings:
         raise Unreadable(settings["ah"].line, f"there should be esp= or ah=, not both: {shown('ah')}")
     if "ah" in settings:
         return "ah", _strict(settings["ah"], "ah")
-    return "esp", _strict(_get(settings, "esp"), "esp")
+    return "esp", _strict(ipsec_file.get(settings, "esp"), "esp")
 
 
-def _pairs(settings: Settings, versions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _pairs(settings: ConnSettings, versions: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """The pairs of networks. IKEv1 takes the first one of a list only."""
     sides: list[list[str]] = []
     for side in ("left", "right"):
-        stated = _get(settings, f"{side}subnet", values.DYNAMIC)
-        limit = _get(settings, f"{side}protoport", "").text
+        stated = ipsec_file.get(settings, f"{side}subnet", values.DYNAMIC)
+        limit = ipsec_file.get(settings, f"{side}protoport", "").text
         networks = [values.network(part) for part in values.listed(stated)]
         found = networks[:1] if versions == ("v1",) else networks
         sides.append([f"{network}[{limit}]" if limit and "[" not in network else network for network in found])

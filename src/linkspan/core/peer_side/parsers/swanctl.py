@@ -17,8 +17,8 @@ from linkspan.core.peer_side.parsers.reading import (
     Candidate,
     Reading,
     StatedKey,
+    StatedValue,
     Unreadable,
-    Value,
     shown,
 )
 from linkspan.core.peer_side.parsers.settings_file import Section
@@ -120,7 +120,7 @@ def _end(section: Section, side: str) -> Section:
     return section.sections[names[0]] if names else Section(section.line)
 
 
-def _authentication(*methods: Value) -> Literal["psk", "certs"]:
+def _authentication(*methods: StatedValue) -> Literal["psk", "certs"]:
     words = [method.text.strip().lower().partition(":")[0] for method in methods]
     for method, word in zip(methods, words, strict=True):
         if not word.startswith(("psk", "pubkey", "rsa", "ecdsa", "bliss", "ed25519", "ed448", "any", "eap", "xauth")):
@@ -128,7 +128,7 @@ def _authentication(*methods: Value) -> Literal["psk", "certs"]:
     return "psk" if words == ["psk", "psk"] else "certs"
 
 
-def _child(section: Section, dpd_delay: Value) -> tuple[dict[str, Any], dict[str, int]]:
+def _child(section: Section, dpd_delay: StatedValue) -> tuple[dict[str, Any], dict[str, int]]:
     """The fields of a child, and their lines."""
     mode = values.chosen(section.get("mode", "tunnel"), _MODES)
     rekey = values.seconds(section.get("rekey_time", _CHILD_REKEY))

@@ -10,7 +10,7 @@ from typing import Final
 
 from linkspan.core.addresses import as_network
 from linkspan.core.ipsec import distinguished_names
-from linkspan.core.peer_side.parsers.reading import MOST_VALUES, Unreadable, Value, shown
+from linkspan.core.peer_side.parsers.reading import MOST_VALUES, StatedValue, Unreadable, shown
 from linkspan.core.secret import Secret
 
 _TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "": 1}
@@ -23,22 +23,22 @@ DYNAMIC: Final = "dynamic"
 """The network of a side that states none: the address of its gateway."""
 
 
-def seconds(value: Value) -> int:
+def seconds(value: StatedValue) -> int:
     """A time, as `1h`."""
     return _counted(value, _TIMES, "a time such as 3600, 60m or 1h")
 
 
-def volume(value: Value) -> int:
+def volume(value: StatedValue) -> int:
     """A volume in bytes, as `500m`."""
     return _counted(value, _SIZES, "a volume such as 1000000 or 500m")
 
 
-def number(value: Value) -> int:
+def number(value: StatedValue) -> int:
     """A whole number."""
     return _counted(value, {"": 1}, "a whole number")
 
 
-def _counted(value: Value, units: dict[str, int], expected: str) -> int:
+def _counted(value: StatedValue, units: dict[str, int], expected: str) -> int:
     text = value.text.strip().lower()
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(digits) :][:1] if len(text) - len(digits) <= 7 else "?"
@@ -47,7 +47,7 @@ def _counted(value: Value, units: dict[str, int], expected: str) -> int:
     return int(digits) * units[unit]
 
 
-def truth(value: Value) -> bool:
+def truth(value: StatedValue) -> bool:
     """Yes or no."""
     text = value.text.strip().lower()
     if text not in _YES and text not in _NO:
@@ -55,7 +55,7 @@ def truth(value: Value) -> bool:
     return text in _YES
 
 
-def chosen(value: Value, choices: Iterable[str]) -> str:
+def chosen(value: StatedValue, choices: Iterable[str]) -> str:
     """One of some words."""
     text = value.text.strip().lower()
     known = tuple(choices)
@@ -64,16 +64,16 @@ def chosen(value: Value, choices: Iterable[str]) -> str:
     return text
 
 
-def listed(value: Value, separator: str = ",") -> list[Value]:
+def listed(value: StatedValue, separator: str = ",") -> list[StatedValue]:
     """The parts of a list. Raises Unreadable for too many."""
     parts = [part.strip() for part in value.text.split(separator)]
-    found = [Value(part, value.line) for part in parts if part]
+    found = [StatedValue(part, value.line) for part in parts if part]
     if len(found) > MOST_VALUES:
         raise Unreadable(value.line, f"a list has {MOST_VALUES} values at most, this has {len(found)}")
     return found
 
 
-def addresses(values: Iterable[Value]) -> str:
+def addresses(values: Iterable[StatedValue]) -> str:
     """The addresses or names of an end, separated by commas; empty if it may have any."""
     found = []
     for value in values:
@@ -91,14 +91,14 @@ def _address(text: str) -> str:
         return text
 
 
-def network(value: Value) -> str:
+def network(value: StatedValue) -> str:
     """A network: CIDR, address, range or `dynamic`, with protocol and port in brackets if there are any."""
     text, bracket, rest = value.text.strip().partition("[")
     text = text.strip()
     if text in ("", DYNAMIC):
         found = DYNAMIC
     elif "-" in text:
-        found = _range(Value(text, value.line))
+        found = _range(StatedValue(text, value.line))
     elif (known := as_network(text if "/" in text else f"{text}/{128 if ':' in text else 32}")) is not None:
         found = str(known)
     else:
@@ -106,7 +106,7 @@ def network(value: Value) -> str:
     return f"{found}[{rest}" if bracket else found
 
 
-def _range(value: Value) -> str:
+def _range(value: StatedValue) -> str:
     try:
         first, last = (ipaddress.ip_address(part.strip()) for part in value.text.split("-", 1))
         networks = list(ipaddress.summarize_address_range(first, last))
@@ -161,7 +161,7 @@ def _unhexed(digits: str, otherwise: str) -> str:
         return otherwise
 
 
-def key(value: Value) -> Secret:
+def key(value: StatedValue) -> Secret:
     """A pre-shared key: text, or bytes after `0x` or `0s` (base64). Bytes that are no text equal no key of the API."""
     text = value.text
     try:

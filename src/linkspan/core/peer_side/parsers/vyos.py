@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from linkspan.core.ipsec.algorithms import GROUPS
 from linkspan.core.peer_side.parsers import command_tree, proposals, values
-from linkspan.core.peer_side.parsers.command_tree import Node
+from linkspan.core.peer_side.parsers.command_tree import CommandNode
 from linkspan.core.peer_side.parsers.reading import (
     MOST_CONNECTIONS,
     MOST_PAIRS,
@@ -19,8 +19,8 @@ from linkspan.core.peer_side.parsers.reading import (
     Candidate,
     Reading,
     StatedKey,
+    StatedValue,
     Unreadable,
-    Value,
     shown,
 )
 from linkspan.core.peer_side.site_config import SiteConfig, Suite
@@ -48,18 +48,18 @@ def read(text: str) -> Reading:
     return Reading(format="vyos", candidates=candidates, keys=tuple(_keys(ipsec)))
 
 
-def _keys(ipsec: Node) -> Iterator[StatedKey]:
+def _keys(ipsec: CommandNode) -> Iterator[StatedKey]:
     """The keys of 1.4 and later. Those of 1.3 are with their peers."""
     for node in ipsec.at("authentication", "psk").below.values():
         secret = node.value("secret")
         if secret.line:
             owners = (values.charon_identity(owner.text) for owner in node.values("id"))
             is_base64 = node.value("secret-type").text == "base64"
-            key = values.key(Value(f"0s{secret.text}", secret.line)) if is_base64 else Secret(secret.text)
+            key = values.key(StatedValue(f"0s{secret.text}", secret.line)) if is_base64 else Secret(secret.text)
             yield StatedKey(tuple(filter(None, owners)), key, secret.line)
 
 
-def _peer(name: str, peer: Node, ipsec: Node) -> SiteConfig:
+def _peer(name: str, peer: CommandNode, ipsec: CommandNode) -> SiteConfig:
     is_named = peer.has("remote-address")
     remote = peer.value("remote-address", default=name)
     ike = _group(ipsec, "ike-group", peer.value("ike-group"))
@@ -95,43 +95,43 @@ def _peer(name: str, peer: Node, ipsec: Node) -> SiteConfig:
     )
 
 
-def _id(peer: Node) -> str:
+def _id(peer: CommandNode) -> str:
     """The identity of 1.3, `authentication id`."""
     return peer.value("authentication", "id").text
 
 
-def _mode(peer: Node) -> str:
+def _mode(peer: CommandNode) -> str:
     return peer.value("authentication", "mode", default="pre-shared-secret").text
 
 
-def _kind(peer: Node, is_named: bool) -> str:
+def _kind(peer: CommandNode, is_named: bool) -> str:
     default = "none" if is_named else "initiate"
     return values.chosen(peer.value("connection-type", default=default), _CONNECTION_TYPES)
 
 
-def _group(ipsec: Node, kind: str, name: Value) -> Node:
+def _group(ipsec: CommandNode, kind: str, name: StatedValue) -> CommandNode:
     node = ipsec.at(kind, name.text)
     if not node.line:
         raise Unreadable(name.line, f"there should be '{kind} {shown(name.text or 'NAME')}': paste that too")
     return node
 
 
-def _versions(stated: Value, is_named: bool) -> tuple[Literal["v1", "v2"], ...]:
+def _versions(stated: StatedValue, is_named: bool) -> tuple[Literal["v1", "v2"], ...]:
     if not stated.line:
         # strongSwan's own default since 1.4; before that IKEv1.
         return ("v2", "v1") if is_named else ("v1",)
     return ("v1",) if values.chosen(stated, ("ikev1", "ikev2")) == "ikev1" else ("v2",)
 
 
-def _address(value: Value) -> str:
+def _address(value: StatedValue) -> str:
     return "" if value.text in ("", "any") or value.text.startswith("@") else values.addresses([value])
 
 
-def _dpd(dpd: Node) -> Literal["hold", "clear", "restart", "disabled"]:
+def _dpd(dpd: CommandNode) -> Literal["hold", "clear", "restart", "disabled"]:
     return _ACTIONS[values.chosen(dpd.value("action", default="clear"), _ACTIONS)] if dpd.line else "disabled"
 
 
-def _ike(group: Node) -> tuple[Suite, ...]:
+def _ike(group: CommandNode) -> tuple[Suite, ...]:
     found: dict[Suite, None] = {}
     for node in _proposals(group):
         number = _dh_group(node.value("dh-group", default="2"))
@@ -141,14 +141,14 @@ def _ike(group: Node) -> tuple[Suite, ...]:
     return tuple(found)
 
 
-def _proposals(group: Node) -> list[Node]:
+def _proposals(group: CommandNode) -> list[CommandNode]:
     nodes = list(group.at("proposal").below.values())
     if len(nodes) > MOST_VALUES:
         raise Unreadable(nodes[-1].line, f"a group has {MOST_VALUES} proposals at most")
     return nodes
 
 
-def _dh_group(value: Value) -> str:
+def _dh_group(value: StatedValue) -> str:
     """strongSwan's keyword of a group, by its number."""
     number = value.text.removeprefix("dh-group")
     if number == "1":
@@ -160,7 +160,7 @@ def _dh_group(value: Value) -> str:
     return GROUPS[f"group{number}"]
 
 
-def _child(group: Node, ike: tuple[Suite, ...]) -> tuple[Suite, ...]:
+def _child(group: CommandNode, ike: tuple[Suite, ...]) -> tuple[Suite, ...]:
     """The suites of an ESP group. `pfs enable`, the default, takes the group of the IKE SA."""
     pfs = group.value("pfs", default="enable")
     if pfs.text == "enable":
@@ -174,7 +174,7 @@ def _child(group: Node, ike: tuple[Suite, ...]) -> tuple[Suite, ...]:
     return tuple(found)
 
 
-def _pairs(peer: Node, tunnels: list[Node]) -> list[tuple[str, str]]:
+def _pairs(peer: CommandNode, tunnels: list[CommandNode]) -> list[tuple[str, str]]:
     if peer.has("vti"):
         return [("0.0.0.0/0", "0.0.0.0/0"), ("::/0", "::/0")]
     found: dict[tuple[str, str], None] = {}
@@ -189,7 +189,7 @@ def _pairs(peer: Node, tunnels: list[Node]) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _lines(peer: Node, ike: Node, esp: Node, key: Value) -> dict[str, int]:
+def _lines(peer: CommandNode, ike: CommandNode, esp: CommandNode, key: StatedValue) -> dict[str, int]:
     places = {
         "versions": ike.at("key-exchange"),
         "mode": ike.at("mode"),
