@@ -26,18 +26,21 @@ class Gate:
 
     def __enter__(self) -> None:
         """Begins an attempt to connect. Raises Disconnected instead while another one is made."""
-        if self._reason is None:
+        if self._is_open():
             return
         with self._lock:
-            if self._reason is None:
+            if self._is_open():
                 return
             if time.monotonic() < self._next:
                 raise Disconnected(self._reason)
             # This thread tries; the others wait for its result.
             self._next = float("inf")
 
+    def _is_open(self) -> bool:
+        return self._reason is None
+
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None and self._reason is None:
+        if error is None and self._is_open():
             return
         with self._lock:
             if error is None:
