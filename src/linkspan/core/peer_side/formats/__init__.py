@@ -1,0 +1,1 @@
+"""Configurations of other devices, written from one neutral one: a module for each device."""
