@@ -1,5 +1,5 @@
 """Generates docs/attributes.md and docs/reference/*.md from the registries: attributes, commands, settings, errors;
-docs/tunnel.md from the table of phases; and docs/diagnosis.md from the causes.
+docs/tunnel.md from the table of phases; docs/diagnosis.md from the causes; and docs/peer-config.md from the formats.
 
 No part of these pages is written by hand, so names, defaults, limits and tests in them are correct. `--check` writes
 nothing, and fails if a page is out of date.
@@ -21,6 +21,8 @@ from linkspan.core.authorization.default_rules import CREDENTIALS, RULES
 from linkspan.core.diagnosis.catalogue.declared import FLAPPING_WITHIN, FLAPS, LayerName, Severity, Side
 from linkspan.core.diagnosis.causes import CAUSES
 from linkspan.core.errors import STATUS
+from linkspan.core.peer_side.formats.format import PLACEHOLDER, PeerFormat
+from linkspan.core.peer_side.formats.registry import FORMATS
 from linkspan.core.schema.resources import REQUIRED, RESOURCES, VPN, Attribute, Resource
 from linkspan.core.tunnel.attempts import ATTEMPT, BACKOFF, BACKOFF_FOR_PART
 from linkspan.core.tunnel.events import SasListed
@@ -46,6 +48,7 @@ def pages() -> dict[str, str]:
         "attributes.md": wire(),
         "tunnel.md": tunnel(),
         "diagnosis.md": diagnosis(),
+        "peer-config.md": peer_config(),
         "reference/attributes.md": attributes(),
         "reference/cli.md": cli(),
         "reference/errors.md": errors(),
@@ -163,6 +166,66 @@ def diagnosis() -> str:
         )
 
     return page("Causes", intro, parts())
+
+
+PAIRS = {
+    "lists": "in one child SA",
+    "one a child": "a child SA each",
+    "one": "one only",
+    "routes": "as routes",
+}
+
+
+def peer_config() -> str:
+    """Every format of the peer's configuration."""
+    intro = (
+        "`linkspan connection peer-config NAME [--format FORMAT]` and `GET "
+        "/v2.0/vpn/ipsec-site-connections/{id}/peer-config?format=FORMAT` say what the administrator of the other "
+        "end has to enter, seen from there: as values in plain words, or as a ready configuration of a device. "
+        "`--output DIRECTORY` writes the files.\n\nThe pre-shared key is only in it with `--secret` "
+        f"(`secret=true`); otherwise `{PLACEHOLDER}` stands for it. That takes the right to read the key and the "
+        "rule `get_ipsec_site_connection:peer_config_psk`, and the audit trail has an entry `export_secret`. "
+        "Certificates and post-quantum keys are in no format.\n\n`findings` say what the device cannot do with the "
+        "connection: with an *error* there is no configuration, and the sentence names the attribute to change; a "
+        "*warning* is to be done or known. Whatever names, identities and keys have in them, it does not get out of "
+        "its place in a configuration: a device that has no way to write it refuses it."
+    )
+
+    def parts() -> Iterator[str]:
+        yield "## Formats\n"
+        yield (
+            "*tested*: a real daemon takes it, and tunnels come up. *syntax-checked*: a program of that syntax "
+            "reads it, and it has never been on the device. *unverified*: written by the device's manual only: read "
+            "it before you use it.\n"
+        )
+        rows = ((f"`{each.name}`", each.title, each.mark, each.evidence) for each in FORMATS.values())
+        yield table(("format", "for", "mark", "what shows it"), rows)
+        yield "## What devices can do\n"
+        yield "By their manuals, as far as a format uses it. Numbers are those of Diffie-Hellman groups.\n"
+        yield table(
+            ("format", "IKE", "IKE encryption", "IKE groups", "encryption", "groups", "several pairs", "lifetimes"),
+            (abilities(each) for each in FORMATS.values() if each.name not in ("text", "json")),
+        )
+
+    return page("The peer's configuration", intro, parts())
+
+
+def abilities(form: PeerFormat) -> tuple[str, ...]:
+    """What a device can do."""
+    device = form.device
+    ike, child = device.ike_lifetime, device.child_lifetime
+    limits = [f"IKE {ike[0]} to {ike[1]} s" if ike[1] < 2**31 - 1 else "", f"SA {child[0]} to {child[1]} s"]
+    limits += ["no kilobytes"] if device.kilobytes is None else []
+    return (
+        f"`{form.name}`",
+        ", ".join(sorted(device.versions)),
+        ", ".join(device.ike_encryption),
+        ", ".join(name.removeprefix("group") for name in device.ike_groups),
+        ", ".join(device.encryption),
+        ", ".join(name.removeprefix("group") for name in device.groups),
+        PAIRS[device.pairs],
+        ", ".join(limit for limit in limits if limit and not limit.endswith(f"{2**31 - 1} s")),
+    )
 
 
 PHASES: dict[Phase, tuple[str, str, str]] = {

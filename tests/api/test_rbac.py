@@ -50,6 +50,7 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "remove": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "diagnose": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "compare": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
+    "export": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "probe": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "issue": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "revoke": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
@@ -138,6 +139,7 @@ def rows() -> Iterator[Row]:
     for path in ("/", "/v2.0", "/healthz", "/openapi.json"):
         yield Row("GET", path, "public")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/diagnosis", "diagnose", "connection")
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/peer-config", "export", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/compare", "compare", "connection")
@@ -319,6 +321,18 @@ class MatrixColumn:
         response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
         yield from self._status(response, expected)
         yield from self._as_unknown(row, created, response, None)
+
+    def _export(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
+        yield from self._status(response, expected)
+        if KEY in response.text:
+            yield "the key is in an export without it"
+        yield from self._as_unknown(row, created, response, None)
+        if response.status_code == 200:
+            response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}?secret=true")
+            if (KEY in response.text) != (self._key_seen is not None):
+                yield f"an export with the key: {response.status_code}"
 
     def _create(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         values = self.values(resource) | ({} if self.own else {"project_id": RED})
@@ -549,6 +563,7 @@ def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> 
         "show",
         "diagnose",
         "compare",
+        "export",
         "tag_read",
         "quota",
         "audit",
@@ -574,6 +589,7 @@ OPERATORS_EXPECT: Final[Exceptions] = {
     ("show", "connection"): {"unknown role": (200, 200)},
     ("diagnose", "connection"): {"unknown role": (200, 200)},
     ("compare", "connection"): {"unknown role": (200, 200)},
+    ("export", "connection"): {"unknown role": (200, 200)},
     ("update", "ike_policy"): {"member": (403, 404)},
     ("delete", "router"): {"member": (403, 404)},
     # Visible, but of another project: a 403 instead of a 404.
@@ -701,6 +717,7 @@ def test_a_visible_object_of_another_project_cannot_be_changed(open_api: OpenApi
             ("compare", 200),
             ("tag_read", 200),
         )
+        for action, response in (("list", "seen"), ("show", 200), ("diagnose", 200), ("export", 200), ("tag_read", 200))
         for resource in ("connection", "router")
     }
     with open_api(policy=policy_of(see)) as api:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -170,6 +171,13 @@ class Libreswan(Peer):
         for done in (self._whack("--listen"), added):
             assert done.returncode == 0, done.stdout + done.stderr
         self.names = names
+
+    def load_exported(self, texts: Sequence[str], secrets: Sequence[str], beyond: Sequence[str]) -> None:
+        """Load exported files, as one, for networks behind the gateway; `updown` is off as in the other tests."""
+        (self.folder / "ipsec.secrets").write_text("".join(secrets))
+        text = "".join(texts)
+        names = re.findall(r"^conn (\S+)$", text, re.MULTILINE)
+        self._load(re.sub(r"^conn .*$", "\\g<0>\n    leftupdown=%disabled", text, flags=re.MULTILINE), beyond, names)
 
     def initiate_all(self) -> None:
         """Initiate every pair, and do not wait."""

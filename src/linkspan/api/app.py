@@ -30,6 +30,7 @@ from linkspan.api.resources.diagnosis import Diagnoses
 from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.node_questions import NodeQuestions, QuestionTicker
 from linkspan.api.resources.nodes import Nodes
+from linkspan.api.resources.peer_config import PeerConfigs
 from linkspan.api.resources.probes import ConnectionCollection
 from linkspan.api.resources.quotas import Quotas
 from linkspan.api.resources.routers import RouterCollection, Routers
@@ -136,6 +137,7 @@ def create_app(
         *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
         *Diagnoses(store, asking, grace).routes(),
         *PeerComparisons(store).routes(),
+        *PeerConfigs(store).routes(),
     ]
     routes = [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]
     dispatcher = Dispatcher(

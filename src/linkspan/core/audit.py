@@ -22,6 +22,7 @@ AuditAction = Literal[
     "issue",
     "revoke",
     "probe",
+    "export_secret",
     "join",
     "rotate",
     "renew",

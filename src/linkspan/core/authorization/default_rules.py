@@ -21,8 +21,8 @@ from linkspan.core.authorization.language import (
     RuleError,
     Rules,
 )
-from linkspan.core.schema.operations import PolicyAction, actions_of, requests_of, rule_name
-from linkspan.core.schema.resources import NETWORK, RESOURCES, SUBNET, Resource
+from linkspan.core.schema.operations import REQUEST_LINES, PolicyAction, actions_of, requests_of, rule_name
+from linkspan.core.schema.resources import CONNECTION, NETWORK, RESOURCES, SUBNET, Resource
 from linkspan.core.suggestions import nearest
 
 CREDENTIALS: Final = ("user_id", "project_id", "tenant_id", "roles")
@@ -45,6 +45,9 @@ class Rule(msgspec.Struct, frozen=True):
     requests: tuple[str, ...] = ()
     target: tuple[str, ...] | None = None
 
+
+PEER_SECRET: Final = f"get_{CONNECTION.singular}:peer_config_psk"
+"""The rule for exporting the pre-shared key of a connection with the configuration of its peer."""
 
 BASE: Final = (
     Rule("context_is_admin", "role:admin", "administrators of the service, who may access every project"),
@@ -136,6 +139,14 @@ def _other_rules() -> Iterator[Rule]:
         ("delete_node", "remove gateway nodes", (f"DELETE {one}",)),
     ):
         yield Rule(name, "rule:admin_only", help, requests, ())
+    connection = f"/v2.0/{CONNECTION.path}{REQUEST_LINES['peer_config'].path}"
+    yield Rule(
+        PEER_SECRET,
+        ADMIN_OR_MEMBER,
+        "export the psk with the peer's configuration; it also takes the rule that permits to read the psk",
+        (f"GET {connection}",),
+        _attributes_of(CONNECTION),
+    )
     agents = "/v2.0/agents"
     yield Rule(
         "get_agent",

@@ -31,6 +31,7 @@ ResourceOperation = Literal[
     "probe",
     "list_events",
     "compare",
+    "peer_config",
     "issue",
     "revoke",
 ]
@@ -77,11 +78,12 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "probe": RequestLine("POST", "/{id}/probe", "update"),
     "list_events": RequestLine("GET", "/{id}/events", "get"),
     "compare": RequestLine("POST", "/{id}/compare", "get"),
+    "peer_config": RequestLine("GET", "/{id}/peer-config", "get"),
 }
 ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
 """Operations on the tags of an object."""
 _ON_AUTHORITIES: Final = ("issue", "revoke")
-_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare")
+_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare", "peer_config")
 _ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
 
 
