@@ -172,7 +172,6 @@ PAIRS = {
     "lists": "in one child SA",
     "one a child": "a child SA each",
     "one": "one only",
-    "routes": "as routes",
 }
 
 

@@ -84,13 +84,13 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 def connect(ours: Ours, peer: Peer, number: int, combination: Combination, form: str, **more: Any) -> Exported:
-    """Create a connection to a peer with identities, networks and, in IKEv1, an address of its own; export it."""
+    """Create a connection to a peer with identities and networks of its own; export it. In IKEv1, and always for
+    libreswan, it also has an address of its own: the responder selects its proposals by the addresses alone."""
     net = f"10.{200 + number // 250}.{number % 250}.0/24"
     host = net.replace(".0/24", ".1")
     address = peer.v4
     peer.run("ip", "address", "replace", f"{host}/24", "dev", "lo")
-    if combination.mode.startswith("v1"):
-        # The responder of IKEv1 selects its proposals by the addresses alone.
+    if combination.mode.startswith("v1") or form == "libreswan":
         address = f"198.51.100.{200 + number}"
         peer.run("ip", "address", "replace", f"{address}/24", "dev", "eth0")
     link = ours.connect(

@@ -33,10 +33,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """What a device can do with a connection.
 
     The mappings have its word for each algorithm of the API that it has, for IKE and for child SAs. Lifetimes in
-    seconds, volumes in kilobytes: the least and the greatest; None: it has no limit by volume. `identities`: the types
-    of identities it sends and expects. `id_text`, `psk`: the texts that it takes, as far as a configuration can hold
-    them; `keyids_in_hex`: it holds any key id. `pairs`: how it carries several pairs: in one child SA, in one each, a
-    single pair only, or by routes.
+    seconds, volumes in kilobytes: the least and the greatest; None: it has no limit by volume. `ipv6`: outside and in
+    the tunnel. `pairs`: how it carries several pairs: in one child SA, in one each, or a single pair only.
+    `identities`: the types of identities it sends and expects, `identities_of_v1`: those in IKEv1, if others;
+    `addresses_are_identities`: both ends are known by their addresses alone. `id_text`, `psk`: the texts that it takes,
+    as far as a configuration can hold them; `keyids_in_hex`: it holds any key id; `names_with_keys`: a
+    distinguished name may have a pre-shared key.
     """
 
     versions: frozenset[Literal["v1", "v2"]] = frozenset({"v1", "v2"})
@@ -51,10 +53,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     transport: bool = False
     certificates: bool = False
     ipv6: bool = True
-    pairs: Literal["lists", "one a child", "one", "routes"] = "lists"
+    pairs: Literal["lists", "one a child", "one"] = "lists"
     identities: frozenset[IdentityType] = ANY_IDENTITY
+    identities_of_v1: frozenset[IdentityType] | None = None
+    addresses_are_identities: bool = False
     id_text: Alphabet = ANYTHING
     keyids_in_hex: bool = False
+    names_with_keys: bool = True
     psk: Alphabet = ANYTHING
     ike_lifetime: Range = (60, 2**31 - 1)
     child_lifetime: Range = (60, 2**31 - 1)

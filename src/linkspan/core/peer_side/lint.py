@@ -73,7 +73,7 @@ def _negotiation(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
     for version in config.versions:
         if version not in device.versions:
             others = " or ".join(sorted(device.versions))
-            yield _error("ike_policy.ike_version", f"it has no IKE{version}: set ike_version to {others}")
+            yield _error("ike_policy.ike_version", f"this format is not for IKE{version}: set ike_version to {others}")
     if config.mode == "aggressive" and not device.aggressive:
         yield _error("ike_policy.phase1_negotiation_mode", "it has no aggressive mode: set it to main")
     if config.protocol and config.protocol not in device.protocols:
@@ -114,7 +114,9 @@ def _lifetimes(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
 
 def _in_range(attribute: str, value: int, limits: Range, unit: str) -> Iterator[PeerFinding]:
     low, high = limits
-    if not low <= value <= high:
+    if low == high != value:
+        yield _warning(attribute, f"it is {low} {unit} there and cannot be changed; each end rekeys by its own")
+    elif not low <= value <= high:
         yield _warning(
             attribute,
             f"it takes {low} to {high} {unit}, and not {value}: the nearest is written, as each end rekeys by its own",
@@ -124,23 +126,44 @@ def _in_range(attribute: str, value: int, limits: Range, unit: str) -> Iterator[
 def _ends(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
     for attribute, text in (("connection.peer_id", config.local_id), ("connection.local_id", config.remote_id)):
         identity = identities.stored(text)
-        if identity.kind not in device.identities:
-            kinds = ", ".join(sorted(_NAMES.get(kind, kind) for kind in device.identities))
-            yield _error(attribute, f"it takes identities of the types {kinds}, and not {_NAMES[identity.kind]}")
+        known = device.identities
+        if config.versions == ("v1",) and device.identities_of_v1 is not None:
+            known = device.identities_of_v1
+        if identity.kind not in known:
+            kinds = ", ".join(sorted(_NAMES.get(kind, kind) for kind in known))
+            yield _error(
+                attribute,
+                f"it takes identities of the types {kinds}, and not {_NAMES.get(identity.kind, identity.kind)}",
+            )
+        elif identity.kind == "dn" and config.auth_mode == "psk" and not device.names_with_keys:
+            yield _error(attribute, "a distinguished name has no pre-shared key there: use certificates, or an FQDN")
         elif not (identity.kind == "keyid" and device.keyids_in_hex) and not device.id_text.takes(identity.text):
             yield _error(attribute, f"an identity is {device.id_text.words} there: change it at both ends")
     if config.psk is not None and not device.psk.takes(config.psk.reveal()):
         yield _error("connection.psk", f"a pre-shared key is {device.psk.words} there: change it at both ends")
     if not config.remote_address:
         yield _error("connection.local_address", "the gateway has no external address of the peer's IP version")
-    if ":" in config.remote_address and not device.ipv6:
-        yield _error("connection.peer_address", "it has no IPv6 outside the tunnel")
+    if device.addresses_are_identities:
+        yield from _addresses_as_identities(config)
+    if not device.ipv6 and any(":" in text for text in (config.remote_address, *(left for left, _ in config.pairs))):
+        yield _error("connection.peer_address", "this format is for IPv4 only, outside and in the tunnel")
     if not config.local_address:
         yield _warning("connection.peer_address", "any address may be the peer's: the device uses the one that it has")
     elif not _is_address(config.local_address):
         yield _warning(
             "connection.peer_address",
             f"this end looks for the peer by the name {config.local_address}: it has to lead to the device",
+        )
+
+
+def _addresses_as_identities(config: SiteConfig) -> Iterator[PeerFinding]:
+    if config.remote_id != config.remote_address:
+        yield _error(
+            "connection.local_id", f"it knows the other end by its address alone: set it to {config.remote_address}"
+        )
+    if _is_address(config.local_address) and config.local_id != config.local_address:
+        yield _error(
+            "connection.peer_id", f"it is known by its address alone: set it to {config.local_address}, peer_address"
         )
 
 
@@ -159,9 +182,4 @@ def _pairs(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
         yield _warning(
             "connection.peer_cidrs",
             f"it has a child SA for each of the {len(config.pairs)} pairs: this end follows, and needs nothing for it",
-        )
-    elif device.pairs == "routes":
-        yield _warning(
-            "connection.peer_cidrs",
-            "it is route-based: its routes decide what passes, and its selectors have to be these pairs",
         )

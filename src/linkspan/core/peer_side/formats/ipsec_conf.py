@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -39,6 +40,7 @@ _AEAD: Final = {
     }
     for mode in ("gcm", "ccm")
 }
+_PLAIN: Final = re.compile(r"[A-Za-z0-9@#.:_-]+")
 _HASHES: Final = {"sha1": "sha1", "sha256": "sha2_256", "sha384": "sha2_384", "sha512": "sha2_512"}
 _GROUPS: Final = {f"group{number}": f"dh{number}" for number in (5, 14, 15, 16, 17, 18, 19, 20, 21, 31)}
 DEVICE: Final = Device(
@@ -52,8 +54,9 @@ DEVICE: Final = Device(
     transport=True,
     certificates=True,
     pairs="one a child",
-    id_text=Alphabet(r'[^"#{}\x00-\x1f\x7f]+', 'without any of "#{}'),
+    id_text=Alphabet("[^\"'#{}\\x00-\\x1f\\x7f]+", "without quotes, '#' and braces"),
     keyids_in_hex=True,
+    names_with_keys=False,
     ike_lifetime=(60, 86_400),
     child_lifetime=(60, 86_400),
 )
@@ -93,9 +96,9 @@ def _options(config: SiteConfig) -> Iterator[tuple[str, str]]:
     if config.mode:
         yield "aggressive", "yes" if config.mode == "aggressive" else "no"
     yield "left", config.local_address if is_address(config.local_address) else "%defaultroute"
-    yield "leftid", _identity(local_identity(config))
+    yield "leftid", _quoted(_identity(local_identity(config)))
     yield "right", config.remote_address
-    yield "rightid", _identity(remote_identity(config))
+    yield "rightid", _quoted(_identity(remote_identity(config)))
     if config.auth_mode == "certs":
         yield from (("authby", "ecdsa,rsasig"), ("leftcert", "peer"), ("leftsendcert", "always"), ("rightca", "%same"))
     else:
@@ -147,7 +150,12 @@ def _identity(identity: Identity) -> str:
         return f"@#{identity.text.encode().hex()}"
     if identity.kind == "fqdn":
         return f"@{identity.text}"
-    return f'"{identity.text}"' if identity.kind == "dn" else identity.text
+    return identity.text
+
+
+def _quoted(identity: str) -> str:
+    """An identity as a value of ipsec.conf. In ipsec.secrets, quotes would be a part of it."""
+    return identity if _PLAIN.fullmatch(identity) else f'"{identity}"'
 
 
 def _key(key: str) -> str:

@@ -82,13 +82,14 @@ def _ipsec_policy(config: SiteConfig, name: str) -> str:
 
 
 def _connection(config: SiteConfig, name: str) -> str:
+    """The command of the connection. An identity may begin with `-`, so it is in one word with its option."""
     dpd = f"action={config.dpd_action}"
     if config.dpd_interval and config.dpd_timeout:
         dpd += f",interval={config.dpd_interval},timeout={config.dpd_timeout}"
     options = [
         *("--service", name, "--ike-policy", name, "--ipsec-policy", name),
         *("--local-endpoint-group", f"{name}-local", "--peer-endpoint-group", f"{name}-peer"),
-        *("--peer-address", config.remote_address, "--peer-id", config.remote_id, "--local-id", config.local_id),
+        *("--peer-address", config.remote_address, f"--peer-id={config.remote_id}", f"--local-id={config.local_id}"),
         *("--dpd", dpd, "--initiator", "bi-directional"),
         *(("--mtu", str(config.mtu)) if config.mtu else ()),
         *(("--auth-mode", "certs") if config.auth_mode == "certs" else ("--psk-file", "psk.txt")),
@@ -97,15 +98,7 @@ def _connection(config: SiteConfig, name: str) -> str:
 
 
 def _command(*words: str) -> str:
-    """A command. An option whose value begins with `-` has it after `=`, as it would be taken for an option."""
-    joined: list[str] = []
-    for each in words:
-        is_value = joined and joined[-1].startswith("--") and "=" not in joined[-1]
-        if is_value and each.startswith("-"):
-            joined[-1] += f"={each}"
-        else:
-            joined.append(each)
-    return " ".join(["linkspan", *(shlex.quote(each) for each in joined)])
+    return " ".join(shlex.quote(each) for each in ("linkspan", *words))
 
 
 FORMAT: Final = PeerFormat(
