@@ -21,7 +21,7 @@ from tests.harness.peer import Peer
 from tests.harness.project_site import ProjectSite
 from tests.harness.strongswan import IKE_VERSIONS
 from tests.harness.world import until
-from tests.wire.test_policies import ENCRYPTION, GROUPS, INTEGRITY
+from tests.wire.test_policies import ENCRYPTION, GROUPS, INTEGRITY, TOGETHER, sample
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
 
@@ -53,6 +53,21 @@ def test_swanctl_takes_the_exported_file_and_every_algorithm_comes_up(ours: Ours
         made = list(pool.map(lambda place: connect(ours, peer, place, cases[place], "swanctl"), range(len(cases))))
     load(peer, [each.files["swanctl.conf"] for each in made])
     all_come_up(ours, peer, made)
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(900)
+def test_the_exported_file_of_every_suite_of_the_sample_comes_up(ours: Ours, peer: Peer) -> None:
+    cases = [
+        Combination(case.mode, (case.cipher, case.hash, case.group), (case.esp_cipher, case.esp_hash, case.pfs))
+        for case in sample()
+    ]
+    for start in range(0, len(cases), TOGETHER):
+        some = cases[start : start + TOGETHER]
+        made = [connect(ours, peer, place, each, "swanctl") for place, each in enumerate(some)]
+        load(peer, [each.files["swanctl.conf"] for each in made])
+        all_come_up(ours, peer, made)
+        ours.clear()
 
 
 @pytest.mark.parametrize("version", [f"v{number}" for number in IKE_VERSIONS])

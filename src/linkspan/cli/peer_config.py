@@ -69,7 +69,7 @@ def command() -> click.Command:
     parameters = [
         click.Argument(["wanted"], metavar="NAME|ID"),
         click.Option(
-            ["--format", "form"],
+            ["-f", "--format", "form"],
             type=click.Choice(tuple(FORMATS)),
             metavar="FORMAT",
             default=DEFAULT,
