@@ -20,7 +20,7 @@ from linkspan.api.http.route import AsgiScope, Receive, Route, Send
 from linkspan.api.node_joining import NodeJoining
 from linkspan.api.node_tls import NodeTls
 from linkspan.api.openapi import document
-from linkspan.api.resources import absent, certificates, crypto_profiles, vpn
+from linkspan.api.resources import absent, certificates, crypto_profiles, dry_run, vpn
 from linkspan.api.resources.agents import Agents
 from linkspan.api.resources.audit import AuditTrail
 from linkspan.api.resources.certificate_authority import TrustAnchorCollection
@@ -139,6 +139,7 @@ def create_app(
         *PeerComparisons(store).routes(),
         *PeerConfigs(store).routes(),
     ]
+    routes = [dry_run.guarded(route) for route in routes]
     routes = [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]
     dispatcher = Dispatcher(
         routes,
@@ -171,7 +172,7 @@ def _routes(
     ]
     if {collection.resource.name for collection in collections} != {resource.name for resource in RESOURCES}:
         raise AssertionError("every resource of the registry needs its hooks")
-    routes = [route for collection in collections for route in collection.routes()]
+    routes = dry_run.routes(collections, store)
     routes += [*Quotas(store, context.quotas).routes(), *AuditTrail(store, context.page).routes()]
     routes += Timeline(store, context.notifier, context.page).routes()
     routes += [*Agents(store, context.page).routes(), *absent.routes(), *crypto_profiles.routes(context.page)]

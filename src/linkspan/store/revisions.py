@@ -51,6 +51,7 @@ def touch(tx: Transaction, *, connections: Iterable[str] = (), gateways: Iterabl
 def add_tombstone(tx: Transaction, node_id: str, kind: ObjectKind, id: str, gateway_id: str) -> None:
     """Leaves a tombstone: the node has to remove this object of this gateway."""
     tx.live.discard((kind, id))
+    tx.touched.add((kind, id))
     tx.dead.add((node_id, kind, id, gateway_id))
 
 

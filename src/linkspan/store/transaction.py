@@ -9,6 +9,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from linkspan.core.state.desired import ObjectKind
@@ -38,18 +39,18 @@ def new_ordered_id() -> str:
 
 class Transaction:
     """One transaction. `live` and `dead` are the objects that `revisions.flush` has to stamp; `revisions` are the nodes
-    stamped so far. `touched` are those that were to be stamped so far, `audited` the entries that
-    `audit.flush` has to write, `events` those of `timeline.flush`. `statements` counts what was sent to the
-    database. Not for more than one thread, and not beyond its `with` block."""
+    stamped so far. `touched` are those that were to be stamped so far, `audited` the entries that `audit.flush` has to
+    write, `events` those of `timeline.flush`. `statements` counts what was sent to the database. Not for more than one
+    thread, and not beyond its `with` block."""
 
     def __init__(self, connection: DriverConnection, keyring: Keyring, clock: Clock, lease: float) -> None:
         self.connection = connection
         self.keyring = keyring
         self.lease = lease
         self.live: set[tuple[ObjectKind, str]] = set()
+        self.touched: set[tuple[ObjectKind, str]] = set()
         self.dead: set[tuple[str, ObjectKind, str, str]] = set()
         self.revisions: dict[str, int] = {}
-        self.touched: set[tuple[ObjectKind, str]] = set()
         self.audited: list[list[Any]] = []
         self.events: list[Any] = []
         self.statements = 0
@@ -67,6 +68,18 @@ class Transaction:
     def wall(self) -> float:
         """Wall-clock time, seconds since 1970."""
         return self._clock.wall(self.connection)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Undoes what is done in the block, and goes on with the transaction as it was. `touched` still says what the
+        block has touched."""
+        self.connection.set_savepoint()
+        yield
+        self.connection.roll_back_to_savepoint()
+        self.live.clear()
+        self.dead.clear()
+        self.revisions.clear()
+        self.audited.clear()
 
     def rows(self, statement: Statement, **values: Any) -> Sequence[Any]:
         """The rows of a statement, as tuples."""

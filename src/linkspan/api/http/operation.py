@@ -42,6 +42,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The body of success; None: it has none."""
     example: Any = None
     """An example of the answer."""
+    rehearsed: Schema | None = None
+    """The body of 200 after a dry run; None: there are none of it."""
     links: Mapping[str, Schema] = {}
     """Operations that follow from the answer (OpenAPI links)."""
     login: bool = False

@@ -20,6 +20,7 @@ from linkspan.api.http.route import Route
 from linkspan.api.openapi.crud import LINK, PARAMETERS
 from linkspan.api.openapi.crud import TAGS as OF_RESOURCES
 from linkspan.core.errors import STATUS
+from linkspan.core.foresight import dry_runs
 from linkspan.core.schema import error_responses
 
 _ABOUT: Final = """\
@@ -154,12 +155,28 @@ def _item(operation: Operation, route: Route) -> Schema:
     if operation.body is not None:
         bodies = {_key(name): {"summary": name, "value": value} for name, value in operation.bodies.items()}
         item["requestBody"] = {"required": True, "content": _content(operation.body, bodies)}
-    item["responses"] = {str(operation.status): _success(operation)} | _errors(_types(operation, route), route.keystone)
+    item["responses"] = _successes(operation) | _errors(_types(operation, route), route.keystone)
     return item
 
 
 def _key(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _successes(operation: Operation) -> Schema:
+    """The responses of success, that of a dry run among them."""
+    answers = {str(operation.status): _success(operation)}
+    if operation.rehearsed is None:
+        return answers
+    example = {dry_runs.ENVELOPE: dry_runs.EXAMPLE}
+    changes = {"status": 200, "answer": operation.rehearsed, "example": example, "links": {}, "headers": {}}
+    rehearsed = _success(msgspec.structs.replace(operation, **changes))
+    if operation.status != 200:
+        return {"200": rehearsed} | answers
+    media, own = answers["200"]["content"]["application/json"], rehearsed["content"]["application/json"]
+    media["schema"] = {"anyOf": [media["schema"], own["schema"]]}
+    media["examples"] = {**media.get("examples", {}), "dry-run": own["examples"]["example"]}
+    return answers
 
 
 def _success(operation: Operation) -> Schema:

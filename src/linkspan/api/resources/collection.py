@@ -6,9 +6,11 @@ one that does not exist before roles or values are checked.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -43,6 +45,18 @@ DELETE_WAIT: Final = 2.0
 """Seconds for which DELETE waits until a node confirms that the object is gone."""
 BATCH: Final = 20
 """Rows of a list that are in memory at a time."""
+
+
+class Transactions(Protocol):
+    """What a collection needs of a store."""
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A transaction that only reads."""
+        ...
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """A transaction that may write."""
+        ...
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,9 +175,15 @@ class Collection:
         self.resource = hooks.resource
         self._attributes = hooks.attributes
         self._context = context
-        self._store = context.store
+        self._store: Transactions = context.store
         self._bulk = min(context.bulk, hooks.bulk or context.bulk)
         self._everything = list_query.parse(self.resource, (), context.page)
+
+    def over(self, store: Transactions, hooks: Hooks) -> Self:
+        """The same handlers over other transactions, with other hooks."""
+        other = copy.copy(self)
+        other._store, other.hooks = store, hooks  # noqa: SLF001 # of this class
+        return other
 
     def routes(self) -> list[Route]:
         """All paths of the resource; also without the prefix of the service, as Neutron takes them."""

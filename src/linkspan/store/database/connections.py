@@ -39,6 +39,14 @@ class DriverConnection:
         """A cursor for a result of any length, which is read while its rows are taken."""
         return self.driver.cursor() if self.dialect.name == "sqlite" else self.driver.cursor(name)
 
+    def set_savepoint(self) -> None:
+        """Marks a place in the transaction."""
+        self.driver.execute("SAVEPOINT place")
+
+    def roll_back_to_savepoint(self) -> None:
+        """Undoes what the transaction has done since that place."""
+        self.driver.execute("ROLLBACK TO SAVEPOINT place")
+
     def roll_back(self) -> None:
         """Ends the transaction without its changes. A connection that cannot do that is not used again."""
         try:

@@ -10,13 +10,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, select
 
 from linkspan.core.schema.resources import GATEWAY_PORT, NETWORK, PORT, ROUTER, SUBNET
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
-from linkspan.store.database.statements import Statement, struct_columns
+from linkspan.store.database.statements import (
+    Statement,
+    chunks,
+    fill_slots,
+    in_slots,
+    slot_count,
+    statement,
+    struct_columns,
+)
 from linkspan.store.database.tables import ADDRESS, CHANGE, GATEWAY, TABLES
 from linkspan.store.revisions import join_changes
+from linkspan.store.transaction import Transaction
 
 _subnet = TABLES[SUBNET.name]
 _network = TABLES[NETWORK.name]
@@ -41,35 +50,60 @@ class _InterfaceRow(msgspec.Struct):
     gateway_ip: str | None
 
 
-def _interface_rows() -> Statement:
+def _interfaces() -> tuple[Any, dict[str, Any]]:
+    """Gateways with their interfaces, and the columns of `_InterfaceRow` but for the revision."""
     source: Any = GATEWAY.join(_router, _router.c.id == GATEWAY.c.router_id)
     source = source.outerjoin(_port, _port.c.device_id == GATEWAY.c.router_id)
     source = source.outerjoin(_network, _network.c.id == _port.c.network_id)
     source = source.outerjoin(ADDRESS, ADDRESS.c.port_id == _port.c.id)
     source = source.outerjoin(_subnet, _subnet.c.id == ADDRESS.c.subnet_id)
-    columns = struct_columns(
-        _InterfaceRow,
-        router_id=GATEWAY.c.router_id,
-        revision=CHANGE.c.revision,
-        generation=GATEWAY.c.generation,
-        router_enabled=_router.c.admin_state_up,
-        owner=_port.c.device_owner,
-        mac_address=_port.c.mac_address,
-        network_id=_network.c.id,
-        network_name=_network.c.name,
-        network_enabled=_network.c.admin_state_up,
-        address=ADDRESS.c.ip_address,
-        cidr=_subnet.c.cidr,
-        gateway_ip=_subnet.c.gateway_ip,
-    )
-    query = select(*columns).select_from(join_changes("gateway", source, GATEWAY.c.router_id))
+    columns = {
+        "router_id": GATEWAY.c.router_id,
+        "generation": GATEWAY.c.generation,
+        "router_enabled": _router.c.admin_state_up,
+        "owner": _port.c.device_owner,
+        "mac_address": _port.c.mac_address,
+        "network_id": _network.c.id,
+        "network_name": _network.c.name,
+        "network_enabled": _network.c.admin_state_up,
+        "address": ADDRESS.c.ip_address,
+        "cidr": _subnet.c.cidr,
+        "gateway_ip": _subnet.c.gateway_ip,
+    }
+    return source, columns
+
+
+# IPv4 before IPv6, then by address: the same interfaces always read the same.
+_ORDER: Final = (GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address)
+
+
+def _interface_rows() -> Statement:
+    source, columns = _interfaces()
+    selected = struct_columns(_InterfaceRow, **columns, revision=CHANGE.c.revision)
+    query = select(*selected).select_from(join_changes("gateway", source, GATEWAY.c.router_id))
     query = query.where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
-    # IPv4 before IPv6, then by address: the same interfaces always read the same.
-    return Statement(query.order_by(GATEWAY.c.router_id, _network.c.id, _subnet.c.ip_version, ADDRESS.c.ip_address))
+    return Statement(query.order_by(*_ORDER))
 
 
 interface_rows: Final = _interface_rows()
 """Rows for `gateways`: one per address of a gateway that `node` has to take up after `since`."""
+
+
+@statement
+def _rows_by_router(count: int) -> Statement:
+    source, columns = _interfaces()
+    selected = struct_columns(_InterfaceRow, **columns, revision=literal_column("0"))
+    query = select(*selected).select_from(source).where(in_slots(GATEWAY.c.router_id, "id", count))
+    return Statement(query.where(GATEWAY.c.deleted_at.is_(None)).order_by(*_ORDER))
+
+
+def live_gateways(tx: Transaction, router_ids: Iterable[str]) -> dict[str, Gateway]:
+    """The gateways that these routers are, as their nodes would see them, by router id."""
+    found: dict[str, Gateway] = {}
+    for some in chunks(sorted(router_ids)):
+        rows = tx.rows(_rows_by_router(slot_count(some)), **fill_slots("id", some))
+        found |= {gateway.id: gateway for gateway in gateways(rows)}
+    return found
 
 
 def gateways(rows: Iterable[Any]) -> tuple[Gateway, ...]:
