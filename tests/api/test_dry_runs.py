@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine, select
 
+from linkspan.core.checks.cross_resource import Limits
 from linkspan.store.database.tables import METADATA
 from linkspan.store.nodes.gateways_touched import MOST
+from tests.api.conftest import OpenApi
 from tests.api.world import CONNECTIONS, Api, LocalSite, Node
 
 Snapshot = dict[str, list[str]]
@@ -327,11 +329,12 @@ def test_requests_that_have_none_are_refused(api: Api, database: Engine) -> None
     assert api.send("PUT", tag).status_code == 201
 
 
-def test_many_connections_are_counted(api: Api) -> None:
-    scene = Scene(api)
-    many = [scene.site.values(name=str(number), peer_cidrs=[f"10.20.{number}.0/24"]) for number in range(MOST)]
-    assert api.send("POST", CONNECTIONS, {"ipsec_site_connections": many}).status_code == 201
-    up(scene)
-    answer = foretold(api, "PUT", f"{IKE}/{scene.ids['ike']}", {"ikepolicy": {"pfs": "group19"}})
+def test_many_connections_are_counted(open_api: OpenApi) -> None:
+    with open_api(limits=Limits(connections=2 * MOST)) as api:
+        scene = Scene(api)
+        many = [scene.site.values(name=str(number), peer_cidrs=[f"10.20.{number}.0/24"]) for number in range(MOST)]
+        assert api.send("POST", CONNECTIONS, {"ipsec_site_connections": many}).status_code == 201
+        up(scene)
+        answer = foretold(api, "PUT", f"{IKE}/{scene.ids['ike']}", {"ikepolicy": {"pfs": "group19"}})
     assert [entry["effect"] for entry in answer["connections"]] == ["make-before-break"] * MOST
     assert answer["left_out"] == 1

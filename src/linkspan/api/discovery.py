@@ -12,6 +12,7 @@ from linkspan import __version__
 from linkspan.api.http.messages import Request, Response, neutron_error, ok
 from linkspan.api.http.operation import Operation, Schema, closed
 from linkspan.api.http.route import Route
+from linkspan.core.foresight import dry_runs
 from linkspan.core.schema.resources import RESOURCES
 from linkspan.store.identity import users
 from linkspan.store.store import Store
@@ -99,6 +100,7 @@ EXTENSIONS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "linkspan-crypto-profiles": ("Crypto profiles", "Names for the algorithms of VPN policies", _UPDATED),
     "linkspan-diagnosis": ("Diagnosis", "The layers and live facts of a connection", _UPDATED),
+    dry_runs.EXTENSION: ("Dry run", "dry_run=true: what a request would do to connections", _UPDATED),
     "linkspan-probe": ("Probe", "Packets to the peer of a connection, and what came back", _UPDATED),
     "linkspan-compare": ("Compare", "A connection against the configuration of its peer", _UPDATED),
     "linkspan-nodes": ("Gateway nodes", "The nodes that carry gateways, for admins", _UPDATED),

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from linkspan.cli import dry_run as dry_runs
 from linkspan.cli import options, render, resolve
 from linkspan.cli.client import Client, clouds_file, load_cloud
 from linkspan.core.checks import weak_algorithms
@@ -183,14 +184,18 @@ def _show(resource: Resource) -> click.Command:
 
 
 def _create(resource: Resource) -> click.Command:
-    def handler(client: Client, format_: str, show_secrets: bool = False, **values: Any) -> None:
+    def handler(client: Client, format_: str, dry_run: bool, show_secrets: bool = False, **values: Any) -> None:
         body = {resource.singular: options.request_body(client, resource, values)}
+        if dry_run:
+            foretold = dry_runs.request(client, "POST", resolve.collection_path(resource), body)
+            dry_runs.print_answers([foretold], format_)
+            return
         response = client.request("POST", resolve.collection_path(resource), body)
         _warn_of_short_key(body[resource.singular])
         _warn(resource, None, response[resource.singular])
         _print(resource, response[resource.singular], format_, show_secrets)
 
-    parameters = [*options.options(resource, create=True), *_secrets(resource), format_option()]
+    parameters = [*options.options(resource, create=True), *_secrets(resource), dry_runs.option(), format_option()]
     return _command(
         "create",
         f"create {_noun_with_article(resource)}",
@@ -200,38 +205,56 @@ def _create(resource: Resource) -> click.Command:
 
 
 def _set(resource: Resource) -> click.Command:
-    def handler(client: Client, wanted: str, **values: Any) -> None:
+    def handler(client: Client, wanted: str, dry_run: bool, format_: str, **values: Any) -> None:
         item = resolve.find_object(client, resource, wanted)
         body = options.request_body(client, resource, {"type": item.get("type"), **values})
         if not body:
             raise click.UsageError("nothing to change: give at least one option")
-        answer = client.request("PUT", resolve.member_path(resource, item["id"]), {resource.singular: body})
+        path = resolve.member_path(resource, item["id"])
+        if dry_run:
+            dry_runs.print_answers([dry_runs.request(client, "PUT", path, {resource.singular: body})], format_)
+            return
+        answer = client.request("PUT", path, {resource.singular: body})
         _warn_of_short_key(body)
         _warn(resource, item, answer[resource.singular])
 
-    parameters = [_name_or_id(), *options.options(resource, create=False)]
+    parameters = [_name_or_id(), *options.options(resource, create=False), *_dry_run()]
     return _command("set", f"change {_noun_with_article(resource)}", handler, parameters)
 
 
 def _delete(resource: Resource) -> click.Command:
-    def handler(client: Client, wanted: tuple[str, ...]) -> None:
+    def handler(client: Client, wanted: tuple[str, ...], dry_run: bool, format_: str) -> None:
         # All names are looked up first, so that a misspelt one deletes nothing.
-        for id in [resolve.find_object(client, resource, name)["id"] for name in wanted]:
-            client.request("DELETE", resolve.member_path(resource, id))
+        ids = [resolve.find_object(client, resource, name)["id"] for name in wanted]
+        paths = [resolve.member_path(resource, id) for id in ids]
+        if dry_run:
+            dry_runs.print_answers([dry_runs.request(client, "DELETE", path) for path in paths], format_)
+            return
+        for path in paths:
+            client.request("DELETE", path)
 
-    parameters = [click.Argument(["wanted"], nargs=-1, required=True, metavar="NAME|ID...")]
+    parameters = [click.Argument(["wanted"], nargs=-1, required=True, metavar="NAME|ID..."), *_dry_run()]
     return _command("delete", f"delete one {_noun(resource)} or several", handler, parameters)
 
 
 def _interface(verb: str, help: str) -> click.Command:
-    def handler(client: Client, router: str, subnet: str) -> None:
+    def handler(client: Client, router: str, subnet: str, dry_run: bool, format_: str) -> None:
         path = (
             f"{resolve.member_path(ROUTER, resolve.find_object(client, ROUTER, router)['id'])}/{verb}_router_interface"
         )
-        client.request("PUT", path, {"subnet_id": resolve.find_id(client, SUBNET, subnet)})
+        body = {"subnet_id": resolve.find_id(client, SUBNET, subnet)}
+        if dry_run:
+            dry_runs.print_answers([dry_runs.request(client, "PUT", path, body)], format_)
+            return
+        client.request("PUT", path, body)
 
-    parameters = [click.Argument(["router"]), click.Argument(["subnet"])]
+    parameters = [click.Argument(["router"]), click.Argument(["subnet"]), *_dry_run()]
     return _command(f"{verb}-interface", help, handler, parameters)
+
+
+def _dry_run() -> list[click.Parameter]:
+    """Returns the options of a command that prints only what a dry run foretells."""
+    return [dry_runs.option(), format_option()]
 
 
 def _name_or_id() -> click.Argument:

@@ -443,8 +443,8 @@ class Run:
 
     def _judge(self, case: AnyCase, response: httpx.Response | Response) -> None:
         try:
-            # 412 refuses a request before its body is validated, but schemathesis counts it as acceptance.
-            must_be_refused = _is_bad(case) and response.status_code != 412
+            # 412 and 413 refuse a request before its body is validated, but schemathesis counts them as acceptance.
+            must_be_refused = _is_bad(case) and response.status_code not in (412, 413)
             checks = [check for check in CHECKS if check is not negative_data_rejection or must_be_refused]
             case.validate_response(response, checks=checks, additional_checks=[self._check_visibility])
         except FailureGroup as group:

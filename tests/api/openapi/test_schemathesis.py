@@ -16,7 +16,7 @@ from linkspan.api.resources import collection
 from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError, invalid
 from linkspan.core.schema import list_query
-from linkspan.core.schema.attribute_types import Choice, Text
+from linkspan.core.schema.attribute_types import Boolean, Choice, Text
 from linkspan.core.schema.resources import RESOURCES
 from tests.api.conftest import OpenApi
 from tests.api.openapi.generated import Run, TwoProjects, open_two_projects
@@ -106,6 +106,7 @@ def _shows_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _accepts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Choice, "convert", lambda kind, name, value: kind.values[0])
+    monkeypatch.setattr(Boolean, "convert", lambda kind, name, value: False)
 
 
 def _refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,12 @@ import msgspec
 from linkspan.api.http.operation import Operation, closed, ref
 from linkspan.api.openapi.crud import parameter
 from linkspan.core.foresight import dry_runs
+from linkspan.core.schema.attribute_types import Boolean
 
 _SCHEMA: Final = "DryRun"
 PARAMETER: Final = parameter(
     dry_runs.PARAMETER,
-    {"type": "string", "enum": ["true", "false"], "default": "false"},
+    Boolean().schema(),
     "true: check the request, carry nothing out, and answer which connections would feel it",
 )
 

@@ -7,20 +7,13 @@ from typing import Any, Final
 
 from linkspan.core.errors import ApiError
 from linkspan.core.foresight.effects import EFFECTS
-from linkspan.core.schema.attribute_types import Schema, Uuid, closed
+from linkspan.core.schema.attribute_types import Boolean, Schema, Uuid, closed
 
 PARAMETER: Final = "dry_run"
 ENVELOPE: Final = "dry_run"
-_VALUES: Final = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+EXTENSION: Final = "linkspan-dry-run"
+"""The alias of the extension by which clients know that a dry run is none of the request itself."""
+_TYPE: Final = Boolean()
 _TEXTS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
 
 
@@ -29,14 +22,16 @@ def is_wanted(parameters: Iterable[tuple[str, str]]) -> bool:
     than one that is refused."""
     wanted = {_converted(value) for name, value in parameters if name == PARAMETER}
     if len(wanted) > 1:
-        raise ApiError("HTTPBadRequest", f"{PARAMETER} is both true and false: give it once")
+        raise ApiError("HTTPBadRequest", f"{PARAMETER} is both true and false: give it once, nothing was done")
     return True in wanted
 
 
 def _converted(value: str) -> bool:
-    if value.lower() not in _VALUES:
-        raise ApiError("HTTPBadRequest", f"{PARAMETER} is true or false, and '{value[:64]}' is neither")
-    return _VALUES[value.lower()]
+    try:
+        return _TYPE.convert(PARAMETER, value)
+    except ApiError:
+        text = f"{PARAMETER} is true or false, and '{value[:64]}' is neither: nothing was done"
+        raise ApiError("HTTPBadRequest", text) from None
 
 
 CONNECTION: Final = closed(
