@@ -201,8 +201,13 @@ def test_each_recipe_lists_files() -> None:
     text = (ROOT / "docs" / "contributing.md").read_text()
     recipes = dict(re.findall(r"^## (Add [^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     assert list(recipes) == [
-        "Add an attribute", "Add a resource", "Add a cause", "Add a driver", "Add a format of the peer", "Add a CLI command"
-    ]  # fmt: skip
+        "Add an attribute",
+        "Add a resource",
+        "Add a cause",
+        "Add a driver",
+        "Add a format of the peer",
+        "Add a CLI command",
+    ]
     assert [name for name, recipe in recipes.items() if len(QUOTED.findall(recipe)) < 3] == []
 
 

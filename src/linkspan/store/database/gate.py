@@ -26,26 +26,30 @@ class Gate:
 
     def __enter__(self) -> None:
         """Begins an attempt to connect. Raises Disconnected instead while another one is made."""
-        if self._is_open():
-            return
+        if self._is_closed():
+            self._take_turn()
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self._fail(error)
+        elif self._is_closed():
+            with self._lock:
+                self._reason = None
+
+    def _is_closed(self) -> bool:
+        return self._reason is not None
+
+    def _take_turn(self) -> None:
         with self._lock:
-            if self._is_open():
+            if self._reason is None:
                 return
             if time.monotonic() < self._next:
                 raise Disconnected(self._reason)
             # This thread tries; the others wait for its result.
             self._next = float("inf")
 
-    def _is_open(self) -> bool:
-        return self._reason is None
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None and self._is_open():
-            return
+    def _fail(self, error: BaseException) -> None:
         with self._lock:
-            if error is None:
-                self._reason = None
-                return
             self._next = time.monotonic() + PAUSE
             if isinstance(error, Disconnected):
                 self._reason = str(error)
