@@ -25,6 +25,7 @@ HARMLESS = {
     "core/checks/cross_resource.py: connection.psk == in_use.psk": "`core.secret.Secret` compares in constant time",
     "core/ipsec/shared_keys.py: connection.psk != used.psk": "`core.secret.Secret` compares in constant time",
     "core/ipsec/shared_keys.py: connection.previous_psk == used.previous_psk": "the same, of the key before it",
+    "core/peer_side/comparison.py: stated.key == ours.psk": "`core.secret.Secret` compares in constant time",
     "core/tunnel/takeover.py: older.psk != newer.psk": "`core.secret.Secret` compares in constant time",
     "core/state/desired.py: digest(stamps) != delta.digest": "a check sum of what was sent",
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.core.peer_side import fitting, mutations
 from tests.harness.ours import CONNECTIONS, VPN, Link, Ours
 from tests.harness.peer import Peer
-from tests.harness.strongswan import IKE_VERSIONS
+from tests.harness.strongswan import IKE_VERSIONS, needs_ikev1
 from tests.harness.world import until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -22,6 +24,9 @@ DOWN = (
 """Mutations with which the tunnel cannot come up, each with a code of its own or after another one."""
 UP = ("PFS, IKEv2", "half of a network, IKEv2", "one network more", "ESP lifetime", "DPD interval")
 """Mutations with which it comes up."""
+DOWN_V1 = ("PFS, IKEv1", "mode", "key", "protocol", "own networks")
+UP_V1 = ("half of a network, IKEv1",)
+"""The same with IKEv1."""
 BY_NAME = {mutation.name: mutation for mutation in mutations.MUTATIONS}
 
 
@@ -67,12 +72,11 @@ def foretold(link: Link, text: str) -> tuple[bool, dict[str, Any] | None]:
     return compared["fits"], next(iter(compared["differences"]), None)
 
 
-def test_what_is_foretold_is_what_happens(ours: Ours, peer: Peer) -> None:
-    link = ours.connect(peer, initiator="response-only")
-    fits = fitting_peer(ours, peer)
+def check(link: Link, fits: fitting.Peer, down: Sequence[str], up: Sequence[str]) -> None:
+    """Loads each changed file into the peer, and the one that fits at the end."""
+    peer = link.peer
     wrong: list[tuple[str, ...]] = []
-    names = [*DOWN, *(["version"] if "1" in IKE_VERSIONS else [])]
-    for name in names:
+    for name in down:
         text = fitting.swanctl(BY_NAME[name].peer(fits))
         _, worst = foretold(link, text)
         assert worst is not None
@@ -85,7 +89,7 @@ def test_what_is_foretold_is_what_happens(ours: Ours, peer: Peer) -> None:
         if link.status == "ACTIVE":
             wrong.append((name, "it came up"))
     assert wrong == []
-    for name in UP:
+    for name in up:
         text = fitting.swanctl(BY_NAME[name].peer(fits))
         _, worst = foretold(link, text)
         assert worst is not None
@@ -97,3 +101,14 @@ def test_what_is_foretold_is_what_happens(ours: Ours, peer: Peer) -> None:
     load(peer, fitting.swanctl(fits))
     assert foretold(link, fitting.swanctl(fits)) == (True, None)
     until(lambda: (link.status, link.shown["status_code"]) == ("ACTIVE", ""), 10.0, lambda: str(link.shown))
+
+
+def test_what_is_foretold_is_what_happens(ours: Ours, peer: Peer) -> None:
+    link = ours.connect(peer, initiator="response-only")
+    check(link, fitting_peer(ours, peer), [*DOWN, *(["version"] if "1" in IKE_VERSIONS else [])], UP)
+
+
+@needs_ikev1
+def test_what_is_foretold_with_ikev1(ours: Ours, peer: Peer) -> None:
+    link = ours.connect(peer, initiator="response-only", ike={"ike_version": "v1"})
+    check(link, msgspec.structs.replace(fitting_peer(ours, peer), version=1), DOWN_V1, UP_V1)

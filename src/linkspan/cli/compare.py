@@ -55,34 +55,34 @@ def _difference(difference: dict[str, Any], on: Screen) -> Iterator[str]:
             yield from layout.hanging(f"  {on.paint(f'{title:<14}', 'cyan')}  ", 18, difference[key], on)
 
 
+def _run(
+    cloud: str | None,
+    state: Path,
+    wanted: str,
+    peer: BinaryIO,
+    peer_format: str | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    try:
+        text = decoded(peer.read(MOST_BYTES + 1))
+    except Unreadable as error:
+        raise CliError(f"{peer.name}: {error}") from None
+    client = create_client(cloud, state)
+    path = f"{member_path(CONNECTION, find_id(client, CONNECTION, wanted))}/compare"
+    values = {"configuration": text, "format": peer_format, "connection": name}
+    body = {"compare": {key: value for key, value in values.items() if value is not None}}
+    compared: dict[str, Any] = client.request("POST", path, body)["compare"]
+    if as_json:
+        render.print_json(compared)
+    else:
+        click.echo("\n".join(comparison_lines(compared, layout.screen())))
+    if not compared["fits"]:
+        sys.exit(1)
+
+
 def command() -> click.Command:
     """Builds the command `compare`."""
-
-    def run(
-        cloud: str | None,
-        state: Path,
-        wanted: str,
-        peer: BinaryIO,
-        peer_format: str | None,
-        name: str | None,
-        as_json: bool,
-    ) -> None:
-        try:
-            text = decoded(peer.read(MOST_BYTES + 1))
-        except Unreadable as error:
-            raise CliError(f"{peer.name}: {error}") from None
-        client = create_client(cloud, state)
-        path = f"{member_path(CONNECTION, find_id(client, CONNECTION, wanted))}/compare"
-        values = {"configuration": text, "format": peer_format, "connection": name}
-        body = {"compare": {key: value for key, value in values.items() if value is not None}}
-        compared: dict[str, Any] = client.request("POST", path, body)["compare"]
-        if as_json:
-            render.print_json(compared)
-        else:
-            click.echo("\n".join(comparison_lines(compared, layout.screen())))
-        if not compared["fits"]:
-            sys.exit(1)
-
     parameters = [
         click.Argument(["wanted"], metavar="NAME|ID"),
         click.Option(
@@ -107,7 +107,7 @@ def command() -> click.Command:
     ]
     return click.Command(
         "compare",
-        callback=run,
+        callback=_run,
         params=parameters,
         help=(
             "Compare a connection with the configuration of its peer, and say what does not fit before the first "

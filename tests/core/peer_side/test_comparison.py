@@ -24,7 +24,8 @@ WRITERS = {"swanctl": fitting.swanctl, "ipsec.conf": fitting.stroke, "libreswan"
 def compared(ours: Connection, text: str, name: str = "") -> tuple[Difference, ...]:
     """The differences between a connection and a text, whose format is found in it."""
     reading = formats.read(text.encode())
-    return compare(ours, chosen(reading, ours, name).config, reading.keys)
+    narrows = reading.format in formats.NARROWS_V1
+    return compare(ours, chosen(reading, ours, name).config, reading.keys, narrows_v1=narrows)
 
 
 def told(found: tuple[Difference, ...]) -> set[tuple[str, str, str]]:
@@ -87,6 +88,21 @@ def test_an_address_behind_a_nat_only_differs() -> None:
     peer = msgspec.structs.replace(fitting.fitting(CONNECTION), local_address="10.2.0.1")
     found = compared(CONNECTION, fitting.swanctl(peer))
     assert told(found) == {("peer_address", "differs", "")}
+
+
+def test_an_end_that_takes_any_address_cannot_initiate() -> None:
+    ours = CONNECTIONS["response-only"]
+    peer = msgspec.structs.replace(fitting.fitting(ours), remote_address="%any")
+    assert told(compared(ours, fitting.swanctl(peer))) == {("initiator", "cannot", "BOTH_RESPONSE_ONLY")}
+    assert told(compared(CONNECTION, fitting.swanctl(peer))) == set()
+
+
+def test_wildcards_count_as_in_charon() -> None:
+    ours = CONNECTIONS["names"]
+    for pattern, fit in (("*.example.org", True), ("*.example.net", False), ("%any", True), ("@gw.example.org", True)):
+        peer = msgspec.structs.replace(fitting.fitting(ours), remote_id=pattern, psk=ours.psk.reveal())
+        fields = {difference.field for difference in compared(ours, fitting.swanctl(peer))}
+        assert ("local_id" not in fields) == fit, pattern
 
 
 def test_a_name_in_place_of_an_address_may_fit() -> None:

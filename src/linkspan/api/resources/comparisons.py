@@ -90,7 +90,8 @@ def _compared(ours: Connection, wanted: _Wanted, sees_key: bool) -> Response:
         candidate = chosen(reading, ours, wanted.connection)
     except Unreadable as error:
         raise invalid("configuration", str(error).rstrip(".")) from None
-    found = compare(ours, candidate.config, reading.keys if sees_key else KEYS_UNSEEN)
+    keys = reading.keys if sees_key else KEYS_UNSEEN
+    found = compare(ours, candidate.config, keys, narrows_v1=reading.format in formats.NARROWS_V1)
     return ok(
         {
             _ENVELOPE: {

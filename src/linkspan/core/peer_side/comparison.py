@@ -24,8 +24,11 @@ _CLOSE: Final = 10
 """Per cent by which lifetimes may differ without a word: each end rekeys somewhat before its own."""
 
 
-def compare(ours: Connection, theirs: SiteConfig, keys: Sequence[StatedKey] = ()) -> tuple[Difference, ...]:
-    """What does not fit, the worst first. `theirs`: its local end is the peer's; `keys`: those beside it."""
+def compare(
+    ours: Connection, theirs: SiteConfig, keys: Sequence[StatedKey] = (), *, narrows_v1: bool = False
+) -> tuple[Difference, ...]:
+    """What does not fit, the worst first. `theirs`: its local end is the peer's; `keys`: those beside it; `narrows_v1`:
+    its daemon narrows networks with IKEv1 too, as charon does."""
     version = ours.ike.ike_version
     return ordered(
         [
@@ -35,7 +38,7 @@ def compare(ours: Connection, theirs: SiteConfig, keys: Sequence[StatedKey] = ()
             *_identities(ours, theirs),
             *_authentication(ours, theirs, keys),
             *algorithms_compared.child(ours, theirs, version),
-            *networks_compared.networks(ours, theirs),
+            *networks_compared.networks(ours, theirs, narrows_v1=narrows_v1),
             *_lifetimes(ours, theirs),
             *_liveness(ours, theirs),
         ]
@@ -180,13 +183,15 @@ def _lifetime(
 
 def _liveness(ours: Connection, theirs: SiteConfig) -> Iterator[Difference]:
     """Dead peer detection, who initiates, and the MTU."""
-    if ours.initiator == "response-only" and theirs.initiates is False:
+    # Nobody can initiate to an address that may be any.
+    waits = theirs.initiates is False or (theirs.initiates and not theirs.remote_address)
+    if ours.initiator == "response-only" and waits:
         yield of_cause(
             "initiator",
             "BOTH_RESPONSE_ONLY",
             ours=ours.initiator,
             theirs="does not initiate",
-            line=theirs.lines.get("initiates"),
+            line=theirs.lines.get("initiates" if theirs.initiates is False else "remote_address"),
         )
     if theirs.dpd_action is not None:
         mine, peer = _dpd(ours.dpd.action, ours.dpd.interval), _dpd(theirs.dpd_action, theirs.dpd_interval)

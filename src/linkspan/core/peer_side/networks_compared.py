@@ -31,8 +31,9 @@ class _Pair(NamedTuple):
     text: str
 
 
-def networks(ours: Connection, theirs: SiteConfig) -> Iterator[Difference]:
-    """The pairs of networks. What the peer adds is only narrowed; what it lacks is missing."""
+def networks(ours: Connection, theirs: SiteConfig, *, narrows_v1: bool) -> Iterator[Difference]:
+    """The pairs of networks. What the peer adds is only narrowed; what it lacks is missing. Of IKEv1 pairs have to be
+    equal, unless the peer narrows them all the same (`narrows_v1`)."""
     own = [_pair(pair.local, pair.remote, ours) for pair in sorted(pairs(ours))]
     peers = [_pair(remote, local, ours) for local, remote in theirs.pairs]
     line = theirs.lines.get("pairs")
@@ -42,7 +43,7 @@ def networks(ours: Connection, theirs: SiteConfig) -> Iterator[Difference]:
         return
     same = {(pair.local, pair.remote) for pair in peers}
     rest = [pair for pair in own if (pair.local, pair.remote) not in same]
-    exact = ours.ike.ike_version == "v1"
+    exact = ours.ike.ike_version == "v1" and not narrows_v1
     touched = [] if exact else [pair for pair in rest if any(_meet(pair, other) for other in peers)]
     whole = [] if exact else [pair for pair in touched if any(_within(pair, other) for other in peers)]
     missing = [pair for pair in rest if pair not in whole]

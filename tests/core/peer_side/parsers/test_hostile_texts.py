@@ -88,7 +88,15 @@ def test_a_broken_configuration_shows_no_key(sample: Path, data: st.DataObject) 
     assert "swordfish" not in outcome(text[:at] + put + text[until:], data.draw(formats_or_none))
 
 
+_WIDE = "aes128-aes192-aes256-sha1-sha256-sha384-sha512-" + "-".join(f"modp{bits}" for bits in (1024, 2048, 3072, 4096))
+_HEIRS = (
+    "connections {" + "".join(f"c{n} : base {{ remote_addrs = 10.0.{n // 256}.{n % 256} }}\n" for n in range(512)) + "}"
+)
 HOSTILE = {
+    "proposals, inherited": f"base {{ proposals = {_WIDE}-ecp256, {_WIDE}-ecp384\n}}\n{_HEIRS}",
+    "networks, inherited": "base { children {"
+    + "".join(f"k{m} {{ local_ts = {','.join(f'10.{m}.{n}.0/24' for n in range(60))} }}\n" for m in range(4))
+    + f"}} }}\n{_HEIRS}",
     "deep sections": "a {" * 80_000,
     "deep sections, closed": "a {" * 40_000 + "}" * 40_000,
     "one long word": "x" * 250_000,
@@ -108,6 +116,9 @@ HOSTILE = {
     + "connections { a : s39 { } }",
     "itself": "connections { a : connections { b : connections.a { } } }",
     "also, multiplied": "".join(f"conn c{n}\n also=c{n + 1}\n also=c{n + 2}\n" for n in range(5_000)),
+    "also, multiplied, fewer": "".join(f"conn c{n}\n also=c{n + 1}\n also=c{n + 2}\n left=1\n" for n in range(500))
+    + "conn c500\n left=1.2.3.4\nconn c501\n left=1.2.3.4\n",
+    "also, a ladder": "".join(f"conn c{n}\n" + "".join(f" also=c{m}\n" for m in range(n + 1, 17)) for n in range(17)),
     "also, a long chain": "".join(f"conn c{n}\n also=c{n + 1}\n" for n in range(500)) + "conn c500\n left=1.2.3.4\n",
     "proposals": "connections { a { proposals = " + "aes128-sha256-modp2048," * 10_000 + "} }",
     "one wide proposal": "connections { a { proposals = aes128-aes192-aes256-sha1-sha256-sha384-sha512-"

@@ -35,8 +35,8 @@ FILES: list[Any] = [
     ("libreswan.conf", "libreswan", CONNECTION, set()),
     ("vyos-1.4.conf", "vyos", CONNECTION, set()),
     ("vyos-1.3.conf", "vyos", CONNECTION, set()),
-    ("ios-xe-ikev2.conf", "ios-xe", WITH_HYPHEN, {"dpd"}),
-    ("ios-xe-isakmp.conf", "ios-xe", V1, {"dpd", "cidrs"}),
+    ("ios-xe-ikev2.conf", "cisco-ios-xe", WITH_HYPHEN, set()),
+    ("ios-xe-isakmp.conf", "cisco-ios-xe", V1, {"cidrs"}),
 ]
 
 
@@ -105,6 +105,13 @@ def test_what_is_not_followed_is_said() -> None:
         (ignored,) = read(name).ignored
         assert ignored.line == line
         assert "paste" in ignored.text
+
+
+def test_the_keys_of_isakmp_keyrings_are_found() -> None:
+    key = ("crypto isakmp key correct-horse address 198.51.100.1", "crypto keyring RING\n pre-shared-key address ")
+    for stated, severity in (("198.51.100.1 key correct-horse", None), ("198.51.100.1 key horse", "cannot")):
+        found = differences(V1, read("ios-xe-isakmp.conf", (key[0], key[1] + stated)))
+        assert next((difference.severity for difference in found if difference.field == "psk"), None) == severity
 
 
 def test_encrypted_keys_of_ios_are_not_known() -> None:

@@ -14,18 +14,11 @@ READERS: Final[Mapping[Format, Callable[[str], Reading]]] = {
     "ipsec.conf": stroke.read,
     "libreswan": libreswan.read,
     "vyos": vyos.read,
-    "ios-xe": ios_xe.read,
-}
-TITLES: Final[Mapping[Format, str]] = {
-    "swanctl": "strongSwan, swanctl.conf",
-    "ipsec.conf": "strongSwan, ipsec.conf",
-    "libreswan": "libreswan, ipsec.conf",
-    "vyos": "VyOS",
-    "ios-xe": "Cisco IOS-XE",
+    "cisco-ios-xe": ios_xe.read,
 }
 _MARKS: Final[tuple[tuple[Format, re.Pattern[str]], ...]] = (
     ("vyos", re.compile(r"\bset[\t ]+vpn[\t ]+ipsec\b|^[\t ]*site-to-site[\t ]*\{", re.MULTILINE)),
-    ("ios-xe", re.compile(r"^[\t ]*crypto[\t ]+(ikev2|isakmp|ipsec|map)\b", re.MULTILINE)),
+    ("cisco-ios-xe", re.compile(r"^[\t ]*crypto[\t ]+(ikev2|isakmp|ipsec|map)\b", re.MULTILINE)),
     ("swanctl", re.compile(r"^[\t ]*(connections|secrets)[\t ]*(\{|$)", re.MULTILINE)),
     (
         "libreswan",
@@ -40,6 +33,8 @@ _MARKS: Final[tuple[tuple[Format, re.Pattern[str]], ...]] = (
     ("ipsec.conf", re.compile(r"^conn[\t ]+\S", re.MULTILINE)),
 )
 """What only one format has. The first one that a text has decides."""
+NARROWS_V1: Final[frozenset[Format]] = frozenset({"swanctl", "ipsec.conf", "vyos"})
+"""Formats of charon, which narrows networks with IKEv1 too."""
 NAMES: Final[tuple[Format, ...]] = tuple(READERS)
 
 

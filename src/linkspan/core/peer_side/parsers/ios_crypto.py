@@ -43,7 +43,7 @@ class _Key(NamedTuple):
     line: int
 
 
-class Device:
+class IosDevice:
     """A configuration's blocks, and those of interfaces and access lists by name, in lower case.
 
     What all connections share is read once: `keys` of ISAKMP, and keyrings in `ring`.
@@ -94,15 +94,22 @@ class Device:
 
     @functools.cached_property
     def keys(self) -> list[_Key]:
-        """The keys of ISAKMP for addresses."""
+        """The keys of ISAKMP for addresses, those in keyrings too."""
+        stated = [(block.head, 3) for block in self.all("crypto", "isakmp", "key")]
+        rings = self.all("crypto", "keyring")
+        inner = [command for block in rings for command in block.inner if command.after("pre-shared-key", "address")]
+        if len(inner) > MOST_CONNECTIONS:
+            raise Unreadable(inner[-1].line, f"{MOST_CONNECTIONS} keys are read at most")
         found = []
-        for block in self.all("crypto", "isakmp", "key"):
-            words = block.head.words
-            if "address" in words[3:]:
-                at = words.index("address", 3)
-                network, key = _as_network(words[at + 1 :]), _plain(block.head.raw[3:at])
-                if network and key:
-                    found.append(_Key(network, key, block.head.line))
+        for command, start in [*stated, *((command, 1) for command in inner)]:
+            words = command.words
+            # `crypto isakmp key KEY address A [MASK]`, or `pre-shared-key address A [MASK] key KEY`.
+            at = words.index("address", start) if "address" in words[start:] else len(words)
+            last = words.index("key", at) if start == 1 and "key" in words[at:] else len(words)
+            network = _as_network(words[at + 1 : last])
+            key = _plain(command.raw[last + 1 :] if start == 1 else command.raw[start:at])
+            if network and key:
+                found.append(_Key(network, key, command.line))
         return found
 
     @functools.cached_property
@@ -119,7 +126,7 @@ class Device:
 # --- IKEv2 --------------------------------------------------------------------------------------------------------
 
 
-def ikev2(device: Device, profile: CommandBlock, remote: str) -> Fields:
+def ikev2(device: IosDevice, profile: CommandBlock, remote: str) -> Fields:
     """The fields of IKEv2: of a profile, its keyring, and the proposals of all policies."""
     fields: dict[str, Any] = {"versions": ("v2",), "ike_lifetime": _DAY, "dpd_action": "disabled"}
     lines = {"versions": profile.head.line}
@@ -136,7 +143,7 @@ def ikev2(device: Device, profile: CommandBlock, remote: str) -> Fields:
     if lifetime := profile.find("lifetime"):
         fields["ike_lifetime"], lines["ike_lifetime"] = _number(lifetime[1], lifetime[0]), lifetime[0].line
     if dpd := profile.find("dpd"):
-        fields |= {"dpd_action": "clear", "dpd_interval": _number(dpd[1], dpd[0])}
+        fields |= {"dpd_action": None, "dpd_interval": _number(dpd[1], dpd[0])}
         lines["dpd_action"] = dpd[0].line
     keyring = profile.find("keyring", "local")
     if is_psk and keyring and (key := _key_for(device.ring(keyring[1][0] if keyring[1] else "", keyring[0]), remote)):
@@ -144,7 +151,7 @@ def ikev2(device: Device, profile: CommandBlock, remote: str) -> Fields:
     return fields, {field: line for field, line in lines.items() if line}
 
 
-def _ikev2_suites(device: Device) -> tuple[tuple[Suite, ...], int]:
+def _ikev2_suites(device: IosDevice) -> tuple[tuple[Suite, ...], int]:
     """The suites of the proposals that policies name; IOS takes the first policy that fits, so all may be."""
     names = {
         rest[0]
@@ -258,30 +265,30 @@ def _as_network(words: Sequence[str]) -> Network | None:
 
 
 def _plain(words: Sequence[str]) -> Secret | None:
-    """A key that is not encrypted (type 6)."""
+    """A key that is not encrypted (type 6): the rest of its line."""
     rest = list(words)
     if rest and rest[0].lower() in ("local", "remote"):
         rest.pop(0)
     if len(rest) > 1 and rest[0] in ("0", "6"):
         kind = rest.pop(0)
-        return Secret(rest[0]) if kind == "0" else None
-    return Secret(rest[0]) if rest and rest[0].lower() != "hex" else None
+        return Secret(" ".join(rest)) if kind == "0" else None
+    return Secret(" ".join(rest)) if rest and rest[0].lower() != "hex" else None
 
 
 # --- ISAKMP -------------------------------------------------------------------------------------------------------
 
 
-def isakmp(device: Device, ipsec: CommandBlock, remote: str) -> Fields:
+def isakmp(device: IosDevice, ipsec: CommandBlock, remote: str) -> Fields:
     """The fields of IKEv1: of all ISAKMP policies, and the key for the peer's address."""
     common, stated = device.isakmp_policies
-    fields = {"versions": ("v1",), "mode": "main", "remote_id": remote, "ike_lifetime": _DAY, **common}
+    fields = {"versions": ("v1",), "mode": None, "remote_id": remote, "ike_lifetime": _DAY, **common}
     lines = {"versions": ipsec.head.line, **stated}
     if key := _key_for(device.keys, remote):
         fields["psk"], lines["psk"] = key.key, key.line
     return fields, lines
 
 
-def _isakmp_policies(device: Device) -> Fields:
+def _isakmp_policies(device: IosDevice) -> Fields:
     found: dict[Suite, None] = {}
     fields: dict[str, Any] = {}
     lines: dict[str, int] = {}
@@ -293,9 +300,12 @@ def _isakmp_policies(device: Device) -> Fields:
         methods.add("psk" if method and method[1] == ("pre-share",) else "certs")
         if lifetime := block.find("lifetime"):
             fields["ike_lifetime"], lines["ike_lifetime"] = _number(lifetime[1], lifetime[0]), lifetime[0].line
+    if device.all("crypto", "isakmp", "aggressive-mode", "disable"):
+        # Otherwise IOS answers in either mode.
+        fields["mode"] = "main"
     fields |= {"ike": tuple(found), "auth_mode": methods.pop() if len(methods) == 1 else None}
     for block in device.all("crypto", "isakmp", "keepalive"):
-        fields |= {"dpd_action": "clear", "dpd_interval": _number(block.head.words[3:], block.head)}
+        fields |= {"dpd_action": None, "dpd_interval": _number(block.head.words[3:], block.head)}
         lines["dpd_action"] = block.head.line
     return fields, lines
 
@@ -314,7 +324,7 @@ def _isakmp_suite(block: CommandBlock) -> Suite:
 # --- IPsec --------------------------------------------------------------------------------------------------------
 
 
-def child(device: Device, ipsec: CommandBlock) -> Fields:
+def child(device: IosDevice, ipsec: CommandBlock) -> Fields:
     """The fields of child SAs: of a crypto map's entry or an IPsec profile, and its transform sets."""
     used = ipsec.find("set", "transform-set")
     if used is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from linkspan.core.peer_side.parsers.ios_crypto import Device
+from linkspan.core.peer_side.parsers.ios_crypto import IosDevice
 from linkspan.core.peer_side.parsers.ios_lines import Command, CommandBlock
 from linkspan.core.peer_side.parsers.reading import MOST_PAIRS, Unreadable, shown
 
 
-def address_of(device: Device, source: str) -> str:
+def address_of(device: IosDevice, source: str) -> str:
     """The address of an interface, or the address that stands in its place; empty if the text does not have it."""
     try:
         return str(ipaddress.ip_address(source))
@@ -20,7 +20,7 @@ def address_of(device: Device, source: str) -> str:
     return _address(block) if block else ""
 
 
-def address_of_map(device: Device, name: str) -> tuple[str, int]:
+def address_of_map(device: IosDevice, name: str) -> tuple[str, int]:
     """The address of the interface that a crypto map is on, and its line."""
     for block in device.all("crypto", "map", name, "local-address"):
         return address_of(device, "".join(block.head.words[4:])), block.head.line
@@ -41,7 +41,7 @@ def _address(interface: CommandBlock) -> str:
         return ""
 
 
-def access_list(device: Device, name: str, line: int) -> Iterator[tuple[str, str]]:
+def access_list(device: IosDevice, name: str, line: int) -> Iterator[tuple[str, str]]:
     """The pairs of networks that an access list permits. Raises Unreadable if it is missing."""
     commands = device.access_lists.get(name)
     if not commands:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from linkspan.core.peer_side.parsers import ios_crypto, ios_lines, ios_networks
-from linkspan.core.peer_side.parsers.ios_crypto import Device
+from linkspan.core.peer_side.parsers.ios_crypto import IosDevice
 from linkspan.core.peer_side.parsers.ios_lines import CommandBlock
 from linkspan.core.peer_side.parsers.reading import MOST_CONNECTIONS, Candidate, Reading, Unreadable, shown
 from linkspan.core.peer_side.site_config import SiteConfig
@@ -22,7 +22,7 @@ _EVERYTHING: Final = (("0.0.0.0/0", "0.0.0.0/0"), ("::/0", "::/0"))
 
 def read(text: str) -> Reading:
     """The crypto maps and tunnel interfaces of a configuration. Raises Unreadable."""
-    device = Device(ios_lines.blocks(text))
+    device = IosDevice(ios_lines.blocks(text))
     found = tuple(itertools.islice(_candidates(device), MOST_CONNECTIONS + 1))
     if not found:
         raise Unreadable(
@@ -30,10 +30,10 @@ def read(text: str) -> Reading:
         )
     if len(found) > MOST_CONNECTIONS:
         raise Unreadable(0, f"{MOST_CONNECTIONS} connections are read at most")
-    return Reading(format="ios-xe", candidates=found)
+    return Reading(format="cisco-ios-xe", candidates=found)
 
 
-def _candidates(device: Device) -> Iterator[Candidate]:
+def _candidates(device: IosDevice) -> Iterator[Candidate]:
     for block in device.blocks:
         if (rest := block.head.after("crypto", "map")) and "ipsec-isakmp" in rest and block.find("set", "peer"):
             name = f"{block.head.raw[2]} {block.head.raw[3]}"
@@ -44,7 +44,7 @@ def _candidates(device: Device) -> Iterator[Candidate]:
             yield Candidate(name=name, config=_tunnel(name, block, profile, device))
 
 
-def _map_entry(name: str, block: CommandBlock, device: Device) -> SiteConfig:
+def _map_entry(name: str, block: CommandBlock, device: IosDevice) -> SiteConfig:
     peer = block.find("set", "peer")
     access = block.find("match", "address")
     pairs: tuple[tuple[str, str], ...] = ()
@@ -61,7 +61,7 @@ def _map_entry(name: str, block: CommandBlock, device: Device) -> SiteConfig:
     return _config(name, block, device, {"local_address": local, "remote_address": remote, "pairs": pairs}, lines)
 
 
-def _tunnel(name: str, interface: CommandBlock, profile: CommandBlock, device: Device) -> SiteConfig:
+def _tunnel(name: str, interface: CommandBlock, profile: CommandBlock, device: IosDevice) -> SiteConfig:
     source, destination = interface.find("tunnel", "source"), interface.find("tunnel", "destination")
     mtu = interface.find("ip", "mtu")
     lines = {"pairs": interface.head.line}
@@ -78,7 +78,9 @@ def _tunnel(name: str, interface: CommandBlock, profile: CommandBlock, device: D
     return _config(name, profile, device, ends, lines)
 
 
-def _config(name: str, ipsec: CommandBlock, device: Device, ends: dict[str, Any], lines: dict[str, int]) -> SiteConfig:
+def _config(
+    name: str, ipsec: CommandBlock, device: IosDevice, ends: dict[str, Any], lines: dict[str, int]
+) -> SiteConfig:
     """The configuration of a crypto map's entry or an IPsec profile, with that of IKE which it names."""
     fields = {"local_address": "", "remote_address": "", **ends}
     profile = ipsec.find("set", "ikev2-profile")

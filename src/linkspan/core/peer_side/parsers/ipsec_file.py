@@ -46,25 +46,27 @@ class IpsecFile:
         self.ignored: list[Ignored] = []
 
     def whole(self, name: str) -> ConnSettings:
-        """The settings of a connection, with those that it takes from others. Raises Unreadable."""
+        """The settings of a connection, with those that it takes from others. An empty value stands for the daemon's
+        own. Raises Unreadable."""
+        sources: dict[str, None] = {}
+        for section in (name, DEFAULT):
+            self._collect(section, (), sources)
         found: dict[str, StatedValue] = {}
-        for source in (*self._sources(name, ()), *self._sources(DEFAULT, ())):
+        for source in sources:
             for key, value in self.connections.get(source, {}).items():
                 found.setdefault(key, value)
-        return found
+        return {key: value for key, value in found.items() if value.text}
 
-    def _sources(self, name: str, path: tuple[str, ...]) -> list[str]:
-        """A section and those that it names, the nearest first."""
-        found = {name: None}
+    def _collect(self, name: str, path: tuple[str, ...], sources: dict[str, None]) -> None:
+        """Adds a section and those that it names, the nearest first."""
+        sources[name] = None
         for value in self.also.get(name, ()):
             if value.text in (name, *path) or len(path) > DEPTH:
                 raise Unreadable(value.line, f"also={shown(value.text)} leads back to the same connection")
             if value.text not in self.connections:
                 raise Unreadable(value.line, f"there is no 'conn {shown(value.text)}' for also= to take")
-            if len(found) > MOST_CONNECTIONS:
-                raise Unreadable(value.line, "also= takes too many connections")
-            found |= dict.fromkeys(self._sources(value.text, (*path, name)))
-        return list(found)
+            if value.text not in sources:
+                self._collect(value.text, (*path, name), sources)
 
 
 def parse(text: str, identity: Callable[[str], str]) -> IpsecFile:
@@ -118,6 +120,8 @@ def _setting(file: IpsecFile, section: str, content: str, line: int) -> None:
     key, value = match[1].lower(), StatedValue(_unquoted(match[2], line), line)
     if section.startswith(" "):
         return
+    if key == "alsoflip":
+        raise Unreadable(line, "alsoflip= is not read: write the settings of that section out")
     if key == "also":
         file.also.setdefault(section, []).append(value)
     else:

@@ -17,10 +17,10 @@ from linkspan.core.peer_side.parsers.reading import MOST_VALUES, Candidate, Read
 from linkspan.core.peer_side.site_config import SiteConfig, Suite
 
 _VERSIONS: Final[dict[str, tuple[Literal["v1", "v2"], ...]]] = {
-    **dict.fromkeys(("insist", "yes", "propose", "ikev2"), ("v2",)),
-    **dict.fromkeys(("no", "never", "ikev1"), ("v1",)),
-    **dict.fromkeys(("permit", "ike"), ("v2", "v1")),
+    **dict.fromkeys(("insist", "yes", "propose", "ikev2", "ike"), ("v2",)),
+    **dict.fromkeys(("no", "never", "permit", "ikev1"), ("v1",)),
 }
+"""Values of `ikev2`, and of `keyexchange` as of libreswan 5."""
 _AUTO: Final = ("ignore", "add", "ondemand", "route", "start", "up", "keep")
 _DPD: Final[dict[str, Literal["hold", "clear", "restart"]]] = {
     "hold": "hold",

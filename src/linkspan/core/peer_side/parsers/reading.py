@@ -10,7 +10,7 @@ import msgspec
 from linkspan.core.peer_side.site_config import SiteConfig
 from linkspan.core.secret import Secret
 
-Format = Literal["swanctl", "ipsec.conf", "libreswan", "vyos", "ios-xe"]
+Format = Literal["swanctl", "ipsec.conf", "libreswan", "vyos", "cisco-ios-xe"]
 
 MOST_BYTES: Final = 262_144
 """Bytes of a configuration."""
