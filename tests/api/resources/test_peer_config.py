@@ -60,6 +60,7 @@ def test_every_format_hides_the_key_unless_it_is_asked_for(api: Api, form: str) 
         ]
 
 
+@pytest.mark.security("14", tried="exports a key", control="itself: without the key there is no entry")
 def test_an_exported_key_is_audited_and_nothing_else_is(api: Api) -> None:
     path = made(api)
     export(api, path)

@@ -59,6 +59,11 @@ def test_a_plain_connection_is_written_and_read(form: PeerFormat) -> None:
     assert KEY in str(parts(found))
 
 
+@pytest.mark.security(
+    "5",
+    tried="exports keys with every character in every format",
+    control="test_a_writer_that_does_not_quote_is_noticed",
+)
 @every_format
 @given(key=texts)
 @example(key='"; exit')

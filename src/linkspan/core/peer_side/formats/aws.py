@@ -8,7 +8,7 @@ from typing import Final
 from linkspan.core.peer_side.device import Alphabet, Device, within
 from linkspan.core.peer_side.formats import terraform
 from linkspan.core.peer_side.formats.format import ConfigFile, PeerFormat, key_of, number, suites, version_of, word
-from linkspan.core.peer_side.formats.terraform import Expression, Value
+from linkspan.core.peer_side.formats.terraform import Argument, Expression
 from linkspan.core.peer_side.site_config import SiteConfig
 
 TITLE: Final = "AWS Site-to-Site VPN, Terraform"
@@ -57,7 +57,7 @@ def _resources(config: SiteConfig) -> Iterator[str]:
         {"bgp_asn": 65_000, "ip_address": config.remote_address, "type": "ipsec.1"},
     )
     (left, right) = config.pairs[0]
-    arguments: dict[str, Value] = {
+    arguments: dict[str, Argument] = {
         "customer_gateway_id": Expression(gateway),
         "vpn_gateway_id": "VPN_GATEWAY_ID",
         "type": "ipsec.1",
@@ -76,9 +76,9 @@ def _resources(config: SiteConfig) -> Iterator[str]:
     yield from terraform.block(f'output "{name}_peer_address"', {"value": Expression(f"{connection}.tunnel1_address")})
 
 
-def _tunnel(config: SiteConfig) -> dict[str, Value]:
+def _tunnel(config: SiteConfig) -> dict[str, Argument]:
     ike, child = suites(config)
-    options: dict[str, Value] = {
+    options: dict[str, Argument] = {
         "ike_versions": (f"ikev{version_of(config)}",),
         "phase1_encryption_algorithms": (_CIPHERS[ike.encryption],),
         "phase1_integrity_algorithms": (_HASHES[ike.integrity],),

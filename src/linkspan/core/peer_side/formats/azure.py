@@ -9,7 +9,7 @@ from linkspan.core.ipsec.algorithms import is_aead
 from linkspan.core.peer_side.device import Alphabet, Device, within
 from linkspan.core.peer_side.formats import terraform
 from linkspan.core.peer_side.formats.format import ConfigFile, PeerFormat, key_of, suites, version_of, word
-from linkspan.core.peer_side.formats.terraform import Expression, Value
+from linkspan.core.peer_side.formats.terraform import Argument, Expression
 from linkspan.core.peer_side.site_config import SiteConfig
 
 TITLE: Final = "Azure VPN Gateway, Terraform"
@@ -64,7 +64,7 @@ def write(config: SiteConfig) -> tuple[ConfigFile, ...]:
 
 def _resources(config: SiteConfig) -> Iterator[str]:
     name = terraform.label(config)
-    where: dict[str, Value] = {
+    where: dict[str, Argument] = {
         "name": word(config),
         "location": "LOCATION",
         "resource_group_name": "RESOURCE_GROUP",
@@ -75,7 +75,7 @@ def _resources(config: SiteConfig) -> Iterator[str]:
         name,
         where | {"gateway_address": config.remote_address, "address_space": remote},
     )
-    arguments: dict[str, Value] = {
+    arguments: dict[str, Argument] = {
         "type": "IPsec",
         "virtual_network_gateway_id": "VPN_GATEWAY_ID",
         "local_network_gateway_id": Expression(f"azurerm_local_network_gateway.{name}.id"),
@@ -89,10 +89,10 @@ def _resources(config: SiteConfig) -> Iterator[str]:
     yield from terraform.resource("azurerm_virtual_network_gateway_connection", name, where | arguments, inner)
 
 
-def _policy(config: SiteConfig) -> dict[str, Value]:
+def _policy(config: SiteConfig) -> dict[str, Argument]:
     ike, child = suites(config)
     cipher = _CIPHERS[child.encryption]
-    policy: dict[str, Value] = {
+    policy: dict[str, Argument] = {
         "ike_encryption": _IKE_CIPHERS[ike.encryption],
         "ike_integrity": _IKE_HASHES[ike.integrity],
         "dh_group": _IKE_GROUPS[ike.group],
@@ -108,7 +108,7 @@ def _policy(config: SiteConfig) -> dict[str, Value]:
 
 def _selectors(config: SiteConfig) -> Iterator[str]:
     for left, right in config.pairs:
-        addresses: dict[str, Value] = {"local_address_cidrs": (left,), "remote_address_cidrs": (right,)}
+        addresses: dict[str, Argument] = {"local_address_cidrs": (left,), "remote_address_cidrs": (right,)}
         yield from terraform.block("traffic_selector_policy", addresses)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from linkspan.core.peer_side.formats.format import ConfigFile, head, text_of, word
 from linkspan.core.peer_side.site_config import SiteConfig
 
-Value = str | int | bool | tuple[str, ...]
+Argument = str | int | bool | tuple[str, ...]
 """What an argument may be. A text that is an expression is an `Expression`."""
 
 
@@ -23,7 +23,7 @@ def text(value: str) -> str:
     return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped) + '"'
 
 
-def value(given: Value) -> str:
+def value(given: Argument) -> str:
     """An argument's value."""
     if isinstance(given, Expression):
         return given
@@ -34,7 +34,7 @@ def value(given: Value) -> str:
     return text(given) if isinstance(given, str) else str(given)
 
 
-def block(header: str, arguments: Mapping[str, Value], inner: Iterable[str] = ()) -> Iterator[str]:
+def block(header: str, arguments: Mapping[str, Argument], inner: Iterable[str] = ()) -> Iterator[str]:
     """A block with its arguments and the lines of the blocks in it."""
     yield f"{header} {{"
     yield from (f"  {name} = {value(given)}" for name, given in arguments.items())
@@ -42,7 +42,7 @@ def block(header: str, arguments: Mapping[str, Value], inner: Iterable[str] = ()
     yield "}"
 
 
-def resource(kind: str, name: str, arguments: Mapping[str, Value], inner: Iterable[str] = ()) -> Iterator[str]:
+def resource(kind: str, name: str, arguments: Mapping[str, Argument], inner: Iterable[str] = ()) -> Iterator[str]:
     """A resource."""
     return block(f'resource "{kind}" "{name}"', arguments, inner)
 
