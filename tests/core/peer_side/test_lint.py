@@ -42,6 +42,7 @@ def said(form: str, found: Any = None, **changes: Any) -> list[tuple[str, str]]:
         ("cisco-ios-xe", {"peer_id": "keyid:branch", "ike": ikev1()}, "connection.peer_id"),
         ("azure", {"peer_cidrs": ("fd00:2::/64",), "local_cidrs": ("fd00:1::/64",)}, "connection.peer_address"),
         ("swanctl", {"local_address": ""}, "connection.local_address"),
+        ("swanctl", {"fault": "the key cannot be read"}, "connection"),
         ("swanctl", {"peer_cidrs": ()}, "connection.peer_cidrs"),
     ],
 )
@@ -59,7 +60,6 @@ def test_what_a_device_cannot_do_is_an_error(form: str, changes: dict[str, Any],
         ("swanctl", {"peer_address": "branch.example.org"}, "connection.peer_address"),
         ("swanctl", {"peer_address": "0.0.0.0"}, "connection.peer_address"),  # as above
         ("swanctl", {"enabled": False}, "connection.admin_state_up"),
-        ("swanctl", {"fault": "no certificate"}, "connection"),
         ("text", {"ppk": PostQuantumKey(id="ppk@x", key=Secret("k"), required=True)}, "connection.ppk"),
     ],
 )
@@ -82,3 +82,11 @@ def test_a_plain_connection_has_nothing_to_say() -> None:
     """The negative control of the tests above."""
     for name in ("text", "json", "swanctl", "libreswan", "linkspan", "vyos", "fortigate", "mikrotik", "aws"):
         assert said(name, psk=Secret("Correct.Horse.42")) == [], name
+
+
+@pytest.mark.parametrize("fault", ["", "the key cannot be read"])
+def test_in_the_place_of_a_key_that_cannot_be_read_nothing_is_exported(fault: str) -> None:
+    """The store puts one there that nobody knows."""
+    found = connection(psk=Secret("drawn.at.random"), fault=fault)
+    config = peer_config(found, FORMATS["text"], secret=True, judge_key=True)
+    assert ("drawn.at.random" in str(config)) == config.secret == (not fault)

@@ -63,3 +63,7 @@ def test_only_ikev1_has_a_mode() -> None:
     assert mirror(CONNECTION).mode is None
     assert mirror(connection(ike=ikev1(phase1_negotiation_mode="aggressive"))).mode == "aggressive"
     assert mirror(connection(ike=ikev1())).versions == ("v1",)
+
+
+def test_without_a_name_there_is_one_of_the_end_of_the_id() -> None:
+    assert mirror(connection(name="")).name == f"linkspan {CONNECTION.id[-12:]}"

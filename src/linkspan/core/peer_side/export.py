@@ -40,7 +40,8 @@ def peer_config(connection: Connection, form: PeerFormat, *, secret: bool, judge
     """The peer's side of a connection. `secret`: with its pre-shared key; `judge_key`: findings may be about the key,
     whose alphabet and length they then tell."""
     known = mirror(connection)
-    shown = known if secret else without_key(known)
+    # In the place of a key that cannot be read is one that nobody knows.
+    shown = known if secret and not connection.fault else without_key(known)
     findings = (*demands(connection), *lint(known if judge_key else shown, form.device))
     impossible = any(finding.severity == "error" for finding in findings)
     return PeerConfig(
@@ -50,7 +51,7 @@ def peer_config(connection: Connection, form: PeerFormat, *, secret: bool, judge
         title=form.title,
         mark=form.mark,
         evidence=form.evidence,
-        secret=secret and known.psk is not None,
+        secret=shown.psk is not None,
         by_hand=form.by_hand,
         findings=findings,
         values=tuple(values(shown)),

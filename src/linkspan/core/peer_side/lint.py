@@ -39,7 +39,7 @@ def _warning(attribute: str, text: str) -> PeerFinding:
 def demands(connection: Connection) -> Iterator[PeerFinding]:
     """What every peer of a connection has to know, whatever device it is."""
     if connection.fault:
-        yield _warning("connection", f"the connection is not complete: {connection.fault}")
+        yield _error("connection", f"the connection cannot be read in full: {connection.fault}")
     if not connection.enabled:
         yield _warning("connection.admin_state_up", "the connection or its service is switched off here")
     if connection.ppk:

@@ -24,7 +24,8 @@ def mirror(connection: Connection) -> SiteConfig:
     seconds = ipsec.lifetime_units == "seconds"
     initiates = connection.initiator == "response-only"
     return SiteConfig(
-        name=connection.name or connection.id,
+        # The beginning of an id is the time, which connections made at once share.
+        name=connection.name or f"linkspan {connection.id[-12:]}",
         versions=(ike.ike_version,),
         mode=ike.phase1_negotiation_mode if v1 else None,
         local_address=_host(connection.peer_address),
