@@ -42,6 +42,8 @@ class Combination(msgspec.Struct, frozen=True):
 def combinations(device: Device) -> list[Combination]:
     """Every algorithm that a device has, in each phase and, for IKEv1, in each mode: each at least once."""
     found = list(_of("v2", device, device.ike_encryption, device.ike_integrity, device.integrity))
+    if device.one_group:
+        found = [msgspec.structs.replace(each, esp=(*each.esp[:2], each.ike[2])) for each in found]
     if "1" in IKE_VERSIONS:
         ciphers = [name for name in device.ike_encryption if name in ("3des", "aes-128", "aes-192", "aes-256")]
         hashes = [name for name in device.ike_integrity if name in algorithms.IKEV1_INTEGRITY]
@@ -52,9 +54,9 @@ def combinations(device: Device) -> list[Combination]:
 
 
 def _of(mode: str, device: Device, ciphers: Any, hashes: Any, esp_hashes: Any) -> Iterator[Combination]:
-    columns = [
-        list(column) for column in (ciphers, hashes, device.ike_groups, device.encryption, esp_hashes, device.groups)
-    ]
+    groups = device.groups if mode == "v2" or device.groups_of_v1 is None else device.groups_of_v1
+    every = (ciphers, hashes, device.ike_groups, device.encryption, esp_hashes, groups)
+    columns = [list(column) for column in every]
     # Other columns are turned by one, so that not only equal algorithms meet.
     for number in range(max(map(len, columns))):
         row = [column[(number + place) % len(column)] for place, column in enumerate(columns)]
@@ -108,7 +110,7 @@ def connect(ours: Ours, peer: Peer, number: int, combination: Combination, form:
 
 
 def assert_all_up(ours: Ours, peer: Peer, cases: Sequence[Exported], seconds: float) -> None:
-    """Assert that connections come up within seconds, and carry pings. Names all that do not."""
+    """Assert that connections come up within seconds, are rekeyed, and carry pings. Names all that do not."""
     waiting = {case.link.id: case for case in cases}
 
     def none_waits() -> bool:
@@ -123,5 +125,8 @@ def assert_all_up(ours: Ours, peer: Peer, cases: Sequence[Exported], seconds: fl
         return f"{len(waiting)} of {len(cases)}:\n" + "\n".join(texts) + peer.log[-6000:]
 
     until(none_waits, seconds, faults)
+    # The first child has no group of its own: only the first rekey shows that both ends have the same.
+    for case in cases:
+        case.link.wait_rekeyed(30.0)
     for case in cases:
         until(lambda case=case: ours.ping(case.host, 3).received == 3, 10.0, lambda case=case: str(case))  # type: ignore[misc]

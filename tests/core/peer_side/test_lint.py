@@ -27,6 +27,8 @@ def said(form: str, found: Any = None, **changes: Any) -> list[tuple[str, str]]:
     ("form", "changes", "attribute"),
     [
         ("cisco-asa", {"ike": ikev1()}, "ike_policy.ike_version"),
+        ("libreswan", {"ipsec": replace(IPSEC, pfs="group15")}, "ipsec_policy.pfs"),
+        ("libreswan", {"ipsec": replace(IPSEC, pfs="group19"), "ike": ikev1()}, "ipsec_policy.pfs"),
         ("azure", {"ike": ikev1(phase1_negotiation_mode="aggressive")}, "ike_policy.phase1_negotiation_mode"),
         ("aws", {"ipsec": replace(IPSEC, transform_protocol="ah")}, "ipsec_policy.transform_protocol"),
         ("mikrotik", {"ipsec": replace(IPSEC, encapsulation_mode="transport")}, "ipsec_policy.encapsulation_mode"),

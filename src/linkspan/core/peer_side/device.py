@@ -32,13 +32,14 @@ ANYTHING: Final = Alphabet(".+", "any text")
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """What a device can do with a connection.
 
-    The mappings have its word for each algorithm of the API that it has, for IKE and for child SAs. Lifetimes in
-    seconds, volumes in kilobytes: the least and the greatest; None: it has no limit by volume. `ipv6`: outside and in
-    the tunnel. `pairs`: how it carries several pairs: in one child SA, in one each, or a single pair only.
+    The mappings have its word for each algorithm of the API that it has, for IKE and for child SAs; `groups_of_v1`:
+    those of child SAs in IKEv1, if others; `one_group`: in IKEv2 it rekeys a child SA with the group of IKE. Lifetimes
+    in seconds, volumes in kilobytes: the least and the greatest; None: it has no limit by volume. `ipv6`: outside and
+    in the tunnel. `pairs`: how it carries several pairs: in one child SA, in one each, or a single pair only.
     `identities`: the types of identities it sends and expects, `identities_of_v1`: those in IKEv1, if others;
     `addresses_are_identities`: both ends are known by their addresses alone. `id_text`, `psk`: the texts that it takes,
-    as far as a configuration can hold them; `keyids_in_hex`: it holds any key id; `names_with_keys`: a
-    distinguished name may have a pre-shared key.
+    as far as a configuration can hold them; `keyids_in_hex`: it holds any key id; `names_with_keys`: a distinguished
+    name may have a pre-shared key.
     """
 
     versions: frozenset[Literal["v1", "v2"]] = frozenset({"v1", "v2"})
@@ -49,6 +50,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     encryption: Mapping[str, str] = msgspec.field(default_factory=lambda: algorithms.ENCRYPTION)
     integrity: Mapping[str, str] = msgspec.field(default_factory=lambda: algorithms.INTEGRITY)
     groups: Mapping[str, str] = msgspec.field(default_factory=lambda: algorithms.GROUPS)
+    groups_of_v1: Mapping[str, str] | None = None
+    one_group: bool = False
     protocols: frozenset[str] = frozenset({"esp"})
     transport: bool = False
     certificates: bool = False

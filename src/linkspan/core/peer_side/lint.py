@@ -63,7 +63,11 @@ def lint(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
     """What a device cannot do with its configuration. Without a `psk` nothing is said about the key."""
     yield from _negotiation(config, device)
     yield from _suite(config.ike[0], "ike_policy", device.ike_encryption, device.ike_integrity, device.ike_groups)
-    yield from _suite(config.child[0], "ipsec_policy", device.encryption, device.integrity, device.groups)
+    groups = device.groups
+    if config.versions == ("v1",) and device.groups_of_v1 is not None:
+        groups = device.groups_of_v1
+    yield from _suite(config.child[0], "ipsec_policy", device.encryption, device.integrity, groups)
+    yield from _groups(config, device)
     yield from _lifetimes(config, device)
     yield from _ends(config, device)
     yield from _pairs(config, device)
@@ -97,6 +101,14 @@ def _suite(
         if value and value not in known:
             choices = ", ".join(name for name in known if is_aead(name) == is_aead(value))
             yield _error(f"{policy}.{attribute}", f"it has no {value}: it has {choices or 'none of that kind'}")
+
+
+def _groups(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
+    ike, child = config.ike[0].group, config.child[0].group
+    known = ike in device.ike_groups and child in device.groups
+    if device.one_group and config.versions == ("v2",) and ike != child and known:
+        text = f"it rekeys child SAs with the group of IKE: set it to {ike}, or pfs of the IKE policy to {child}"
+        yield _error("ipsec_policy.pfs", text)
 
 
 def _lifetimes(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:

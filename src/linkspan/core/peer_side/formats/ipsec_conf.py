@@ -50,6 +50,8 @@ DEVICE: Final = Device(
     encryption=_CIPHERS | _AEAD["gcm"] | _AEAD["ccm"],
     integrity=_HASHES | {"aes-xcbc": "aes_xcbc", "aes-cmac": "aes_cmac_96"},
     groups=_GROUPS,
+    groups_of_v1={name: word for name, word in _GROUPS.items() if int(name.removeprefix("group")) < 19},
+    one_group=True,
     protocols=frozenset({"esp", "ah"}),
     transport=True,
     certificates=True,
@@ -169,7 +171,7 @@ FORMAT: Final = PeerFormat(
     name="libreswan",
     title=TITLE,
     mark="tested",
-    evidence="libreswan 4.10 loads it, and tunnels of every algorithm that it has come up",
+    evidence="libreswan 4.10 loads it, and tunnels of every algorithm that it has come up and are rekeyed",
     device=DEVICE,
     write=write,
 )
