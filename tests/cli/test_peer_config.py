@@ -43,14 +43,14 @@ def test_files_go_into_a_folder_and_only_their_owner_reads_them(
     linkspan: Linkspan, connection: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "peer"
-    command = ("connection", "peer-config", connection, "--format", "libreswan", "--secret", "--output", str(folder))
+    command = ("connection", "peer-config", connection, "--format", "linkspan", "--secret", "--output", str(folder))
     for _ in range(2):
-        assert linkspan(*command).split() == [str(folder / name) for name in ("ipsec.conf", "ipsec.secrets")]
-    assert f'PSK "{KEY}"' in (folder / "ipsec.secrets").read_text()
+        assert linkspan(*command).split() == [str(folder / name) for name in ("connection.sh", "psk.txt")]
+    assert (folder / "psk.txt").read_text() == f"{KEY}\n"
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    printed = linkspan("connection", "peer-config", connection, "--format", "libreswan")
-    assert printed.startswith("# --- ipsec.conf\n")
-    assert "\n# --- ipsec.secrets\n" in printed
+    printed = linkspan("connection", "peer-config", connection, "--format", "linkspan")
+    assert printed.startswith("# --- connection.sh\n")
+    assert "\n# --- psk.txt\n" in printed
 
 
 def test_a_folder_that_cannot_be_written_is_named(linkspan: Linkspan, connection: str) -> None:
