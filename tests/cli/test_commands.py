@@ -314,7 +314,7 @@ def test_exactly_the_commands_that_print_have_a_format_option() -> None:
         assert hasattr(group, "commands")
         for name, command in group.commands.items():
             options = {option for parameter in command.params for option in parameter.opts}
-            assert ("--format" in options) == (name in {"list", "show", "create"})
+            assert ("--format" in options) == (name in {"list", "show", "create"} or "--dry-run" in options)
             assert "--cloud" in options
 
 

@@ -231,7 +231,8 @@ def test_updates_are_foretold_rightly(ours: Ours, new_peer: Callable[[], Peer], 
         if seen[name] in WITHOUT_A_GAP and spis[name]:
             # What is lost on a busy machine, where all connections lose it; as in test_generations.py.
             assert lost * INTERVAL < PATIENCE, (name, answer)
-        else:
+        elif seen[name] != "interruption":
+            # Both ends may be faster than the next ping.
             assert lost > 0, name
     assert seen == foretold
     assert {"nothing", "make-before-break"} < set(seen.values()), "not all are the same"
