@@ -117,6 +117,11 @@ class Trial(msgspec.Struct, frozen=True):
         return next((entry["effect"] for entry in answer if entry["id"] == self.link.id), "nothing")
 
 
+def usable(cases: list[Case]) -> list[Case]:
+    """Return the cases that the installed strongSwan knows."""
+    return [case for case in cases if case.values.get("ike_version") != "v1" or "1" in IKE_VERSIONS]
+
+
 def filled(value: Any, words: dict[str, str]) -> Any:
     """Return a value with these words in it."""
     if isinstance(value, dict):
@@ -126,48 +131,55 @@ def filled(value: Any, words: dict[str, str]) -> Any:
     return value.format(**words) if isinstance(value, str) else value
 
 
-def trial(ours: Ours, peer: Peer, number: int, case: Case) -> Trial:
-    """Create the connection of a case at both ends; the peer accepts what it is before the update and after it."""
+def words_of(peer: Peer, number: int) -> dict[str, str]:
+    """Return the words of a case: those of its values, and what is its own at both ends."""
     prefix = peer.net4.rpartition(".0.0/")[0]
-    net, other = f"{prefix}.{2 * number}.0/24", f"{prefix}.{2 * number + 1}.0/24"
-    alias = f"198.51.100.{220 + number}"
-    target = f"{prefix}.{2 * number}.1"
-    peer.run("ip", "address", "add", f"{target}/32", "dev", "lo", check=False)
-    child = f"case{number}"
-    us, them = f"us-{number}.example.org", f"them-{number}.example.org"
-    words = {"new": f"new-{number}.example.org", "alias": alias, "net": f"{prefix}.{2 * number}.0/25"}
-    net_child = {
-        "local_ts": [net, other],
-        "remote_ts": ["10.1.0.0/24"],
-        "esp_proposals": ESP,
-        "start_action": "none",
+    # Another one for each peer: the gateway knows the MAC address of the one before for a while.
+    alias = 203 + int(peer.v4.rpartition(".")[2]) % 45
+    return {
+        "new": f"new-{number}.example.org",
+        "alias": f"198.51.100.{alias}",
+        "net": f"{prefix}.{2 * number}.0/25",
+        "own": f"{prefix}.{2 * number}.0/24",
+        "target": f"{prefix}.{2 * number}.1",
+        "us": f"us-{number}.example.org",
+        "them": f"them-{number}.example.org",
+        "child": f"case{number}",
     }
-    known: dict[str, Any] = {"local": them, "remote": us, "children": {child: net_child}, "proposals": PROPOSALS}
-    peer.load(ours.v4, ours.psk, name=child, **known)
+
+
+def load(ours: Ours, peer: Peer, words: dict[str, str], name: str, **changes: Any) -> None:
+    """Load the peer's side of a case, with these changes."""
+    options = {"local": words["them"], "remote": words["us"], "psk": ours.psk} | filled(changes, words)
+    child = {"local_ts": [words["own"]], "remote_ts": ["10.1.0.0/24"], "esp_proposals": ESP, "start_action": "none"}
+    children = {words["child"]: child}
+    peer.load(ours.v4, options.pop("psk"), name=name, children=children, proposals=PROPOSALS, **options)
+
+
+def add_addresses(peer: Peer, case: Case, words: dict[str, str]) -> None:
+    """Give the peer the addresses of a case."""
+    peer.run("ip", "address", "add", f"{words['target']}/32", "dev", "lo", check=False)
     if "local_addrs" in case.peer:
         device = peer.run("ip", "-o", "-4", "address", "show", "to", peer.v4).split()[1]
-        peer.run("ip", "address", "add", f"{alias}/24", "dev", device)
-    link = ours.connect(peer, local_id=us, peer_id=them, peer_cidrs=[net], **case.before)
-    return Trial(case, link, filled(case.values, words), child, target)
+        peer.run("ip", "address", "add", f"{words['alias']}/24", "dev", device)
 
 
-def with_change(peer: Peer, each: Trial, ours: Ours, words: dict[str, str]) -> None:
+def trial(ours: Ours, peer: Peer, number: int, case: Case) -> Trial:
+    """Create the connection of a case at both ends; the peer accepts what it is before the update and after it."""
+    words = words_of(peer, number)
+    add_addresses(peer, case, words)
+    load(ours, peer, words, words["child"])
+    ends: dict[str, Any] = {"local_id": words["us"], "peer_id": words["them"], "peer_cidrs": [words["own"]]}
+    link = ours.connect(peer, **ends, **case.before)
+    return Trial(case, link, filled(case.values, words), words["child"], words["target"])
+
+
+def with_change(ours: Ours, peer: Peer, number: int, case: Case) -> None:
     """Let the peer have the change of a case too. Its SAs stay."""
-    if not each.case.peer:
-        return
-    number = each.child.removeprefix("case")
-    changed = filled(each.case.peer, words)
-    psk = changed.pop("psk", ours.psk)
-    ends = {"local": f"them-{number}.example.org", "remote": f"us-{number}.example.org"} | changed
-    prefix = peer.net4.rpartition(".0.0/")[0]
-    child = {
-        "local_ts": [f"{prefix}.{2 * int(number)}.0/24"],
-        "remote_ts": ["10.1.0.0/24"],
-        "esp_proposals": ESP,
-        "start_action": "none",
-    }
-    name = each.child if psk != ours.psk or "version" in changed else f"{each.child}-changed"
-    peer.load(ours.v4, psk, name=name, children={each.child: child}, proposals=PROPOSALS, **ends)
+    if case.peer:
+        words = words_of(peer, number)
+        is_instead = not case.peer.keys().isdisjoint({"psk", "version"})
+        load(ours, peer, words, words["child"] if is_instead else f"{words['child']}-changed", **case.peer)
 
 
 def is_settled(link: Link) -> bool:
@@ -201,8 +213,7 @@ def happened(was_up: bool, events: list[bool]) -> str:
 @pytest.mark.parametrize("cases", CASES, ids=["connections", "states and IKE", "IPsec"])
 def test_updates_are_foretold_rightly(ours: Ours, new_peer: Callable[[], Peer], cases: list[Case]) -> None:
     peer = new_peer()
-    usable = [case for case in cases if case.values.get("ike_version") != "v1" or "1" in IKE_VERSIONS]
-    trials = [trial(ours, peer, number, case) for number, case in enumerate(usable)]
+    trials = [trial(ours, peer, number, case) for number, case in enumerate(usable(cases))]
     for each in trials:
         if each.case.before:
             each.link.wait("DOWN")
@@ -211,8 +222,7 @@ def test_updates_are_foretold_rightly(ours: Ours, new_peer: Callable[[], Peer], 
     foretold = {each.case.name: each.foretold() for each in trials}
     spis = {each.case.name: each.link.sas() for each in trials}
     for number, each in enumerate(trials):
-        new = {"new": f"new-{number}.example.org", "alias": f"198.51.100.{220 + number}", "net": ""}
-        with_change(peer, each, ours, new)
+        with_change(ours, peer, number, each.case)
     with ThreadPoolExecutor(len(trials)) as pool, ChildEvents(peer) as events, peer.recorder() as wire:
         pings = [pool.submit(ping, ours.host, each.target, COUNT, INTERVAL) for each in trials]
         time.sleep(0.3)
@@ -237,6 +247,38 @@ def test_updates_are_foretold_rightly(ours: Ours, new_peer: Callable[[], Peer], 
     assert seen == foretold
     assert {"nothing", "make-before-break"} < set(seen.values()), "not all are the same"
     assert wire.plaintext == 0
+
+
+@pytest.mark.parametrize("cases", CASES, ids=["connections", "states and IKE", "IPsec"])
+def test_creations_are_foretold_rightly(ours: Ours, new_peer: Callable[[], Peer], cases: list[Case]) -> None:
+    """New connections with the values of the cases, whose peer has them too."""
+    peer = new_peer()
+    foretold: dict[str, str] = {}
+    links: dict[str, Link] = {}
+    with ChildEvents(peer) as events:
+        for number, case in enumerate(each for each in usable(cases) if not each.before):
+            words = words_of(peer, number)
+            add_addresses(peer, case, words)
+            load(ours, peer, words, words["child"], **case.peer)
+            values = {path: case.values if path == case.path else {} for path in (IKE, IPSEC, CONNECTIONS)}
+            ike, ipsec = (ours.create(path, **values[path]) for path in (IKE, IPSEC))
+            body = {"name": "new", "vpnservice_id": ours.subnet_service, "ikepolicy_id": ike, "ipsecpolicy_id": ipsec}
+            body |= {"peer_address": peer.v4, "peer_id": words["them"], "local_id": words["us"], "psk": ours.psk}
+            body |= {"peer_cidrs": [words["own"]]} | filled(values[CONNECTIONS], words)
+            singular = SINGULAR[CONNECTIONS]
+            answer = ours.user.request("POST", f"{VPN}/{CONNECTIONS}", {singular: body}, {"dry_run": "true"})
+            (entry,) = answer["dry_run"]["connections"]
+            foretold[case.name] = entry["effect"]
+            link = links[case.name] = Link(ours, peer, ours.create(CONNECTIONS, **body), ike, ipsec)
+            if body.get("initiator") == "response-only":
+                link.wait_reason("waits for the peer")
+                peer.initiate(words["child"], words["child"])
+        for link in links.values():
+            until(partial(is_settled, link), 30.0, lambda link=link: str(link.shown))  # type: ignore[misc]
+        numbers = {name: number for number, name in enumerate(links)}
+        seen = {name: happened(False, events.of(f"case{numbers[name]}")) for name in links}
+    assert seen == foretold
+    assert "comes up" in seen.values()
 
 
 def test_another_update_than_the_foretold_one_is_noticed(ours: Ours, peer: Peer) -> None:
