@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from linkspan.agent.convergence import Desired
+from linkspan.agent.event_queue import EventQueue
 from linkspan.agent.gateway_worker import GatewayWorker, Message
 from linkspan.agent.outbox import Outbox
 from linkspan.core.ipsec import config as ipsec_config
@@ -65,8 +66,8 @@ class SteppedWorker(GatewayWorker):
 class CheckedOutbox(Outbox):
     """Tells its site of the reports, and of the tombstones that are answered."""
 
-    def __init__(self, site: Site) -> None:
-        super().__init__()
+    def __init__(self, site: Site, events: EventQueue | None = None) -> None:
+        super().__init__(events)
         self._site = site
 
     def put(self, report: GatewayReport | ConnectionReport) -> None:
@@ -112,10 +113,13 @@ class Site:
     # -- the agent -----------------------------------------------------------------------------------------------
 
     def start_agent(self) -> None:
-        self.outbox = CheckedOutbox(self)
+        self.outbox = self.new_outbox()
         self.worker = SteppedWorker(self, self.outbox)
         self.started_at = self.network.time.now
         self.send_desired()
+
+    def new_outbox(self) -> CheckedOutbox:
+        return CheckedOutbox(self)
 
     def crash_agent(self) -> None:
         self.worker = None
@@ -273,13 +277,15 @@ class PlainPeer:
 class History:
     """One history, the same for the same seed."""
 
+    site_class: type[Site] = Site
+
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.network = Network(self.chance)
-        self.left = Site(1, self.network)
+        self.left = self.site_class(1, self.network)
         self.is_plain = seed % 2 == 1
         self.plain = PlainPeer(2, self.network) if self.is_plain else None
-        self.right = None if self.is_plain else Site(2, self.network)
+        self.right = None if self.is_plain else self.site_class(2, self.network)
         self.sites = [site for site in (self.left, self.right) if site]
         self._count = 0
         self._answers_since = -100.0
