@@ -8,6 +8,7 @@ from linkspan.agent.event_queue import EventQueue
 from linkspan.core.state.observed import ConnectionReport
 from linkspan.core.tunnel import history
 from linkspan.core.tunnel.history import Known, News
+from tests.agent.successions import SuccessionHistory
 from tests.agent.told_histories import ToldHistory, ToldSite
 
 HISTORIES, SHARE = 50, 10
@@ -38,3 +39,30 @@ def test_a_timeline_without_downs_is_found_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(history, "follow", no_downs)
     faults = [fault for seed in range(4) for fault in ToldHistory(seed).run()]
     assert any("is not told" in fault for fault in faults)
+
+
+def test_a_connection_that_goes_down_by_dpd_has_both_events() -> None:
+    found = 0
+    for seed in range(8):
+        played = ToldHistory(seed)
+        played.run()
+        for site in played.told_sites():
+            dead = [event for event in site.received.values() if event.kind == "dpd"]
+            downs = [event for event in site.received.values() if (event.kind, event.code) == ("down", "DPD_TIMEOUT")]
+            places = [(event.connection_id, event.at) for event in dead]
+            assert {event.code for event in dead} <= {"DPD_TIMEOUT"}
+            assert all(any(id == down.connection_id and abs(at - down.at) < 1.0 for id, at in places) for down in downs)
+            found += len(downs)
+    assert found
+
+
+def test_a_superseded_connection_is_told_once() -> None:
+    told = []
+    for seed in range(3):
+        played = SuccessionHistory(seed)
+        played.run()
+        for site in played.sites:
+            events = [event for event in site.outbox.events.oldest() if event.kind == "takeover"]
+            told += events
+            assert len({(event.connection_id, event.reason) for event in events}) == len(events)
+    assert told

@@ -114,13 +114,13 @@ class ToldSite(Site):
         faults += [
             f"{change} is told, and charon had {carried}"
             for change in told
-            if not _was(carried, change.is_up, change.at - LAG, change.at + LAG)
+            if not was(carried, change.is_up, change.at - LAG, change.at + LAG)
         ]
         ends = [change.at for change in carried[1:]] + [self.network.time.now]
         for change, ends_at in zip(carried, ends, strict=False):
             # A deleted connection is down when its tombstone is answered: charon may wait for the peer until then.
             known_by = min(ends_at, max(self._known_by(change.at), self.answered_at.get(id, 0.0)))
-            if ends_at - change.at > LAG and not _was(told, change.is_up, change.at, known_by):
+            if ends_at - change.at > LAG and not was(told, change.is_up, change.at, known_by):
                 faults.append(f"{change} until {ends_at:.2f} is not told: {told}")
         return faults
 
@@ -132,7 +132,7 @@ class ToldSite(Site):
         return at + LAG
 
 
-def _was(changes: list[Change], is_up: bool, since: float, until: float) -> bool:
+def was(changes: list[Change], is_up: bool, since: float, until: float) -> bool:
     """True if it was so at some time between these."""
     state = False
     for change in changes:
@@ -154,23 +154,23 @@ class ToldHistory(History):
         self._away_until = 0.0
         self.network.time.later(self._deliver, DELIVERY)
 
-    def _told_sites(self) -> list[ToldSite]:
+    def told_sites(self) -> list[ToldSite]:
         return [site for site in self.sites if isinstance(site, ToldSite)]
 
     def _deliver(self) -> None:
         now = self.network.time.now
         if self.chance.random() < 0.05:
             self._away_until = now + self.chance.choice((5.0, 40.0))
-        for site in self._told_sites():
+        for site in self.told_sites():
             site.deliver(is_lost=now < self._away_until, is_answered=self.chance.random() < 0.8)
         self.network.time.later(self._deliver, DELIVERY)
 
     def run(self) -> list[str]:
         """Play it to its end. Returns what the timelines say that is not true, or do not say."""
         super().run()
-        for site in self._told_sites():
+        for site in self.told_sites():
             site.deliver(is_lost=False, is_answered=True)
-        faults = [fault for site in self._told_sites() for fault in site.untrue()]
-        for site in self._told_sites():
+        faults = [fault for site in self.told_sites() for fault in site.untrue()]
+        for site in self.told_sites():
             site.directory.cleanup()
         return faults

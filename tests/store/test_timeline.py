@@ -182,3 +182,18 @@ def test_each_process_tells_what_is_new_whoever_has_ordered_it(database: Engine)
         ticker.tick()
         ticker.tick()
     assert [sorted(box) for box in told] == [sorted([ANYTHING, key_of("a"), key_of("blue")])] * 2
+
+
+def test_a_report_begins_with_its_events_and_not_with_the_connections_of_its_node(database: Engine) -> None:
+    store = open_store(database)
+    if not store.one_writer:
+        pytest.skip("PostgreSQL plans by statistics")
+    with store.read() as tx:
+        text, parameters = timeline._reported._parameters(
+            tx.connection.dialect, {"events": "[]", "now": 0, "node": "n"}
+        )
+        cursor = tx.connection.driver.cursor()
+        cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+        plan = [row[3] for row in cursor.fetchall()]
+    assert "VIRTUAL TABLE" in plan[0], plan
+    assert all(step.startswith("SEARCH") for step in plan[1:]), plan

@@ -35,10 +35,11 @@ class Outbox:
         box: dict[str, GatewayReport] | dict[str, ConnectionReport]
         box = self._gateways if kind == "gateway" else self._connections
         with self._changed:
+            if isinstance(report, ConnectionReport):
+                # An equal report tells that it is up again, if it was told to be down meanwhile.
+                self.events.follow(report)
             if box.get(report.id) == report:
                 return
-            if isinstance(report, ConnectionReport):
-                self.events.follow(report)
             box[report.id] = report  # type: ignore[assignment]  # the kind chose the box
             self._waiting[kind, report.id] = None
             self._changed.notify()
@@ -47,6 +48,12 @@ class Outbox:
         """Have an event of a connection delivered."""
         with self._changed:
             self.events.happened(connection_id, kind, code, reason)
+            self._changed.notify()
+
+    def went_down(self, connection_id: str, code: str, reason: str) -> None:
+        """Have the event delivered that a connection went down, which may be up again before it is reported."""
+        with self._changed:
+            self.events.follow(ConnectionReport(connection_id, 0, 0, "down", reason, code=code))
             self._changed.notify()
 
     def succeeded(self, connection_id: str, text: str) -> None:

@@ -33,6 +33,13 @@ class TunnelNews:
             reason = text if is_up else after.reason or causes.sentence("DPD_TIMEOUT")
             self._outbox.happened(after.connection.id, "dpd", "DPD_TIMEOUT", reason)
 
+    def lost(self, tunnels: Iterable[Tunnel]) -> None:
+        """charon was started anew: tells that what was up is down, also if it is up again before it is reported."""
+        for tunnel in tunnels:
+            if running_children(tunnel):
+                text = causes.sentence("IKE_DAEMON_DOWN")
+                self._outbox.went_down(tunnel.connection.id, "IKE_DAEMON_DOWN", text)
+
     def replaced(self, tunnels: Mapping[str, Tunnel]) -> None:
         """A new plan has these tunnels: tells which are superseded now."""
         for id, tunnel in tunnels.items():

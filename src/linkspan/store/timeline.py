@@ -148,12 +148,14 @@ def _write_of_gateways() -> Statement:
 def _write_reported() -> Statement:
     """The same for those of connections whose gateway is assigned to `node`."""
     rows, given = _elements()
-    source = rows.join(_connection, _connection.c.id == given["connection_id"])
-    source = source.join(_service, _service.c.id == _connection.c.vpnservice_id)
-    source = source.join(GATEWAY, GATEWAY.c.router_id == _service.c.router_id)
-    source = source.join(NODE, NODE.c.id == GATEWAY.c.node_id)
-    columns = _columns_of(given, _connection.c.id, NODE.c.name)
-    return _insert(source, columns, NODE.c.id == bindparam("node"))
+    # Outer joins, and no condition that a plan could begin with: it shall begin with the events, and not with the node,
+    # which has thousands of connections.
+    source = rows.outerjoin(_connection, _connection.c.id == given["connection_id"])
+    source = source.outerjoin(_service, _service.c.id == _connection.c.vpnservice_id)
+    source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == _service.c.router_id)
+    source = source.outerjoin(NODE, NODE.c.id == GATEWAY.c.node_id)
+    columns = _columns_of(given, given["connection_id"], NODE.c.name)
+    return _insert(source, columns, func.coalesce(NODE.c.id, "") == bindparam("node"))
 
 
 _own: Final = _write()
