@@ -142,6 +142,18 @@ def test_events_travel_with_reports_until_one_has_arrived() -> None:
     assert box.take(0) == Report(), "an equal report tells nothing"
 
 
+def test_what_was_up_goes_down_also_between_equal_reports() -> None:
+    box = Outbox()
+    box.went_down(ONE, "IKE_DAEMON_DOWN", "why")
+    box.put(report(ONE, "up"))
+    box.went_down(ONE, "IKE_DAEMON_DOWN", "why")
+    box.went_down(ONE, "IKE_DAEMON_DOWN", "why")
+    box.put(report(ONE, "up"))
+    batch = box.take(0)
+    assert [event.kind for event in batch.events] == ["up", "down", "up"]
+    assert batch.connections == (report(ONE, "up"),)
+
+
 def test_a_batch_of_events_is_bounded() -> None:
     box = Outbox()
     for number in range(event_queue.BATCH + 10):

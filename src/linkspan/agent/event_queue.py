@@ -90,6 +90,11 @@ class EventQueue:
             after, news = history.follow(before, report)
             self._hear(report.id, before, None if report.state == "gone" else after, news)
 
+    def is_up(self, connection_id: str) -> bool:
+        """True if the last thing that was told of a connection is that it is up."""
+        with self._lock:
+            return self._told.get(connection_id, Known()).is_up
+
     def succeeded(self, connection_id: str, text: str) -> None:
         """Tell by what a connection is superseded, unless it was told; an empty text: by nothing."""
         with self._lock:

@@ -51,10 +51,12 @@ class Outbox:
             self._changed.notify()
 
     def went_down(self, connection_id: str, code: str, reason: str) -> None:
-        """Have the event delivered that a connection went down, which may be up again before it is reported."""
+        """Have the event delivered that a connection went down, if it was told to be up. It may be up again before it
+        is reported."""
         with self._changed:
-            self.events.follow(ConnectionReport(connection_id, 0, 0, "down", reason, code=code))
-            self._changed.notify()
+            if self.events.is_up(connection_id):
+                self.events.follow(ConnectionReport(connection_id, 0, 0, "down", reason, code=code))
+                self._changed.notify()
 
     def succeeded(self, connection_id: str, text: str) -> None:
         """Have the event delivered that says by what a connection is superseded, unless it was."""

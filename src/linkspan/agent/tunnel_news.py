@@ -15,6 +15,7 @@ class TunnelNews:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._is_fresh = False
 
     def changed(self, event: SaChanged, tunnels: Iterable[Tunnel]) -> None:
         """An event of charon about the SAs of these tunnels: tells that they were rekeyed, if they were."""
@@ -33,15 +34,18 @@ class TunnelNews:
             reason = text if is_up else after.reason or causes.sentence("DPD_TIMEOUT")
             self._outbox.happened(after.connection.id, "dpd", "DPD_TIMEOUT", reason)
 
-    def lost(self, tunnels: Iterable[Tunnel]) -> None:
+    def lost(self, ids: Iterable[str]) -> None:
         """charon was started anew: tells that what was up is down, also if it is up again before it is reported."""
-        for tunnel in tunnels:
-            if running_children(tunnel):
-                text = causes.sentence("IKE_DAEMON_DOWN")
-                self._outbox.went_down(tunnel.connection.id, "IKE_DAEMON_DOWN", text)
+        self._is_fresh = True
+        for id in ids:
+            self._outbox.went_down(id, "IKE_DAEMON_DOWN", causes.sentence("IKE_DAEMON_DOWN"))
 
     def replaced(self, tunnels: Mapping[str, Tunnel]) -> None:
-        """A new plan has these tunnels: tells which are superseded now."""
+        """A new plan has these tunnels: tells which are superseded now. The first plan after a start of charon may be
+        the agent's first one: an agent before it has told which were up."""
+        if self._is_fresh:
+            self.lost(id for id, tunnel in tunnels.items() if not running_children(tunnel))
+            self._is_fresh = False
         for id, tunnel in tunnels.items():
             connection = tunnel.connection
             self._outbox.succeeded(id, connection.succession if connection.superseded else "")

@@ -370,7 +370,7 @@ class GatewayTunnels:
     def reset(self) -> None:
         """Reset every tunnel: charon was started and has nothing loaded."""
         self._order = InstallOrder()
-        self._news.lost(self.by_id.values())
+        self._news.lost(self.by_id)
         self.by_id = {id: after_charon_restart(tunnel) for id, tunnel in self.by_id.items()}
         self.changed.update(self.by_id)
 
