@@ -89,6 +89,7 @@ EFFECTS: Final[dict[str, dict[str, str]]] = {
         "ppk_id": "PPK_ID in IKE_AUTH (RFC 8784)",
         "ppk": "is part of the keys of the child SAs: a peer with another one is refused",
         "ppk_required": "true: a peer without the key is refused; false: the tunnel comes up without it",
+        "last_good_revision": "what a rollback brings back; a failed update names it in `status_reason`",
         "route_mode": "static: the traffic selectors are the routes; there is no other value",
     },
     "endpoint_group": _DESCRIPTIVE

@@ -25,7 +25,7 @@ from linkspan.core.addresses import is_loopback
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits as ConnectionLimits
 from linkspan.core.ipsec.config import MAX_CHILDREN
-from linkspan.core.schema import list_query, operations
+from linkspan.core.schema import configurations, list_query, operations
 from linkspan.core.state import credentials, drift, status, timeline
 from linkspan.core.suggestions import nearest
 
@@ -158,6 +158,10 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         _CONNECTION.cidrs
     )
     connections: Annotated[Count, _about("connections of one gateway")] = _CONNECTION.connections
+    revisions: Annotated[
+        Count,
+        _about("earlier configurations kept of each connection for a rollback, besides the last one that was up"),
+    ] = configurations.KEPT
     page: Annotated[Count, _about("objects in one response")] = list_query.PAGE
     bulk: Annotated[Count, _about("objects that one request may create")] = operations.MAX_BULK
     body: Annotated[Count, _about("size of a request's body, bytes")] = operations.MAX_BODY

@@ -33,7 +33,7 @@ from linkspan.store.key_file import KeyFile
 from linkspan.store.migrate import TooNew
 from linkspan.store.migrations import HEAD
 from linkspan.store.nodes import delta
-from linkspan.store.rows import reading, writing
+from linkspan.store.rows import connection_revisions, reading, writing
 from linkspan.store.store import Store
 from tests.admin.test_key_rotation import Writers, administration, psks
 from tests.harness.databases import database, postgres, sqlite_template
@@ -137,6 +137,8 @@ def fill(world: World) -> dict[str, str]:
         values = {"project_id": rows[0]["project_id"], "private_key": NEEDLE}
         anchor = writing.insert(tx, TRUST_ANCHOR, values)["id"]
         certificate = writing.insert(tx, CERTIFICATE, values | {"issuer_id": anchor})["id"]
+    with world.store.write() as tx:
+        connection_revisions.keep(tx, CONNECTION, [rows[0]["id"]])
     world.update(rows[0]["id"], local_certificate_id=certificate, trust_anchor_id=anchor, ppk_id="x", ppk=NEEDLE)
     world.store.seal_audit()
     return psks(world.store)  # type: ignore[return-value] # all of them open
@@ -171,6 +173,9 @@ def test_everything_comes_back(
         for resource, name in ((CERTIFICATE, "local_certificate_id"), (TRUST_ANCHOR, "trust_anchor_id")):
             assert reading.secret(tx, resource, connection[name], "private_key").reveal() == NEEDLE
         assert connection["ppk"].reveal() == NEEDLE
+        (earlier,) = connection_revisions.earlier(tx, connection["id"])
+        kept, fault = connection_revisions.secrets(tx, connection["id"], earlier.number)
+        assert (kept["psk"] and kept["psk"].reveal(), kept["ppk"], fault) == (f"{NEEDLE} 0", None, "")
     modes = {
         str(path.relative_to(machine.state)): stat.S_IMODE(path.stat().st_mode)
         for path in machine.state.rglob("*")

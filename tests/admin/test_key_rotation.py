@@ -28,7 +28,7 @@ from linkspan.store.database.tables import AUDIT_HEAD, METADATA
 from linkspan.store.envelopes import Keyring, load_keyring
 from linkspan.store.key_file import Entry, KeyFile, KeyFileError
 from linkspan.store.nodes import authority, delta
-from linkspan.store.rows import encryption_keys, reading, writing
+from linkspan.store.rows import connection_revisions, encryption_keys, reading, writing
 from linkspan.store.store import Conflict, Store, Unavailable
 from linkspan.store.transaction import Transaction
 from tests.harness.databases import database, postgres, sqlite_template
@@ -151,6 +151,24 @@ def test_keys_of_certificates_are_rotated(database: Engine, keys: Administration
         assert reading.secret(tx, CERTIFICATE, certificate, "private_key").reveal() == "a private key"
         assert reading.secret(tx, TRUST_ANCHOR, anchor, "private_key").reveal() == "a private key"
         assert reading.secret(tx, CONNECTION, connection["id"], "ppk").reveal() == "a post-quantum key"
+
+
+def test_keys_of_earlier_configurations_are_rotated(database: Engine, keys: Administration, world: World) -> None:
+    id = world.connection(world.service()["id"], psk="the first", ppk_id="x", ppk="a post-quantum key")["id"]
+    with keys.store.write() as tx:
+        connection_revisions.keep(tx, CONNECTION, [id])
+        writing.update(tx, CONNECTION, id, {"psk": Secret("the second")}, configures=True)
+    (first,) = keys.keyring.ids
+    with keys.store.read() as tx:
+        before = connection_revisions.earlier(tx, id)
+    assert rotate(keys).unreadable == ()
+    keys.remove(first)
+    other = administration(database, keys.file.path)
+    with other.store.read() as tx:
+        assert connection_revisions.earlier(tx, id) == before
+        kept, fault = connection_revisions.secrets(tx, id, before[0].number)
+        shown = {name: secret and secret.reveal() for name, secret in kept.items()}
+    assert (shown, fault) == ({"psk": "the first", "ppk": "a post-quantum key"}, "")
 
 
 def test_the_authority_of_nodes_is_rotated(database: Engine, keys: Administration) -> None:

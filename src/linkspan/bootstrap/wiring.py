@@ -66,7 +66,13 @@ def create_store(engine: Engine, settings: Settings, **options: Any) -> Store:
     from linkspan.store import envelopes
     from linkspan.store.store import Store
 
-    return Store(engine, envelopes.load_keyring(open_key_file(settings)), lease=settings.api.lease, **options)
+    return Store(
+        engine,
+        envelopes.load_keyring(open_key_file(settings)),
+        lease=settings.api.lease,
+        keep_revisions=settings.limits.revisions,
+        **options,
+    )
 
 
 def open_key_file(settings: Settings) -> KeyFile:

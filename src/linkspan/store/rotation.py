@@ -91,11 +91,11 @@ def rewrap_page(tx: Transaction, column: SealedColumn, after: str, most: int = P
     sealed, unreadable, missed = 0, [], False
     for row in rows:
         try:
-            secret = tx.keyring.open(row.key_id, row.ciphertext, row.project_id, row.id, column.name)
+            secret = tx.keyring.open(row.key_id, row.ciphertext, row.project_id, row.sealed_for, column.name)
         except KeyFileError:
             unreadable.append(f"{column.table.name} {row.id}")
             continue
-        if encryption_keys.swap(tx, column, row, tx.keyring.seal(secret, row.project_id, row.id, column.name)):
+        if encryption_keys.swap(tx, column, row, tx.keyring.seal(secret, row.project_id, row.sealed_for, column.name)):
             sealed += 1
         else:
             missed = True

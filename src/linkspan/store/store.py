@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
+from linkspan.core.schema import configurations
 from linkspan.store import audit, revisions, timeline
 from linkspan.store.database import commit_markers
 from linkspan.store.database.clock import Clock
@@ -70,12 +71,15 @@ class Store:
         *,
         lease: float,
         clock: Callable[[], float] | None = None,
+        keep_revisions: int = configurations.KEPT,
     ) -> None:
-        """`lease` in seconds. `clock`: another clock than the database's two (tests)."""
+        """`lease` in seconds. `keep_revisions`: earlier configurations kept of each connection.
+        `clock`: another clock than the database's two (tests)."""
         self.lease = lease
         self.one_writer = engine.dialect.name == "sqlite"
         """True if writes wait for each other, so that more than one thread for them gains nothing."""
         self._engine = engine
+        self._keep_revisions = keep_revisions
         self._keyring = keyring
         self._on_commit = on_commit
         self._clock = Clock(engine.dialect.name != "sqlite", lease, clock)
@@ -92,7 +96,7 @@ class Store:
         """One read transaction: everything it reads is of one moment."""
         try:
             with transaction(self._connection(), writes=False) as connection:
-                yield Transaction(connection, self._keyring, self._clock, self.lease)
+                yield Transaction(connection, self._keyring, self._clock, self.lease, self._keep_revisions)
         except KeysUnavailable as error:
             raise Unavailable(str(error)) from error
 
@@ -123,7 +127,7 @@ class Store:
         self._keyring.refresh()
         try:
             with self._turn, transaction(self._connection(), writes=True) as connection:
-                tx = Transaction(connection, self._keyring, self._clock, self.lease)
+                tx = Transaction(connection, self._keyring, self._clock, self.lease, self._keep_revisions)
                 version = self._keyring.version
                 if version != self._registered:
                     encryption_keys.register(tx, check=self._registered < 0)

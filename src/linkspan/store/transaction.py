@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from linkspan.core.schema import configurations
 from linkspan.core.state.desired import ObjectKind
 from linkspan.store.database.clock import Clock
 from linkspan.store.database.connections import DriverConnection
@@ -40,10 +41,18 @@ def new_ordered_id() -> str:
 class Transaction:
     """One transaction. `live` and `dead` are the objects that `revisions.flush` has to stamp; `revisions` are the nodes
     stamped so far. `touched` are those that were to be stamped so far, `audited` the entries that `audit.flush` has to
-    write, `events` those of `timeline.flush`. `statements` counts what was sent to the database. Not for more than one
-    thread, and not beyond its `with` block."""
+    write, `events` those of `timeline.flush`. `author` is the name of the user who writes, `kept` the connections whose
+    earlier configuration was kept, of `keep_revisions` at most. `statements` counts what was sent to the database. Not
+    for more than one thread, and not beyond its `with` block."""
 
-    def __init__(self, connection: DriverConnection, keyring: Keyring, clock: Clock, lease: float) -> None:
+    def __init__(
+        self,
+        connection: DriverConnection,
+        keyring: Keyring,
+        clock: Clock,
+        lease: float,
+        keep_revisions: int = configurations.KEPT,
+    ) -> None:
         self.connection = connection
         self.keyring = keyring
         self.lease = lease
@@ -53,6 +62,9 @@ class Transaction:
         self.revisions: dict[str, int] = {}
         self.audited: list[list[Any]] = []
         self.events: list[Any] = []
+        self.author: str | None = None
+        self.kept: set[str] = set()
+        self.keep_revisions = keep_revisions
         self.statements = 0
         self._clock = clock
         self._now: float | None = None

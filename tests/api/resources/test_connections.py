@@ -82,6 +82,7 @@ def test_a_connection_of_defaults_is_complete(site: LocalSite) -> None:
         "ppk_required": False,
         "route_mode": "static",
         "effective_mtu": None,
+        "last_good_revision": None,
         "psk": "correct horse",
         "status": "PENDING_CREATE",
         "status_reason": "waits for a node that can run the gateway",

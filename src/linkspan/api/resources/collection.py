@@ -34,7 +34,7 @@ from linkspan.core.schema.operations import MAX_BULK, PolicyAction
 from linkspan.core.schema.resources import CONNECTION, Resource
 from linkspan.core.state import status
 from linkspan.store import audit, revisions, timeline
-from linkspan.store.rows import dependencies, reading, writing
+from linkspan.store.rows import connection_revisions, dependencies, reading, writing
 from linkspan.store.rows.row import Row
 from linkspan.store.store import Store
 from linkspan.store.transaction import Transaction, Values
@@ -153,10 +153,12 @@ def change(tx: Transaction, resource: Resource, row: Row, values: Values) -> Row
     """Updates a row and stamps the nodes that the change matters to. Without values it changes nothing."""
     if not values:
         return row
-    if node_relevance.matters(resource, values):
-        connections, gateways = dependencies.affected_by(tx, resource, row["id"])
-        revisions.touch(tx, connections=connections, gateways=gateways)
-    return writing.update(tx, resource, row["id"], values)
+    if not node_relevance.matters(resource, values):
+        return writing.update(tx, resource, row["id"], values)
+    connections, gateways = dependencies.affected_by(tx, resource, row["id"])
+    revisions.touch(tx, connections=connections, gateways=gateways)
+    configures = connection_revisions.keep(tx, resource, connections)
+    return writing.update(tx, resource, row["id"], values, configures=configures)
 
 
 def not_found(resource: Resource, id: str) -> ApiError:
@@ -293,6 +295,7 @@ class Collection:
             for prefix, raw in zip(prefixes, members, strict=True)
         ]
         with self._store.write() as tx:
+            tx.author = caller.name
             rows = [
                 _with_prefix(prefix, self.hooks.create, tx, caller, converted, raw)
                 for prefix, converted, raw in zip(prefixes, values, members, strict=True)
@@ -313,6 +316,7 @@ class Collection:
         raw = body.enveloped(request.body, self.resource)
         self._attributes.check_update(raw)
         with self._store.write() as tx:
+            tx.author = caller.name
             before = self._owned(tx, request, "update")
             values = node_relevance.differences(before, self._attributes.for_update(raw, before))
             policy.require_values(caller, "update", self.resource, before, values)

@@ -318,6 +318,13 @@ CONNECTION: Final = Resource(
             default=False,
         ),
         read_only("route_mode", Choice(("static",)), "how routes are learned", stored=False),
+        read_only(
+            "last_good_revision",
+            Integer(),
+            "newest revision whose configuration was up; null if none was; a rollback brings an earlier one back",
+            stored=False,
+            nullable=True,
+        ),
         *_STATUS,
     ),
 )

@@ -57,7 +57,8 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     `revision`: node revision of the last change of the object; `changed_at`: its time; `enabled`: the admin state (of a
     connection: together with its service's). `fault`: why it cannot be read from the database, with the remedy. `note`:
-    the reason before the first report. `notice`: what its user has to do in time, whatever its status.
+    the reason before the first report. `notice`: what its user has to do in time, whatever its status. `last_good`:
+    the newest earlier revision that was up, if the present configuration never was.
     """
 
     deleted: bool
@@ -69,15 +70,41 @@ class StatusInputs(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     note: str = ""
     notice: str = ""
+    last_good: int | None = None
 
 
 def compute(inputs: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
     """Status of a connection or service, its reason and the code of that. `grace`: seconds before it reads DOWN instead
     of PENDING."""
     verdict = _verdict(inputs, now, grace)
-    if not inputs.notice:
+    extra = "; ".join(text for text in (_last_good(inputs, verdict), inputs.notice) if text)
+    if not extra:
         return verdict
-    return verdict._replace(reason=f"{verdict.reason}; {inputs.notice}" if verdict.reason else inputs.notice)
+    return verdict._replace(reason=f"{verdict.reason}; {extra}" if verdict.reason else extra)
+
+
+def _last_good(inputs: StatusInputs, verdict: Verdict) -> str:
+    """The sentence that names the revision to return to, once something has failed since; else empty."""
+    if inputs.last_good is None or verdict.code in _NO_FAILURE:
+        return ""
+    return f"revision_number {inputs.last_good} was the last that was up: 'linkspan connection rollback' restores it"
+
+
+_NO_FAILURE: Final = frozenset(
+    {
+        "",
+        "ADMIN_DISABLED",
+        "AGENT_STALE",
+        "DEPROVISIONING",
+        "EDIT_RENEGOTIATES",
+        "NEGOTIATING",
+        "NODE_LOST",
+        "NODE_MISSING",
+        "PROVISIONING",
+        "UPDATE_IN_PROGRESS",
+    }
+)
+"""Codes that do not say that a change of the connection has failed."""
 
 
 def _verdict(inputs: StatusInputs, now: float, grace: float) -> Verdict:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     text,
 )
 
+from linkspan.core.schema import configurations
 from linkspan.core.schema.resources import (
     CERTIFICATE,
     CONNECTION,
@@ -90,6 +91,9 @@ _ADDED: Final[dict[str, tuple[str, ...]]] = {
         "ppk_key_id",
         "ppk_ref",
         "ppk_written_at",
+        "configured_revision",
+        "configured_at",
+        "configured_by",
     ),
 }
 """Columns that later versions of the database added: they are the last ones, and take null."""
@@ -150,6 +154,13 @@ def _columns(resource: Resource) -> list[Column[Any]]:
         keys = () if held is None else (ForeignKey(f"{held}.id"),)
         indexed = (resource.name, name) in _INDEXED
         columns.append(Column(name, _TYPES[attribute.kind.column], *keys, nullable=optional, index=indexed or None))
+    if resource is CONNECTION:
+        columns += [
+            # The revision that brought the effective configuration; when (null: at creation), and the user's name.
+            Column("configured_revision", Integer, nullable=False, server_default=text("1")),
+            Column("configured_at", Double),
+            Column("configured_by", WORDS),
+        ]
     if soft:
         columns += [
             Column("deleted_at", Double),
@@ -324,6 +335,30 @@ PREVIOUS_KEY: Final = Table(
     Column("ends_at", Double, nullable=False, index=True),
 )
 
+
+def _part_columns(part: configurations.ReferencedPart) -> list[Column[Any]]:
+    """The columns that keep an object which an earlier configuration referenced."""
+    columns = [Column(f"{part.prefix}_{a.name}", _TYPES[a.kind.column]) for a in part.attributes]
+    return [Column(f"{part.prefix}_name", WORDS), *columns]
+
+
+CONNECTION_REVISION: Final = Table(
+    "connection_revision",
+    METADATA,
+    # The connection's id, a colon and the number.
+    Column("id", WORDS, primary_key=True),
+    Column("connection_id", WORDS, ForeignKey("connection.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", WORDS, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("author", WORDS),
+    Column("good", Boolean, nullable=False),
+    *(Column(column_name(a), _TYPES[a.kind.column]) for a in configurations.OWN if not a.secret),
+    *(column for a in configurations.OWN if a.secret for column in _envelope(a.name)),
+    *(column for part in configurations.PARTS for column in _part_columns(part)),
+    Index("uq_connection_revision_connection_id", "connection_id", "number", unique=True),
+)
+
 GATEWAY: Final = Table(
     "gateway",
     METADATA,
@@ -375,6 +410,8 @@ OBSERVED: Final = Table(
     Column("effective_mtu", Integer),
     Column("code", WORDS),
     Column("code_at", Double),
+    # Of a connection: the newest configuration (`configured_revision`) that was reported up.
+    Column("good_revision", Integer),
     CheckConstraint("kind IN ('gateway', 'connection')", name="kind"),
     sqlite_with_rowid=False,
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import and_, bindparam, null, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, false, null, select, true, update
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
 from linkspan.core.state.desired import ObjectKind
@@ -26,7 +26,7 @@ from linkspan.store.database.statements import (
     struct_columns,
     upsert,
 )
-from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, OBSERVED, TABLES
+from linkspan.store.database.tables import CHANGE, GATEWAY, NODE, OBSERVED, PREVIOUS_KEY, TABLES
 from linkspan.store.nodes import tombstones
 from linkspan.store.transaction import Transaction, Values
 
@@ -53,43 +53,51 @@ class _Recorded(msgspec.Struct):
     ready_at: float | None
     code: str | None
     code_at: float | None
+    good_revision: int | None
+    configured_revision: int | None
+    rotates: bool
 
 
-_columns: Final = struct_columns(
-    _Recorded,
-    object_id=CHANGE.c.object_id,
-    stamp=CHANGE.c.revision,
-    deleted=CHANGE.c.deleted,
-    settled=CHANGE.c.settled,
-    node_id=GATEWAY.c.node_id,
-    generation=GATEWAY.c.generation,
-    observed_by=OBSERVED.c.node_id,
-    observed_generation=OBSERVED.c.generation,
-    observed_revision=OBSERVED.c.revision,
-    state=OBSERVED.c.state,
-    reason=OBSERVED.c.reason,
-    effective_mtu=OBSERVED.c.effective_mtu,
-    applied_at=OBSERVED.c.applied_at,
-    ready_at=OBSERVED.c.ready_at,
-    code=OBSERVED.c.code,
-    code_at=OBSERVED.c.code_at,
-)
+_columns: Final[dict[str, ColumnElement[Any]]] = {
+    "object_id": CHANGE.c.object_id,
+    "stamp": CHANGE.c.revision,
+    "deleted": CHANGE.c.deleted,
+    "settled": CHANGE.c.settled,
+    "node_id": GATEWAY.c.node_id,
+    "generation": GATEWAY.c.generation,
+    "observed_by": OBSERVED.c.node_id,
+    "observed_generation": OBSERVED.c.generation,
+    "observed_revision": OBSERVED.c.revision,
+    "state": OBSERVED.c.state,
+    "reason": OBSERVED.c.reason,
+    "effective_mtu": OBSERVED.c.effective_mtu,
+    "applied_at": OBSERVED.c.applied_at,
+    "ready_at": OBSERVED.c.ready_at,
+    "code": OBSERVED.c.code,
+    "code_at": OBSERVED.c.code_at,
+    "good_revision": OBSERVED.c.good_revision,
+}
 
 
 @statement
 def _recorded(kind: ObjectKind, count: int) -> Statement:
     source: Any = CHANGE
+    configured: ColumnElement[Any] = null()
+    rotates: ColumnElement[Any] = false()
     if kind == "connection":
         connection, service = TABLES[CONNECTION.name], TABLES[SERVICE.name]
         source = source.outerjoin(connection, connection.c.id == CHANGE.c.object_id)
         source = source.outerjoin(service, service.c.id == connection.c.vpnservice_id)
         source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == service.c.router_id)
+        configured = connection.c.configured_revision
+        rotates = exists().where(PREVIOUS_KEY.c.id == CHANGE.c.object_id)
     else:
         source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == CHANGE.c.object_id)
     source = source.outerjoin(
         OBSERVED, and_(OBSERVED.c.kind == CHANGE.c.kind, OBSERVED.c.object_id == CHANGE.c.object_id)
     )
-    query = select(*_columns).select_from(source)
+    columns = struct_columns(_Recorded, **_columns, configured_revision=configured, rotates=rotates)
+    query = select(*columns).select_from(source)
     return Statement(
         query.where(
             CHANGE.c.node_id == bindparam("node"),
@@ -186,16 +194,18 @@ def _take(
     effective_mtu, code = None, None
     if isinstance(reported, ConnectionReport):
         effective_mtu, code = reported.effective_mtu, reported.code or None
+    is_settled = True if reported.state in READY and reported.revision >= recorded.stamp else None
+    # While the key before a changed one is kept, the tunnel may be up with that one.
+    good = recorded.configured_revision if is_settled and not recorded.rotates else recorded.good_revision
     if not is_first and reported.revision <= recorded.observed_revision:
-        last = (recorded.state, recorded.reason, recorded.effective_mtu, recorded.code)
-        newest = (reported.state, reported.reason, effective_mtu, code)
+        last = (recorded.state, recorded.reason, recorded.effective_mtu, recorded.code, recorded.good_revision)
+        newest = (reported.state, reported.reason, effective_mtu, code, good)
         if reported.revision < recorded.observed_revision or newest == last:
             return
     is_new = is_first or recorded.observed_revision < recorded.stamp <= reported.revision
     ready_at = recorded.ready_at
     if reported.state in READY and (is_new or ready_at is None or recorded.state not in READY):
         ready_at = tx.now
-    is_settled = True if reported.state in READY and reported.revision >= recorded.stamp else None
     if is_settled != (recorded.settled or None):
         settled[reported.id] = is_settled
     yield {
@@ -211,6 +221,7 @@ def _take(
         "code_at": _code_at(tx, recorded, code, is_first),
         "applied_at": tx.now if is_new else recorded.applied_at,
         "ready_at": ready_at,
+        "good_revision": good,
     }
 
 

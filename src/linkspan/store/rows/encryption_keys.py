@@ -20,7 +20,8 @@ from linkspan.store.transaction import Transaction
 
 class SealedColumn:
     """A column with envelopes, beside it `…_key_id`: its statements. The additional data of an envelope is the project
-    (empty where rows have none), the id and the name of the column."""
+    (empty where rows have none), the id and the name of the column; of an earlier configuration it is the id of its
+    connection, whose envelope it has."""
 
     def __init__(self, table: Table, name: str) -> None:
         self.table = table
@@ -30,7 +31,7 @@ class SealedColumn:
         self.needs = Statement(select(table.c.id).where(key_id == bindparam("key_id")).limit(1))
         project = table.c["project_id"] if "project_id" in table.c else literal_column("''")
         self.page = Statement(
-            select(table.c.id, project, ciphertext, key_id)
+            select(table.c.id, project, ciphertext, key_id, table.c.get("connection_id", table.c.id))
             .where(key_id != bindparam("current"), table.c.id > bindparam("after"))
             .order_by(table.c.id)
             .limit(bindparam("most", type_=None))
@@ -52,12 +53,13 @@ SEALED: Final = tuple(
 
 
 class SealedRow(NamedTuple):
-    """The envelope of one row."""
+    """The envelope of one row. `sealed_for`: the id in its additional data."""
 
     id: str
     project_id: str
     ciphertext: bytes
     key_id: str
+    sealed_for: str
 
 
 class KnownKey(NamedTuple):
@@ -113,7 +115,7 @@ def known_keys(tx: Transaction) -> list[KnownKey]:
 def rows_under_others(tx: Transaction, column: SealedColumn, after: str, most: int) -> Sequence[SealedRow]:
     """Envelopes that are not under the sealing key, behind an id, in the order of ids."""
     rows: Sequence[Any] = tx.rows(column.page, current=tx.keyring.current, after=after, most=most)
-    return [SealedRow(id, project, bytes(ciphertext), key_id) for id, project, ciphertext, key_id in rows]
+    return [SealedRow(id, project, bytes(text), key_id, sealed_for) for id, project, text, key_id, sealed_for in rows]
 
 
 def swap(tx: Transaction, column: SealedColumn, row: SealedRow, envelope: Envelope) -> bool:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, and_, literal_column, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, FromClause, and_, func, literal_column, select
 from sqlalchemy.sql.functions import aggregate_strings
 
 from linkspan.core.schema.resources import (
@@ -32,7 +33,17 @@ from linkspan.core.schema.resources import (
 from linkspan.core.secret import Secret
 from linkspan.core.state.status import Node, Observed, StatusInputs
 from linkspan.store.database.statements import encode_json, struct_columns
-from linkspan.store.database.tables import CHANGE, GATEWAY, IS_GATEWAY_PORT, NODE, OBSERVED, SOFT, TABLES, column_name
+from linkspan.store.database.tables import (
+    CHANGE,
+    CONNECTION_REVISION,
+    GATEWAY,
+    IS_GATEWAY_PORT,
+    NODE,
+    OBSERVED,
+    SOFT,
+    TABLES,
+    column_name,
+)
 from linkspan.store.rows.row import Row
 from linkspan.store.transaction import Transaction, Values
 
@@ -244,6 +255,8 @@ class _Carried(msgspec.Struct):
 class _CarriedConnection(_Carried):
     service_enabled: bool
     effective_mtu: int | None
+    configured_revision: int
+    good_revision: int | None
 
 
 class _CarriedService(_Carried):
@@ -300,15 +313,30 @@ def _connection(table: Any) -> _Join:
         **_carried_columns(table, service.c.router_id),
         service_enabled=service.c.admin_state_up,
         effective_mtu=OBSERVED.c.effective_mtu,
+        configured_revision=table.c.configured_revision,
+        good_revision=_last_good(table),
     )
 
     def complete(row: Row, values: Sequence[Any]) -> None:
         carried = _CarriedConnection(*values)
+        good, is_current = carried.good_revision, carried.good_revision == carried.configured_revision
         row["effective_mtu"] = carried.effective_mtu
+        row["last_good_revision"] = row["revision_number"] if is_current else good
         row.router_id = carried.router_id
-        row.status_inputs = carried.status_inputs(row, row["admin_state_up"] and bool(carried.service_enabled))
+        inputs = carried.status_inputs(row, row["admin_state_up"] and bool(carried.service_enabled))
+        row.status_inputs = inputs if good is None or is_current else replace(inputs, last_good=good)
 
     return _Join(_join_state(source, "connection", table.c.id), columns, complete)
+
+
+def _last_good(table: Any) -> ColumnElement[Any]:
+    """The number of the newest configuration of a connection that was up, whichever node has reported it."""
+    observed, revision = OBSERVED.alias("of_any_node"), CONNECTION_REVISION
+    newest = select(observed.c.good_revision).where(
+        observed.c.object_id == table.c.id, observed.c.kind == literal_column("'connection'")
+    )
+    kept = select(func.max(revision.c.number)).where(revision.c.connection_id == table.c.id, revision.c.good)
+    return func.coalesce(newest.correlate(table).scalar_subquery(), kept.correlate(table).scalar_subquery())
 
 
 def _gateway_port(router_id: ColumnElement[str]) -> tuple[Any, ColumnElement[bool]]:

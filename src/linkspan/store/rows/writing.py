@@ -7,13 +7,13 @@ what the database refuses: a reference to something that is gone is a `Conflict`
 from __future__ import annotations
 
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_table
 
-from linkspan.core.schema.resources import NETWORK, PORT, ROUTER, SUBNET, Resource
+from linkspan.core.schema.resources import CONNECTION, NETWORK, PORT, ROUTER, SUBNET, Resource
 from linkspan.store.database.statements import Statement, statement
 from linkspan.store.database.tables import SOFT, TABLES
 from linkspan.store.rows import ports, reading
@@ -43,6 +43,8 @@ def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
     parameters = mapper.parameters(row, tx, row["project_id"], id)
     wall = tx.wall
     parameters |= {"revision_number": 1, "created_at": wall, "updated_at": wall}
+    if resource is CONNECTION:
+        parameters["configured_by"] = tx.author
     tx.run(_insert(resource.name, tuple(parameters)), **parameters)
     if resource.name == PORT.name:
         ports.take_addresses(tx, row)
@@ -50,10 +52,12 @@ def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
 
 
 @statement
-def _update(name: str, columns: tuple[str, ...]) -> Statement:
+def _update(name: str, columns: tuple[str, ...], configures: bool = False) -> Statement:
     table = TABLES[name]
     query = update_table(table).where(table.c.id == bindparam("id_"))
     values: Values = {column: bindparam(column) for column in columns}
+    if configures:
+        values |= configured(table)
     query = query.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
     return Statement(query)
 
@@ -64,8 +68,18 @@ def _project(name: str) -> Statement:
     return Statement(select(table.c.project_id).where(table.c.id == bindparam("id")))
 
 
-def update(tx: Transaction, resource: Resource, id: str, values: Values) -> Row:
+def configured(connection: Any) -> Values:
+    """The columns of a connection that say which revision brought its configuration: the one that is written."""
+    return {
+        "configured_revision": connection.c.revision_number + 1,
+        "configured_at": bindparam("updated_at"),
+        "configured_by": bindparam("author"),
+    }
+
+
+def update(tx: Transaction, resource: Resource, id: str, values: Values, *, configures: bool = False) -> Row:
     """Changes the given attributes, bumps `revision_number` and `updated_at`; returns the row as `get` would.
+    `configures`: it is a connection, which has another configuration then (`rows.connection_revisions`).
 
     Raises KeyError if it is not there.
     """
@@ -76,8 +90,8 @@ def update(tx: Transaction, resource: Resource, id: str, values: Values) -> Row:
         found = tx.first(_project(resource.name), id=id)
         project = found[0] if found else ""
     parameters = mapper.parameters(chosen, tx, project, id)
-    statement = _update(resource.name, tuple(sorted(parameters)))
-    if not tx.run(statement, **parameters, id_=id, updated_at=tx.wall):
+    statement = _update(resource.name, tuple(sorted(parameters)), configures)
+    if not tx.run(statement, **parameters, id_=id, updated_at=tx.wall, author=tx.author):
         raise KeyError(f"{resource.name} {id} is not there")
     row = reading.get(tx, resource, id)
     if row is None:
