@@ -52,6 +52,7 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "compare": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "export": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "probe": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
+    "rollback": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "issue": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "revoke": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "crl": dict.fromkeys(("admin", "member", "reader", "unknown role"), (404, 404)),
@@ -143,6 +144,8 @@ def rows() -> Iterator[Row]:
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/compare", "compare", "connection")
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/revisions", "diagnose", "connection")
+    yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/rollback", "rollback", "connection")
     profiles = ("vpn/crypto-profiles", "vpn/crypto-profiles/{id}")
     for path in ("extensions", "extensions/{id}", "service-providers", "quotas/tenant", *profiles, *ABSENT_LISTS):
         yield Row("GET", f"/v2.0/{path}", "user")
@@ -378,6 +381,20 @@ class MatrixColumn:
         yield from self._status(response, expected)
         yield from self._as_unknown(row, created, response, examples.COMPARE)
 
+    def _rollback(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        path = f"/{resource.path}/{created['id']}"
+        assert self.owner.send("PUT", path, {resource.singular: {"mtu": 1400}}).status_code == 200
+        body = {"revision": 1}
+        response = self.caller.send("POST", f"/{row.path.format(id=created['id'])}", body)
+        yield from self._status(response, expected)
+        if response.status_code == 200:
+            yield from self._key(resource, response.json()[resource.singular])
+        mtu = self.owner.get(path)[resource.singular]["mtu"]
+        if (mtu == 1500) != (expected == 200):
+            yield f"its mtu is {mtu}"
+        yield from self._as_unknown(row, created, response, body)
+
     def _issue(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
         response = self.caller.send("POST", f"/{row.path.format(id=created['id'])}", examples.REQUEST)
@@ -544,7 +561,7 @@ def deviating_actions(open_api: OpenApi, policy: Policy, role: str, *, own: bool
 
 PROJECT_RULES: Final = {
     *("list", "show", "create", "update", "delete", "add", "remove", "tag_write"),
-    *("issue", "revoke", "probe"),
+    *("issue", "revoke", "probe", "rollback"),
 }
 """Actions whose rules depend on the object's project."""
 
@@ -595,6 +612,7 @@ OPERATORS_EXPECT: Final[Exceptions] = {
     # Visible, but of another project: a 403 instead of a 404.
     ("update", "connection"): {"unknown role": (403, 403)},
     ("probe", "connection"): {"unknown role": (403, 403)},
+    ("rollback", "connection"): {"unknown role": (403, 403)},
     ("add", "router"): {"reader": (200, 404)},
     ("remove", "router"): {"member": (403, 404)},
     ("admin", ""): {"reader": (200, 200)},
@@ -695,6 +713,7 @@ SEEN_NOT_OWNED: Final[Exceptions] = {
     for action, resource in (
         ("update", "connection"),
         ("probe", "connection"),
+        ("rollback", "connection"),
         ("delete", "connection"),
         ("update", "router"),
         ("delete", "router"),

@@ -31,8 +31,8 @@ from linkspan.api.resources.networks import Networks, Ports, Subnets
 from linkspan.api.resources.node_questions import NodeQuestions, QuestionTicker
 from linkspan.api.resources.nodes import Nodes
 from linkspan.api.resources.peer_config import PeerConfigs
-from linkspan.api.resources.probes import ConnectionCollection
 from linkspan.api.resources.quotas import Quotas
+from linkspan.api.resources.rollback import RevisedConnections
 from linkspan.api.resources.routers import RouterCollection, Routers
 from linkspan.api.resources.tags import TaggedCollection
 from linkspan.api.resources.timeline import Timeline
@@ -162,7 +162,7 @@ def _routes(
 
     def collection(hook: Hooks) -> Collection:
         if hook.resource is CONNECTION:
-            return ConnectionCollection(hook, context, asking)
+            return RevisedConnections(hook, context, asking, {each.resource.name: each for each in hooks})
         return (TrustAnchorCollection if hook.resource is TRUST_ANCHOR else Collection)(hook, context)
 
     collections = [

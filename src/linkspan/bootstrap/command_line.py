@@ -61,7 +61,7 @@ def root() -> click.Group:
     """Builds the command line."""
     import linkspan
     from linkspan.admin import installation, service_commands
-    from linkspan.cli import commands, compare, diagnose, peer_config, probe, status, timeline
+    from linkspan.cli import commands, compare, diagnose, peer_config, probe, rollback, status, timeline
 
     version = click.Option(
         ["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version.", callback=_version
@@ -72,12 +72,16 @@ def root() -> click.Group:
         group.add_command(command)
     for command in (
         installation.command(),
-        *commands.build(timeline.command(), compare.command(), peer_config.command()),
+        *commands.build(timeline.command(), compare.command(), peer_config.command(), rollback.command()),
         status.command(),
         diagnose.command(),
         probe.command(),
     ):
         group.add_command(command)
+    connection = group.commands["connection"]
+    assert isinstance(connection, click.Group)
+    for command in rollback.commands():
+        connection.add_command(command)
     group.add_command(_LazyGroup("lab", "The laboratory of 'linkspan run': two sites on this machine.", _lab))
     trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
     group.add_command(_LazyGroup("audit", trail, _audit))

@@ -27,6 +27,7 @@ AuditAction = Literal[
     "rotate",
     "renew",
     "restore",
+    "rollback",
     "login_failed",
 ]
 START: Final = "0" * 64

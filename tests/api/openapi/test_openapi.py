@@ -366,6 +366,12 @@ class ExampleSender:
         self.real["{id}"] = self.real[examples.IDS[CONNECTION.name, connection]]
         self.send("post", f"/v2.0/{CONNECTION.path}/{{id}}/compare", "example")
 
+    def rollback(self) -> None:
+        """Brings the first revision of a connection back."""
+        connection = next(iter(examples.CREATE[CONNECTION.name]))
+        self.real["{id}"] = self.real[examples.IDS[CONNECTION.name, connection]]
+        self.send("post", f"/v2.0/{CONNECTION.path}/{{id}}/rollback", "example")
+
     def authority(self) -> None:
         """Has the own CA issue a certificate for a request, and revoke it."""
         self.real["{id}"] = self.real[examples.IDS[TRUST_ANCHOR.name, "own CA"]]
@@ -399,6 +405,7 @@ def test_every_example_is_accepted(api: Api) -> None:
     sender.authority()
     sender.probe()
     sender.compare()
+    sender.rollback()
     sender.quota()
     sender.send("post", "/v2.0/linkspan/nodes", "ten-minutes", "admin")
     declared = {

@@ -123,11 +123,15 @@ class Policies(Hooks):
         weak_algorithms.check_weak_choices(self._choices, self.resource, None, values)
         return super().create(tx, caller, values, raw)
 
-    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
+    def rewrite(self, tx: Transaction, row: Row, values: Values) -> Row:
+        """Changes a policy by itself. How it fits the connections with it is for the caller to check."""
         if self.resource is IKE_POLICY:
             cross_resource.check_ike_policy(row | values)
         weak_algorithms.check_weak_choices(self._choices, self.resource, row, row | values)
-        changed = change(tx, self.resource, row, values)
+        return change(tx, self.resource, row, values)
+
+    def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
+        changed = self.rewrite(tx, row, values)
         if values.keys() & _NEGOTIATED:
             self._check_pairs(tx, changed)
             if self.resource is IKE_POLICY:
@@ -172,6 +176,8 @@ _NEGOTIATED = frozenset(
     {"ike_version", "phase1_negotiation_mode", "transform_protocol", "encryption_algorithm", "auth_algorithm"}
 )
 """Attributes of a policy that can conflict with those of another."""
+_PHASE1 = ("ike_version", "phase1_negotiation_mode")
+"""Attributes of an IKE policy by which charon can distinguish connections."""
 
 
 def _check_conflicts(tx: Transaction, before: Row) -> None:
@@ -184,7 +190,7 @@ def _check_conflicts(tx: Transaction, before: Row) -> None:
     on_router: dict[str, list[Connection]] = {}
     for connection in connection_state.live_connections(tx, similar):
         on_router.setdefault(connection.gateway_id, []).append(connection)
-    phase1 = {name: before[name] for name in ("ike_version", "phase1_negotiation_mode")}
+    phase1 = {name: before[name] for name in _PHASE1}
     for router_id, connections in sorted(on_router.items()):
         users = routers[router_id].users
         earlier = {
@@ -286,6 +292,13 @@ class Connections(Hooks):
     def update(self, tx: Transaction, caller: Caller, row: Row, values: Values, raw: Mapping[str, Any]) -> Row:
         if values.keys() <= {"name", "description", "admin_state_up"}:
             return change(tx, CONNECTION, row, values)
+        return self.rewrite(tx, caller, row, values)
+
+    def rewrite(
+        self, tx: Transaction, caller: Caller, row: Row, values: Values, former_ike: Mapping[str, Any] | None = None
+    ) -> Row:
+        """Changes a connection, with all checks. `former_ike`: its IKE policy before, if its policies have changed in
+        this transaction; `values` may name other policies then."""
         service = reading.get(tx, SERVICE, row["vpnservice_id"])
         if service is None:
             raise not_found(CONNECTION, row["id"])
@@ -304,11 +317,16 @@ class Connections(Hooks):
         if "psk" in values:
             self._keep_key(tx, row, changed)
         changed = change(tx, CONNECTION, row, values)
-        connection_credentials.check_connections(tx, [changed], values)
+        connection_credentials.check_connections(tx, [changed], values if former_ike is None else {*values, "ppk"})
         ends = {name: row[name] for name in ("local_id", "peer_address", "peer_id")}
+        phase1 = {name: former_ike[name] for name in _PHASE1} if former_ike else {}
         networks = _peer_networks(changed, context)
         self._check_gateway(
-            tx, service["router_id"], [row["id"]], networks, before=lambda entry: replace(entry, **ends)
+            tx,
+            service["router_id"],
+            [row["id"]],
+            networks,
+            before=lambda entry: replace(entry, **ends, ike=replace(entry.ike, **phase1)),
         )
         return changed
 

@@ -83,6 +83,13 @@ _SPECIFIC: Final[dict[tuple[str, ResourceOperation], tuple[str, ...]]] = {
         "IPsecPolicyNotFound",
     ),
     (CONNECTION.name, "update"): _CONNECTION,
+    (CONNECTION.name, "rollback"): (
+        *_CONNECTION,
+        "RevisionNotFound",
+        "RollbackConflict",
+        "InvalidEndpointInEndpointGroup",
+        "NonExistingSubnetInEndpointGroup",
+    ),
     (ENDPOINT_GROUP.name, "create"): (
         "MissingEndpointForEndpointGroup",
         "InvalidEndpointInEndpointGroup",
@@ -214,6 +221,8 @@ MEANING: Final[dict[str, str]] = {
     "RouterInUse": "The router has interfaces, or carries a VPN service",
     "IpAddressGenerationFailure": "No address is free, or the requested one is in use",
     "HTTPConflict": "An object of that name exists already",
+    "RevisionNotFound": "No earlier revision of the connection is kept, or not this one",
+    "RollbackConflict": "A rollback would change nothing, has no revision that was up, or needs what is gone",
     "OverQuota": "A quota or limit is reached",
     "RevisionNumberConstraintFailed": "The revision of the object is not the one in If-Match",
     "RequestTooLarge": "The body is too large",

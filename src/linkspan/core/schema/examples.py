@@ -246,6 +246,8 @@ REVOKED: Final[ExampleValues] = {"certificate": "-----BEGIN CERTIFICATE-----\nAA
 
 PROBE: Final[ExampleValues] = {"probe": {"target": "10.2.0.10"}}
 """The body that has a connection probed."""
+ROLLBACK: Final[ExampleValues] = {"revision": 1}
+"""The body that brings the first revision of a connection back."""
 
 COMPARE: Final[ExampleValues] = {
     "compare": {

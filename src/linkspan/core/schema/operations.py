@@ -32,6 +32,8 @@ ResourceOperation = Literal[
     "list_events",
     "compare",
     "peer_config",
+    "list_revisions",
+    "rollback",
     "issue",
     "revoke",
 ]
@@ -79,11 +81,13 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "list_events": RequestLine("GET", "/{id}/events", "get"),
     "compare": RequestLine("POST", "/{id}/compare", "get"),
     "peer_config": RequestLine("GET", "/{id}/peer-config", "get"),
+    "list_revisions": RequestLine("GET", "/{id}/revisions", "get"),
+    "rollback": RequestLine("POST", "/{id}/rollback", "update"),
 }
 ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
 """Operations on the tags of an object."""
 _ON_AUTHORITIES: Final = ("issue", "revoke")
-_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare", "peer_config")
+_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare", "peer_config", "list_revisions", "rollback")
 _ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
 
 
