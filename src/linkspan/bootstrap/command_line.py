@@ -72,16 +72,12 @@ def root() -> click.Group:
         group.add_command(command)
     for command in (
         installation.command(),
-        *commands.build(timeline.command(), compare.command(), peer_config.command(), rollback.command()),
+        *commands.build(timeline.command(), compare.command(), peer_config.command(), *rollback.commands()),
         status.command(),
         diagnose.command(),
         probe.command(),
     ):
         group.add_command(command)
-    connection = group.commands["connection"]
-    assert isinstance(connection, click.Group)
-    for command in rollback.commands():
-        connection.add_command(command)
     group.add_command(_LazyGroup("lab", "The laboratory of 'linkspan run': two sites on this machine.", _lab))
     trail = "The audit trail: who changed what, and failed logins; verify works on this machine."
     group.add_command(_LazyGroup("audit", trail, _audit))
