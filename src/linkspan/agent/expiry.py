@@ -1,4 +1,4 @@
-"""When certificates of one gateway end while their tunnels are up: ours, and those that peers have shown.
+"""Ends of certificates of one gateway while their tunnels are up: ours, and those that peers have shown.
 
 charon does not look at them again. It does not say which certificate authenticated an IKE SA either, so each that has
 the peer's identity counts: a check too many costs nothing. Used only on the thread of the gateway's worker.

@@ -1,4 +1,4 @@
-"""What happens to the tunnels of one gateway besides their ups and downs, which reports tell: for the timeline."""
+"""Events of the tunnels of one gateway besides their ups and downs, which reports tell: for the timeline."""
 
 from __future__ import annotations
 

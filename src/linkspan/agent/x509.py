@@ -1,4 +1,4 @@
-"""What the agent reads of certificates and revocation lists. `cryptography` is loaded by nodes that need it only."""
+"""The agent's reading of certificates and revocation lists. `cryptography` is loaded by nodes that need it only."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from linkspan.core.schema.resources import CONNECTION
 
 
 def notes(found: dict[str, Any]) -> Iterator[str]:
-    """What has to be known about a configuration, a line each."""
+    """Findings about a configuration, a line each."""
     yield f"{found['title']}: {found['mark']}: {found['evidence']}"
     yield from (f"{finding['severity']}: {finding['attribute']}: {finding['text']}" for finding in found["findings"])
     yield from (f"replace {name}: {meaning}" for name, meaning in found["by_hand"].items())

@@ -116,7 +116,7 @@ def changes(client: Client, since: str) -> list[dict[str, Any]]:
 
 
 def change_lines(found: Sequence[dict[str, Any]], since: str, on: Screen) -> Iterator[str]:
-    """What has changed, for people."""
+    """Changes, for people."""
     count = "nothing" if not found else f"the newest {SHOWN} events" if len(found) == SHOWN else f"{len(found)} events"
     yield on.paint(f"since {since}: {count}", "", bold=True)
     for event in found:

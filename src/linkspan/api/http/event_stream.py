@@ -1,4 +1,4 @@
-"""What streams of server-sent events share (HTML Living Standard, 9.2)."""
+"""Common parts of streams of server-sent events (HTML Living Standard, 9.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request for events asks for, and what its caller may see of it."""
+"""The events that a request asks for, and those that its caller may see of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RULE: Final = "get_event"
 """The rule for events of all connections."""
 LAST_EVENT_ID: Final = b"last-event-id"
 FILTERS_OF_ALL: Final = ("connection_id", "project_id")
-"""What events of all connections can be filtered by, besides what those of one can be."""
+"""Filters of events of all connections, besides those of one."""
 
 Visible = Callable[[TimelineEvent], TimelineEvent | None]
 

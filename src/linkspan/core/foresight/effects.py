@@ -20,7 +20,7 @@ EFFECTS: Final[dict[Effect, str]] = {
     "comes up": "it is not up now, and its gateway initiates or waits for the peer",
     "goes down": "its SAs are deleted, and nothing passes",
 }
-"""What each effect means, in one sentence."""
+"""Meaning of each effect, in one sentence."""
 if EFFECTS.keys() != set(get_args(Effect)):
     raise AssertionError("every effect needs its meaning")
 
@@ -47,7 +47,7 @@ class GatewayState(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What runs on a gateway. `up`: uuids of the connections that are up; `backend` and `capabilities` of its node.
+    """State of a gateway. `up`: uuids of the connections that are up; `backend` and `capabilities` of its node.
     `has_node`: a node has the gateway."""
 
     has_node: bool

@@ -22,7 +22,7 @@ _NAMES: Final[dict[str, str]] = {
     "peer_cidrs": "the peer's networks",
     "psk_ref": "psk",
 }
-"""What differs in the state of a connection, where the API calls it something else."""
+"""Names of the API for what differs in the state of a connection."""
 _WITHOUT: Final = frozenset(
     {"id", "revision", "name", "gateway_id", "service_id", "created_at", "psk", "psk_written_at", "psk_from"}
     | {"previous_psk", "superseded", "succession", "admin_reason", "peer_name", "fault", "ike", "ipsec"}

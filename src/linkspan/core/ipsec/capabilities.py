@@ -40,7 +40,7 @@ class NodeFault(NamedTuple):
 
 
 def missing(connection: Connection, node: Capabilities) -> NodeFault:
-    """What a node with these capabilities lacks for a connection."""
+    """The capability that a node lacks for a connection."""
     ipsec = connection.ipsec
     if connection.ike.ike_version == "v1" and not node.ikev1:
         text = "IKEv1 is not possible: this node's strongSwan is built without it; set ike_version to v2"

@@ -1,4 +1,4 @@
-"""When the revocation lists of trust anchors are fetched. Pure; times in seconds since the epoch."""
+"""Schedule by which the revocation lists of trust anchors are fetched. Pure; times in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWERED = 60.0
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """What was fetched from a URL, or the reason why nothing was, in one clause."""
+    """The list fetched from a URL, or the reason why nothing was, in one clause."""
 
     url: str
     data: bytes = b""

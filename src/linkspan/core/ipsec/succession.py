@@ -20,7 +20,7 @@ from linkspan.core.state.desired import Connection
 Successors = Mapping[str, Mapping[SelectorPair, str]]
 """By uuid: the pairs that belong to newer connections, each with the uuid of the newest one."""
 Line = tuple[object, ...]
-"""What connections have in common that can supersede each other: their service and both ends."""
+"""Key that connections share which can supersede each other: their service and both ends."""
 
 
 def age(connection: Connection) -> tuple[float, str]:
@@ -66,7 +66,7 @@ def title(connection: Connection) -> str:
 
 
 def supersedes(connection: Connection, others: Iterable[Connection]) -> str:
-    """What a new connection takes over from older ones, in words; empty if it takes nothing."""
+    """Sentence about what a new connection takes over from older ones; empty if it takes nothing."""
     entries = {other.id: other for other in (*others, connection)}
     moved = successors(entries.values())
     parts: list[str] = []

@@ -104,7 +104,7 @@ def _groupless(suite: Suite) -> Suite:
 def _nearest(
     own: Suite, others: Sequence[Suite], protocol: Literal["IKE", "ESP"]
 ) -> tuple[frozenset[proposals.Kind], list[Suite]]:
-    """What differs between a suite and the nearest of others, and all that are so near."""
+    """Differences between a suite and the nearest of others, and all that are so near."""
     configured = charon_text(own, protocol)
     found = [(proposals.differences(charon_text(other, protocol), configured), other) for other in others]
     least = min((kinds for kinds, _ in found), key=len)

@@ -27,7 +27,7 @@ _CLOSE: Final = 10
 def compare(
     ours: Connection, theirs: SiteConfig, keys: Sequence[StatedKey] = (), *, narrows_v1: bool = False
 ) -> tuple[Difference, ...]:
-    """What does not fit, the worst first. `theirs`: its local end is the peer's; `keys`: those beside it; `narrows_v1`:
+    """Findings, the worst first. `theirs`: its local end is the peer's; `keys`: those beside it; `narrows_v1`:
     its daemon narrows networks with IKEv1 too, as charon does."""
     version = ours.ike.ike_version
     return ordered(

@@ -30,7 +30,7 @@ ANYTHING: Final = Alphabet(".+", "any text")
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device can do with a connection.
+    """Abilities of a device.
 
     The mappings have its word for each algorithm of the API that it has, for IKE and for child SAs; `groups_of_v1`:
     those of child SAs in IKEv1, if others; `one_group`: in IKEv2 it rekeys a child SA with the group of IKE. Lifetimes

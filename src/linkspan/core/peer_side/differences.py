@@ -34,7 +34,7 @@ DifferenceField = Literal[
     "initiator",
     "mtu",
 ]
-"""What differs, in the words of the API: of the connection, its policies, or its service (`external_ip`)."""
+"""A difference, in the words of the API: of the connection, its policies, or its service (`external_ip`)."""
 _ORDER: Final[tuple[DifferenceSeverity, ...]] = ("cannot", "impaired", "unknown", "differs")
 
 

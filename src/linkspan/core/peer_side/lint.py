@@ -1,4 +1,4 @@
-"""What a device cannot do with a connection, or does in another way: said before anybody configures it."""
+"""Limits of a device that concern a connection: said before anybody configures it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _warning(attribute: str, text: str) -> PeerFinding:
 
 
 def demands(connection: Connection) -> Iterator[PeerFinding]:
-    """What every peer of a connection has to know, whatever device it is."""
+    """Findings for every peer of a connection, whatever device it is."""
     if connection.fault:
         yield _error("connection", f"the connection cannot be read in full: {connection.fault}")
     if not connection.enabled:
@@ -60,7 +60,7 @@ def demands(connection: Connection) -> Iterator[PeerFinding]:
 
 
 def lint(config: SiteConfig, device: Device) -> Iterator[PeerFinding]:
-    """What a device cannot do with its configuration. Without a `psk` nothing is said about the key."""
+    """Findings about a device with its configuration. Without a `psk` nothing is said about the key."""
     yield from _negotiation(config, device)
     yield from _suite(config.ike[0], "ike_policy", device.ike_encryption, device.ike_integrity, device.ike_groups)
     groups = device.groups

@@ -57,7 +57,7 @@ class PeerValue(msgspec.Struct, frozen=True):
 
 
 def values(config: SiteConfig) -> list[PeerValue]:
-    """What the administrator of the peer has to enter, in the order in which devices ask for it."""
+    """Values that the administrator of the peer has to enter, in the order in which devices ask for it."""
     return [PeerValue(*each) for each in (*_ends(config), *_phase1(config), *_phase2(config), *_life(config))]
 
 

@@ -30,7 +30,7 @@ MEANINGS: Final[dict[EventKind, str]] = {
     "takeover": "it has taken the place of another connection, or another one has taken its place",
     "lost": "the node could not keep all events while the API was away",
 }
-"""What each kind of event says of the connection."""
+"""Meaning of each kind of event."""
 
 KEPT: Final = 1000
 """Default of `api.timeline_events`: events of one connection."""
@@ -55,7 +55,7 @@ class NodeEvent(msgspec.Struct, frozen=True):
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed the configuration. It names attributes, and never has a value of one."""
+    """A change of the configuration. It names attributes, and never has a value of one."""
 
     action: Annotated[str, Meta(description="what was done")]
     resource: Annotated[str, Meta(description="resource that it was done to")]

@@ -21,7 +21,7 @@ _OF_THE_OTHER_METHOD: Final[Mapping[str, frozenset[Code]]] = {
     "certs": frozenset({"PSK_MISSING"}),
     "psk": certificate_causes.OF_PEERS,
 }
-"""What charon says if the peer authenticates by the other method, by that of this end."""
+"""Line of charon's log if the peer authenticates by the other method, by that of this end."""
 
 _set = msgspec.structs.replace
 
@@ -52,7 +52,7 @@ def in_context(cause: Cause, connection: Connection) -> Cause:
 
 
 def _other_method(cause: Cause, connection: Connection) -> str:
-    """What the peer authenticates with, if that is not the method of this end; else empty."""
+    """Method by which the peer authenticates, if that is not the method of this end; else empty."""
     if cause.code in _OF_THE_OTHER_METHOD[connection.auth_mode]:
         return "a pre-shared key" if connection.auth_mode == "certs" else "a certificate"
     is_other = ("signature" in cause.details.peer) == (connection.auth_mode == "psk")

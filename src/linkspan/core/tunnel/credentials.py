@@ -26,7 +26,7 @@ class NeededCredentials(msgspec.Struct, frozen=True):
 
 
 def needed(tunnels: Iterable[Tunnel]) -> NeededCredentials:
-    """What these tunnels of one gateway need."""
+    """Credentials that these tunnels of one gateway need."""
     every = [tunnel for tunnel in tunnels if tunnel.config or tunnel.previous]
     used = [certificates for tunnel in every for certificates in _certificates(tunnel)]
     return NeededCredentials(

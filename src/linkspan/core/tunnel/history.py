@@ -1,4 +1,4 @@
-"""What the timeline says of a connection, from one report of it to the next. Pure.
+"""Events of a connection for the timeline, from one report of it to the next. Pure.
 
 A report says how a connection is, and the timeline what has happened. What the timeline has said of it (`Known`)
 outlives the agent, so that a new agent does not say again what was so all the time.
@@ -18,7 +18,7 @@ _NO_CAUSE: Final = frozenset({"", "NEGOTIATING", "UNKNOWN"})
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the timeline has said of a connection: whether it is up, with which code, which causes since it went down,
+    """State that the timeline has told of a connection: whether it is up, its code, the causes since it went down,
     and which succession."""
 
     is_up: bool = False
@@ -39,7 +39,7 @@ _set = msgspec.structs.replace
 
 
 def follow(known: Known, report: ConnectionReport) -> tuple[Known, News | None]:
-    """What the timeline has said afterwards, and the event that a report makes, if any.
+    """The state told afterwards, and the event that a report makes, if any.
 
     Of a connection that stays down each cause is told once: attempts may fail for two reasons in turn for days.
     """

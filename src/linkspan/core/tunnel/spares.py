@@ -55,7 +55,7 @@ _NOWHERE = Installed(NOWHERE, NOWHERE)
 
 
 def carried(tunnel: Tunnel) -> Carried:
-    """What a tunnel carries, or would carry without its rivals."""
+    """Pairs that a tunnel carries, or would carry without its rivals."""
     installed, running = dict(tunnel.installed), running_children(tunnel)
     pairs: Carried = {}
     for config in configs(tunnel):

@@ -47,7 +47,7 @@ class Takeover(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What the agent has seen. `adopted`: the names of the children that charon had when the agent started.
+    """Observations of the agent. `adopted`: the names of the children that charon had when the agent started.
     `unsettled`: uuids of tunnels that have come up so recently that the peer may not use them yet. `configs`: the IKE
     connections that the agent has loaded, by name."""
 

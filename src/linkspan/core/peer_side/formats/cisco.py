@@ -1,4 +1,4 @@
-"""What both kinds of Cisco devices share: the texts that a line of their configuration can hold."""
+"""Common to both kinds of Cisco devices: the texts that a line of their configuration can hold."""
 
 from __future__ import annotations
 

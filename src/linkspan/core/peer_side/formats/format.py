@@ -22,7 +22,7 @@ from linkspan.core.secret import Secret
 
 Mark = Literal["tested", "syntax-checked", "unverified"]
 PLACEHOLDER: Final = "REPLACE_WITH_THE_PRE_SHARED_KEY"
-"""What stands for a key that nobody asked for. It has the form that most devices take."""
+"""Placeholder of a key that nobody asked for. It has the form that most devices take."""
 _WORD: Final = re.compile(r"[^A-Za-z0-9]+")
 
 

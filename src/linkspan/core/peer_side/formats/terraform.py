@@ -1,4 +1,4 @@
-"""What the formats in Terraform's language share: its texts, lists and blocks (HCL 2)."""
+"""Common to the formats in Terraform's language: its texts, lists and blocks (HCL 2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from linkspan.core.peer_side.formats.format import ConfigFile, head, text_of, wo
 from linkspan.core.peer_side.site_config import SiteConfig
 
 Argument = str | int | bool | tuple[str, ...]
-"""What an argument may be. A text that is an expression is an `Expression`."""
+"""The types of an argument. A text that is an expression is an `Expression`."""
 
 
 class Expression(str):

@@ -32,7 +32,7 @@ _MARKS: Final[tuple[tuple[Format, re.Pattern[str]], ...]] = (
     ),
     ("ipsec.conf", re.compile(r"^conn[\t ]+\S", re.MULTILINE)),
 )
-"""What only one format has. The first one that a text has decides."""
+"""Signs that only one format has. The first one that a text has decides."""
 NARROWS_V1: Final[frozenset[Format]] = frozenset({"swanctl", "ipsec.conf", "vyos"})
 """Formats of charon, which narrows networks with IKEv1 too."""
 NAMES: Final[tuple[Format, ...]] = tuple(READERS)

@@ -1,4 +1,4 @@
-"""What all parsers of configurations share: their result, their fault, and the bounds of what they read."""
+"""Common to all parsers of configurations: their result, their fault, and the bounds of what they read."""
 
 from __future__ import annotations
 
