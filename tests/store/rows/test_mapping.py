@@ -52,7 +52,8 @@ def test_a_row_has_the_attributes_of_the_registry(world: World) -> None:
         row = reading.get(tx, CONNECTION, connection["id"])
         assert row is not None
     stored = {attribute.name for attribute in CONNECTION.attributes if attribute.stored}
-    assert set(row) == stored | {"revision_number", "created_at", "updated_at", "effective_mtu"}
+    own = {"revision_number", "created_at", "updated_at", "effective_mtu", "last_good_revision"}
+    assert set(row) == stored | own
     assert row.status_inputs is not None
     assert row.router_id == service["router_id"]
     assert row["psk"] == Secret(connection["psk"].reveal())
