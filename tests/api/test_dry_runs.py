@@ -253,6 +253,20 @@ def test_effects_on_a_connection_that_is_up(api: Api) -> None:
     assert (entry["effect"], entry["reason"]) == ("goes down", "admin_state_up of the router is false")
 
 
+def test_a_rollback_is_foretold(api: Api, database: Engine) -> None:
+    """With the policies that it would bring back; nothing stays of them either."""
+    scene = Scene(api)
+    path = f"{CONNECTIONS}/{scene.ids['connection']}"
+    assert api.refused("POST", f"{path}/rollback{DRY}", {}) == (404, "RevisionNotFound")
+    assert api.send("PUT", f"{IKE}/{scene.ids['ike']}", {"ikepolicy": {"pfs": "group19"}}).status_code == 200
+    up(scene)
+    before = snapshot(database)
+    assert effects(api, "POST", f"{path}/rollback", {}) == {"one": "make-before-break"}
+    assert snapshot(database) == before
+    assert api.send("POST", f"{path}/rollback", {}).status_code == 200
+    assert snapshot(database) != before
+
+
 def test_effects_of_new_connections(api: Api) -> None:
     scene = Scene(api)
     body = {CONNECTION: scene.site.values(name="two")}

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from linkspan.cli import dry_run as dry_runs
 from linkspan.cli import render
 from linkspan.cli.commands import cloud_options, create_client, format_option
 from linkspan.cli.resolve import find_object, member_path
@@ -47,11 +48,14 @@ def _revisions() -> click.Command:
 
 
 def _rollback() -> click.Command:
-    def run(cloud: str | None, state: Path, wanted: str, revision: int | None, format_: str) -> None:
+    def run(cloud: str | None, state: Path, wanted: str, revision: int | None, dry_run: bool, format_: str) -> None:
         client = create_client(cloud, state)
-        id = find_object(client, CONNECTION, wanted)["id"]
+        path = f"{member_path(CONNECTION, find_object(client, CONNECTION, wanted)['id'])}/rollback"
         body = {} if revision is None else {"revision": revision}
-        answer: dict[str, Any] = client.request("POST", f"{member_path(CONNECTION, id)}/rollback", body)
+        if dry_run:
+            dry_runs.print_answers([dry_runs.request(client, "POST", path, body)], format_)
+            return
+        answer: dict[str, Any] = client.request("POST", path, body)
         if format_ == "json":
             shown = render.hide_secrets(CONNECTION, answer[CONNECTION.singular])
             render.print_json(answer | {CONNECTION.singular: shown})
@@ -68,6 +72,7 @@ def _rollback() -> click.Command:
         params=[
             click.Argument(["wanted"], metavar="NAME|ID"),
             click.Argument(["revision"], type=click.IntRange(1), required=False),
+            dry_runs.option(),
             format_option(),
             *cloud_options(),
         ],

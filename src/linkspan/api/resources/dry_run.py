@@ -148,7 +148,7 @@ def _with_dry_run(route: Route, collection: Collection, store: Store) -> Route:
     return _with_handler(route, answering, with_dry_run(operation))
 
 
-_REHEARSABLE: Final = frozenset({"create", "update", "delete", "add_interface", "remove_interface"})
+_REHEARSABLE: Final = frozenset({"create", "update", "delete", "add_interface", "remove_interface", "rollback"})
 """The handlers of collections that have a dry run."""
 
 
