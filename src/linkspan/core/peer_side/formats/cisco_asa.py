@@ -9,6 +9,7 @@ from linkspan.core.ipsec.algorithms import is_aead
 from linkspan.core.peer_side.device import Device, within
 from linkspan.core.peer_side.formats import cisco
 from linkspan.core.peer_side.formats.format import (
+    UNTRIED,
     ConfigFile,
     PeerFormat,
     head,
@@ -107,7 +108,7 @@ FORMAT: Final = PeerFormat(
     name="cisco-asa",
     title=TITLE,
     mark="unverified",
-    evidence="written by its manual",
+    evidence=UNTRIED,
     device=DEVICE,
     write=write,
     by_hand=BY_HAND,

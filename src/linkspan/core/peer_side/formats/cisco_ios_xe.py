@@ -10,6 +10,7 @@ from linkspan.core.ipsec.identities import Identity
 from linkspan.core.peer_side.device import Device, within
 from linkspan.core.peer_side.formats import cisco
 from linkspan.core.peer_side.formats.format import (
+    UNTRIED,
     ConfigFile,
     PeerFormat,
     head,
@@ -154,7 +155,7 @@ FORMAT: Final = PeerFormat(
     name="cisco-ios-xe",
     title=TITLE,
     mark="unverified",
-    evidence="written by its manual",
+    evidence=UNTRIED,
     device=DEVICE,
     write=write,
     by_hand=BY_HAND,

@@ -21,6 +21,8 @@ from linkspan.core.peer_side.site_config import SiteConfig, Suite
 from linkspan.core.secret import Secret
 
 Mark = Literal["tested", "syntax-checked", "unverified"]
+UNTRIED: Final = "written after its manual; no device has taken it yet"
+"""The evidence of a format that is `unverified`."""
 PLACEHOLDER: Final = "REPLACE_WITH_THE_PRE_SHARED_KEY"
 """Placeholder of a key that nobody asked for. It has the form that most devices take."""
 _WORD: Final = re.compile(r"[^A-Za-z0-9]+")

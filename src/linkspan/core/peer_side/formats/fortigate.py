@@ -9,6 +9,7 @@ from typing import Final
 from linkspan.core.ipsec.algorithms import is_aead
 from linkspan.core.peer_side.device import Alphabet, Device, within
 from linkspan.core.peer_side.formats.format import (
+    UNTRIED,
     ConfigFile,
     PeerFormat,
     head,
@@ -160,7 +161,7 @@ FORMAT: Final = PeerFormat(
     name="fortigate",
     title=TITLE,
     mark="unverified",
-    evidence="written by its manual",
+    evidence=UNTRIED,
     device=DEVICE,
     write=write,
     by_hand=BY_HAND,

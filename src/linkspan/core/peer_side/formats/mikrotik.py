@@ -9,6 +9,7 @@ from typing import Final
 from linkspan.core.ipsec.identities import Identity
 from linkspan.core.peer_side.device import Alphabet, Device
 from linkspan.core.peer_side.formats.format import (
+    UNTRIED,
     ConfigFile,
     PeerFormat,
     head,
@@ -133,7 +134,7 @@ FORMAT: Final = PeerFormat(
     name="mikrotik",
     title=TITLE,
     mark="unverified",
-    evidence="written by its manual",
+    evidence=UNTRIED,
     device=DEVICE,
     write=write,
 )

@@ -8,6 +8,7 @@ from typing import Final
 from linkspan.core.ipsec.identities import Identity
 from linkspan.core.peer_side.device import Alphabet, Device, within
 from linkspan.core.peer_side.formats.format import (
+    UNTRIED,
     ConfigFile,
     PeerFormat,
     head,
@@ -130,7 +131,7 @@ FORMAT: Final = PeerFormat(
     name="palo-alto",
     title=TITLE,
     mark="unverified",
-    evidence="written by its manual",
+    evidence=UNTRIED,
     device=DEVICE,
     write=write,
     by_hand=BY_HAND,

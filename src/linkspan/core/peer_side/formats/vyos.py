@@ -9,6 +9,7 @@ from linkspan.core.ipsec.algorithms import is_aead
 from linkspan.core.ipsec.identities import Identity
 from linkspan.core.peer_side.device import Alphabet, Device
 from linkspan.core.peer_side.formats.format import (
+    UNTRIED,
     ConfigFile,
     PeerFormat,
     head,
@@ -141,7 +142,7 @@ FORMAT: Final = PeerFormat(
     name="vyos",
     title=TITLE,
     mark="unverified",
-    evidence="written by its manual",
+    evidence=UNTRIED,
     device=DEVICE,
     write=write,
     by_hand=BY_HAND,
