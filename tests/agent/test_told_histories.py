@@ -43,7 +43,7 @@ def test_a_timeline_without_downs_is_found_out(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_connection_that_goes_down_by_dpd_has_both_events() -> None:
     found = 0
-    for seed in range(8):
+    for seed in range(60):
         played = ToldHistory(seed)
         played.run()
         for site in played.told_sites():

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -196,6 +196,17 @@ class World:
             if Path(f"/proc/{pid}/exe").readlink().name.startswith("charon"):
                 return pid
         raise AssertionError(f"no charon in gateway {side}")
+
+    def kill_charon(self, side: str) -> None:
+        """SIGKILL the charon of a site's gateway, once the agent has started one."""
+
+        def kill() -> bool:
+            with suppress(AssertionError, ProcessLookupError, FileNotFoundError):
+                os.kill(self.charon_pid(side), signal.SIGKILL)
+                return True
+            return False
+
+        until(kill, 20.0, self.last_words)
 
     def charon_answers(self, side: str) -> bool:
         """True if the charon of a site's gateway answers on its socket."""

@@ -213,8 +213,8 @@ def end_at_the_peer(left: Left) -> None:
 DEEDS: dict[str, Callable[[Left], None]] = {
     "end at the peer": end_at_the_peer,
     "begin at the peer": lambda left: left.set_at_the_peer(admin_state_up=True),
-    "kill charon": lambda left: os.kill(left.world.charon_pid("left"), signal.SIGKILL),
-    "kill the peer's charon": lambda left: os.kill(left.world.charon_pid("right"), signal.SIGKILL),
+    "kill charon": lambda left: left.world.kill_charon("left"),
+    "kill the peer's charon": lambda left: left.world.kill_charon("right"),
     "kill the agent": lambda left: kill_agent(left.world),
     "kill the API": lambda left: kill_api(left.world),
     "edit": lambda left: left.set(description=f"at {time.time()}"),

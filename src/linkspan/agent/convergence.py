@@ -303,6 +303,7 @@ class Convergence:
                 self._note(f"charon did not answer and was started anew at {_now()}")
         else:
             self._names.adopt(start.adopted)
+            self._tunnels.adopted(self._charon.adopted)
 
     def _plan(self, desired: Desired) -> Plan:
         tunnels = self._tunnels.by_id

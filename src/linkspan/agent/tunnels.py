@@ -374,6 +374,10 @@ class GatewayTunnels:
         self.by_id = {id: after_charon_restart(tunnel) for id, tunnel in self.by_id.items()}
         self.changed.update(self.by_id)
 
+    def adopted(self, children: Iterable[str]) -> None:
+        """charon was adopted, with these children that carry traffic."""
+        self._news.adopted(children)
+
     def refresh(self) -> None:
         """List the SAs of every tunnel: events and timers may have been lost."""
         for id in [id for id, tunnel in self.by_id.items() if _has_configuration(tunnel)]:
