@@ -218,7 +218,7 @@ def test_after_the_grace_period_the_status_is_active_with_the_refusal_as_reason(
         until(lambda: link.status == "PENDING_UPDATE", 2.0)
         until(lambda: link.status == "ACTIVE", 10.0, lambda: str(link.shown))
         assert "refused by the peer: the peer accepts none of our IPsec proposals" in link.reason
-        assert link.reason.endswith("in use")
+        assert "in use; revision_number 1 was the last that was up" in link.reason
         link.assert_pings()
     finally:
         ours.clear()

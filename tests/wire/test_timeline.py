@@ -156,13 +156,22 @@ class Recorder:
         self._thread.start()
 
     def _look(self) -> None:
+        pid = 0
         while not self._ended.wait(0.05):
+            before = pid
             try:
+                pid = self._left.world.charon_pid("left")
                 is_up = bool(self._left.world.spis("left", self._left.id))
-            except (CharonAbsent, DriverError, OSError):
+            except (CharonAbsent, DriverError, OSError, AssertionError):
                 is_up = False
-            if is_up != (self.changes[-1].is_up if self.changes else False):
-                self.changes.append(Change(time.time(), is_up))
+            if pid != before:
+                # It was started anew: a question to the one before may have taken longer than that.
+                self._note(False)
+            self._note(is_up)
+
+    def _note(self, is_up: bool) -> None:
+        if is_up != (self.changes[-1].is_up if self.changes else False):
+            self.changes.append(Change(time.time(), is_up))
 
     def end(self) -> list[Change]:
         self._ended.set()

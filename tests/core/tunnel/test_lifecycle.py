@@ -429,8 +429,12 @@ def test_what_rests_does_so_after_its_charon_was_started_anew() -> None:
 def test_a_permission_that_is_taken_ends_with_the_attempt() -> None:
     """The peer may be up by the attempt already, and charon tells it nothing of the end of one."""
     tunnel, _ = play(fresh(), Loaded())
-    half = sa(name(tunnel), state="CONNECTING", unique_id=2)
+    half = msgspec.structs.replace(sa(name(tunnel), state="CONNECTING", unique_id=2), answered=True)
     tunnel = tunnels.refreshed(tunnel, connection(initiator="response-only", revision=2))
+    tunnel, actions = play(tunnel, Tick(), now=0.5)
+    assert actions == [ListSas()]
+    silent = sa(name(tunnel), state="CONNECTING", unique_id=2)
+    assert play(tunnel, SasListed((silent,)), now=1.0)[1] == [DeleteIkeSa(2)], "nobody has answered"
     tunnel, actions = play(tunnel, SasListed((half,)), now=1.0)
     assert actions == []
     assert state(play(tunnel, SasListed((up(tunnel),)), now=2.0)[0])[0] == "up"

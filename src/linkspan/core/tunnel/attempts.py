@@ -52,10 +52,12 @@ def initiate_missing(tunnel: Tunnel, now: float) -> Step:
 
 
 def in_progress(tunnel: Tunnel, sas: list[IkeSa], now: float) -> bool:
-    """True if an attempt has time left and charon is still working on it."""
+    """True if an attempt has time left and charon is still working on it. An end that may not initiate any more has no
+    time for a peer that has not answered."""
     if tunnel.attempt_ends_at is None or now >= tunnel.attempt_ends_at:
         return False
-    if any(sa.state == "CONNECTING" for sa in sas):
+    may_go_on = may_initiate(tunnel) or bool(tunnel.joining) or tunnel.dpd_state.waits_for == "trap"
+    if any(sa.state == "CONNECTING" and (sa.answered or may_go_on) for sa in sas):
         return True
     return any(sa.established for sa in sas) and (tunnel.by_pairs or tunnel.refused_with not in FATAL_TO_CHILD)
 

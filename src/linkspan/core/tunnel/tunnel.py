@@ -145,7 +145,7 @@ def refreshed(tunnel: Tunnel, connection: Connection) -> Tunnel:
     """The tunnel under a new revision that leaves charon's configuration unchanged.
 
     Its user has acted: a tunnel that is down and may initiate does so at once, whatever it was waiting for. One that
-    may not any more ends its attempt as any other: the peer may be up by it already.
+    may not any more ends its attempt once it is listed, unless the peer has answered, and may be up by it already.
     """
     acted = connection.revision != tunnel.connection.revision
     tunnel = _set(tunnel, connection=connection)
@@ -153,7 +153,7 @@ def refreshed(tunnel: Tunnel, connection: Connection) -> Tunnel:
         return tunnel
     tunnel = _set(tunnel, dpd_state=dpd.resume(tunnel.dpd_state))
     if not may_initiate(tunnel):
-        return _set(tunnel, retry_at=None)
+        return _set(tunnel, retry_at=None, list_at=None if tunnel.attempt_ends_at is None else 0.0)
     return tunnel if tunnel.attempt_ends_at is not None else _set(tunnel, failures=0, retry_at=0.0)
 
 
