@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -56,9 +57,15 @@ class Left:
         until(lambda: bool(self.events()), 20.0)
         return str(self.events()[-1]["id"])
 
+    def has_child(self) -> bool:
+        """True if charon has a child that carries traffic. It has none while it is started anew."""
+        with suppress(CharonAbsent, DriverError, OSError):
+            return bool(self.world.spis("left", self.id))
+        return False
+
     def is_up(self) -> bool:
         """True if charon has a child that carries traffic, and it does."""
-        return bool(self.world.spis("left", self.id)) and ping(self.world.host("left"), "10.2.0.10", 1).received == 1
+        return self.has_child() and ping(self.world.host("left"), "10.2.0.10", 1).received == 1
 
     def last_way(self) -> str:
         ways = self.events("up", "down")
@@ -159,11 +166,9 @@ class Recorder:
         pid = 0
         while not self._ended.wait(0.05):
             before = pid
-            try:
+            with suppress(OSError, AssertionError):
                 pid = self._left.world.charon_pid("left")
-                is_up = bool(self._left.world.spis("left", self._left.id))
-            except (CharonAbsent, DriverError, OSError, AssertionError):
-                is_up = False
+            is_up = self._left.has_child()
             if pid != before:
                 # It was started anew: a question to the one before may have taken longer than that.
                 self._note(False)
@@ -216,7 +221,7 @@ def seconds(event: dict[str, Any]) -> float:
 
 def end_at_the_peer(left: Left) -> None:
     left.set_at_the_peer(admin_state_up=False)
-    until(lambda: not left.world.spis("left", left.id), 20.0)
+    until(lambda: not left.has_child(), 20.0)
 
 
 DEEDS: dict[str, Callable[[Left], None]] = {
