@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -452,8 +453,44 @@ def test_a_successor_is_foretold_rightly(ours: Ours, peer: Peer) -> None:
     older.wait_rekeyed(30.0)
 
 
-GROUPS = {("ipsec_site_connection", "local_ep_group_id"), ("ipsec_site_connection", "peer_ep_group_id")}
-"""They take the place of `peer_cidrs` and of the service's subnet, and are the same to the gateway."""
+def test_endpoint_groups_are_foretold_rightly(ours: Ours, new_peer: Callable[[], Peer]) -> None:
+    """Another group with the same networks is nothing to the gateway."""
+    peer, other = new_peer(), new_peer()
+    for each in (peer, other):
+        each.load(ours.v4, ours.psk)
+    link = ours.connect(peer, local=[4], peers=[peer.net4])
+    link.wait_rekeyed(30.0)
+    half = str(next(ip_network(peer.net4).subnets()))
+    groups = [ours.create("endpoint-groups", type="cidr", endpoints=[net]) for net in (peer.net4, half, other.net4)]
+    mine = ours.create("endpoint-groups", type="subnet", endpoints=[ours.subnets[4]])
+    # Before the groups.
+    ours.on_clear(lambda: ours.delete(CONNECTIONS, link.id))
+    for name, group, effect in (
+        ("peer_ep_group_id", groups[0], "nothing"),
+        ("local_ep_group_id", mine, "nothing"),
+        ("peer_ep_group_id", groups[1], "make-before-break"),
+    ):
+        path, change = f"{VPN}/{CONNECTIONS}/{link.id}", {SINGULAR[CONNECTIONS]: {name: group}}
+        (entry,) = ours.user.request("PUT", path, change, {"dry_run": "true"})["dry_run"]["connections"]
+        with ChildEvents(peer) as events:
+            ours.user.request("PUT", path, change)
+            wait_settled(link, events, 0 if effect == "nothing" else 2)
+            link.wait_rekeyed(30.0)
+        assert entry["effect"] == happened(True, events.of("net")) == effect, (name, group)
+    body = {name: link.shown[name] for name in ("vpnservice_id", "ikepolicy_id", "ipsecpolicy_id", "local_ep_group_id")}
+    body |= {"name": "with groups", "peer_address": other.v4, "peer_id": other.v4, "psk": ours.psk}
+    body["peer_ep_group_id"] = groups[2]
+    path = f"{VPN}/{CONNECTIONS}"
+    answer = ours.user.request("POST", path, {SINGULAR[CONNECTIONS]: body}, {"dry_run": "true"})
+    assert [(each["name"], each["effect"]) for each in answer["dry_run"]["connections"]] == [
+        ("with groups", "comes up")
+    ]
+    created = Link(ours, other, ours.create(CONNECTIONS, **body), link.ike_policy, link.ipsec_policy)
+    created.wait_rekeyed(30.0)
+    ours.delete(CONNECTIONS, created.id)
+
+
+OF_GROUPS = {("ipsec_site_connection", "local_ep_group_id"), ("ipsec_site_connection", "peer_ep_group_id")}
 
 
 def test_every_attribute_is_tried() -> None:
@@ -462,5 +499,5 @@ def test_every_attribute_is_tried() -> None:
     certified = {(resource, name) for resource, names in OF_CERTIFICATES.items() for name in names}
     resources = (CONNECTION, IKE_POLICY, IPSEC_POLICY, CERTIFICATE, TRUST_ANCHOR)
     every = {(each.singular, attribute.name) for each in resources for attribute in each.attributes if attribute.put}
-    assert tried | certified | GROUPS == every
+    assert tried | certified | OF_GROUPS == every
     assert not tried & certified
