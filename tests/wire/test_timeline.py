@@ -126,7 +126,7 @@ def test_ups_and_downs_are_told_with_their_causes_and_revisions(left: Left) -> N
     assert down["node"] == up["node"] == "node-1"
     assert down["at"] < up["at"]
     left.set(description="a revision")
-    until(lambda: left.kinds(begin)[-1:] == ["revision"], 20.0)
+    until(lambda: "revision" in left.kinds(begin), 20.0)
     (edit,) = left.events("revision", after=begin)
     assert (edit["revision"]["user_name"], edit["revision"]["fields"]) == ("demo", ["description"])
 
