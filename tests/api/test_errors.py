@@ -37,6 +37,7 @@ from tests.api.refusals import (
     sent,
     service,
 )
+from tests.api.resources import test_rollback
 from tests.api.world import CONNECTIONS, RED
 
 _USED = path_of(CONNECTIONS, lambda populated: populated.used)
@@ -675,6 +676,8 @@ TESTED_ELSEWHERE: Final[dict[str, Callable[..., None]]] = {
     "TooManyRequests": test_rate_limits.test_requests_of_a_project_are_limited,
     "ServiceUnavailable": test_dispatcher.test_a_database_error_is_a_503,
     "HTTPConflict": test_embedded_keystone.test_credentials_belong_to_one_user,
+    "RevisionNotFound": test_rollback.test_what_cannot_be_brought_back_says_why,
+    "RollbackConflict": test_rollback.test_what_cannot_be_brought_back_says_why,
 }
 
 
