@@ -43,6 +43,7 @@ class DelayedLink(Listener):
             self._ip("link", "set", name, "up")
         self._ip("link", "set", far, "promisc", "on")
         self._ip("link", "set", self._port, "promisc", "on")
+        self._forget_ways()
         return super().__enter__()
 
     def __exit__(
@@ -52,6 +53,11 @@ class DelayedLink(Listener):
         self._ip("link", "del", ENDS[0])
         self._ip("link", "set", self._port, "promisc", "off")
         self._set_state("forwarding")
+        self._forget_ways()
+
+    def _forget_ways(self) -> None:
+        """Until it has learnt otherwise the bridge would send what is for the port to where it was before."""
+        self._ip("link", "set", self._bridge, "type", "bridge", "fdb_flush")
 
     def _set_state(self, state: str) -> None:
         command = ["bridge", "link", "set", "dev", self._port, "state", state]

@@ -27,6 +27,8 @@ from linkspan.drivers.charon.vici import CharonAbsent
 from linkspan.drivers.linux import esp_backend, interface_names, netns
 from linkspan.lab.fabric import Ping
 from linkspan.lab.packet_counter import PacketCounter
+from tests.harness.delayed_link import DelayedLink
+from tests.harness.recorder import Packet
 
 READY = 60.0
 INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
@@ -291,6 +293,12 @@ class World:
     def wire(self) -> PacketCounter:
         """Return a packet counter for the wire between the gateways."""
         return PacketCounter(self.lab["fabric"], self.lab["internet"]["bridge"], INSIDE)
+
+    def delayed(self, delay: Callable[[Packet], float]) -> DelayedLink:
+        """Return a link that delays the packets between the gateways, by the seconds that `delay` says."""
+        fabric, bridge = self.lab["fabric"], self.lab["internet"]["bridge"]
+        port = self.inside(fabric, "ip", "-o", "link", "show", "master", bridge).split()[1].partition("@")[0]
+        return DelayedLink(fabric, bridge, port, delay)
 
     @contextmanager
     def next_hop(self) -> Iterator[None]:

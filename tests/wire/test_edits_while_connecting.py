@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.harness.delayed_link import DelayedLink
 from tests.harness.world import World, until
 
 pytestmark = [pytest.mark.wire, pytest.mark.root]
@@ -82,9 +81,7 @@ class Edited:
 @pytest.fixture
 def far(world: World) -> Iterator[None]:
     """The two sites with a long way between them."""
-    fabric, bridge = world.lab["fabric"], world.lab["internet"]["bridge"]
-    port = world.inside(fabric, "ip", "-o", "link", "show", "master", bridge).split()[1].partition("@")[0]
-    with DelayedLink(fabric, bridge, port, lambda _packet: DELAY):
+    with world.delayed(lambda _packet: DELAY):
         yield
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from linkspan.core.tunnel.listing import DUPLICATE
 from linkspan.lab.fabric import ping
-from tests.harness.delayed_link import DelayedLink
 from tests.harness.recorder import CREATE_CHILD_SA, INFORMATIONAL, Packet
 from tests.harness.world import World, until
 
@@ -44,9 +43,7 @@ def far(world: World) -> Iterator[None]:
         request = header and not header.flags & RESPONSE
         return 0.1 if header and request and (header.exchange, packet.sent) in late else 0.02
 
-    fabric, bridge = world.lab["fabric"], world.lab["internet"]["bridge"]
-    port = world.inside(fabric, "ip", "-o", "link", "show", "master", bridge).split()[1].partition("@")[0]
-    with DelayedLink(fabric, bridge, port, delay):
+    with world.delayed(delay):
         yield
 
 
