@@ -11,6 +11,9 @@ from collections.abc import Mapping, Set
 from linkspan.api.agent_protocol import HEARTBEAT, RECHECK, AgentProtocol
 from linkspan.api.authentication.failed_logins import AuditedLogins, FailedLogins
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
+from linkspan.api.console.identity import Identity, RoutedIdentity, routes_to
+from linkspan.api.console.sessions import Sessions
+from linkspan.api.console.site import Site, browsers_to_console
 from linkspan.api.discovery import Discovery
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
@@ -108,6 +111,7 @@ def create_app(
     bodies: int = MAX_BODIES,
     public_url: str = "",
     hosts: Set[str] | None = None,
+    identity: Identity | None = None,
 ) -> Application:
     """The application. The store calls `notifier.publish` after its commits.
 
@@ -117,9 +121,10 @@ def create_app(
     read; `node_certificates`: lifetime of nodes' certificates, seconds; `policy`: None means the default rules;
     `page`: largest number of objects in one answer, `bulk`: in one request; `quotas`: default quotas by API names;
     `largest_body`: bytes, `bodies`: of all bodies; `public_url`: the API's root as clients reach it, for links;
-    `hosts`: names in `Host`, None: any.
+    `hosts`: names in `Host`, None: any; `identity`: the external Keystone that logs users of the console in, if any.
     """
     choices = choices or WeakChoices()
+    policy = policy or policy_of()
     context = Context(
         store=store, notifier=notifier, grace=grace, delete_wait=delete_wait, page=page, bulk=bulk, quotas=quotas
     )
@@ -127,11 +132,16 @@ def create_app(
     failed = FailedLogins(store)
     audited = AuditedLogins(limited, failed)
     keystone = authenticator.routes() if isinstance(authenticator, EmbeddedKeystone) else []
-    keystone = [audited.guarded(limited.guarded(route)) for route in keystone]
+    logins = keystone if identity is None else routes_to(identity)
+    keystone, logins = ([audited.guarded(limited.guarded(route)) for route in some] for some in (keystone, logins))
     agents = [
         *AgentProtocol(store, notifier, heartbeat, recheck).routes(),
         *NodeJoining(store, node_certificates).routes(),
     ]
+    sessions = Sessions(
+        authenticator, RoutedIdentity(logins) if logins else None, policy, external=identity is not None
+    )
+    console = [*Site().routes(), *sessions.routes()]
     asking = NodeQuestions(store, notifier)
     routes = [
         *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
@@ -139,13 +149,13 @@ def create_app(
         *PeerComparisons(store).routes(),
         *PeerConfigs(store).routes(),
     ]
-    routes = [dry_run.guarded(route) for route in routes]
-    routes = [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents)]
+    routes = [browsers_to_console(dry_run.guarded(route)) for route in routes]
+    routes = [*routes, *document.routes(routes), *(audited.guarded(route) for route in agents), *console]
     dispatcher = Dispatcher(
         routes,
         audited,
         notifier,
-        policy or policy_of(),
+        policy,
         one_writer=store.one_writer,
         largest_body=largest_body,
         bodies=bodies,

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from linkspan.api.http import event_stream
+from linkspan.api.http import event_stream, session_cookie
 from linkspan.api.http.arriving_body import STRANGERS, ArrivingBody, BodyBudget
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import NOBODY, Caller
@@ -192,7 +192,7 @@ class Dispatcher:
             path,
             id,
             query=scope["query_string"].decode("latin-1"),
-            headers=strip_identity_headers(scope["headers"]),
+            headers=session_cookie.with_token(strip_identity_headers(scope["headers"])),
             scheme=scope.get("scheme", "http"),
             server=server[0] if server[1] is None else f"{server[0]}:{server[1]}",
             request_id=request_id,

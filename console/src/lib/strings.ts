@@ -1,0 +1,4 @@
+/** The texts of the language in use. */
+import { en } from '../strings/en.ts'
+
+export const t = en
