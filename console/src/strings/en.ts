@@ -73,4 +73,17 @@ export const en = {
     empty: 'Nothing here yet.',
     keys: 'Arrow keys move, Enter opens.',
   },
+  ladder: {
+    title: 'Layers, each on those before it',
+    layers: {
+      intent: 'Intent',
+      node: 'Node',
+      path: 'Path',
+      ike: 'IKE',
+      authentication: 'Authentication',
+      child: 'Child SA',
+      data: 'Data',
+    },
+    states: { ok: 'ok', failed: 'failed', waiting: 'waiting', unknown: 'unknown' },
+  },
 }
