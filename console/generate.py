@@ -16,7 +16,8 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from linkspan.core.ipsec.crypto_profiles import PROFILES  # noqa: E402 # below the path
+from linkspan.core.ipsec import algorithms  # noqa: E402 # below the path
+from linkspan.core.ipsec.crypto_profiles import PROFILES  # noqa: E402
 from linkspan.core.peer_side.formats.registry import FORMATS  # noqa: E402
 from linkspan.core.schema.resources import REQUIRED, RESOURCES, Attribute, Resource  # noqa: E402
 
@@ -24,10 +25,12 @@ REGISTRY = HERE / "src" / "generated" / "registry.json"
 
 
 def registry() -> dict[str, Any]:
-    """The resources, the crypto profiles and the formats of peer configurations."""
+    """The resources, the crypto profiles, words about algorithms, and the formats of peer configurations."""
     return {
         "resources": {resource.singular: _resource(resource) for resource in RESOURCES},
         "cryptoProfiles": list(PROFILES),
+        "weakAlgorithms": sorted(algorithms.WEAK),
+        "aeadAlgorithms": [name for name in algorithms.ENCRYPTION if algorithms.is_aead(name)],
         "peerFormats": [{"name": name, "title": item.title} for name, item in FORMATS.items()],
     }
 
@@ -53,6 +56,8 @@ def _attribute(item: Attribute) -> dict[str, Any]:
         "required": item.required,
         "secret": item.secret,
         "privileged": item.privileged,
+        "privilegedParts": list(item.privileged_parts),
+        "nullable": item.nullable,
         "schema": item.kind.schema(),
     }
     if item.default is not REQUIRED:
