@@ -73,4 +73,14 @@ export const en = {
     empty: 'Nothing here yet.',
     keys: 'Arrow keys move, Enter opens.',
   },
+  peerConfig: {
+    format: 'For which device',
+    withKey: 'With the pre-shared key',
+    audited: 'The audit trail then names you.',
+    download: 'Download',
+    copied: (name: string) => `${name} is copied.`,
+    selected: 'The browser does not let a page copy here. The text is selected: copy it by hand.',
+    byHand: 'To replace by hand',
+    marks: { tested: 'Tested', 'syntax-checked': 'Syntax-checked', unverified: 'Unverified' },
+  },
 }
