@@ -54,7 +54,8 @@ const ATTRIBUTES = ['encryption_algorithm', 'auth_algorithm', 'pfs'] as const
 /** Seconds: the API's default. */
 const LIFETIME = 3600
 
-const combined = (name: string) => /-(gcm|ccm)-/.test(name)
+/** True for an algorithm that has integrity protection in it. */
+export const combined = (name: string) => /-(gcm|ccm)-/.test(name)
 
 function fitting(wanted: string, attribute: keyof Algorithms, possible: readonly string[]): string {
   if (possible.includes(wanted)) return wanted

@@ -3,7 +3,7 @@
 import type { components } from '../generated/api'
 import registry from '../generated/registry.json'
 import { ApiError, get, request } from './api.ts'
-import { hasValues, type Ids, type Item, type Key } from './wizard.ts'
+import { hasValues, type Ids, type Item, type Key } from './wizardPlan.ts'
 
 export type DryRun = components['schemas']['DryRun']
 

@@ -3,8 +3,11 @@
 import registry from '../generated/registry.json'
 import { ApiError, get, listAll } from './api.ts'
 import { choiceFor, versionFor, type Device, type Profile } from './devices.ts'
+import { sentence } from './format.ts'
 import { session } from './session.svelte.ts'
-import { EXISTING, attachedTo, emptyDraft, fieldOf, planOf, problemsOf, serviceOf, usableRouters, type Draft, type Field, type World } from './wizard.ts'
+import { EXISTING, attachedTo, emptyDraft, serviceOf, usableRouters, type Draft, type Field, type World } from './wizard.ts'
+import { problemsOf } from './wizardChecks.ts'
+import { fieldOf, planOf } from './wizardPlan.ts'
 import { run, type Made } from './wizardRun.svelte.ts'
 
 const RESOURCES = registry.resources
@@ -15,10 +18,9 @@ export function defaultOf<T>(name: string): T {
   return RESOURCES.ipsec_site_connection.attributes.find((item) => item.name === name)?.default as T
 }
 
-/** What an attribute of a connection is, as the API says it, beginning with a capital letter. */
+/** What an attribute is, in a sentence of the API's. */
 export function helpOf(name: string, resource: Resource = 'ipsec_site_connection'): string {
-  const help = RESOURCES[resource].attributes.find((item) => item.name === name)?.help ?? ''
-  return `${help.charAt(0).toUpperCase()}${help.slice(1)}.`
+  return sentence(RESOURCES[resource].attributes.find((item) => item.name === name)?.help ?? '')
 }
 
 /** The formats of peers' configurations; `json` is for programs. */
