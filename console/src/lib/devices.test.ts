@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { choiceFor, takesKey, versionFor, type Device, type Profile } from './devices.ts'
-import { newKey } from './psk.ts'
+import { newKey } from './keys.ts'
 
 const registry = JSON.parse(readFileSync(new URL('../generated/registry.json', import.meta.url), 'utf8'))
 const device = (name: string): Device => registry.peerFormats.find((item: { name: string }) => item.name === name).device
@@ -57,7 +57,6 @@ test('for every device each version has algorithms that it can do', () => {
 test('every device takes a generated key', () => {
   for (let count = 0; count < 50; count++) {
     const key = newKey()
-    assert.match(key, /^[A-Za-z][A-Za-z0-9]{31}$/)
     for (const { name, device } of registry.peerFormats as { name: string; device: Device }[]) assert.ok(takesKey(device, key), name)
   }
   assert.ok(!takesKey(device('aws'), '0short-no'))
