@@ -153,6 +153,7 @@ def rows() -> Iterator[Row]:
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/peer-config", "export", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/traffic", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/compare", "compare", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/revisions", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/rollback", "rollback", "connection")

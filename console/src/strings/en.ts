@@ -419,6 +419,7 @@ export const en = {
     goneHelp: 'It may have been deleted, or belong to another project. Those that you may see are listed under',
     offers: {
       title: 'Both sides',
+      table: 'What both sides offer',
       ours: 'Offered by us',
       peers: 'Offered by the peer',
       agreement: 'Agreement',
@@ -487,6 +488,7 @@ export const en = {
   rollback: {
     help: 'An earlier configuration, with its policies, becomes a new revision. Names, descriptions and endpoint groups stay.',
     none: 'There is no earlier revision.',
+    revisions: 'Revisions',
     revision: 'Revision',
     wasUp: 'Was up',
     good: '✓ up',

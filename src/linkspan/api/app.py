@@ -39,6 +39,7 @@ from linkspan.api.resources.rollback import RevisedConnections
 from linkspan.api.resources.routers import RouterCollection, Routers
 from linkspan.api.resources.tags import TaggedCollection
 from linkspan.api.resources.timeline import Timeline
+from linkspan.api.resources.traffic import TrafficSamples
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
@@ -146,6 +147,7 @@ def create_app(
     routes = [
         *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
         *Diagnoses(store, asking, grace).routes(),
+        *TrafficSamples(store, asking).routes(),
         *PeerComparisons(store).routes(),
         *PeerConfigs(store).routes(),
     ]
