@@ -94,6 +94,9 @@ const REFERENCES: Record<string, Target> = {
   router_id: { to: 'router' },
   subnet_id: { to: 'subnet' },
   network_id: { to: 'network' },
+  device_id: { to: 'router' },
+  subnets: { to: 'subnet' },
+  in_use_by: { to: 'ipsec_site_connection' },
   'external_gateway_info.network_id': { to: 'network', query: { 'router:external': 'true' } },
 }
 /** Types of endpoint groups whose members are objects. */
@@ -101,13 +104,20 @@ const ENDPOINTS: Record<string, Target> = { subnet: { to: 'subnet' }, router: { 
 /** Attributes of which there is only one value here. */
 const SINGLE_VALUED = ['flavor_id', 'enable_snat', 'qos_policy_id']
 const ACRONYMS = ['psk', 'ppk', 'dpd', 'mtu', 'ike', 'ip', 'cidr', 'id', 'crl', 'ca', 'csr', 'dhcp', 'dns', 'url', 'pfs', 'mac']
+const SPELLED: Record<string, string> = { vpnservice: 'VPN service', ikepolicy: 'IKE policy', ipsecpolicy: 'IPsec policy', ep: 'endpoint', phase1: 'phase 1', auth: 'authentication', san: 'SAN' }
 /** Longest secret that is one line. */
 const SECRET_LINE = 255
+
+/** The resource whose objects an attribute has the ids of, empty if it has none. `type`: that of an endpoint group. */
+export function targetOf(name: string, type = ''): string {
+  return (name === 'endpoints' ? ENDPOINTS[type] : REFERENCES[name])?.to ?? ''
+}
 
 /** The name of an attribute as a label, such as `Peer CIDRs`. */
 export function titleOf(name: string): string {
   const words = name.replace(/(?<=.)_id$/, '').split(/[_:]/)
   const spelled = words.map((word) => {
+    if (SPELLED[word]) return SPELLED[word]
     const plural = word.endsWith('s') && ACRONYMS.includes(word.slice(0, -1))
     if (plural) return `${word.slice(0, -1).toUpperCase()}s`
     return ACRONYMS.includes(word) ? word.toUpperCase() : word
@@ -147,7 +157,8 @@ function fieldOf(name: string, declared: Schema, attribute: Attribute | undefine
   const field: Field = {
     name,
     title: titleOf(name),
-    help: attribute?.help ?? '',
+    // Help that only repeats the label is none.
+    help: attribute && attribute.help.toLowerCase() !== titleOf(name).toLowerCase() ? attribute.help : '',
     kind: 'text',
     required: attribute?.required ?? false,
     none: false,
