@@ -104,7 +104,7 @@ const ENDPOINTS: Record<string, Target> = { subnet: { to: 'subnet' }, router: { 
 /** Attributes of which there is only one value here. */
 const SINGLE_VALUED = ['flavor_id', 'enable_snat', 'qos_policy_id']
 const ACRONYMS = ['psk', 'ppk', 'dpd', 'mtu', 'ike', 'ip', 'cidr', 'id', 'crl', 'ca', 'csr', 'dhcp', 'dns', 'url', 'pfs', 'mac']
-const SPELLED: Record<string, string> = { vpnservice: 'VPN service', ikepolicy: 'IKE policy', ipsecpolicy: 'IPsec policy', ep: 'endpoint', phase1: 'phase 1', auth: 'authentication', san: 'SAN' }
+const SPELLED: Record<string, string> = { vpnservice: 'VPN service', ikepolicy: 'IKE policy', ipsecpolicy: 'IPsec policy', ep: 'endpoint', phase1: 'phase 1', auth: 'authentication' }
 /** Longest secret that is one line. */
 const SECRET_LINE = 255
 
