@@ -21,6 +21,8 @@ export interface Schema {
 
 export interface Attribute {
   name: string
+  /** Its label, if the name does not say it. */
+  title?: string
   help: string
   post: boolean
   put: boolean
@@ -83,6 +85,7 @@ interface Target {
 /** What attributes with the id of an object refer to. */
 const REFERENCES: Record<string, Target> = {
   project_id: { to: 'project' },
+  default_project_id: { to: 'project' },
   vpnservice_id: { to: 'vpnservice' },
   ikepolicy_id: { to: 'ikepolicy' },
   ipsecpolicy_id: { to: 'ipsecpolicy' },
@@ -156,7 +159,7 @@ function fieldOf(name: string, declared: Schema, attribute: Attribute | undefine
   const { schema, nullable } = mainOf(declared)
   const field: Field = {
     name,
-    title: titleOf(name),
+    title: attribute?.title ?? titleOf(name),
     // Help that only repeats the label is none.
     help: attribute && attribute.help.toLowerCase() !== titleOf(name).toLowerCase() ? attribute.help : '',
     kind: 'text',
