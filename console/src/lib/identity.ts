@@ -69,14 +69,17 @@ export const OWN_PASSWORD = form('password', [
   attribute('original_password', { type: 'string', maxLength: 255 }, { secret: true, required: true, title: t.account.original }),
   attribute('password', PASSWORD, { secret: true, required: true, title: t.users.newPassword, help: t.users.newPasswordHelp }),
 ])
-export const CREDENTIAL = form('application_credential', [
-  NAME,
-  attribute('roles', { type: 'array', items: { type: 'string' } }, { default: [], help: t.account.rolesHelp }),
-  attribute('expires_at', TEXT, { help: t.account.expiresHelp }),
-  attribute('secret', PASSWORD, { secret: true, help: t.account.secretHelp }),
-  attribute('unrestricted', { type: 'boolean' }, { default: false, help: t.account.unrestrictedHelp }),
-  DESCRIPTION,
-])
+
+/** The form of an application credential. `roles`: those of the user, of which it can have some. */
+export const credentialForm = (roles: string[]) =>
+  form('application_credential', [
+    NAME,
+    attribute('roles', { type: 'array', items: { enum: roles } }, { default: [], help: t.account.rolesHelp }),
+    attribute('expires_at', TEXT, { help: t.account.expiresHelp }),
+    attribute('secret', PASSWORD, { secret: true, help: t.account.secretHelp }),
+    attribute('unrestricted', { type: 'boolean' }, { default: false, help: t.account.unrestrictedHelp }),
+    DESCRIPTION,
+  ])
 
 // --- requests. Each throws ApiError.
 

@@ -65,7 +65,7 @@ export interface Field {
   choices: string[]
   /** How the texts of a list are told apart. */
   separator: 'line' | 'word' | 'pem'
-  /** The resource that a reference is to, and which of its objects can be referenced. */
+  /** The resource that a reference is to, empty where `choices` has the texts; and which of its objects can be referenced. */
   to: string
   query: Record<string, string>
   fields: Field[]
@@ -186,6 +186,8 @@ function fieldOf(name: string, declared: Schema, attribute: Attribute | undefine
   if (schema.properties) return { ...field, kind: 'object', fields: partsOf(name, schema, attribute, admin) }
   if (schema.items) {
     if (mainOf(schema.items).schema.properties) return { ...field, kind: 'objects', fields: partsOf(name, schema.items, undefined, admin) }
+    const choices = schema.items.enum?.map(String)
+    if (choices) return { ...field, kind: 'references', choices }
     const separator = schema.items.format === 'pem' ? 'pem' : schema.items.format || !schema.items.maxLength ? 'word' : 'line'
     return { ...field, kind: 'list', separator }
   }

@@ -273,7 +273,7 @@ export const en = {
     noCredentials: 'There is none yet.',
     secret: 'The secret is shown now, and never again.',
     secretHelp: 'empty: one is made',
-    rolesHelp: 'reader, member, manager or admin, of your own; empty: all of them',
+    rolesHelp: 'none chosen: all of yours',
     expiresHelp: 'a time such as 2030-01-31T12:00:00Z; empty: never',
     unrestrictedHelp: 'the program may make and delete application credentials itself',
     expires: 'Expires',
