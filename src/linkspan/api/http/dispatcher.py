@@ -163,7 +163,7 @@ class Dispatcher:
         if scope["type"] != "http":
             raise RuntimeError(f"nothing here speaks {scope['type']}")
         request_id = f"req-{uuid.uuid4()}"
-        sender = _Sender(send, request_id)
+        sender = _Sender(send, request_id, to_console=session_cookie.is_console(scope["headers"]))
         route, id = self.find(scope["method"], scope["path"])
         try:
             await self._serve(scope, receive, sender, request_id, route, id)
@@ -336,8 +336,9 @@ def _answered(handler: Handler, request: Request) -> Response:
 class _Sender:
     """The way back to one client: puts the request's id on the answer, and answers once."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, *, to_console: bool) -> None:
         self._send = send
+        self._to_console = to_console
         self._id: Header = (b"x-openstack-request-id", request_id.encode())
         self._started = False
 
@@ -356,6 +357,8 @@ class _Sender:
         if self._started:
             return
         headers: list[Header] = [*response.headers]
+        if self._to_console and response.status == 401:
+            headers = session_cookie.with_own_challenge(headers)
         if response.status != 204:
             headers.append((b"content-length", str(len(response.body)).encode()))
         await self.send({"type": "http.response.start", "status": response.status, "headers": headers})

@@ -27,6 +27,16 @@ def with_token(headers: list[Header]) -> list[Header]:
     return headers if token is None else [*headers, (b"x-auth-token", token)]
 
 
+def is_console(headers: Iterable[Header]) -> bool:
+    """True if a request comes from the console."""
+    return any(name == CONSOLE for name, _ in headers)
+
+
+def with_own_challenge(headers: Iterable[Header]) -> list[Header]:
+    """Headers of an answer to the console: a browser would answer the challenge of HTTP Basic with its own dialog."""
+    return [(name, b"Linkspan-Session" if name == b"www-authenticate" else value) for name, value in headers]
+
+
 def _token(cookies: Iterable[bytes]) -> bytes | None:
     for cookie in b";".join(cookies).split(b";"):
         name, _, value = cookie.strip().partition(b"=")
