@@ -191,4 +191,14 @@ export const en = {
       succeeded: (count: number) => (count === 1 ? '1 is done.' : `${count} are done.`),
     },
   },
+  peerConfig: {
+    format: 'For which device',
+    withKey: 'With the pre-shared key',
+    audited: 'The audit trail then names you.',
+    download: 'Download',
+    copied: (name: string) => `${name} is copied.`,
+    selected: 'The browser does not let a page copy here. The text is selected: copy it by hand.',
+    byHand: 'To replace by hand',
+    marks: { tested: 'Tested', 'syntax-checked': 'Syntax-checked', unverified: 'Unverified' },
+  },
 }
