@@ -2,7 +2,7 @@
 
 import type { Connection } from './connections.svelte.ts'
 import type { FilterFields } from './filter.ts'
-import { type State, stateOf } from './state.ts'
+import { STATES, type State, stateOf } from './state.ts'
 
 export interface Row {
   id: string
@@ -25,4 +25,11 @@ export function rowOf(connection: Connection, project: string, service: string):
     text: `${connection.status_reason} ${connection.description}`,
   }
   return { id: connection.id, connection, state, fields }
+}
+
+/** How many rows are in each state. */
+export function countStates(rows: Iterable<Row>): Record<State, number> {
+  const counts = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<State, number>
+  for (const row of rows) counts[row.state] += 1
+  return counts
 }

@@ -201,4 +201,18 @@ export const en = {
     byHand: 'To replace by hand',
     marks: { tested: 'Tested', 'syntax-checked': 'Syntax-checked', unverified: 'Unverified' },
   },
+  tunnels: {
+    new: '+ New tunnel',
+    to: 'to',
+    fix: 'Fix it →',
+    config: 'For the peer: its configuration',
+    configTitle: 'What the peer has to set',
+    configHelp: 'Send this to whoever looks after the other end.',
+    none: 'No tunnel yet',
+    noneHelp: 'A new tunnel takes some minutes: where it begins, who the peer is, how it is secured.',
+    noneReader: 'A member of the project can make one.',
+    all: (count: string) => `All ${count} in the list`,
+    worst: 'Those that need a look',
+    allUp: 'All of them are up.',
+  },
 }
