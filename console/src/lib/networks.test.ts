@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { addressKey, isNetwork, networkContains } from './networks.ts'
+import { addressKey, commonNetwork, isNetwork, networkContains } from './networks.ts'
 
 test('networks of both versions contain their addresses', () => {
   assert.ok(networkContains('203.0.113.0/24', '203.0.113.9'))
@@ -21,4 +21,14 @@ test('a name is in no network', () => {
 test('addresses are sorted by their numbers', () => {
   const addresses = ['vpn.example.org', '203.0.113.10', '2001:db8::2', '203.0.113.9']
   assert.deepEqual(addresses.sort((a, b) => (addressKey(a) < addressKey(b) ? -1 : 1)), ['203.0.113.9', '203.0.113.10', '2001:db8::2', 'vpn.example.org'])
+})
+
+test('addresses may have a network in common', () => {
+  assert.equal(commonNetwork(['203.0.113.9', '203.0.113.200']), '203.0.113.0/24')
+  assert.equal(commonNetwork(['203.0.1.9', '203.0.113.200']), '203.0.0.0/16')
+  assert.equal(commonNetwork(['203.0.113.9', '198.51.100.1']), null)
+  assert.equal(commonNetwork(['203.0.113.9', '203.0.113.9']), null)
+  assert.equal(commonNetwork(['203.0.113.9', 'vpn.example.org']), null)
+  assert.equal(commonNetwork(['2001:db8:1::1', '2001:db8:1:2::1']), '2001:db8:1::/48')
+  assert.equal(commonNetwork([]), null)
 })

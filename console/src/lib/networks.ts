@@ -53,3 +53,24 @@ export function addressKey(text: string): string {
   const found = parse(text)
   return found ? `${found.bits === 32 ? 4 : 6}${found.value.toString(16).padStart(32, '0')}` : `n${text.toLowerCase()}`
 }
+
+function textOf(bits: 32 | 128, value: bigint, prefix: number): string {
+  const size = bits === 32 ? 8n : 16n
+  const parts = Array.from({ length: bits === 32 ? 4 : 8 }, (_, index) => (value >> (BigInt(bits) - size * BigInt(index + 1))) & ((1n << size) - 1n))
+  if (bits === 32) return `${parts.join('.')}/${prefix}`
+  return `${parts.slice(0, prefix / 16).map((part) => part.toString(16)).join(':')}::/${prefix}`
+}
+
+/** The network that all of several addresses are in: at least a /16 of IPv4, a /32 of IPv6. Null if there is none. */
+export function commonNetwork(addresses: readonly string[]): string | null {
+  const found = addresses.map(parse)
+  const first = found[0]
+  if (!first || new Set(addresses).size < 2) return null
+  for (const prefix of first.bits === 32 ? [24, 16] : [64, 48, 32]) {
+    const shift = BigInt(first.bits - prefix)
+    if (found.every((item) => item?.bits === first.bits && item.value >> shift === first.value >> shift)) {
+      return textOf(first.bits, (first.value >> shift) << shift, prefix)
+    }
+  }
+  return null
+}
