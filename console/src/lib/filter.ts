@@ -169,9 +169,9 @@ export function testOf(filter: Filter, without?: FilterKey): (fields: FilterFiel
     needed.every((item) => holds(item, fields) !== item.negated) && groups.every((group) => group.some((item) => holds(item, fields)))
 }
 
-/** The text of a term, with quotes where it needs them. */
-export function termText(key: FilterKey | '', value: string): string {
-  const plain = /^[^\s"*:-][^\s"*]*$/.test(value) && (key !== '' || !STATES.includes(value as State))
+/** The text of a term, with quotes where it needs them; `whole`: the value is the whole one, and not a part. */
+export function termText(key: FilterKey | '', value: string, whole = false): string {
+  const plain = !whole && /^[^\s"*:-][^\s"*]*$/.test(value) && (key !== '' || !STATES.includes(value as State))
   const text = plain ? value : `"${value.replace(/["\\]/g, '\\$&')}"`
   return key ? `${key}:${text}` : text
 }

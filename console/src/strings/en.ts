@@ -244,4 +244,15 @@ export const en = {
     quiet: 'Nothing has changed.',
     allChanges: 'All changes',
   },
+  map: {
+    picture: 'Gateways, tunnels and peers',
+    asTable: 'As a table',
+    titles: { gateway: 'Gateway', tunnel: 'Tunnel', state: 'State', peer: 'Peer' },
+    bundle: (count: number) => `${count} tunnels`,
+    tunnel: (name: string, state: string, peer: string) => `Tunnel ${name}, ${state}${peer ? `, to ${peer}` : ''}`,
+    gateway: (name: string, count: number, worst: string) => `Gateway ${name}, ${count === 1 ? '1 tunnel' : `${count} tunnels`}, the worst one is ${worst}`,
+    peer: (address: string) => `Peer ${address}: its connections`,
+    ours: (name: string) => `Peer: our own gateway ${name}`,
+    help: 'A line is a tunnel: whole when it is up, in long dashes when degraded, in short ones when down, in dots when it waits, is in error or is disabled. With more than 200 tunnels, those of a gateway that are up are one thick line.',
+  },
 }
