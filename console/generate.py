@@ -17,7 +17,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from linkspan.core.diagnosis.causes import CAUSES  # noqa: E402 # below the path
+from linkspan.core.ipsec import algorithms  # noqa: E402
 from linkspan.core.ipsec.crypto_profiles import PROFILES  # noqa: E402
+from linkspan.core.peer_side.device import Device  # noqa: E402
 from linkspan.core.peer_side.formats.registry import FORMATS  # noqa: E402
 from linkspan.core.schema.resources import REQUIRED, RESOURCES, Attribute, Resource  # noqa: E402
 
@@ -25,11 +27,42 @@ GENERATED = HERE / "src" / "generated"
 
 
 def registry() -> dict[str, Any]:
-    """The resources, the crypto profiles and the formats of peer configurations."""
+    """The resources, the crypto profiles, words about algorithms, and the formats of peer configurations."""
     return {
         "resources": {resource.singular: _resource(resource) for resource in RESOURCES},
         "cryptoProfiles": list(PROFILES),
-        "peerFormats": [{"name": name, "title": item.title} for name, item in FORMATS.items()],
+        "weakAlgorithms": sorted(algorithms.WEAK),
+        "aeadAlgorithms": [name for name in algorithms.ENCRYPTION if algorithms.is_aead(name)],
+        "peerFormats": [
+            {"name": name, "title": item.title, "device": _device(item.device)} for name, item in FORMATS.items()
+        ],
+    }
+
+
+def _device(item: Device) -> dict[str, Any]:
+    """What a device can do, as far as a choice at this end depends on it."""
+    return {
+        "versions": sorted(item.versions),
+        "ike": {
+            "encryption_algorithm": list(item.ike_encryption),
+            "auth_algorithm": list(item.ike_integrity),
+            "pfs": list(item.ike_groups),
+        },
+        "ipsec": {
+            "encryption_algorithm": list(item.encryption),
+            "auth_algorithm": list(item.integrity),
+            "pfs": list(item.groups),
+        },
+        "groupsOfV1": None if item.groups_of_v1 is None else list(item.groups_of_v1),
+        "oneGroup": item.one_group,
+        "ikeLifetime": item.ike_lifetime,
+        "childLifetime": item.child_lifetime,
+        "pairs": item.pairs,
+        "ipv6": item.ipv6,
+        "certificates": item.certificates,
+        "identities": sorted(item.identities),
+        "addressesAreIdentities": item.addresses_are_identities,
+        "psk": {"pattern": item.psk.pattern, "words": item.psk.words},
     }
 
 
@@ -61,6 +94,8 @@ def _attribute(item: Attribute) -> dict[str, Any]:
         "required": item.required,
         "secret": item.secret,
         "privileged": item.privileged,
+        "privilegedParts": list(item.privileged_parts),
+        "nullable": item.nullable,
         "schema": item.kind.schema(),
     }
     if item.default is not REQUIRED:
