@@ -140,12 +140,13 @@ def test_a_reader_changes_nothing(laboratory: World, open_console: OpenConsole) 
 
 def test_a_hostile_name_is_text_everywhere(laboratory: World, open_console: OpenConsole) -> None:
     console = open_console(consoles.url_of(laboratory))
-    console.log_in_at(laboratory, "admin", "now")
+    console.log_in_at(laboratory, "admin", "changes")
     page = console.page
+    expect(page.get_by_role("listitem").filter(has_text=LEFT).first).to_be_visible()
     with restored(laboratory, LEFT) as id:
         path, body = f"/v2.0/vpn/ipsec-site-connections/{id}", {"ipsec_site_connection": {"name": HOSTILE}}
         laboratory.user.request("PUT", path, body)
-        for place in ("connections", "map", "map?view=table", "changes"):
+        for place in ("changes", "connections", "map", "map?view=table"):
             console.open(place)
             expect(page.locator(":not(title, option)", has_text="<img src=x").last).to_be_visible()
         assert page.locator("img").count() == 0

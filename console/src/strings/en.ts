@@ -831,6 +831,7 @@ export const en = {
     all: (count: string) => `All ${count} in the list`,
     worst: 'Those that need a look',
     allUp: 'All of them are up.',
+    hour: 'Traffic of the last hour',
   },
   now: {
     nodes: 'Nodes',
