@@ -3484,6 +3484,8 @@ export interface operations {
                              * @description its end
                              */
                             credential_expires_at: string | null;
+                            /** @description the routers of its gateways */
+                            routers: string[];
                         };
                     };
                 };

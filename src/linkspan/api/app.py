@@ -11,9 +11,9 @@ from collections.abc import Mapping, Set
 from linkspan.api.agent_protocol import HEARTBEAT, RECHECK, AgentProtocol
 from linkspan.api.authentication.failed_logins import AuditedLogins, FailedLogins
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
-from linkspan.api.console.identity import Identity, RoutedIdentity, routes_to
+from linkspan.api.console.files import ConsoleFiles, browsers_to_console
+from linkspan.api.console.identity import IdentityService, RoutedIdentityService, routes_to
 from linkspan.api.console.sessions import Sessions
-from linkspan.api.console.site import Site, browsers_to_console
 from linkspan.api.discovery import Discovery
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
@@ -112,7 +112,7 @@ def create_app(
     bodies: int = MAX_BODIES,
     public_url: str = "",
     hosts: Set[str] | None = None,
-    identity: Identity | None = None,
+    identity: IdentityService | None = None,
 ) -> Application:
     """The application. The store calls `notifier.publish` after its commits.
 
@@ -140,9 +140,9 @@ def create_app(
         *NodeJoining(store, node_certificates).routes(),
     ]
     sessions = Sessions(
-        authenticator, RoutedIdentity(logins) if logins else None, policy, external=identity is not None
+        authenticator, RoutedIdentityService(logins) if logins else None, policy, external=identity is not None
     )
-    console = [*Site().routes(), *sessions.routes()]
+    console = [*ConsoleFiles().routes(), *sessions.routes()]
     asking = NodeQuestions(store, notifier)
     routes = [
         *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
