@@ -167,6 +167,9 @@ def test_traffic_is_drawn_and_tabled_with_its_rekeys(
     console = open_console(consoles.url_of(laboratory))
     page = console.page
     console.log_in_at(laboratory, place=place_of(left))
+    page.get_by_text("Settings").click()
+    expect(page.get_by_role("definition").filter(has_text="bi-directional")).to_be_visible()
+    assert left["psk"] not in page.content()
     traffic = page.get_by_role("region", name="Traffic of the last hour")
     expect(traffic.locator("canvas").first).to_be_visible()
     with laboratory.charon("left") as charon:
