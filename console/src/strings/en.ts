@@ -445,7 +445,8 @@ export const en = {
     rollbackTo: (revision: number) => `Roll back to revision ${revision}`,
     editTitle: 'Edit',
     editField: (field: string) => `Edit ${field}`,
-    policies: { ike: 'Open the IKE policies', ipsec: 'Open the IPsec policies' },
+    policies: { ike: 'Open the IKE policy', ipsec: 'Open the IPsec policy' },
+    settings: 'Settings',
     deleteTitle: 'Delete',
     deleteHelp: (peer: string) =>
       `The tunnel to ${peer} ends, no packet passes between its networks any more, and its keys and earlier revisions are removed. Its timeline stays until it is old.`,
