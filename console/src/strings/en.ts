@@ -74,6 +74,7 @@ export const en = {
     keys: 'Arrow keys move, Enter opens.',
   },
   wizard: {
+    stepsTitle: 'Steps',
     steps: ['Where', 'Peer', 'Security', 'Review'],
     stepOf: (step: number, title: string) => `Step ${step} of 4: ${title}`,
     done: 'done',
