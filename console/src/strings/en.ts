@@ -77,6 +77,7 @@ export const en = {
     chooseAll: 'Choose all that are shown',
   },
   wizard: {
+    stepsTitle: 'Steps',
     steps: ['Where', 'Peer', 'Security', 'Review'],
     stepOf: (step: number, title: string) => `Step ${step} of 4: ${title}`,
     done: 'done',
