@@ -91,7 +91,6 @@ export const en = {
     perBlock: 'One or several blocks of PEM.',
     file: (title: string) => `${title} from a file`,
     required: 'required',
-    nothingChanged: 'Nothing has been changed.',
     noObjects: 'There is none yet.',
   },
   resources: {
@@ -123,6 +122,7 @@ export const en = {
     ipsec: 'IPsec policies',
     newIke: 'New IKE policy',
     newIpsec: 'New IPsec policy',
+    profiles: 'What the crypto profiles are',
     weak: 'weak',
     weakHelp: 'RFC 8247 and RFC 8221 advise against it.',
   },
@@ -147,6 +147,7 @@ export const en = {
     addresses: 'Addresses',
     network: 'Network',
     actions: 'Actions',
+    editTags: 'Edit the tags',
     gateway: 'external gateway',
     interface: 'interface',
     remove: 'Remove',
