@@ -90,9 +90,13 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "absent": {"admin": (404, 404), "member": (404, 404), "reader": (404, 404), "unknown role": (404, 404)},
     "create absent": {"admin": (400, 400), "member": (400, 400), "reader": (400, 400), "unknown role": (400, 400)},
     "invite node": {"admin": (201, 201), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    # of an API without users of its own, and without a session
+    "log in": dict.fromkeys(("admin", "member", "reader", "unknown role"), (400, 400)),
+    "choose project": dict.fromkeys(("admin", "member", "reader", "unknown role"), (401, 401)),
+    "log out": dict.fromkeys(("admin", "member", "reader", "unknown role"), (204, 204)),
     "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "unknown role": (401, 401)},
 }
-OPEN: Final = ("public", "agent", "crl")
+OPEN: Final = ("public", "agent", "crl", "log in", "choose project", "log out")
 """Actions that need no user."""
 NO_LIMIT: Final = ("router", "network", "subnet", "vpnservice", "certificate", "trust_anchor")
 SEES_KEYS: Final = ("admin", "member")
@@ -139,10 +143,17 @@ def rows() -> Iterator[Row]:
     yield Row("GET", "/v2.0/vpn/trust-anchors/{id}/crl", "crl")
     for path in ("/", "/v2.0", "/healthz", "/openapi.json"):
         yield Row("GET", path, "public")
+    for path in ("/console", "/console/session"):
+        yield Row("GET", path, "public")
+    for path in ("/console/{id}", "/console/assets/{id}"):
+        yield Row("GET", path, "crl")
+    for method, action in (("POST", "log in"), ("PUT", "choose project"), ("DELETE", "log out")):
+        yield Row(method, "/console/session", action)
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/diagnosis", "diagnose", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/peer-config", "export", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/traffic", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/compare", "compare", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/revisions", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/rollback", "rollback", "connection")

@@ -529,6 +529,10 @@ class FakeCharon:
         with self._world.lock:
             return {name: loaded_connection(config) for name, config in self._daemon().configs.items()}
 
+    def device_counters(self) -> str:
+        with self._world.lock:
+            return f"passed: {self._daemon().passed}"
+
     def ask(self) -> None:
         with self._world.lock:
             self._daemon()

@@ -29,6 +29,7 @@ ResourceOperation = Literal[
     "delete_tag",
     "diagnose",
     "probe",
+    "traffic",
     "list_events",
     "compare",
     "peer_config",
@@ -78,6 +79,7 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "delete_tag": RequestLine("DELETE", "/{id}/tags/{id}", "update"),
     "diagnose": RequestLine("GET", "/{id}/diagnosis", "get"),
     "probe": RequestLine("POST", "/{id}/probe", "update"),
+    "traffic": RequestLine("GET", "/{id}/traffic", "get"),
     "list_events": RequestLine("GET", "/{id}/events", "get"),
     "compare": RequestLine("POST", "/{id}/compare", "get"),
     "peer_config": RequestLine("GET", "/{id}/peer-config", "get"),
@@ -87,7 +89,16 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
 ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
 """Operations on the tags of an object."""
 _ON_AUTHORITIES: Final = ("issue", "revoke")
-_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare", "peer_config", "list_revisions", "rollback")
+_ON_CONNECTIONS: Final = (
+    "diagnose",
+    "probe",
+    "traffic",
+    "list_events",
+    "compare",
+    "peer_config",
+    "list_revisions",
+    "rollback",
+)
 _ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
 
 

@@ -426,7 +426,7 @@ NODE_QUESTION: Final = Table(
     Column("asked_at", Double, nullable=False, index=True),
     # `core.state.live_facts.LiveAnswer` as JSON; null: open.
     Column("answer", Text),
-    # `core.state.probes.ProbeRequest` as JSON; null: nothing is probed.
+    # `core.state.probes.ProbeRequest` or `core.state.traffic.TrafficRequest` as JSON; null: nothing is probed.
     Column("probe", Text),
     sqlite_with_rowid=False,
 )
