@@ -353,6 +353,7 @@ export const en = {
     perBlock: 'One or several blocks of PEM.',
     file: (title: string) => `${title} from a file`,
     required: 'required',
+    nothingChanged: 'Nothing has been changed.',
     noObjects: 'There is none yet.',
   },
   filter: {
