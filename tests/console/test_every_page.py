@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from tests.console.conftest import Fleet, OpenConsole
 from tests.harness import console as consoles
@@ -143,7 +143,12 @@ def test_hostile_names_are_shown_as_text(fleet: Fleet, open_console: OpenConsole
     """No element, script or direction comes from a name; long ones do not push anything off the screen."""
     console = open_console(fleet.url)
     dialogs: list[str] = []
-    console.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    console.page.on("dialog", dismiss)
     with hostile_names(fleet):
         console.log_in(fleet.user, fleet.password)
         for name, place in places(fleet.crowd.connections[0]):

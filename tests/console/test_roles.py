@@ -1,4 +1,4 @@
-"""The permission matrix in the browser: each role sees the objects that the API shows it, and the buttons that it allows.
+"""The permission matrix in the browser: each role sees the objects that the API shows, and the buttons that it allows.
 
 What is allowed comes from the matrix that `tests/api/test_rbac.py` holds the API to, what is seen from the API itself.
 """
