@@ -51,6 +51,12 @@ class NetworkChanged(msgspec.Struct, frozen=True):
     """Another program may have changed the gateway's network."""
 
 
+class PeersDoubted(msgspec.Struct, frozen=True):
+    """Somebody says that the peers at these addresses are not there: anybody can."""
+
+    addresses: frozenset[str]
+
+
 class Stop(msgspec.Struct, frozen=True):
     """End the thread. With `teardown` the gateway is removed; without, everything that runs stays."""
 
@@ -67,7 +73,7 @@ class Ask(msgspec.Struct, frozen=True):
     probe: ProbeRequest | None = None
 
 
-Message = Desired | Stop | NetworkChanged | Ask | Probed | Resolution | Fetched | CharonEvent
+Message = Desired | Stop | NetworkChanged | PeersDoubted | Ask | Probed | Resolution | Fetched | CharonEvent
 
 
 class GatewayWorker:
@@ -128,6 +134,7 @@ class GatewayWorker:
             max_children,
             clock,
             lambda: self.send(NetworkChanged()),
+            lambda addresses: self.send(PeersDoubted(addresses)),
         )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 
@@ -265,6 +272,9 @@ class GatewayWorker:
                 self._stop = message
             case NetworkChanged():
                 self._comparisons = drift.noticed(self._comparisons, self._clock())
+            case PeersDoubted(addresses):
+                if self._charon.running:
+                    self._tunnels.doubt(addresses)
             case Ask():
                 self._questions.append(message)
             case Probed():

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core import printable
+from linkspan.core.addresses import canonical_host
 from linkspan.core.diagnosis import causes
 from linkspan.core.diagnosis.codes import NOTHING, Code, Details
 from linkspan.core.ipsec import config as ipsec_config
@@ -122,6 +123,13 @@ class ChildInstalled(msgspec.Struct, frozen=True):
     unique_id: int
 
 
+class SasDisowned(msgspec.Struct, frozen=True):
+    """A message in plaintext, as of a peer that has lost its SAs (INVALID_IKE_SPI, INVALID_SPI): anybody can send it.
+    `address`: the sender's."""
+
+    address: str
+
+
 class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
@@ -139,10 +147,10 @@ TunnelHint = (
     | RekeyFailed
 )
 """What a tunnel's state machine takes."""
-ConnectionEvent = TunnelHint | ChildInstalled
+ConnectionEvent = TunnelHint | ChildInstalled | SasDisowned
 CharonEvent = ConnectionEvent | DaemonLost
 
-SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
+SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted, SasDisowned)
 """Events that change only what is known of the peer's liveness, and so no report."""
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
@@ -233,6 +241,9 @@ _INSTALLED: Final = re.compile(r"(?:outbound )?CHILD_SA (\S+)\{(\d+)\} establish
 """A rekeyed child has a line for each direction."""
 
 
+_DISOWNED: Final = re.compile(r"received unencrypted informational: from (\S+)\[\d+\] to ")
+
+
 def without_repeats(happened: Iterable[ConnectionEvent]) -> list[ConnectionEvent]:
     """Events that were received together, without the signs of life that a later equal one makes superfluous.
 
@@ -275,6 +286,8 @@ def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ..
     ]
     if connection and (installed := _INSTALLED.match(line)):
         return (*found, ChildInstalled(ipsec_config.owner_of(installed[1]), int(installed[2])))
+    if disowned := _DISOWNED.match(line):
+        return (SasDisowned(canonical_host(disowned[1])),)
     for pattern, code, variant in _CAUSES:
         if match := pattern.search(line):
             found.append(_cause(connection, code, variant, match))
