@@ -102,8 +102,7 @@ def sweep(instance: str) -> None:
     """
     prefix = interface_names.namespace_prefix(interface_names.check_instance(instance))
     namespaces = [name for name in netns.names() if name.startswith(prefix)]
-    for name in namespaces:
-        process.terminate(netns.processes(name))
+    process.terminate(netns.processes(*namespaces))
     for name in namespaces:
         netns.delete(name)
     for name in [netns.CURRENT, *netns.names()]:

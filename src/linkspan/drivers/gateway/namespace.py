@@ -102,6 +102,7 @@ class NetworkNamespaces:
         self._owner = owner
         self._icmp_error = icmp_error
         self._held: dict[str, int] = {}
+        self._ends: Batches[str] = Batches(lambda names: process.terminate(netns.processes(*names)))
         self._releases: Batches[str] = Batches(lambda ports: netns.run_inside(bridges_in, lambda: self._release(ports)))
 
     def name(self, gateway_id: str) -> str:
@@ -144,7 +145,7 @@ class NetworkNamespaces:
         try:
             ports = {self._port(gateway_id, veth.name) for veth in netns.run_inside(name, _veths)}
             self._releases.run(ports)
-            process.terminate(netns.processes(name))
+            self._ends.run([name])
             netns.delete(name)
         except OSError as error:
             raise DriverError(f"the gateway's network cannot be removed: {error}") from error
