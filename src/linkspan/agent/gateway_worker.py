@@ -60,6 +60,12 @@ class NetworkChanged(msgspec.Struct, frozen=True):
     """Another program may have changed the gateway's network."""
 
 
+class PeersDoubted(msgspec.Struct, frozen=True):
+    """Somebody says that the peers at these addresses are not there: anybody can."""
+
+    addresses: frozenset[str]
+
+
 class Stop(msgspec.Struct, frozen=True):
     """End the thread. With `teardown` the gateway is removed; without, everything that runs stays."""
 
@@ -76,7 +82,7 @@ class Ask(msgspec.Struct, frozen=True):
     probe: ProbeRequest | None = None
 
 
-Message = Desired | Stop | NetworkChanged | Ask | Probed | Resolution | Fetched | CharonEvent
+Message = Desired | Stop | NetworkChanged | PeersDoubted | Ask | Probed | Resolution | Fetched | CharonEvent
 
 
 class GatewayWorker:
@@ -138,6 +144,7 @@ class GatewayWorker:
             max_children,
             clock,
             lambda: self.send(NetworkChanged()),
+            lambda addresses: self.send(PeersDoubted(addresses)),
         )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 
@@ -287,6 +294,9 @@ class GatewayWorker:
                 self._stop = message
             case NetworkChanged():
                 self._comparisons = drift.noticed(self._comparisons, self._clock())
+            case PeersDoubted(addresses):
+                if self._charon.running:
+                    self._tunnels.doubt(addresses)
             case Ask():
                 self._questions.append(message)
             case Probed():
