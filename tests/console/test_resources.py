@@ -275,7 +275,7 @@ def _change_password(page: Page, present: str, new: str) -> None:
 
 @pytest.mark.parametrize("user", ["reader", "other"])
 def test_others_see_what_the_api_allows(laboratory: World, open_console: OpenConsole, user: str) -> None:
-    """A reader of the project sees its objects and no button; a member of another project sees only its own."""
+    """A reader of the project sees its objects and no button; a member of another one sees its own: none."""
     with deleted_after(laboratory, "/v2.0/vpn/ikepolicies", {"ikepolicy": {"name": HOSTILE}}) as policy:
         console = open_console(consoles.url_of(laboratory))
         console.log_in_at(laboratory, user)

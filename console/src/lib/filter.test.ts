@@ -87,6 +87,7 @@ test('keys, states and values are suggested', () => {
   assert.deepEqual(texts('-project:b'), ['-project:beta', '-project:"big acme"'])
   assert.deepEqual(suggest('pe down', 2, values), [{ label: 'peer:', text: 'peer:', from: 0, to: 2 }])
   assert.deepEqual(texts('foo:b'), [])
+  assert.deepEqual(texts('project:beta'), [])
 })
 
 test('the nearest word is near', () => {

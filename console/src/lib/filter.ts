@@ -208,7 +208,11 @@ export function suggest(text: string, caret: number, values: (key: FilterKey) =>
   const from = word?.at ?? caret
   const to = word?.end ?? caret
   const minus = word?.negated ? '-' : ''
-  const offer = (items: string[]) => items.slice(0, most).map((item) => ({ label: item, text: `${minus}${item}`, from, to }))
+  const offer = (items: string[]) => {
+    const offered = items.slice(0, most).map((item) => ({ label: item, text: `${minus}${item}`, from, to }))
+    // What is there already needs no completion.
+    return offered.length === 1 && offered[0]?.text === text.slice(from, to) ? [] : offered
+  }
   const typed = (word?.value ?? '').toLowerCase().replace(/\*$/, '')
   const key = word?.key ? known(word.key) : undefined
   if (word?.key) return key ? offer(startingWith(values(key), typed).map((item) => termText(key, item))) : []

@@ -77,6 +77,7 @@ export const en = {
     chooseAll: 'Choose all that are shown',
   },
   wizard: {
+    stepsTitle: 'Steps',
     steps: ['Where', 'Peer', 'Security', 'Review'],
     stepOf: (step: number, title: string) => `Step ${step} of 4: ${title}`,
     done: 'done',
@@ -445,7 +446,8 @@ export const en = {
     rollbackTo: (revision: number) => `Roll back to revision ${revision}`,
     editTitle: 'Edit',
     editField: (field: string) => `Edit ${field}`,
-    policies: { ike: 'Open the IKE policies', ipsec: 'Open the IPsec policies' },
+    policies: { ike: 'Open the IKE policy', ipsec: 'Open the IPsec policy' },
+    settings: 'Settings',
     deleteTitle: 'Delete',
     deleteHelp: (peer: string) =>
       `The tunnel to ${peer} ends, no packet passes between its networks any more, and its keys and earlier revisions are removed. Its timeline stays until it is old.`,
@@ -833,6 +835,7 @@ export const en = {
     all: (count: string) => `All ${count} in the list`,
     worst: 'Those that need a look',
     allUp: 'All of them are up.',
+    hour: 'Traffic of the last hour',
   },
   now: {
     nodes: 'Nodes',
@@ -868,10 +871,10 @@ export const en = {
     asTable: 'As a table',
     titles: { gateway: 'Gateway', tunnel: 'Tunnel', state: 'State', peer: 'Peer' },
     bundle: (count: number) => `${count} tunnels`,
-    tunnel: (name: string, state: string, peer: string) => `Tunnel ${name}, ${state}${peer ? `, to ${peer}` : ''}`,
-    gateway: (name: string, count: number, worst: string) => `Gateway ${name}, ${count === 1 ? '1 tunnel' : `${count} tunnels`}, the worst one is ${worst}`,
-    peer: (address: string) => `Peer ${address}: its connections`,
-    ours: (name: string) => `Peer: our own gateway ${name}`,
+    tunnel: (shown: string, name: string, peer: string) => `${shown}: tunnel${shown.endsWith('…') ? ` ${name}` : ''}${peer ? ` to ${peer}` : ''}`,
+    gateway: (shown: string, count: number, worst: string) => `${shown}: gateway, ${count === 1 ? '1 tunnel' : `${count} tunnels`}, the worst one is ${worst}`,
+    peer: (shown: string) => `${shown}: peer, its connections`,
+    ours: (shown: string) => `${shown}: a gateway of ours`,
     help: 'A line is a tunnel: whole when it is up, in long dashes when degraded, in short ones when down, in dots when it waits, is in error or is disabled. With more than 200 tunnels, those of a gateway that are up are one thick line.',
   },
   nodes: {

@@ -233,7 +233,7 @@ class GatewayWorker:
             self._tunnels.recheck(self._expiry.due(self._tunnels.by_id))
             self._convergence.block_traffic()
             self._ask()
-        self._traffic.sample(self._tunnels.by_id)
+        self._sample()
         if self._tunnels.came_up:
             self._tunnels.came_up = False
             self._settle_soon()
@@ -269,6 +269,13 @@ class GatewayWorker:
         if self._clock() >= self._ask_at:
             self._ask_at = self._clock() + self._intervals.liveness
             self._charon.ask()
+
+    def _sample(self) -> None:
+        """Sample traffic, if it is time. That charon does not answer is found when it is asked for a sign of life."""
+        try:
+            self._traffic.sample(self._tunnels.by_id)
+        except DriverError as error:
+            self._log.debug("traffic cannot be sampled", error=str(error))
 
     def _accept(self, message: Message) -> ConnectionEvent | None:
         """Take a message about the whole gateway. Returns the event of a message about connections."""
