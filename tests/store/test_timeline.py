@@ -32,7 +32,7 @@ def revise(store: Store, *ids: str, project: str = "blue") -> None:
 
 def order(store: Store, most: int = MOST) -> int:
     with store.write() as tx:
-        return timeline.order(tx, most)
+        return timeline.order(tx, most).events
 
 
 def read(store: Store, **wanted: object) -> list[TimelineEvent]:

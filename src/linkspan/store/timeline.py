@@ -11,7 +11,7 @@ A number is about the microseconds since 1970 at which it was given: a time is a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, bindparam, cast, delete, exists, func, insert, literal, select, true, update
@@ -44,6 +44,8 @@ SCANNED: Final = 5000
 """Events that one page looks at, of which a filter may select few."""
 SLACK: Final = 10
 """A connection that has as many events as it may loses every tenth part of them at once."""
+GROWN: Final = 8
+"""Events after which a connection has grown."""
 NEWEST: Final = 2**63 - 1
 """A number that no event has: before it is everything."""
 
@@ -304,16 +306,23 @@ def newest(tx: Transaction) -> int:
     return 0 if found is None else int(found[0])
 
 
-def order(tx: Transaction, most: int) -> int:
-    """Gives events that were committed meanwhile their places; how many. A connection that has more than `most` loses
-    its oldest ones."""
+class Ordered(NamedTuple):
+    """How many events got their places, and the connections that have about `GROWN` events more than they last had."""
+
+    events: int = 0
+    grown: Sequence[str] = ()
+
+
+def order(tx: Transaction, most: int) -> Ordered:
+    """Gives events that were committed meanwhile their places. A connection that has more than `most` loses its oldest
+    ones."""
     head = tx.first(_head)
     if head is None:
         # Of two processes that are first, the other one gets a Conflict.
         tx.run(_first_head, id=1, number=0)
     queued = [(key, _decode(connections)) for key, connections in tx.rows(_queued)]
     if not queued:
-        return 0
+        return Ordered()
     ids = dict.fromkeys(id for _, connections in queued for id, *_ in connections)
     places = {id: int(place or 0) for id, place in tx.rows(_places, ids=encode_json(list(ids)))}
     before = dict(places)
@@ -331,7 +340,8 @@ def order(tx: Transaction, most: int) -> int:
     for connection, place in places.items():
         if place > most and (place // step > before[connection] // step):
             tx.run(_remove_old_places, connection=connection, last=place // step * step - (most - step))
-    return len(placed)
+    grown = [id for id, place in places.items() if place // GROWN > before[id] // GROWN]
+    return Ordered(len(placed), grown)
 
 
 _oldest: Final = Statement(select(TIMELINE.c.number, TIMELINE.c.recorded_at).order_by(TIMELINE.c.number).limit(REMOVED))
