@@ -95,7 +95,7 @@ class Store:
     def read(self) -> Iterator[Transaction]:
         """One read transaction: everything it reads is of one moment."""
         try:
-            with transaction(self._connection(), writes=False) as connection:
+            with transaction(self._connection(writes=False)) as connection:
                 yield Transaction(connection, self._keyring, self._clock, self.lease, self._keep_revisions)
         except KeysUnavailable as error:
             raise Unavailable(str(error)) from error
@@ -126,7 +126,7 @@ class Store:
     def _writing(self, marker: str | None = None) -> Iterator[Transaction]:
         self._keyring.refresh()
         try:
-            with self._turn, transaction(self._connection(), writes=True) as connection:
+            with self._turn, transaction(self._connection(writes=True)) as connection:
                 tx = Transaction(connection, self._keyring, self._clock, self.lease, self._keep_revisions)
                 version = self._keyring.version
                 if version != self._registered:
@@ -149,9 +149,9 @@ class Store:
         except Disconnected as error:
             raise InDoubt(str(error)) from error
 
-    def _connection(self) -> DriverConnection:
+    def _connection(self, *, writes: bool) -> DriverConnection:
         with self._gate, translated(self._dbapi):
-            return take(self._engine)
+            return take(self._engine, writes=writes)
 
     def _has_committed(self, marker: str, error: InDoubt) -> bool:
         """True if the transaction with this marker has committed, False if it never will. Raises `OutcomeUnknown`."""

@@ -54,7 +54,7 @@ _service = TABLES[SERVICE.name]
 _queue = TIMELINE_QUEUE
 
 
-class KnownConnection(msgspec.Struct, frozen=True):
+class NamedConnection(msgspec.Struct, frozen=True):
     """A connection as the events of a transaction name it."""
 
     id: str
@@ -72,7 +72,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     node_id: str = ""
     revision: str | None = None
-    known: KnownConnection | None = None
+    known: NamedConnection | None = None
     ids: tuple[str, ...] = ()
     routers: tuple[str, ...] = ()
 
@@ -106,7 +106,7 @@ def revised(
     )
     event = Written(kind="revision", at=tx.wall, revision=encode_json(edit))
     if own is not None:
-        event = msgspec.structs.replace(event, known=KnownConnection(object_id, *own))
+        event = msgspec.structs.replace(event, known=NamedConnection(object_id, *own))
     else:
         ids, routers = (
             tuple(sorted(id for kind, id in tx.touched if kind == wanted)) for wanted in ("connection", "gateway")
@@ -187,7 +187,7 @@ def flush(tx: Transaction) -> None:
             )
 
 
-def _known_row(event: Written, known: KnownConnection, wall: float) -> tuple[Any, ...]:
+def _known_row(event: Written, known: NamedConnection, wall: float) -> tuple[Any, ...]:
     named = encode_json([(known.id, known.project_id, known.name)])
     return (event.key, wall, event.kind, event.at, "", event.reason, "", event.revision, 1, named)
 

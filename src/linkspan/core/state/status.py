@@ -77,6 +77,8 @@ def compute(inputs: StatusInputs, now: float, grace: float = GRACE) -> Verdict:
     """Status of a connection or service, its reason and the code of that. `grace`: seconds before it reads DOWN instead
     of PENDING."""
     verdict = _verdict(inputs, now, grace)
+    if inputs.last_good is None and not inputs.notice:
+        return verdict
     extra = "; ".join(text for text in (_last_good(inputs, verdict), inputs.notice) if text)
     if not extra:
         return verdict

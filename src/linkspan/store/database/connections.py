@@ -27,9 +27,10 @@ class DriverConnection:
         """Begins a transaction. All that one reads is of one moment, unless it writes."""
         if self.dialect.name == "sqlite":
             self.driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-        elif not writes:
+        elif writes:
+            self.driver.begin(b"BEGIN ISOLATION LEVEL READ COMMITTED")
+        else:
             self.driver.begin(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        # Else psycopg begins one before the first statement: READ COMMITTED, as the engine says.
 
     def cursor(self) -> Any:
         """A cursor. PostgreSQL sends it values in binary: it costs half as much to make rows of them as of texts."""
@@ -47,6 +48,10 @@ class DriverConnection:
         """Undoes what the transaction has done since that place."""
         self.driver.execute("ROLLBACK TO SAVEPOINT place")
 
+    def is_lost(self, error: BaseException) -> bool:
+        """True if an error says that the connection does not work any more."""
+        return self.dialect.is_disconnect(error, self._pooled, None)  # type: ignore[arg-type]
+
     def roll_back(self) -> None:
         """Ends the transaction without its changes. A connection that cannot do that is not used again."""
         try:
@@ -58,32 +63,45 @@ class DriverConnection:
         """Closes the connection, so that nobody else gets it."""
         self._pooled.invalidate()
 
+    def discard_all(self, engine: Engine, error: BaseException) -> None:
+        """Closes the connection, and those in its pool that are as old when their turn comes."""
+        engine.pool._invalidate(self._pooled, error)  # noqa: SLF001 # as SQLAlchemy's own connections do
+
     def give_back(self) -> None:
         """Returns the connection to its pool, after its transaction has ended."""
         self._pooled.close()
 
 
-def take(engine: Engine) -> DriverConnection:
-    """A connection of an engine's pool, outside of a transaction."""
-    return DriverConnection(engine.raw_connection(), engine.dialect)
+def take(engine: Engine, *, writes: bool) -> DriverConnection:
+    """A connection of an engine's pool, in a transaction that has begun. Raises the driver's own errors.
+
+    The pool's connections may have been lost while they were idle. BEGIN shows that, with no work of anybody's: asking
+    each of them before would cost PostgreSQL a round trip more for every transaction.
+    """
+    connection = DriverConnection(engine.raw_connection(), engine.dialect)
+    try:
+        connection.begin(writes=writes)
+    except BaseException as error:
+        if not connection.is_lost(error):
+            connection.roll_back()
+            connection.give_back()
+            raise
+        connection.discard_all(engine, error)
+        connection = DriverConnection(engine.raw_connection(), engine.dialect)
+        connection.begin(writes=writes)
+    return connection
 
 
 class transaction:  # noqa: N801 - reads as a function where it is used, and costs a third of a generator
-    """A transaction on a connection, as a `with` block. It gives the connection back: commits at the end, rolls back on
-    an exception. Errors of the driver become those of `errors`."""
+    """The transaction that a connection is in, as a `with` block. It gives the connection back: commits at the end,
+    rolls back on an exception. Errors of the driver become those of `errors`."""
 
-    __slots__ = ("_connection", "_writes")
+    __slots__ = ("_connection",)
 
-    def __init__(self, connection: DriverConnection, *, writes: bool) -> None:
+    def __init__(self, connection: DriverConnection) -> None:
         self._connection = connection
-        self._writes = writes
 
     def __enter__(self) -> DriverConnection:
-        try:
-            self._connection.begin(writes=self._writes)
-        except BaseException as error:
-            self.__exit__(None, error, None)
-            raise
         return self._connection
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 ANSWER: Final = 9.0
 """Seconds to wait for an answer of the server: longer than its `statement_timeout`."""
 PING: Final = 2.0
-"""The same, when a connection was idle and is asked whether it still works."""
+"""The same of BEGIN, which shows whether a connection still works that was idle."""
 
 _T = TypeVar("_T")
 
@@ -26,12 +26,14 @@ _T = TypeVar("_T")
 class DeadlineConnection(psycopg.Connection[Any]):
     """A connection that is closed when an answer takes longer than `patience` seconds; None: it waits for ever."""
 
-    patience: float | None = PING
+    patience: float | None = ANSWER
 
     def begin(self, command: bytes) -> None:
         """Begins a transaction with properties of its own, by a BEGIN of SQL."""
+        self.patience = PING
         with self.lock:
             self.wait(self._exec_command(command))
+        self.patience = ANSWER
 
     def wait(self, gen: Generator[Any, Any, _T], *args: Any, **more: Any) -> _T:
         """Waits for the server. Raises OperationalError at the deadline."""
@@ -64,12 +66,6 @@ def install(engine: Engine) -> None:
         connection = DeadlineConnection.connect(*args, **hosts.ordered(parameters))
         hosts.last = connection.info.host, str(connection.info.port)
         return connection
-
-    # The pool asks an idle connection whether it works after "checkin" and before "checkout".
-    @event.listens_for(engine, "checkin")
-    def _idle(connection: DeadlineConnection | None, _record: Any) -> None:
-        if connection is not None:
-            connection.patience = PING
 
     @event.listens_for(engine, "checkout")
     def _busy(connection: DeadlineConnection, _record: Any, _proxy: Any) -> None:

@@ -137,7 +137,6 @@ def _postgresql(url: URL, pool: int) -> Engine:
         pool_timeout=BUSY,
         # The connection that was used last has its statements and pages at hand.
         pool_use_lifo=True,
-        pool_pre_ping=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
