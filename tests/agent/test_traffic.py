@@ -166,14 +166,15 @@ def test_what_a_new_charon_counts_counts_from_its_start(sampler: Sampler, left: 
 def test_a_charon_that_does_not_answer_delays_nobody_who_asks(sampler: Sampler) -> None:
     sampler.send(2)
     sampler.pass_()
+    sampler.send(1)
     sampler.world.freeze(LEFT.id)
     with pytest.raises(DriverError):
         sampler.pass_()
     assert sampler.sent() == [2]
     sampler.world.freeze(LEFT.id, frozen=False)
-    sampler.send(1)
     sampler.pass_()
     assert sampler.sent() == [2, 1]
+    assert sampler.samples()[-1].seconds == 2 * STEP
 
 
 def test_a_round_trip_is_in_the_sample_of_its_time(sampler: Sampler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -138,3 +139,68 @@ def test_a_question_for_traffic_is_no_probe(database: Engine) -> None:
             shown(service.api, id)
         with service.api.store.read() as tx:
             assert questions.since_last_probe(tx, id) is None
+
+
+# --- of many connections ------------------------------------------------------------------------------------------
+
+
+def newest(api: Api, *ids: str) -> list[dict[str, Any]]:
+    """The newest samples of connections."""
+    query = "&".join(f"connection_id={id}" for id in ids)
+    found: list[dict[str, Any]] = api.get(f"/linkspan/traffic?{query}")["traffic"]
+    return found
+
+
+def test_each_node_is_asked_once_for_its_connections(database: Engine) -> None:
+    with served(database) as service:
+        first = connection_on_node(service)
+        more = LocalSite(service.api).connection(name="more", peer_address="198.51.100.88", peer_id="198.51.100.88")
+        with answering(service, sampled) as asked:
+            found = newest(service.api, first, more["id"], first, str(uuid.uuid4()))
+    (question,) = asked
+    assert question.traffic is not None
+    assert question.traffic.since is None
+    assert {id for _, id in question.traffic.connections} == {first, more["id"]}
+    assert {each["connection_id"]: each["in_bytes"] for each in found} == {first: 0, more["id"]: 0}
+    assert found[0] == {
+        "connection_id": found[0]["connection_id"],
+        "node": "node-1",
+        "fault": "",
+        "at": 1795960080.0,
+        "seconds": 10.0,
+        "in_bytes": 0,
+        "out_bytes": 0,
+        "in_packets": 0,
+        "out_packets": 0,
+        "rtt_ms": None,
+    }
+
+
+def test_what_one_node_does_not_say_keeps_nothing_from_others(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "PATIENCE", 0.5)
+    with served(database) as service:
+        id = connection_on_node(service)
+        silent = newest(service.api, id)
+        with answering(service, lambda question: sampled(question, ())):
+            unknown = newest(service.api, id)
+    assert [(each["fault"], each["at"], each["out_bytes"]) for each in silent] == [
+        ("node node-1 has not answered within 0.5 s", None, None)
+    ]
+    assert [each["fault"] for each in unknown] == [traffic._UNKNOWN]
+
+
+def test_newest_samples_without_a_node(api: Api) -> None:
+    id = LocalSite(api).connection()["id"]
+    (found,) = newest(api, id)
+    assert "no node can run the gateway" in found["fault"]
+    assert newest(api.as_("bob"), id) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "connection_id=", "connection_id=7", "name=x", "&".join(f"connection_id={uuid.uuid4()}" for _ in range(101))],
+)
+def test_what_names_no_connections_is_refused(api: Api, query: str) -> None:
+    assert api.send("GET", f"/linkspan/traffic?{query}").status_code == 400

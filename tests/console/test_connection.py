@@ -161,6 +161,26 @@ def test_probe_and_compare(laboratory: World, left: dict[str, Any], open_console
     expect(dialog.get_by_role("region", name="swanctl.conf")).to_contain_text("10.2.0.0/24")
 
 
+def test_traffic_is_drawn_and_tabled_with_its_rekeys(
+    laboratory: World, left: dict[str, Any], open_console: OpenConsole
+) -> None:
+    console = open_console(consoles.url_of(laboratory))
+    page = console.page
+    console.log_in_at(laboratory, place=place_of(left))
+    page.get_by_text("Settings").click()
+    expect(page.get_by_role("definition").filter(has_text="bi-directional")).to_be_visible()
+    assert left["psk"] not in page.content()
+    traffic = page.get_by_role("region", name="Traffic of the last hour")
+    expect(traffic.locator("canvas").first).to_be_visible()
+    with laboratory.charon("left") as charon:
+        child = next(child for sa in charon.sas() for child in sa.children)
+        charon.rekey(child.unique_id)
+    expect(traffic.locator("figcaption").first).to_contain_text("rekeyed")
+    expect(page.get_by_role("region", name="Timeline").get_by_text("a child SA was rekeyed").first).to_be_visible()
+    traffic.get_by_text("As a table, by minutes").click()
+    expect(traffic.get_by_role("row").nth(1)).to_contain_text("b/s")
+
+
 def test_delete_says_what_ends_and_what_is_gone_is_not_found(
     laboratory: World, left: dict[str, Any], open_console: OpenConsole
 ) -> None:

@@ -626,6 +626,7 @@ def test_what_is_as_applied_needs_no_restoring(environment: Environment) -> None
     drivers = environment.drivers()
     assert "the namespace" in drivers.namespaces.apply(gateway(1))
     drivers.network_watch.watch(gateway(1).id, lambda: None)
+    drivers.peer_signs.watch(gateway(1).id, lambda _: None)
     drivers.leak_guard.apply(gateway(1), PAIRS)
     drivers.traffic_block.apply(gateway(1), Precedence())
     drivers.ike_limit.apply(gateway(1), ["203.0.113.2", "2001:db8:ff::2"])
@@ -639,8 +640,9 @@ def test_what_is_as_applied_needs_no_restoring(environment: Environment) -> None
         assert drivers.ike_limit.restore(gateway(1), ["203.0.113.2", "2001:db8:ff::2"]) == ()
         assert drivers.mtu_routing.restore(gateway(1), ()) == ()
         assert drivers.policy_bypass.restore(gateway(1), PAIRS) == ()
-    drivers.network_watch.forget(gateway(1).id)
-    drivers.network_watch.forget(gateway(1).id)
+    for watch in (drivers.network_watch, drivers.peer_signs):
+        watch.forget(gateway(1).id)
+        watch.forget(gateway(1).id)
 
 
 def test_a_guard_of_fewer_pairs_is_restored(environment: Environment) -> None:
@@ -661,6 +663,8 @@ def test_restoring_and_watching_need_a_namespace(environment: Environment) -> No
         drivers.ike_limit.apply(gateway(1), ())
     with pytest.raises(DriverError):
         drivers.network_watch.watch(gateway(1).id, lambda: None)
+    with pytest.raises(DriverError):
+        drivers.peer_signs.watch(gateway(1).id, lambda _: None)
 
 
 def test_a_running_charon_answers_a_question_and_a_hanging_one_does_not(environment: Environment) -> None:
@@ -670,3 +674,12 @@ def test_a_running_charon_answers_a_question_and_a_hanging_one_does_not(environm
     with pytest.raises(Unresponsive):
         running.charon.ask()
     environment.kill(running.charon, running.gateway)
+
+
+def test_device_counters_are_known_while_charon_runs_and_stay_while_nothing_passes(environment: Environment) -> None:
+    running = RunningGateway(environment.drivers(), 1, 2)
+    counters = running.charon.device_counters()
+    assert counters
+    assert running.charon.device_counters() == counters
+    environment.kill(running.charon, running.gateway)
+    assert not running.charon.device_counters()

@@ -81,13 +81,17 @@ def test_what_hosts_send_is_shown_whatever_is_rekeyed_meanwhile(ours: Ours, peer
         with peer.session() as session:
             session.rekey({"child-id": peer.children()[-1]["uniqueid"]})
             session.rekey({"ike": "ours"})
-        answer = pinging.result()
+        pings = pinging.result()
     assert seen.plaintext == 0
-    assert seen.esp >= 2 * answer.received
-    wait_shown(link, answer.received, answer.sent, uncounted)
+    assert seen.esp >= 2 * pings.received
+    wait_shown(link, pings.received, pings.sent, uncounted)
     found = traffic_of(link)
     assert (found["fault"], found["node"] is not None) == ("", True)
     check_series(found)
+    answer = ours.user.request("GET", "/v2.0/linkspan/traffic", query=[("connection_id", link.id)])
+    (newest,) = answer["traffic"]
+    assert (newest["connection_id"], newest["fault"], newest["node"]) == (link.id, "", found["node"])
+    assert newest["at"] >= found["at"][-1]
 
 
 def test_another_agent_takes_nothing_of_before_for_traffic_of_now(ours: Ours, peer: Peer) -> None:

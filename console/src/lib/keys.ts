@@ -2,8 +2,8 @@
 
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const CHARACTERS = `${LETTERS}0123456789`
-/** Characters of a key: more than 256 bits. */
-const LENGTH = 44
+/** Characters of a key: 256 bits, less a fraction of one. */
+const LENGTH = 43
 
 /** A new key from the browser's generator: letters and digits, a letter first, because some devices take no others. */
 export function newKey(): string {

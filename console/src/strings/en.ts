@@ -77,6 +77,7 @@ export const en = {
     chooseAll: 'Choose all that are shown',
   },
   wizard: {
+    stepsTitle: 'Steps',
     steps: ['Where', 'Peer', 'Security', 'Review'],
     stepOf: (step: number, title: string) => `Step ${step} of 4: ${title}`,
     done: 'done',
@@ -445,7 +446,8 @@ export const en = {
     rollbackTo: (revision: number) => `Roll back to revision ${revision}`,
     editTitle: 'Edit',
     editField: (field: string) => `Edit ${field}`,
-    policies: { ike: 'Open the IKE policies', ipsec: 'Open the IPsec policies' },
+    policies: { ike: 'Open the IKE policy', ipsec: 'Open the IPsec policy' },
+    settings: 'Settings',
     deleteTitle: 'Delete',
     deleteHelp: (peer: string) =>
       `The tunnel to ${peer} ends, no packet passes between its networks any more, and its keys and earlier revisions are removed. Its timeline stays until it is old.`,
@@ -660,6 +662,7 @@ export const en = {
     ipsec: 'IPsec policies',
     newIke: 'New IKE policy',
     newIpsec: 'New IPsec policy',
+    profiles: 'What the crypto profiles are',
     weak: 'weak',
     weakHelp: 'RFC 8247 and RFC 8221 advise against it.',
   },
@@ -684,6 +687,7 @@ export const en = {
     addresses: 'Addresses',
     network: 'Network',
     actions: 'Actions',
+    editTags: 'Edit the tags',
     gateway: 'external gateway',
     interface: 'interface',
     remove: 'Remove',

@@ -50,7 +50,7 @@ class Desired(msgspec.Struct, frozen=True):
 
 class Convergence:
     """Has no desired state at first, and does nothing then. `changed` is called, on any thread, after other programs
-    have changed the gateway's network.
+    have changed the gateway's network, and `doubted` with the addresses of peers that signs are about.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Convergence:
         max_children: int,
         clock: Callable[[], float],
         changed: Callable[[], None],
+        doubted: Callable[[frozenset[str]], None],
     ) -> None:
         self._log = structlog.get_logger("agent.gateway").bind(gateway=reports.gateway.id)
         self._drivers = drivers
@@ -79,6 +80,7 @@ class Convergence:
         self._max_children = max_children
         self._clock = clock
         self._changed = changed
+        self._doubted = doubted
         self._note_ends_at = math.inf
         self._guard_coverage = GuardCoverage(drivers.leak_guard, drivers.policy_bypass)
         self._mtus = MtuApplier(drivers.mtu_routing, drivers.backend)
@@ -253,6 +255,7 @@ class Convergence:
         Raises DriverError.
         """
         self._drivers.network_watch.forget(self._reports.gateway.id)
+        self._drivers.peer_signs.forget(self._reports.gateway.id)
         self._charon.stop(for_good=bool(tombstones))
         self._drivers.namespaces.remove(self._reports.gateway.id)
         if not tombstones:
@@ -286,6 +289,10 @@ class Convergence:
             self._drivers.network_watch.watch(gateway.id, self._changed)
         except DriverError as error:
             self._log.warning("changes of the gateway's network are found by comparing it only", error=str(error))
+        try:
+            self._drivers.peer_signs.watch(gateway.id, self._doubted)
+        except DriverError as error:
+            self._log.warning("peers that are gone are found by dead peer detection only", error=str(error))
 
     def _ensure_charon(self) -> None:
         start = self._charon.ensure_running()

@@ -60,6 +60,12 @@ class NetworkChanged(msgspec.Struct, frozen=True):
     """Another program may have changed the gateway's network."""
 
 
+class PeersDoubted(msgspec.Struct, frozen=True):
+    """Somebody says that the peers at these addresses are not there: anybody can."""
+
+    addresses: frozenset[str]
+
+
 class Stop(msgspec.Struct, frozen=True):
     """End the thread. With `teardown` the gateway is removed; without, everything that runs stays."""
 
@@ -76,7 +82,7 @@ class Ask(msgspec.Struct, frozen=True):
     probe: ProbeRequest | None = None
 
 
-Message = Desired | Stop | NetworkChanged | Ask | Probed | Resolution | Fetched | CharonEvent
+Message = Desired | Stop | NetworkChanged | PeersDoubted | Ask | Probed | Resolution | Fetched | CharonEvent
 
 
 class GatewayWorker:
@@ -138,6 +144,7 @@ class GatewayWorker:
             max_children,
             clock,
             lambda: self.send(NetworkChanged()),
+            lambda addresses: self.send(PeersDoubted(addresses)),
         )
         self._thread = threading.Thread(target=self._run, name=f"gateway-{gateway.id[:8]}", daemon=True)
 
@@ -233,7 +240,7 @@ class GatewayWorker:
             self._tunnels.recheck(self._expiry.due(self._tunnels.by_id))
             self._convergence.block_traffic()
             self._ask()
-        self._traffic.sample(self._tunnels.by_id)
+        self._sample()
         if self._tunnels.came_up:
             self._tunnels.came_up = False
             self._settle_soon()
@@ -270,6 +277,13 @@ class GatewayWorker:
             self._ask_at = self._clock() + self._intervals.liveness
             self._charon.ask()
 
+    def _sample(self) -> None:
+        """Sample traffic, if it is time. That charon does not answer is found when it is asked for a sign of life."""
+        try:
+            self._traffic.sample(self._tunnels.by_id)
+        except DriverError as error:
+            self._log.debug("traffic cannot be sampled", error=str(error))
+
     def _accept(self, message: Message) -> ConnectionEvent | None:
         """Take a message about the whole gateway. Returns the event of a message about connections."""
         match message:
@@ -280,6 +294,9 @@ class GatewayWorker:
                 self._stop = message
             case NetworkChanged():
                 self._comparisons = drift.noticed(self._comparisons, self._clock())
+            case PeersDoubted(addresses):
+                if self._charon.running:
+                    self._tunnels.doubt(addresses)
             case Ask():
                 self._questions.append(message)
             case Probed():

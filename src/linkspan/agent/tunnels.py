@@ -56,6 +56,7 @@ from linkspan.core.tunnel.charon_events import (
     PeerTimedOut,
     RekeyFailed,
     SaChanged,
+    SasDisowned,
     TunnelHint,
 )
 from linkspan.core.tunnel.events import Event
@@ -117,7 +118,10 @@ class GatewayTunnels:
     def handle(self, happened: Iterable[ConnectionEvent]) -> None:
         """Step the connections that events of charon are about."""
         kept = charon_events.without_repeats(happened)
+        self.doubt({event.address for event in kept if isinstance(event, SasDisowned)})
         for event in kept:
+            if isinstance(event, SasDisowned):
+                continue
             if isinstance(event, ChildInstalled):
                 self._installed(event)
                 continue
@@ -221,6 +225,14 @@ class GatewayTunnels:
         """Authenticate the peers of these tunnels again. Of those that share an IKE connection, one does it for all."""
         by_name = {config.name: id for id in ids if id in self.by_id for config in configs(self.by_id[id])}
         self.step_all(sorted(set(by_name.values())), events.RecheckPeer())
+
+    def doubt(self, addresses: Container[str]) -> None:
+        """Doubt the peers at these addresses. Of tunnels that share an IKE connection, one does it for all."""
+        by_name: dict[str, str] = {}
+        for id, tunnel in self.by_id.items():
+            if lifecycle.may_doubt(tunnel):
+                by_name |= {config.name: id for config in configs(tunnel) if config.remote_address in addresses}
+        self.step_all(sorted(set(by_name.values())), events.PeerDoubted())
 
     def _set_timer(self, id: str) -> None:
         for due in (lifecycle.wake_at(self.by_id[id]), lifecycle.watch_at(self.by_id[id])):

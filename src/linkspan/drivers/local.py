@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from linkspan.drivers.gateway.leak_guard import NftLeakGuard
 from linkspan.drivers.gateway.mtu_routing import PolicyRoutedMtu
 from linkspan.drivers.gateway.namespace import NetworkNamespaces
 from linkspan.drivers.gateway.network_watch import NetlinkWatch
+from linkspan.drivers.gateway.peer_signs import IcmpPeerSigns
 from linkspan.drivers.gateway.policy_bypass import XfrmPolicyBypass
 from linkspan.drivers.gateway.prober import NamespaceProber
 from linkspan.drivers.gateway.traffic_block import NftTrafficBlock
@@ -62,6 +64,7 @@ class LocalDrivers:
         refusal = user_namespace.refusal()
         if refusal:
             _log.warning("no user namespaces here: charon keeps rights over the node's network", kernel=refusal)
+        self.peer_signs = IcmpPeerSigns(partial(interface_names.namespace, instance, node))
         self.namespaces = NetworkNamespaces(
             instance,
             node,
@@ -69,6 +72,7 @@ class LocalDrivers:
             bridges,
             leak_guard.drop_everything,
             (lambda _name: None) if refusal else confinement.uid,
+            self.peer_signs.about,
         )
         self.leak_guard = NftLeakGuard(self.backend, self.namespaces.name)
         self.policy_bypass = XfrmPolicyBypass(self.backend, self.namespaces.name)
@@ -98,8 +102,7 @@ def sweep(instance: str) -> None:
     """
     prefix = interface_names.namespace_prefix(interface_names.check_instance(instance))
     namespaces = [name for name in netns.names() if name.startswith(prefix)]
-    for name in namespaces:
-        process.terminate(netns.processes(name))
+    process.terminate(netns.processes(*namespaces))
     for name in namespaces:
         netns.delete(name)
     for name in [netns.CURRENT, *netns.names()]:

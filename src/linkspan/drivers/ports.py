@@ -74,7 +74,7 @@ class Namespaces(Protocol):
     def path_fault(self, gateway_id: str, local: str, peer: str) -> PathFault | None:
         """Why a peer may be silent: a fault of this end that keeps what is sent from leaving, or an ICMP error.
 
-        None without one, or without a namespace. The first call listens for errors; later ones have seen them.
+        None without one, or without a namespace. Errors are known while the gateway's `PeerSigns` are watched.
         """
 
     def remove(self, gateway_id: str) -> None:
@@ -201,6 +201,17 @@ class NetworkWatch(Protocol):
         What changed is not said, and not every change is seen: so compare also without a call. Changes of this agent
         are left out as far as they are known. Raises DriverError if the gateway has no namespace.
         """
+
+    def forget(self, gateway_id: str) -> None:
+        """End the watch. No error if there is none."""
+
+
+class PeerSigns(Protocol):
+    """Notices signs that peers of gateways are not there. They are not authenticated: anybody can send them."""
+
+    def watch(self, gateway_id: str, deliver: Callable[[frozenset[str]], None]) -> None:
+        """Call `deliver` with the addresses that signs are about, at most a few times a second, on any thread.
+        It must not block. Raises DriverError if the gateway has no namespace."""
 
     def forget(self, gateway_id: str) -> None:
         """End the watch. No error if there is none."""
@@ -418,6 +429,10 @@ class Drivers(Protocol):
     @property
     def network_watch(self) -> NetworkWatch:
         """The watch over this node's gateways."""
+
+    @property
+    def peer_signs(self) -> PeerSigns:
+        """The signs about the peers of this node's gateways."""
 
     @property
     def machine_limits(self) -> MachineLimits:

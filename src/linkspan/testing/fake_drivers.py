@@ -69,6 +69,7 @@ class FakeDrivers:
         self.ike_limit = FakeIkeLimit(world, node)
         self.charon_network = FakeCharonNetwork(world, node)
         self.network_watch = FakeNetworkWatch(world, node)
+        self.peer_signs = FakePeerSigns(world, node)
         self.machine_limits = FakeMachineLimits()
         self.resolver = FakeResolver(world)
         self.fetcher = FakeFetcher(world)
@@ -310,6 +311,24 @@ class FakeNetworkWatch:
             self._world.watchers.pop((self._node, gateway_id), None)
 
 
+class FakePeerSigns:
+    """The `PeerSigns` of one node. `watched`: by gateway, what takes the addresses that signs are about."""
+
+    def __init__(self, world: FakeWorld, node: str) -> None:
+        self._world = world
+        self._node = node
+        self.watched: dict[str, Callable[[frozenset[str]], None]] = {}
+
+    def watch(self, gateway_id: str, deliver: Callable[[frozenset[str]], None]) -> None:
+        with self._world.lock:
+            if (self._node, gateway_id) not in self._world.gateways:
+                raise DriverError(f"there is no namespace of gateway {gateway_id} to watch")
+            self.watched[gateway_id] = deliver
+
+    def forget(self, gateway_id: str) -> None:
+        self.watched.pop(gateway_id, None)
+
+
 class FakeMachineLimits:
     """The `MachineLimits` of a machine; `refusals`: what cannot be raised. `ensured`: what was asked for."""
 
@@ -531,7 +550,8 @@ class FakeCharon:
 
     def device_counters(self) -> str:
         with self._world.lock:
-            return f"passed: {self._daemon().passed}"
+            daemon = self._world.daemons.get(self._key)
+            return f"passed: {daemon.passed}" if daemon else ""
 
     def ask(self) -> None:
         with self._world.lock:

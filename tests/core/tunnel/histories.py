@@ -127,6 +127,7 @@ class History:
             events.PeerDeclaredDead(),
             events.EventsLost(),
             events.KeyLoaded(),
+            events.PeerDoubted(),
             Cause(about, self.random.choice(("PSK_MISMATCH", "ESP_PROPOSAL_MISMATCH")), "why"),
             PeerRefused("198.51.100.2", "IKE_REFUSED", "why", 1.8e9, 2),
             PeerRefused("198.51.100.2", "PSK_MISMATCH", "why", 1.8e9, 1, attempt=self.random.randrange(9)),

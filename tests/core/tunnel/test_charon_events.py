@@ -188,6 +188,20 @@ def test_a_child_that_was_rekeyed_or_has_ended_is_counted() -> None:
     assert isinstance(only, SaChanged)
 
 
+@pytest.mark.parametrize(
+    ("sender", "address"),
+    [
+        ("198.51.100.9[500]", "198.51.100.9"),
+        ("198.51.100.9[4500]", "198.51.100.9"),
+        ("2001:DB8::9[500]", "2001:db8::9"),
+    ],
+)
+def test_a_message_in_plaintext_says_only_where_it_came_from(sender: str, address: str) -> None:
+    line = f"received unencrypted informational: from {sender} to 198.51.100.2[500]"
+    assert charon_events.from_log("", line) == (charon_events.SasDisowned(address),)
+    assert charon_events.from_log("", f"the peer says: {line}") == ()
+
+
 def test_updown_events_ask_for_a_look() -> None:
     peer = "peer-0a1b2c3d-4e5f6071"
     assert charon_events.from_event("ike-updown", {"up": b"yes", peer: {"uniqueid": b"1"}}) == (SaChanged(peer),)

@@ -5,26 +5,29 @@ Agents keep the samples, and are asked; the database has none. Whoever may read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from linkspan.api.http.messages import Request, Response, ok
-from linkspan.api.http.operation import Operation, Schema, closed, described
+from linkspan.api.http.operation import ID, Operation, Schema, closed, described
 from linkspan.api.http.route import Route
 from linkspan.api.openapi.crud import parameter
-from linkspan.api.resources.collection import find, not_found
-from linkspan.api.resources.node_questions import NodeQuestions
+from linkspan.api.resources.collection import find, not_found, visible
+from linkspan.api.resources.node_questions import Asked, NodeQuestions
 from linkspan.core.authorization import policy
 from linkspan.core.errors import ApiError
-from linkspan.core.schema.operations import REQUEST_LINES
+from linkspan.core.schema.attribute_types import is_uuid
+from linkspan.core.schema.list_query import Query
+from linkspan.core.schema.operations import NEWEST_TRAFFIC, REQUEST_LINES
 from linkspan.core.schema.resources import CONNECTION
 from linkspan.core.state.live_facts import LiveAnswer
 from linkspan.core.state.status import node_fault
-from linkspan.core.state.traffic import KEPT, STEP, TrafficSample
+from linkspan.core.state.traffic import KEPT, MOST_CONNECTIONS, STEP, TrafficSample
 from linkspan.store.nodes import questions
 from linkspan.store.rows.row import Row
 from linkspan.store.store import Conflict, Store, Unavailable
+from linkspan.store.transaction import Transaction
 
 PATIENCE: Final = 2.5
 """Seconds for which a request waits for its nodes."""
@@ -45,7 +48,10 @@ class TrafficSamples:
 
     def routes(self) -> list[Route]:
         """All paths."""
-        return [Route("GET", PATH, self.of_one, operation=_OF_ONE)]
+        return [
+            Route("GET", PATH, self.of_one, operation=_OF_ONE),
+            Route("GET", NEWEST_TRAFFIC, self.of_many, operation=_OF_MANY),
+        ]
 
     def of_one(self, request: Request) -> Response:
         """Asks the node of a connection for its samples."""
@@ -63,6 +69,48 @@ class TrafficSamples:
         except (Conflict, Unavailable) as error:
             return _series(row, _not_asked(error), ())
         return response or _series(row, _NOBODY, ())
+
+    def of_many(self, request: Request) -> Response:
+        """Asks the nodes of some connections for their newest samples, each node once."""
+        policy.require(request.caller, "get", CONNECTION)
+        ids = _connection_ids(_values(request, "connection_id"))
+        rows, faults = self._rows(request, ids)
+        asked = {
+            str(row["id"]): row.router_id for row in rows if row.router_id is not None and not faults[str(row["id"])]
+        }
+        by_answer: list[tuple[str, ...]] = []
+
+        def write(tx: Transaction) -> list[Asked]:
+            found = questions.ask_traffic(tx, ((router_id, id) for id, router_id in asked.items()))
+            by_answer[:] = [
+                tuple(id for _, id in question.traffic.connections) for _, question in found if question.traffic
+            ]
+            return found
+
+        def answered(again: Request, answers: Sequence[LiveAnswer | None]) -> Response:
+            pairs = zip(by_answer, answers, strict=True)
+            return self._newest(again, ids, {id: answer for of, answer in pairs for id in of})
+
+        try:
+            response = self._asking.ask_all(write, PATIENCE, answered)
+        except (Conflict, Unavailable) as error:
+            return _listed([(row, faults[str(row["id"])] or _not_asked(error), None) for row in rows])
+        return response or _listed([(row, faults[str(row["id"])] or _NOBODY, None) for row in rows])
+
+    def _newest(self, request: Request, ids: tuple[str, ...], answers: Mapping[str, LiveAnswer | None]) -> Response:
+        rows, faults = self._rows(request, ids)
+        shown: list[tuple[Row, str, TrafficSample | None]] = []
+        for row in rows:
+            id = str(row["id"])
+            found, fault = _samples(row, answers[id]) if id in answers else ((), faults[id] or _NOBODY)
+            shown.append((row, fault or ("" if found else _UNKNOWN), found[-1] if found else None))
+        return _listed(shown)
+
+    def _rows(self, request: Request, ids: tuple[str, ...]) -> tuple[list[Row], dict[str, str]]:
+        """Those of these connections that the caller may read, and why no node answers for each of them."""
+        with self._store.read() as tx:
+            rows = list(visible(tx, CONNECTION, _without_psk(ids), request.caller))
+            return rows, {str(row["id"]): _node_fault(row, tx.now) for row in rows}
 
     def _row(self, request: Request) -> tuple[Row, str]:
         """The connection of a request, and why no node answers for it."""
@@ -108,6 +156,18 @@ def _series(row: Row, fault: str, found: Sequence[TrafficSample]) -> Response:
     return ok({"traffic": {**_head(row, fault), "name": row["name"], **columns}})
 
 
+def _listed(shown: Iterable[tuple[Row, str, TrafficSample | None]]) -> Response:
+    """The newest sample of each connection; nulls where there is none."""
+    return ok(
+        {
+            "traffic": [
+                {**_head(row, fault), **{name: getattr(sample, name, None) for name in _FIELDS}}
+                for row, fault, sample in shown
+            ]
+        }
+    )
+
+
 def _head(row: Row, fault: str) -> dict[str, Any]:
     return {"connection_id": row["id"], "node": _node(row), "fault": fault}
 
@@ -120,6 +180,19 @@ def _values(request: Request, *known: str) -> dict[str, list[str]]:
             raise ApiError("HTTPBadRequest", f"'{name}' is not a parameter here, which has: {', '.join(known)}")
         values.setdefault(name, []).append(value)
     return values
+
+
+def _without_psk(ids: tuple[str, ...]) -> Query:
+    """A query for connections whose keys nobody has to open."""
+    return Query(filters={"id": ids}, fields=("id", "name"))
+
+
+def _connection_ids(values: Mapping[str, list[str]]) -> tuple[str, ...]:
+    ids = tuple(dict.fromkeys(id.lower() for id in values.get("connection_id", ())))
+    if not 0 < len(ids) <= MOST_CONNECTIONS or not all(map(is_uuid, ids)):
+        message = f"connection_id has to be the id of a connection, and be there 1 to {MOST_CONNECTIONS} times"
+        raise ApiError("HTTPBadRequest", message)
+    return ids
 
 
 def _since(values: dict[str, list[str]]) -> float:
@@ -186,4 +259,36 @@ _OF_ONE: Final = Operation(
         )
     ),
     refusals=("PolicyNotAuthorized", "HTTPBadRequest", CONNECTION.not_found),
+)
+_NULLABLE: Final[dict[str, Schema]] = {
+    "at": {"type": ["number", "null"]},
+    "seconds": {"type": ["number", "null"]},
+}
+_OF_MANY: Final = Operation(
+    id="newest_traffic",
+    tag="connection",
+    path_ids={},
+    summary=f"the newest sample of up to {MOST_CONNECTIONS} connections",
+    description=(
+        "Each of their nodes is asked once. Connections that the caller may not read are left out. `rtt_ms` is the "
+        "newest one of the last minute. Where `fault` is not empty, the rest is null."
+    ),
+    parameters=(
+        parameter(
+            "connection_id",
+            {"type": "array", "items": ID, "minItems": 1, "maxItems": MOST_CONNECTIONS},
+            "give it once for each connection",
+            required=True,
+        ),
+    ),
+    answer=closed(
+        traffic={
+            "type": "array",
+            "items": closed(
+                **_HEAD,
+                **{name: described(_NULLABLE.get(name, schema), text) for name, (schema, text) in _MEANINGS.items()},
+            ),
+        }
+    ),
+    refusals=("PolicyNotAuthorized", "HTTPBadRequest"),
 )

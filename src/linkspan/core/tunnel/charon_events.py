@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan.core import printable
+from linkspan.core.addresses import canonical_host
 from linkspan.core.diagnosis import causes
 from linkspan.core.diagnosis.codes import NOTHING, Code, Details
 from linkspan.core.ipsec import config as ipsec_config
@@ -139,6 +140,13 @@ class RoundTrip(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class SasDisowned(msgspec.Struct, frozen=True):
+    """A message in plaintext, as of a peer that has lost its SAs (INVALID_IKE_SPI, INVALID_SPI): anybody can send it.
+    `address`: the sender's."""
+
+    address: str
+
+
 class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
@@ -156,10 +164,10 @@ TunnelHint = (
     | RekeyFailed
 )
 """What a tunnel's state machine takes."""
-ConnectionEvent = TunnelHint | ChildInstalled
+ConnectionEvent = TunnelHint | ChildInstalled | SasDisowned
 CharonEvent = ConnectionEvent | ChildCounted | RekeyBegun | RoundTrip | DaemonLost
 
-SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
+SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted, SasDisowned)
 """Events that change only what is known of the peer's liveness, and so no report."""
 
 EVENTS: Final = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "ike-update", "log")
@@ -252,6 +260,9 @@ _REKEYS: Final = re.compile(r"establishing CHILD_SA \S+\{\d+\} reqid \d+")
 """Only a child that is rekeyed has a reqid by then."""
 
 
+_DISOWNED: Final = re.compile(r"received unencrypted informational: from (\S+)\[\d+\] to ")
+
+
 def without_repeats(happened: Iterable[ConnectionEvent]) -> list[ConnectionEvent]:
     """Events that were received together, without the signs of life that a later equal one makes superfluous.
 
@@ -308,6 +319,8 @@ def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ..
         return (*found, ChildInstalled(ipsec_config.owner_of(installed[1]), int(installed[2])))
     if connection and _REKEYS.match(line):
         return (*found, RekeyBegun())
+    if disowned := _DISOWNED.match(line):
+        return (SasDisowned(canonical_host(disowned[1])),)
     for pattern, code, variant in _CAUSES:
         if match := pattern.search(line):
             found.append(_cause(connection, code, variant, match))

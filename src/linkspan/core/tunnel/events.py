@@ -57,6 +57,10 @@ class RecheckPeer(msgspec.Struct, frozen=True):
     """A certificate of the tunnel has expired, or a revocation list names more than before."""
 
 
+class PeerDoubted(msgspec.Struct, frozen=True):
+    """Somebody says that the peer is not there, or has lost its SAs: anybody can."""
+
+
 class EventsLost(msgspec.Struct, frozen=True):
     """Events of charon may have been lost, answers of the peer among them."""
 
@@ -72,6 +76,7 @@ Event = (
     | WatchDue
     | PeerDeclaredDead
     | RecheckPeer
+    | PeerDoubted
     | EventsLost
     | TunnelHint
 )

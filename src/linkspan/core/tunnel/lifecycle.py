@@ -18,6 +18,7 @@ import msgspec
 
 from linkspan.core.tunnel import (
     cause_context,
+    doubts,
     dpd,
     flapping,
     key_rotation,
@@ -58,6 +59,7 @@ from linkspan.core.tunnel.events import (
     Loaded,
     LoadFailed,
     PeerDeclaredDead,
+    PeerDoubted,
     RecheckPeer,
     SasListed,
     Tick,
@@ -111,6 +113,7 @@ def wake_at(tunnel: Tunnel) -> float | None:
     times += [tunnel.replacements.due, tunnel.rechecks.due, tunnel.distrusted_at, tunnel.prefer_at]
     times.append(tunnel.key_rotation.new_at)
     if has_dpd(tunnel):
+        times.append(tunnel.doubts.due)
         times.append(dpd.deadline(tunnel.dpd_state, tunnel.connection.dpd.timeout))
     return min((time for time in times if time is not None), default=None)
 
@@ -289,6 +292,16 @@ def _recheck_peer(tunnel: Tunnel, _event: RecheckPeer, now: float) -> Step:
     return _set(tunnel, rechecks=rechecks.want(tunnel.rechecks, now)), (ListSas(),)
 
 
+def may_doubt(tunnel: Tunnel) -> bool:
+    """True if the tunnel is up and its peer may be asked for more than dead peer detection does (`doubts`)."""
+    is_asked = tunnel.config is not None and tunnel.config.version == 2 and has_dpd(tunnel)
+    return is_asked and bool(running_children(tunnel)) and may_initiate(tunnel)
+
+
+def _peer_doubted(tunnel: Tunnel, _event: PeerDoubted, now: float) -> Step:
+    return (_set(tunnel, doubts=doubts.signalled(tunnel.doubts, now)) if may_doubt(tunnel) else tunnel), ()
+
+
 def _peer_declared_dead(tunnel: Tunnel, _event: PeerDeclaredDead, now: float) -> Step:
     state = tunnel.dpd_state
     if not state.last_seen and not state.waits_for:
@@ -319,4 +332,5 @@ _HANDLERS: Final[Mapping[type, Callable[[Tunnel, Any, float], Step]]] = {
     PeerTimedOut: _peer_timed_out,
     PeerDeclaredDead: _peer_declared_dead,
     RecheckPeer: _recheck_peer,
+    PeerDoubted: _peer_doubted,
 }

@@ -13,6 +13,7 @@ from linkspan.core.ipsec import config as ipsec_config
 from linkspan.core.ipsec.config import IkeConfig, pairs_of
 from linkspan.core.tunnel import (
     coverage,
+    doubts,
     dpd,
     duplicate_sas,
     fallback,
@@ -78,7 +79,8 @@ def assess(tunnel: Tunnel, config: IkeConfig, listed: tuple[IkeSa, ...], now: fl
     tunnel = _set(tunnel, traffic=traffic.listed(tunnel.traffic, usable, children(tunnel), now))
     tunnel, ended = _without_distrusted(tunnel, config, usable, now)
     tunnel, checks = _recheck(_set(tunnel, without_ppk=_is_without_ppk(tunnel, config, usable)), usable, now)
-    following += ended + checks
+    tunnel, questions = _ask_doubted(tunnel, (*usable, *(sa for sa in listed if sa.state == "DELETING")), now)
+    following += ended + checks + questions
     check, rekeys = pfs_check.due_rekeys(tunnel.pfs_check, usable, running_children(tunnel), now)
     tunnel = _set(tunnel, pfs_check=check)
     # An end that only waits must not initiate an IKE SA either.
@@ -94,6 +96,11 @@ def _recheck(tunnel: Tunnel, sas: tuple[IkeSa, ...], now: float) -> Step:
     failed = any(isinstance(action, DeleteIkeSa) for action in actions)
     tunnel = _set(tunnel, rechecks=checks)
     return _unless_known(tunnel, rechecks.FAILED, "PEER_REAUTH_FAILED") if failed else tunnel, actions
+
+
+def _ask_doubted(tunnel: Tunnel, sas: tuple[IkeSa, ...], now: float) -> Step:
+    state, actions = doubts.advance(tunnel.doubts, tunnel.dpd_state, sas, running_children(tunnel), now)
+    return _set(tunnel, doubts=state), actions
 
 
 def _unless_known(tunnel: Tunnel, text: str, code: Code) -> Tunnel:

@@ -30,6 +30,7 @@ from linkspan.core.tunnel.events import (
     Loaded,
     LoadFailed,
     PeerDeclaredDead,
+    PeerDoubted,
     RecheckPeer,
     SasListed,
     Tick,
@@ -92,6 +93,7 @@ _DOWN: Final = _RETRY | _WAITING
 _HINTS: Final = (
     Cause,
     Initiating,
+    PeerDoubted,
     PeerRefused,
     PeerSeen,
     ProbeSent,

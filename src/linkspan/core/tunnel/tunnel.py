@@ -16,6 +16,7 @@ from linkspan.core.state.desired import Connection
 from linkspan.core.tunnel import dpd, fallback, key_rotation, peer_conflicts
 from linkspan.core.tunnel.actions import Initiate
 from linkspan.core.tunnel.coverage import MissingPair
+from linkspan.core.tunnel.doubts import Doubts
 from linkspan.core.tunnel.dpd import DpdState
 from linkspan.core.tunnel.flapping import Downs
 from linkspan.core.tunnel.ike_replacement import Replacements
@@ -59,9 +60,9 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     supersedes, in whose IKE SA it creates its children if it may only respond, as it may rekey there
     (`core.tunnel.takeover`). `taking_over`: one that it supersedes goes on. `settles_at`: until then the peer may end
     SAs because of its own takeover, so nothing counts as redundant. `partial_until`: until then a successor that
-    carries some of its pairs counts as coming up. `rechecks`: of the peer's certificate. `distrusted_at`: the previous
-    version ends then, since it admits peers that this one does not. `without_ppk`: it is up without its optional
-    post-quantum key. `downs`: when it went down lately.
+    carries some of its pairs counts as coming up. `rechecks`: of the peer's certificate. `doubts`: about the
+    peer's having its SAs. `distrusted_at`: the previous version ends then, since it admits peers that this one does
+    not. `without_ppk`: it is up without its optional post-quantum key. `downs`: when it went down lately.
     """
 
     connection: Connection
@@ -102,6 +103,7 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
     settles_at: float | None = None
     partial_until: float | None = None
     rechecks: Rechecks = Rechecks()
+    doubts: Doubts = Doubts()
     distrusted_at: float | None = None
     without_ppk: bool = False
     downs: Downs = ()

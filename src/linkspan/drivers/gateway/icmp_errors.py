@@ -1,7 +1,7 @@
 """ICMP errors about what a gateway has sent to UDP 500 and 4500: a router or the peer says why nothing is answered.
 
 charon's sockets are not connected, so the kernel does not give such errors to it. A raw socket of the namespace gets a
-copy of each. It is opened when the first peer is silent, and read when one is reported.
+copy of each.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ MOST: Final = 256
 _PORTS: Final = (500, 4500)
 _UDP: Final = 17
 _LARGEST: Final = 2048
+_WAITING: Final = 8192
+"""Bytes of errors that may wait, in the kernel's reckoning."""
 # Linux: ICMP_FILTER with a mask of types to drop; ICMPV6_FILTER with a bit for each type to drop.
 _SOL_RAW: Final = 255
 _ICMP_FILTER: Final = 1
@@ -48,34 +50,45 @@ class IcmpErrors:
             for family, protocol in ((socket.AF_INET, socket.IPPROTO_ICMP), (socket.AF_INET6, socket.IPPROTO_ICMPV6)):
                 raw = undo.enter_context(socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol))
                 _filter(raw, family)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING)
                 self._sockets.append((family, raw))
             undo.pop_all()
 
     def about(self, peer: str) -> IcmpError | None:
         """The newest error about a peer, if there was one lately."""
-        for family, raw in self._sockets:
-            self._read(family, raw)
+        self.read()
         at, error = self._seen.get(str(ipaddress.ip_address(peer)), (0.0, None))
         return error if error and time.monotonic() < at + KEPT else None
+
+    def read(self) -> frozenset[str]:
+        """The peers that the errors which have arrived since are about."""
+        return frozenset(peer for family, raw in self._sockets for peer in self._read(family, raw))
+
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors of the sockets, to wait for errors."""
+        return tuple(raw.fileno() for _, raw in self._sockets)
 
     def close(self) -> None:
         """Closes the sockets."""
         for _, raw in self._sockets:
             raw.close()
 
-    def _read(self, family: socket.AddressFamily, raw: socket.socket) -> None:
+    def _read(self, family: socket.AddressFamily, raw: socket.socket) -> set[str]:
+        peers: set[str] = set()
         for _ in range(MOST):
             try:
                 packet, sender = raw.recvfrom(_LARGEST)
             except OSError:
-                return  # nothing more
+                break  # nothing more
             if (found := parse(family, packet, str(sender[0]))) is None:
                 continue
             peer, error = found
+            peers.add(peer)
             self._seen.pop(peer, None)
             self._seen[peer] = time.monotonic(), error
             if len(self._seen) > MOST:
                 del self._seen[next(iter(self._seen))]
+        return peers
 
 
 def parse(family: socket.AddressFamily, packet: bytes, sender: str) -> tuple[str, IcmpError] | None:

@@ -26,7 +26,7 @@ import structlog
 from linkspan.core.state.desired import Gateway, InsideInterface, OutsideInterface
 from linkspan.drivers.gateway import main_routing, outside_path
 from linkspan.drivers.gateway.batches import Batches
-from linkspan.drivers.gateway.icmp_errors import IcmpErrors
+from linkspan.drivers.gateway.icmp_errors import IcmpError
 from linkspan.drivers.linux import interface_names, netlink, netns, process
 from linkspan.drivers.linux.netlink import DefaultRoute, Link, Netlink
 from linkspan.drivers.ports import NAMESPACE, DriverError, PathFault
@@ -80,7 +80,8 @@ class NetworkNamespaces:
 
     `bridges_in`: the namespace of the bridges ("" = the agent's own). `bridges` maps a network's name or id to an
     existing bridge. `seal` runs inside a new namespace before it has a name. `owner` returns the uid of the user
-    namespace that a new namespace, of this name, belongs to; None for the machine's own.
+    namespace that a new namespace, of this name, belongs to; None for the machine's own. `icmp_error` returns the
+    newest ICMP error in a gateway about a peer.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class NetworkNamespaces:
         bridges: Mapping[str, str] | None = None,
         seal: Callable[[], None] = lambda: None,
         owner: Callable[[str], int | None] = lambda _name: None,
+        icmp_error: Callable[[str, str], IcmpError | None] = lambda _gateway, _peer: None,
     ) -> None:
         self._instance = interface_names.check_instance(instance)
         self._node = node
@@ -98,8 +100,9 @@ class NetworkNamespaces:
         self._bridges = dict(bridges or {})
         self._seal = seal
         self._owner = owner
-        self._icmp_errors: dict[str, IcmpErrors] = {}
+        self._icmp_error = icmp_error
         self._held: dict[str, int] = {}
+        self._ends: Batches[str] = Batches(lambda names: process.terminate(netns.processes(*names)))
         self._releases: Batches[str] = Batches(lambda ports: netns.run_inside(bridges_in, lambda: self._release(ports)))
 
     def name(self, gateway_id: str) -> str:
@@ -135,8 +138,6 @@ class NetworkNamespaces:
         name = self.name(gateway_id)
         self.reattach(gateway_id)
         # What is open in a namespace keeps it.
-        if errors := self._icmp_errors.pop(gateway_id, None):
-            errors.close()
         if fd := self._held.pop(gateway_id, None):
             os.close(fd)
         if not netns.exists(name):
@@ -144,7 +145,7 @@ class NetworkNamespaces:
         try:
             ports = {self._port(gateway_id, veth.name) for veth in netns.run_inside(name, _veths)}
             self._releases.run(ports)
-            process.terminate(netns.processes(name))
+            self._ends.run([name])
             netns.delete(name)
         except OSError as error:
             raise DriverError(f"the gateway's network cannot be removed: {error}") from error
@@ -169,11 +170,9 @@ class NetworkNamespaces:
         try:
             if fault := netns.run_inside(name, lambda: outside_path.local_fault(local, peer)):
                 return PathFault(fault)
-            if gateway_id not in self._icmp_errors:
-                self._icmp_errors[gateway_id] = netns.run_inside(name, IcmpErrors)
         except OSError:
             return None
-        error = self._icmp_errors[gateway_id].about(peer)
+        error = self._icmp_error(gateway_id, peer)
         return PathFault(*error) if error else None
 
     def _mark(self, gateway_id: str) -> str:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -164,13 +164,16 @@ def delete(name: str) -> None:
     _for_the_machine(remove)
 
 
-def processes(name: str) -> list[int]:
-    """Return the pids of the processes inside a namespace."""
-    try:
-        wanted = os.stat(path(name))
-    except FileNotFoundError:
-        return []
-    pids = []
+def processes(*names: str) -> list[int]:
+    """Return the pids of the processes inside these namespaces. It looks at every process of the machine, so ask once
+    for many."""
+    wanted: set[tuple[int, int]] = set()
+    for name in names:
+        with suppress(FileNotFoundError):
+            wanted.add(_identity(os.stat(path(name))))
+    pids: list[int] = []
+    if not wanted:
+        return pids
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -178,9 +181,13 @@ def processes(name: str) -> list[int]:
             status = os.stat(f"/proc/{entry}/ns/net")
         except OSError:
             continue
-        if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+        if _identity(status) in wanted:
             pids.append(int(entry))
     return pids
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def is_inside(pid: int, name: str) -> bool:
@@ -189,7 +196,7 @@ def is_inside(pid: int, name: str) -> bool:
         current, named = os.stat(f"/proc/{pid}/ns/net"), os.stat(path(name))
     except OSError:
         return False
-    return (current.st_dev, current.st_ino) == (named.st_dev, named.st_ino)
+    return _identity(current) == _identity(named)
 
 
 @contextmanager
