@@ -152,6 +152,14 @@ def test_a_hostile_name_is_text_everywhere(laboratory: World, open_console: Open
         assert page.locator("img").count() == 0
 
 
+def test_what_a_tunnel_carries_is_shown(laboratory: World, open_console: OpenConsole) -> None:
+    console = open_console(consoles.url_of(laboratory))
+    console.log_in_at(laboratory, place="tunnels")
+    expect(console.page.get_by_text(re.compile("b/s ↓")).first).to_be_visible()
+    console.open("connections")
+    expect(console.page.get_by_text(re.compile("b/s / ")).first).to_be_visible()
+
+
 def test_an_operator_sees_what_is_now_and_the_nodes(laboratory: World, open_console: OpenConsole) -> None:
     console = open_console(consoles.url_of(laboratory))
     console.log_in_at(laboratory, "admin", "now")

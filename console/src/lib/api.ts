@@ -88,12 +88,16 @@ export async function failure(response: Response, confirms = false): Promise<Api
   return new ApiError(response.status, type, message, Number(response.headers.get('Retry-After') ?? 0))
 }
 
-/** All objects of a list, in pages. `path`: of the collection; `plural`: its key in an answer. Throws ApiError. */
+/**
+ * All objects of a list, in pages. `path`: of the collection; `plural`: its key in an answer; `onpage` gets what there is
+ * after each page but the last. Throws ApiError.
+ */
 export async function listAll<T extends { id: string }>(
   path: string,
   plural: string,
   query: Query = {},
   signal?: AbortSignal,
+  onpage?: (found: readonly T[]) => void,
 ): Promise<T[]> {
   const found: T[] = []
   let marker: string | undefined
@@ -103,6 +107,7 @@ export async function listAll<T extends { id: string }>(
     found.push(...page)
     const links = answer[`${plural}_links`] as { rel: string }[] | undefined
     if (page.length === 0 || !links?.some((link) => link.rel === 'next')) return found
+    onpage?.(found)
     marker = page[page.length - 1]?.id
   }
 }

@@ -62,8 +62,9 @@ class Connections {
     this.#changed.clear()
     const begin = Date.now()
     try {
-      const all = await listAll<Connection>(PATH, PLURAL)
-      this.#byId = new Map(all.map((item) => [item.id, item]))
+      const show = (all: readonly Connection[]) => (this.#byId = new Map(all.map((item) => [item.id, item])))
+      // At first, what there is shows at once.
+      show(await listAll<Connection>(PATH, PLURAL, {}, undefined, this.at === 0 ? show : undefined))
       this.#done()
     } catch (error) {
       this.error = error as ApiError
