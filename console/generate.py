@@ -1,8 +1,8 @@
 """Generates what the console takes from the API's own declarations, into console/src/generated/.
 
-`registry.json`: the resources and their attributes. With `--openapi`, on standard output: the schemas and the
-operations beyond plain CRUD, from which `./dev console types` makes `api.d.ts`. `--check` writes nothing, and fails if
-the registry is out of date.
+`registry.json`: the resources and their attributes. `causes.json`: the causes that a connection is not as desired. With
+`--openapi`, on standard output: the schemas and the operations beyond plain CRUD, from which `./dev console types`
+makes `api.d.ts`. `--check` writes nothing, and fails if one of the files is out of date.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from linkspan.core.ipsec import algorithms  # noqa: E402 # below the path
+from linkspan.core.diagnosis.causes import CAUSES  # noqa: E402 # below the path
+from linkspan.core.ipsec import algorithms  # noqa: E402
 from linkspan.core.ipsec.crypto_profiles import PROFILES  # noqa: E402
 from linkspan.core.peer_side.device import Device  # noqa: E402
 from linkspan.core.peer_side.formats.registry import FORMATS  # noqa: E402
 from linkspan.core.schema.resources import REQUIRED, RESOURCES, Attribute, Resource  # noqa: E402
 
-REGISTRY = HERE / "src" / "generated" / "registry.json"
+GENERATED = HERE / "src" / "generated"
 
 
 def registry() -> dict[str, Any]:
@@ -62,6 +63,13 @@ def _device(item: Device) -> dict[str, Any]:
         "identities": sorted(item.identities),
         "addressesAreIdentities": item.addresses_are_identities,
         "psk": {"pattern": item.psk.pattern, "words": item.psk.words},
+    }
+
+
+def causes() -> dict[str, Any]:
+    """The causes by their codes: a few words, how bad it is, and the layer."""
+    return {
+        code: {"title": cause.title, "severity": cause.severity, "layer": cause.layer} for code, cause in CAUSES.items()
     }
 
 
@@ -125,10 +133,12 @@ def main() -> int:
     if arguments.openapi:
         json.dump(openapi(), sys.stdout)
         return 0
-    text = json.dumps(registry(), indent=1, sort_keys=True) + "\n"
+    files = {GENERATED / "registry.json": registry(), GENERATED / "causes.json": causes()}
+    texts = {path: json.dumps(value, indent=1, sort_keys=True) + "\n" for path, value in files.items()}
     if arguments.check:
-        return int(not REGISTRY.exists() or REGISTRY.read_text() != text)
-    REGISTRY.write_text(text)
+        return int(any(not path.exists() or path.read_text() != text for path, text in texts.items()))
+    for path, text in texts.items():
+        path.write_text(text)
     return 0
 
 

@@ -32,6 +32,7 @@ export const PAGES: readonly Page[] = [
   { path: 'networks', title: t.pages.networks, group: 'settings', load: () => import('./pages/Networks.svelte'), offered: always },
   { path: 'certificates', title: t.pages.certificates, group: 'settings', load: () => import('./pages/Certificates.svelte'), offered: always },
   { path: 'quotas', title: t.pages.quotas, group: 'settings', load: () => import('./pages/Quotas.svelte'), offered: always },
+  { path: 'account', title: t.account.title, load: () => import('./pages/Account.svelte'), offered: (session) => session.login === 'password' && !session.external },
   { path: 'nodes', title: t.pages.nodes, group: 'operation', load: () => import('./pages/Nodes.svelte'), offered: admins },
   { path: 'users', title: t.pages.users, group: 'operation', load: () => import('./pages/Users.svelte'), offered: (session) => session.manages_users ?? false },
 ]

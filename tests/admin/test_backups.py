@@ -138,7 +138,7 @@ def fill(world: World) -> dict[str, str]:
         anchor = writing.insert(tx, TRUST_ANCHOR, values)["id"]
         certificate = writing.insert(tx, CERTIFICATE, values | {"issuer_id": anchor})["id"]
     with world.store.write() as tx:
-        connection_revisions.keep(tx, CONNECTION, [rows[0]["id"]])
+        connection_revisions.keep(tx, [rows[0]["id"]])
     world.update(rows[0]["id"], local_certificate_id=certificate, trust_anchor_id=anchor, ppk_id="x", ppk=NEEDLE)
     world.store.seal_audit()
     return psks(world.store)  # type: ignore[return-value] # all of them open

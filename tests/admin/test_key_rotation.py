@@ -156,7 +156,7 @@ def test_keys_of_certificates_are_rotated(database: Engine, keys: Administration
 def test_keys_of_earlier_configurations_are_rotated(database: Engine, keys: Administration, world: World) -> None:
     id = world.connection(world.service()["id"], psk="the first", ppk_id="x", ppk="a post-quantum key")["id"]
     with keys.store.write() as tx:
-        connection_revisions.keep(tx, CONNECTION, [id])
+        connection_revisions.keep(tx, [id])
         writing.update(tx, CONNECTION, id, {"psk": Secret("the second")}, configures=True)
     (first,) = keys.keyring.ids
     with keys.store.read() as tx:

@@ -28,7 +28,7 @@ from linkspan.core.state.observed import ConnectionReport, GatewayReport
 from linkspan.core.tunnel import fallback
 from linkspan.core.tunnel.stray_sas import PATIENCE
 from linkspan.core.tunnel.tunnel import children
-from linkspan.testing.fake_drivers import FakeDrivers
+from linkspan.testing.fake_drivers import FakeCharonNetwork, FakeDrivers
 from linkspan.testing.fake_world import FakeWorld
 from tests.agent.slow_charon import End, Network, SlowCharon
 from tests.drivers.machine import connection, gateway
@@ -72,9 +72,22 @@ class CheckedOutbox(Outbox):
 
     def put(self, report: GatewayReport | ConnectionReport) -> None:
         super().put(report)
+        if isinstance(report, GatewayReport) and report.reason.startswith("unexpected"):
+            self._site.faults.append(report.reason)
         self._site.reported(report)
         if report.state == "gone":
             self._site.confirmed(report.id)
+
+
+class SlowCharonNetwork(FakeCharonNetwork):
+    """Tells whether charon's device is there: as long as charon runs."""
+
+    def __init__(self, world: FakeWorld, network: Network, address: str) -> None:
+        super().__init__(world, address)
+        self._daemons, self._address = network.daemons, address
+
+    def has_device(self, gateway_id: str) -> bool:
+        return self._address in self._daemons
 
 
 class SlowDrivers(FakeDrivers):
@@ -83,6 +96,7 @@ class SlowDrivers(FakeDrivers):
     def __init__(self, world: FakeWorld, network: Network, address: str) -> None:
         super().__init__(world, address)
         self._network, self._address = network, address
+        self.charon_network = SlowCharonNetwork(world, network, address)
 
     def charon(self, _gateway: object) -> SlowCharon:  # type: ignore[override]
         return SlowCharon(self._network, self._address)

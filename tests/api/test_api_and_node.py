@@ -48,6 +48,14 @@ def test_status_follows_the_nodes_reports(node: Node, site: LocalSite) -> None:
     assert status_of(api, connection_path) == "DOWN"
 
 
+def test_a_node_tells_the_routers_of_its_gateways(node: Node, site: LocalSite) -> None:
+    site.api.node("idle")
+    admin = site.api.as_("admin")
+    ids = {item["name"]: item["id"] for item in admin.get("/linkspan/nodes")["nodes"]}
+    assert admin.get(f"/linkspan/nodes/{ids[node.name]}")["node"]["routers"] == [site.router["id"]]
+    assert admin.get(f"/linkspan/nodes/{ids['idle']}")["node"]["routers"] == []
+
+
 def test_a_second_service_is_active_at_once(node: Node, site: LocalSite) -> None:
     site.connection()
     node.apply_desired()

@@ -49,6 +49,12 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "add": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "remove": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
     "diagnose": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
+    "newest traffic": {
+        "admin": ("seen", "seen"),
+        "member": ("seen", "unseen"),
+        "reader": ("seen", "unseen"),
+        "unknown role": (403, 403),
+    },
     "compare": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "export": {"admin": (200, 200), "member": (200, 404), "reader": (200, 404), "unknown role": (403, 403)},
     "probe": {"admin": (200, 200), "member": (200, 404), "reader": (403, 404), "unknown role": (403, 403)},
@@ -90,9 +96,13 @@ EXPECTED: Final[dict[str, dict[str, tuple[Result, Result]]]] = {
     "absent": {"admin": (404, 404), "member": (404, 404), "reader": (404, 404), "unknown role": (404, 404)},
     "create absent": {"admin": (400, 400), "member": (400, 400), "reader": (400, 400), "unknown role": (400, 400)},
     "invite node": {"admin": (201, 201), "member": (403, 403), "reader": (403, 403), "unknown role": (403, 403)},
+    # of an API without users of its own, and without a session
+    "log in": dict.fromkeys(("admin", "member", "reader", "unknown role"), (400, 400)),
+    "choose project": dict.fromkeys(("admin", "member", "reader", "unknown role"), (401, 401)),
+    "log out": dict.fromkeys(("admin", "member", "reader", "unknown role"), (204, 204)),
     "agent": {"admin": (401, 401), "member": (401, 401), "reader": (401, 401), "unknown role": (401, 401)},
 }
-OPEN: Final = ("public", "agent", "crl")
+OPEN: Final = ("public", "agent", "crl", "log in", "choose project", "log out")
 """Actions that need no user."""
 NO_LIMIT: Final = ("router", "network", "subnet", "vpnservice", "certificate", "trust_anchor")
 SEES_KEYS: Final = ("admin", "member")
@@ -139,10 +149,18 @@ def rows() -> Iterator[Row]:
     yield Row("GET", "/v2.0/vpn/trust-anchors/{id}/crl", "crl")
     for path in ("/", "/v2.0", "/healthz", "/openapi.json"):
         yield Row("GET", path, "public")
+    for path in ("/console", "/console/session"):
+        yield Row("GET", path, "public")
+    for path in ("/console/{id}", "/console/assets/{id}"):
+        yield Row("GET", path, "crl")
+    for method, action in (("POST", "log in"), ("PUT", "choose project"), ("DELETE", "log out")):
+        yield Row(method, "/console/session", action)
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/diagnosis", "diagnose", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/peer-config", "export", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/probe", "probe", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/events", "diagnose", "connection")
+    yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/traffic", "diagnose", "connection")
+    yield Row("GET", "/v2.0/linkspan/traffic", "newest traffic", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/compare", "compare", "connection")
     yield Row("GET", "/v2.0/vpn/ipsec-site-connections/{id}/revisions", "diagnose", "connection")
     yield Row("POST", "/v2.0/vpn/ipsec-site-connections/{id}/rollback", "rollback", "connection")
@@ -266,7 +284,8 @@ class MatrixColumn:
         """Yields the deviations from `EXPECTED` in a row."""
         expected = self._expected(row.action, row.resource)[0 if self.own else 1]
         if row.resource:
-            yield from getattr(self, f"_{row.action}")(row, BY_NAME[row.resource], expected)
+            check = getattr(self, f"_{row.action.replace(' ', '_')}")
+            yield from check(row, BY_NAME[row.resource], expected)
             return
         if row.action in ("audit", "all events"):
             yield from (self._audit if row.action == "audit" else self._events)(row, expected)
@@ -324,6 +343,16 @@ class MatrixColumn:
         response = self.caller.send("GET", f"/{row.path.format(id=created['id'])}")
         yield from self._status(response, expected)
         yield from self._as_unknown(row, created, response, None)
+
+    def _newest_traffic(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
+        created = self.make(resource)
+        response = self.caller.send("GET", f"/{row.path}?connection_id={created['id']}")
+        if isinstance(expected, int) or response.status_code != 200:
+            yield from self._status(response, expected if isinstance(expected, int) else 200)
+            return
+        ids = [traffic["connection_id"] for traffic in response.json()["traffic"]]
+        if (created["id"] in ids) != (expected == "seen"):
+            yield f"{ids}, not {expected}"
 
     def _export(self, row: Row, resource: Resource, expected: Result) -> Iterator[str]:
         created = self.make(resource)
@@ -579,6 +608,7 @@ def test_the_matrix_detects_a_policy_that_forbids_reading(open_api: OpenApi) -> 
         "list",
         "show",
         "diagnose",
+        "newest traffic",
         "compare",
         "export",
         "tag_read",
@@ -605,6 +635,7 @@ OPERATORS_EXPECT: Final[Exceptions] = {
     ("list", "connection"): {"unknown role": ("seen", "seen")},
     ("show", "connection"): {"unknown role": (200, 200)},
     ("diagnose", "connection"): {"unknown role": (200, 200)},
+    ("newest traffic", "connection"): {"unknown role": ("seen", "seen")},
     ("compare", "connection"): {"unknown role": (200, 200)},
     ("export", "connection"): {"unknown role": (200, 200)},
     ("update", "ike_policy"): {"member": (403, 404)},
@@ -733,6 +764,7 @@ def test_a_visible_object_of_another_project_cannot_be_changed(open_api: OpenApi
             ("list", "seen"),
             ("show", 200),
             ("diagnose", 200),
+            ("newest traffic", "seen"),
             ("compare", 200),
             ("export", 200),
             ("tag_read", 200),

@@ -36,8 +36,8 @@ from tests.harness.statements import Statements
 MANY = 1000
 CREATE = 10
 """The most statements that a new connection costs; two of them are the entries in audit trail and timeline."""
-EDIT = 17
-"""The most statements that an edit costs, however many connections it affects. Four of them keep what the connections
+EDIT = 12
+"""The most statements that an edit costs, however many connections it affects. Two of them keep what the connections
 were before, and two are the entries in audit trail and timeline."""
 MOVE = 25
 """The most statements that a router's move to another external network costs."""

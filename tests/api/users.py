@@ -6,14 +6,13 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.store.identity import users
 from linkspan.store.store import Store
+from tests.harness.first_state import QUICK
 
 PASSWORD: Final = "correct horse"
-QUICK: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _HASH: Final = QUICK.hash(PASSWORD)
 
 

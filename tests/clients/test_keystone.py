@@ -15,6 +15,9 @@ from sqlalchemy import Engine
 
 from linkspan.api.authentication.keystone import KeystoneAuth
 from linkspan.api.authentication.keystone_client import Keystone as KeystoneClient
+from linkspan.api.console.identity import TOKENS, ForwardedIdentityService
+from linkspan.api.http.messages import Request
+from linkspan.core.errors import ApiError
 from linkspan.core.secret import Secret
 from tests.api.serving import Served, served
 from tests.clients.auth_methods import clouds_yaml
@@ -49,7 +52,8 @@ def users(keystone: Keystone) -> None:
 def service(database: Engine, keystone: Keystone, users: None) -> Iterator[Served]:
     """A server that validates tokens with Keystone, and is the network endpoint in its catalog."""
     client = KeystoneClient(keystone.url, "linkspan", Secret(PASSWORD), "service")
-    with served(database, lambda _store: KeystoneAuth(client, keystone.url)) as running:
+    login = ForwardedIdentityService(keystone.url)
+    with served(database, lambda _store: KeystoneAuth(client, keystone.url), identity=login) as running:
         # As operators configure it: the URL without a version.
         keystone.lead_to(running.url)
         yield running
@@ -101,3 +105,39 @@ def test_invalid_tokens_get_401_with_the_url_of_keystone(service: Served, keysto
     for headers in ({}, {"X-Auth-Token": "made up"}, {"X-Auth-Token": "gAAAAABmade-up"}, {"X-Auth-Token": token}):
         answer = httpx.get(f"{service.url}/v2.0/vpn/ikepolicies", headers=headers)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, f"Keystone uri='{keystone.url}'")
+
+
+def test_the_console_logs_users_of_keystone_in(service: Served, keystone: Keystone) -> None:
+    """By the API's own origin. Control: a wrong password, another domain, a project of others."""
+    keystone.add("alice", "green", "reader")
+    path, console = f"{service.url}/console/session", {"X-Linkspan-Console": "1"}
+    with httpx.Client(headers=console) as http:
+        assert http.get(path).json()["external"] is True
+        assert http.post(path, json={"name": "alice", "password": "wrong"}).status_code == 401
+        assert http.post(path, json={"name": "alice", "password": PASSWORD, "domain": "Elsewhere"}).status_code == 401
+        session = http.post(path, json={"name": "alice", "password": PASSWORD, "domain": "Default"}).json()
+        projects = {item["name"]: item["id"] for item in session["projects"]}
+        assert (session["user"]["name"], session["project"], set(projects)) == ("alice", None, {"blue", "green"})
+        assert http.get(f"{service.url}/v2.0/vpn/ikepolicies").status_code == 401, "a token without a project"
+        session = http.put(path, json={"project_id": projects["blue"]}).json()
+        assert (session["project"]["name"], session["manages_users"]) == ("blue", False)
+        assert "create_ikepolicy" in session["allowed"]
+        created = http.post(f"{service.url}/v2.0/vpn/ikepolicies", json={"ikepolicy": {"name": "by the console"}})
+        assert created.status_code == 201, created.text
+        assert created.json()["ikepolicy"]["project_id"] == projects["blue"]
+        session = http.put(path, json={"project_id": projects["green"]}).json()
+        assert "create_ikepolicy" not in session["allowed"]
+        foreign = keystone._identity().find_project("red")
+        assert foreign is not None
+        assert http.put(path, json={"project_id": foreign.id}).status_code == 401
+        token = http.cookies["linkspan_session"]
+        assert http.delete(path).status_code == 204
+        assert http.get(path).json()["user"] is None
+    shown = httpx.get(f"{keystone.url}/v3/auth/tokens", headers={"X-Auth-Token": token, "X-Subject-Token": token})
+    assert shown.status_code == 401, "revoked in Keystone"
+
+
+def test_without_keystone_nobody_logs_in_and_the_answer_says_why() -> None:
+    away = ForwardedIdentityService("http://127.0.0.1:1")
+    with pytest.raises(ApiError, match="Keystone cannot be asked now"):
+        away.send(Request("POST", TOKENS, body=b"{}"))

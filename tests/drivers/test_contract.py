@@ -670,3 +670,12 @@ def test_a_running_charon_answers_a_question_and_a_hanging_one_does_not(environm
     with pytest.raises(Unresponsive):
         running.charon.ask()
     environment.kill(running.charon, running.gateway)
+
+
+def test_device_counters_are_known_while_charon_runs_and_stay_while_nothing_passes(environment: Environment) -> None:
+    running = RunningGateway(environment.drivers(), 1, 2)
+    counters = running.charon.device_counters()
+    assert counters
+    assert running.charon.device_counters() == counters
+    environment.kill(running.charon, running.gateway)
+    assert not running.charon.device_counters()

@@ -74,7 +74,7 @@ class Console:
         self.page.get_by_label("User name").fill(user)
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Log in").click()
-        self.page.get_by_role("navigation").wait_for(state="attached")
+        self.page.locator("nav").first.wait_for(state="attached")
 
     def log_in_at(self, world: World, user: str = "demo", place: str = "") -> None:
         """Logs a user of a running service in: admin, demo (a member), reader, or other (a member elsewhere)."""

@@ -51,6 +51,38 @@ KERNEL: Final = {
 }
 """The parts of tests/wire that also run with kernel ESP (tests/kernel); each takes minutes."""
 
+SAME_ON_EACH_RELEASE: Final = {
+    "processes, signals and files of the service are the same; test_survival.py and test_units.py stay": (
+        *("test_accidents.py", "test_api_processes.py", "test_keys.py", "test_node_certificate.py"),
+        "test_node_holders.py",
+    ),
+    "the agent decides, and what charon does for it is in test_generations.py, test_edit.py and test_psk_rotation.py": (
+        *("test_dry_runs.py", "test_edits_while_connecting.py", "test_pfs_replacement.py", "test_rollback.py"),
+        *("test_psk_rotation_of_both_ends.py", "test_succession.py", "test_undisturbed.py", "test_what_ends.py"),
+    ),
+    "the agent reads the same lines of charon's log as in test_causes.py and test_refused_attempts.py": (
+        "test_causes_of_both_ends.py",
+    ),
+    "the agent sends the packets itself, or resolves the names": ("test_names.py", "test_probes.py"),
+    "another choice of what test_dpd.py, test_selectors.py and test_policies.py do": (
+        *("test_admin.py", "test_descriptive_attributes.py", "test_dpd_backends.py", "test_dpd_hour.py"),
+        *("test_families.py", "test_initiator.py", "test_ppk.py"),
+    ),
+    "another choice of what the other files of tests/wire/certificates do": (
+        *("certificates/test_anchors.py", "certificates/test_expiry_while_up.py", "certificates/test_restarts.py"),
+        *("test_certificate_renewal.py", "test_trust_anchor_resources.py"),
+    ),
+    "the texts of the README are those of one release": ("test_readme.py",),
+}
+"""The files of tests/wire that `--sample` leaves out, by why. A new file runs on each release until it is here."""
+
+
+@functools.cache
+def same_on_each_release() -> frozenset[str]:
+    """Return the files that `--sample` leaves out, from the root of the repository."""
+    names = [name for names in SAME_ON_EACH_RELEASE.values() for name in names]
+    return frozenset(str((WIRE / name).relative_to(ROOT)) for name in names)
+
 
 @functools.cache
 def shown() -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,8 @@ import vici
 from linkspan.drivers.linux import esp_backend, netns
 from linkspan.lab import fabric
 from tests.harness.authorities import Issued
-from tests.harness.recorder import Recorder
+from tests.harness.delayed_link import DelayedLink
+from tests.harness.recorder import Packet, Recorder
 from tests.harness.world import until
 
 PLUGINS = (
@@ -116,7 +117,7 @@ class Peer:
         self.v4, self.v6 = f"198.51.100.{100 + number}", f"2001:db8:ffff::{100 + number}"
         self.net4, self.net6 = f"10.{100 + number}.0.0/24", f"fd00:{100 + number}::/64"
         self.in4, self.in6 = f"10.{100 + number}.0.1", f"fd00:{100 + number}::1"
-        self._fabric = world.lab["fabric"]
+        self._fabric, self._bridge = world.lab["fabric"], world.lab["internet"]["bridge"]
         self._name = f"peer{number}"
         host = fabric.make_host(
             self._instance,
@@ -204,6 +205,11 @@ class Peer:
     def heal(self) -> None:
         """Let packets pass again."""
         self.run("nft", "delete", "table", "inet", "cut", check=False)
+
+    def delayed(self, delay: Callable[[Packet], float]) -> DelayedLink:
+        """Return a link that delays the packets to and from the peer, by the seconds that `delay` says."""
+        port = fabric._port(self._instance, self._name)
+        return DelayedLink(self._fabric, self._bridge, port, delay)
 
     def recorder(self) -> Recorder:
         """Return a recorder of the packets on the peer's link."""

@@ -27,6 +27,7 @@ from linkspan.drivers.charon.vici import CharonAbsent
 from linkspan.drivers.linux import esp_backend, interface_names, netns
 from linkspan.lab.fabric import Ping
 from linkspan.lab.packet_counter import PacketCounter
+from tests.harness import first_state
 from tests.harness.delayed_link import DelayedLink
 from tests.harness.recorder import Packet
 
@@ -37,13 +38,16 @@ INSIDE = ("10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64", "fd00:2::/64")
 class World:
     """A running service. `lab`: the output of `linkspan lab show`; `user` and `admin`: clients of the API.
 
-    `environment`: additional environment variables of all processes. `started`: all of them, the oldest first.
+    `environment`: additional environment variables of all processes. `started`: all of them, the oldest first. A state
+    directory that does not exist begins as after a first start (`first_state`), unless the database is another one.
     """
 
     started: ClassVar[list[World]] = []
 
     def __init__(self, state: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.state = state
+        if not state.exists() and "LINKSPAN_API_DATABASE" not in (environment or {}):
+            first_state.write(state)
         self.words_at_end = ""
         self.port = free_port()
         self.output_file = state.parent / f"{state.name}.out"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -321,6 +322,22 @@ def test_connections_are_kept_when_certificates_come(empty: tuple[Engine, Engine
     for statement in ("DELETE FROM service", "UPDATE connection SET local_certificate_id = 'none'"):
         with pytest.raises(IntegrityError), engine.begin() as connection:
             connection.execute(text(statement))
+
+
+EVENT_0027 = "INSERT INTO timeline_event VALUES ('{}', '{}', {}, {}, 'p', '{}', 'up', 1, 2, '', '', 'n', NULL)"
+
+
+def test_events_are_kept_when_their_queue_comes(empty: tuple[Engine, Engine]) -> None:
+    engine, _ = empty
+    placed = [EVENT_0027.format(id, "k1", number, 1, f"name of {id}") for number, id in enumerate("ab", 7)]
+    unplaced = [EVENT_0027.format(id, "k2", "NULL", "NULL", f"name of {id}") for id in "ab"]
+    upgrade_from(engine, "0027", placed + unplaced)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT number, connection_id, key, place, kind FROM timeline_event")).all()
+        assert sorted(tuple(row) for row in rows) == [(7, "a", "k1", 1, "up"), (8, "b", "k1", 1, "up")]
+        ((key, count, connections),) = connection.execute(text("SELECT key, count, connections FROM timeline_queue"))
+    assert (key, count) == ("k2", 2)
+    assert sorted(msgspec.json.decode(connections)) == [["a", "p", "name of a"], ["b", "p", "name of b"]]
 
 
 def test_up_to_date_is_a_look(empty: tuple[Engine, Engine]) -> None:

@@ -146,7 +146,7 @@ def _write(
         case "policy":
             with store.write() as tx:
                 writing.update(tx, IKE_POLICY, world.ike["id"], {"pfs": "group15"})
-                revisions.touch(tx, connections=dependencies.affected_by(tx, IKE_POLICY, world.ike["id"])[0])
+                revisions.touch_users(tx, "ikepolicy_id", world.ike["id"])
         case "gateway port" if service:
             port = world.gateway_port(service["router_id"])
             with store.write() as tx:

@@ -42,11 +42,14 @@ export function urlOf(path: string, query: Query = {}): URL {
 
 export const HEADERS = { 'X-Linkspan-Console': '1' }
 
-/** Sends a request and returns the JSON of the answer, undefined without a body. Throws ApiError. */
+/**
+ * Sends a request and returns the JSON of the answer, undefined without a body. Throws ApiError. `confirms`: a 401 is about
+ * a password in the body, and not about the session.
+ */
 export async function request<T>(
   method: string,
   path: string,
-  options: { query?: Query; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal } = {},
+  options: { query?: Query; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal; confirms?: boolean } = {},
 ): Promise<T> {
   const headers: Record<string, string> = { ...HEADERS, Accept: 'application/json', ...options.headers }
   if (options.body !== undefined) headers['Content-Type'] = 'application/json'
@@ -63,7 +66,7 @@ export async function request<T>(
     if (options.signal?.aborted) throw error
     throw new ApiError(0, 'Away', 'The API does not answer')
   }
-  if (!response.ok) throw await failure(response)
+  if (!response.ok) throw await failure(response, options.confirms)
   const text = await response.text()
   return (text ? JSON.parse(text) : undefined) as T
 }
@@ -71,7 +74,7 @@ export async function request<T>(
 export const get = <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>('GET', path, { query, signal })
 
 /** The error of an answer. */
-export async function failure(response: Response): Promise<ApiError> {
+export async function failure(response: Response, confirms = false): Promise<ApiError> {
   let type = response.statusText || 'Error'
   let message = `The API answered ${response.status}`
   try {
@@ -81,7 +84,7 @@ export async function failure(response: Response): Promise<ApiError> {
   } catch {
     // An answer of a proxy: its status says it all.
   }
-  if (response.status === 401) unauthorized()
+  if (response.status === 401 && !confirms) unauthorized()
   return new ApiError(response.status, type, message, Number(response.headers.get('Retry-After') ?? 0))
 }
 

@@ -28,7 +28,7 @@ export class ConnectionWatch {
   error = $state<ApiError | null>(null)
   /** When it was last read, in milliseconds since 1970. */
   at = $state(0)
-  #busy = false
+  #reading: Promise<void> | null = null
   #again = false
   #turnedAgain = true
   #hint: ReturnType<typeof setTimeout> | undefined
@@ -54,20 +54,17 @@ export class ConnectionWatch {
     }
   }
 
-  /** Reads it again. Where it is being read already, it is read once more afterwards. */
-  async refresh(): Promise<void> {
-    if (this.#busy) {
-      this.#again = true
-      return
-    }
-    this.#busy = true
-    try {
-      do {
-        this.#again = false
-        await this.#read()
-      } while (this.#again)
-    } finally {
-      this.#busy = false
+  /** Reads it, and returns when that is done. Where it is being read already, it is read once more afterwards. */
+  refresh(): Promise<void> {
+    this.#again = true
+    this.#reading ??= this.#readAgain().finally(() => (this.#reading = null))
+    return this.#reading
+  }
+
+  async #readAgain(): Promise<void> {
+    while (this.#again) {
+      this.#again = false
+      await this.#read()
     }
   }
 

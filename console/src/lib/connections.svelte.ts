@@ -8,10 +8,14 @@ export type Connection = Required<components['schemas']['Connection']>
 
 const PATH = 'v2.0/vpn/ipsec-site-connections'
 const PLURAL = 'ipsec_site_connections'
-/** Milliseconds for which changes are gathered. */
+/** Milliseconds for which changes are gathered, at least. A slow API is asked as much less often. */
 const GATHER = 500
+/** Share of the time in which the changes of a storm are read, at most. */
+const SHARE = 1 / 4
+/** Connections in one request: their ids have to fit into a URL. */
+const CHUNK = 80
 /** Changed connections above which the whole list is read. */
-const FEW = 40
+const FEW = 240
 /** Milliseconds after which everything is read again: what ends a lease is no event. */
 const WHOLE = 30_000
 
@@ -24,6 +28,8 @@ class Connections {
   list = $derived([...this.#byId.values()])
   #changed = new Set<string>()
   #busy = false
+  /** No changes are read before, in milliseconds since 1970. */
+  #next = 0
   #started = false
 
   byId(id: string): Connection | undefined {
@@ -37,6 +43,9 @@ class Connections {
     void this.reload()
     live.subscribe((event) => this.touch(event.connection_id))
     setInterval(() => void this.#flush(), GATHER)
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && Date.now() - this.at > WHOLE) void this.reload()
+    })
     setInterval(() => {
       if (!document.hidden) void this.reload()
     }, WHOLE)
@@ -51,6 +60,7 @@ class Connections {
     if (this.#busy) return
     this.#busy = this.loading = true
     this.#changed.clear()
+    const begin = Date.now()
     try {
       const all = await listAll<Connection>(PATH, PLURAL)
       this.#byId = new Map(all.map((item) => [item.id, item]))
@@ -59,20 +69,29 @@ class Connections {
       this.error = error as ApiError
     } finally {
       this.#busy = this.loading = false
+      this.#pause(begin)
     }
   }
 
   async #flush(): Promise<void> {
-    if (this.#busy || this.#changed.size === 0 || document.hidden) return
+    if (this.#busy || this.#changed.size === 0 || document.hidden || Date.now() < this.#next) return
     if (this.#changed.size > FEW) return this.reload()
+    const begin = Date.now()
     const ids = [...this.#changed]
     this.#changed.clear()
     this.#busy = true
     try {
-      const answer = await get<Record<string, Connection[]>>(PATH, { id: ids })
       const next = new Map(this.#byId)
-      for (const id of ids) next.delete(id)
-      for (const item of answer[PLURAL] ?? []) next.set(item.id, item)
+      for (let at = 0; at < ids.length; at += CHUNK) {
+        const chunk = ids.slice(at, at + CHUNK)
+        const answer = await get<Record<string, Connection[]>>(PATH, { id: chunk })
+        const found = new Map((answer[PLURAL] ?? []).map((item) => [item.id, item]))
+        for (const id of chunk) {
+          const item = found.get(id)
+          if (item) next.set(id, item)
+          else next.delete(id)
+        }
+      }
       this.#byId = next
       this.#done()
     } catch (error) {
@@ -80,7 +99,13 @@ class Connections {
       this.error = error as ApiError
     } finally {
       this.#busy = false
+      this.#pause(begin)
     }
+  }
+
+  #pause(begin: number): void {
+    const now = Date.now()
+    this.#next = now + Math.min((now - begin) / SHARE, WHOLE)
   }
 
   #done(): void {

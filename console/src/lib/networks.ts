@@ -143,3 +143,30 @@ export function hostFault(text: string): HostFault | null {
   const network = { ...address, length: BITS[address.version], host: address.value }
   return NO_PEER.some((outer) => contains(outer, network)) ? 'nobody' : null
 }
+
+/** True for text such as `203.0.113.0/24` or `2001:db8::/32`. */
+export const isNetwork = (text: string): boolean => parseNetwork(text) !== null
+
+/** True if an address is in a network; false for what is no address, such as a name. */
+export function networkContains(network: string, address: string): boolean {
+  const outer = parseNetwork(network)
+  const found = parseAddress(address)
+  return outer !== null && found !== null && contains(outer, { ...found, length: BITS[found.version], host: found.value })
+}
+
+/** A key that sorts addresses by their numbers, and names behind them. */
+export function addressKey(text: string): string {
+  const found = parseAddress(text)
+  return found ? `${found.version}${found.value.toString(16).padStart(32, '0')}` : `n${text.toLowerCase()}`
+}
+
+/** The network that all of several addresses are in: at least a /16 of IPv4, a /32 of IPv6. Null if there is none. */
+export function commonNetwork(addresses: readonly string[]): string | null {
+  const first = parseAddress(addresses[0] ?? '')
+  if (!first || new Set(addresses).size < 2) return null
+  for (const length of first.version === 4 ? [24, 16] : [64, 48, 32]) {
+    const network = parseNetwork(`${addressText(first)}/${length}`)
+    if (network && addresses.every((text) => networkContains(networkText(network), text))) return networkText(network)
+  }
+  return null
+}

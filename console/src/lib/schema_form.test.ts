@@ -116,7 +116,8 @@ test('a message of the API is shown beside the attribute that it names', () => {
 
 test('labels spell what they abbreviate', () => {
   assert.equal(titleOf('peer_cidrs'), 'Peer CIDRs')
-  assert.equal(titleOf('vpnservice_id'), 'Vpnservice')
+  assert.equal(titleOf('vpnservice_id'), 'VPN service')
+  assert.equal(titleOf('phase1_negotiation_mode'), 'Phase 1 negotiation mode')
   assert.equal(titleOf('router:external'), 'Router external')
   assert.equal(titleOf('peer_id'), 'Peer ID')
 })

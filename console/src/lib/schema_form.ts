@@ -21,6 +21,8 @@ export interface Schema {
 
 export interface Attribute {
   name: string
+  /** Its label, if the name does not say it. */
+  title?: string
   help: string
   post: boolean
   put: boolean
@@ -63,7 +65,7 @@ export interface Field {
   choices: string[]
   /** How the texts of a list are told apart. */
   separator: 'line' | 'word' | 'pem'
-  /** The resource that a reference is to, and which of its objects can be referenced. */
+  /** The resource that a reference is to, empty where `choices` has the texts; and which of its objects can be referenced. */
   to: string
   query: Record<string, string>
   fields: Field[]
@@ -83,6 +85,7 @@ interface Target {
 /** What attributes with the id of an object refer to. */
 const REFERENCES: Record<string, Target> = {
   project_id: { to: 'project' },
+  default_project_id: { to: 'project' },
   vpnservice_id: { to: 'vpnservice' },
   ikepolicy_id: { to: 'ikepolicy' },
   ipsecpolicy_id: { to: 'ipsecpolicy' },
@@ -94,6 +97,9 @@ const REFERENCES: Record<string, Target> = {
   router_id: { to: 'router' },
   subnet_id: { to: 'subnet' },
   network_id: { to: 'network' },
+  device_id: { to: 'router' },
+  subnets: { to: 'subnet' },
+  in_use_by: { to: 'ipsec_site_connection' },
   'external_gateway_info.network_id': { to: 'network', query: { 'router:external': 'true' } },
 }
 /** Types of endpoint groups whose members are objects. */
@@ -101,13 +107,20 @@ const ENDPOINTS: Record<string, Target> = { subnet: { to: 'subnet' }, router: { 
 /** Attributes of which there is only one value here. */
 const SINGLE_VALUED = ['flavor_id', 'enable_snat', 'qos_policy_id']
 const ACRONYMS = ['psk', 'ppk', 'dpd', 'mtu', 'ike', 'ip', 'cidr', 'id', 'crl', 'ca', 'csr', 'dhcp', 'dns', 'url', 'pfs', 'mac']
+const SPELLED: Record<string, string> = { vpnservice: 'VPN service', ikepolicy: 'IKE policy', ipsecpolicy: 'IPsec policy', ep: 'endpoint', phase1: 'phase 1', auth: 'authentication' }
 /** Longest secret that is one line. */
 const SECRET_LINE = 255
+
+/** The resource whose objects an attribute has the ids of, empty if it has none. `type`: that of an endpoint group. */
+export function targetOf(name: string, type = ''): string {
+  return (name === 'endpoints' ? ENDPOINTS[type] : REFERENCES[name])?.to ?? ''
+}
 
 /** The name of an attribute as a label, such as `Peer CIDRs`. */
 export function titleOf(name: string): string {
   const words = name.replace(/(?<=.)_id$/, '').split(/[_:]/)
   const spelled = words.map((word) => {
+    if (SPELLED[word]) return SPELLED[word]
     const plural = word.endsWith('s') && ACRONYMS.includes(word.slice(0, -1))
     if (plural) return `${word.slice(0, -1).toUpperCase()}s`
     return ACRONYMS.includes(word) ? word.toUpperCase() : word
@@ -146,8 +159,9 @@ function fieldOf(name: string, declared: Schema, attribute: Attribute | undefine
   const { schema, nullable } = mainOf(declared)
   const field: Field = {
     name,
-    title: titleOf(name),
-    help: attribute?.help ?? '',
+    title: attribute?.title ?? titleOf(name),
+    // Help that only repeats the label is none.
+    help: attribute && attribute.help.toLowerCase() !== titleOf(name).toLowerCase() ? attribute.help : '',
     kind: 'text',
     required: attribute?.required ?? false,
     none: false,
@@ -172,6 +186,8 @@ function fieldOf(name: string, declared: Schema, attribute: Attribute | undefine
   if (schema.properties) return { ...field, kind: 'object', fields: partsOf(name, schema, attribute, admin) }
   if (schema.items) {
     if (mainOf(schema.items).schema.properties) return { ...field, kind: 'objects', fields: partsOf(name, schema.items, undefined, admin) }
+    const choices = schema.items.enum?.map(String)
+    if (choices) return { ...field, kind: 'references', choices }
     const separator = schema.items.format === 'pem' ? 'pem' : schema.items.format || !schema.items.maxLength ? 'word' : 'line'
     return { ...field, kind: 'list', separator }
   }

@@ -4,7 +4,7 @@ import { merged, minutes, rates, type Traffic } from './traffic.ts'
 
 function traffic(at: number[], in_bytes: (number | null)[], rtt_ms: (number | null)[] = at.map(() => null)): Traffic {
   const zeros = at.map(() => 0)
-  return { node: 'n', fault: '', at, seconds: at.map(() => 10), in_bytes, out_bytes: zeros, in_packets: zeros, out_packets: zeros, rtt_ms }
+  return { connection_id: 'c', name: '', node: 'n', fault: '', at, seconds: at.map(() => 10), in_bytes, out_bytes: zeros, in_packets: zeros, out_packets: zeros, rtt_ms }
 }
 
 test('rates are bits per second, and gaps stay gaps', () => {

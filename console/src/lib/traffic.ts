@@ -1,19 +1,9 @@
 /** The traffic of a connection, as its node has it: samples of about ten seconds. */
 
-/** The answer of `…/traffic`: arrays of one length, the oldest sample first; null: a gap. */
-export interface Traffic {
-  node: string | null
-  /** Why there are no samples; empty if there are. */
-  fault: string
-  /** The end of each sample, in seconds since 1970. */
-  at: number[]
-  seconds: number[]
-  in_bytes: (number | null)[]
-  out_bytes: (number | null)[]
-  in_packets: (number | null)[]
-  out_packets: (number | null)[]
-  rtt_ms: (number | null)[]
-}
+import type { operations } from '../generated/api'
+
+/** The answer: arrays of one length, the oldest sample first; null: a gap. */
+export type Traffic = operations['connection_traffic']['responses'][200]['content']['application/json']['traffic']
 
 const COLUMNS = ['at', 'seconds', 'in_bytes', 'out_bytes', 'in_packets', 'out_packets', 'rtt_ms'] as const
 
@@ -30,7 +20,7 @@ export function merged(before: Traffic | null, added: Traffic): Traffic {
     const kept = from < 0 ? [] : before[name].slice(from)
     return [name, [...kept, ...(fresh < 0 ? [] : added[name].slice(fresh))]]
   })
-  return { node: added.node, fault: added.fault, ...Object.fromEntries(columns) } as Traffic
+  return { ...added, ...Object.fromEntries(columns) } as Traffic
 }
 
 /** Bits per second of each sample. */

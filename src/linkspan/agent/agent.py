@@ -233,7 +233,7 @@ class Agent:
             failures = self._pause(failures, ApiUnreachable("the API closed the hint stream"))
 
     def _ask(self, question: Question) -> None:
-        self._answers.ask(self._workers.get(question.gateway_id), question)
+        self._answers.ask(self._workers.get, question)
 
     def _deliver(self) -> None:
         failures = 0

@@ -6,12 +6,14 @@ A question is worth a moment only: an answer that cannot be delivered is dropped
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 
 import structlog
 
 from linkspan.agent.api_client import ApiClient, ApiUnreachable
 from linkspan.agent.gateway_worker import Ask, GatewayWorker
 from linkspan.core.state.live_facts import LiveAnswer, Question
+from linkspan.core.state.traffic import ConnectionTraffic, TrafficRequest
 
 _log = structlog.get_logger("agent.answers")
 
@@ -23,8 +25,12 @@ class Answers:
         self._api = api
         self._queue: queue.SimpleQueue[tuple[str, LiveAnswer]] = queue.SimpleQueue()
 
-    def ask(self, worker: GatewayWorker | None, question: Question) -> None:
-        """Pass a question on to the worker of its gateway; returns at once."""
+    def ask(self, workers: Callable[[str], GatewayWorker | None], question: Question) -> None:
+        """Pass a question on to the worker of its gateway; returns at once. `workers`: by the ids of gateways."""
+        if question.traffic is not None:
+            self._queue.put((question.id, LiveAnswer(None, traffic=_traffic(workers, question.traffic))))
+            return
+        worker = workers(question.gateway_id)
         if worker is None:
             self._queue.put((question.id, LiveAnswer(None, "the node does not run this gateway yet")))
             return
@@ -38,3 +44,13 @@ class Answers:
                 self._api.answer(id, answer)
             except ApiUnreachable as error:
                 _log.debug("an answer cannot be delivered", error=str(error))
+
+
+def _traffic(workers: Callable[[str], GatewayWorker | None], request: TrafficRequest) -> tuple[ConnectionTraffic, ...]:
+    """The traffic of the connections that the node has, without a question to a worker: a charon that hangs delays the
+    answer about no other gateway."""
+    ids: dict[str, list[str]] = {}
+    for gateway_id, connection_id in request.connections:
+        ids.setdefault(gateway_id, []).append(connection_id)
+    known = [(worker, of) for gateway_id, of in ids.items() if (worker := workers(gateway_id)) is not None]
+    return tuple(traffic for worker, of in known for traffic in worker.traffic(of, request.since))

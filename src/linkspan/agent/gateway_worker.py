@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from linkspan.agent.reports import Reports
 from linkspan.agent.revocation_lists import RevocationLists
 from linkspan.agent.schedule import Schedule
 from linkspan.agent.stray_sas import StraySas
+from linkspan.agent.traffic import GatewayTraffic
 from linkspan.agent.tunnel_news import TunnelNews
 from linkspan.agent.tunnels import GatewayTunnels
 from linkspan.core.ipsec.config import MAX_CHILDREN
@@ -39,7 +40,15 @@ from linkspan.core.state.desired import Gateway, Gone
 from linkspan.core.state.drift import DEFAULT_INTERVALS, Intervals
 from linkspan.core.state.live_facts import LiveAnswer
 from linkspan.core.state.probes import ProbeRequest
-from linkspan.core.tunnel.charon_events import CharonEvent, ConnectionEvent, DaemonLost
+from linkspan.core.state.traffic import STEP, ConnectionTraffic
+from linkspan.core.tunnel.charon_events import (
+    CharonEvent,
+    ChildCounted,
+    ConnectionEvent,
+    DaemonLost,
+    RekeyBegun,
+    RoundTrip,
+)
 from linkspan.core.tunnel.peer_names import Resolution
 from linkspan.drivers.ports import DriverError, Drivers, Unresponsive
 
@@ -71,7 +80,7 @@ Message = Desired | Stop | NetworkChanged | Ask | Probed | Resolution | Fetched 
 
 
 class GatewayWorker:
-    """`start`, `send`, `join` and `is_alive` are for other threads; everything else runs on the worker's own.
+    """`start`, `send`, `join`, `is_alive` and `traffic` are for other threads; all else runs on the worker's own.
 
     `clock` gives seconds that never go back. With one that runs faster than the machine's, the agent's own timeouts and
     delays take less real time, as tests need; charon and the machine take their real time.
@@ -115,6 +124,7 @@ class GatewayWorker:
         self._expiry = Expiry()
         self._revocation = RevocationLists(gateway.id, drivers.fetcher, self.send)
         self._probes = Probes(gateway.id, drivers, self.send, clock)
+        self._traffic = GatewayTraffic(self._charon, clock, STEP * fraction)
         reports = Reports(gateway, outbox)
         self._convergence = Convergence(
             drivers,
@@ -147,6 +157,10 @@ class GatewayWorker:
         """True while the thread runs."""
         return self._thread.is_alive()
 
+    def traffic(self, ids: Iterable[str], since: float | None) -> tuple[ConnectionTraffic, ...]:
+        """The samples of connections, as `GatewayTraffic.of`; returns at once, also while charon hangs."""
+        return self._traffic.of(ids, since)
+
     # -- on the worker's thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -173,7 +187,7 @@ class GatewayWorker:
             self._schedule.due,
             self._comparisons.next,
             self._settle_at,
-            self._ask_at if self._charon.running else None,
+            min(self._ask_at, self._traffic.due) if self._charon.running else None,
             self._tunnels.next_timer() if self._charon.running else None,
             self._names.next_query_at(self._tunnels.by_id),
             self._after(self._revocation.seconds_to_next_fetch()),
@@ -219,6 +233,7 @@ class GatewayWorker:
             self._tunnels.recheck(self._expiry.due(self._tunnels.by_id))
             self._convergence.block_traffic()
             self._ask()
+        self._sample()
         if self._tunnels.came_up:
             self._tunnels.came_up = False
             self._settle_soon()
@@ -255,6 +270,13 @@ class GatewayWorker:
             self._ask_at = self._clock() + self._intervals.liveness
             self._charon.ask()
 
+    def _sample(self) -> None:
+        """Sample traffic, if it is time. That charon does not answer is found when it is asked for a sign of life."""
+        try:
+            self._traffic.sample(self._tunnels.by_id)
+        except DriverError as error:
+            self._log.debug("traffic cannot be sampled", error=str(error))
+
     def _accept(self, message: Message) -> ConnectionEvent | None:
         """Take a message about the whole gateway. Returns the event of a message about connections."""
         match message:
@@ -269,6 +291,12 @@ class GatewayWorker:
                 self._questions.append(message)
             case Probed():
                 self._probes.accept(message)
+            case ChildCounted():
+                self._traffic.count(message)
+            case RekeyBegun():
+                self._traffic.look_soon()
+            case RoundTrip(about, seconds):
+                self._traffic.time(self._tunnels.named(about), seconds)
             case Resolution():
                 if self._names.accept(message):
                     self._schedule.request()

@@ -34,7 +34,8 @@ class CharonStart(msgspec.Struct, frozen=True):
 
 
 class ManagedCharon:
-    """`running`: charon was started or adopted and has not failed since. `was_stopped`: it was stopped because it did
+    """`running`: charon was started or adopted and has not failed since. `starts`: how often it was started anew.
+    `was_stopped`: it was stopped because it did
     not answer, and nobody has said so yet. `loaded`: IKE connections with their children.
     `configs`: those that this object has loaded, as they are loaded.
     `unloaded`: names of other IKE connections that may have SAs, because they had some when they were last listed.
@@ -45,6 +46,7 @@ class ManagedCharon:
 
     def __init__(self, gateway_id: str, driver: Charon, deliver: Callable[[CharonEvent], None]) -> None:
         self.running = False
+        self.starts = 0
         self.was_stopped = False
         self.loaded: dict[str, frozenset[str]] = {}
         self.configs: dict[str, IkeConfig] = {}
@@ -64,6 +66,7 @@ class ManagedCharon:
         if self.running:
             return None
         fresh = self._driver.start()
+        self.starts += fresh
         self._driver.listen(self._deliver)
         adopted = {} if fresh else self._driver.loaded()
         self.loaded = {name: connection.children for name, connection in adopted.items()}
@@ -106,6 +109,10 @@ class ManagedCharon:
     def ask(self) -> None:
         """Ask charon for a sign that it works."""
         self._driver.ask()
+
+    def device_counters(self) -> str:
+        """The counters of the devices that the traffic of tunnels passes; empty if they are not known."""
+        return self._driver.device_counters()
 
     def end(self) -> None:
         """Stop charon, so that the next `ensure_running` starts it anew."""

@@ -146,9 +146,13 @@ class GatewayTunnels:
             return [connection.id for connection in peer_refusals.concerned(event, connections)]
         if isinstance(event, SaChanged) and not event.down and self._is_unexpected(event.about):
             self._strays.suspect()
-        if event.about in self.by_id:
-            return [event.about]
-        return sorted(self._ids_by_peer.get(ipsec_config.peer_of(event.about), ()))
+        return self.named(event.about)
+
+    def named(self, about: str) -> list[str]:
+        """The connections that a name of charon's is about: one, or all that share an IKE connection."""
+        if about in self.by_id:
+            return [about]
+        return sorted(self._ids_by_peer.get(ipsec_config.peer_of(about), ()))
 
     def _is_unexpected(self, about: str) -> bool:
         """True if charon names a connection that has no configuration, or an IKE connection that is not loaded."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Set
 from linkspan.api.agent_protocol import HEARTBEAT, RECHECK, AgentProtocol
 from linkspan.api.authentication.failed_logins import AuditedLogins, FailedLogins
 from linkspan.api.authentication.rate_limits import RateLimited, RateLimits
-from linkspan.api.console.identity import Identity, RoutedIdentity, routes_to
+from linkspan.api.console.files import ConsoleFiles, browsers_to_console
+from linkspan.api.console.identity import IdentityService, RoutedIdentityService, routes_to
 from linkspan.api.console.sessions import Sessions
-from linkspan.api.console.site import Site, browsers_to_console
 from linkspan.api.discovery import Discovery
 from linkspan.api.embedded_keystone.service import EmbeddedKeystone
 from linkspan.api.http.authenticator import Authenticator
@@ -39,6 +39,7 @@ from linkspan.api.resources.rollback import RevisedConnections
 from linkspan.api.resources.routers import RouterCollection, Routers
 from linkspan.api.resources.tags import TaggedCollection
 from linkspan.api.resources.timeline import Timeline
+from linkspan.api.resources.traffic import TrafficSamples
 from linkspan.core.authorization.policy import Policy, policy_of
 from linkspan.core.checks import quota
 from linkspan.core.checks.cross_resource import Limits
@@ -111,7 +112,7 @@ def create_app(
     bodies: int = MAX_BODIES,
     public_url: str = "",
     hosts: Set[str] | None = None,
-    identity: Identity | None = None,
+    identity: IdentityService | None = None,
 ) -> Application:
     """The application. The store calls `notifier.publish` after its commits.
 
@@ -139,13 +140,14 @@ def create_app(
         *NodeJoining(store, node_certificates).routes(),
     ]
     sessions = Sessions(
-        authenticator, RoutedIdentity(logins) if logins else None, policy, external=identity is not None
+        authenticator, RoutedIdentityService(logins) if logins else None, policy, external=identity is not None
     )
-    console = [*Site().routes(), *sessions.routes()]
+    console = [*ConsoleFiles().routes(), *sessions.routes()]
     asking = NodeQuestions(store, notifier)
     routes = [
         *_routes(context, vpn.hooks(limits or Limits(), choices, psk_grace), choices, keystone, asking),
         *Diagnoses(store, asking, grace).routes(),
+        *TrafficSamples(store, asking).routes(),
         *PeerComparisons(store).routes(),
         *PeerConfigs(store).routes(),
     ]

@@ -61,7 +61,7 @@ def root() -> click.Group:
     """Builds the command line."""
     import linkspan
     from linkspan.admin import installation, service_commands
-    from linkspan.cli import commands, compare, diagnose, peer_config, probe, rollback, status, timeline
+    from linkspan.cli import commands, compare, diagnose, peer_config, probe, rollback, status, timeline, traffic
 
     version = click.Option(
         ["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version.", callback=_version
@@ -72,7 +72,9 @@ def root() -> click.Group:
         group.add_command(command)
     for command in (
         installation.command(),
-        *commands.build(timeline.command(), compare.command(), peer_config.command(), *rollback.commands()),
+        *commands.build(
+            timeline.command(), traffic.command(), compare.command(), peer_config.command(), *rollback.commands()
+        ),
         status.command(),
         diagnose.command(),
         probe.command(),

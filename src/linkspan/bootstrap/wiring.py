@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from linkspan.admin.key_rotation import Administration
     from linkspan.api.app import Application
     from linkspan.api.authentication.keystone_client import Keystone
-    from linkspan.api.console.identity import Identity
+    from linkspan.api.console.identity import IdentityService
     from linkspan.api.http.authenticator import Authenticator
     from linkspan.api.http.notifications import Notifier
     from linkspan.core.authorization.policy import Policy
@@ -237,14 +237,14 @@ def create_authenticator(settings: Settings, store: Store) -> Authenticator:
             return EmbeddedKeystone(store, region=settings.api.region, lifetime=settings.api.token_lifetime)
 
 
-def create_login_identity(settings: Settings) -> Identity | None:
+def create_login_identity(settings: Settings) -> IdentityService | None:
     """Creates the client with which users of the console log in to an external Keystone; None without one."""
     if settings.api.auth != "keystone":
         return None
-    from linkspan.api.console.identity import ForwardingIdentity
+    from linkspan.api.console.identity import ForwardedIdentityService
 
     keystone = settings.keystone
-    return ForwardingIdentity(keystone.auth_url, ca_file=keystone.ca_file, timeout=keystone.timeout)
+    return ForwardedIdentityService(keystone.auth_url, ca_file=keystone.ca_file, timeout=keystone.timeout)
 
 
 def configure_logging(settings: Settings) -> None:

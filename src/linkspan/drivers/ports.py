@@ -321,6 +321,10 @@ class Charon(Protocol):
     def loaded(self) -> Mapping[str, LoadedConnection]:
         """Return the loaded IKE connections by their names."""
 
+    def device_counters(self) -> str:
+        """Return the counters of the gateway's devices that the traffic of tunnels passes, as text; empty if they are
+        not known. Equal texts say that nothing has passed in between."""
+
     def ask(self) -> None:
         """Ask charon for a sign that it works. Raises Unresponsive."""
 

@@ -62,6 +62,9 @@ def hints(url: str, state: Path, command: str, lab: dict[str, Any] | None) -> st
     clouds, curl = shlex.quote(str(state / "clouds.yaml")), shlex.quote(str(state / "curl.conf"))
     at = "" if str(state) == ".linkspan" else f" --state {shlex.quote(str(state))}"
     lines = [
+        f"The console is at {url}/console/",
+        f"Log in as demo, or as admin; the passwords are in {clouds}",
+        "",
         f"The API is at {url}. Try, in another terminal:",
         "",
         f"  {command} status --watch{at}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, cast, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, cast, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from linkspan.core.schema.resources import CONNECTION, SERVICE
@@ -56,19 +56,35 @@ def add_tombstone(tx: Transaction, node_id: str, kind: ObjectKind, id: str, gate
 
 
 @statement
-def _assigned_connections(count: int) -> Statement:
-    source = _connection.join(_service, _service.c.id == _connection.c.vpnservice_id)
+def _users(reference: str) -> Statement:
+    query = select(_connection.c.id, _connection.c.vpnservice_id)
+    query = query.where(_connection.c[f"live_{reference}"] == bindparam("id"))
+    # In one order: edits of two policies of the same connections would deadlock.
+    return _place_of(query.order_by(_connection.c.id).with_for_update().subquery("users"))
+
+
+@statement
+def _placed(count: int) -> Statement:
+    query = select(_connection.c.id, _connection.c.vpnservice_id).where(in_slots(_connection.c.id, "id", count))
+    return _place_of(query.where(_connection.c.deleted_at.is_(None)).subquery("live"))
+
+
+def _place_of(connections: Any) -> Statement:
+    """Ids, gateways and nodes of connections; and whether the service or the gateway is deleted."""
+    source = connections.join(_service, _service.c.id == connections.c.vpnservice_id)
     source = source.join(GATEWAY, GATEWAY.c.router_id == _service.c.router_id)
-    columns = (
-        _connection.c.id,
-        _connection.c.deleted_at,
-        _service.c.deleted_at.label("service_deleted_at"),
-        GATEWAY.c.router_id,
-        GATEWAY.c.node_id,
-        GATEWAY.c.deleted_at.label("gateway_deleted_at"),
-    )
-    query = select(*columns).select_from(source).where(in_slots(_connection.c.id, "id", count))
+    gone = or_(_service.c.deleted_at.is_not(None), GATEWAY.c.deleted_at.is_not(None))
+    query = select(connections.c.id, GATEWAY.c.router_id, GATEWAY.c.node_id, gone).select_from(source)
     return Statement(query.with_for_update(read=True, of=[_service, GATEWAY]))
+
+
+def touch_users(tx: Transaction, reference: str, id: str) -> list[str]:
+    """As `touch`, for the live connections that reference a policy; returns their ids. They are locked from here on,
+    and their services and gateways cannot go. Raises `Conflict` if one has gone already."""
+    users = _places(tx.rows(_users(reference), id=id))
+    tx.places |= users
+    touch(tx, connections=users)
+    return sorted(users)
 
 
 @statement
@@ -78,13 +94,14 @@ def _assigned_gateways(count: int) -> Statement:
 
 
 @statement
-def _lock_nodes(count: int) -> Statement:
-    return Statement(select(NODE.c.id).where(in_slots(NODE.c.id, "id", count)).order_by(NODE.c.id).with_for_update())
-
-
-@statement
 def _increment(count: int) -> Statement:
-    increment = update(NODE).where(in_slots(NODE.c.id, "id", count)).values(revision=NODE.c.revision + 1)
+    wanted: Any = in_slots(NODE.c.id, "id", count)
+    if count > 1:
+        # UPDATE locks rows in any order: two transactions that increment the same nodes would deadlock.
+        node = NODE.alias("locked")
+        locked = select(node.c.id).where(in_slots(node.c.id, "id", count)).order_by(node.c.id).with_for_update()
+        wanted = NODE.c.id.in_(locked)
+    increment = update(NODE).where(wanted).values(revision=NODE.c.revision + 1)
     return Statement(increment.returning(NODE.c.id, NODE.c.revision))
 
 
@@ -148,31 +165,33 @@ def wake(tx: Transaction, node_id: str) -> None:
 
 def _increment_revisions(tx: Transaction, nodes: list[str]) -> None:
     for ids in chunks(nodes):
-        slots = fill_slots("id", ids)
-        if len(ids) > 1:
-            # UPDATE locks rows in any order: two transactions that increment the same nodes would deadlock.
-            tx.rows(_lock_nodes(slot_count(ids)), **slots)
-        tx.revisions |= dict(tx.rows(_increment(slot_count(ids)), **slots))
+        tx.revisions |= dict(tx.rows(_increment(slot_count(ids)), **fill_slots("id", ids)))
 
 
 def _assigned(tx: Transaction) -> list[tuple[str, ObjectKind, str, str]]:
     """(node, kind, id, gateway) of the touched objects that are assigned to a node."""
-    assigned: list[tuple[str, ObjectKind, str, str]] = []
-    for ids in chunks(sorted(id for kind, id in tx.live if kind == "connection")):
-        for id, deleted_at, service_deleted_at, router, node, gateway_deleted_at in tx.rows(
-            _assigned_connections(slot_count(ids)), **fill_slots("id", ids)
-        ):
-            if deleted_at is not None:
-                continue
-            if service_deleted_at is not None or gateway_deleted_at is not None:
-                raise Conflict(f"the service of connection {id} was deleted meanwhile")
-            if node is not None:
-                assigned.append((node, "connection", id, router))
+    connections = {id for kind, id in tx.live if kind == "connection"}
+    places = {id: place for id, place in tx.places.items() if id in connections}
+    for ids in chunks(sorted(connections - places.keys())):
+        places |= _places(tx.rows(_placed(slot_count(ids)), **fill_slots("id", ids)))
+    assigned: list[tuple[str, ObjectKind, str, str]] = [
+        (node, "connection", id, router) for id, (router, node) in places.items() if node is not None
+    ]
     for ids in chunks(sorted(id for kind, id in tx.live if kind == "gateway")):
         for id, node, deleted_at in tx.rows(_assigned_gateways(slot_count(ids)), **fill_slots("id", ids)):
             if node is not None and deleted_at is None:
                 assigned.append((node, "gateway", id, id))
     return assigned
+
+
+def _places(rows: Iterable[Any]) -> dict[str, tuple[str, str | None]]:
+    """The gateways and nodes of connections by id. They cannot change until the transaction ends."""
+    places = {}
+    for id, router, node, gone in rows:
+        if gone:
+            raise Conflict(f"the service of connection {id} was deleted meanwhile")
+        places[id] = (router, node)
+    return places
 
 
 def join_changes(kind: ObjectKind, source: Any, object_id: Any) -> Any:

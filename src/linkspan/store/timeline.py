@@ -1,19 +1,20 @@
-"""The timeline in the database: written with what happens, put into order soon after it.
+"""The timeline in the database: queued with what happens, put into order soon after it.
 
-The row of an event is in the transaction of what it tells, so there is none without the other. Its place it gets later,
-as entries of the audit trail do: `order` numbers what was committed since, in one transaction that holds the row of the
-head. So numbers become visible in their order, and whoever reads on after a number misses nothing (docs/adr/0031).
+An event is queued in the transaction of what it tells, so there is none without the other: one row, however many
+connections it happened to. It gets its place later, as entries of the audit trail do: one transaction that holds the
+row of the head numbers what was committed since, and writes a row for each connection. So numbers become visible in
+their order, and whoever reads on after a number misses nothing (docs/adr/0031, 0036).
 
 A number is about the microseconds since 1970 at which it was given: a time is a range of numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, cast, delete, func, insert, literal, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, cast, delete, exists, func, insert, literal, select, true, update
 from sqlalchemy.dialects import postgresql
 
 from linkspan.core import printable
@@ -24,47 +25,59 @@ from linkspan.store.audit import LONGEST, Actor
 from linkspan.store.database.statements import (
     Statement,
     encode_json,
+    in_json,
     in_slots,
     json_elements,
+    json_row,
+    json_rows,
     json_texts,
     statement,
 )
-from linkspan.store.database.tables import GATEWAY, NODE, TABLES, TIMELINE, TIMELINE_HEAD, WORDS
+from linkspan.store.database.tables import GATEWAY, NODE, TABLES, TIMELINE, TIMELINE_HEAD, TIMELINE_QUEUE
 from linkspan.store.transaction import Transaction, new_ordered_id
 
 BATCH: Final = 500
-"""Events that one transaction puts into order."""
+"""Events that one transaction puts into order, and those of the last write among them."""
 REMOVED: Final = 1000
 """Events that one transaction removes because of their age."""
 SCANNED: Final = 5000
 """Events that one page looks at, of which a filter may select few."""
 SLACK: Final = 10
 """A connection that has as many events as it may loses every tenth part of them at once."""
+GROWN: Final = 8
+"""Events after which a connection has grown."""
 NEWEST: Final = 2**63 - 1
 """A number that no event has: before it is everything."""
 
 _connection = TABLES[CONNECTION.name]
 _service = TABLES[SERVICE.name]
+_queue = TIMELINE_QUEUE
 
 
-class Written(NamedTuple):
-    """An event to write. `project_id`, `name`: None: as the connection's row says. `node_id`: of the node to name.
-    `router_id`: the event is one of each connection of this gateway, instead of `connection_id`."""
+class Known(msgspec.Struct, frozen=True):
+    """A connection as the events of a transaction name it."""
 
-    connection_id: str | None
-    key: str
-    project_id: str | None
-    name: str | None
-    kind: str
+    id: str
+    project_id: str
+    name: str
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to queue: of a connection that is `known`, or of the connections with these `ids` and those of the
+    gateways of `routers`. `node_id`: of the node to name; `revision`: an `Edit` as JSON."""
+
+    kind: EventKind
     at: float
-    code: str = ""
+    key: str = msgspec.field(default_factory=new_ordered_id)
     reason: str = ""
-    node_id: str | None = None
+    node_id: str = ""
     revision: str | None = None
-    router_id: str | None = None
+    known: Known | None = None
+    ids: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
 
 
-# --- writing ------------------------------------------------------------------------------------------------------
+# --- queueing -----------------------------------------------------------------------------------------------------
 
 
 def revised(
@@ -77,8 +90,10 @@ def revised(
     *,
     own: tuple[str, str] | None = None,
 ) -> None:
-    """Has the revision of an object written at the end of the transaction: for the connection that it is, whose project
+    """Has the revision of an object queued at the end of the transaction: for the connection that it is, whose project
     and name are `own`, or for every connection that its change has stamped so far, itself or its gateway."""
+    if own is None and not tx.touched:
+        return
     edit = Edit(
         action=action,
         resource=resource,
@@ -89,101 +104,131 @@ def revised(
         user_project_id=actor.project_id,
         request_id=actor.request_id,
     )
-    text, (project_id, name) = encode_json(edit), own or (None, None)
-    touched = {("connection", object_id)} if own else tx.touched
-    base = Written(None, new_ordered_id(), project_id, name, "revision", tx.wall, revision=text)
-    tx.events += [
-        base._replace(connection_id=id) if kind == "connection" else base._replace(router_id=id)
-        for kind, id in sorted(touched)
-    ]
+    event = Written(kind="revision", at=tx.wall, revision=encode_json(edit))
+    if own is not None:
+        event = msgspec.structs.replace(event, known=Known(object_id, *own))
+    else:
+        ids, routers = (
+            tuple(sorted(id for kind, id in tx.touched if kind == wanted)) for wanted in ("connection", "gateway")
+        )
+        event = msgspec.structs.replace(event, ids=ids, routers=routers)
+    tx.events.append(event)
 
 
 def happened(tx: Transaction, kind: EventKind, connections: Iterable[str], node_id: str, reason: str = "") -> None:
-    """Has an event of several connections written at the end of the transaction."""
-    tx.events += [
-        Written(id, new_ordered_id(), None, None, kind, tx.wall, reason=reason, node_id=node_id) for id in connections
-    ]
+    """Has an event of several connections queued at the end of the transaction."""
+    tx.events.append(Written(kind=kind, at=tx.wall, reason=reason, node_id=node_id, ids=tuple(connections)))
 
 
-def _elements() -> tuple[Any, dict[str, ColumnElement[Any]]]:
+_KNOWN: Final = ("key", "recorded_at", "kind", "at", "code", "reason", "node", "revision", "count", "connections")
+_queue_one: Final = Statement(insert(_queue), _KNOWN)
+
+
+def _queue_known() -> Statement:
+    """INSERT of rows given as a JSON list of lists: one statement, however many they are."""
     rows, field = json_elements(bindparam("events"))
-    types = {"at": TIMELINE.c.at.type}
-    return rows, {name: field(place, types.get(name, WORDS)) for place, name in enumerate(Written._fields)}
+    columns = [field(place, _queue.c[name].type) for place, name in enumerate(_KNOWN)]
+    return Statement(insert(_queue).from_select(_KNOWN, select(*columns).select_from(rows).where(true())))
 
 
-def _columns_of(
-    given: Mapping[str, ColumnElement[Any]], id: ColumnElement[Any], node: ColumnElement[Any]
-) -> dict[str, ColumnElement[Any]]:
-    columns = {name: given[name] for name in ("key", "kind", "at", "code", "reason", "revision")}
-    columns["connection_id"] = id
-    columns["project_id"] = func.coalesce(given["project_id"], _connection.c.project_id)
-    columns["connection_name"] = func.coalesce(given["name"], _connection.c.name)
-    columns["recorded_at"] = cast(bindparam("now"), TIMELINE.c.recorded_at.type)
-    return columns | {"node": node}
+_queue_several: Final = _queue_known()
 
 
-def _insert(source: Any, columns: Mapping[str, ColumnElement[Any]], where: ColumnElement[bool]) -> Statement:
-    query = select(*columns.values()).select_from(source).where(where)
-    new = postgresql.insert(TIMELINE).from_select(list(columns), query)
-    return Statement(new.on_conflict_do_nothing(index_elements=["connection_id", "key"]))
+def _queue_of(of_gateways: bool) -> Statement:
+    """INSERT of one event of the connections with these ids; `of_gateways`: and of the live ones of gateways."""
+    ids: Any = select(json_texts(bindparam("ids")).label("id"))
+    if of_gateways:
+        other = _connection.alias("other")
+        of_router = other.join(_service, _service.c.id == other.c.live_vpnservice_id)
+        routers = in_json(_service.c.live_router_id, "routers")
+        ids = ids.union(select(other.c.id).select_from(of_router).where(routers))
+    given: dict[str, ColumnElement[Any]] = {
+        name: cast(bindparam(name), _queue.c[name].type)
+        for name in ("key", "recorded_at", "kind", "at", "reason", "revision")
+    }
+    named = select(NODE.c.name).where(NODE.c.id == bindparam("node_id")).scalar_subquery()
+    columns = given | {
+        "code": literal(""),
+        "node": func.coalesce(named, ""),
+        "count": func.count(),
+        "connections": json_rows(_connection.c.id, _connection.c.project_id, _connection.c.name),
+    }
+    query = select(*columns.values()).select_from(_connection).where(_connection.c.id.in_(ids))
+    return Statement(insert(_queue).from_select(list(columns), query.having(func.count() > 0)))
 
 
-def _write() -> Statement:
-    """INSERT of events given as a JSON list of `Written`: one statement, however many they are."""
-    rows, given = _elements()
-    source = rows.outerjoin(_connection, _connection.c.id == given["connection_id"])
-    source = source.outerjoin(NODE, NODE.c.id == given["node_id"])
-    columns = _columns_of(given, given["connection_id"], func.coalesce(NODE.c.name, ""))
-    return _insert(source, columns, columns["project_id"].is_not(None))
+_queue_of_connections: Final = _queue_of(of_gateways=False)
+_queue_of_gateways: Final = _queue_of(of_gateways=True)
 
 
-def _write_of_gateways() -> Statement:
-    """The same for the live connections of gateways."""
-    rows, given = _elements()
-    source = rows.join(_service, _service.c.live_router_id == given["router_id"])
-    source = source.join(_connection, _connection.c.live_vpnservice_id == _service.c.id)
-    return _insert(source, _columns_of(given, _connection.c.id, literal("")), true())
+def flush(tx: Transaction) -> None:
+    """Queues the events of a transaction."""
+    waiting: list[Written] = list(tx.events)
+    tx.events.clear()
+    known = [_known_row(event, event.known, tx.wall) for event in waiting if event.known is not None]
+    if len(known) == 1:
+        # The usual number: as JSON it would cost SQLite more.
+        tx.run(_queue_one, **dict(zip(_KNOWN, known[0], strict=True)))
+    elif known:
+        tx.run(_queue_several, events=encode_json(known))
+    for event in waiting:
+        if event.known is None:
+            tx.run(
+                _queue_of_gateways if event.routers else _queue_of_connections,
+                key=event.key,
+                recorded_at=tx.wall,
+                kind=event.kind,
+                at=event.at,
+                reason=event.reason,
+                revision=event.revision,
+                node_id=event.node_id,
+                ids=encode_json(event.ids),
+                routers=encode_json(event.routers),
+            )
 
 
-def _write_reported() -> Statement:
-    """The same for those of connections whose gateway is assigned to `node`."""
-    rows, given = _elements()
+def _known_row(event: Written, known: Known, wall: float) -> tuple[Any, ...]:
+    named = encode_json([(known.id, known.project_id, known.name)])
+    return (event.key, wall, event.kind, event.at, "", event.reason, "", event.revision, 1, named)
+
+
+_REPORTED: Final = ("connection_id", "key", "kind", "at", "code", "reason")
+
+
+def _queue_reported() -> Statement:
+    """INSERT of events given as a JSON list of lists: those of connections whose gateway is assigned to `node`, if they
+    are not in the timeline yet."""
+    rows, field = json_elements(bindparam("events"))
+    given = {name: field(place, TIMELINE.c[name].type) for place, name in enumerate(_REPORTED)}
     # Outer joins, and no condition that a plan could begin with: it shall begin with the events, and not with the node,
     # which has thousands of connections.
     source = rows.outerjoin(_connection, _connection.c.id == given["connection_id"])
     source = source.outerjoin(_service, _service.c.id == _connection.c.vpnservice_id)
     source = source.outerjoin(GATEWAY, GATEWAY.c.router_id == _service.c.router_id)
     source = source.outerjoin(NODE, NODE.c.id == GATEWAY.c.node_id)
-    columns = _columns_of(given, given["connection_id"], NODE.c.name)
-    return _insert(source, columns, func.coalesce(NODE.c.id, "") == bindparam("node"))
+    columns: dict[str, ColumnElement[Any]] = {name: given[name] for name in _REPORTED[1:]} | {
+        "recorded_at": cast(bindparam("now"), _queue.c.recorded_at.type),
+        "node": NODE.c.name,
+        "count": literal(1),
+        "connections": json_row(_connection.c.id, _connection.c.project_id, _connection.c.name),
+    }
+    told = exists().where(TIMELINE.c.key == given["key"], TIMELINE.c.connection_id == given["connection_id"])
+    query = select(*columns.values()).select_from(source)
+    query = query.where(func.coalesce(NODE.c.id, "") == bindparam("node"), ~told)
+    new = postgresql.insert(_queue).from_select(list(columns), query)
+    return Statement(new.on_conflict_do_nothing(index_elements=["key"]))
 
 
-_own: Final = _write()
-_of_gateways: Final = _write_of_gateways()
-_reported: Final = _write_reported()
-
-
-def flush(tx: Transaction) -> None:
-    """Writes the events of a transaction."""
-    waiting: list[Written] = list(tx.events)
-    tx.events.clear()
-    of_gateways = [event for event in waiting if event.router_id is not None]
-    own = [event for event in waiting if event.router_id is None]
-    for statement_, events in ((_own, own), (_of_gateways, of_gateways)):
-        if events:
-            # In this order: who is named by both is told once.
-            tx.run(statement_, events=encode_json(events), now=tx.wall)
+_reported: Final = _queue_reported()
 
 
 def report(tx: Transaction, node_id: str, events: Sequence[NodeEvent]) -> None:
     """Records what a node has seen of the connections that are assigned to it. An event that was reported before, or
     that is of another node's connection, changes nothing."""
     written = [
-        Written(
+        (
             event.connection_id,
             f"{node_id}:{event.id}",
-            None,
-            None,
             event.kind,
             event.at,
             event.code,
@@ -198,13 +243,20 @@ def report(tx: Transaction, node_id: str, events: Sequence[NodeEvent]) -> None:
 
 # --- order --------------------------------------------------------------------------------------------------------
 
-_any_unplaced: Final = Statement(select(TIMELINE.c.key).where(TIMELINE.c.number.is_(None)).limit(1))
-_unplaced: Final = Statement(
-    select(TIMELINE.c.connection_id, TIMELINE.c.key)
-    .where(TIMELINE.c.number.is_(None))
-    .order_by(TIMELINE.c.recorded_at, TIMELINE.c.at, TIMELINE.c.key)
-    .limit(BATCH)
-)
+_any_queued: Final = Statement(select(_queue.c.key).limit(1))
+
+
+def _first_queued() -> Statement:
+    """The events that were queued first: `BATCH` of them, and those of the last write among them."""
+    before = func.sum(_queue.c.count).over(order_by=(_queue.c.recorded_at, _queue.c.key)) - _queue.c.count
+    first = select(_queue.c.key, _queue.c.recorded_at, _queue.c.at, _queue.c.connections, before.label("before"))
+    taken = first.subquery("taken")
+    query = select(taken.c.key, taken.c.connections).where(taken.c.before < BATCH)
+    return Statement(query.order_by(taken.c.recorded_at, taken.c.at, taken.c.key))
+
+
+_queued: Final = _first_queued()
+_remove_queued: Final = Statement(delete(_queue).where(in_json(_queue.c.key, "keys")))
 _head: Final = Statement(select(TIMELINE_HEAD.c.number).where(TIMELINE_HEAD.c.id == 1).with_for_update())
 _newest: Final = Statement(select(TIMELINE_HEAD.c.number).where(TIMELINE_HEAD.c.id == 1))
 _first_head: Final = Statement(insert(TIMELINE_HEAD))
@@ -220,27 +272,32 @@ def _last_places() -> Statement:
 
 
 _places: Final = _last_places()
+_PLACED: Final = ("key", "connection_id", "project_id", "connection_name", "number", "place")
+_QUEUED: Final = ("recorded_at", "kind", "at", "code", "reason", "node", "revision")
 
 
-def _set_places() -> Statement:
-    """UPDATE of the places of events given as a JSON list of [connection, key, number, place]."""
-    _, field = json_elements(bindparam("places"))
-    columns = TIMELINE.c
-    change = update(TIMELINE).where(
-        columns.connection_id == field(0, columns.connection_id.type), columns.key == field(1, columns.key.type)
-    )
-    return Statement(change.values(number=field(2, columns.number.type), place=field(3, columns.place.type)))
+def _place_queued() -> Statement:
+    """INSERT of queued events, a row for each connection, given as a JSON list of lists."""
+    rows, field = json_elements(bindparam("events"))
+    columns: dict[str, ColumnElement[Any]] = {
+        name: field(place, TIMELINE.c[name].type) for place, name in enumerate(_PLACED)
+    }
+    source = rows.join(_queue, _queue.c.key == columns["key"])
+    columns |= {name: _queue.c[name] for name in _QUEUED}
+    new = postgresql.insert(TIMELINE).from_select(list(columns), select(*columns.values()).select_from(source))
+    return Statement(new.on_conflict_do_nothing(index_elements=["key", "connection_id"]))
 
 
-_place: Final = _set_places()
+_place: Final = _place_queued()
 _remove_old_places: Final = Statement(
     delete(TIMELINE).where(TIMELINE.c.connection_id == bindparam("connection"), TIMELINE.c.place <= bindparam("last"))
 )
+_decode: Final = msgspec.json.Decoder(list[tuple[str, str, str]]).decode
 
 
 def is_ordered(tx: Transaction) -> bool:
     """True if every event has its place."""
-    return tx.first(_any_unplaced) is None
+    return tx.first(_any_queued) is None
 
 
 def newest(tx: Transaction) -> int:
@@ -249,40 +306,45 @@ def newest(tx: Transaction) -> int:
     return 0 if found is None else int(found[0])
 
 
-def order(tx: Transaction, most: int) -> int:
-    """Gives events that were committed meanwhile their places; how many. A connection that has more than `most` loses
-    its oldest ones."""
+class Ordered(NamedTuple):
+    """How many events got their places, and the connections that have about `GROWN` events more than they last had."""
+
+    events: int = 0
+    grown: Sequence[str] = ()
+
+
+def order(tx: Transaction, most: int) -> Ordered:
+    """Gives events that were committed meanwhile their places. A connection that has more than `most` loses its oldest
+    ones."""
     head = tx.first(_head)
     if head is None:
         # Of two processes that are first, the other one gets a Conflict.
         tx.run(_first_head, id=1, number=0)
-    rows = tx.rows(_unplaced)
-    if not rows:
-        return 0
-    ids = dict.fromkeys(connection for connection, _ in rows)
+    queued = [(key, _decode(connections)) for key, connections in tx.rows(_queued)]
+    if not queued:
+        return Ordered()
+    ids = dict.fromkeys(id for _, connections in queued for id, *_ in connections)
     places = {id: int(place or 0) for id, place in tx.rows(_places, ids=encode_json(list(ids)))}
     before = dict(places)
     number = max(int(head[0]) if head else 0, int(tx.wall * 1e6) - 1)
     placed = []
-    for connection, key in rows:
-        number += 1
-        places[connection] += 1
-        placed.append((connection, key, number, places[connection]))
-    tx.run(_place, places=encode_json(placed))
+    for key, connections in queued:
+        for id, project_id, name in connections:
+            number += 1
+            places[id] += 1
+            placed.append((key, id, project_id, name, number, places[id]))
+    tx.run(_place, events=encode_json(placed))
+    tx.run(_remove_queued, keys=encode_json([key for key, _ in queued]))
     tx.run(_move_head, the=1, number=number)
     step = max(1, most // SLACK)
     for connection, place in places.items():
         if place > most and (place // step > before[connection] // step):
             tx.run(_remove_old_places, connection=connection, last=place // step * step - (most - step))
-    return len(placed)
+    grown = [id for id, place in places.items() if place // GROWN > before[id] // GROWN]
+    return Ordered(len(placed), grown)
 
 
-_oldest: Final = Statement(
-    select(TIMELINE.c.number, TIMELINE.c.recorded_at)
-    .where(TIMELINE.c.number.is_not(None))
-    .order_by(TIMELINE.c.number)
-    .limit(REMOVED)
-)
+_oldest: Final = Statement(select(TIMELINE.c.number, TIMELINE.c.recorded_at).order_by(TIMELINE.c.number).limit(REMOVED))
 _remove: Final = Statement(delete(TIMELINE).where(TIMELINE.c.number <= bindparam("number")))
 
 

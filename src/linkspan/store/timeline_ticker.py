@@ -1,4 +1,7 @@
-"""The thread of an API process that puts the timeline into order, tells what is new in it, and removes what is old."""
+"""The thread of an API process that puts the timeline into order, tells what is new in it, and removes what is old.
+
+Each write of a configuration is an event, so it also drops earlier configurations of connections that have too many.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Final
 import structlog
 
 from linkspan.store import timeline
+from linkspan.store.rows import connection_revisions
 from linkspan.store.store import Conflict, Store, Unavailable
 from linkspan.store.ticker import Ticker
 from linkspan.store.timeline import Selection
@@ -62,12 +66,13 @@ class TimelineTicker(Ticker):
 
     def _order(self) -> None:
         placed = timeline.BATCH
-        while placed == timeline.BATCH:
+        while placed >= timeline.BATCH:
             with self._store.read() as tx:
                 if timeline.is_ordered(tx):
                     return
             with self._store.write() as tx:
-                placed = timeline.order(tx, self._most)
+                placed, grown = timeline.order(tx, self._most)
+                connection_revisions.drop_oldest(tx, grown)
 
     def _tell(self) -> None:
         with self._store.read() as tx:

@@ -42,8 +42,9 @@ class Transaction:
     """One transaction. `live` and `dead` are the objects that `revisions.flush` has to stamp; `revisions` are the nodes
     stamped so far. `touched` are those that were to be stamped so far, `audited` the entries that `audit.flush` has to
     write, `events` those of `timeline.flush`. `author` is the name of the user who writes, `kept` the connections whose
-    earlier configuration was kept, of `keep_revisions` at most. `statements` counts what was sent to the database. Not
-    for more than one thread, and not beyond its `with` block."""
+    earlier configuration was kept, of `keep_revisions` at most, `places` the gateways and nodes of connections that are
+    locked with these (`revisions.touch_users`). `statements` counts what was sent to the database. Not for more than
+    one thread, and not beyond its `with` block."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Transaction:
         self.events: list[Any] = []
         self.author: str | None = None
         self.kept: set[str] = set()
+        self.places: dict[str, tuple[str, str | None]] = {}
         self.keep_revisions = keep_revisions
         self.statements = 0
         self._clock = clock
@@ -90,6 +92,7 @@ class Transaction:
         self.connection.roll_back_to_savepoint()
         self.live.clear()
         self.dead.clear()
+        self.places.clear()
         self.revisions.clear()
         self.audited.clear()
 

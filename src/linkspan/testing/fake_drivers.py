@@ -529,6 +529,11 @@ class FakeCharon:
         with self._world.lock:
             return {name: loaded_connection(config) for name, config in self._daemon().configs.items()}
 
+    def device_counters(self) -> str:
+        with self._world.lock:
+            daemon = self._world.daemons.get(self._key)
+            return f"passed: {daemon.passed}" if daemon else ""
+
     def ask(self) -> None:
         with self._world.lock:
             self._daemon()

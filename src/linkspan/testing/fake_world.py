@@ -28,7 +28,7 @@ from linkspan.core.state import admin_state
 from linkspan.core.state.desired import Gateway
 from linkspan.core.state.observed import Backend
 from linkspan.core.tunnel import peer_attempts
-from linkspan.core.tunnel.charon_events import CharonEvent, DaemonLost, SaChanged
+from linkspan.core.tunnel.charon_events import CharonEvent, ChildCounted, DaemonLost, SaChanged
 from linkspan.core.tunnel.peer_attempts import PeerAttempts
 from linkspan.core.tunnel.sas import UNNAMED, ChildSa, IkeSa
 
@@ -85,6 +85,7 @@ class FakeIkeSa:
 
 class FakeDaemon:
     """A running charon. `frozen`: it runs and does not answer, as after SIGSTOP. `has_device`: its TUN device is there.
+    `passed`: packets that have passed its tunnels.
     `traps`: the configuration at the time of `install`, by IKE connection and child."""
 
     def __init__(self, gateway: Gateway, backend: Backend) -> None:
@@ -101,6 +102,7 @@ class FakeDaemon:
         self.crls: set[bytes] = set()
         self.sas: list[FakeIkeSa] = []
         self.listeners: list[Callable[[CharonEvent], None]] = []
+        self.passed = 0
         self._attempts: PeerAttempts = {}
 
     def deliver(self, *events: CharonEvent) -> None:
@@ -213,6 +215,7 @@ class FakeWorld:
                 for sa in daemon.sas:
                     for child in sa.config.children:
                         if child.name in sa.children and _covers(child, source, destination):
+                            daemon.passed += 1
                             self._carry(sa, child.name)
                             return "esp"
                 if daemon.backend == "kernel":
@@ -268,6 +271,7 @@ class FakeWorld:
             for end, end_sa in ends:
                 if end_sa in end.sas:
                     end.sas.remove(end_sa)
+                    end.deliver(*map(ChildCounted, end_sa.children.values()))
                     end.deliver(SaChanged(owner_of(end_sa.config.name), down=True))
 
     def delete_child_sa(self, daemon: FakeDaemon, unique_id: int) -> None:
@@ -277,11 +281,11 @@ class FakeWorld:
                 if child.unique_id != unique_id:
                     continue
                 del sa.children[name]
-                daemon.deliver(SaChanged(owner_of(name), down=True))
+                daemon.deliver(ChildCounted(child), SaChanged(owner_of(name), down=True))
                 for other, twin in list(sa.other[1].children.items()) if sa.other else ():
                     if sa.other and twin.spi_in == child.spi_out and self._reachable(daemon, sa.other[0], sa.config):
                         del sa.other[1].children[other]
-                        sa.other[0].deliver(SaChanged(owner_of(other), down=True))
+                        sa.other[0].deliver(ChildCounted(twin), SaChanged(owner_of(other), down=True))
 
     def connect(self, daemon: FakeDaemon, sa: FakeIkeSa) -> None:
         """Attempt to establish an IKE SA."""
@@ -381,6 +385,8 @@ class FakeWorld:
             daemon.log(sa.config.name, "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
             daemon.log(sa.config.name, "CHILD_SA rekeying failed, trying again in 14 seconds")
             return
+        peer.deliver(ChildCounted(end.children[twin]))
+        daemon.deliver(ChildCounted(sa.children[name]))
         self._install(sa, name, end, twin, agreed)
         peer.deliver(SaChanged(owner_of(twin)))
         daemon.deliver(SaChanged(owner_of(name)))
@@ -407,6 +413,7 @@ class FakeWorld:
         )
         for other, twin in sa.other[1].children.items() if sa.other else ():
             if sa.other and twin.spi_in == child.spi_out:
+                sa.other[0].passed += 1
                 sa.other[1].children[other] = msgspec.structs.replace(
                     twin, packets_in=twin.packets_in + 1, bytes_in=twin.bytes_in + 84, idle_in=0
                 )

@@ -18,7 +18,8 @@ from linkspan.store.identity import users as stored_users
 from linkspan.store.identity.users import hash_password, verify_password
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
-from tests.api.users import QUICK, quick
+from tests.api.users import quick
+from tests.harness.first_state import QUICK
 
 __all__ = ["quick"]
 

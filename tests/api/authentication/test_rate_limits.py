@@ -24,9 +24,10 @@ from linkspan.store.identity import users
 from linkspan.store.store import Store
 from tests.api.conftest import OpenApi
 from tests.api.quick_client import QuickClient
-from tests.api.users import PASSWORD, QUICK, by_credential, by_password, by_token, embedded, quick
+from tests.api.users import PASSWORD, by_credential, by_password, by_token, embedded, quick
 from tests.api.world import USERS, Api, ByName
 from tests.harness.databases import Clock
+from tests.harness.first_state import QUICK
 
 __all__ = ["quick"]
 

@@ -72,8 +72,8 @@ def for_users(route: Route) -> bool:
     """True if the document should contain a route.
 
     It omits the agents' API, what always refuses (PUT and DELETE on collections, POST of what there is none of), the
-    second prefix of Keystone, and revocation lists, which are DER for everybody."""
-    if route.path.endswith("/{id}/crl"):
+    second prefix of Keystone, revocation lists, which are DER for everybody, and the console."""
+    if route.path.endswith("/{id}/crl") or route.path.startswith("/console"):
         return False
     if f"{route.path}/".startswith(conformance.ALIAS):
         return False

@@ -12,7 +12,8 @@ from linkspan.core.checks.weak_algorithms import WeakChoices
 from linkspan.core.schema.configurations import OWN, PARTS
 from linkspan.core.state.observed import ConnectionReport
 from linkspan.store.rows import encryption_keys
-from linkspan.store.rows.connection_revisions import SLACK
+from linkspan.store.timeline import GROWN
+from linkspan.store.timeline_ticker import TimelineTicker
 from tests.api.conftest import OpenApi
 from tests.api.resources.test_connection_credentials import CertifiedSite
 from tests.api.world import BLUE, CONNECTIONS, Api, LocalSite, Node
@@ -354,14 +355,16 @@ def test_rows_beyond_the_bound_are_dropped(open_api: OpenApi, database: Engine) 
         node, site = api.node(), LocalSite(api)
         connections = [site.connection(), second_connection(site)]
         node.apply_desired()
+        ticker = TimelineTicker(api.store, lambda _keys: None, 1000)
         for number in range(20):
             lifetime = {"value": 3600 + number + 1}
             api.update(f"/vpn/ikepolicies/{site.ike['id']}", "ikepolicy", lifetime=lifetime)
+            ticker.tick()
         query = text("SELECT count(*) FROM connection_revision GROUP BY connection_id")
         with database.connect() as opened:
             counts = opened.execute(query).scalars().all()
         assert len(counts) == 2
-        assert max(counts) <= 3 + 1 + SLACK + 1
+        assert max(counts) <= 3 + 1 + GROWN
         assert [each["revision_number"] for each in revisions(api, connections[0])] == [21, 20, 19, 18, 1]
 
 

@@ -7,11 +7,13 @@ import pytest
 from linkspan.core.tunnel import charon_events, sas
 from linkspan.core.tunnel.charon_events import (
     Cause,
+    ChildCounted,
     ChildInstalled,
     Initiating,
     PeerSeen,
     PeerTimedOut,
     ProbeSent,
+    RekeyBegun,
     RekeyFailed,
     Retransmitted,
     SaChanged,
@@ -165,7 +167,25 @@ def test_a_child_is_installed_once_charon_can_send_by_it() -> None:
         assert charon_events.from_log(NAME, line) == (ChildInstalled(ID, 7),)
     # The responder of a rekey sends by the old child until its peer has deleted that.
     assert charon_events.from_log(NAME, f"inbound CHILD_SA {child} {rest}") == ()
-    assert charon_events.from_log(NAME, f"establishing CHILD_SA {child} reqid 1") == ()
+    assert charon_events.from_log(NAME, f"establishing CHILD_SA {child}") == ()
+
+
+def test_this_end_is_about_to_rekey_a_child_that_has_a_reqid() -> None:
+    assert charon_events.from_log(NAME, f"establishing CHILD_SA {ID}.0a1b2c3d{{7}} reqid 1") == (RekeyBegun(),)
+
+
+def test_a_child_that_was_rekeyed_or_has_ended_is_counted() -> None:
+    counters = {"bytes-in": b"840", "bytes-out": b"168", "packets-in": b"10", "packets-out": b"2"}
+    old = {"name": NAME.encode(), "spi-in": b"c1", "spi-out": b"c2", "install-time": b"30", **counters}
+    new = {"name": NAME.encode(), "spi-in": b"c3", "spi-out": b"c4"}
+    for event, children in (("child-rekey", {NAME: {"old": old, "new": new}}), ("child-updown", {f"{NAME}-7": old})):
+        counted, changed = charon_events.from_event(event, {"peer-0a1b2c3d-4e5f6071": {"child-sas": children}})
+        assert isinstance(counted, ChildCounted)
+        child = counted.child
+        assert (child.spi_in, child.bytes_in, child.packets_out, child.age) == ("c1", 840, 2, 30)
+        assert isinstance(changed, SaChanged)
+    (only,) = charon_events.from_event("child-updown", {"up": b"yes", NAME: {"child-sas": {f"{NAME}-7": new}}})
+    assert isinstance(only, SaChanged)
 
 
 def test_updown_events_ask_for_a_look() -> None:

@@ -27,14 +27,14 @@ _CONTENT: Final[Header] = (b"content-type", b"application/json")
 _log = structlog.get_logger()
 
 
-class Identity(Protocol):
+class IdentityService(Protocol):
     """A Keystone v3. `send` may block, and raises ApiError."""
 
     def send(self, request: Request) -> Response:
         """The answer to a request whose path is `TOKENS` or `PROJECTS`."""
 
 
-class RoutedIdentity:
+class RoutedIdentityService:
     """A Keystone behind routes: those of the embedded one, or `routes_to` another one, with the limits around them."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -49,13 +49,13 @@ class RoutedIdentity:
         return handler(request)
 
 
-def routes_to(identity: Identity) -> list[Route]:
-    """Routes, for `RoutedIdentity` only, of an identity's requests."""
+def routes_to(identity: IdentityService) -> list[Route]:
+    """Routes, for `RoutedIdentityService` only, of an identity's requests."""
     lines = (("POST", TOKENS), ("GET", TOKENS), ("DELETE", TOKENS), ("GET", PROJECTS))
     return [Route(method, path, identity.send, public=True, keystone=True) for method, path in lines]
 
 
-class ForwardingIdentity:
+class ForwardedIdentityService:
     """An external Keystone: requests are forwarded to it over HTTP."""
 
     def __init__(self, auth_url: str, *, ca_file: Path | None = None, timeout: float = 5.0) -> None:

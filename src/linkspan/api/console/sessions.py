@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from linkspan import __version__
-from linkspan.api.console.identity import PROJECTS, TOKENS, Identity
+from linkspan.api.console.identity import PROJECTS, TOKENS, IdentityService
 from linkspan.api.http import body, session_cookie
 from linkspan.api.http.authenticator import Authenticator
 from linkspan.api.http.caller import Caller
@@ -53,7 +53,7 @@ class Sessions:
     """Handlers of `/console/session`."""
 
     def __init__(
-        self, authenticator: Authenticator, identity: Identity | None, policy: Policy, *, external: bool
+        self, authenticator: Authenticator, identity: IdentityService | None, policy: Policy, *, external: bool
     ) -> None:
         """`identity`: None where everybody is an admin; `external`: users have domains, and are not managed here."""
         self._authenticator = authenticator

@@ -17,12 +17,12 @@ from linkspan.core.state.live_facts import Question
 
 
 class Waiter:
-    """A wait for news of one key."""
+    """A wait for news of any of some keys."""
 
-    __slots__ = ("event", "key")
+    __slots__ = ("event", "keys")
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
         self.event = asyncio.Event()
 
     async def wait(self, seconds: float) -> bool:
@@ -124,11 +124,12 @@ class Notifier:
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
 
-    def register(self, key: str) -> Waiter:
-        """Registers a waiter for a key. Call it before the commit whose confirmation it waits for. From any thread."""
-        waiter = Waiter(key)
+    def register(self, *keys: str) -> Waiter:
+        """Registers a waiter for keys. Call it before the commit whose confirmation it waits for. From any thread."""
+        waiter = Waiter(*keys)
         with self._lock:
-            self._waiters.setdefault(key, {})[waiter] = None
+            for key in keys:
+                self._waiters.setdefault(key, {})[waiter] = None
         return waiter
 
     def forget(self, waiter: Waiter) -> None:
@@ -171,8 +172,9 @@ class Notifier:
 
 def _discard(lock: threading.Lock, table: dict[str, dict[_Waiting, None]], waiter: _Waiting) -> None:
     with lock:
-        group = table.get(waiter.key)
-        if group is not None:
-            group.pop(waiter, None)
-            if not group:
-                del table[waiter.key]
+        for key in waiter.keys:
+            group = table.get(key)
+            if group is not None:
+                group.pop(waiter, None)
+                if not group:
+                    del table[key]

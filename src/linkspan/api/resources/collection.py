@@ -31,7 +31,7 @@ from linkspan.core.schema import list_query, node_relevance
 from linkspan.core.schema.attribute_types import as_integer, is_uuid
 from linkspan.core.schema.list_query import Query
 from linkspan.core.schema.operations import MAX_BULK, PolicyAction
-from linkspan.core.schema.resources import CONNECTION, Resource
+from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY, Resource
 from linkspan.core.state import status
 from linkspan.store import audit, revisions, timeline
 from linkspan.store.rows import connection_revisions, dependencies, reading, writing
@@ -155,10 +155,14 @@ def change(tx: Transaction, resource: Resource, row: Row, values: Values) -> Row
         return row
     if not node_relevance.matters(resource, values):
         return writing.update(tx, resource, row["id"], values)
+    if resource in (IKE_POLICY, IPSEC_POLICY):
+        connection_revisions.revise(tx, resource, row["id"])
+        return writing.update(tx, resource, row["id"], values)
     connections, gateways = dependencies.affected_by(tx, resource, row["id"])
     revisions.touch(tx, connections=connections, gateways=gateways)
-    configures = connection_revisions.keep(tx, resource, connections)
-    return writing.update(tx, resource, row["id"], values, configures=configures)
+    if resource is CONNECTION:
+        connection_revisions.keep(tx, connections)
+    return writing.update(tx, resource, row["id"], values, configures=resource is CONNECTION)
 
 
 def not_found(resource: Resource, id: str) -> ApiError:

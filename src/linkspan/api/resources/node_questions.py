@@ -7,7 +7,7 @@ and looks for their answers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from linkspan.api.http.messages import Request, Response, WaitFor
@@ -74,35 +74,49 @@ class NodeQuestions:
         patience: float,
         then: Callable[[Request, LiveAnswer | None], Response],
     ) -> Response | None:
-        """Ask, and answer the request with what `then` makes of the answer, which is None after `patience` seconds.
+        """Ask a node, and answer the request with what `then` makes of its answer, which is None after `patience`
+        seconds.
 
         `write` puts the question into the database, or returns None: so does this then. Raises Conflict, Unavailable,
         and what `write` raises.
         """
+        return self.ask_all(
+            lambda tx: [] if (asked := write(tx)) is None else [asked],
+            patience,
+            lambda request, answers: then(request, answers[0]),
+        )
+
+    def ask_all(
+        self,
+        write: Callable[[Transaction], Sequence[Asked]],
+        patience: float,
+        then: Callable[[Request, list[LiveAnswer | None]], Response],
+    ) -> Response | None:
+        """Ask several nodes, as `ask`: `then` gets the answers in the order of the questions. None without any."""
         waiter = None
         try:
             with self._store.write() as tx:
                 asked = write(tx)
-                if asked is None:
+                if not asked:
                     return None
-                # Before the commit: the answer may come right after it.
-                waiter = self._notifier.register(asked[1].id)
+                # Before the commit: the answers may come right after it.
+                waiter = self._notifier.register(*(question.id for _, question in asked))
         except BaseException:
             if waiter is not None:
                 self._notifier.forget(waiter)
             raise
-        node_id, question = asked
-        self.ticker.ask(node_id, question, patience)
+        for node_id, question in asked:
+            self.ticker.ask(node_id, question, patience)
         return Response(
             200,
             wait_for=WaitFor(
                 waiter,
-                lambda: self._answer_to(question) is not None,
+                lambda: None not in self._answers_to(asked),
                 patience,
-                then=lambda request: then(request, self._answer_to(question)),
+                then=lambda request: then(request, self._answers_to(asked)),
             ),
         )
 
-    def _answer_to(self, question: Question) -> LiveAnswer | None:
+    def _answers_to(self, asked: Sequence[Asked]) -> list[LiveAnswer | None]:
         with self._store.read() as tx:
-            return questions.answer_of(tx, question.id)
+            return [questions.answer_of(tx, question.id) for _, question in asked]

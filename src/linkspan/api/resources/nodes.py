@@ -57,10 +57,11 @@ class Nodes:
             return ok({"nodes": [_shown(tx, node) for node in registry.all_nodes(tx)]})
 
     def show(self, request: Request) -> Response:
-        """One node."""
+        """One node, with the routers of its gateways."""
         policy.require_rule(request.caller, "get_node", {})
         with self._store.read() as tx:
-            return ok({"node": _shown(tx, _found(tx, request))})
+            node = _found(tx, request)
+            return ok({"node": {**_shown(tx, node), "routers": registry.routers_of(tx, node["id"])}})
 
     def invite(self, request: Request) -> Response:
         """Makes a join token for a node, which is added if there is none of the name."""
@@ -139,14 +140,15 @@ def _shown(tx: Transaction, node: NodeWithGateways) -> dict[str, Any]:
 
 _TEXT: Final[Schema] = {"type": "string"}
 _INTEGER: Final[Schema] = {"type": "integer"}
-_NODE: Final = closed(
-    id={"type": "string", "format": "uuid"},
-    name=_TEXT,
-    revision=_INTEGER,
-    backend=_TEXT,
-    agent_version=_TEXT,
-    charon_version=_TEXT,
-    capabilities={
+_UUID: Final[Schema] = {"type": "string", "format": "uuid"}
+_FIELDS: Final[dict[str, Schema]] = {
+    "id": _UUID,
+    "name": _TEXT,
+    "revision": _INTEGER,
+    "backend": _TEXT,
+    "agent_version": _TEXT,
+    "charon_version": _TEXT,
+    "capabilities": {
         "oneOf": [
             {"type": "null"},
             closed(
@@ -156,12 +158,16 @@ _NODE: Final = closed(
             ),
         ]
     },
-    gateways=_INTEGER,
-    alive={"type": "boolean"},
-    credential=described({"enum": ["certificate", "token", "none"]}, "by what the node is known"),
-    credential_expires_at=described({"type": ["string", "null"], "format": "date-time"}, "its end"),
-)
+    "gateways": _INTEGER,
+    "alive": {"type": "boolean"},
+    "credential": described({"enum": ["certificate", "token", "none"]}, "by what the node is known"),
+    "credential_expires_at": described({"type": ["string", "null"], "format": "date-time"}, "its end"),
+}
+_NODE: Final = closed(**_FIELDS)
 _ONE: Final = closed(node=_NODE)
+_ONE_WITH_ROUTERS: Final = closed(
+    node=closed(**_FIELDS, routers=described({"type": "array", "items": _UUID}, "the routers of its gateways"))
+)
 _ADMINS: Final = ("PolicyNotAuthorized",)
 _OTHERS: Final = (*_ADMINS, "HTTPNotFound")
 
@@ -173,7 +179,7 @@ def _operation(id: str, summary: str, answer: Schema | None, **more: Any) -> Ope
 _LIST: Final = _operation(
     "list_nodes", "the gateway nodes", closed(nodes={"type": "array", "items": _NODE}), refusals=_ADMINS
 )
-_SHOW: Final = _operation("show_node", "one gateway node", _ONE, refusals=_OTHERS)
+_SHOW: Final = _operation("show_node", "one gateway node", _ONE_WITH_ROUTERS, refusals=_OTHERS)
 _INVITE: Final = _operation(
     "invite_node",
     "make a one-time join token for a node",

@@ -72,7 +72,7 @@ class Rollback:
         policy.require_values(caller, "update", CONNECTION, row, values)
         if values:
             # Before any write: the policies' edits would be revisions of their own.
-            connection_revisions.keep(tx, CONNECTION, [id])
+            connection_revisions.keep(tx, [id])
         for part in PARTS:
             if part.reference in edits:
                 self._policies(part).rewrite(tx, _row(edits[part.reference]), dict(edits[part.reference].edit))

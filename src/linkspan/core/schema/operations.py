@@ -29,6 +29,7 @@ ResourceOperation = Literal[
     "delete_tag",
     "diagnose",
     "probe",
+    "traffic",
     "list_events",
     "compare",
     "peer_config",
@@ -78,16 +79,28 @@ REQUEST_LINES: Final[dict[ResourceOperation, RequestLine]] = {
     "delete_tag": RequestLine("DELETE", "/{id}/tags/{id}", "update"),
     "diagnose": RequestLine("GET", "/{id}/diagnosis", "get"),
     "probe": RequestLine("POST", "/{id}/probe", "update"),
+    "traffic": RequestLine("GET", "/{id}/traffic", "get"),
     "list_events": RequestLine("GET", "/{id}/events", "get"),
     "compare": RequestLine("POST", "/{id}/compare", "get"),
     "peer_config": RequestLine("GET", "/{id}/peer-config", "get"),
     "list_revisions": RequestLine("GET", "/{id}/revisions", "get"),
     "rollback": RequestLine("POST", "/{id}/rollback", "update"),
 }
+NEWEST_TRAFFIC: Final = "/v2.0/linkspan/traffic"
+"""The path of the newest traffic of many connections, for whoever may read them."""
 ON_TAGS: Final = tuple(operation for operation, line in REQUEST_LINES.items() if "/tags" in line.path)
 """Operations on the tags of an object."""
 _ON_AUTHORITIES: Final = ("issue", "revoke")
-_ON_CONNECTIONS: Final = ("diagnose", "probe", "list_events", "compare", "peer_config", "list_revisions", "rollback")
+_ON_CONNECTIONS: Final = (
+    "diagnose",
+    "probe",
+    "traffic",
+    "list_events",
+    "compare",
+    "peer_config",
+    "list_revisions",
+    "rollback",
+)
 _ON_ROUTERS: Final = ("add_router_interface", "remove_router_interface")
 
 
@@ -116,7 +129,8 @@ def actions_of(resource: Resource) -> tuple[PolicyAction, ...]:
 def requests_of(resource: Resource, action: PolicyAction) -> tuple[str, ...]:
     """The requests that an action permits, such as `GET /v2.0/routers/{id}`."""
     lines = (REQUEST_LINES[operation] for operation in operations_of(resource))
-    return tuple(f"{line.method} /v2.0/{resource.path}{line.path}" for line in lines if line.action == action)
+    found = tuple(f"{line.method} /v2.0/{resource.path}{line.path}" for line in lines if line.action == action)
+    return (*found, f"GET {NEWEST_TRAFFIC}") if resource is CONNECTION and action == "get" else found
 
 
 def rule_name(resource: Resource, action: PolicyAction) -> str:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from linkspan.core.state.bounds import Counter, ObjectId, ShownReason, ShownText, Word
 from linkspan.core.state.probes import ProbeRequest, ProbeResult
+from linkspan.core.state.traffic import MOST_CONNECTIONS, ConnectionTraffic, TrafficRequest
 
 CARRYING: Final = frozenset({"INSTALLED", "REKEYING", "REKEYED"})
 """charon's states of a child SA that carries traffic."""
@@ -27,12 +28,14 @@ Duration = Annotated[int, Meta(ge=-1, le=2**31)]
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A question to a node about a connection of one of its gateways. `probe`: what to send before it is answered."""
+    """A question to a node about a connection of one of its gateways. `probe`: what to send before it is answered.
+    `traffic`: the question is for the traffic of these connections, and for nothing else."""
 
     id: ObjectId
     gateway_id: ObjectId
     connection_id: ObjectId
     probe: ProbeRequest | None = None
+    traffic: TrafficRequest | None = None
 
 
 class LiveChild(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +119,9 @@ class LiveFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveAnswer(msgspec.Struct, frozen=True):
-    """The answer to a question. `fault`: why there are no facts, or why nothing was probed, in one sentence."""
+    """The answer to a question. `fault`: why there are no facts, or why nothing was probed, in one sentence.
+    `traffic`: of those of the connections that the node knows; None: it was not asked for it."""
 
     facts: LiveFacts | None
     fault: ShownReason = ""
+    traffic: Annotated[tuple[ConnectionTraffic, ...], Meta(max_length=MOST_CONNECTIONS)] | None = None

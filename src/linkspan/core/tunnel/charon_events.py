@@ -19,7 +19,7 @@ from linkspan.core import printable
 from linkspan.core.diagnosis import causes
 from linkspan.core.diagnosis.codes import NOTHING, Code, Details
 from linkspan.core.ipsec import config as ipsec_config
-from linkspan.core.tunnel.sas import UNNAMED, vici_integer, vici_text
+from linkspan.core.tunnel.sas import UNNAMED, ChildSa, child_sa, vici_integer, vici_text
 
 
 class SaChanged(msgspec.Struct, frozen=True):
@@ -122,6 +122,23 @@ class ChildInstalled(msgspec.Struct, frozen=True):
     unique_id: int
 
 
+class ChildCounted(msgspec.Struct, frozen=True):
+    """A child SA was rekeyed or has ended, with these counters."""
+
+    child: ChildSa
+
+
+class RekeyBegun(msgspec.Struct, frozen=True):
+    """This end is about to rekey a child SA. charon removes the old outbound SA without counting once more."""
+
+
+class RoundTrip(msgspec.Struct, frozen=True):
+    """The peer has answered a DPD probe after so many seconds (`core.tunnel.round_trips`)."""
+
+    about: str
+    seconds: float
+
+
 class DaemonLost(msgspec.Struct, frozen=True):
     """The event stream ended: charon is gone or does not answer."""
 
@@ -140,7 +157,7 @@ TunnelHint = (
 )
 """What a tunnel's state machine takes."""
 ConnectionEvent = TunnelHint | ChildInstalled
-CharonEvent = ConnectionEvent | DaemonLost
+CharonEvent = ConnectionEvent | ChildCounted | RekeyBegun | RoundTrip | DaemonLost
 
 SIGNS_OF_LIFE: Final = (PeerSeen, ProbeSent, Retransmitted)
 """Events that change only what is known of the peer's liveness, and so no report."""
@@ -231,6 +248,8 @@ _SIGNS: Final[tuple[tuple[re.Pattern[str], Callable[[str, int], ConnectionEvent]
 )
 _INSTALLED: Final = re.compile(r"(?:outbound )?CHILD_SA (\S+)\{(\d+)\} established ")
 """A rekeyed child has a line for each direction."""
+_REKEYS: Final = re.compile(r"establishing CHILD_SA \S+\{\d+\} reqid \d+")
+"""Only a child that is rekeyed has a reqid by then."""
 
 
 def without_repeats(happened: Iterable[ConnectionEvent]) -> list[ConnectionEvent]:
@@ -252,18 +271,30 @@ def from_event(name: str, message: dict[str, Any]) -> tuple[CharonEvent, ...]:
         name, line = vici_text(message.get("ikesa-name", b"")), vici_text(message.get("msg", b""))
         return from_log(name, line, vici_integer(message, "ikesa-uniqueid"))
     down, rekeyed = name.endswith("-updown") and "up" not in message, name == "child-rekey"
-    return tuple(
+    changed = (
         SaChanged(about, down, rekeyed, name == "ike-rekey")
         for key, value in message.items()
         if isinstance(value, dict) and key != UNNAMED
-        for about in sorted(_children(value)) or (key,)
+        for about in sorted(_owners(value)) or (key,)
     )
+    return (*(_counted(message) if down or rekeyed else ()), *changed)
 
 
-def _children(section: dict[str, Any]) -> set[str]:
-    """The connections whose children an event is about; a rekeyed child is listed as an old and a new one."""
-    found = section.get("child-sas", {}).values()
-    names = [vici_text(child.get("new", child).get("name", b"")) for child in found if isinstance(child, dict)]
+def _counted(message: dict[str, Any]) -> list[ChildCounted]:
+    """The children of which an event says that they are over, with their counters."""
+    sections = (section for section in message.values() if isinstance(section, dict))
+    ends = [child.get("old", child) for section in sections for child in _children(section)]
+    return [ChildCounted(child_sa(child)) for child in ends if "spi-in" in child]
+
+
+def _children(section: dict[str, Any]) -> list[dict[str, Any]]:
+    """The children that an event is about; a rekeyed one has an old and a new section."""
+    return [child for child in section.get("child-sas", {}).values() if isinstance(child, dict)]
+
+
+def _owners(section: dict[str, Any]) -> set[str]:
+    """The connections whose children an event is about."""
+    names = [vici_text(child.get("new", child).get("name", b"")) for child in _children(section)]
     return {ipsec_config.owner_of(name) for name in names if name}
 
 
@@ -275,6 +306,8 @@ def from_log(ike_name: str, line: str, number: int = 0) -> tuple[CharonEvent, ..
     ]
     if connection and (installed := _INSTALLED.match(line)):
         return (*found, ChildInstalled(ipsec_config.owner_of(installed[1]), int(installed[2])))
+    if connection and _REKEYS.match(line):
+        return (*found, RekeyBegun())
     for pattern, code, variant in _CAUSES:
         if match := pattern.search(line):
             found.append(_cause(connection, code, variant, match))

@@ -101,13 +101,14 @@ def _ike_sa(name: str, section: dict[str, Any]) -> IkeSa:
         local_address=vici_text(section.get("local-host", b"")),
         remote_address=vici_text(section.get("remote-host", b"")),
         age=vici_integer(section, "established"),
-        children=tuple(_child_sa(child) for child in section.get("child-sas", {}).values()),
+        children=tuple(child_sa(child) for child in section.get("child-sas", {}).values()),
         ppk=vici_text(section.get("ppk", b"no")) == "yes",
         answered=bool(vici_text(section.get("responder-spi", b"")).strip("0")),
     )
 
 
-def _child_sa(section: dict[str, Any]) -> ChildSa:
+def child_sa(section: dict[str, Any]) -> ChildSa:
+    """A child SA in a listing or an event. Raises ValueError."""
     return ChildSa(
         name=vici_text(section.get("name", b"")),
         unique_id=vici_integer(section, "uniqueid"),

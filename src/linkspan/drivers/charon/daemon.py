@@ -23,10 +23,11 @@ import structlog
 from linkspan.core.ipsec.config import IkeConfig, SharedKey
 from linkspan.core.secret import Secret
 from linkspan.core.state.observed import Backend
-from linkspan.core.tunnel import charon_events, peer_attempts
+from linkspan.core.tunnel import charon_events, peer_attempts, round_trips
 from linkspan.core.tunnel import sas as tunnel_sas
 from linkspan.core.tunnel.charon_events import CharonEvent
 from linkspan.core.tunnel.peer_attempts import PeerAttempts
+from linkspan.core.tunnel.round_trips import SentProbes
 from linkspan.core.tunnel.sas import IkeSa
 from linkspan.drivers.charon import confinement, log_file, strongswan_conf, vici_messages
 from linkspan.drivers.charon.strongswan_conf import LOG, SOCKET
@@ -39,7 +40,7 @@ from linkspan.drivers.charon.vici import (
     ListeningProcess,
     restrict,
 )
-from linkspan.drivers.linux import netns, process, xfrm
+from linkspan.drivers.linux import interface_names, netns, process, xfrm
 from linkspan.drivers.ports import DriverError, LoadedConnection, Unresponsive
 
 _START_DEADLINE: Final = 15.0
@@ -126,10 +127,14 @@ class StrongswanCharon:
             self._events.stop()
 
         attempts: PeerAttempts = {}
+        probes: SentProbes = {}
 
         def hand_over(name: str, message: dict[str, Any]) -> None:
-            nonlocal attempts
+            nonlocal attempts, probes
             attempts, events = peer_attempts.read(attempts, name, message, time.time())
+            if name == "log":
+                line = tunnel_sas.vici_text(message.get("msg", b""))
+                probes, events = round_trips.read(probes, events, line, time.monotonic())
             for event in events:
                 deliver(event)
 
@@ -265,6 +270,15 @@ class StrongswanCharon:
     def listing(self, ike: str = "") -> list[dict[str, Any]]:
         condition = {"ike": ike} if ike else {}
         return self._use(lambda commands: commands.stream("list-sas", "list-sa", condition))
+
+    def device_counters(self) -> str:
+        # Traffic of tunnels passes charon's device, and with kernel ESP an inside interface.
+        prefix = interface_names.TUN if self._backend == "user-space" else interface_names.INSIDE
+        try:
+            text = Path(f"/proc/{self.pid}/net/dev").read_text()
+        except OSError:
+            return ""
+        return "\n".join(line for line in text.splitlines() if line.lstrip().startswith(prefix))
 
     def ask(self) -> None:
         log_file.rotate(self._directory)

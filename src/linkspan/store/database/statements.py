@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, ColumnElement, Dialect, Table, bindparam, cast, literal_column
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Table, bindparam, cast, literal_column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import Executable
@@ -142,6 +142,22 @@ def _of_postgresql(element: json_rows, compiler: Any, **more: Any) -> str:
     return f"coalesce(json_agg(json_build_array({compiler.process(element.clauses, **more)}))::text, '[]')"
 
 
+class json_row(FunctionElement[str]):  # noqa: N801 - a function of SQL, as SQLAlchemy names its own
+    """What `json_rows` makes of one row."""
+
+    inherit_cache = True
+
+
+@compiles(json_row)
+def _row_of_sqlite(element: json_row, compiler: Any, **more: Any) -> str:
+    return f"json_array(json_array({compiler.process(element.clauses, **more)}))"
+
+
+@compiles(json_row, "postgresql")
+def _row_of_postgresql(element: json_row, compiler: Any, **more: Any) -> str:
+    return f"json_build_array(json_build_array({compiler.process(element.clauses, **more)}))::text"
+
+
 class _JsonEach(FunctionElement[Any]):
     """The elements of a JSON list as rows with the one column `value`."""
 
@@ -191,6 +207,11 @@ def json_texts(column: ColumnElement[str]) -> ColumnElement[str]:
     """The elements of a JSON list of texts in a column, as a column of their own."""
     texts: ColumnElement[str] = _JsonTexts(column).table_valued("value").c.value
     return texts
+
+
+def in_json(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """`column IN (…)`, the list given as the JSON text of a list of texts: one parameter, however long it is."""
+    return column.in_(select(json_texts(bindparam(name))))
 
 
 def encode_json(value: Any) -> str:

@@ -426,7 +426,7 @@ NODE_QUESTION: Final = Table(
     Column("asked_at", Double, nullable=False, index=True),
     # `core.state.live_facts.LiveAnswer` as JSON; null: open.
     Column("answer", Text),
-    # `core.state.probes.ProbeRequest` as JSON; null: nothing is probed.
+    # `core.state.probes.ProbeRequest` or `core.state.traffic.TrafficRequest` as JSON; null: nothing is probed.
     Column("probe", Text),
     sqlite_with_rowid=False,
 )
@@ -552,16 +552,35 @@ AUDIT_HEAD: Final = Table(
     Column("seal", WORDS, nullable=False),
 )
 
+TIMELINE_QUEUE: Final = Table(
+    "timeline_queue",
+    METADATA,
+    # Of whoever saw it, so that what is reported twice is there once.
+    Column("key", WORDS, primary_key=True),
+    Column("recorded_at", Double, nullable=False),
+    Column("kind", WORDS, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("code", WORDS, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("node", WORDS, nullable=False),
+    # `core.state.timeline.Edit` as JSON.
+    Column("revision", Text),
+    # The connections that it happened to, as a JSON list of [id, project, name], and how many they are.
+    Column("count", Integer, nullable=False),
+    Column("connections", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 TIMELINE: Final = Table(
     "timeline_event",
     METADATA,
+    # First, so that events are written behind all others, and not among those of each connection.
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
     # No foreign key: what happened to a connection stays when it is deleted.
-    Column("connection_id", WORDS, primary_key=True),
-    # Of whoever saw it, so that what is reported twice is there once.
-    Column("key", WORDS, primary_key=True),
-    # Null until the event has its place in the timeline, and among those of its connection.
-    Column("number", BigInteger),
-    Column("place", BigInteger),
+    Column("connection_id", WORDS, nullable=False),
+    Column("key", WORDS, nullable=False),
+    # Among the events of its connection.
+    Column("place", BigInteger, nullable=False),
     Column("project_id", WORDS, nullable=False),
     Column("connection_name", WORDS, nullable=False),
     Column("kind", WORDS, nullable=False),
@@ -570,12 +589,10 @@ TIMELINE: Final = Table(
     Column("code", WORDS, nullable=False),
     Column("reason", Text, nullable=False),
     Column("node", WORDS, nullable=False),
-    # `core.state.timeline.Edit` as JSON.
     Column("revision", Text),
-    Index("uq_timeline_event_number", "number", unique=True),
+    Index("uq_timeline_event_key", "key", "connection_id", unique=True),
     Index("ix_timeline_event_place", "connection_id", "place"),
     Index("ix_timeline_event_project_id", "project_id", "number"),
-    _partial("ix_timeline_event_unplaced", "recorded_at", where="number IS NULL"),
     sqlite_with_rowid=False,
 )
 

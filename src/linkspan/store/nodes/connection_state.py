@@ -1,7 +1,7 @@
 """Rows -> connections as a node needs them: references followed, selectors computed, keys out of their envelopes.
 
-Two statements whatever the number of connections: one row each with everything that has one value, and the CIDRs of
-the subnets that endpoint groups name. What only a write can get wrong (a group of the wrong type) is not refused here.
+One statement whatever the number of connections: a row each with all that it references. What only a write can get
+wrong (a group of the wrong type) is not refused here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, and_, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, func, literal_column, select
 
 from linkspan.core.addresses import as_network
 from linkspan.core.schema.resources import (
@@ -34,6 +34,7 @@ from linkspan.store.database.statements import (
     fill_slots,
     in_slots,
     json_rows,
+    json_texts,
     slot_count,
     statement,
     struct_columns,
@@ -90,8 +91,8 @@ class _ConnectionRow(msgspec.Struct):
     ppk_id: str | None
     ppk_required: bool | None
     cidr: str | None
-    local_group_type: str | None
     local_endpoints: str | None
+    local_subnets: str | None
     peer_endpoints: str | None
     outside_fixed_ips: str | None
     ike_version: Any
@@ -107,6 +108,14 @@ class _ConnectionRow(msgspec.Struct):
     ipsec_group: str
     ipsec_lifetime: str
     revision: int
+
+
+def _subnets_of_group() -> ColumnElement[Any]:
+    """The subnets of a local endpoint group of that type, as JSON: [id, CIDR] of each."""
+    member = _subnet.alias("member")
+    named = member.c.id.in_(select(json_texts(_local.c.endpoints)))
+    members = select(json_rows(member.c.id, member.c.cidr)).where(named)
+    return case((_local.c.type == literal_column("'subnet'"), members.correlate(_local).scalar_subquery()))
 
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
@@ -142,8 +151,8 @@ _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "ppk_id": _connection.c.ppk_id,
     "ppk_required": _connection.c.ppk_required,
     "cidr": _subnet.c.cidr,
-    "local_group_type": _local.c.type,
     "local_endpoints": _local.c.endpoints,
+    "local_subnets": _subnets_of_group(),
     "peer_endpoints": _peer.c.endpoints,
     "outside_fixed_ips": _outside.c.fixed_ips,
     "ike_version": _ike.c.ike_version,
@@ -194,20 +203,11 @@ def _rows_by_id(count: int) -> Statement:
     return Statement(query.order_by(_connection.c.id))
 
 
-@statement
-def _cidrs(count: int) -> Statement:
-    return Statement(select(_subnet.c.id, _subnet.c.cidr).where(in_slots(_subnet.c.id, "id", count)))
-
-
 def connections(tx: Transaction, rows: Sequence[Any]) -> tuple[Connection, ...]:
     """The connections of rows of `connection_rows`."""
     parsed = [_ConnectionRow(*row) for row in rows]
-    wanted = {id for row in parsed if row.local_group_type == "subnet" for id in _decode(row.local_endpoints or "[]")}
-    subnets: dict[str, str] = {}
-    for ids in chunks(sorted(wanted)):
-        subnets |= dict(tx.rows(_cidrs(slot_count(ids)), **fill_slots("id", ids)))
     known = _credentials(tx, [row for row in parsed if row.auth_mode == "certs"])
-    return tuple(_resolved(tx, row, subnets, known) for row in parsed)
+    return tuple(_resolved(tx, row, known) for row in parsed)
 
 
 class _Credentials(NamedTuple):
@@ -239,8 +239,8 @@ def _certificates(row: _ConnectionRow, known: _Credentials) -> tuple[Certificate
     return Certificates(local=local, anchor=anchor, peer_certificates=pins), ""
 
 
-def _resolved(tx: Transaction, row: _ConnectionRow, subnets: dict[str, str], known: _Credentials) -> Connection:
-    local, peer = _selectors(row, subnets)
+def _resolved(tx: Transaction, row: _ConnectionRow, known: _Credentials) -> Connection:
+    local, peer = _selectors(row)
     certificates, fault = _certificates(row, known)
     ppk, unreadable = connection_credentials.post_quantum_key(
         tx,
@@ -307,12 +307,13 @@ def _previous_key(tx: Transaction, row: _ConnectionRow) -> PreviousKey | None:
     return previous_keys.opened(tx, row.project_id, row.id, *columns)
 
 
-def _selectors(row: _ConnectionRow, subnets: dict[str, str]) -> tuple[list[str], list[str]]:
+def _selectors(row: _ConnectionRow) -> tuple[list[str], list[str]]:
     """The local and the peer's CIDRs: of the service's subnet and `peer_cidrs`, or of endpoint groups."""
     if row.cidr is not None:
         return [row.cidr], _decode(row.peer_cidrs)
     endpoints = _decode(row.local_endpoints) if row.local_endpoints else []
-    if row.local_group_type == "subnet":
+    if row.local_subnets is not None:
+        subnets = dict(_decode(row.local_subnets))
         endpoints = [subnets[id] for id in endpoints if id in subnets]
     return endpoints, _decode(row.peer_endpoints) if row.peer_endpoints else []
 

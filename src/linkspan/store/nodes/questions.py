@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from linkspan.core.state.live_facts import LiveAnswer, Question
 from linkspan.core.state.probes import ProbeRequest
+from linkspan.core.state.traffic import TrafficRequest
 from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
 from linkspan.store.database.tables import GATEWAY, NODE_QUESTION
 from linkspan.store.transaction import Transaction
@@ -26,6 +27,8 @@ KEPT: Final = 60.0
 """Seconds after which a question is removed: when the next one is asked."""
 
 _question: Final = NODE_QUESTION.c
+_TRAFFIC: Final = '{"connections":'
+"""The begin of a request for traffic, which is in the column of probes: a question is for one or the other."""
 _ask: Final = Statement(insert(NODE_QUESTION))
 _node: Final = Statement(
     select(GATEWAY.c.node_id).where(GATEWAY.c.router_id == bindparam("router"), GATEWAY.c.deleted_at.is_(None))
@@ -48,7 +51,9 @@ _answer: Final = Statement(
 )
 _probed: Final = Statement(
     select(func.max(_question.asked_at)).where(
-        _question.connection_id == bindparam("connection"), _question.probe.is_not(None)
+        _question.connection_id == bindparam("connection"),
+        _question.probe.is_not(None),
+        _question.probe.not_like(f"{_TRAFFIC}%"),
     )
 )
 _answer_of: Final = Statement(select(_question.answer).where(_question.id == bindparam("question")))
@@ -66,21 +71,48 @@ def ask(
 
     `probe`: what the node is to probe before it answers.
     """
-    found = tx.first(_node, router=gateway_id)
-    node_id = found[0] if found else None
+    node_id = _node_of(tx, gateway_id)
     if node_id is None:
         return None
+    return _put(tx, node_id, Question(str(uuid.uuid4()), gateway_id, connection_id, probe))
+
+
+def ask_traffic(
+    tx: Transaction, connections: Iterable[tuple[str, str]], since: float | None = None
+) -> list[tuple[str, Question]]:
+    """New questions about the traffic of connections, one to each node that has some of them, with its id.
+
+    `connections`: of each the ids of its gateway and its own. `since`: as in `TrafficRequest`.
+    """
+    wanted = list(connections)
+    node_ids = {gateway_id: _node_of(tx, gateway_id) for gateway_id, _ in wanted}
+    by_node: dict[str, list[tuple[str, str]]] = {}
+    for gateway_id, connection_id in wanted:
+        if (node_id := node_ids[gateway_id]) is not None:
+            by_node.setdefault(node_id, []).append((gateway_id, connection_id))
+    return [
+        _put(tx, node_id, Question(str(uuid.uuid4()), *of[0], traffic=TrafficRequest(tuple(of), since)))
+        for node_id, of in by_node.items()
+    ]
+
+
+def _node_of(tx: Transaction, gateway_id: str) -> str | None:
+    found = tx.first(_node, router=gateway_id)
+    return found[0] if found else None
+
+
+def _put(tx: Transaction, node_id: str, question: Question) -> tuple[str, Question]:
     tx.run(_purge, before=tx.wall - KEPT)
-    question = Question(str(uuid.uuid4()), gateway_id, connection_id, probe)
+    request = question.probe or question.traffic
     tx.run(
         _ask,
         id=question.id,
         node_id=node_id,
-        gateway_id=gateway_id,
-        connection_id=connection_id,
+        gateway_id=question.gateway_id,
+        connection_id=question.connection_id,
         asked_at=tx.wall,
         answer=None,
-        probe=None if probe is None else msgspec.json.encode(probe).decode(),
+        probe=None if request is None else msgspec.json.encode(request).decode(),
     )
     return node_id, question
 
@@ -89,14 +121,18 @@ def open_questions(tx: Transaction, nodes: Collection[str]) -> list[tuple[str, Q
     """The questions to these nodes that wait for an answer, each with the id of its node."""
     rows = tx.rows(_open, since=tx.wall - OPEN)
     return [
-        (node_id, Question(id, gateway_id, connection_id, _request(probe)))
-        for node_id, id, gateway_id, connection_id, probe in rows
+        (node_id, _asked(id, gateway_id, connection_id, request))
+        for node_id, id, gateway_id, connection_id, request in rows
         if node_id in nodes
     ]
 
 
-def _request(text: str | None) -> ProbeRequest | None:
-    return None if text is None else msgspec.json.decode(text, type=ProbeRequest)
+def _asked(id: str, gateway_id: str, connection_id: str, request: str | None) -> Question:
+    if request is not None and request.startswith(_TRAFFIC):
+        traffic = msgspec.json.decode(request, type=TrafficRequest)
+        return Question(id, gateway_id, connection_id, traffic=traffic)
+    probe = None if request is None else msgspec.json.decode(request, type=ProbeRequest)
+    return Question(id, gateway_id, connection_id, probe)
 
 
 def since_last_probe(tx: Transaction, connection_id: str) -> float | None:

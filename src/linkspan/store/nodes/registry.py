@@ -66,6 +66,11 @@ _nodes = select(*columns, _gateways_of_node, _certificate_of_node, NODE.c.capabi
 _all: Final = Statement(_nodes.order_by(NODE.c.name))
 _by_id: Final = Statement(_nodes.where(NODE.c.id == bindparam("id")))
 _by_name: Final = Statement(_nodes.where(NODE.c.name == bindparam("name")))
+_routers: Final = Statement(
+    select(GATEWAY.c.router_id)
+    .where(GATEWAY.c.node_id == bindparam("node"), GATEWAY.c.deleted_at.is_(None))
+    .order_by(GATEWAY.c.router_id)
+)
 _remove: Final = Statement(delete(NODE).where(NODE.c.id == bindparam("id")))
 _hello: Final = Statement(
     update(NODE)
@@ -138,6 +143,11 @@ def node_by_name(tx: Transaction, name: str) -> NodeWithGateways | None:
     """The node with this name."""
     row = tx.first(_by_name, name=name)
     return None if row is None else _with_gateways(row)
+
+
+def routers_of(tx: Transaction, node_id: str) -> list[str]:
+    """The ids of the routers whose gateways are assigned to a node, in their order."""
+    return [router for (router,) in tx.rows(_routers, node=node_id)]
 
 
 def _with_gateways(row: Sequence[Any]) -> NodeWithGateways:

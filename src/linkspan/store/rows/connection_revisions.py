@@ -17,9 +17,10 @@ from sqlalchemy import update as update_table
 
 from linkspan.core.schema.configurations import OWN, PARTS, Configuration
 from linkspan.core.schema.declarations import Attribute, Resource
-from linkspan.core.schema.resources import CONNECTION, IKE_POLICY, IPSEC_POLICY
+from linkspan.core.schema.resources import CONNECTION
 from linkspan.core.secret import Secret
-from linkspan.store.database.statements import Statement, chunks, fill_slots, in_slots, slot_count, statement
+from linkspan.store import revisions
+from linkspan.store.database.statements import Statement, encode_json, in_json
 from linkspan.store.database.tables import CONNECTION_REVISION, OBSERVED, TABLES, WORDS, column_name
 from linkspan.store.rows import writing
 from linkspan.store.transaction import Transaction
@@ -27,8 +28,6 @@ from linkspan.store.transaction import Transaction
 _connection = TABLES[CONNECTION.name]
 _earlier = CONNECTION_REVISION
 _parts = {part.reference: TABLES[part.resource.name].alias(part.prefix) for part in PARTS}
-SLACK: Final = 8
-"""Rows beyond the bound of a connection that are dropped together: hardly a write then pays for it."""
 _decode: Final = msgspec.json.Decoder().decode
 _SECRETS: Final = tuple(attribute.name for attribute in OWN if attribute.secret)
 _PLAIN: Final = tuple(attribute for attribute in OWN if not attribute.secret)
@@ -69,25 +68,44 @@ def _present() -> Any:
     return select(*(column.label(name) for name, column in _columns.items())).select_from(source)
 
 
-@statement
-def _lock(count: int) -> Statement:
-    query = select(_connection.c.id).where(in_slots(_connection.c.id, "id", count)).order_by(_connection.c.id)
-    return Statement(query.with_for_update())
+_keep: Final = Statement(
+    insert_into(_earlier).from_select(list(_columns), _present().where(in_json(_connection.c.id, "ids")))
+)
 
 
-@statement
-def _keep(count: int) -> Statement:
-    present = _present().where(in_slots(_connection.c.id, "id", count))
-    mine = _earlier.alias("mine")
-    # Written out: in RETURNING SQLAlchemy leaves the table's name away, and `mine` has such a column too.
-    inserted: ColumnElement[str] = literal_column(f"{_earlier.name}.connection_id")
-    number = select(func.count()).where(mine.c.connection_id == inserted)
-    insert = insert_into(_earlier).from_select(list(_columns), present)
-    return Statement(insert.returning(number.scalar_subquery()))
+def _revise() -> Statement:
+    change = update_table(_connection).where(in_json(_connection.c.id, "ids"))
+    revision = _connection.c.revision_number + 1
+    # `updated_at` has an index: without it PostgreSQL writes no index anew.
+    return Statement(change.values(**writing.configured(_connection), revision_number=revision))
 
 
-@statement
-def _drop_oldest(count: int) -> Statement:
+_revise_connections: Final = _revise()
+
+
+def keep(tx: Transaction, ids: Iterable[str]) -> str:
+    """Keeps the present configurations of connections, which are locked, before a write to them or to a policy of
+    theirs. A transaction keeps those of a connection once: it makes one revision. Returns the ids of those that were
+    kept, as JSON; empty if there are none."""
+    fresh = [id for id in ids if id not in tx.kept]
+    if not fresh:
+        return ""
+    tx.kept.update(fresh)
+    text = encode_json(fresh)
+    tx.run(_keep, ids=text)
+    return text
+
+
+def revise(tx: Transaction, policy: Resource, id: str) -> None:
+    """Gives the connections with a policy, which is about to be written, another revision, and has their nodes take
+    them up anew."""
+    reference = next(part.reference for part in PARTS if part.resource is policy)
+    if kept := keep(tx, revisions.touch_users(tx, reference, id)):
+        tx.run(_revise_connections, updated_at=tx.wall, author=tx.author, ids=kept)
+
+
+def _drop() -> Statement:
+    """DELETE of the oldest configurations of connections beyond `most`, but for the last good one."""
     own = _earlier.c.connection_id
     good = func.max(case((_earlier.c.good, _earlier.c.number))).over(partition_by=own)
     ranked = (
@@ -97,7 +115,7 @@ def _drop_oldest(count: int) -> Statement:
             func.row_number().over(partition_by=own, order_by=_earlier.c.number.desc()).label("place"),
             func.coalesce(good, -1).label("last_good"),
         )
-        .where(in_slots(_earlier.c.connection_id, "id", count))
+        .where(in_json(_earlier.c.connection_id, "ids"))
         .subquery()
     )
     most: ColumnElement[Any] = bindparam("most", type_=None)
@@ -105,35 +123,14 @@ def _drop_oldest(count: int) -> Statement:
     return Statement(delete(_earlier).where(_earlier.c.id.in_(old)))
 
 
-@statement
-def _revise(count: int) -> Statement:
-    change = update_table(_connection).where(in_slots(_connection.c.id, "id", count))
-    revision = _connection.c.revision_number + 1
-    # `updated_at` has an index: without it PostgreSQL writes no index anew.
-    return Statement(change.values(**writing.configured(_connection), revision_number=revision))
+_drop_oldest: Final = _drop()
 
 
-def keep(tx: Transaction, resource: Resource, connections: Iterable[str]) -> bool:
-    """Keeps the present configurations of connections before a write to an object that is part of them.
-
-    A write to a policy is a revision of each connection with it. A transaction keeps those of a connection once: it
-    makes one revision. True if the caller writes the connection itself, as the revision that brings another
-    configuration.
-    """
-    if resource not in (CONNECTION, IKE_POLICY, IPSEC_POLICY):
-        return False
-    fresh = sorted(set(connections) - tx.kept)
-    tx.kept.update(fresh)
-    for ids in chunks(fresh):
-        slots, count = fill_slots("id", ids), slot_count(ids)
-        if len(ids) > 1:
-            # UPDATE locks rows in any order: two policies of the same connections would deadlock.
-            tx.rows(_lock(count), **slots)
-        if any(number > tx.keep_revisions + SLACK for (number,) in tx.rows(_keep(count), **slots)):
-            tx.run(_drop_oldest(count), most=tx.keep_revisions, **slots)
-        if resource is not CONNECTION:
-            tx.run(_revise(count), updated_at=tx.wall, author=tx.author, **slots)
-    return resource is CONNECTION
+def drop_oldest(tx: Transaction, ids: Sequence[str]) -> None:
+    """Drops what is kept of connections beyond the bound, but for the last one that was up: from time to time, so that
+    no write pays for it (`store.timeline_ticker`)."""
+    if ids:
+        tx.run(_drop_oldest, most=tx.keep_revisions, ids=encode_json(ids))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

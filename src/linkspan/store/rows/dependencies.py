@@ -224,11 +224,12 @@ _router_of_port: Final = Statement(select(_port.c.device_id).where(_port.c.id ==
 
 
 def affected_by(tx: Transaction, resource: Resource, id: str) -> tuple[list[str], list[str]]:
-    """(connections, gateways) to `touch` when this object changes. Ask before a removal, after an update."""
+    """(connections, gateways) to `touch` when this object changes, which is no policy (`revisions.touch_users`). Ask
+    before a removal, after an update."""
     match resource.name:
         case CONNECTION.name:
             return [id], []
-        case SERVICE.name | IKE_POLICY.name | IPSEC_POLICY.name | CERTIFICATE.name | TRUST_ANCHOR.name:
+        case SERVICE.name | CERTIFICATE.name | TRUST_ANCHOR.name:
             return connections_using(tx, **{resource.name: id}), []
         case ENDPOINT_GROUP.name:
             return connections_using(tx, endpoint_group=id), []

@@ -87,6 +87,8 @@ class Mapper:
         self.base = len(columns)
         joined = _JOINS.get(resource.name, _no_join)(self.table)
         self.source = joined.source
+        self.is_plain = joined.source is self.table and not joined.columns
+        """True if its rows have nothing of other tables."""
         self._complete = joined.complete
         self.columns = (*columns, *joined.columns)
         self._row = _row_maker(plain, self._json, booleans)

@@ -52,14 +52,14 @@ def insert(tx: Transaction, resource: Resource, values: Values) -> Row:
 
 
 @statement
-def _update(name: str, columns: tuple[str, ...], configures: bool = False) -> Statement:
+def _update(name: str, columns: tuple[str, ...], configures: bool = False, returning: bool = False) -> Statement:
     table = TABLES[name]
     query = update_table(table).where(table.c.id == bindparam("id_"))
     values: Values = {column: bindparam(column) for column in columns}
     if configures:
         values |= configured(table)
     query = query.values(**values, revision_number=table.c.revision_number + 1, updated_at=bindparam("updated_at"))
-    return Statement(query)
+    return Statement(query.returning(*MAPPERS[name].columns) if returning else query)
 
 
 @statement
@@ -90,10 +90,13 @@ def update(tx: Transaction, resource: Resource, id: str, values: Values, *, conf
         found = tx.first(_project(resource.name), id=id)
         project = found[0] if found else ""
     parameters = mapper.parameters(chosen, tx, project, id)
-    statement = _update(resource.name, tuple(sorted(parameters)), configures)
-    if not tx.run(statement, **parameters, id_=id, updated_at=tx.wall, author=tx.author):
-        raise KeyError(f"{resource.name} {id} is not there")
-    row = reading.get(tx, resource, id)
+    statement = _update(resource.name, tuple(sorted(parameters)), configures, mapper.is_plain)
+    parameters |= {"id_": id, "updated_at": tx.wall, "author": tx.author}
+    if mapper.is_plain:
+        found = tx.first(statement, **parameters)
+        row = None if found is None else mapper.row(found, tx)
+    else:
+        row = reading.get(tx, resource, id) if tx.run(statement, **parameters) else None
     if row is None:
         raise KeyError(f"{resource.name} {id} is not there")
     if resource.name == PORT.name and "fixed_ips" in chosen:

@@ -49,7 +49,7 @@ class _File(msgspec.Struct, frozen=True):
     type: bytes
 
 
-class Site:
+class ConsoleFiles:
     """Handlers of the console's files, which are read once, at the first request."""
 
     def __init__(self, folder: Path = FILES) -> None:
