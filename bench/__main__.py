@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import activation, api, concurrency, crowd, density, fleet, load, status, throughput
+from bench import activation, api, concurrency, console, crowd, density, fleet, load, status, throughput
 from bench.measure import Result, table
 
 BENCHES = {
@@ -28,6 +28,7 @@ BENCHES = {
     "throughput": throughput.run,
     "fleet": fleet.run,
     "status": status.run,
+    "console": console.run,
 }
 RESULTS = Path(__file__).parent / "results"
 

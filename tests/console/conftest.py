@@ -11,14 +11,11 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.harness import api_process
 from tests.harness import console as consoles
-from tests.harness.console import Console
-from tests.harness.crowd import PASSWORD, Crowd, Crowds
+from tests.harness.console import Console, Fleet, running_fleet
 from tests.harness.world import World
 
 HERE = Path(__file__).parent
@@ -70,22 +67,8 @@ def laboratory(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> It
         world.stop()
 
 
-class Fleet(msgspec.Struct, frozen=True):
-    """An API without agents, and its thousand connections, all ACTIVE. The user `blue` is a member of their project,
-    with `PASSWORD`."""
-
-    url: str
-    crowd: Crowd
-    user: str = "blue"
-    password: str = PASSWORD
-
-
 @pytest.fixture(scope="session")
 def fleet(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A thousand connections of one project."""
-    state = tmp_path_factory.mktemp("fleet")
-    url, key_file = f"sqlite:///{state / 'linkspan.db'}", state / "seal"
-    with api_process.filled_store(url, key_file) as store:
-        filled = Crowds(store).add("blue", 1000, 50)
-    with api_process.running_api(state, url, key_file) as api:
-        yield Fleet(f"http://127.0.0.1:{api.port}", filled)
+    with running_fleet(tmp_path_factory.mktemp("fleet")) as running:
+        yield running

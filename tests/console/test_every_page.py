@@ -11,9 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Dialog, expect
 
-from tests.console.conftest import Fleet, OpenConsole
+from tests.console.conftest import OpenConsole
 from tests.harness import console as consoles
-from tests.harness.console import PHONE, ROOT, Console
+from tests.harness.console import PHONE, ROOT, Console, Fleet
 from tests.harness.world import World
 
 pytestmark = pytest.mark.timeout(400)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.console.conftest import Fleet, OpenConsole
+from tests.console.conftest import OpenConsole
 from tests.harness import console as consoles
+from tests.harness.console import Fleet
 from tests.harness.world import World
 
 

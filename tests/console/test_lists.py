@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.console.conftest import Fleet, OpenConsole
+from tests.console.conftest import OpenConsole
 from tests.harness import console as consoles
-from tests.harness.console import Console
+from tests.harness.console import Console, Fleet
 from tests.harness.world import World
 
 LEFT = "left-to-right"

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 import yaml
 from playwright.sync_api import Browser, Page, Playwright, Request, ViewportSize
 
+from tests.harness import api_process
+from tests.harness.crowd import PASSWORD, Crowd, Crowds
 from tests.harness.world import World
 
 ROOT: Final = Path(__file__).parents[2]
@@ -96,6 +99,26 @@ class Console:
             for fault in found
             if fault["impact"] in ("serious", "critical")
         ]
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """An API without agents, and its thousand connections, all ACTIVE. The user `blue` is a member of their project,
+    with `PASSWORD` of the crowd."""
+
+    url: str
+    crowd: Crowd
+    user: str = "blue"
+    password: str = PASSWORD
+
+
+@contextmanager
+def running_fleet(state: Path) -> Iterator[Fleet]:
+    """Runs an API over a thousand connections in a folder."""
+    url, key_file = f"sqlite:///{state / 'linkspan.db'}", state / "seal"
+    with api_process.filled_store(url, key_file) as store:
+        filled = Crowds(store).add("blue", 1000, 50)
+    with api_process.running_api(state, url, key_file) as api:
+        yield Fleet(f"http://127.0.0.1:{api.port}", filled)
 
 
 @contextmanager
