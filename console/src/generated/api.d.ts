@@ -276,6 +276,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v2.0/linkspan/traffic": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["newest_traffic"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v2.0/vpn/ipsec-site-connections/{id}/compare": {
         parameters: {
             query?: never;
@@ -3699,6 +3715,49 @@ export interface operations {
                             /** @description milliseconds of the newest round trip between the gateways, null if none was measured */
                             rtt_ms: (number | null)[];
                         };
+                    };
+                };
+            };
+        };
+    };
+    newest_traffic: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "x-openstack-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        traffic: {
+                            connection_id: string;
+                            /** @description the name of the node that runs the gateway */
+                            node: string | null;
+                            /** @description why there are no samples, in one sentence; empty if there are */
+                            fault: string;
+                            /** @description the end of the sample, by the node's clock, in seconds since 1970 */
+                            at: number | null;
+                            /** @description its length, about 10; divide the amounts by it for rates */
+                            seconds: number | null;
+                            /** @description bytes from the peer in these seconds, as charon counts them inside ESP; null: a gap */
+                            in_bytes: number | null;
+                            /** @description bytes to the peer */
+                            out_bytes: number | null;
+                            /** @description packets from the peer */
+                            in_packets: number | null;
+                            /** @description packets to the peer */
+                            out_packets: number | null;
+                            /** @description milliseconds of the newest round trip between the gateways, null if none was measured */
+                            rtt_ms: number | null;
+                        }[];
                     };
                 };
             };
