@@ -1,8 +1,8 @@
 """The console with a thousand connections in Chromium: the first paint of the list, and a storm of changes.
 
-`ours` is what the browser measures from the start of a reload, with its cache as users have it; `bare` is the same list by
-one request of a plain client. In the storm, other clients change 100 connections a second through the API; `ours` is then the
-longest time that the page did not answer, and the requests that it sent a second, `bare` the changes a second.
+`ours` is what the browser measures from the start of a reload, with its cache as users have it; `bare` is the same list
+by one request of a plain client. In the storm, other clients change 100 connections a second through the API; `ours` is
+then the longest time that the page did not answer, and the requests that it sent a second, `bare` the changes a second.
 """
 
 from __future__ import annotations
