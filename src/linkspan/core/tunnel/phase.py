@@ -140,6 +140,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Trigger, frozenset[Phase]]]] = {
         **_CONFIGURED,
         Tick: frozenset({Phase.INITIATING}),
         SasListed: _RUNNING,
+        PeerTimedOut: frozenset({Phase.WAITING_FOR_TRAFFIC}),
         EDITED: _OFF | _LOADING | {Phase.WAITING_FOR_PEER},
     },
     Phase.WAITING_FOR_PEER: {
