@@ -114,7 +114,7 @@ def test_the_dry_run_answers_before_a_policy_in_use_is_saved(laboratory: World, 
     fill(dialog(page), pfs="group15")
     dialog(page).get_by_role("button", name="Save").click()
     expect(dialog(page).get_by_role("listitem")).to_have_count(2)
-    expect(dialog(page).get_by_role("listitem").first).to_contain_text("make-before-break")
+    expect(dialog(page).get_by_role("listitem").first).to_contain_text("the old version carries")
     dialog(page).get_by_role("button", name="Back to the form").click()
     expect(dialog(page).get_by_label("PFS")).to_have_value("group15")
     dialog(page).get_by_role("button", name="Cancel").click()
