@@ -77,6 +77,14 @@ def test_what_comes_from_the_declarations_is_current(tmp_path: Path, page: str) 
     assert (tmp_path / "api.d.ts").read_text(encoding="utf-8") == current, "run ./dev console types"
 
 
+def test_the_documentation_shows_every_page() -> None:
+    text = (ROOT / "docs/console.md").read_text(encoding="utf-8")
+    places = re.findall(r"path: '([a-z]+)'", (CONSOLE / "src/pages.ts").read_text(encoding="utf-8"))
+    pictures = re.findall(r"\]\((images/console/([a-z]+)-[a-z]+\.png)\)", text)
+    assert {place for _, place in pictures} == set(places)
+    assert not [file for file, _ in pictures if not (ROOT / "docs" / file).exists()]
+
+
 def test_types_accessibility_and_units() -> None:
     """svelte-check has no error and no warning, and the unit tests pass."""
     for command in (["run", "check"], ["test"]):

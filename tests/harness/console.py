@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,8 +26,8 @@ CHROMIUM: Final = "/usr/bin/chromium"
 _EXPECTED: Final = "Failed to load resource: the server responded with a status of"
 WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
 PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
-SHOTS: Final = ROOT / "tests/console/shots"
-"""Screenshots of the last run."""
+SHOTS: Final = Path(os.environ.get("LINKSPAN_SHOTS", ROOT / "tests/console/shots"))
+"""The folder of the last run's screenshots."""
 
 
 def build() -> None:
@@ -87,7 +88,7 @@ class Console:
 
     def shot(self, name: str) -> None:
         """Keeps a screenshot of the page."""
-        SHOTS.mkdir(exist_ok=True)
+        SHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{name}.png")
 
     def axe(self) -> list[str]:
