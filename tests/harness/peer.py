@@ -117,7 +117,7 @@ class Peer:
         self.v4, self.v6 = f"198.51.100.{100 + number}", f"2001:db8:ffff::{100 + number}"
         self.net4, self.net6 = f"10.{100 + number}.0.0/24", f"fd00:{100 + number}::/64"
         self.in4, self.in6 = f"10.{100 + number}.0.1", f"fd00:{100 + number}::1"
-        self._fabric, self._bridge = world.lab["fabric"], world.lab["internet"]["bridge"]
+        self._fabric, self._internet = world.lab["fabric"], world.lab["internet"]
         self._name = f"peer{number}"
         host = fabric.make_host(
             self._instance,
@@ -209,7 +209,7 @@ class Peer:
     def delayed(self, delay: Callable[[Packet], float]) -> DelayedLink:
         """Return a link that delays the packets to and from the peer, by the seconds that `delay` says."""
         port = fabric._port(self._instance, self._name)
-        return DelayedLink(self._fabric, self._bridge, port, delay)
+        return DelayedLink(self._fabric, self._internet["bridge"], port, delay)
 
     def recorder(self) -> Recorder:
         """Return a recorder of the packets on the peer's link."""
