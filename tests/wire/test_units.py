@@ -29,10 +29,15 @@ _CLOUD = """\
 """
 # The API listens before its database is up to date, and answers afterwards.
 _UNTIL_API = r"""
-until exec 3<>/dev/tcp/127.0.0.1/9696; do sleep 0.1; done 2>/dev/null
-printf 'GET /healthz HTTP/1.0\r\n\r\n' >&3
-read -r line <&3
-[[ $line == *200* ]]
+healthy() {
+    exec 3<>/dev/tcp/127.0.0.1/9696 && printf 'GET /healthz HTTP/1.0\r\n\r\n' >&3 && read -r line <&3 || return
+    [[ $line == *200* ]]
+}
+for ((i = 0; i < 300; i++)); do
+    ! healthy 2>/dev/null || exit 0
+    sleep 0.1
+done
+exit 1
 """
 
 
