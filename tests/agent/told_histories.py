@@ -16,8 +16,9 @@ from linkspan.core.state.timeline import NodeEvent
 from tests.agent.slow_charon import Network
 from tests.agent.two_ends import CheckedOutbox, History, Site
 
-LAG: Final = 8.0
-"""Seconds between what charon has and what the agent knows: it waits a second for the response to each command."""
+LAG: Final = 9.0
+"""Seconds between what charon has and what the agent knows: it waits a second for the response to each command, and
+lists for a sample of the traffic now and then."""
 DELIVERY: Final = 2.0
 """Seconds between two deliveries."""
 

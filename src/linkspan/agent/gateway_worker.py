@@ -113,7 +113,7 @@ class GatewayWorker:
         self._questions: list[Ask] = []
         self._schedule = Schedule(clock)
         driver = drivers.charon(gateway)
-        self._charon = ManagedCharon(gateway.id, driver, self.send)
+        self._charon = ManagedCharon(gateway.id, driver, self._hear)
         credentials = GatewayCredentials(gateway.id, driver)
         self._strays = StraySas(self._charon, clock, self._schedule.request)
         self._tunnels = GatewayTunnels(
@@ -155,6 +155,12 @@ class GatewayWorker:
     def send(self, message: Message) -> None:
         """Put a message into the inbox; returns at once."""
         self._inbox.put(message)
+
+    def _hear(self, event: CharonEvent) -> None:
+        """Take an event of charon, on its listener's thread."""
+        if isinstance(event, ChildCounted):
+            event = msgspec.structs.replace(event, at=self._clock())
+        self.send(event)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended after `Stop`, for `timeout` seconds at most."""

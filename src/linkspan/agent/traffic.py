@@ -74,7 +74,7 @@ class GatewayTraffic:
         """Take the counters of a child SA that was rekeyed or has ended."""
         self._follow_charon()
         self._ended_at = self._clock()
-        self._meter = traffic_meter.ended(self._meter, event.child, self._ended_at)
+        self._meter = traffic_meter.ended(self._meter, event.child, event.at)
         self._look_at = self._look_at or self._ended_at + AFTERWARDS
 
     def look_soon(self) -> None:

@@ -108,7 +108,7 @@ class Charon(RuleBasedStateMachine):
         self.now = 100.0
         self.children: dict[str, int] = {}
         self.ages: dict[str, float] = {}
-        self.ending: list[ChildSa] = []
+        self.ending: list[tuple[ChildSa, float]] = []
         self.meter = Meter()
         self.counted = self.shown = self.before = 0
         self._install()
@@ -137,14 +137,14 @@ class Charon(RuleBasedStateMachine):
         """A child is rekeyed or deleted: the event with its last counters is on its way."""
         spi = data.draw(st.sampled_from(sorted(self.children)))
         self._install()
-        self.ending.append(self._child(spi))
+        self.ending.append((self._child(spi), self.now))
         del self.children[spi]
 
     @rule()
     def hear(self) -> None:
         """The agent handles the events."""
-        for ended in self.ending:
-            self.meter = traffic_meter.ended(self.meter, ended, self.now)
+        for ended, at in self.ending:
+            self.meter = traffic_meter.ended(self.meter, ended, at)
         self.ending = []
 
     @rule()

@@ -124,9 +124,10 @@ class ChildInstalled(msgspec.Struct, frozen=True):
 
 
 class ChildCounted(msgspec.Struct, frozen=True):
-    """A child SA was rekeyed or has ended, with these counters."""
+    """A child SA was rekeyed or has ended, with these counters. `at`: when the agent heard of it, on its own clock."""
 
     child: ChildSa
+    at: float = 0.0
 
 
 class RekeyBegun(msgspec.Struct, frozen=True):

@@ -46,12 +46,13 @@ def charon_started(meter: Meter) -> Meter:
     return _set(meter, children={}, known_since=-inf)
 
 
-def ended(meter: Meter, child: ChildSa, now: float) -> Meter:
-    """The meter after charon's event about a child SA that was rekeyed or has ended.
+def ended(meter: Meter, child: ChildSa, at: float) -> Meter:
+    """The meter after charon's event about a child SA that was rekeyed or has ended. `at`: when the event came, which
+    may be long before it is handled.
 
     One that was never listed counts if it is younger than the first listing.
     """
-    is_new = meter.known_since is not None and 0 <= child.age < now - meter.known_since - 1
+    is_new = meter.known_since is not None and 0 <= child.age < at - meter.known_since - 1
     return _seen(meter, (child,), counts_new=is_new)
 
 
