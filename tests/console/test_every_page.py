@@ -22,10 +22,11 @@ PLACES: Final = tuple(re.findall(r"path: '([a-z]+)'", (ROOT / "console/src/pages
 HOSTILE: Final = (
     "<img src=x onerror=\"document.title='owned'\">",
     "{@html '<b>x</b>'} ${alert(1)} {{7*7}}",
-    "left \u202egnp.exe",
+    "left \u05d0\u05d1\u05d2 1.2.3.4",
     "W" * 255,
 )
-"""Names that a user may give. The third one turns the direction of what follows it."""
+"""Names that a user may give. The third one turns the direction of what follows it, unless it is isolated; characters
+that do nothing else are refused by the API."""
 _FOCUSABLE: Final = "a[href], button, input, select, textarea, summary"
 # Of a group of radio buttons, Tab reaches one.
 _REACHABLE: Final = f"""() => [...document.querySelector('main').querySelectorAll('{_FOCUSABLE}')]
@@ -158,7 +159,7 @@ def test_hostile_names_are_shown_as_text(fleet: Fleet, open_console: OpenConsole
             if name == "connection":
                 expect(console.page.locator("main h1").first).to_contain_text(HOSTILE[0])
         settled(console, "connections?q=name:left*")
-        shown = console.page.locator("main .name", has_text="gnp.exe").first
+        shown = console.page.locator("main .name", has_text="\u05d2 1.2.3.4").first
         expect(shown).to_be_visible()
         assert shown.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
     assert "owned" not in console.page.title()

@@ -31,6 +31,9 @@ def test_a_reload_keeps_the_login_and_no_script_has_the_token(laboratory: World,
     expect(console.page.get_by_role("link", name="left-to-right")).to_be_visible()
     console.page.reload()
     expect(console.page.get_by_role("link", name="left-to-right")).to_be_visible()
+    console.open("tunnels")
+    expect(console.page.get_by_role("link", name="left-to-right")).to_be_visible()
+    console.shot("tunnels-demo")
     (cookie,) = console.page.context.cookies()
     assert cookie["httpOnly"]
     assert cookie["sameSite"] == "Strict"
@@ -55,4 +58,4 @@ def test_a_thousand_connections(fleet: Fleet, open_console: OpenConsole, theme: 
     console.log_in(fleet.user, fleet.password, "connections")
     expect(console.page.locator("table")).to_have_attribute("aria-rowcount", "1001")
     assert console.axe() == []
-    console.shot(f"connections-{theme}")
+    console.shot(f"a-thousand-{theme}")

@@ -81,7 +81,7 @@ def test_the_documentation_shows_every_page() -> None:
     text = (ROOT / "docs/console.md").read_text(encoding="utf-8")
     places = re.findall(r"path: '([a-z]+)'", (CONSOLE / "src/pages.ts").read_text(encoding="utf-8"))
     pictures = re.findall(r"\]\((images/console/([a-z]+)-[a-z]+\.png)\)", text)
-    assert {place for _, place in pictures} == set(places)
+    assert {place for _, place in pictures} >= set(places)
     assert not [file for file, _ in pictures if not (ROOT / "docs" / file).exists()]
 
 

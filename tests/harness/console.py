@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ CHROMIUM: Final = "/usr/bin/chromium"
 _EXPECTED: Final = "Failed to load resource: the server responded with a status of"
 WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
 PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
-SHOTS: Final = Path(os.environ.get("LINKSPAN_SHOTS", ROOT / "tests/console/shots"))
+SHOTS: Final = ROOT / "tests/console/shots"
 """The folder of the last run's screenshots."""
 
 
