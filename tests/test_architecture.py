@@ -201,7 +201,8 @@ def test_each_recipe_lists_files() -> None:
     text = (ROOT / "docs" / "contributing.md").read_text()
     recipes = dict(re.findall(r"^## (Add [^\n]*)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     assert list(recipes) == [
-        "Add an attribute", "Add a resource", "Add a cause", "Add a driver", "Add a CLI command"
+        "Add an attribute", "Add a resource", "Add a cause", "Add a driver", "Add a CLI command",
+        "Add a page to the console",
     ]  # fmt: skip
     assert [name for name, recipe in recipes.items() if len(QUOTED.findall(recipe)) < 3] == []
 
