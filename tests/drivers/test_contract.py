@@ -682,4 +682,4 @@ def test_device_counters_are_known_while_charon_runs_and_stay_while_nothing_pass
     assert counters
     assert running.charon.device_counters() == counters
     environment.kill(running.charon, running.gateway)
-    assert not running.charon.device_counters()
+    eventually(lambda: not running.charon.device_counters())
