@@ -88,7 +88,7 @@ def assert_no_gap(answer: Ping, seen: Recorder, version: int) -> None:
     early = seen.sent_too_early(version)
     print(f"{len(answer.lost)} of {answer.sent} lost, one every {INTERVAL * 1000:.0f} ms; {early} sent too early")
     assert len(answer.lost) <= 2 + early, answer
-    assert early * INTERVAL <= 0.05 * PATIENCE
+    assert early * INTERVAL <= 0.25 * PATIENCE
     assert seen.plaintext == 0
 
 
